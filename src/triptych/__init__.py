@@ -1,0 +1,44 @@
+"""Triptych trains, samples, measures and fairly compares VAEs, GANs and diffusion models.
+
+The public names load on first use, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from triptych.api import (
+        compare,
+        evaluate,
+        load,
+        open_images,
+        report,
+        train,
+    )
+    from triptych.errors import InputError
+    from triptych.images import grid
+    from triptych.run import Run
+
+__all__ = [
+    "InputError",
+    "Run",
+    "compare",
+    "evaluate",
+    "grid",
+    "load",
+    "open_images",
+    "report",
+    "train",
+]
+
+_HOMES = {"InputError": "triptych.errors", "grid": "triptych.images", "Run": "triptych.run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'triptych' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES.get(name, "triptych.api")), name)

@@ -1,0 +1,324 @@
+"""The front door: every verb of the command line as a function, and a trained run as an object.
+
+This is where the layers meet: training is handed a way to draw samples, comparison a way to
+train and to measure.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from triptych import config, files, hardware
+from triptych.comparison import compare as comparing
+from triptych.config import Budget, Size
+from triptych.console import QUIET, Console
+from triptych.data import opening
+from triptych.data.dataset import ImageData
+from triptych.data.opening import DataOptions
+from triptych.errors import InputError
+from triptych.evaluation import evaluate as evaluating
+from triptych.families import registry
+from triptych.families.registry import ModelName
+from triptych.hardware import Machine
+from triptych.run import Run, check_count
+from triptych.tasks import figures, sampling
+from triptych.training.folder import RunFolder, load_model
+from triptych.training.train import Request
+from triptych.training.train import train as train_request
+
+DEFAULT_DATA = "street-digits"
+DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
+COURSE_BUDGET = "30epochs"
+RUNS = Path("runs")
+
+Language = Literal["en", "fr"]
+
+
+def open_images(
+    data: str = DEFAULT_DATA, options: DataOptions | None = None, console: Console = QUIET
+) -> ImageData:
+    """Images in three parts; see `triptych.data.opening.open_images`."""
+    with console.bar(f"  preparing {data}") as bar:
+        return opening.open_images(data, options, lambda done, count: bar.update(done, count))
+
+
+def pick_size(size: str | None) -> Size:
+    """The size asked for, else by hardware: tiny on CPUs, small or base by the GPU's memory."""
+    if size is None:
+        if not torch.cuda.is_available():
+            return "tiny"
+        memory = torch.cuda.get_device_properties(0).total_memory
+        return "base" if memory > 30e9 else "small"
+    if size not in config.SIZES:
+        raise InputError(f"no size '{size}'", f"choose from {', '.join(config.SIZES)}")
+    return size
+
+
+def load(path: Path | str) -> Run:
+    """A trained run; InputError when a file is missing or altered."""
+    return Run(path)
+
+
+def train(
+    model: str,
+    data: str | ImageData = DEFAULT_DATA,
+    *,
+    budget: str | None = None,
+    size: str | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    options: DataOptions | None = None,
+    machine: Machine | None = None,
+    console: Console = QUIET,
+    command: str | None = None,
+) -> Run:
+    """Train one model; the same call on the same `out` goes on where it stopped."""
+    machine = machine or hardware.pick()
+    request = make_request(
+        model,
+        data,
+        budget,
+        size,
+        seed,
+        overrides,
+        options,
+        console,
+        command or f"triptych train {model}",
+    )
+    folder = Path(out) if out is not None else free_folder(request)
+    return Run(train_folder(request, folder, machine, console).path, machine)
+
+
+def make_request(
+    model: str,
+    data: str | ImageData,
+    budget: str | None,
+    size: str | None,
+    seed: int,
+    overrides: Sequence[str],
+    options: DataOptions | None,
+    console: Console,
+    command: str,
+) -> Request:
+    """Everything checked that can be checked before anything is made."""
+    name = ModelName.parse(model)
+    chosen_size = pick_size(size)
+    usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[chosen_size]
+    parsed = Budget.parse(budget or usual)
+    opened = data if isinstance(data, ImageData) else open_images(data, options, console)
+    settings = config.override(registry.defaults(name, chosen_size, opened.shape), overrides)
+    return Request(
+        name=name,
+        size=chosen_size,
+        settings=settings,
+        data=opened,
+        budget=parsed,
+        seed=seed,
+        command=command,
+    )
+
+
+def train_folder(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
+    """Train a request into a folder."""
+    return train_request(
+        request,
+        out,
+        machine,
+        console,
+        draw=lambda model: sampling.quick_grid(model, figures.FIGURE_SEED, machine),
+    )
+
+
+def free_folder(request: Request) -> Path:
+    """A new folder under runs/."""
+    base = f"{request.name.family}-{request.name.recipe}-s{request.seed}"
+    return first_free(RUNS / base)
+
+
+def first_free(path: Path) -> Path:
+    """The path itself, or with the first number that is free."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate
+
+
+def evaluate(
+    runs: Sequence[Path | str],
+    data: str | ImageData | None = None,
+    *,
+    count: int | None = None,
+    options: DataOptions | None = None,
+    machine: Machine | None = None,
+    console: Console = QUIET,
+) -> list[dict[str, Any]]:
+    """Measure runs on held-out images; writes results.json and figures into each."""
+    machine = machine or hardware.pick()
+    loaded = [Run(path, machine) for path in runs]
+    found = []
+    for run in loaded:
+        opened = run_data(run, data, options, console)
+        measure = measurer(opened, count, machine, console)
+        found.append(measure(run.folder) | {"run": run.folder.path.name})
+        files.write_json(run.folder.results, found[-1])
+    return found
+
+
+def run_data(
+    run: Run, data: str | ImageData | None, options: DataOptions | None, console: Console
+) -> ImageData:
+    """The data to measure a run on: its own unless told otherwise; the shapes must agree."""
+    if isinstance(data, ImageData):
+        return data
+    own = run.facts["data"]
+    options = options or DataOptions(resolution=own["resolution"], fit=own["fit"])
+    opened = open_images(data or own["source"], options, console)
+    if data is None and opened.fingerprint != own["fingerprint"]:
+        raise InputError(
+            f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
+        )
+    if opened.shape != run.model.shape:
+        raise InputError(
+            f"{opened.name} is {opened.shape.size}, the run {run.model.shape.size}",
+            "measure it on data like its own",
+        )
+    return opened
+
+
+def measurer(
+    data: ImageData, count: int | None, machine: Machine, console: Console
+) -> Callable[[RunFolder], dict[str, Any]]:
+    """A function from a run's folder to its results; the real side is read once."""
+    if count is not None:
+        check_count(count)
+    real = evaluating.read_real(
+        data, evaluating.default_count(count, data, machine.device), machine, console
+    )
+
+    def measure(folder: RunFolder) -> dict[str, Any]:
+        model, facts = load_model(folder, machine.device)
+        console.say(f"  measuring {facts['model']}")
+        found = evaluating.evaluate(model, facts, data, real, machine, console)
+        figures.draw_figures(model, facts["family"], data.test.images, folder.figures, machine)
+        return found
+
+    return measure
+
+
+def compare(
+    models: Sequence[str | Path] = registry.FAMILIES,
+    data: str | ImageData = DEFAULT_DATA,
+    *,
+    budget: str | None = None,
+    size: str | None = None,
+    seeds: int = 1,
+    count: int | None = None,
+    out: Path | str | None = None,
+    language: Language = "en",
+    force: bool = False,
+    options: DataOptions | None = None,
+    machine: Machine | None = None,
+    console: Console = QUIET,
+    command: str = "triptych compare",
+) -> Path:
+    """Train what must be trained, measure all alike, write the report; returns its path.
+
+    Finished runs among `models` are taken as they are. The same call on the same `out` resumes.
+    """
+    from triptych.report.page import write_page
+
+    machine = machine or hardware.pick()
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds} is too few", "give 1 or more")
+    chosen_size = pick_size(size)
+    budget = budget or DEFAULT_BUDGETS[chosen_size]
+    runs = [Path(model) for model in models if is_run(model)]
+    names = [ModelName.parse(str(model)) for model in models if not is_run(model)]
+    opened = data if isinstance(data, ImageData) else open_images(data, options, console)
+    requests = [
+        make_request(
+            str(name), opened, budget, size, seed, (), None, console, command_of(name, opened, seed)
+        )
+        for name in names
+        for seed in range(seeds)
+    ]
+    identity = {
+        "models": [str(model) for model in models],
+        "data": opened.fingerprint,
+        "budget": Budget.parse(budget).asked,
+        "size": chosen_size,
+        "seeds": seeds,
+    }
+    folder = Path(out) if out is not None else comparison_folder(identity, opened)
+    comparing.check_output(folder, identity)
+    finished = {path.name: RunFolder(path).read() for path in runs}
+    comparing.refuse_unequal(finished, force)
+    folders = [RunFolder(path) for path in runs]
+    for request in requests:
+        run_name = f"{request.name.family}-{request.name.recipe}-s{request.seed}"
+        console.say(f"training {request.name} for {budget}")
+        folders.append(train_folder(request, folder / run_name, machine, console))
+    measure = measurer(opened, count, machine, console)
+    n = evaluating.default_count(count, opened, machine.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    for sentence in comparing.write_contract(folder, folders, identity, command, n, machine, force):
+        console.say(f"note: {sentence}")
+    comparing.write_results(folder, folders, measure)
+    figures.save(folder / "figures", "real", opened.test.images[: figures.SIDE**2], figures.SIDE)
+    return write_page(folder, language=language)
+
+
+def is_run(model: str | Path) -> bool:
+    """Whether this names a folder and not a model."""
+    return isinstance(model, Path) or Path(model).is_dir()
+
+
+def command_of(name: ModelName, data: ImageData, seed: int) -> str:
+    """The train command that does what a comparison does for one model."""
+    return f"triptych train {name} --data {data.source} --seed {seed}"
+
+
+def comparison_folder(identity: dict[str, Any], data: ImageData) -> Path:
+    """runs/compare-<data>-<budget>: the one with this identity if there is one, else a new one."""
+    base = RUNS / f"compare-{data.name}-{identity['budget']}"
+    candidate, number = base, 2
+    while candidate.exists():
+        try:
+            comparing.check_output(candidate, identity)
+            return candidate
+        except InputError:
+            candidate, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return candidate
+
+
+def report(
+    paths: Sequence[Path | str],
+    *,
+    language: Language = "en",
+    course: bool = False,
+    force: bool = False,
+    out: Path | str | None = None,
+) -> Path:
+    """Write the page of a comparison again, or of finished and evaluated runs.
+
+    Runs that differ are refused unless forced; their page goes to `out`, or report.html here.
+    """
+    from triptych.report.page import write_page
+
+    folders = [Path(path) for path in paths]
+    target = None if out is None else Path(out)
+    if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
+        return write_page(folders[0], target, language=language, course=course)
+    if not folders:
+        raise InputError("no folder named", "give a comparison, or runs that were evaluated")
+    runs = [RunFolder(path) for path in folders]
+    with tempfile.TemporaryDirectory() as scratch:
+        comparing.join(Path(scratch), runs, hardware.pick(), force)
+        page = target or Path("report.html")
+        return write_page(Path(scratch), page, language=language, course=course)

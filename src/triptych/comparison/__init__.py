@@ -1,0 +1,1 @@
+"""The fairness contract, and several runs under it."""

@@ -1,0 +1,148 @@
+"""Several runs under one contract: trained where they must be, measured alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import triptych
+from triptych import files, hardware
+from triptych.comparison.contract import (
+    differences,
+    marks,
+    measured_differently,
+    samples_measured,
+)
+from triptych.errors import InputError
+from triptych.hardware import Machine
+from triptych.training.folder import RunFolder
+
+SCHEMA = 1
+CONTRACT = "contract.json"
+RESULTS = "results.json"
+
+
+def read_finished(folders: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
+    """run.json by folder name, or by path where names repeat; InputError on unfinished runs."""
+    paths = [folder.path.resolve() for folder in folders]
+    names = [path.name for path in paths]
+    found = {}
+    for folder, path in zip(folders, paths, strict=True):
+        facts = folder.read()
+        if facts.get("status") != "done":
+            raise InputError(
+                f"{folder.path} is not trained to its end", "finish it with the same train command"
+            )
+        found[path.name if names.count(path.name) == 1 else str(folder.path)] = facts
+    return found
+
+
+def refuse_unequal(
+    runs: dict[str, dict[str, Any]], force: bool, more: Sequence[str] = ()
+) -> list[str]:
+    """What differs (and what `more` says), when forced; InputError naming it otherwise."""
+    found = [*differences(runs), *more]
+    if found and not force:
+        raise InputError("these runs cannot be compared, " + "; ".join(found), "--force shows them")
+    return found
+
+
+def check_output(out: Path, request: dict[str, Any]) -> None:
+    """InputError unless the folder is absent, empty, or this very comparison."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file", "name a folder with --out")
+    contract = out / CONTRACT
+    if out.is_dir() and not contract.exists() and all(map(may_be_ours, out.iterdir())):
+        return  # stopped while training: each run is checked when it goes on
+    if contract.is_file():
+        theirs = files.read_json(contract, "name another --out").get("request")
+        if theirs != request:
+            raise InputError(f"{out} holds another comparison", "name another --out")
+    elif out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out} exists and is not a comparison of ours", "name another --out")
+
+
+def may_be_ours(path: Path) -> bool:
+    """Whether a comparison may have made this before it was stopped: a run, or its empty folder."""
+    return path.is_dir() and (RunFolder(path).is_run() or not any(path.iterdir()))
+
+
+def write_contract(
+    out: Path,
+    folders: list[RunFolder],
+    request: dict[str, Any],
+    command: str,
+    count: int,
+    machine: Machine,
+    force: bool,
+    more: Sequence[str] = (),
+) -> list[str]:
+    """contract.json of finished runs; returns the sentences that mark the page.
+
+    Raises InputError when they may not be compared, for what run.json says or for what `more` says.
+    """
+    runs = read_finished(folders)
+    unequal = refuse_unequal(runs, force, more)
+    first = next(iter(runs.values()))
+    sentences = unequal + marks(runs)
+    contract = {
+        "schema": SCHEMA,
+        "triptych": triptych.__version__,
+        "command": command,
+        "request": request,
+        "data": first["data"],
+        "size": first["size"],
+        "budget": first["budget"],
+        "seeds": sorted({facts["seed"] for facts in runs.values()}),
+        "evaluation": {"count": count, "features": "labels", "seed": 0},
+        "device": machine.device,
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "versions": hardware.versions(),
+        "hardware": hardware.describe(),
+        "runs": [os.path.relpath(folder.path, out) for folder in folders],
+        "differences": sentences,
+        "forced": bool(unequal),
+    }
+    files.write_json(out / CONTRACT, contract)
+    return sentences
+
+
+def write_results(
+    out: Path, folders: list[RunFolder], measure: Callable[[RunFolder], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """results.json of the comparison: what `measure` finds for every run, in order."""
+    results = []
+    for folder in folders:
+        found = measure(folder) | {"run": os.path.relpath(folder.path, out)}
+        files.write_json(folder.results, found)
+        results.append(found)
+    files.write_json(out / RESULTS, {"schema": SCHEMA, "runs": results})
+    return results
+
+
+def join(out: Path, folders: list[RunFolder], machine: Machine, force: bool) -> None:
+    """A comparison of runs that were evaluated already; InputError where one was not."""
+    results = [read_results(folder) for folder in folders]
+    named = dict(zip(read_finished(folders), results, strict=True))
+    request = {"runs": [str(folder.path) for folder in folders]}
+    command = "triptych report " + " ".join(request["runs"])
+    more = measured_differently(named)
+    write_contract(
+        out, folders, request, command, samples_measured(results[0]), machine, force, more
+    )
+    for found, folder in zip(results, folders, strict=True):
+        found["run"] = os.path.relpath(folder.path, out)
+    files.write_json(out / RESULTS, {"schema": SCHEMA, "runs": results})
+
+
+def read_results(folder: RunFolder) -> dict[str, Any]:
+    """results.json of a run; InputError where it is missing or damaged."""
+    mend = "measure it with `triptych evaluate`"
+    folder.read()
+    found = files.read_json(folder.results, mend)
+    if not isinstance(found, dict) or not isinstance(found.get("metrics"), list):
+        raise InputError(f"{folder.results} is damaged", mend)
+    return found

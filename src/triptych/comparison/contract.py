@@ -1,0 +1,69 @@
+"""What must be equal before two runs are compared, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-clock budget
+
+# What run.json says that must agree: how it is called, and where it stands.
+MUST_AGREE = {
+    "data fingerprint": ("data", "fingerprint"),
+    "resolution": ("data", "resolution"),
+    "training images": ("data", "train"),
+    "test images": ("data", "test"),
+    "device": ("device",),
+    "precision": ("precision",),
+    "budget unit": ("budget", "unit"),
+    "budget": ("budget", "amount"),
+}
+
+
+def differences(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Sentences naming what differs between runs' run.json; none when they may be compared."""
+    found = []
+    for what, place in MUST_AGREE.items():
+        values = {name: _at(facts, place) for name, facts in runs.items()}
+        if len(set(map(str, values.values()))) > 1:
+            listed = ", ".join(f"{name} {value}" for name, value in values.items())
+            found.append(f"{what} differs: {listed}")
+    return found
+
+
+def measured_differently(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Sentences naming what differs between the measurements of runs, from their results.json."""
+    found = []
+    measured: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "count of samples": samples_measured,
+        "data measured on": lambda result: result["data"]["fingerprint"],
+    }
+    for what, value_of in measured.items():
+        values = {name: value_of(result) for name, result in results.items()}
+        if len(set(values.values())) > 1:
+            listed = ", ".join(f"{name} {value}" for name, value in values.items())
+            found.append(f"{what} differs: {listed}")
+    return found
+
+
+def samples_measured(result: dict[str, Any]) -> int:
+    """How many samples the distances of a results.json were found with."""
+    counts = [m["n"] for m in result["metrics"] if m["name"] in ("sharpness", "frechet_distance")]
+    return max(counts, default=0)
+
+
+def marks(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Sentences that belong on the page though they do not forbid comparing."""
+    seconds = {name: facts["train_seconds"] for name, facts in runs.items()}
+    timed = all(facts["budget"]["unit"] == "seconds" for facts in runs.values())
+    if not timed or max(seconds.values()) <= (1 + TIME_TOLERANCE) * min(seconds.values()):
+        return []
+    listed = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
+    return [f"true training seconds differ by more than 10 %: {listed}"]
+
+
+def _at(facts: dict[str, Any], place: tuple[str, ...]) -> Any:
+    value: Any = facts
+    for name in place:
+        value = value[name]
+    return value

@@ -1,0 +1,1 @@
+"""Sources -> decoding -> store -> parts -> batches."""

@@ -1,0 +1,65 @@
+"""Images in three parts, resident as uint8 tensors, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from triptych.config import ImageShape
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of a data set.
+
+    images: uint8 [N,C,H,W]
+    labels: class numbers int64 [N], or None
+    """
+
+    images: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageData:
+    """A data set ready for models: same size, same channels, split once and for all.
+
+    Models see `train`; choices are made on `validation`; `test` is for the final numbers.
+    """
+
+    name: str  # as the report shows it
+    source: str  # as the user wrote it
+    fingerprint: str  # of pixels, labels and membership
+    fit: str
+    classes: tuple[str, ...] | None
+    notes: tuple[str, ...]  # what was done that the user should know
+    train: Part
+    validation: Part
+    test: Part
+
+    @property
+    def shape(self) -> ImageShape:
+        """Channels and resolution."""
+        _, channels, resolution, _ = self.train.images.shape
+        return ImageShape(channels=channels, resolution=resolution)
+
+    def describe(self) -> dict[str, Any]:
+        """For run.json and contract.json."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "resolution": self.shape.resolution,
+            "channels": self.shape.channels,
+            "fit": self.fit,
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "classes": list(self.classes) if self.classes else None,
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,26 @@
+"""Errors a user can cause or must be told of; everything else is our fault."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """Something the user can mend: printed as one line, exit code 2.
+
+    >>> str(InputError("no images in photos", "name a folder that holds some"))
+    'no images in photos: name a folder that holds some'
+    """
+
+    def __init__(self, wrong: str, mend: str) -> None:
+        super().__init__(f"{wrong}: {mend}")
+
+
+class TrainingFailedError(Exception):
+    """Training cannot go on, through no fault of the input: exit code 1."""
+
+
+class InterruptedRunError(Exception):
+    """A signal asked the run to stop and it was saved: exit code 128 + signal number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_code = 128 + signal_number

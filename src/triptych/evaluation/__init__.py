@@ -1,0 +1,1 @@
+"""Features -> statistics -> number, each number with its interval and floor."""

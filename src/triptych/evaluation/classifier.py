@@ -1,0 +1,143 @@
+"""The `labels` extractor: a small classifier trained on the training part, once per data set.
+
+Its penultimate layer gives features that know what the classes are; its probabilities say what
+can be read in an image. It is kept in the user's cache under the data's fingerprint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triptych import files, images
+from triptych.config import ImageShape
+from triptych.console import Console
+from triptych.data.batches import Batches
+from triptych.data.dataset import ImageData
+from triptych.data.store import cache_folder
+from triptych.hardware import Machine
+from triptych.seeding import generator, initialising
+
+VERSION = 1  # raised whenever the same data would give another classifier
+BATCH_SIZE = 64
+EPOCHS = 8
+LEAST_IMAGES, MOST_IMAGES = 60_000, 160_000  # seen in training
+LARGEST_SHIFT = 2  # pixels: the one augmentation that changes no class
+CHUNK = 500
+
+
+class Classifier(nn.Module):
+    """Four convolutions with BatchNorm, halving in between: images -> features -> class logits."""
+
+    def __init__(self, shape: ImageShape, classes: int) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        for inputs, outputs in pairwise((shape.channels, 32, 64, 128, 128)):
+            stages += [
+                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        self.features = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.project = nn.Linear(512, 128)
+        self.head = nn.Linear(128, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B,C,H,W] on [-1, 1] -> features [B,128], logits [B,K], float32."""
+        features = self.project(self.features(x)).float()
+        return features, self.head(F.relu(features)).float()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the classifier makes of images: features [N,128] and probabilities [N,K]."""
+
+    features: Tensor
+    probabilities: Tensor
+
+
+def read(classifier: Classifier, pixels: Tensor, machine: Machine) -> Reading:
+    """Features and probabilities of uint8 images [N,C,H,W], in float32 whatever the machine."""
+    features, probabilities = [], []
+    with torch.inference_mode():
+        for chunk in torch.split(pixels, CHUNK):
+            found, logits = classifier(images.to_float(chunk.to(machine.device)))
+            features.append(found.cpu())
+            probabilities.append(logits.softmax(1).cpu())
+    return Reading(torch.cat(features), torch.cat(probabilities))
+
+
+def classifier_for(data: ImageData, machine: Machine, console: Console) -> Classifier:
+    """The classifier of a labelled data set, from the cache or trained now."""
+    assert data.classes is not None
+    path = cache_folder() / "classifiers" / f"{data.fingerprint}-v{VERSION}.safetensors"
+    classifier = fresh(data).to(machine.device)
+    if path.is_file():
+        try:
+            classifier.load_state_dict(load_file(path))
+            return classifier.eval()
+        except (OSError, RuntimeError, SafetensorError):
+            path.unlink(missing_ok=True)  # damaged: train it again
+    fit(classifier, data, machine, console)
+    keep(classifier, path)
+    return classifier.eval()
+
+
+def fresh(data: ImageData) -> Classifier:
+    """First weights, the same for the same classes and shape."""
+    assert data.classes is not None
+    with initialising(seed=0):
+        return Classifier(data.shape, len(data.classes))
+
+
+def fit(classifier: Classifier, data: ImageData, machine: Machine, console: Console) -> None:
+    """AdamW with one rise and fall of the rate, on shifted images."""
+    batch_size = min(BATCH_SIZE, len(data.train))
+    batches = Batches(data.train, batch_size, seed=0, device=machine.device)
+    wanted = min(max(EPOCHS * len(data.train), LEAST_IMAGES), MOST_IMAGES)
+    rounds = wanted // batch_size
+    optimiser = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=rounds)
+    classifier.train()
+    with console.bar("  classifier for the measurements", rounds) as bar:
+        for number in range(rounds):
+            x, labels = batches.at(number * batch_size)
+            assert labels is not None
+            with machine.autocast():
+                _, logits = classifier(shifted(x, number))
+            loss = F.cross_entropy(logits, labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad(set_to_none=True)
+            bar.update(number + 1, rounds)
+
+
+def shifted(x: Tensor, number: int) -> Tensor:
+    """The batch moved by up to two pixels either way, edges repeated."""
+    size = 2 * LARGEST_SHIFT + 1
+    top, left = torch.randint(size, (2,), generator=generator(0, "shift", number)).tolist()
+    padded = F.pad(x, [LARGEST_SHIFT] * 4, mode="replicate")
+    return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+
+
+def accuracy(reading: Reading, labels: Tensor) -> float:
+    """Share of images whose top class is their label."""
+    return (reading.probabilities.argmax(1) == labels).double().mean().item()
+
+
+def keep(classifier: Classifier, path: Path) -> None:
+    """Write the weights to the cache; where that is impossible the next run trains again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, save(classifier.state_dict()))
+    except OSError:
+        path.unlink(missing_ok=True)

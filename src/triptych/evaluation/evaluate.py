@@ -1,0 +1,277 @@
+"""All numbers of one trained model, as results.json holds them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych.console import Console
+from triptych.data.dataset import ImageData, Part
+from triptych.errors import InputError
+from triptych.evaluation import classifier, cost
+from triptych.evaluation.classifier import Reading
+from triptych.evaluation.frechet import frechet_distance
+from triptych.evaluation.intervals import Estimate
+from triptych.evaluation.reconstruction import reconstruction_psnr
+from triptych.evaluation.shares import label_balance, recognisable
+from triptych.evaluation.sharpness import sharpness
+from triptych.families.base import Encodes, GenerativeModel, describe_absence
+from triptych.hardware import Machine
+from triptych.seeding import generator
+from triptych.tasks import likelihood, reconstruction, sampling
+
+SCHEMA = 1
+FEW = 2000  # samples below which the interval matters more than the value
+LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
+MOST_REFERENCES = 10_000  # real images a distance is measured against
+LIKELIHOOD_IMAGES = 256
+RECONSTRUCTED_IMAGES = 256
+EVALUATION_SEED = 1_000_003  # samples shown in figures are not the ones that are measured
+NO_LABELS = "the data have no labels: no classifier can be trained on them"
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """The real side of every metric, read once for all models.
+
+    test, train: the two references; other: as many real images as there are samples, outside
+    the test part, for the floor against it. Readings are None where the data have no labels.
+    """
+
+    count: int
+    test: Tensor
+    train: Tensor
+    other: Tensor
+    readings: dict[str, Reading] | None
+    network: classifier.Classifier | None
+    accuracy: float | None
+
+
+def default_count(asked: int | None, data: ImageData, device: str) -> int:
+    """Samples to measure: 2,000 on CPU, 10,000 on GPU, never more than there are test images."""
+    usual = 10_000 if device.startswith("cuda") else 2_000
+    return min(asked or usual, len(data.test))
+
+
+def read_real(data: ImageData, count: int, machine: Machine, console: Console) -> Real:
+    """Choose the real images and read them with the data's classifier.
+
+    Raises InputError on too few to measure anything.
+    """
+    if count < LEAST_SAMPLES:
+        raise InputError(
+            f"{count} samples against {len(data.test)} test images are too few to measure",
+            f"give at least {LEAST_SAMPLES} of both",
+        )
+    test = pick(data.test, MOST_REFERENCES, "reference test")
+    train = pick(data.train, MOST_REFERENCES, "reference train")
+    validation = pick(data.validation, count, "floor")
+    rest = pick(data.train, count - len(validation), "floor")
+    other = torch.cat([validation, rest])
+    if data.classes is None:
+        return Real(count, test, train, other, None, None, None)
+    network = classifier.classifier_for(data, machine, console)
+    readings = {
+        name: classifier.read(network, pixels, machine)
+        for name, pixels in {"test": test, "train": train, "other": other}.items()
+    }
+    assert data.test.labels is not None
+    chosen = classifier.read(network, data.test.images[:MOST_REFERENCES], machine)
+    accuracy = classifier.accuracy(chosen, data.test.labels[:MOST_REFERENCES])
+    return Real(count, test, train, other, readings, network, accuracy)
+
+
+def pick(part: Part, count: int, purpose: str) -> Tensor:
+    """At most `count` images of a part, the same ones every time: uint8 [count,C,H,W]."""
+    if count >= len(part):
+        return part.images
+    order = torch.randperm(len(part), generator=generator(0, purpose))
+    return part.images[order[: max(count, 0)]]
+
+
+def evaluate(
+    model: GenerativeModel,
+    facts: dict[str, Any],
+    data: ImageData,
+    real: Real,
+    machine: Machine,
+    console: Console,
+) -> dict[str, Any]:
+    """results.json of a run. `facts` is its run.json."""
+    started = time.perf_counter()
+    with console.bar(f"  sampling {facts['model']}", real.count) as bar:
+        samples = sampling.sample(
+            model, real.count, EVALUATION_SEED, machine, report=lambda done: bar.update(done)
+        )
+    seconds = time.perf_counter() - started
+    metrics = [
+        *label_metrics(samples, real, machine),
+        sharpness_entry(samples, real, facts["family"]),
+        likelihood_entry(model, facts["family"], data, machine),
+        reconstruction_entry(model, facts["family"], data, machine),
+    ]
+    warnings = []
+    if real.count < FEW:
+        warnings.append(f"fewer than {FEW:,} samples: read the interval, not the value")
+    return {
+        "schema": SCHEMA,
+        "model": facts["model"],
+        "data": {
+            key: facts["data"][key]
+            for key in ("name", "fingerprint", "train", "validation", "test")
+        },
+        "metrics": metrics,
+        "cost": {
+            "parameters": cost.parameters(model),
+            "train_seconds": facts["train_seconds"],
+            "images_seen": facts["images_seen"],
+            "train_images_per_second": facts["images_per_second"],
+            "flops_per_image": cost.flops_per_image(model, machine.device),
+            "sample_seconds_per_image": seconds / real.count,
+            "network_calls": model.network_calls,
+            "peak_memory_bytes": facts["peak_memory_bytes"],
+        },
+        "warnings": warnings,
+    }
+
+
+def entry(
+    name: str,
+    estimate: Estimate | None,
+    n: int,
+    *,
+    unit: str,
+    better: str,
+    reference: str,
+    floor: float | None = None,
+    features: str | None = None,
+    method: str | None = None,
+    note: str = "",
+) -> dict[str, Any]:
+    """One metric as results.json holds it; no estimate means not defined, for the noted reason."""
+    return {
+        "name": name,
+        "value": None if estimate is None else estimate.value,
+        "low": None if estimate is None else estimate.low,
+        "high": None if estimate is None else estimate.high,
+        "n": n,
+        "floor": floor,
+        "unit": unit,
+        "better": better,
+        "features": features,
+        "reference": reference,
+        "kind": "not defined" if estimate is None else "estimate",
+        "method": method,
+        "note": note,
+    }
+
+
+def label_metrics(samples: Tensor, real: Real, machine: Machine) -> list[dict[str, Any]]:
+    """Frechet distance to both references, recognisable, label balance."""
+    n = real.count
+    if real.readings is None or real.network is None:
+        undefined = [
+            ("frechet_distance", "", "lower", "test"),
+            ("frechet_distance", "", "lower", "train"),
+            ("recognisable", "share", "higher", "none"),
+            ("label_balance", "share", "lower", "test"),
+        ]
+        return [
+            entry(name, None, n, unit=u, better=b, reference=r, features="labels", note=NO_LABELS)
+            for name, u, b, r in undefined
+        ]
+    reading = classifier.read(real.network, samples, machine)
+    test, train, other = (real.readings[name] for name in ("test", "train", "other"))
+    as_many_test = Reading(test.features[:n], test.probabilities[:n])
+    found = []
+    for name, reference, floor_side in (("test", test, other), ("train", train, as_many_test)):
+        found.append(
+            entry(
+                "frechet_distance",
+                frechet_distance(reading.features, reference.features),
+                n,
+                unit="",
+                better="lower",
+                reference=name,
+                floor=frechet_distance(floor_side.features, reference.features).value,
+                features="labels",
+                method="delete-group jackknife",
+            )
+        )
+    found.append(
+        entry(
+            "recognisable",
+            recognisable(reading.probabilities),
+            n,
+            unit="share",
+            better="higher",
+            reference="none",
+            floor=recognisable(test.probabilities).value,
+            features="labels",
+            method="Wilson",
+        )
+    )
+    found.append(
+        entry(
+            "label_balance",
+            label_balance(reading.probabilities, test.probabilities),
+            n,
+            unit="share",
+            better="lower",
+            reference="test",
+            floor=label_balance(other.probabilities, test.probabilities).value,
+            features="labels",
+            method="delete-group jackknife",
+        )
+    )
+    return found
+
+
+def sharpness_entry(samples: Tensor, real: Real, family: str) -> dict[str, Any]:
+    """Ratio to real; its floor is 1 by definition."""
+    return entry(
+        "sharpness",
+        sharpness(samples, real.test),
+        real.count,
+        unit="ratio to real",
+        better="floor",
+        reference="test",
+        floor=1.0,
+        method="delete-group jackknife",
+        note="mean decodes, without pixel noise" if family == "vae" else "",
+    )
+
+
+def likelihood_entry(
+    model: GenerativeModel, family: str, data: ImageData, machine: Machine
+) -> dict[str, Any]:
+    """The default bound on held-out images."""
+    pixels = pick(data.test, LIKELIHOOD_IMAGES, "likelihood")
+    return likelihood.bits_per_dim(model, family, pixels, EVALUATION_SEED, machine)
+
+
+def reconstruction_entry(
+    model: GenerativeModel, family: str, data: ImageData, machine: Machine
+) -> dict[str, Any]:
+    """PSNR on held-out images, for models that encode."""
+    pixels = pick(data.test, RECONSTRUCTED_IMAGES, "reconstruction")
+    estimate, note = None, ""
+    if isinstance(model, Encodes):
+        found = reconstruction.reconstruct(model, pixels, EVALUATION_SEED, machine)
+        estimate = reconstruction_psnr(pixels, found)
+    else:
+        note = describe_absence("encode", family)
+    return entry(
+        "reconstruction_psnr",
+        estimate,
+        len(pixels),
+        unit="dB",
+        better="higher",
+        reference="test",
+        method="normal",
+        note=note,
+    )

@@ -1,0 +1,36 @@
+"""Sharpness: how strong the finest detail is, beside that of real images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from triptych.evaluation.intervals import Estimate, group_numbers, jackknife
+
+CHUNK = 1024
+
+
+def laplacian_rms(images: Tensor) -> Tensor:
+    """Root-mean-square of the 4-neighbour Laplacian of the channel mean: [N] from uint8 images."""
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+    found = []
+    for chunk in torch.split(images, CHUNK):
+        grey = chunk.float().mean(dim=1, keepdim=True)
+        found.append(F.conv2d(grey, kernel[None, None]).square().flatten(1).mean(1).sqrt())
+    return torch.cat(found).double()
+
+
+def sharpness(images: Tensor, real: Tensor) -> Estimate:
+    """Median Laplacian of the images over the real images' median; 1 is as sharp as real."""
+    sets = [laplacian_rms(images), laplacian_rms(real)]
+
+    def ratio(top: Tensor, bottom: Tensor) -> float:
+        return (top.median() / bottom.median().clamp(min=1e-9)).item()
+
+    groups = [group_numbers(len(x)) for x in sets]
+    left_out = [
+        [ratio(sets[0][groups[0] != g], sets[1]) for g in range(int(groups[0].max()) + 1)],
+        [ratio(sets[0], sets[1][groups[1] != g]) for g in range(int(groups[1].max()) + 1)],
+    ]
+    return jackknife(ratio(*sets), left_out)

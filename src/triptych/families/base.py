@@ -1,0 +1,216 @@
+"""The protocol of every model: a latent, a decoder, and objectives that train them.
+
+Sampling is decode-of-draw in every family, so sampling and interpolation need no family code.
+What a model can do beyond that it declares by inheriting a capability.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Literal, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.seeding import ImageStreams
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A named bundle of tensors that decodes to images, and how to walk between two of them.
+
+    tensors: each [N, ...]
+    path:    "straight", or "spherical" for Gaussian noise whose length matters
+    """
+
+    tensors: dict[str, Tensor]
+    path: Literal["straight", "spherical"]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index: slice | Tensor) -> Latent:
+        return Latent({name: t[index] for name, t in self.tensors.items()}, self.path)
+
+    def interpolate(self, other: Latent, share: float) -> Latent:
+        """The point a share of the way to `other`: 0 is self, 1 is other."""
+        walk = torch.lerp if self.path == "straight" else spherical
+        return Latent(
+            {name: walk(t, other.tensors[name], share) for name, t in self.tensors.items()},
+            self.path,
+        )
+
+
+def spherical(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Great-circle interpolation of each row (Shoemake 1985, section 3.3): [N, ...]."""
+    dot = (a * b).flatten(1).sum(1)
+    norms = a.flatten(1).norm(dim=1) * b.flatten(1).norm(dim=1)
+    angle = torch.acos((dot / norms).clamp(-1, 1)).view(-1, *[1] * (a.ndim - 1))
+    sine = angle.sin()
+    parallel = sine < 1e-4  # no circle is defined: walk straight
+    safe = sine.where(~parallel, 1.0)
+    weight_a = (((1 - share) * angle).sin() / safe).where(~parallel, 1 - share)
+    weight_b = ((share * angle).sin() / safe).where(~parallel, share)
+    return weight_a * a + weight_b * b
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Everything one step of an objective may look at.
+
+    images: real, float on [-1, 1], [B,C,H,W]
+    labels: class numbers [B], or None where the data have none
+    noise:  every random number of the step, drawn before it, each [B, ...]
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    noise: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Borrowed:
+    """A network that another objective moves: usable here, neither registered nor moved here.
+
+    This is the `.detach()` of the course, made impossible to forget: registering a borrowed
+    network would give it to this objective's optimiser.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._hidden = (network,)  # a tuple keeps nn.Module from registering it
+
+    def detached(self, *inputs: Tensor) -> Tensor:
+        """The output as a constant: no gradient reaches the network or its inputs."""
+        with torch.no_grad():
+            return self._hidden[0](*inputs)
+
+    def frozen(self, *inputs: Tensor) -> Tensor:
+        """The output with gradients to the inputs, through the network but not into it."""
+        with frozen(self._hidden[0]):
+            return self._hidden[0](*inputs)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Inside, the network's parameters ask for no gradient."""
+    movable = [p for p in network.parameters() if p.requires_grad]
+    for parameter in movable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in movable:
+            parameter.requires_grad_(True)
+
+
+class Objective(nn.Module, ABC):
+    """One loss and the one network that it moves (the only one it registers)."""
+
+    name: str  # as the log names it
+    optimiser: Optimiser
+    every: int = 1  # takes part in each so-many-th round
+    repeats: int = 1  # steps within a round, each on images of its own
+    phase: int = 0  # phases run one after another; phase 0 is the generator's own training
+    share: float = 1.0  # a later phase's length, as a share of the planned images
+
+    @abstractmethod
+    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """All random numbers that a step on `count` images needs, each [count, ...]."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar loss terms; the one to minimise is called `total` and comes first."""
+
+
+class GenerativeModel(nn.Module, ABC):
+    """What all families share."""
+
+    shape: ImageShape
+
+    @abstractmethod
+    def objectives(self) -> Sequence[Objective]:
+        """The losses to train, in the order in which they step."""
+
+    @abstractmethod
+    def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
+        """Latents from the prior, on the streams' device; image i depends on stream i alone."""
+
+    @abstractmethod
+    def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
+        """Images, float about [-1, 1], [N,C,H,W]; `rng` serves what noise the decoder adds."""
+
+    @property
+    @abstractmethod
+    def network_calls(self) -> int:
+        """How often the network runs to decode one latent."""
+
+
+class Encodes(ABC):
+    """The model has an inverse: images -> latent."""
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Latent:
+        """images [N,C,H,W] on [-1, 1] -> their most plausible latent."""
+
+
+class BoundsLikelihood(ABC):
+    """The model bounds log P of 8-bit images from below."""
+
+    bounds: tuple[str, ...]  # names of the methods, the default first
+
+    @abstractmethod
+    def negative_bound(self, images: Tensor, rng: ImageStreams, method: str) -> dict[str, Tensor]:
+        """Named terms in nats, each [N]; their sum is at least -log P(8-bit image)."""
+
+
+class Iterative(ABC):
+    """Decoding is a chain of steps: which sampler, how many, and what lies between."""
+
+    samplers: tuple[str, ...]
+
+    @abstractmethod
+    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Self:
+        """The same networks with other sampler settings; None keeps the present one."""
+
+    @abstractmethod
+    def deterministic(self) -> Self:
+        """The same networks with a sampler that adds no noise, for interpolation."""
+
+    @abstractmethod
+    def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
+        """The chain at evenly spaced steps, start and end included: [N,points,C,H,W]."""
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Generic[S]):
+    """A named, complete way to train one model.
+
+    settings: the defaults for a size and the data's shape
+    build:    the model, with freshly initialised weights (the caller seeds torch)
+    """
+
+    summary: str  # one line
+    settings: type[S]
+    defaults: Callable[[Size, ImageShape], S]
+    build: Callable[[S, ImageShape], GenerativeModel]
+    batch_statistics: bool = False  # BatchNorm: a batch may not be split
+
+
+def describe_absence(capability: str, family: str) -> str:
+    """Why a model of a family does not do something, in one sentence."""
+    return _ABSENCES[capability, family]
+
+
+_ABSENCES = {
+    ("likelihood", "gan"): "a GAN has no explicit density: its likelihood is not defined",
+    ("encode", "gan"): ("no encoder yet: a GAN maps noise to images and has no inverse of its own"),
+    ("encode", "diffusion"): (
+        "no inversion yet: running the sampler backwards comes with a later version"
+    ),
+}

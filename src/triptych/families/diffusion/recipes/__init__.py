@@ -1,0 +1,1 @@
+"""One file per recipe; the registry finds it by its name."""

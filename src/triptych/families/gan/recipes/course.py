@@ -1,0 +1,48 @@
+"""`gan:course`: the practical's GAN, which is DCGAN (arXiv:1511.06434)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.families.base import Recipe
+from triptych.families.gan.losses import cross_entropy_critic, cross_entropy_generator
+from triptych.families.gan.model import GAN
+from triptych.nn.dcgan import DCGANCritic, DCGANGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseGAN(Settings):
+    """The DCGAN paper's numbers."""
+
+    latent: int = 100
+    width: int = 64
+    optimiser: Optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+
+
+def build(settings: CourseGAN, shape: ImageShape) -> GAN:
+    """Two networks that mirror each other, the same rate for both."""
+    return GAN(
+        DCGANGenerator(settings.latent, shape.channels, shape.resolution, settings.width),
+        DCGANCritic(shape.channels, shape.resolution, settings.width),
+        latent=settings.latent,
+        critic_loss=cross_entropy_critic,
+        generator_loss=cross_entropy_generator,
+        critic_optimiser=settings.optimiser,
+        generator_optimiser=settings.optimiser,
+        shape=shape,
+    )
+
+
+def defaults(size: Size, shape: ImageShape) -> CourseGAN:
+    """The same at every size."""
+    return CourseGAN()
+
+
+RECIPE = Recipe(
+    summary="the practical's GAN: DCGAN with cross-entropy",
+    settings=CourseGAN,
+    defaults=defaults,
+    build=build,
+    batch_statistics=True,
+)

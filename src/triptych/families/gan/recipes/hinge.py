@@ -1,0 +1,49 @@
+"""`gan:hinge`: a spectrally normalised critic under the hinge loss (arXiv:1802.05957)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.families.base import Recipe
+from triptych.families.gan.losses import hinge_critic, hinge_generator
+from triptych.families.gan.model import GAN
+from triptych.nn.spectral import SpectralCritic, UpsamplingGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class HingeGAN(Settings):
+    """Defaults for `tiny`."""
+
+    average: float | None = 0.05
+    latent: int = 128
+    width: int = 64
+    critic: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
+    generator: Optimiser = Optimiser(learning_rate=2e-4, betas=(0.0, 0.9))
+
+
+def build(settings: HingeGAN, shape: ImageShape) -> GAN:
+    """Two networks of the same widths, the critic the faster learner (arXiv:1706.08500)."""
+    return GAN(
+        UpsamplingGenerator(settings.latent, shape.channels, shape.resolution, settings.width),
+        SpectralCritic(shape.channels, shape.resolution, settings.width),
+        latent=settings.latent,
+        critic_loss=hinge_critic,
+        generator_loss=hinge_generator,
+        critic_optimiser=settings.critic,
+        generator_optimiser=settings.generator,
+        shape=shape,
+    )
+
+
+def defaults(size: Size, shape: ImageShape) -> HingeGAN:
+    """Wider networks at the larger sizes."""
+    return HingeGAN(width={"tiny": 64, "small": 128, "base": 256}[size])
+
+
+RECIPE = Recipe(
+    summary="spectral normalisation and the hinge loss",
+    settings=HingeGAN,
+    defaults=defaults,
+    build=build,
+)

@@ -1,0 +1,82 @@
+"""Which models there are: every file `families/<family>/recipes/<recipe>.py` is one.
+
+Adding a recipe means adding that file with a `RECIPE` in it. Names are found without
+importing torch, so `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triptych.config import ImageShape, Size
+from triptych.errors import InputError
+
+if TYPE_CHECKING:
+    from triptych.families.base import GenerativeModel, Recipe
+
+FAMILIES = ("vae", "gan", "diffusion")
+DEFAULTS = {"vae": "sigma", "gan": "hinge", "diffusion": "edm"}  # measured: docs/decisions.md
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """`family:recipe`; the family alone means its default recipe.
+
+    >>> str(ModelName.parse("gan"))
+    'gan:hinge'
+    """
+
+    family: str
+    recipe: str
+
+    @classmethod
+    def parse(cls, text: str) -> ModelName:
+        """Read a name; an unknown one raises InputError with the known ones."""
+        family, _, recipe = text.partition(":")
+        if family not in FAMILIES:
+            raise InputError(f"no model '{text}'", f"choose from {', '.join(known_models())}")
+        recipe = recipe or DEFAULTS[family]
+        if recipe not in recipe_names(family):
+            names = ", ".join(f"{family}:{name}" for name in recipe_names(family))
+            raise InputError(f"no model '{text}'", f"choose from {names}")
+        return cls(family, recipe)
+
+    def __str__(self) -> str:
+        return f"{self.family}:{self.recipe}"
+
+
+def recipe_names(family: str) -> list[str]:
+    """The recipes of a family, sorted."""
+    folder = Path(__file__).parent / family / "recipes"
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules([str(folder)]))
+
+
+def known_models() -> list[str]:
+    """Every `family:recipe`."""
+    return [f"{family}:{recipe}" for family in FAMILIES for recipe in recipe_names(family)]
+
+
+def recipe(name: ModelName) -> Recipe[Any]:
+    """The recipe of that name."""
+    module = name.recipe.replace("-", "_")
+    found: Recipe[Any] = importlib.import_module(
+        f"triptych.families.{name.family}.recipes.{module}"
+    ).RECIPE
+    return found
+
+
+def defaults(name: ModelName, size: Size, shape: ImageShape) -> Any:
+    """The recipe's settings for a size and a shape of data."""
+    return recipe(name).defaults(size, shape)
+
+
+def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> GenerativeModel:
+    """A fresh model whose first weights depend on the seed alone."""
+    from triptych.seeding import initialising
+
+    with initialising(seed):
+        return recipe(name).build(settings, shape)

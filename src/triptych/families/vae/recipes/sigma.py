@@ -1,0 +1,63 @@
+"""`vae:sigma`: the practical's networks with a learned pixel deviation (arXiv:2006.13202).
+
+One number more than `vae:course`, and the model stops trading detail for a unit-variance
+prior; GroupNorm in place of BatchNorm, a higher rate that decays, averaged weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.families.base import Recipe
+from triptych.families.vae.model import GaussianEncoder, GaussianVAE
+from triptych.nn.convnets import StridedEncoder, UpsamplingDecoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmaVAE(Settings):
+    """Defaults for `tiny`."""
+
+    average: float | None = 0.1
+    latent: int = 64
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    optimiser: Optimiser = Optimiser(
+        learning_rate=2e-3, warmup=0.02, decay="cosine", clip_norm=200.0
+    )
+
+
+def build(settings: SigmaVAE, shape: ImageShape) -> GaussianVAE:
+    """The course's shapes with GroupNorm on both sides."""
+    features = StridedEncoder(shape.channels, shape.resolution, settings.widths, norm="group")
+    decoder = UpsamplingDecoder(
+        settings.latent, shape.channels, shape.resolution, settings.widths[::-1], norm="group"
+    )
+    return GaussianVAE(
+        GaussianEncoder(features, features.features, settings.latent),
+        decoder,
+        latent=settings.latent,
+        learn_std=True,
+        shape=shape,
+        optimiser=settings.optimiser,
+    )
+
+
+def defaults(size: Size, shape: ImageShape) -> SigmaVAE:
+    """Wider networks and latents at the larger sizes."""
+    if size == "tiny":
+        return SigmaVAE()
+    factor = 2 if size == "small" else 4
+    return SigmaVAE(
+        batch_size=128,
+        latent=64 * factor,
+        widths=tuple(width * factor for width in (32, 64, 128, 256)),
+        optimiser=Optimiser(learning_rate=1e-3, warmup=0.02, decay="cosine", clip_norm=200.0),
+    )
+
+
+RECIPE = Recipe(
+    summary="learned pixel deviation: sharper, and a far better likelihood",
+    settings=SigmaVAE,
+    defaults=defaults,
+    build=build,
+)

@@ -1,0 +1,162 @@
+"""The machine: what it has, what was picked on it and why, and how much memory was used."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triptych.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep the pages it frees; call before torch is imported.
+
+    Giving them back costs a third of a U-Net's training step (benchmarks/README.md). Other C
+    libraries have no such call and are left alone.
+    """
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # from glibc's malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)  # a C int: 2 GiB would overflow
+        libc.mallopt(m_top_pad, 2**26)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The device, precision and threads in use, each with the reason it was picked."""
+
+    device: str
+    precision: str  # "bf16" or "fp32"
+    threads: int
+    choices: dict[str, str]
+
+    def autocast(self) -> torch.autocast:
+        """The context in which networks run."""
+        import torch
+
+        enabled = self.precision == "bf16"
+        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=enabled)
+
+
+def pick(
+    device: str | None = None, precision: str | None = None, threads: int | None = None
+) -> Machine:
+    """Choose what the user left open and set torch's threads; InputError on the impossible."""
+    import torch
+
+    choices = {}
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        choices["device"] = f"{device}: " + ("a GPU was found" if device == "cuda" else "no GPU")
+    elif device.split(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"no device '{device}'", "choose cpu or cuda")
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("no CUDA GPU was found", "use --device cpu")
+    if precision is None:
+        precision, choices["precision"] = _best_precision(device)
+    elif precision not in ("bf16", "fp32"):
+        raise InputError(f"no precision '{precision}'", "choose bf16 or fp32")
+    if threads is None:
+        threads = physical_cores()
+        choices["threads"] = f"{threads}: the cores this process may use"
+    elif threads < 1:
+        raise InputError(f"--threads {threads} is too few", "give 1 or more")
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # tiny numbers cost hundreds of cycles each
+    return Machine(device=device, precision=precision, threads=threads, choices=choices)
+
+
+def _best_precision(device: str) -> tuple[str, str]:
+    import torch
+
+    if device.startswith("cuda"):
+        if torch.cuda.is_bf16_supported():
+            return "bf16", "bf16: the GPU has it"
+        return "fp32", "fp32: the GPU has no bf16"
+    if cpu_has("avx512_bf16") or cpu_has("amx_bf16"):
+        return "bf16", "bf16: the processor has AVX512-BF16 or AMX (1.8 times fp32)"
+    return "fp32", "fp32: the processor has no fast bf16"
+
+
+def cpu_has(flag: str) -> bool:
+    """Whether Linux lists the instruction set among the processor's flags."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and f" {flag} " in cpuinfo.read_text().replace("\n", " ")
+
+
+def physical_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe() -> dict[str, Any]:
+    """The hardware, for run.json and the report."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": _processor_name(),
+        "cores": physical_cores(),
+        "memory_bytes": memory,
+        "gpu": gpu,
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    import numpy
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "platform": sys.platform,
+    }
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def forget_peak_memory() -> None:
+    """Start a new measurement of peak memory, where the system allows."""
+    import torch
+
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Largest memory since the last `forget_peak_memory`: the GPU's, or this process's."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,83 @@
+"""Pixels: the only place where their range changes; grids and image files.
+
+Outside the networks an image is uint8 [C,H,W]; inside it is float on [-1, 1].
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+LEVELS = 256  # values an 8-bit pixel can take
+BIN_WIDTH = 2 / (LEVELS - 1)  # distance between neighbouring values on [-1, 1]
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 on [-1, 1], same shape."""
+    return pixels.to(torch.float32).mul_(BIN_WIDTH).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float on [-1, 1] -> uint8, rounded to nearest and clamped, same shape."""
+    scaled = images.detach().to(torch.float32).add(1).div_(BIN_WIDTH)
+    return scaled.round_().clamp_(0, LEVELS - 1).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Images laid out in rows; shows itself in a notebook.
+
+    pixels: uint8 [C,H,W]
+    """
+
+    pixels: Tensor
+
+    def save(self, path: Path) -> Path:
+        """Write a PNG; parents are made."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        to_pil(self.pixels).save(path, format="PNG")
+        return path
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        to_pil(self.pixels).save(buffer, format="PNG")
+        return buffer.getvalue()
+
+
+def grid(images: Tensor, columns: int = 8, gap: int = 2) -> Grid:
+    """uint8 [N,C,H,W] -> one picture, row by row, white between the images."""
+    count, channels, height, width = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    pixels = torch.full(
+        (channels, rows * (height + gap) - gap, columns * (width + gap) - gap),
+        LEVELS - 1,
+        dtype=torch.uint8,
+    )
+    for index, image in enumerate(images.cpu()):
+        top = index // columns * (height + gap)
+        left = index % columns * (width + gap)
+        pixels[:, top : top + height, left : left + width] = image
+    return Grid(pixels)
+
+
+def to_pil(pixels: Tensor) -> Image.Image:
+    """uint8 [C,H,W] with one or three channels -> a Pillow image."""
+    array = pixels.cpu().numpy()
+    return Image.fromarray(array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1))
+
+
+def from_array(array: np.ndarray) -> Tensor:
+    """uint8 (N,H,W,C), as files hold it -> uint8 [N,C,H,W]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 1)))
+
+
+def to_array(images: Tensor) -> np.ndarray:
+    """uint8 [...,C,H,W] -> uint8 (...,H,W,C), as files hold it."""
+    return np.ascontiguousarray(np.moveaxis(images.cpu().numpy(), -3, -1))

@@ -1,0 +1,1 @@
+"""Networks and their blocks; nothing here knows what a family is."""

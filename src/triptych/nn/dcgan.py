@@ -1,0 +1,74 @@
+"""The deep-convolutional generator and critic of DCGAN (arXiv:1511.06434)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from triptych.nn.convnets import LEAK
+
+
+def stage_widths(resolution: int, width: int) -> tuple[int, ...]:
+    """Channels at 4x4, 8x8, ... up to half the resolution: 256, 128, 64 at 32x32."""
+    stages = (resolution // 4).bit_length() - 1
+    return tuple(width * 2**i for i in reversed(range(stages)))
+
+
+class DCGANGenerator(nn.Module):
+    """Transposed convolutions, BatchNorm, ReLU; Tanh at the end: z [B,D] -> [B,C,H,W]."""
+
+    def __init__(self, latent: int, channels: int, resolution: int, width: int) -> None:
+        super().__init__()
+        widths = stage_widths(resolution, width)
+        stages: list[nn.Module] = [
+            nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        ]
+        for inputs, outputs in pairwise(widths):
+            stages += [
+                nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
+        stages += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh()]
+        self.stages = nn.Sequential(*stages)
+        self.apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z [B,D] -> [B,C,H,W] on [-1, 1]."""
+        return self.stages(z[:, :, None, None])
+
+
+class DCGANCritic(nn.Module):
+    """Strided convolutions, LeakyReLU, BatchNorm but on the first: [B,C,H,W] -> logit [B]."""
+
+    def __init__(self, channels: int, resolution: int, width: int) -> None:
+        super().__init__()
+        widths = stage_widths(resolution, width)[::-1]
+        stages: list[nn.Module] = [
+            nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False),
+            nn.LeakyReLU(LEAK),
+        ]
+        for inputs, outputs in pairwise(widths):
+            stages += [
+                nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.LeakyReLU(LEAK),
+            ]
+        self.stages = nn.Sequential(*stages, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False))
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B]."""
+        return self.stages(x).flatten()
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02), BatchNorm's scale N(1, 0.02) (arXiv:1511.06434, section 4)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,239 @@
+"""A comparison as the report reads it: JSON files turned into small frozen objects.
+
+Nothing here judges or words anything. What a writer may leave out is None or empty here;
+a number that is not finite counts as left out, so that no page ever shows "nan".
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from triptych.errors import InputError
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One measured number of one run; `value` is None when it is not defined."""
+
+    name: str
+    value: float | None = None
+    low: float | None = None  # 95 % interval of the expected value at this n
+    high: float | None = None
+    n: int | None = None  # images measured
+    floor: float | None = None  # what real images score against real images
+    unit: str = ""
+    better: str = ""  # lower, higher or floor
+    features: str = ""
+    reference: str = ""  # train, test, validation or none
+    kind: str = "estimate"
+    method: str = ""
+    note: str = ""
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is a number to show."""
+        return self.value is not None and self.kind != "not defined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """One "losses" line of log.jsonl: loss terms after so many images."""
+
+    images: float
+    images_per_second: float | None
+    losses: Mapping[str, float]  # "objective/term" -> mean since the line before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One trained model: what it is, what it scored, what it cost, where its pictures lie."""
+
+    name: str
+    model: str  # family:recipe
+    seed: int | None = None
+    metrics: tuple[Metric, ...] = ()
+    cost: Mapping[str, float | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    log: tuple[Losses, ...] = ()
+    record: Json = field(default_factory=dict)  # run.json as it stands
+    folder: Path | None = None
+
+    @property
+    def family(self) -> str:
+        """The part of the model before the colon."""
+        return self.model.split(":")[0]
+
+    @property
+    def recipe(self) -> str:
+        """The part of the model after the colon."""
+        return self.model.partition(":")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs under one contract."""
+
+    folder: Path
+    contract: Json
+    runs: tuple[Run, ...]
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """What differs between runs that should be equal, in words."""
+        return texts(self.contract.get("differences"))
+
+    @property
+    def forced(self) -> bool:
+        """Whether the user asked to compare unequal runs."""
+        return bool(self.contract.get("forced", False))
+
+
+def load_comparison(folder: Path) -> Comparison:
+    """Read COMPARISON/contract.json, COMPARISON/results.json and every run that they name.
+
+    Raises InputError, with the path and the mend, when one of the two files is missing or corrupt.
+    """
+    contract = read_required(folder / "contract.json")
+    path = folder / "results.json"
+    results = read_required(path).get("runs")
+    if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
+        raise corrupt(path)
+    places = texts(contract.get("runs"))
+    try:
+        runs = tuple(
+            load_run(result, find_folder(folder, places, index, str(result.get("run", ""))))
+            for index, result in enumerate(results)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise corrupt(path) from error
+    return Comparison(folder=folder, contract=contract, runs=runs)
+
+
+def load_run(result: Json, folder: Path | None) -> Run:
+    """One entry of results.json, with run.json and log.jsonl beside it where they exist."""
+    record = read_optional(folder / "run.json") if folder else {}
+    cost = mapping(result.get("cost"))
+    seed = number(record.get("seed"))
+    log, warned = load_log(folder / "log.jsonl") if folder else ((), ())
+    return Run(
+        name=str(result.get("run") or (folder.name if folder else "")),
+        model=str(result["model"]),
+        seed=None if seed is None else int(seed),
+        metrics=tuple(load_metric(each) for each in result.get("metrics", [])),
+        cost={key: number(value) for key, value in cost.items()},
+        warnings=tuple(dict.fromkeys((*texts(result.get("warnings")), *warned))),
+        log=log,
+        record=record,
+        folder=folder,
+    )
+
+
+def load_metric(entry: Json) -> Metric:
+    """One entry of "metrics"; a value that is not a number makes the file corrupt."""
+    value = entry.get("value")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ValueError(f"metric value is not a number: {value!r}")
+    count = number(entry.get("n"))
+    words = ("unit", "better", "features", "reference", "kind", "method", "note")
+    return Metric(
+        name=str(entry["name"]),
+        value=number(value),
+        low=number(entry.get("low")),
+        high=number(entry.get("high")),
+        n=None if count is None else int(count),
+        floor=number(entry.get("floor")),
+        **{word: str(entry.get(word) or "") for word in words},
+    )
+
+
+def load_log(path: Path) -> tuple[tuple[Losses, ...], tuple[str, ...]]:
+    """The losses and the warnings of a log; other events and a torn last line are passed over."""
+    lines: list[Losses] = []
+    warned: list[str] = []
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return (), ()
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        entry = mapping(entry)
+        images = number(entry.get("images"))
+        if entry.get("event") == "warning" and entry.get("message"):
+            warned.append(str(entry["message"]))
+        if images is None or entry.get("event") != "losses":
+            continue
+        terms = {str(key): number(value) for key, value in mapping(entry.get("losses")).items()}
+        lines.append(
+            Losses(
+                images=images,
+                images_per_second=number(entry.get("images_per_second")),
+                losses={key: value for key, value in terms.items() if value is not None},
+            )
+        )
+    return tuple(lines), tuple(warned)
+
+
+def find_folder(base: Path, places: tuple[str, ...], index: int, name: str) -> Path | None:
+    """The folder of a result: the place of that name, else the one at the same position.
+
+    None when there is no such folder: the page is then made without its pictures.
+    """
+    named = [place for place in places if Path(place).name == name]
+    if not named and index < len(places):
+        named = [places[index]]
+    try:
+        return base / named[0] if named and (base / named[0]).is_dir() else None
+    except (OSError, ValueError):  # a name that no file system takes
+        return None
+
+
+def read_required(path: Path) -> Json:
+    """A JSON object that has to be there; raises InputError with the mend."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing", "make the comparison with `triptych compare` first")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise corrupt(path) from error
+    if not isinstance(content, dict):
+        raise corrupt(path)
+    return content
+
+
+def read_optional(path: Path) -> Json:
+    """A JSON object, empty when the file is missing or unreadable."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return {}
+    return mapping(content)
+
+
+def corrupt(path: Path) -> InputError:
+    """The error of a file that is there and cannot be used."""
+    return InputError(f"{path} cannot be read as a comparison", "run `triptych compare` again")
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None
+
+
+def mapping(value: object) -> Json:
+    """The value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """The items of a JSON list as strings; empty when it is no list."""
+    return tuple(str(each) for each in value) if isinstance(value, list) else ()

@@ -1,0 +1,298 @@
+"""The page: a comparison folder in, one self-contained HTML file out.
+
+Everything shown is prepared here as plain words and small objects; the template only lays it out.
+The page forbids itself every request (Content-Security-Policy), and all words are escaped.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from triptych.report.charts import draw_chart, speed_series, split_objectives
+from triptych.report.columns import make_columns, name_runs
+from triptych.report.load import Comparison, Run, load_comparison, mapping, number, texts
+from triptych.report.panels import (
+    data_name,
+    find_anchor,
+    known_family,
+    label,
+    make_bands,
+    make_hero,
+    sentence_case,
+)
+from triptych.report.practical import answer_all, weigh
+from triptych.report.reading import read_comparison
+from triptych.report.table import make_cost_table, make_table, metric_label
+from triptych.report.texts import TEXTS
+from triptych.report.tongue import Language, Name, Sentence, Tongue
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What names a run at the head of a table row or a group of charts."""
+
+    name: str
+    detail: str
+    family: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One loss chart with the names of its lines."""
+
+    title: str
+    svg: Markup
+    terms: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the training of one run went."""
+
+    row: Row
+    charts: tuple[Chart, ...]
+    warnings: tuple[str, ...]
+    absent: str
+
+
+def write_page(
+    comparison: Path, out: Path | None = None, language: Language = "en", course: bool = False
+) -> Path:
+    """Read a comparison folder and write its page; returns the page's path.
+
+    comparison: folder with contract.json, results.json and the runs that they name
+    out:        the page, default COMPARISON/report.html; replaced at once, never left half written
+    course:     put the practical's questions first
+
+    Raises InputError when contract.json or results.json is missing or corrupt.
+    """
+    page = render_page(load_comparison(comparison), language, course)
+    target = out or comparison / "report.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(target.name + ".part")
+    draft.write_text(page, encoding="utf-8")
+    draft.replace(target)
+    return target
+
+
+def render_page(comparison: Comparison, language: Language = "en", course: bool = False) -> str:
+    """The page as one string of HTML."""
+    tongue = Tongue(language)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    page = environment.get_template("report.html.j2").render(
+        t=tongue.text,
+        note=tongue.note,
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=hash_script(script),
+        course=course,
+        **describe(comparison, tongue),
+        **measure_all(comparison, tongue),
+        **explain(comparison, tongue),
+    )
+    return page.strip() + "\n"
+
+
+def hash_script(script: str) -> str:
+    """The digest by which the page's security policy knows its only script."""
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def describe(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
+    """The head of the page: what was compared, and whether it was equal."""
+    data = data_name(comparison)
+    runs = comparison.runs
+    return {
+        "title": tongue.text("title").format(data=data),
+        "title_practical": tongue.text("title.practical").format(data=data),
+        "rows": [make_row(run, name, tongue) for run, name in named(runs)],
+        "facts": make_facts(comparison.contract, tongue),
+        "hero": make_hero(comparison, tongue),
+        "marked": comparison.forced or bool(comparison.differences),
+        "forced": comparison.forced,
+        "differences": comparison.differences,
+        "version": str(comparison.contract.get("triptych") or "?"),
+    }
+
+
+def measure_all(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
+    """Verdict, tables, pictures and curves."""
+    runs = comparison.runs
+    said = read_comparison(comparison)
+    lead = next((s for s in said if s.key in ("distance.best", "distance.undecided")), None)
+    rest = sorted((s for s in said if s is not lead), key=lambda s: s.topic == "caution")
+    groups = [
+        (tongue.text(f"topic.{topic}"), topic, [tongue.tell(sentence) for sentence in group])
+        for topic, group in groupby(rest, key=lambda sentence: sentence.topic)
+    ]
+    return {
+        "lead": tongue.tell(lead) if lead else "",
+        "groups": groups,
+        "table": make_table(runs, tongue),
+        "costs": make_cost_table(runs, tongue),
+        "bands": make_bands(comparison, tongue),
+        "trainings": [make_training(run, name, tongue) for run, name in named(runs)],
+    }
+
+
+def explain(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
+    """The practical's answers, the method, and what repeats it all."""
+    runs, contract = comparison.runs, comparison.contract
+    evaluation = mapping(contract.get("evaluation"))
+    counts = {key: count_text(evaluation.get(key), tongue) for key in ("count", "seed")}
+    columns = make_columns(runs)
+    methods = dict.fromkeys(m.method for c in columns for _, m in c.known if m.method)
+    told = tongue.listed([tongue.note(method) for method in methods])
+    answers = [
+        {
+            "id": answer.question,
+            "question": tongue.text(f"question.{answer.question}"),
+            "text": [tongue.tell(sentence) for sentence in answer.sentences],
+            "figure": find_anchor(runs, answer.family, answer.figure) if answer.figure else "",
+            "explanation": answer.explanation,
+        }
+        for answer in answer_all(runs)
+    ]
+    seen = dict.fromkeys((column.name, metric_label(column, tongue)) for column in columns)
+    return {
+        "answers": answers,
+        "weighed": weigh(runs, tongue),
+        "definitions": [
+            (name, tongue.text(f"definition.{key}"))
+            for key, name in seen
+            if f"definition.{key}" in TEXTS
+        ],
+        "protocol": [
+            tongue.text("method.counts").format(**counts),
+            tongue.text("method.interval").format(methods=told) if told else "",
+            tongue.text("method.floor"),
+            tongue.text("method.choose"),
+            *(sentence_case(tongue.note(each)) for each in data_notes(contract)),
+        ],
+        "commands": list_commands(comparison),
+        "machine": list_machine(comparison, tongue),
+        "settings": [
+            (run.name or run.model, flatten(mapping(run.record.get("settings")))) for run in runs
+        ],
+        "choices": list_choices(runs),
+    }
+
+
+def named(runs: Sequence[Run]) -> list[tuple[Run, Name]]:
+    """Each run with its shortest telling name."""
+    return list(zip(runs, name_runs(runs), strict=True))
+
+
+def make_row(run: Run, name: Name, tongue: Tongue) -> Row:
+    """The words that head a row."""
+    short = label(run, name, tongue)
+    detail = run.recipe if not name.model else ""
+    return Row(name=short, detail=detail, family=known_family(run))
+
+
+def make_facts(contract: Mapping[str, Any], tongue: Tongue) -> list[tuple[str, str]]:
+    """Label and value of what was held equal; what was not recorded is left out."""
+    data = mapping(contract.get("data"))
+    evaluation = mapping(contract.get("evaluation"))
+    budget = mapping(contract.get("budget"))
+    device: dict[str, Any] = {key: contract.get(key) for key in ("device", "precision", "threads")}
+    counts = {key: count_text(data.get(key), tongue) for key in ("train", "validation", "test")}
+    shape = {key: data.get(key) for key in ("resolution", "channels")}
+    found: list[tuple[str, str | dict[str, Any], bool]] = [
+        ("images", counts, all(data.get(key) is not None for key in counts)),
+        ("format", shape, None not in shape.values()),
+        ("budget", str(budget.get("asked")), bool(budget.get("asked"))),
+        ("size", str(contract.get("size")), bool(contract.get("size"))),
+        ("count", count_text(evaluation.get("count"), tongue), bool(evaluation.get("count"))),
+        ("threads", device, None not in device.values()),
+    ]
+    facts = []
+    for key, value, known in found:
+        if not known:
+            continue
+        heading = "fact.device" if key == "threads" else f"fact.{key}"
+        pattern = "fact.threads" if key == "threads" else f"fact.{key}.value"
+        words = value if isinstance(value, str) else tongue.text(pattern).format(**value)
+        facts.append((tongue.text(heading), words))
+    return facts
+
+
+def count_text(value: object, tongue: Tongue) -> str:
+    """A count in words, "?" when it was not recorded."""
+    count = number(value)
+    return "?" if count is None else tongue.number(count, "count")
+
+
+def make_training(run: Run, name: Name, tongue: Tongue) -> Training:
+    """One chart per objective, then one of the speed."""
+    charts = []
+    lines = {**split_objectives(run.log), "speed": speed_series(run.log)}
+    for objective, series in lines.items():
+        key = f"objective.{objective}"
+        title = tongue.text(key) if key in TEXTS else objective
+        svg = draw_chart(series, tongue, title, tongue.text("training.images"))
+        terms = [f"term.{line.term}" for line in series]
+        words = tuple(tongue.text(t) if t in TEXTS else t.removeprefix("term.") for t in terms)
+        if svg:
+            charts.append(Chart(title=title, svg=svg, terms=words))
+    absent = "" if charts else tongue.tell(Sentence("training.none", {"who": name}))
+    warnings = tuple(sentence_case(tongue.note(warning)) for warning in run.warnings)
+    return Training(
+        row=make_row(run, name, tongue), charts=tuple(charts), warnings=warnings, absent=absent
+    )
+
+
+def data_notes(contract: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the data have to say about themselves."""
+    return texts(mapping(contract.get("data")).get("notes"))
+
+
+def list_commands(comparison: Comparison) -> list[str]:
+    """The comparison's command, then the command that repeats each run."""
+    commands = [comparison.contract.get("command")]
+    commands += [run.record.get("command") for run in comparison.runs]
+    return list(dict.fromkeys(str(command) for command in commands if command))
+
+
+def list_machine(comparison: Comparison, tongue: Tongue) -> list[tuple[str, str]]:
+    """Versions, hardware and the data's fingerprint, as recorded."""
+    contract = comparison.contract
+    listed = flatten(mapping(contract.get("versions"))) + flatten(mapping(contract.get("hardware")))
+    fingerprint = mapping(contract.get("data")).get("fingerprint")
+    if fingerprint:
+        listed.append((tongue.text("method.fingerprint"), str(fingerprint)))
+    return listed
+
+
+def list_choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Choices made for the hardware, once each."""
+    choices = [pair for run in runs for pair in flatten(mapping(run.record.get("choices")))]
+    return list(dict.fromkeys(choices))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested dict as dotted names with their values; empty ones are left out."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            pairs += flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            pairs.append((f"{prefix}{key}", str(value)))
+    return pairs

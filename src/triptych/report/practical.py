@@ -1,0 +1,259 @@
+"""The questions of the practical, each with an answer assembled from the measurements.
+
+Question 2.3 asks why, not how much: its answer is an explanation, and is marked as one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from triptych.report import reading
+from triptych.report.columns import Column, best, make_columns, name_runs, worst
+from triptych.report.figures import load_figure, measure_paths
+from triptych.report.load import Run
+from triptych.report.table import metric_label
+from triptych.report.tongue import Name, Note, Quantity, Sentence, Tongue, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One question with its answer; `figure` is the anchor of the picture that shows it."""
+
+    question: str
+    family: str = ""
+    sentences: tuple[Sentence, ...] = ()
+    figure: str = ""
+    explanation: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """What one model measured best, worst and not at all."""
+
+    name: str
+    advantages: tuple[str, ...]
+    disadvantages: tuple[str, ...]
+    undefined: tuple[str, ...]
+
+
+Reader = Callable[[Sequence[Run], str], list[Sentence]]
+
+
+def answer_all(runs: Sequence[Run]) -> list[Answer]:
+    """Questions 1.3a to 4 in the order of the practical; 4 is answered by `weigh`."""
+    asked: list[tuple[str, str, str, tuple[Reader, ...]]] = [
+        ("1.3a", "vae", "reconstruction", (quality, reconstruction)),
+        ("1.3b", "vae", "samples", (blur,)),
+        ("1.3c", "vae", "interpolation", (paths,)),
+        ("2.2a", "gan", "samples", (quality,)),
+        ("2.2b", "gan", "samples", (sharper, recognised)),
+        ("2.2c", "gan", "interpolation", (paths,)),
+        ("2.3", "", "", ()),
+        ("2.4", "gan", "reconstruction", (reconstruction, represent, likelihood)),
+        ("3.2a", "diffusion", "samples", (quality,)),
+        ("3.2b", "diffusion", "samples", (blur, recognised)),
+        ("4", "", "", ()),
+    ]
+    answers = []
+    for question, family, figure, readers in asked:
+        there = any(run.family == family for run in runs)
+        said = tuple(s for reader in readers for s in reader(runs, family)) if there else ()
+        if question == "2.3":
+            said = (Sentence("answer.detach"),)
+        elif family and not said:
+            said = (Sentence("practical.nothing" if there else "practical.absent"),)
+        answers.append(
+            Answer(
+                question=question,
+                family=family,
+                sentences=said,
+                figure=figure if there else "",
+                explanation=question == "2.3",
+            )
+        )
+    return answers
+
+
+def columns_named(runs: Sequence[Run], *names: str) -> list[Column]:
+    """The columns of these metrics."""
+    return [column for column in make_columns(runs) if column.name in names]
+
+
+def quality(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """Distances of this family's models over the floor."""
+    said = []
+    for column in reading.first_references(columns_named(runs, *reading.DISTANCES)):
+        for who, metric in column.known:
+            if who.family != family or not metric.floor or metric.value is None:
+                continue
+            ratio = Quantity(metric.value / metric.floor, "ratio")
+            values: dict[str, Value] = {"who": who, "measure": reading.measure(column)}
+            values |= {"ratio": ratio, **reading.measured(metric)}
+            said.append(Sentence("answer.distance", values))
+    return said
+
+
+def blur(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """Sharpness of this family's samples against real images."""
+    found = [
+        reading.sharpness_of(who, metric)
+        for column in columns_named(runs, "sharpness")
+        for who, metric in column.known
+        if who.family == family
+    ]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def recognised(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """Recognisable share of this family's samples beside that of real images."""
+    said = []
+    for column in columns_named(runs, "recognisable"):
+        for who, metric in column.known:
+            if who.family == family and metric.floor is not None:
+                floor = Quantity(metric.floor, "percent")
+                values: dict[str, Value] = {"who": who, "floor": floor}
+                values |= reading.measured(metric, "percent")
+                said.append(Sentence("answer.recognisable", values))
+    return said
+
+
+def sharper(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """Each model of this family against each VAE: sharper, not sharper, or undecided."""
+    said = []
+    for column in columns_named(runs, "sharpness"):
+        ours = [(who, m) for who, m in column.known if who.family == family and m.low is not None]
+        vaes = [(who, m) for who, m in column.known if who.family == "vae" and m.low is not None]
+        for who, mine in ours:
+            for vae, theirs in vaes:
+                if not mine.value or not theirs.value or mine.high is None or theirs.high is None:
+                    continue
+                ratio = Quantity(mine.value / theirs.value, "ratio")
+                values: dict[str, Value] = {"sharp": who, "soft": vae, "ratio": ratio}
+                if (mine.low or 0.0) > theirs.high:
+                    said.append(Sentence("answer.sharper", values))
+                elif mine.high < (theirs.low or 0.0):
+                    said.append(Sentence("answer.not_sharper", values))
+                else:
+                    said.append(Sentence("answer.sharper.undecided", {"who": (who, vae)}))
+    return said
+
+
+def paths(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """Path lengths where they were measured, and what the picture's own pixels tell."""
+    said = [
+        Sentence("answer.path_length", {"who": who, **reading.measured(metric)})
+        for column in columns_named(runs, "path_length")
+        for who, metric in column.known
+        if who.family == family
+    ]
+    for run, who in zip(runs, name_runs(runs), strict=True):
+        if run.family != family or run.folder is None:
+            continue
+        seen = measure_paths(load_figure(run.folder / "figures" / "interpolation"))
+        if seen is not None:
+            uneven = Quantity(seen.unevenness - 1, "percent")
+            values: dict[str, Value] = {"who": who, "rows": seen.rows, "uneven": uneven}
+            said.append(Sentence("answer.path", values))
+            ends: dict[str, Value] = {"left": round(seen.left), "right": round(seen.right)}
+            said.append(Sentence("answer.brightness", ends))
+    return said
+
+
+def reconstruction(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """How well this family reconstructs, or why it does not."""
+    found = [
+        reading.reconstruction_of(cell.name, cell.metric)
+        for column in columns_named(runs, "reconstruction_psnr")
+        for cell in column.cells
+        if cell.run.family == family
+    ]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def likelihood(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """What likelihood this family has, or why it has none."""
+    found = [
+        reading.likelihood_of(cell.name, cell.metric)
+        for column in columns_named(runs, "bits_per_dim")
+        for cell in column.cells
+        if cell.run.family == family
+    ]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def represent(runs: Sequence[Run], family: str) -> list[Sentence]:
+    """The probe's accuracy, its reason for having none, or that nobody measured it."""
+    said = []
+    for run, who in zip(runs, name_runs(runs), strict=True):
+        if run.family != family:
+            continue
+        probes = [metric for metric in run.metrics if metric.name == "probe_accuracy"]
+        if not probes:
+            said.append(Sentence("answer.represent.none", {"who": who}))
+        for metric in probes:
+            if metric.defined:
+                values = {"who": who, **reading.measured(metric, "percent")}
+                said.append(Sentence("answer.represent", values))
+            else:
+                values = {"who": who, "note": Note(metric.note)}
+                said.append(Sentence("answer.represent.undefined", values))
+    return said
+
+
+def weigh(runs: Sequence[Run], tongue: Tongue) -> list[Weighed]:
+    """Question 4: per model, the columns that it leads or closes, and what it cannot do."""
+    columns = make_columns(runs)
+    labels = [weigh_label(column, tongue) for column in columns]
+    weighed = []
+    for run, who in zip(runs, name_runs(runs), strict=True):
+        weighed.append(
+            Weighed(
+                name=tongue.tell(Sentence("name", {"who": who})),
+                advantages=(*led(columns, labels, who, best), *time_led(runs, who, tongue, True)),
+                disadvantages=(
+                    *led(columns, labels, who, worst),
+                    *time_led(runs, who, tongue, False),
+                ),
+                undefined=tuple(
+                    dict.fromkeys(
+                        label
+                        for column, label in zip(columns, labels, strict=True)
+                        for cell in column.cells
+                        if cell.run is run and cell.metric is not None and not cell.defined
+                    )
+                ),
+            )
+        )
+    return weighed
+
+
+def weigh_label(column: Column, tongue: Tongue) -> str:
+    """The metric's name, with its reference where that tells two columns apart."""
+    label = metric_label(column, tongue)
+    if column.name in reading.DISTANCES and column.reference in ("test", "train", "validation"):
+        return f"{label} ({tongue.text(f'reference.{column.reference}')})"
+    return label
+
+
+def led(
+    columns: Sequence[Column],
+    labels: Sequence[str],
+    who: Name,
+    extreme: Callable[[Column], int | None],
+) -> list[str]:
+    """Labels of the columns in which this model is the best, or the worst."""
+    found = []
+    for column, label in zip(columns, labels, strict=True):
+        index = extreme(column)
+        if index is not None and column.known[index][0] == who:
+            found.append(label)
+    return found
+
+
+def time_led(runs: Sequence[Run], who: Name, tongue: Tongue, least: bool) -> list[str]:
+    """Sampling time, where this model's differs from the next one's by the ratio that tells."""
+    ranked = reading.costs(runs, "sample_seconds_per_image")
+    if len(ranked) < 2 or len(ranked) < len(runs):
+        return []
+    ends = (ranked[0], ranked[1]) if least else (ranked[-1], ranked[-2])
+    apart = max(ends[0][0], ends[1][0]) >= reading.SAME_TIME * min(ends[0][0], ends[1][0])
+    return [tongue.text("cost.sample_seconds_per_image")] if apart and ends[0][1] == who else []

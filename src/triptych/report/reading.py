@@ -1,0 +1,342 @@
+"""The verdict: sentences that the numbers support, and no others.
+
+Each reader looks at one column or at all runs and returns a Sentence, or None when the numbers do
+not carry it. Nothing is worded here: a Sentence is a key of texts_reading with values.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from triptych.report.columns import (
+    Column,
+    ascending,
+    best,
+    make_columns,
+    name_runs,
+    overlapping,
+)
+from triptych.report.load import Comparison, Metric, Run
+from triptych.report.tongue import Form, Interval, Name, Note, Quantity, Sentence, Value
+
+DISTANCES = ("frechet_distance", "kernel_distance")
+ENOUGH_SAMPLES = 2000
+SAME_TIME = 1.2  # times within this ratio are not told apart: they carry no interval
+
+
+def read_comparison(comparison: Comparison) -> list[Sentence]:
+    """Every sentence of the verdict, in reading order."""
+    runs = comparison.runs
+    columns = make_columns(runs)
+    first = first_references(columns)
+    later = [column for column in columns if column not in first]
+    said: list[Sentence | None] = [
+        unequal(comparison),
+        *each(first, DISTANCES, distance_best, distance_undecided, distance_floor),
+        *each(later, DISTANCES, distance_undecided),
+        distance_reference(columns),
+        *each(columns, ("recognisable",), recognisable_shares, recognisable_best),
+        *each(columns, ("recognisable",), recognisable_undecided),
+        *sharpness_of_each(columns),
+        *each(columns, ("sharpness",), sharpness_order),
+        *each(columns, ("label_balance",), balance_best, balance_undecided),
+        *likelihood_of_each(columns),
+        *each(columns, ("bits_per_dim",), likelihood_best),
+        *reconstruction_of_each(columns),
+        sampling_cost(runs),
+        network_calls(runs),
+        training_cost(runs),
+        few_samples(columns),
+        single_seeds(runs),
+    ]
+    found = [sentence for sentence in said if sentence is not None]
+    return [sentence for index, sentence in enumerate(found) if sentence not in found[:index]]
+
+
+def first_references(columns: Sequence[Column]) -> list[Column]:
+    """Of columns that differ in reference or count alone, the first."""
+    found: dict[tuple[str, str], Column] = {}
+    for column in columns:
+        found.setdefault((column.name, column.features), column)
+    return list(found.values())
+
+
+def each(
+    columns: Sequence[Column], names: Sequence[str], *readers: Callable[[Column], Sentence | None]
+) -> Iterable[Sentence | None]:
+    """Every reader on every column of these metrics."""
+    for column in columns:
+        if column.name in names:
+            yield from (reader(column) for reader in readers)
+
+
+def measured(metric: Metric, form: Form = "number") -> dict[str, Value]:
+    """The value and its interval, as {value} and {interval}; no interval prints nothing."""
+    value = metric.value if metric.value is not None else float("nan")
+    if metric.low is None or metric.high is None:
+        return {"value": Quantity(value, form), "interval": ""}
+    spread = metric.high - metric.low
+    return {
+        "value": Quantity(value, form, spread),
+        "interval": Interval(metric.low, metric.high, form),
+    }
+
+
+def measure(column: Column) -> Sentence:
+    """The noun for a distance, with its features and reference; only Inception's is an FID."""
+    fid = column.name == "frechet_distance" and column.features == "inception"
+    reference = column.reference if column.reference in ("test", "train", "validation") else "none"
+    known = column.features in ("labels", "patches")
+    features: Value = Sentence(f"features.{column.features}") if known else column.features
+    key = "measure.fid" if fid else f"measure.{column.name}"
+    return Sentence(key, {"reference": Sentence(f"images.{reference}"), "features": features})
+
+
+# Distances
+
+
+def distance_best(column: Column) -> Sentence | None:
+    """One model is nearest, if its interval lies wholly below all others."""
+    leader = best(column)
+    if leader is None:
+        return None
+    who, metric = column.known[leader]
+    values: dict[str, Value] = {"who": who, "measure": measure(column), **measured(metric)}
+    return Sentence("distance.best", values, "distance")
+
+
+def distance_undecided(column: Column) -> Sentence | None:
+    """Several models could be nearest."""
+    who = overlapping(column)
+    if len(who) < 2 or best(column) is not None or not column.counts:
+        return None
+    values: dict[str, Value] = {"measure": measure(column), "who": who, "n": min(column.counts)}
+    return Sentence("distance.undecided", values, "distance")
+
+
+def distance_floor(column: Column) -> Sentence | None:
+    """Each distance over the floor of its column."""
+    if len(column.floors) != 1 or column.floors[0] <= 0:
+        return None
+    clauses: list[Value] = []
+    for who, metric in column.known:
+        if metric.low is not None and metric.low <= column.floors[0]:
+            clauses.append(Sentence("distance.level", {"who": who}))
+        elif metric.value is not None:
+            ratio = Quantity(metric.value / column.floors[0], "ratio")
+            clauses.append(Sentence("distance.times", {"who": who, "ratio": ratio}))
+    values: dict[str, Value] = {"floor": Quantity(column.floors[0]), "clauses": tuple(clauses)}
+    return Sentence("distance.floor", values, "distance")
+
+
+def distance_reference(columns: Sequence[Column]) -> Sentence | None:
+    """Whether the nearest model depends on the reference, where both references decide."""
+    winners: dict[str, Name] = {}
+    for column in columns:
+        leader = best(column) if column.name == "frechet_distance" else None
+        if leader is not None:
+            winners.setdefault(column.reference, column.known[leader][0])
+    if not {"test", "train"} <= winners.keys():
+        return None
+    if winners["test"] == winners["train"]:
+        return Sentence("distance.same", {}, "distance")
+    return Sentence("distance.other", {**winners}, "distance")
+
+
+# What the pictures show
+
+
+def recognisable_shares(column: Column) -> Sentence | None:
+    """The recognisable share of every model beside that of real images."""
+    if not column.known:
+        return None
+    clauses = tuple(
+        Sentence("recognisable.clause", {"who": who, **measured(metric, "percent")})
+        for who, metric in column.known
+    )
+    if len(column.floors) != 1:
+        return Sentence("recognisable.only", {"clauses": clauses}, "recognisable")
+    floor = Quantity(column.floors[0], "percent")
+    values: dict[str, Value] = {"floor": floor, "clauses": clauses}
+    return Sentence("recognisable.shares", values, "recognisable")
+
+
+def recognisable_best(column: Column) -> Sentence | None:
+    """One model is recognised most often, beyond the intervals."""
+    leader = best(column)
+    if leader is None:
+        return None
+    return Sentence("recognisable.best", {"who": column.known[leader][0]}, "recognisable")
+
+
+def recognisable_undecided(column: Column) -> Sentence | None:
+    """Several models could be the most recognisable."""
+    return undecided(column, "recognisable.undecided", "recognisable")
+
+
+def undecided(column: Column, key: str, topic: str) -> Sentence | None:
+    """Several models could be best."""
+    who = overlapping(column)
+    if len(who) < 2 or best(column) is not None:
+        return None
+    return Sentence(key, {"who": who}, topic)
+
+
+def sharpness_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
+    """One sentence per model with a sharpness."""
+    known = [pair for column in columns if column.name == "sharpness" for pair in column.known]
+    return [sharpness_of(who, metric) for who, metric in known]
+
+
+def sharpness_of(who: Name, metric: Metric) -> Sentence | None:
+    """Blurry, over-sharp or level: by which side of the floor the whole interval lies on."""
+    if metric.floor is None or metric.low is None or metric.high is None:
+        return None
+    blurry, over = metric.high < metric.floor, metric.low > metric.floor
+    key = "blurry" if blurry else "over" if over else "level"
+    if key == "level" and metric.n is None:
+        return None
+    aside: Value = Sentence("aside", {"note": Note(metric.note)}) if metric.note else ""
+    values: dict[str, Value] = {"who": who, "n": metric.n or 0, "aside": aside}
+    return Sentence(f"sharpness.{key}", {**values, **measured(metric)}, "sharpness")
+
+
+def sharpness_order(column: Column) -> Sentence | None:
+    """The order as measured, when no two intervals overlap."""
+    order = ascending(column)
+    return Sentence("sharpness.order", {"order": order}, "sharpness") if order else None
+
+
+def balance_best(column: Column) -> Sentence | None:
+    """One model keeps the class shares best, beyond the intervals."""
+    leader = best(column)
+    if leader is None:
+        return None
+    who, metric = column.known[leader]
+    return Sentence("balance.best", {"who": who, **measured(metric)}, "balance")
+
+
+def balance_undecided(column: Column) -> Sentence | None:
+    """Several models could keep the class shares best."""
+    return undecided(column, "balance.undecided", "balance")
+
+
+# Likelihood and reconstruction
+
+
+def likelihood_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
+    """One sentence per model with a likelihood, or with a reason for none."""
+    cells = [cell for column in columns if column.name == "bits_per_dim" for cell in column.cells]
+    return [likelihood_of(cell.name, cell.metric) for cell in cells]
+
+
+def likelihood_of(who: Name, metric: Metric | None) -> Sentence | None:
+    """Bits per dimension, as a bound or a value; or why there are none."""
+    if metric is None:
+        return None
+    if not metric.defined:
+        values: dict[str, Value] = {"who": who, "note": Note(metric.note)}
+        return Sentence("likelihood.none", values, "likelihood") if metric.note else None
+    key = "likelihood.bound" if metric.kind == "upper bound" else "likelihood.value"
+    return Sentence(key, {"who": who, **measured(metric)}, "likelihood")
+
+
+def likelihood_best(column: Column) -> Sentence | None:
+    """One model needs the fewest bits, among bounds or among values."""
+    leader = best(column)
+    if leader is None:
+        return None
+    bounds = column.kinds == ("upper bound",)
+    key = "likelihood.bounds.best" if bounds else "likelihood.best"
+    return Sentence(key, {"who": column.known[leader][0]}, "likelihood")
+
+
+def reconstruction_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
+    """One sentence per model with a reconstruction, or with a reason for none."""
+    named = [column for column in columns if column.name == "reconstruction_psnr"]
+    return [reconstruction_of(cell.name, cell.metric) for c in named for cell in c.cells]
+
+
+def reconstruction_of(who: Name, metric: Metric | None) -> Sentence | None:
+    """The reconstruction's PSNR; or why there is none."""
+    if metric is None:
+        return None
+    if not metric.defined:
+        values: dict[str, Value] = {"who": who, "note": Note(metric.note)}
+        return Sentence("reconstruction.none", values, "reconstruction") if metric.note else None
+    return Sentence("reconstruction.value", {"who": who, **measured(metric)}, "reconstruction")
+
+
+# Cost and caution
+
+
+def costs(runs: Sequence[Run], name: str) -> list[tuple[float, Name]]:
+    """The runs that recorded a positive cost of this name, from the least to the most."""
+    found = ((run.cost.get(name), who) for run, who in zip(runs, name_runs(runs), strict=True))
+    return sorted(((c, who) for c, who in found if c is not None and c > 0), key=lambda p: p[0])
+
+
+def sampling_cost(runs: Sequence[Run]) -> Sentence | None:
+    """How much longer the slowest model takes for one image than the quickest."""
+    ranked = costs(runs, "sample_seconds_per_image")
+    if len(ranked) < 2:
+        return None
+    (quick, fast), (long, slow) = ranked[0], ranked[-1]
+    times: dict[str, Value] = {
+        "fast_time": Quantity(quick, "time"),
+        "slow_time": Quantity(long, "time"),
+    }
+    if long < SAME_TIME * quick:
+        return Sentence("cost.level", times, "cost")
+    ratio = Quantity(long / quick, "ratio")
+    return Sentence("cost.sampling", {**times, "slow": slow, "fast": fast, "ratio": ratio}, "cost")
+
+
+def network_calls(runs: Sequence[Run]) -> Sentence | None:
+    """Calls per sample, where exactly one model needs several and the others one."""
+    ranked = costs(runs, "network_calls")
+    many = [(calls, who) for calls, who in ranked if calls > 1]
+    others = tuple(who for calls, who in ranked if calls == 1)
+    if len(many) != 1 or not others or len(ranked) < len(runs):
+        return None
+    calls, who = many[0]
+    return Sentence("cost.calls", {"calls": int(calls), "who": who, "others": others}, "cost")
+
+
+def training_cost(runs: Sequence[Run]) -> Sentence | None:
+    """How many more images one model saw than another in like training times."""
+    times, images = costs(runs, "train_seconds"), costs(runs, "images_seen")
+    if len(times) < len(runs) or len(images) < len(runs) or len(runs) < 2:
+        return None
+    (few, fewest), (lots, most) = images[0], images[-1]
+    if times[-1][0] > SAME_TIME * times[0][0] or lots < SAME_TIME * few:
+        return None
+    values: dict[str, Value] = {
+        "least_time": Quantity(times[0][0], "time"),
+        "most_time": Quantity(times[-1][0], "time"),
+        "most": most,
+        "most_images": Quantity(lots, "count"),
+        "fewest": fewest,
+        "fewest_images": Quantity(few, "count"),
+        "ratio": Quantity(lots / few, "ratio"),
+    }
+    return Sentence("cost.training", values, "cost")
+
+
+def few_samples(columns: Sequence[Column]) -> Sentence | None:
+    """A warning under 2,000 samples, on metrics whose value moves with their number."""
+    counts = [n for column in columns if column.name in DISTANCES for n in column.counts]
+    if not counts or min(counts) >= ENOUGH_SAMPLES:
+        return None
+    return Sentence("caution.few", {"n": min(counts)}, "caution")
+
+
+def single_seeds(runs: Sequence[Run]) -> Sentence | None:
+    """A reminder, while every model was trained once, that training has its own luck."""
+    models = [run.model for run in runs]
+    alone = len(models) > 1 and len(set(models)) == len(models)
+    return Sentence("caution.seeds", {}, "caution") if alone else None
+
+
+def unequal(comparison: Comparison) -> Sentence | None:
+    """A reminder of the mark at the top."""
+    marked = comparison.forced or bool(comparison.differences)
+    return Sentence("caution.unequal", {}, "caution") if marked else None

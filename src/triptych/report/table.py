@@ -1,0 +1,187 @@
+"""The comparison table: one row per model, one column per metric, then what it cost.
+
+Every cell carries its full value for sorting; what is not defined carries its reason, both as a
+title and as a note under the table, and never a number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from triptych.report.columns import Cell, Column, best, make_columns
+from triptych.report.load import Metric, Run
+from triptych.report.texts import TEXTS
+from triptych.report.tongue import Form, Tongue
+
+COSTS: dict[str, Form] = {
+    "parameters": "count",
+    "train_seconds": "time",
+    "images_seen": "count",
+    "train_images_per_second": "count",
+    "flops_per_image": "count",
+    "sample_seconds_per_image": "time",
+    "network_calls": "count",
+    "peak_memory_bytes": "bytes",
+}
+BESIDE_QUALITY = ("train_seconds", "sample_seconds_per_image")
+ROUNDED = {"parameters", "flops_per_image"}  # read better as 1.2 M than digit by digit
+
+
+@dataclass
+class Notes:
+    """Numbered notes under the table; the same words keep the same number."""
+
+    words: list[str] = field(default_factory=list)
+
+    def number(self, words: str) -> int:
+        """The number of these words, a new one if they are new."""
+        if words not in self.words:
+            self.words.append(words)
+        return self.words.index(words) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One printed cell."""
+
+    text: str
+    sort: float | None = None
+    interval: str = ""
+    kind: str = ""
+    title: str = ""
+    notes: tuple[int, ...] = ()
+    best: bool = False
+    state: str = "value"  # value, undefined or missing
+    bar: float | None = None  # share of the column's largest value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """One printed heading."""
+
+    label: str
+    details: tuple[str, ...] = ()
+    floor: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Headings over rows of cells; rows are in the order of the runs."""
+
+    headings: tuple[Heading, ...]
+    rows: tuple[tuple[Shown, ...], ...]
+    notes: tuple[str, ...]
+
+
+def make_table(runs: Sequence[Run], tongue: Tongue) -> Table:
+    """Metrics first, then the two costs that weigh most."""
+    notes = Notes()
+    columns = make_columns(runs)
+    names = [name for name in BESIDE_QUALITY if any(run.cost.get(name) for run in runs)]
+    headings = [metric_heading(column, tongue) for column in columns]
+    headings += [Heading(label=tongue.text(f"cost.{name}")) for name in names]
+    shown = [[metric_cell(c, column, tongue, notes) for c in column.cells] for column in columns]
+    shown += [cost_column(runs, name, tongue) for name in names]
+    rows = tuple(zip(*shown, strict=True)) if shown else tuple(() for _ in runs)
+    return Table(headings=tuple(headings), rows=rows, notes=tuple(notes.words))
+
+
+def make_cost_table(runs: Sequence[Run], tongue: Tongue) -> Table:
+    """Every cost that any run recorded."""
+    known = [name for name in COSTS if any(run.cost.get(name) is not None for run in runs)]
+    headings = tuple(Heading(label=tongue.text(f"cost.{name}")) for name in known)
+    shown = [cost_column(runs, name, tongue) for name in known]
+    rows = tuple(zip(*shown, strict=True)) if shown else tuple(() for _ in runs)
+    return Table(headings=headings, rows=rows, notes=())
+
+
+def metric_label(column: Column, tongue: Tongue) -> str:
+    """Only Inception's Fréchet distance is an FID; an unknown metric keeps its own name."""
+    fid = column.name == "frechet_distance" and column.features == "inception"
+    key = "metric.fid" if fid else f"metric.{column.name}"
+    return tongue.text(key) if key in TEXTS else column.name
+
+
+def metric_form(metric: Metric) -> Form:
+    """Shares are printed in per cent, all else as it is."""
+    return "percent" if metric.unit == "share" and metric.name != "label_balance" else "number"
+
+
+def metric_heading(column: Column, tongue: Tongue) -> Heading:
+    """What a reader needs to compare down the column: reference, direction, kind, counts."""
+    details = []
+    known = column.known
+    if known and known[0][1].unit not in ("", "share"):
+        unit = known[0][1].unit
+        details.append(tongue.text(f"unit.{unit}") if f"unit.{unit}" in TEXTS else unit)
+    if column.reference in ("test", "train", "validation"):
+        details.append(tongue.text(f"reference.{column.reference}"))
+    if column.features not in ("", "none"):
+        details.append(tongue.text("on.features").format(features=column.features))
+    if f"better.{column.better}" in TEXTS:
+        details.append(tongue.text(f"better.{column.better}"))
+    last = [kind_text(column.kinds[0], tongue)] if len(column.kinds) == 1 else []
+    if column.counts:
+        spread = "\N{EN DASH}".join(
+            tongue.number(n, "count") for n in sorted({min(column.counts), max(column.counts)})
+        )
+        last.append(tongue.text("table.samples").format(n=spread))
+    details += [", ".join(last)] if last else []
+    floor = ""
+    if known and column.floors:
+        ends = sorted({min(column.floors), max(column.floors)})
+        floor = "\N{EN DASH}".join(tongue.number(end, metric_form(known[0][1])) for end in ends)
+    return Heading(label=metric_label(column, tongue), details=tuple(details), floor=floor)
+
+
+def metric_cell(cell: Cell, column: Column, tongue: Tongue, notes: Notes) -> Shown:
+    """Value, interval and mark; or the reason why there is no value."""
+    metric = cell.metric
+    if metric is None:
+        return Shown(text=tongue.text("table.missing"), state="missing")
+    note = tongue.note(metric.note) if metric.note else ""
+    numbers = (notes.number(note),) if note else ()
+    if metric.value is None or not metric.defined:
+        text = tongue.text("table.undefined")
+        return Shown(text=text, title=note, notes=numbers, state="undefined")
+    form = metric_form(metric)
+    leader = best(column)
+    known = metric.low is not None and metric.high is not None
+    spread = finest(column)
+    return Shown(
+        text=tongue.number(metric.value, form, spread),
+        sort=metric.value,
+        interval=tongue.interval(metric.low or 0.0, metric.high or 0.0, form, spread)
+        if known
+        else "",
+        kind=kind_text(metric.kind, tongue) if len(column.kinds) > 1 else "",
+        title=note,
+        notes=numbers,
+        best=leader is not None and column.known[leader][1] is metric,
+    )
+
+
+def finest(column: Column) -> float | None:
+    """The smallest interval width: it gives one column one number of decimals."""
+    ends = [(m.low, m.high) for _, m in column.known]
+    widths = [high - low for low, high in ends if low is not None and high is not None]
+    return min((width for width in widths if width > 0), default=None)
+
+
+def kind_text(kind: str, tongue: Tongue) -> str:
+    """The kind in words."""
+    return tongue.text(f"kind.{kind}") if f"kind.{kind}" in TEXTS else kind
+
+
+def cost_column(runs: Sequence[Run], name: str, tongue: Tongue) -> list[Shown]:
+    """One cost of every run, with a bar relative to the largest."""
+    values = [run.cost.get(name) for run in runs]
+    largest = max((value for value in values if value is not None), default=0.0)
+    shown = []
+    for value in values:
+        if value is None:
+            shown.append(Shown(text=tongue.text("table.missing"), state="missing"))
+            continue
+        text = tongue.short(value) if name in ROUNDED else tongue.number(value, COSTS[name])
+        bar = value / largest if largest > 0 else None
+        shown.append(Shown(text=text, sort=value, bar=bar))
+    return shown

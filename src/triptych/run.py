@@ -1,0 +1,147 @@
+"""A trained run as an object: what `triptych.load` gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triptych import hardware
+from triptych import images as pixels
+from triptych.console import QUIET, Console
+from triptych.data.decode import BadImageError, decode, fit_square
+from triptych.errors import InputError
+from triptych.families.base import Encodes, GenerativeModel, Iterative, describe_absence
+from triptych.hardware import Machine
+from triptych.tasks import interpolation, likelihood, reconstruction, sampling
+from triptych.training.folder import RunFolder, load_model
+
+
+class Run:
+    """A trained model and what can be asked of it. Images are uint8 tensors (N,C,H,W)."""
+
+    def __init__(self, path: Path | str, machine: Machine | None = None) -> None:
+        self.folder = RunFolder(Path(path))
+        self.machine = machine or hardware.pick()
+        self.model, self.facts = load_model(self.folder, self.machine.device)
+
+    @property
+    def family(self) -> str:
+        """vae, gan or diffusion."""
+        return str(self.facts["family"])
+
+    def with_sampler(self, name: str | None = None, steps: int | None = None) -> GenerativeModel:
+        """The model with other sampler settings; InputError where it has no sampler."""
+        if name is None and steps is None:
+            return self.model
+        if not isinstance(self.model, Iterative):
+            raise InputError(f"a {self.family} samples in one step", "leave out --sampler, --steps")
+        return self.model.with_sampler(name, steps)
+
+    def sample(
+        self,
+        count: int = 64,
+        seed: int = 0,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        temperature: float = 1.0,
+        console: Console = QUIET,
+    ) -> Tensor:
+        """Samples: uint8 (count,C,H,W)."""
+        check_count(count)
+        if not temperature > 0:
+            raise InputError(f"--temperature {temperature:g} is not positive", "give one above 0")
+        model = self.with_sampler(sampler, steps)
+        with console.bar("  sampling", count) as bar:
+            return sampling.sample(
+                model, count, seed, self.machine, temperature=temperature, report=bar.update
+            )
+
+    def reconstruct(self, originals: Tensor, seed: int = 0) -> Tensor:
+        """What the model makes of images of its own size: uint8 (N,C,H,W)."""
+        self.check_images(originals)
+        self.require_encoder()
+        return reconstruction.reconstruct(self.model, originals, seed, self.machine)
+
+    def interpolate(
+        self,
+        first: Tensor | None = None,
+        last: Tensor | None = None,
+        points: int = 10,
+        seed: int = 0,
+        paths: int = 1,
+    ) -> Tensor:
+        """The way between two images (N,C,H,W), or between prior draws: (N,points,C,H,W)."""
+        if points < 2:
+            raise InputError(f"--points {points} is too few", "give 2 or more")
+        if first is None and last is None:
+            return interpolation.between_draws(self.model, paths, points, seed, self.machine)
+        if first is None or last is None:
+            raise InputError("one end of the interpolation is missing", "give --from and --to")
+        self.check_images(first)
+        self.check_images(last)
+        if not isinstance(self.model, Encodes):
+            raise InputError(describe_absence("encode", self.family), "leave out --from and --to")
+        return interpolation.between_images(self.model, first, last, points, seed, self.machine)
+
+    def log_likelihood(
+        self,
+        originals: Tensor,
+        method: str | None = None,
+        seed: int = 0,
+        console: Console = QUIET,
+    ) -> dict[str, Any]:
+        """The `bits_per_dim` entry with its terms; `not defined` with the reason for a GAN."""
+        self.check_images(originals)
+        if len(originals) < 2:
+            raise InputError("one image gives no interval", "give 2 or more")
+        with console.bar("  likelihood", len(originals)) as bar:
+            return likelihood.bits_per_dim(
+                self.model, self.family, originals, seed, self.machine, method, report=bar.update
+            )
+
+    def require_encoder(self) -> None:
+        """InputError with the reason where the model cannot encode."""
+        if not isinstance(self.model, Encodes):
+            raise InputError(describe_absence("encode", self.family), "use a vae")
+
+    def read_image(self, path: Path) -> Tensor:
+        """An image file as this model takes it: uint8 (1,C,H,W)."""
+        try:
+            found = decode(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"cannot read {path} ({error.strerror})", "check the path") from error
+        except BadImageError as error:
+            raise InputError(f"{path} is bad: {error}", "give another image") from error
+        shape = self.model.shape
+        square = fit_square(found, shape.resolution, self.facts["data"]["fit"])
+        if shape.channels == 1 and square.ndim == 3:
+            square = square.mean(axis=2).round().astype("u1")
+        if shape.channels == 3 and square.ndim == 2:
+            square = np.stack([square] * 3, axis=-1)
+        return pixels.from_array(square.reshape(1, *square.shape[:2], shape.channels))
+
+    def check_images(self, originals: Tensor) -> None:
+        """InputError on images that the model was not made for."""
+        shape = self.model.shape
+        if originals.dtype != torch.uint8 or originals.ndim != 4:
+            raise InputError("images are not uint8 (N,C,H,W)", "convert them")
+        if tuple(originals.shape[1:]) != shape.size:
+            theirs = "x".join(map(str, originals.shape[1:]))
+            ours = "x".join(map(str, shape.size))
+            raise InputError(
+                f"images of {theirs}, but the run is of {ours}", "use the run's own data"
+            )
+
+    def __repr__(self) -> str:
+        return f"Run({self.facts['model']}, {self.facts['images_seen']:,} images seen)"
+
+
+def check_count(count: int) -> None:
+    """InputError below 1."""
+    if count < 1:
+        raise InputError(f"--count {count} is too few", "give 1 or more")

@@ -1,0 +1,1 @@
+"""What trained models do: sample, reconstruct, interpolate, bound the likelihood."""

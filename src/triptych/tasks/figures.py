@@ -1,0 +1,74 @@
+"""The pictures of one run that the report shows, each a PNG with a JSON beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych import files, images
+from triptych.families.base import Encodes, GenerativeModel, Iterative, describe_absence
+from triptych.hardware import Machine
+from triptych.tasks import interpolation, reconstruction, sampling
+
+GAP = 2
+SIDE = 8  # the practical's grids hold 64 samples
+PATHS, POINTS = 4, 10  # interpolations: ten points, as in the practical
+PAIRS = 10  # reconstructions in a row
+FIGURE_SEED = 0
+
+
+def draw_figures(
+    model: GenerativeModel, family: str, held_out: Tensor, folder: Path, machine: Machine
+) -> None:
+    """Samples, reconstructions, interpolations and the trajectory, or why there are none.
+
+    held_out: real images to reconstruct, uint8 [N,C,H,W]
+    """
+    seed = FIGURE_SEED
+    save(folder, "samples", sampling.sample(model, SIDE**2, seed, machine), SIDE)
+    paths = interpolation.between_draws(model, PATHS, POINTS, seed, machine)
+    save(folder, "interpolation", paths.flatten(0, 1), POINTS)
+    if isinstance(model, Encodes):
+        originals = held_out[: 2 * PAIRS]
+        found = reconstruction.reconstruct(model, originals, seed, machine)
+        save(folder, "reconstruction", interleave(originals, found, PAIRS), PAIRS)
+    else:
+        write(
+            folder, "reconstruction", {"defined": False, "note": describe_absence("encode", family)}
+        )
+    if isinstance(model, Iterative):
+        ways = sampling.trajectory(model, PATHS, POINTS, seed, machine)
+        save(folder, "trajectory", ways.flatten(0, 1), POINTS)
+
+
+def interleave(top: Tensor, bottom: Tensor, columns: int) -> Tensor:
+    """Rows of `top` images, each above the row of `bottom` images that belongs to it."""
+    rows = [
+        part
+        for pair in zip(torch.split(top, columns), torch.split(bottom, columns), strict=True)
+        for part in pair
+    ]
+    return torch.cat(rows)
+
+
+def save(folder: Path, name: str, pictures: Tensor, columns: int, note: str = "") -> None:
+    """uint8 [N,C,H,W] -> NAME.png and NAME.json."""
+    images.grid(pictures, columns, GAP).save(folder / f"{name}.png")
+    described = {
+        "defined": True,
+        "rows": -(-len(pictures) // columns),
+        "columns": columns,
+        "cell": list(pictures.shape[-2:]),
+        "gap": GAP,
+        "note": note,
+    }
+    write(folder, name, described)
+
+
+def write(folder: Path, name: str, described: dict[str, Any]) -> None:
+    """NAME.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / f"{name}.json", described)

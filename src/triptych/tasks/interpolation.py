@@ -1,0 +1,46 @@
+"""Interpolations between two latents, decoded without added noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from triptych import images
+from triptych.families.base import Encodes, GenerativeModel, Iterative, Latent
+from triptych.hardware import Machine
+from triptych.seeding import ImageStreams
+
+
+def between_draws(
+    model: GenerativeModel, paths: int, points: int, seed: int, machine: Machine
+) -> Tensor:
+    """`points` images on the way between two prior draws, ends included: uint8 [paths,points,...].
+
+    The ends of path i are the draws 2i and 2i+1 of the seed.
+    """
+    with torch.inference_mode(), machine.autocast():
+        rng = ImageStreams(seed, "interpolate", range(2 * paths), machine.device)
+        latent = model.draw_latent(2 * paths, rng)
+        return walk(model, latent[::2], latent[1::2], points, seed, machine)
+
+
+def between_images(
+    model: GenerativeModel, first: Tensor, last: Tensor, points: int, seed: int, machine: Machine
+) -> Tensor:
+    """The same between the latents of given images, uint8 [N,C,H,W] each."""
+    assert isinstance(model, Encodes)
+    with torch.inference_mode(), machine.autocast():
+        a, b = (model.encode(images.to_float(x.to(machine.device))) for x in (first, last))
+        return walk(model, a, b, points, seed, machine)
+
+
+def walk(
+    model: GenerativeModel, a: Latent, b: Latent, points: int, seed: int, machine: Machine
+) -> Tensor:
+    """Decode evenly spaced points of every path: uint8 [N,points,C,H,W]."""
+    if isinstance(model, Iterative):
+        model = model.deterministic()
+    rng = ImageStreams(seed, "walk", range(len(a)), machine.device)
+    steps = torch.linspace(0, 1, points).tolist()
+    decoded = [model.decode(a.interpolate(b, share), rng) for share in steps]
+    return images.to_uint8(torch.stack(decoded, dim=1)).cpu()

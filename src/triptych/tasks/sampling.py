@@ -1,0 +1,66 @@
+"""Samples: decode of draw, in every family, with a stream of noise for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from triptych import images
+from triptych.families.base import GenerativeModel, Iterative
+from triptych.hardware import Machine
+from triptych.seeding import ImageStreams
+
+BATCH = 64
+GRID_CALLS = 20  # network calls for a picture along training, where a sampler would take more
+
+
+def sample(
+    model: GenerativeModel,
+    count: int,
+    seed: int,
+    machine: Machine,
+    *,
+    start: int = 0,
+    temperature: float = 1.0,
+    report: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """Images start .. start+count-1 of a seed: uint8 [count,C,H,W].
+
+    temperature: the latent's deviation, 1 as trained; less gives more typical images
+    """
+    drawn = []
+    for indices in chunks(start, count):
+        with torch.inference_mode(), machine.autocast():
+            rng = ImageStreams(seed, "sample", indices, machine.device)
+            latent = model.draw_latent(len(indices), rng)
+            if temperature != 1.0:
+                for tensor in latent.tensors.values():
+                    tensor.mul_(temperature)
+            drawn.append(images.to_uint8(model.decode(latent, rng)).cpu())
+        report(indices.stop - start)
+    return torch.cat(drawn)
+
+
+def quick_grid(model: GenerativeModel, seed: int, machine: Machine) -> Tensor:
+    """64 samples for a picture along training, with a short chain where the model's is long."""
+    if isinstance(model, Iterative) and model.network_calls > 2 * GRID_CALLS:
+        model = model.with_sampler("ddim", GRID_CALLS)
+    return sample(model, BATCH, seed, machine)
+
+
+def trajectory(
+    model: GenerativeModel, rows: int, points: int, seed: int, machine: Machine
+) -> Tensor:
+    """The way from noise to sample of the first images: uint8 [rows,points,C,H,W]."""
+    assert isinstance(model, Iterative)
+    with torch.inference_mode(), machine.autocast():
+        rng = ImageStreams(seed, "sample", range(rows), machine.device)
+        return images.to_uint8(model.trajectory(model.draw_latent(rows, rng), rng, points)).cpu()
+
+
+def chunks(start: int, count: int, size: int = BATCH) -> Iterator[range]:
+    """Ranges of at most `size` that cover start .. start+count-1."""
+    for first in range(start, start + count, size):
+        yield range(first, min(first + size, start + count))

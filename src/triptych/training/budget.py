@@ -1,0 +1,99 @@
+"""From a budget to a number of images, decided once.
+
+A wall-clock budget is measured on a copy of the model that is then thrown away, so training
+itself depends on the number alone and can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from triptych.config import Budget
+from triptych.data.batches import Batches
+from triptych.errors import InputError
+from triptych.hardware import Machine
+from triptych.training.loop import CHECKPOINTS, GRID_SHARES
+from triptych.training.state import TrainingState
+
+WARM_UP_ROUNDS = 3
+MEASURED_SHARE = 0.05  # of the budget goes into measuring, within these bounds
+LEAST_SECONDS, MOST_SECONDS = 1.0, 10.0
+LEAST_ROUNDS = 5  # a model that was moved less often than this has learned nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedImages:
+    """How many images to see, and how that was found."""
+
+    images: int
+    seconds: float  # spent on finding it; part of the training's cost
+    found: dict[str, Any]
+
+
+def planned_images(
+    budget: Budget,
+    train_size: int,
+    batch_size: int,
+    measure: Callable[[], tuple[float, float]],
+) -> PlannedImages:
+    """Whole batches that the budget pays for; InputError when that is too few to mean anything.
+
+    measure: () -> seconds per round, seconds per extra (grids, checkpoints) of the whole run
+    """
+    started = time.perf_counter()
+    found: dict[str, Any] = {}
+    if budget.unit == "images":
+        images = budget.amount
+    elif budget.unit == "epochs":
+        images = budget.amount * train_size
+    else:
+        per_round, extras = measure()
+        spent = time.perf_counter() - started
+        left = budget.amount - spent - extras
+        images = left / per_round * batch_size
+        found = {
+            "seconds_per_round": per_round,
+            "seconds_for_extras": extras,
+            "seconds_of_calibration": spent,
+        }
+    rounds = math.floor(images / batch_size + 1e-9)
+    if rounds < LEAST_ROUNDS:
+        raise InputError(
+            f"the budget {budget.asked} pays for {max(rounds, 0)} steps of {batch_size} images",
+            f"give enough for {LEAST_ROUNDS}",
+        )
+    return PlannedImages(
+        images=rounds * batch_size, seconds=time.perf_counter() - started, found=found
+    )
+
+
+def measure_rounds(
+    state: TrainingState,
+    batches: Batches,
+    seed: int,
+    machine: Machine,
+    seconds: float,
+    draw_grid: Callable[[], object],
+    save_checkpoint: Callable[[], object],
+) -> tuple[float, float]:
+    """Seconds per round after a warm-up, and seconds of all grids and checkpoints of a run."""
+    wanted = min(max(seconds * MEASURED_SHARE, LEAST_SECONDS), MOST_SECONDS)
+    far = 10**9  # planned images: keeps the rate schedule at its start
+    for _ in range(WARM_UP_ROUNDS):
+        state.round(batches, seed, far, machine)
+    started, rounds = time.perf_counter(), 0
+    while rounds < WARM_UP_ROUNDS or time.perf_counter() - started < wanted:
+        state.round(batches, seed, far, machine)
+        rounds += 1
+    per_round = (time.perf_counter() - started) / rounds
+    started = time.perf_counter()
+    draw_grid()
+    per_grid = time.perf_counter() - started
+    started = time.perf_counter()
+    save_checkpoint()
+    per_checkpoint = time.perf_counter() - started
+    return per_round, per_grid * len(GRID_SHARES) + per_checkpoint * CHECKPOINTS

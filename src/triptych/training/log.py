@@ -1,0 +1,39 @@
+"""log.jsonl: one line per event, in order; a resumed run continues where its checkpoint was."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+class RunLog:
+    """Appends events to a file and keeps it readable after every line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, event: str, **values: Any) -> None:
+        """One line; numbers that are not finite become null."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(finite({"event": event, **values})) + "\n")
+
+    def size(self) -> int:
+        """Bytes so far: what a checkpoint remembers."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Forget what was written after a checkpoint."""
+        if self.path.exists():
+            with self.path.open("r+b") as file:
+                file.truncate(size)
+
+
+def finite(value: Any) -> Any:
+    """The same with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,161 @@
+"""The one training loop. Everything in it happens at counts of images seen."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from triptych import hardware
+from triptych.console import Bar, Console
+from triptych.data.batches import Batches
+from triptych.errors import InterruptedRunError, TrainingFailedError
+from triptych.hardware import Machine
+from triptych.training import checkpoint
+from triptych.training.folder import RunFolder
+from triptych.training.log import RunLog
+from triptych.training.state import Tally, TrainingState
+
+LOG_POINTS = 100  # per phase
+CHECKPOINTS = 20  # per phase: an interruption loses at most a twentieth
+GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of the planned images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do when, in images seen."""
+
+    planned: int
+    seed: int
+
+    def due(self, before: int, now: int, times: int, length: int) -> bool:
+        """Whether one of `times` equal parts of `length` ended between two counts."""
+        return before * times // length != now * times // length
+
+
+@dataclass
+class Clock:
+    """Seconds of training, over interruptions."""
+
+    before: float = 0.0
+    started: float = 0.0
+
+    def start(self) -> None:
+        """Go on."""
+        self.started = time.perf_counter()
+
+    def seconds(self) -> float:
+        """All so far."""
+        return self.before + time.perf_counter() - self.started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The fixed parts of one training."""
+
+    batches: Batches
+    plan: Plan
+    folder: RunFolder
+    machine: Machine
+    console: Console
+    draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
+
+
+def run(state: TrainingState, job: Job, clock: Clock) -> None:
+    """Train from where the state is to the end of its last phase.
+
+    Raises InterruptedRunError after saving when a signal came, TrainingFailedError when no
+    step between two log points was finite.
+    """
+    log = RunLog(job.folder.log)
+    lengths = state.phases(job.plan.planned)
+    clock.start()
+    if state.seen == 0 and state.phase == 0:
+        job.draw_grid(0)
+    with job.console.bar(f"  {job.folder.path.name}") as bar, stop_signals() as stop:
+        while state.phase < len(lengths):
+            length = lengths[state.phase]
+            while state.seen < length:
+                before = state.seen
+                state.round(job.batches, job.plan.seed, length, job.machine)
+                if job.plan.due(before, state.seen, LOG_POINTS, length):
+                    report_losses(state, log, clock, job, bar)
+                if state.phase == 0 and any(
+                    before < share * length <= state.seen for share in GRID_SHARES
+                ):
+                    job.draw_grid(state.seen)
+                    log.write("grid", images=state.seen)
+                if job.plan.due(before, state.seen, CHECKPOINTS, length) or stop:
+                    save(state, log, clock, job)
+                if stop:
+                    raise InterruptedRunError(stop[0])
+                bar.update(state.seen, length)
+            state.phase, state.seen = state.phase + 1, 0
+
+
+def save(state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
+    """A checkpoint of this very moment."""
+    progress = {
+        "phase": state.phase,
+        "seen": state.seen,
+        "seconds": clock.seconds(),
+        "log_bytes": log.size(),
+    }
+    checkpoint.save(job.folder.checkpoints, state.tensors(), progress)
+
+
+def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar: Bar) -> None:
+    """Write the mean losses since the last log point; name steps that were not finite."""
+    losses, masked = state.tally.read()
+    state.tally = Tally()
+    seconds = clock.seconds()
+    speed = state.seen / seconds
+    log.write(
+        "losses",
+        images=state.seen,
+        phase=state.phase,
+        seconds=round(seconds, 3),
+        images_per_second=round(speed, 1),
+        memory_bytes=hardware.peak_memory_bytes(job.machine.device),
+        losses=losses,
+    )
+    for name, count in masked.items():
+        if not count:
+            continue
+        message = f"{count} steps of the {name} up to image {state.seen} were not finite"
+        log.write("warning", images=state.seen, message=f"{message} and were left out")
+        job.console.say(f"  warning: {message} and were left out")
+        if losses[f"{name}/total"] != losses[f"{name}/total"]:  # NaN: nothing else was left
+            raise TrainingFailedError(
+                f"training stopped at image {state.seen}: every step of the {name} since the "
+                "last log point was not finite; lower the learning rate with --set"
+            )
+    shown = "  ".join(f"{n.split('/')[0]} {v:.4g}" for n, v in losses.items() if "/total" in n)
+    bar.update(state.seen, note=f"{speed:,.0f} images/s  {shown}")
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that a first Ctrl-C or SIGTERM enters; a second one acts at once."""
+    received: list[int] = []
+    kept: dict[int, signal.Handlers | Callable[[int, FrameType | None], Any] | int | None] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, kept[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            kept[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: whoever runs there handles its own signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for caught, handler in kept.items():
+            signal.signal(caught, handler)

@@ -1,0 +1,115 @@
+"""Everything that changes while a model is trained, and the round that changes it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from triptych.config import Settings
+from triptych.data.batches import Batches
+from triptych.families.base import Batch, GenerativeModel, Objective
+from triptych.hardware import Machine
+from triptych.seeding import generator
+from triptych.training.average import WeightAverage, averaged_state
+from triptych.training.mover import Mover
+
+
+class Tally:
+    """Sums of loss terms since the last log point, kept on the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.masked: dict[str, Tensor] = {}
+
+    def add(self, objective: str, losses: dict[str, Tensor], masked: Tensor) -> None:
+        """Take in one step's terms; those of a masked step do not count."""
+        for term, value in losses.items():
+            name = f"{objective}/{term}"
+            finite = torch.where(masked > 0, torch.zeros_like(value), value).detach().float()
+            self.sums[name] = self.sums.get(name, torch.zeros_like(finite)) + finite
+            self.counts[name] = self.counts.get(name, 0) + 1
+        self.masked[objective] = self.masked.get(objective, torch.zeros_like(masked)) + masked
+
+    def read(self) -> tuple[dict[str, float], dict[str, int]]:
+        """Mean of each term and masked steps of each objective; waits for the device."""
+        masked = {name: int(value.item()) for name, value in self.masked.items()}
+        means = {}
+        for name, total in self.sums.items():
+            counted = self.counts[name] - masked[name.split("/")[0]]
+            means[name] = total.item() / counted if counted else float("nan")
+        return means, masked
+
+
+class TrainingState:
+    """A model, the movers of its objectives, its weight average, and how far it has come.
+
+    phase: which objectives are at work; seen: images of this phase
+    """
+
+    def __init__(self, model: GenerativeModel, settings: Settings) -> None:
+        self.model = model
+        self.batch_size = settings.batch_size
+        self.movers = [Mover(objective) for objective in model.objectives()]
+        self.average = None if settings.average is None else WeightAverage(model, settings.average)
+        self.phase = 0
+        self.seen = 0
+        self.tally = Tally()
+
+    def phases(self, planned: int) -> list[int]:
+        """Images of each phase, whole batches: the planned ones, then each later phase's share."""
+        lengths = {0: planned}
+        for mover in self.movers:
+            objective = mover.objective
+            if objective.phase > 0:
+                length = planned * objective.share / self.batch_size
+                lengths[objective.phase] = max(1, round(length)) * self.batch_size
+        return [lengths[phase] for phase in sorted(lengths)]
+
+    def round(self, batches: Batches, seed: int, planned: int, machine: Machine) -> None:
+        """Every objective that is due takes its steps; `planned` is this phase's length."""
+        share = self.seen / planned
+        number = self.seen // self.batch_size
+        for mover in self.movers:
+            objective = mover.objective
+            if objective.phase != self.phase or number % objective.every:
+                continue
+            for repeat in range(objective.repeats):
+                batch = self._batch(batches, objective, seed, repeat)
+                with machine.autocast():
+                    losses = objective(batch)
+                masked = mover.step(losses["total"], share)
+                self.tally.add(objective.name, losses, masked)
+        self.seen += self.batch_size
+        if self.average is not None:
+            self.average.update(number + 1)
+
+    def _batch(self, batches: Batches, objective: Objective, seed: int, repeat: int) -> Batch:
+        stream = 10 * self.phase + repeat
+        images, labels = batches.at(self.seen, stream)
+        purpose = f"{objective.name}/{self.phase}/{repeat}"
+        noise = objective.noise(len(images), generator(seed, purpose, self.seen))
+        return Batch(images, labels, {name: t.to(images.device) for name, t in noise.items()})
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors by file: what a checkpoint holds."""
+        files = {"model": self.model.state_dict()}
+        if self.average is not None:
+            files["average"] = self.average.state
+        for mover in self.movers:
+            files[f"optimiser-{mover.objective.name}"] = mover.tensors()
+        return files
+
+    def load(self, files: dict[str, dict[str, Tensor]], phase: int, seen: int) -> None:
+        """What `tensors` gave, copied into place."""
+        self.model.load_state_dict(files["model"])
+        if self.average is not None:
+            for name, tensor in self.average.state.items():
+                tensor.copy_(files["average"][name])
+        for mover in self.movers:
+            mover.load_tensors(files[f"optimiser-{mover.objective.name}"])
+        self.phase, self.seen = phase, seen
+
+    def weights_to_use(self) -> dict[str, Tensor]:
+        """The average where one is kept, else the last weights."""
+        return averaged_state(self.average, self.model)

@@ -1,0 +1,234 @@
+"""From a model's name, data and a budget to a run folder; the same call again resumes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import triptych
+from triptych import config, files, hardware, images
+from triptych.config import Budget, ImageShape, Size
+from triptych.console import Console
+from triptych.data.batches import Batches
+from triptych.data.dataset import ImageData
+from triptych.errors import InputError
+from triptych.families import registry
+from triptych.families.base import GenerativeModel
+from triptych.families.registry import ModelName
+from triptych.hardware import Machine
+from triptych.training import checkpoint
+from triptych.training.budget import PlannedImages, measure_rounds, planned_images
+from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
+from triptych.training.log import RunLog
+from triptych.training.loop import Clock, Job, Plan, run
+from triptych.training.state import TrainingState
+
+Draw = Callable[[GenerativeModel], Tensor]  # a model -> a few samples, uint8 [N,C,H,W]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be trained."""
+
+    name: ModelName
+    size: Size
+    settings: Any
+    data: ImageData
+    budget: Budget
+    seed: int
+    command: str  # as it could be typed again, without budget and output folder
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a run to be resumed."""
+        return {
+            "model": str(self.name),
+            "settings": config.to_json(self.settings),
+            "data fingerprint": self.data.fingerprint,
+            "resolution": self.data.shape.resolution,
+            "seed": self.seed,
+            "budget": self.budget.asked,
+        }
+
+
+def train(request: Request, out: Path, machine: Machine, console: Console, draw: Draw) -> RunFolder:
+    """Train to the end of the budget, going on where an earlier call stopped.
+
+    Raises InputError on an output folder that holds something else.
+    """
+    folder = RunFolder(out)
+    check_output(folder, request)
+    shape = request.data.shape
+    if request.settings.batch_size > len(request.data.train):
+        raise InputError(
+            f"{len(request.data.train)} training images are fewer than one batch of "
+            f"{request.settings.batch_size}",
+            "give more images or lower it with --set batch_size=",
+        )
+    hardware.forget_peak_memory()
+    if folder.is_run() and folder.read()["status"] == "done":
+        console.say(f"  {out} is trained already")
+        return folder
+    batches = Batches(request.data.train, request.settings.batch_size, request.seed, machine.device)
+    facts = folder.read() if folder.is_run() else begin(request, folder, batches, machine, draw)
+    state = fresh_state(request, shape, machine)
+    clock = Clock(before=facts["calibration_seconds"])
+    resume(state, folder, clock, console)
+    job = Job(
+        batches=batches,
+        plan=Plan(planned=facts["planned_images"], seed=request.seed),
+        folder=folder,
+        machine=machine,
+        console=console,
+        draw_grid=lambda seen: save_grid(state, folder, draw, seen),
+    )
+    RunLog(folder.log).write("resume" if state.seen else "start", images=state.seen)
+    run(state, job, clock)
+    finish(state, folder, facts, clock, request)
+    return folder
+
+
+def check_output(folder: RunFolder, request: Request) -> None:
+    """InputError unless the folder is absent, empty, or this very run."""
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file", "name a folder with --out")
+    if folder.is_run():
+        facts = folder.read()
+        for what, ours in request.identity().items():
+            theirs = facts["identity"].get(what)
+            if theirs != ours:
+                shown = "" if isinstance(ours, dict) else f" ({theirs}, not {ours})"
+                raise InputError(
+                    f"{path} holds a run of another {what}{shown}", "name another --out"
+                )
+    elif path.exists() and any(path.iterdir()):
+        raise InputError(f"{path} exists and is not a run of ours", "name another --out")
+
+
+def fresh_state(request: Request, shape: ImageShape, machine: Machine) -> TrainingState:
+    """A model as the seed makes it, on the device, ready to train."""
+    model = registry.build(request.name, request.settings, shape, request.seed)
+    return TrainingState(model.to(machine.device).train(), request.settings)
+
+
+def begin(
+    request: Request, folder: RunFolder, batches: Batches, machine: Machine, draw: Draw
+) -> dict[str, Any]:
+    """Turn the budget into images and write run.json; nothing is made before that succeeds."""
+    planned = plan_images(request, batches, machine, draw)
+    files.make_folder(folder.path)
+    facts = {
+        "schema": SCHEMA,
+        "triptych": triptych.__version__,
+        "model": str(request.name),
+        "family": request.name.family,
+        "recipe": request.name.recipe,
+        "size": request.size,
+        "settings": config.to_json(request.settings),
+        "data": request.data.describe(),
+        "budget": config.to_json(request.budget),
+        "planned_images": planned.images,
+        "calibration": planned.found,
+        "calibration_seconds": planned.seconds,
+        "seed": request.seed,
+        "identity": request.identity(),
+        "status": "running",
+        "images_seen": 0,
+        "train_seconds": None,
+        "kimg": planned.images / 1000,
+        "command": f"{request.command} --budget {planned.images / 1000:g}kimg",
+        "versions": hardware.versions(),
+        "hardware": hardware.describe(),
+        "device": machine.device,
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "choices": machine.choices,
+    }
+    files.write_json(folder.facts, facts)
+    return facts
+
+
+def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw) -> PlannedImages:
+    """Measure on a model of its own, which is then thrown away."""
+
+    def measure() -> tuple[float, float]:
+        state = fresh_state(request, request.data.shape, machine)
+        with tempfile.TemporaryDirectory() as scratch:
+            progress = {"phase": 0, "seen": 0}
+            return measure_rounds(
+                state,
+                batches,
+                request.seed,
+                machine,
+                request.budget.amount,
+                lambda: sample_grid(state, draw).save(Path(scratch) / "grid.png"),
+                lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
+            )
+
+    return planned_images(
+        request.budget, len(request.data.train), request.settings.batch_size, measure
+    )
+
+
+def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Console) -> None:
+    """Take up the newest checkpoint that verifies, if there is one."""
+    checkpoint.clean(folder.checkpoints)
+    found = checkpoint.newest(folder.checkpoints)
+    if found is None:
+        RunLog(folder.log).cut(0)
+        return
+    tensors, progress, passed_over = found
+    for message in passed_over:
+        console.say(f"  {message}")
+    state.load(tensors, progress["phase"], progress["seen"])
+    clock.before = progress["seconds"]
+    RunLog(folder.log).cut(progress["log_bytes"])
+    console.say(f"  going on from image {state.seen:,}")
+
+
+def sample_grid(state: TrainingState, draw: Draw) -> images.Grid:
+    """A few samples of the weights as they would be used now."""
+    model = state.model.eval()
+    try:
+        if state.average is None:
+            return images.grid(draw(model))
+        with state.average.applied():
+            return images.grid(draw(model))
+    finally:
+        model.train()
+
+
+def save_grid(state: TrainingState, folder: RunFolder, draw: Draw, seen: int) -> None:
+    """The picture of the samples after so many images."""
+    sample_grid(state, draw).save(folder.samples / f"{seen:09d}.png")
+
+
+def finish(
+    state: TrainingState, folder: RunFolder, facts: dict[str, Any], clock: Clock, request: Request
+) -> None:
+    """The weights to use, the last facts; checkpoints are no longer needed."""
+    metadata = model_metadata(request.name, request.settings, request.data.shape)
+    digest = save_weights(folder.weights, state.weights_to_use(), metadata)
+    seconds = clock.seconds()
+    files.write_json(
+        folder.facts,
+        facts
+        | {
+            "status": "done",
+            "images_seen": facts["planned_images"],
+            "train_seconds": round(seconds, 3),
+            "images_per_second": round(facts["planned_images"] / seconds, 1),
+            "peak_memory_bytes": hardware.peak_memory_bytes(facts["device"]),
+            "digests": {WEIGHTS: digest},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+    )
+    RunLog(folder.log).write("done", images=facts["planned_images"])
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)

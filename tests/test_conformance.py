@@ -1,0 +1,302 @@
+"""One suite for every model there is; a new recipe is covered as soon as its file is there."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tests.truths import MACHINE, NoStreams, grey_levels_apart, random_pixels
+from triptych import config, images
+from triptych.config import ImageShape
+from triptych.families import registry
+from triptych.families.base import (
+    Batch,
+    BoundsLikelihood,
+    Encodes,
+    GenerativeModel,
+    Iterative,
+    Latent,
+    Objective,
+    describe_absence,
+)
+from triptych.seeding import ImageStreams, generator
+from triptych.tasks import interpolation, sampling
+from triptych.training.mover import Mover
+
+NAMES = registry.known_models()
+SHAPES = {
+    "grey16": ImageShape(channels=1, resolution=16),
+    "colour32": ImageShape(channels=3, resolution=32),
+}
+CAPABILITIES: dict[type, tuple[str, ...]] = {
+    Encodes: ("encode",),
+    BoundsLikelihood: ("bounds", "negative_bound"),
+    Iterative: ("samplers", "with_sampler", "deterministic", "trajectory"),
+}
+STEPS = 4  # of a chain, so that the slowest sampler is quick
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> ImageShape:
+    return SHAPES[request.param]
+
+
+@pytest.fixture
+def model(name: str, shape: ImageShape) -> GenerativeModel:
+    return fresh(name, shape)
+
+
+def fresh(name: str, shape: ImageShape, seed: int = 0) -> GenerativeModel:
+    """An untrained model, stirred so that no weight starts at zero, with a short chain."""
+    parsed = registry.ModelName.parse(name)
+    settings = registry.defaults(parsed, "tiny", shape)
+    model = registry.build(parsed, settings, shape, seed)
+    rng = generator(seed, "stir")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=rng))
+    model.eval()
+    return model.with_sampler(steps=STEPS) if isinstance(model, Iterative) else model
+
+
+def batch_for(objective: Objective, shape: ImageShape, count: int = 4) -> Batch:
+    pixels = random_pixels(count, *shape.size)
+    noise = objective.noise(count, generator(0, objective.name))
+    return Batch(images.to_float(pixels), None, noise)
+
+
+def part(batch: Batch, index: slice) -> Batch:
+    return Batch(batch.images[index], None, {k: t[index] for k, t in batch.noise.items()})
+
+
+def nearly_all(reached: list[bool]) -> bool:
+    """All but one or 5 %: the hinge loss leaves a critic's last bias at 0 inside both margins."""
+    return reached.count(False) <= max(1, 0.05 * len(reached))
+
+
+def streams(*indices: int, seed: int = 0) -> ImageStreams:
+    return ImageStreams(seed, "conformance", indices)
+
+
+def test_samples_have_the_data_s_shape_and_differ(
+    model: GenerativeModel, shape: ImageShape
+) -> None:
+    drawn = sampling.sample(model, 3, 0, MACHINE)
+    assert drawn.shape == (3, *shape.size)
+    assert drawn.dtype == torch.uint8
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_a_seed_fixes_samples_and_weights(name: str, shape: ImageShape) -> None:
+    """Whatever torch's global generator holds, which is left as it was."""
+    torch.manual_seed(1)
+    first = fresh(name, shape)
+    after = torch.random.get_rng_state()
+    expected = sampling.sample(first, 2, 5, MACHINE)
+    torch.manual_seed(1)
+    assert torch.equal(torch.random.get_rng_state(), after)
+    torch.manual_seed(2)
+    again = fresh(name, shape)
+    assert torch.equal(sampling.sample(again, 2, 5, MACHINE), expected)
+    assert not torch.equal(sampling.sample(again, 2, 6, MACHINE), expected)
+
+
+def test_an_image_does_not_depend_on_its_batch(
+    model: GenerativeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sampling.sample(model, 5, 0, MACHINE)
+    late = sampling.sample(model, 2, 0, MACHINE, start=3)
+    assert grey_levels_apart(whole[3:], late) <= 1
+    monkeypatch.setattr(sampling, "chunks", partial(sampling.chunks, size=2))
+    assert grey_levels_apart(whole, sampling.sample(model, 5, 0, MACHINE)) <= 1
+
+
+def test_a_latent_s_noise_is_the_same_in_any_batch(model: GenerativeModel) -> None:
+    """The noise exactly; what is decoded from it up to rounding."""
+    rng, late_rng = streams(0, 1, 2, 3, 4), streams(3, 4)
+    whole, late = model.draw_latent(5, rng), model.draw_latent(2, late_rng)
+    for key, tensor in whole.tensors.items():
+        assert torch.equal(tensor[3:], late.tensors[key])
+    with torch.inference_mode():
+        expected, found = model.decode(whole, rng)[3:], model.decode(late, late_rng)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+def test_weights_and_settings_survive_a_file(name: str, shape: ImageShape) -> None:
+    model, other = fresh(name, shape), fresh(name, shape, seed=1)
+    expected = sampling.sample(model, 2, 0, MACHINE)
+    assert not torch.equal(sampling.sample(other, 2, 0, MACHINE), expected)
+    other.load_state_dict(load(save(model.state_dict())))
+    assert torch.equal(sampling.sample(other, 2, 0, MACHINE), expected)
+    settings = registry.defaults(registry.ModelName.parse(name), "tiny", shape)
+    assert config.from_json(type(settings), config.to_json(settings)) == settings
+
+
+def test_each_parameter_belongs_to_one_objective(model: GenerativeModel) -> None:
+    owned = [id(p) for objective in model.objectives() for p in objective.parameters()]
+    assert len(owned) == len(set(owned))
+    assert set(owned) == {id(p) for p in model.parameters()}
+
+
+def test_gradients_reach_an_objective_s_own_parameters_alone(
+    model: GenerativeModel, shape: ImageShape
+) -> None:
+    """All of them, none that is another's; hardly one is zero (see `nearly_all`)."""
+    model.train()
+    for objective in model.objectives():
+        model.zero_grad(set_to_none=True)
+        own = {id(p) for p in objective.parameters()}
+        objective(batch_for(objective, shape))["total"].backward()
+        for key, parameter in model.named_parameters():
+            assert (parameter.grad is not None) == (id(parameter) in own), key
+        assert nearly_all([bool(p.grad.count_nonzero()) for p in objective.parameters()])
+        assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_step_moves_an_objective_s_own_weights_alone(
+    model: GenerativeModel, shape: ImageShape
+) -> None:
+    """The others stay as they are, bit by bit; half the training gone, every rate is positive."""
+    model.train()
+    for objective in model.objectives():
+        before = {key: p.detach().clone() for key, p in model.named_parameters()}
+        own = {id(p) for p in objective.parameters()}
+        mover = Mover(objective)
+        for _ in range(2):
+            masked = mover.step(objective(batch_for(objective, shape))["total"], share=0.5)
+            assert masked == 0
+        moved = {k: not torch.equal(p, before[k]) for k, p in model.named_parameters()}
+        for key, parameter in model.named_parameters():
+            assert moved[key] <= (id(parameter) in own), key
+        assert nearly_all([moved[k] for k, p in model.named_parameters() if id(p) in own])
+
+
+def test_the_first_term_is_a_scalar_total(model: GenerativeModel, shape: ImageShape) -> None:
+    for objective in model.objectives():
+        terms = objective(batch_for(objective, shape))
+        assert next(iter(terms)) == "total"
+        assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+
+
+def test_a_step_is_the_mean_of_its_ranks(model: GenerativeModel, shape: ImageShape) -> None:
+    """Noise has a row per image: the loss of a batch is the mean over its slices' losses.
+
+    In evaluation mode, where the course recipes use no batch statistics either.
+    """
+    for objective in model.objectives():
+        batch = batch_for(objective, shape)
+        assert all(len(t) == 4 for t in batch.noise.values())
+        again = objective.noise(4, generator(0, objective.name))
+        assert all(torch.equal(t, again[key]) for key, t in batch.noise.items())
+        with torch.no_grad():
+            whole = objective(batch)["total"]
+            ranks = [objective(part(batch, slice(i, i + 2)))["total"] for i in (0, 2)]
+        torch.testing.assert_close(torch.stack(ranks).mean(), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_capabilities_are_declared_and_absences_explained(
+    model: GenerativeModel, name: str
+) -> None:
+    for capability, promised in CAPABILITIES.items():
+        for method in promised:
+            assert hasattr(model, method) == isinstance(model, capability)
+    family = name.partition(":")[0]
+    if not isinstance(model, Encodes):
+        assert describe_absence("encode", family)
+    if not isinstance(model, BoundsLikelihood):
+        assert describe_absence("likelihood", family)
+
+
+def test_what_is_encoded_can_be_decoded(model: GenerativeModel, shape: ImageShape) -> None:
+    if not isinstance(model, Encodes):
+        pytest.skip("does not encode")
+    pixels = images.to_float(random_pixels(2, *shape.size))
+    with torch.inference_mode():
+        latent = model.encode(pixels)
+        drawn = model.draw_latent(2, streams(0, 1))
+        decoded = model.decode(latent, streams(0, 1))
+    assert {k: t.shape for k, t in latent.tensors.items()} == {
+        k: t.shape for k, t in drawn.tensors.items()
+    }
+    assert decoded.shape == pixels.shape
+
+
+def test_a_bound_does_not_depend_on_the_batch(model: GenerativeModel, shape: ImageShape) -> None:
+    """Every term of every method: one number per image, its noise from the image's stream."""
+    if not isinstance(model, BoundsLikelihood):
+        pytest.skip("has no bound")
+    pixels = images.to_float(random_pixels(2, *shape.size))
+    with torch.inference_mode():
+        for method in model.bounds:
+            whole = model.negative_bound(pixels, streams(0, 1), method)
+            alone = model.negative_bound(pixels[1:], streams(1), method)
+            for key, term in whole.items():
+                assert term.shape == (2,)
+                torch.testing.assert_close(alone[key], term[1:], rtol=1e-3, atol=1e-3)
+
+
+def test_network_calls_are_counted_right(model: GenerativeModel) -> None:
+    kinds = (
+        [model.with_sampler(kind) for kind in model.samplers]
+        if isinstance(model, Iterative)
+        else [model]
+    )
+    for kind in kinds:
+        calls: list[Any] = []
+        hooks = [
+            child.register_forward_hook(lambda *call, calls=calls: calls.append(0))
+            for child in kind.children()
+        ]
+        rng = streams(0)
+        with torch.inference_mode():
+            kind.decode(kind.draw_latent(1, rng), rng)
+        assert len(calls) == kind.network_calls
+        for hook in hooks:
+            hook.remove()
+
+
+def test_a_trajectory_ends_in_the_sample(model: GenerativeModel, shape: ImageShape) -> None:
+    if not isinstance(model, Iterative):
+        pytest.skip("not iterative")
+    with torch.inference_mode():
+        latent = model.draw_latent(2, streams(0, 1))
+        states = model.trajectory(latent, streams(2, 3), STEPS + 1)
+        expected = model.decode(latent, streams(2, 3))
+    assert states.shape == (2, STEPS + 1, *shape.size)
+    assert torch.equal(states[:, -1], expected)
+    assert 0.9 < states[:, 0].std() < 1.1  # the start is shown as unit noise
+
+
+def test_interpolations_end_in_the_decoded_draws(model: GenerativeModel) -> None:
+    """Without any noise on the way, so `NoStreams` serves the decoder here."""
+    found = interpolation.between_draws(model, 2, 3, 0, MACHINE)
+    still = model.deterministic() if isinstance(model, Iterative) else model
+    with torch.inference_mode():
+        latent = model.draw_latent(4, ImageStreams(0, "interpolate", range(4)))
+        ends = images.to_uint8(still.decode(latent, NoStreams()))
+    assert found.shape == (2, 3, *ends.shape[1:])
+    assert grey_levels_apart(found[:, 0], ends[::2]) <= 1
+    assert grey_levels_apart(found[:, -1], ends[1::2]) <= 1
+    assert not torch.equal(found[:, 1], found[:, 0])
+
+
+@pytest.mark.parametrize("path", ["straight", "spherical"])
+def test_a_latent_walks_from_itself_to_the_other(path: Any) -> None:
+    def latent(seed: int) -> Latent:
+        tensor: Tensor = torch.randn(3, 4, generator=generator(seed, "walk"))
+        return Latent({"z": tensor}, path)
+
+    a, b = latent(0), latent(1)
+    assert torch.equal(a.interpolate(b, 0.0).tensors["z"], a.tensors["z"])
+    assert torch.equal(a.interpolate(b, 1.0).tensors["z"], b.tensors["z"])
+    assert len(a[1:]) == 2

@@ -1,0 +1,326 @@
+"""The page says what the numbers support, shows all of them, and asks nothing of the network."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from triptych.errors import InputError
+from triptych.report import write_page
+from triptych.report.figures import load_figure, measure_paths
+from triptych.report.load import load_comparison
+from triptych.report.practical import answer_all
+from triptych.report.tongue import Tongue
+
+NO_DENSITY = "a GAN has no explicit density: its likelihood is not defined"
+NO_ENCODER = "no encoder yet: a GAN maps noise to images and has no inverse of its own"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+# A comparison as the other parts of Triptych write it
+
+
+def metric(name: str, value: float | None, half: float = 0.0, **more: Any) -> dict[str, Any]:
+    """A metric with the interval value +- half; None is not defined."""
+    if value is None:
+        return {
+            "name": name,
+            "value": None,
+            "low": None,
+            "high": None,
+            "kind": "not defined",
+            **more,
+        }
+    ends = {"low": value - half, "high": value + half}
+    return {"name": name, "value": value, **ends, "n": 2000, "kind": "estimate", **more}
+
+
+def metrics_of(family: str, distance: float, sharpness: float, bits: float | None) -> list[Any]:
+    distances = {"better": "lower", "features": "labels", "method": "delete-group jackknife"}
+    found = [
+        metric("frechet_distance", distance, 0.5, floor=0.8, reference="test", **distances),
+        metric("frechet_distance", distance + 1, 0.5, floor=0.6, reference="train", **distances),
+        metric("recognisable", 0.431, 0.02, floor=0.967, unit="share", better="higher"),
+        metric("sharpness", sharpness, 0.015, floor=1.0, unit="ratio to real", better="floor"),
+    ]
+    if family == "gan":
+        found.append(metric("bits_per_dim", None, note=NO_DENSITY))
+        found.append(metric("reconstruction_psnr", None, note=NO_ENCODER))
+    else:
+        bound = {"unit": "bits per dimension", "better": "lower", "reference": "test"}
+        found.append(metric("bits_per_dim", bits, 0.03, **bound) | {"kind": "upper bound"})
+    return found
+
+
+def draw_grid(path: Path, rows: int = 8, columns: int = 8, **words: Any) -> None:
+    """A grid of 8x8 images with a gap of 1 pixel, brighter towards the right, and its JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((rows * 9 - 1, columns * 9 - 1, 3), 255, dtype=np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * 9, column * 9
+            pixels[top : top + 8, left : left + 8] = 20 + 20 * column
+    Image.fromarray(pixels).save(path)
+    layout = {"defined": True, "rows": rows, "columns": columns, "cell": [8, 8], "gap": 1, **words}
+    path.with_suffix(".json").write_text(json.dumps(layout))
+
+
+def write_run(folder: Path, result: dict[str, Any]) -> None:
+    family = result["model"].split(":")[0]
+    for name in ("samples", "interpolation"):
+        draw_grid(folder / "figures" / f"{name}.png")
+    reason = {"defined": False, "note": NO_ENCODER}
+    (folder / "figures" / "reconstruction.json").write_text(json.dumps(reason))
+    for images in (640, 3200, 6400):
+        draw_grid(folder / "samples" / f"{images:09d}.png")
+    record = {"seed": 0, "command": f"triptych train {result['model']} --budget 6.4kimg"}
+    (folder / "run.json").write_text(json.dumps(record | {"settings": {"optimiser": {"rate": 1}}}))
+    objective = {"vae": "bound", "gan": "critic", "diffusion": "denoiser"}.get(family, "loss")
+    lines: list[dict[str, Any]] = [{"event": "start"}, {"event": "warning", "message": "tired"}]
+    for step in range(1, 30):
+        losses = {f"{objective}/total": 3.0 / step, f"{objective}/other": 1.0}
+        speed = {"images_per_second": 950.0}
+        lines.append({"event": "losses", "images": 64 * step, "losses": losses, **speed})
+    (folder / "log.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + '\n{"torn')
+
+
+def write_comparison(folder: Path, **changes: Any) -> Path:
+    """Three finished runs; `changes` go into contract.json."""
+    numbers = {"vae:sigma": (46.1, 0.412, 4.31), "gan:hinge": (13.2, 1.13, None)}
+    numbers["diffusion:edm"] = (9.1, 0.99, 3.12)
+    results = []
+    for index, (model, (distance, sharpness, bits)) in enumerate(numbers.items()):
+        family = model.split(":")[0]
+        cost = {"train_seconds": 75.0 + index, "sample_seconds_per_image": 0.0003 * 13**index}
+        result = {"model": model, "run": model.replace(":", "-") + "-s0", "cost": cost}
+        result["metrics"] = metrics_of(family, distance, sharpness, bits)
+        results.append(result)
+        write_run(folder / str(result["run"]), result)
+    data = {"name": "street-digits", "train": 16200, "validation": 1800, "test": 4000}
+    contract = {"schema": 1, "triptych": "0.1.0", "data": data, "differences": [], "forced": False}
+    contract |= {"runs": [result["run"] for result in results], "command": "triptych compare"}
+    draw_grid(folder / "figures" / "real.png")
+    (folder / "contract.json").write_text(json.dumps(contract | changes))
+    (folder / "results.json").write_text(json.dumps({"schema": 1, "runs": results}))
+    return folder
+
+
+def change(path: Path, edit: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+class Page(HTMLParser):
+    """Elements, attributes and words of a page; fails on tags that do not balance."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if "script" not in self.open and "style" not in self.open:
+            self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+# The page
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("course", [False, True])
+def test_page_is_whole_and_self_contained(tmp_path: Path, language: Any, course: bool) -> None:
+    page = read(write_page(write_comparison(tmp_path), language=language, course=course))
+    assert page.text.startswith("<!doctype html>")
+    assert f'lang="{language}"' in page.text
+    for request in ("http:", "https:", 'src="/', "fetch(", "@import", "url("):
+        assert request not in page.text
+    assert not page.all("link") and not any("src" in each for each in page.all("script"))
+    for image in page.all("img"):
+        assert (image["src"] or "").startswith("data:image/png;base64,")
+        assert image["alt"]
+    for link in page.all("a"):
+        assert (link["href"] or "").startswith("#")
+    targets = {attributes.get("id") for _, attributes in page.elements}
+    assert {(link["href"] or "")[1:] for link in page.all("a")} <= targets
+    for shown in ("interpolation-vae-sigma-s0", "samples-gan-hinge-s0", "samples-diffusion-edm-s0"):
+        assert page.text.count(f'href="#{shown}"') >= 1
+    questions, verdict = page.text.index('id="practical"'), page.text.index('id="verdict"')
+    assert (questions < verdict) == course
+
+
+def test_every_figure_is_embedded_as_it_is(tmp_path: Path) -> None:
+    page = read(write_page(write_comparison(tmp_path)))
+    for path in [*tmp_path.glob("*/figures/*.png"), tmp_path / "figures" / "real.png"]:
+        assert base64.b64encode(path.read_bytes()).decode() in page.text
+    assert page.words.count("After 6,400 images") == 3
+
+
+def test_numbers_of_the_page_are_those_of_the_json(tmp_path: Path) -> None:
+    write_comparison(tmp_path)
+    page = read(write_page(tmp_path))
+    shown = [float(cell["data-sort"] or "nan") for cell in page.all("td") if "data-sort" in cell]
+    for result in json.loads((tmp_path / "results.json").read_text())["runs"]:
+        values = [each["value"] for each in result["metrics"] if each["value"] is not None]
+        for value in [*values, *result["cost"].values()]:
+            assert value in shown
+    for words in (
+        "46.1",
+        "[45.6,\N{NO-BREAK SPACE}46.6]",
+        "0.41",
+        "[0.40,\N{NO-BREAK SPACE}0.43]",
+        "3.12",
+        "75.0\N{NO-BREAK SPACE}s",
+    ):
+        assert words in page.words
+
+
+def test_undefined_is_said_with_its_reason_and_never_a_number(tmp_path: Path) -> None:
+    page = read(write_page(write_comparison(tmp_path)))
+    cells = [cell for cell in page.all("td") if cell.get("class") == "undefined"]
+    assert {cell["title"] for cell in cells} == {NO_DENSITY, NO_ENCODER}
+    assert all("data-sort" not in cell for cell in cells)
+    assert page.words.count(NO_DENSITY) >= 2  # in the verdict and under the table
+    french = read(write_page(tmp_path, tmp_path / "fr.html", "fr"))
+    assert Tongue("fr").note(NO_DENSITY) in french.words
+    assert NO_DENSITY not in french.words
+
+
+def test_best_is_marked_only_beyond_the_intervals(tmp_path: Path) -> None:
+    write_comparison(tmp_path)
+    page = read(write_page(tmp_path))
+    marked = [float(c["data-sort"] or 0) for c in page.all("td") if c.get("class") == "value best"]
+    assert marked == [9.1, 10.1, 0.99, 3.12]  # recognisable shares are equal: nobody is best
+
+
+def test_differences_are_loud(tmp_path: Path) -> None:
+    write_comparison(tmp_path)
+    assert 'role="alert"' not in write_page(tmp_path).read_text()
+    change(tmp_path / "contract.json", lambda c: c.update(differences=["other data"], forced=True))
+    page = read(write_page(tmp_path))
+    assert 'role="alert"' in page.text
+    assert "other data" in page.words
+    assert page.text.index("other data") < page.text.index('id="verdict"')
+    assert Tongue().text("caution.unequal") in page.words
+
+
+def test_hostile_names_are_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    write_comparison(tmp_path, differences=[evil], command=evil)
+    change(tmp_path / "contract.json", lambda c: c["data"].update(name=evil, notes=[evil]))
+
+    def spoil(results: Any) -> None:
+        for run in results["runs"]:
+            run |= {"model": evil, "run": evil, "warnings": [evil]}
+            for each in run["metrics"]:
+                each |= {"features": evil, "note": evil, "unit": '"><img src=x>', "method": evil}
+
+    change(tmp_path / "results.json", spoil)
+    log = tmp_path / "vae-sigma-s0" / "log.jsonl"
+    entry = {"event": "losses", "images": 64, "losses": {f"{evil}/{evil}": 1.0}}
+    log.write_text(json.dumps(entry))
+    page = read(write_page(tmp_path))
+    assert evil not in page.text
+    assert len(page.all("script")) == 1
+    assert evil in page.words
+
+
+def test_missing_and_broken_figures_do_not_stop_the_page(tmp_path: Path) -> None:
+    write_comparison(tmp_path)
+    (tmp_path / "vae-sigma-s0" / "figures" / "samples.png").unlink()
+    (tmp_path / "gan-hinge-s0" / "figures" / "samples.png").write_bytes(b"\x89PNG not really")
+    (tmp_path / "gan-hinge-s0" / "figures" / "interpolation.json").write_text("[1, ")
+    (tmp_path / "vae-sigma-s0" / "run.json").unlink()
+    (tmp_path / "vae-sigma-s0" / "log.jsonl").write_text('[]\n{"event": "losses"}\nnonsense')
+    page = read(write_page(tmp_path))
+    assert "No picture: the file was not found" in page.words
+    assert "No picture: the file cannot be read" in page.words
+    assert "No losses were recorded for the VAE." in page.words
+    change(tmp_path / "contract.json", lambda contract: contract.update(runs=["gone", "/gone"]))
+    change(tmp_path / "results.json", lambda results: results["runs"][0].pop("metrics"))
+    assert "No picture" in read(write_page(tmp_path)).words
+
+
+def test_a_comparison_of_nothing_is_still_a_page(tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text("{}")
+    (tmp_path / "results.json").write_text('{"runs": []}')
+    page = read(write_page(tmp_path))
+    assert Tongue().text("verdict.empty") in page.words
+
+
+@pytest.mark.parametrize("name", ["contract.json", "results.json"])
+@pytest.mark.parametrize("content", [None, "", "[1]", '{"runs": [{"model": 3, "metrics": [{}]}]'])
+def test_missing_or_corrupt_files_name_path_and_mend(
+    tmp_path: Path, name: str, content: str | None
+) -> None:
+    path = write_comparison(tmp_path) / name
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(InputError, match=re.escape(str(path)) + ".*triptych compare"):
+        write_page(tmp_path)
+
+
+def test_a_value_that_is_no_number_is_corrupt(tmp_path: Path) -> None:
+    write_comparison(tmp_path)
+    change(tmp_path / "results.json", lambda r: r["runs"][0]["metrics"][0].update(value="9"))
+    with pytest.raises(InputError, match=r"results\.json"):
+        write_page(tmp_path)
+
+
+def test_the_page_needs_no_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from triptych.report import write_page; "
+        "write_page(Path(sys.argv[1])); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(write_comparison(tmp_path))], check=True)
+
+
+def test_the_practical_is_answered_question_by_question(tmp_path: Path) -> None:
+    runs = load_comparison(write_comparison(tmp_path)).runs
+    answers = {answer.question: answer for answer in answer_all(runs)}
+    assert list(answers) == [
+        "1.3a", "1.3b", "1.3c", "2.2a", "2.2b", "2.2c", "2.3", "2.4", "3.2a", "3.2b", "4",
+    ]  # fmt: skip
+    assert [key for key, answer in answers.items() if answer.explanation] == ["2.3"]
+    keys = {key: [s.key for s in answer.sentences] for key, answer in answers.items()}
+    assert keys["1.3b"] == ["sharpness.blurry"]
+    assert keys["2.2b"][0] == "answer.sharper"
+    assert keys["2.4"] == ["reconstruction.none", "answer.represent.none", "likelihood.none"]
+    alone = {answer.question: answer for answer in answer_all(runs[:1])}
+    assert [s.key for s in alone["2.2a"].sentences] == ["practical.absent"]
+
+
+def test_paths_are_measured_from_their_picture(tmp_path: Path) -> None:
+    """The grid brightens by 20 from column to column: even steps, from 20 to 160."""
+    draw_grid(tmp_path / "interpolation.png")
+    found = measure_paths(load_figure(tmp_path / "interpolation"))
+    assert found is not None
+    assert (found.rows, found.left, found.right) == (8, 20.0, 160.0)
+    assert found.unevenness == pytest.approx(1.0)

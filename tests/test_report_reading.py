@@ -1,0 +1,227 @@
+"""Sentences appear and disappear with the numbers; words and charts hold in both languages."""
+
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triptych.report import reading
+from triptych.report.charts import Series, draw_chart, linear_axis, log_axis
+from triptych.report.columns import Column, best, make_columns
+from triptych.report.figures import Grid, find_grid
+from triptych.report.load import Comparison, Metric, Run
+from triptych.report.texts import NOTES, TEXTS
+from triptych.report.tongue import Interval, Name, Quantity, Sentence, Tongue
+
+Sayer = Callable[[Column], Sentence | None]
+
+
+def runs_with(name: str, spans: list[tuple[float, float]], **more: Any) -> list[Run]:
+    """A VAE, a GAN and a diffusion model with these intervals of one metric."""
+    values = {"floor": 1.0, "better": "lower", "n": 2000, "features": "labels", **more}
+    families = ("vae:a", "gan:b", "diffusion:c")
+    return [
+        Run(
+            name=model,
+            model=model,
+            metrics=(Metric(name=name, value=(a + b) / 2, low=a, high=b, **values),),
+        )
+        for model, (a, b) in zip(families, spans, strict=False)
+    ]
+
+
+def column_with(name: str, spans: list[tuple[float, float]], **more: Any) -> Column:
+    (column,) = make_columns(runs_with(name, spans, **more))
+    return column
+
+
+APART = [(30.0, 32.0), (5.0, 6.0), (12.0, 14.0)]
+OVERLAP = [(30.0, 32.0), (11.0, 13.0), (12.0, 14.0)]
+TIED = [(1.0, 3.0), (2.0, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("reader", "metric_name", "better", "spans", "key"),
+    [
+        (reading.distance_best, "frechet_distance", "lower", APART, "distance.best"),
+        (reading.distance_best, "frechet_distance", "lower", OVERLAP, None),
+        (reading.distance_best, "frechet_distance", "lower", APART[:1], None),
+        (reading.distance_undecided, "frechet_distance", "lower", OVERLAP, "distance.undecided"),
+        (reading.distance_undecided, "frechet_distance", "lower", APART, None),
+        (reading.recognisable_best, "recognisable", "higher", APART, "recognisable.best"),
+        (reading.recognisable_best, "recognisable", "higher", TIED, None),
+        (reading.recognisable_undecided, "recognisable", "higher", TIED, "recognisable.undecided"),
+        (reading.sharpness_order, "sharpness", "floor", APART, "sharpness.order"),
+        (reading.sharpness_order, "sharpness", "floor", OVERLAP, None),
+        (reading.balance_best, "label_balance", "lower", APART, "balance.best"),
+        (reading.balance_best, "label_balance", "lower", OVERLAP, None),
+        (reading.balance_undecided, "label_balance", "lower", OVERLAP, "balance.undecided"),
+        (reading.likelihood_best, "bits_per_dim", "lower", APART, "likelihood.best"),
+        (reading.likelihood_best, "bits_per_dim", "lower", OVERLAP, None),
+    ],
+)  # fmt: skip
+def test_sentences_follow_the_intervals(
+    reader: Sayer, metric_name: str, better: str, spans: list[tuple[float, float]], key: str | None
+) -> None:
+    sentence = reader(column_with(metric_name, spans, better=better))
+    assert (sentence.key if sentence else None) == key
+
+
+def test_the_best_is_the_right_one() -> None:
+    lowest = reading.distance_best(column_with("frechet_distance", APART))
+    assert lowest is not None and lowest.values["who"] == Name("gan")
+    highest = reading.recognisable_best(column_with("recognisable", APART, better="higher"))
+    assert highest is not None and highest.values["who"] == Name("vae")
+    order = reading.sharpness_order(column_with("sharpness", APART, better="floor"))
+    assert order is not None
+    assert order.values["order"] == (Name("gan"), Name("diffusion"), Name("vae"))
+    tied = reading.distance_undecided(column_with("frechet_distance", OVERLAP))
+    assert tied is not None and tied.values["who"] == (Name("gan"), Name("diffusion"))
+    near = column_with("sharpness", [(0.4, 0.5), (0.98, 1.03), (1.2, 1.4)], better="floor")
+    assert best(near) == 1
+    wide = column_with("sharpness", [(0.9, 1.2), (0.97, 0.99)], better="floor")
+    assert best(wide) is None  # the first may be at the floor itself
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "key"),
+    [(0.40, 0.43, "blurry"), (1.1, 1.2, "over"), (0.95, 1.04, "level"), (0.9, 1.0, "level")],
+)
+def test_sharpness_is_judged_by_its_whole_interval(low: float, high: float, key: str) -> None:
+    found = Metric(name="sharpness", value=(low + high) / 2, low=low, high=high, floor=1.0, n=100)
+    sentence = reading.sharpness_of(Name("vae"), found)
+    assert sentence is not None and sentence.key == f"sharpness.{key}"
+    unknown = Metric(name="sharpness", value=0.4, floor=1.0, n=100)
+    assert reading.sharpness_of(Name("vae"), unknown) is None
+
+
+def test_distances_are_told_in_floors() -> None:
+    sentence = reading.distance_floor(column_with("frechet_distance", [(19.0, 21.0), (0.9, 1.3)]))
+    assert sentence is not None
+    told = Tongue().tell(sentence)
+    assert "the VAE is at 20 times the floor" in told
+    assert "the GAN cannot be told from real images" in told
+    assert reading.distance_floor(column_with("frechet_distance", APART, floor=None)) is None
+
+
+def test_numbers_without_intervals_decide_nothing() -> None:
+    column = column_with("frechet_distance", APART, better="")
+    assert best(column) is None
+    run = Run(name="a", model="vae:a", metrics=(Metric(name="frechet_distance", value=3.0),))
+    other = Run(name="b", model="gan:b", metrics=(Metric(name="frechet_distance", value=9.0),))
+    assert best(make_columns([run, other])[0]) is None
+
+
+def test_columns_never_mix_features_references_or_counts() -> None:
+    one = Run(name="a", model="vae:a", metrics=(Metric(name="frechet_distance", value=1.0, n=9),))
+    changes: list[dict[str, Any]] = [{"features": "inception"}, {"reference": "train"}, {"n": 8}]
+    for change in changes:
+        fields: dict[str, Any] = {"name": "frechet_distance", "value": 2.0, "n": 9} | change
+        two = Run(name="b", model="gan:b", metrics=(Metric(**fields),))
+        assert [len(column.known) for column in make_columns([one, two])] == [1, 1]
+
+
+def test_bounds_are_not_compared_with_values() -> None:
+    runs = runs_with("bits_per_dim", APART, kind="upper bound")
+    exact = runs_with("bits_per_dim", APART, kind="exact")
+    assert best(make_columns([runs[0], exact[1]])[0]) is None
+    said = reading.likelihood_best(make_columns(runs)[0])
+    assert said is not None and said.key == "likelihood.bounds.best"
+
+
+def run_costing(model: str, **cost: float) -> Run:
+    return Run(name=model, model=model, cost=cost)
+
+
+def test_costs_are_ratios_of_the_measured_seconds() -> None:
+    quick = run_costing("vae:a", sample_seconds_per_image=0.002, network_calls=1)
+    slow = run_costing("diffusion:c", sample_seconds_per_image=0.1, network_calls=19)
+    sentence = reading.sampling_cost([quick, slow])
+    assert sentence is not None and sentence.values["ratio"] == Quantity(50.0, "ratio")
+    assert "50 times as long" in Tongue().tell(sentence)
+    calls = reading.network_calls([quick, slow])
+    assert calls is not None and calls.values["calls"] == 19
+    level = reading.sampling_cost([quick, run_costing("gan:b", sample_seconds_per_image=0.0022)])
+    assert level is not None and level.key == "cost.level"
+    assert reading.sampling_cost([quick]) is None
+    assert reading.network_calls([quick, quick]) is None
+
+
+def test_images_seen_are_compared_only_in_like_times() -> None:
+    long = run_costing("gan:b", train_seconds=75.0, images_seen=1000)
+    many = run_costing("vae:a", train_seconds=74.0, images_seen=3000)
+    sentence = reading.training_cost([long, many])
+    assert sentence is not None and sentence.values["ratio"] == Quantity(3.0, "ratio")
+    unlike = run_costing("vae:a", train_seconds=20.0, images_seen=3000)
+    assert reading.training_cost([long, unlike]) is None
+
+
+def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
+    few = column_with("frechet_distance", APART, n=500)
+    assert reading.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
+    assert reading.few_samples([column_with("frechet_distance", APART)]) is None
+    runs = runs_with("sharpness", APART)
+    assert reading.single_seeds(runs) is not None
+    assert reading.single_seeds([*runs, runs[0]]) is None
+    equal = Comparison(folder=tmp_path, contract={"differences": []}, runs=())
+    assert reading.unequal(equal) is None
+
+
+# Words, numbers, pictures, charts
+
+
+def test_both_languages_are_complete() -> None:
+    for key, (english, french) in TEXTS.items():
+        assert english and french, key
+        fields = [{f[1] for f in string.Formatter().parse(t) if f[1]} for t in (english, french)]
+        assert fields[0] == fields[1], key
+    for english, french in NOTES.items():
+        assert english and french and english != french
+    for metric_name in (key.removeprefix("metric.") for key in TEXTS if key.startswith("metric.")):
+        assert metric_name == "fid" or f"definition.{metric_name}" in TEXTS
+
+
+def test_numbers_follow_the_language() -> None:
+    english, french = Tongue("en"), Tongue("fr")
+    assert english.number(12345.6, "count") == "12,346"
+    assert french.number(12345.6, "count") == "12\N{NARROW NO-BREAK SPACE}346"
+    assert french.value(Interval(0.4, 0.43)) == "[0,40\N{NO-BREAK SPACE};\N{NO-BREAK SPACE}0,43]"
+    assert english.value(Interval(0.4, 0.43)) == "[0.40,\N{NO-BREAK SPACE}0.43]"
+    assert french.value(Quantity(0.967, "percent")) == "96,7\N{NO-BREAK SPACE}%"
+    assert english.value(Quantity(0.0059, "time")) == "5.90\N{NO-BREAK SPACE}ms"
+    assert english.value(Quantity(-0.0001, spread=0.1)) == "0.00"
+    assert french.text("answer.sharper").startswith("Oui\N{NO-BREAK SPACE}: ")
+    names = (Name("vae"), Name("gan"), Name("diffusion"))
+    assert english.value(names) == "the VAE, the GAN and the diffusion model"
+    assert french.value(Name("gan", "gan:hinge", 1)) == "gan:hinge (graine 1)"
+
+
+def test_layouts_that_do_not_fit_the_picture_are_not_trusted() -> None:
+    layout = {"rows": 2, "columns": 3, "cell": [8, 8], "gap": 1}
+    assert find_grid(layout, 26, 17) == Grid(
+        rows=2, columns=3, height=8, width=8, gap=1, border=0
+    )  # fmt: skip
+    assert find_grid(layout, 28, 19) == Grid(
+        rows=2, columns=3, height=8, width=8, gap=1, border=1
+    )  # fmt: skip
+    assert find_grid(layout, 27, 17) is None
+    assert find_grid({"rows": "2", "cell": 8}, 26, 17) is None
+
+
+@pytest.mark.parametrize("span", [(0.0, 0.0), (-3.0, 7.0), (1e-9, 2e-9), (0.0, 9e12)])
+def test_axes_hold_their_values_on_round_ticks(span: tuple[float, float]) -> None:
+    axis = linear_axis(*span)
+    assert axis.low <= span[0] and axis.high >= span[1]
+    assert 3 <= len(axis.ticks) <= 7
+    assert log_axis(0.02, 300.0).ticks[0] == pytest.approx(0.01)
+
+
+def test_charts_survive_any_numbers() -> None:
+    for points in ([(0.0, 1.0)], [(1.0, -1.0), (2.0, -1.0)], [(1.0, 1e-30), (2.0, 1e30)]):
+        svg = str(draw_chart([Series("total", tuple(points))], Tongue(), 'a "loss"', "images"))
+        assert svg.startswith("<svg") and svg.endswith("</svg>")
+        assert svg.count("<") == svg.count(">")
+        assert "nan" not in svg and "inf" not in svg
+    assert draw_chart([Series("total", ())], Tongue(), "loss", "images") == ""

@@ -1,0 +1,355 @@
+"""The loop, budgets, averages and checkpoints, on models small enough to train in a second."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from triptych import api, files, hardware
+from triptych.config import Budget, ImageShape, Optimiser, Settings
+from triptych.console import QUIET
+from triptych.data.batches import Batches
+from triptych.data.dataset import ImageData, Part
+from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
+from triptych.families.base import Batch, GenerativeModel, Latent, Objective
+from triptych.seeding import ImageStreams, generator
+from triptych.training import checkpoint, loop
+from triptych.training import train as training
+from triptych.training.average import WeightAverage, power_exponent
+from triptych.training.budget import planned_images
+from triptych.training.folder import RunFolder
+from triptych.training.mover import Mover, rate_factor
+from triptych.training.state import TrainingState
+
+MACHINE = hardware.pick(device="cpu", precision="fp32", threads=1)
+SHAPE = ImageShape(channels=1, resolution=16)
+
+
+def part(count: int, name: str) -> Part:
+    images = torch.randint(
+        256, (count, *SHAPE.size), generator=generator(0, name), dtype=torch.uint8
+    )
+    return Part(images, torch.arange(count) % 4)
+
+
+DATA = ImageData(
+    name="noise",
+    source="noise",
+    fingerprint="0" * 16,
+    fit="stretch",
+    classes=("a", "b", "c", "d"),
+    notes=(),
+    train=part(200, "train"),
+    validation=part(20, "validation"),
+    test=part(20, "test"),
+)
+
+
+def request(model: str = "vae", budget: str = "1.28kimg", *overrides: str) -> training.Request:
+    return api.make_request(
+        model, DATA, budget, "tiny", 0, ("batch_size=32", *overrides), None, QUIET, "triptych train"
+    )
+
+
+def train(wanted: training.Request, out: Path) -> RunFolder:
+    return api.train_folder(wanted, out, MACHINE, QUIET)
+
+
+def digest(folder: RunFolder) -> str:
+    return files.sha256(folder.weights)
+
+
+class Counting(Objective):
+    """Pulls one number towards the images' mean; counts its steps."""
+
+    def __init__(self, name: str, **rhythm: Any) -> None:
+        super().__init__()
+        self.name = name
+        self.optimiser = Optimiser(learning_rate=0.1)
+        self.value = nn.Parameter(torch.zeros(()))
+        self.steps: list[Tensor] = []
+        for key, setting in rhythm.items():
+            setattr(self, key, setting)
+
+    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"draw": torch.randn(count, generator=generator)}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.steps.append(batch.images)
+        return {"total": (self.value - batch.images.mean()) ** 2 + 0 * batch.noise["draw"].sum()}
+
+
+class Toy(GenerativeModel):
+    """Whatever objectives it is given."""
+
+    shape = SHAPE
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(objectives)
+
+    def objectives(self) -> Sequence[Objective]:
+        return list(self.parts)  # type: ignore[arg-type]
+
+    def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
+        return Latent({"z": rng.normal(1)}, "straight")
+
+    def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
+        return latent.tensors["z"].view(-1, 1, 1, 1).expand(-1, *SHAPE.size)
+
+    @property
+    def network_calls(self) -> int:
+        return 1
+
+
+def rounds(state: TrainingState, count: int, planned: int = 320) -> None:
+    batches = Batches(DATA.train, state.batch_size, seed=0)
+    for _ in range(count):
+        state.round(batches, 0, planned, MACHINE)
+
+
+def test_rhythm_and_phases() -> None:
+    """`every`, `repeats` and `phase` do what they say; repeats see images of their own."""
+    plain, seldom = Counting("plain"), Counting("seldom", every=2)
+    eager, later = Counting("eager", repeats=3), Counting("later", phase=1, share=0.5)
+    state = TrainingState(Toy([plain, seldom, eager, later]), Settings(batch_size=32))
+    assert state.phases(320) == [320, 160]
+    rounds(state, 4)
+    counts = [len(objective.steps) for objective in (plain, seldom, eager, later)]
+    assert counts == [4, 2, 12, 0]
+    assert not torch.equal(eager.steps[0], eager.steps[1])
+    assert torch.equal(plain.steps[0], eager.steps[0])
+    state.phase, state.seen = 1, 0
+    rounds(state, 1)
+    assert [len(objective.steps) for objective in (plain, later)] == [4, 1]
+
+
+def test_a_step_that_is_not_finite_changes_nothing() -> None:
+    """Neither weights nor moments move, and the tally tells how many steps were left out."""
+    objective = Counting("one")
+    mover = Mover(objective)
+    loss = objective(Batch(torch.ones(2, 1, 4, 4), None, {"draw": torch.zeros(2)}))["total"]
+    assert mover.step(loss, 0.0).item() == 0
+    moved = objective.value.item()
+    state = {name: tensor.clone() for name, tensor in mover.tensors().items()}
+    for poison in (math.nan, math.inf):
+        bad = objective.value * poison
+        assert mover.step(bad, 0.0).item() == 1
+        assert objective.value.item() == moved
+        assert all(torch.equal(state[name], tensor) for name, tensor in mover.tensors().items())
+
+
+def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
+    wanted = request("vae", "1.28kimg", "optimiser.learning_rate=1e30", "optimiser.warmup=0")
+    with pytest.raises(TrainingFailedError, match="not finite"):
+        train(wanted, tmp_path / "run")
+    events = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert any(event["event"] == "warning" for event in events)
+
+
+def test_rate_schedule() -> None:
+    flat = Optimiser(learning_rate=1.0)
+    assert [rate_factor(flat, share) for share in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    cosine = Optimiser(learning_rate=1.0, warmup=0.2, decay="cosine")
+    found = [rate_factor(cosine, share) for share in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    assert found == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_average_is_the_power_profile() -> None:
+    """theta_hat(T) = sum t^gamma theta(t) / sum t^gamma up to discretisation: its width is sigma."""
+    width = 0.1
+    gamma = power_exponent(width)
+    expected = math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)))
+    assert expected == pytest.approx(width, rel=1e-9)
+    model = nn.Linear(1, 1, bias=False).double()
+    average = WeightAverage(model, width)
+    total = 4000
+    for t in range(1, total + 1):  # theta(t) = t/T: its average is the profile's mean
+        nn.init.constant_(model.weight, t / total)
+        average.update(t)
+    mean = (gamma + 1) / (gamma + 2)
+    assert average.state["weight"].item() == pytest.approx(mean, rel=1e-3)
+    with average.applied():
+        assert model.weight.item() == pytest.approx(mean, rel=1e-3)
+    assert model.weight.item() == 1.0
+
+
+def test_average_of_constant_weights_is_exact() -> None:
+    model = nn.Linear(3, 2)
+    average = WeightAverage(model, 0.1)
+    for t in range(1, 10):
+        average.update(t)
+    assert all(torch.equal(average.state[k], v) for k, v in model.state_dict().items())
+
+
+def test_budgets() -> None:
+    def plan(text: str, seconds: tuple[float, float] = (0.5, 10.0)) -> int:
+        return planned_images(Budget.parse(text), 1000, 64, lambda: seconds).images
+
+    assert plan("6.4kimg") == 6400
+    assert plan("70.4kimg") == 70400  # no rounding error in the thousands
+    assert plan("2epochs") == 1984  # whole batches
+    assert plan("100s") == 64 * 179  # (100 - 10 - a little) / 0.5 rounds
+    with pytest.raises(InputError, match="pays for 0 steps"):
+        plan("1s")
+
+
+def test_wall_clock_budget_is_written_down_and_repeatable(tmp_path: Path) -> None:
+    """The recorded kimg gives the same weights as the seconds did."""
+    timed = train(request("vae", "6s", "widths=8,8"), tmp_path / "timed")
+    facts = timed.read()
+    assert facts["budget"]["unit"] == "seconds" and facts["planned_images"] % 32 == 0
+    assert facts["command"].endswith(f"--budget {facts['kimg']:g}kimg")
+    again = train(request("vae", f"{facts['kimg']:g}kimg", "widths=8,8"), tmp_path / "again")
+    assert digest(timed) == digest(again)
+
+
+def test_only_the_training_part_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What training shows the model is the training part: not validation, not test."""
+    shown: list[Part] = []
+
+    class Recording(Batches):
+        def __init__(self, part: Part, *rest: Any) -> None:
+            shown.append(part)
+            super().__init__(part, *rest)
+
+    monkeypatch.setattr(training, "Batches", Recording)
+    train(request(), tmp_path / "run")
+    assert [part is DATA.train for part in shown] == [True]
+
+
+def state_digests(folder: Path) -> dict[str, str]:
+    return {path.name: files.sha256(path) for path in folder.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize("model", ["vae:sigma", "gan:course", "diffusion:edm"])
+def test_resume_is_bit_exact(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the middle of an epoch and resumed: weights, moments, average and log agree."""
+    kept: dict[str, dict[str, str]] = {}
+    save = checkpoint.save
+
+    def keep(folder: Path, tensors: checkpoint.Tensors, progress: dict[str, Any]) -> Path:
+        path = save(folder, tensors, progress)
+        kept.setdefault(folder.parent.name, {})
+        kept[folder.parent.name] |= {path.name: json.dumps(state_digests(path), sort_keys=True)}
+        return path
+
+    monkeypatch.setattr(checkpoint, "save", keep)
+    whole = train(request(model), tmp_path / "whole")
+    original = TrainingState.round
+
+    def stop_in_the_middle(state: TrainingState, *arguments: Any) -> None:
+        original(state, *arguments)
+        if state.seen == 19 * 32:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(TrainingState, "round", stop_in_the_middle)
+    with pytest.raises(InterruptedRunError) as stopped:
+        train(request(model), tmp_path / "parts")
+    assert stopped.value.exit_code == 143
+    monkeypatch.setattr(TrainingState, "round", original)
+    parts = train(request(model), tmp_path / "parts")
+    assert digest(whole) == digest(parts)
+    common = kept["whole"].keys() & kept["parts"].keys()
+    assert len(common) == loop.CHECKPOINTS
+    assert all(kept["whole"][name] == kept["parts"][name] for name in common)
+    logs = [
+        [
+            (event["images"], event["losses"])
+            for event in map(json.loads, folder.log.read_text().splitlines())
+            if event["event"] == "losses"
+        ]
+        for folder in (whole, parts)
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_trained_run_is_complete_and_left_alone(tmp_path: Path) -> None:
+    folder = train(request(), tmp_path / "run")
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {"run.json", "model.safetensors", "log.jsonl", "samples"}
+    grids = sorted(path.name for path in folder.samples.iterdir())
+    assert grids[0] == "000000000.png" and grids[-1] == "000001280.png"
+    before = folder.weights.stat().st_mtime_ns
+    train(request(), tmp_path / "run")
+    assert folder.weights.stat().st_mtime_ns == before
+
+
+def test_saved_weights_are_the_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[TrainingState] = []
+    finish = training.finish
+    monkeypatch.setattr(
+        training, "finish", lambda state, *rest: (states.append(state), finish(state, *rest))
+    )
+    folder = train(request(), tmp_path / "run")
+    saved = load_file(folder.weights)
+    assert states[0].average is not None
+    assert all(torch.equal(saved[k], v) for k, v in states[0].average.state.items())
+    live = states[0].model.state_dict()
+    assert not all(torch.equal(saved[k], v) for k, v in live.items())
+
+
+def test_course_recipe_keeps_no_average(tmp_path: Path) -> None:
+    assert TrainingState(Toy([Counting("one")]), Settings()).average is None
+    assert request("vae:course").settings.average is None
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest"])
+def test_damaged_checkpoint_falls_back(damage: str, tmp_path: Path) -> None:
+    tensors = {"model": {"w": torch.arange(4.0)}}
+    for seen in (32, 64):
+        checkpoint.save(tmp_path, tensors, {"phase": 0, "seen": seen})
+    newest = checkpoint.complete(tmp_path)[-1]
+    file = newest / ("manifest.json" if damage == "manifest" else "model.safetensors")
+    content = bytearray(file.read_bytes())
+    if damage == "remove":
+        file.unlink()
+    elif damage == "flip":
+        content[-3] ^= 4
+        file.write_bytes(content)
+    else:
+        file.write_bytes(content[: len(content) // 2])
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found[1]["seen"] == 32
+    assert "damaged" in found[2][0] and newest.name in found[2][0]
+
+
+def test_checkpoints_keep_two_and_clean_litter(tmp_path: Path) -> None:
+    for seen in (32, 64, 96):
+        checkpoint.save(tmp_path, {"model": {"w": torch.zeros(1)}}, {"phase": 0, "seen": seen})
+    assert [path.name[-3:] for path in checkpoint.complete(tmp_path)] == ["064", "096"]
+    (tmp_path / ".0-000000000128.1.tmp").mkdir()
+    checkpoint.clean(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_output_folder_must_be_ours(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="not a run of ours"):
+        train(request(), other)
+    assert [path.name for path in other.iterdir()] == ["letter.txt"]
+    with pytest.raises(InputError, match="is a file"):
+        train(request(), other / "letter.txt")
+    train(request(), tmp_path / "run")
+    with pytest.raises(InputError, match="another settings"):
+        train(request("vae", "1.28kimg", "latent=3"), tmp_path / "run")
+
+
+def test_too_few_images_for_a_batch(tmp_path: Path) -> None:
+    wanted = request("vae", "1.28kimg", "batch_size=512")
+    with pytest.raises(InputError, match="fewer than one batch"):
+        train(wanted, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
