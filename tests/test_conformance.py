@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import copy
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -53,6 +54,11 @@ def shape(request: pytest.FixtureRequest) -> ImageShape:
 
 @pytest.fixture
 def model(name: str, shape: ImageShape) -> GenerativeModel:
+    return copy.deepcopy(kept(name, shape))
+
+
+@cache
+def kept(name: str, shape: ImageShape) -> GenerativeModel:
     return fresh(name, shape)
 
 

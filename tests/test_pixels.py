@@ -14,15 +14,16 @@ from tests.truths import normal
 from triptych.families.pixels import log_normal_mass, log_posterior_of_noisy, log_probability
 from triptych.images import BIN_WIDTH, to_float
 
-VALUES = to_float(torch.arange(256, dtype=torch.uint8)).double()  # as networks see them, [256]
 LEVELS = np.arange(256) * 2 / 255 - 1
+VALUES = torch.from_numpy(LEVELS)  # [256], float64
 MEANS = (-30.0, -1.0, -0.999, -0.3, 0.0, 2 / 255, 0.77, 1.0, 5.0)
 STDS = (1e-3, 1e-2, 0.1, 1.0, 40.0)
 
 
 def mass(mean: float, std: float) -> Tensor:
     """log P of each of the 256 values."""
-    return log_probability(VALUES, torch.tensor(mean), torch.tensor(std, dtype=torch.float64))
+    mean_and_std = torch.tensor([mean, std], dtype=torch.float64)
+    return log_probability(VALUES, *mean_and_std)
 
 
 def exact_mass(mean: float, std: float) -> np.ndarray:
@@ -41,16 +42,16 @@ def test_the_256_values_share_all_of_the_probability(mean: float, std: float) ->
 @pytest.mark.parametrize("mean", [-1.3, -0.3, 0.0, 0.5, 1.2])
 @pytest.mark.parametrize("std", [0.01, 0.1, 1.0, 40.0])
 def test_probability_is_scipy_s(mean: float, std: float) -> None:
-    """Float32 pixels lie up to 6e-8 beside the exact grid: `VALUES` differ from `LEVELS` by it."""
-    values = torch.from_numpy(LEVELS)
-    found = log_probability(
-        values,
-        torch.tensor(mean, dtype=torch.float64),
-        torch.tensor(std, dtype=torch.float64),
-    )
-    exact = exact_mass(mean, std)
+    found, exact = mass(mean, std), exact_mass(mean, std)
     kept = exact > 1e-290
     np.testing.assert_allclose(found[kept].exp(), exact[kept], rtol=1e-8)
+
+
+def test_pixels_as_networks_see_them_lose_next_to_nothing() -> None:
+    """Float32 pixels lie up to 2e-7 beside the exact grid, of bins 8e-3 wide."""
+    pixels = to_float(torch.arange(256, dtype=torch.uint8))
+    found = log_probability(pixels, torch.tensor(0.1), torch.tensor(0.2))
+    torch.testing.assert_close(found, mass(0.1, 0.2), rtol=1e-4, atol=0)
 
 
 def test_far_tails_stay_finite_and_ordered() -> None:
@@ -85,6 +86,10 @@ def test_posterior_of_a_noisy_pixel_is_bayes_rule(std: float) -> None:
     clean = VALUES[torch.randint(256, (6,), generator=torch.Generator().manual_seed(0))]
     noisy = (clean + std * normal(6))[:, None].expand(6, 256)
     found = log_posterior_of_noisy(VALUES.expand(6, 256), noisy, std)
-    torch.testing.assert_close(found.exp().sum(1), torch.ones(6, dtype=torch.float64), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        found.exp().sum(1), torch.ones(6, dtype=torch.float64), rtol=1e-12, atol=0
+    )
     density = norm.pdf(noisy.numpy(), LEVELS, std)
-    np.testing.assert_allclose(found.exp(), density / density.sum(1, keepdims=True), rtol=5e-3, atol=1e-9)
+    np.testing.assert_allclose(
+        found.exp(), density / density.sum(1, keepdims=True), rtol=1e-8, atol=1e-12
+    )

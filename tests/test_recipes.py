@@ -158,7 +158,9 @@ def test_every_recipe_file_is_a_model_and_every_family_has_the_course_s() -> Non
         assert registry.recipe(ModelName.parse(name)).summary
 
 
-@pytest.mark.parametrize("name", ["flow", "", "vae:", "VAE", "gan:r2d2", "vae:hinge", "vae:course:x"])
+@pytest.mark.parametrize(
+    "name", ["flow", "", "vae:", "VAE", "gan:r2d2", "vae:hinge", "vae:course:x"]
+)
 def test_unknown_names_are_refused_with_the_known_ones(name: str) -> None:
     if name == "vae:":
         assert ModelName.parse(name) == ModelName.parse("vae")

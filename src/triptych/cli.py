@@ -393,13 +393,12 @@ class Data(ReadsData):
         from triptych import api, output
         from triptych.data.summary import contact_sheet, summarise
 
-        if self.out is not None:
-            output.check(self.out)
-            if self.out.suffix != ".png":
-                raise InputError(f"{self.out} is no .png file", "end --out in .png")
+        place = None if self.out is None else output.check(self.out)
+        if self.out is not None and self.out.suffix != ".png":
+            raise InputError(f"{self.out} is no .png file", "end --out in .png")
         opened = api.open_images(self.data, self.options(), self.console())
-        if self.out is not None:
-            contact_sheet(opened).save(self.out)
+        if place is not None:
+            place.write({"images": contact_sheet(opened).pixels[None]})
         found = summarise(opened)
         return found if self.json else data_lines(found)
 
@@ -546,8 +545,8 @@ def parse(arguments: Sequence[str]) -> Everywhere:
 def option_names(command: Any) -> list[str]:
     """The options of a command as they are typed."""
     renamed = {"first": "from", "last": "to"}
-    names = [renamed.get(field.name, field.name) for field in fields(command)]
-    return ["--" + name.replace("_", "-") for name in names]
+    names = [field.name for field in fields(command) if "Positional" not in str(field.type)]
+    return ["--" + renamed.get(name, name).replace("_", "-") for name in names]
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ class Optimiser:
     warmup: float = 0.0  # share of the planned images over which the rate rises from 0
     decay: Literal["constant", "linear", "cosine"] = "constant"  # after the warm-up, towards 0
     clip_norm: float | None = None  # the largest allowed norm of the whole gradient
+    matrix_rate: float | None = None  # Muon's rate for the inner matrices; None: AdamW for all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 
+RULE = "─"  # stands for a line across the box
 KINDS = {"INT": "a whole number", "FLOAT": "a number"}
 
 
@@ -27,9 +28,15 @@ def explain(
         option = word.partition("=")[0].replace("_", "-")
         if option.startswith("--") and option not in commands[typed]:
             return f"no option '{option}'", did_you_mean(option, commands[typed]) + see
-    lines = [line.strip("│╭╮╰╯").rstrip() for line in report.splitlines()]
+    lines = unboxed(report)
     text = " ".join(line.strip() for line in lines)
     return explain_value(text) or (explain_words(text, lines), see)
+
+
+def unboxed(report: str) -> list[str]:
+    """The lines inside the parser's box, which has only rules where the terminal has only ASCII."""
+    inside = [line.strip("│╭╮╰╯").rstrip() for line in report.splitlines()[1:]]
+    return [RULE if re.search("───|---", line) else line for line in inside]
 
 
 def explain_value(text: str) -> tuple[str, str] | None:
@@ -53,8 +60,10 @@ def explain_value(text: str) -> tuple[str, str] | None:
 def explain_words(text: str, lines: Sequence[str]) -> str:
     """For words that are missing or too many."""
     if "Missing from" in text:
-        section = takewhile(lambda line: "───" not in line, lines[1:])
-        names = [line.strip() for line in section if re.match(r" {5}\S", line)]
+        head, *rest = dropwhile(lambda line: "Missing from" not in line, lines)
+        margin = " " * (head.index("Missing") + 4)  # names stand there, their help further in
+        section = takewhile(lambda line: line != RULE, rest)
+        names = [line.strip() for line in section if re.match(rf"{margin}\S", line)]
         return f"missing {' and '.join(names)}"
     extra = re.search(r"Unrecognized(?: or misplaced)? options: +(.*?)(?: \(applied|,| ─|$)", text)
     return f"nothing takes '{extra[1].strip()}'" if extra else "this cannot be read"

@@ -25,8 +25,16 @@ RESULTS = "results.json"
 
 
 def read_finished(folders: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
-    """run.json by folder name, or by path where names repeat; InputError on unfinished runs."""
+    """run.json by folder name, or by path where names repeat.
+
+    Raises InputError on an unfinished run, or one that is named twice.
+    """
     paths = [folder.path.resolve() for folder in folders]
+    twice = [
+        folder.path for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1
+    ]
+    if twice:
+        raise InputError(f"{twice[0]} is named twice", "name each run once")
     names = [path.name for path in paths]
     found = {}
     for folder, path in zip(folders, paths, strict=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -21,15 +23,24 @@ class BadImageError(Exception):
     """This file is not an image we read; the message is the reason."""
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Inside, Pillow's warnings (its own bomb warning, odd metadata) are not shown.
+
+    The filters are the whole process's: enter it once, not in every thread that decodes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def decode(data: bytes) -> np.ndarray:
     """File contents -> uint8 (H,W) for grey or (H,W,3) for colour; BadImageError otherwise."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own bomb warning: our cap is lower
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > PIXEL_CAP:
-                    raise BadImageError(f"{image.width}x{image.height} pixels are too many")
-                return to_pixels(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > PIXEL_CAP:
+                raise BadImageError(f"{image.width}x{image.height} pixels are too many")
+            return to_pixels(ImageOps.exif_transpose(image))
     except BadImageError:
         raise
     except UnidentifiedImageError:

@@ -15,7 +15,7 @@ import torch
 
 from triptych.data import sources, splits, store, street_digits
 from triptych.data.dataset import ImageData, Part
-from triptych.data.decode import FITS, BadImageError, Fit, decode, fit_square
+from triptych.data.decode import FITS, BadImageError, Fit, decode, fit_square, quietly
 from triptych.data.sources import Item, Source
 from triptych.errors import InputError
 
@@ -162,7 +162,7 @@ def gather(
     """Decode every item of a source and divide them into parts."""
     found = Gathered()
     items = source.items()
-    with ThreadPoolExecutor() as pool:
+    with quietly(), ThreadPoolExecutor() as pool:
         done = 0
         while block := list(islice(items, BLOCK)):
             for item, outcome in zip(

@@ -95,7 +95,13 @@ def read_folder(folder: Path, with_labels: bool = True) -> Source:
         for path in paths:
             part, label = place(path)
             name = path.relative_to(folder).as_posix()
-            yield Item(name, path.read_bytes(), label if labelled else None, part)
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise InputError(
+                    f"cannot read {path} ({error.strerror})", "mend or remove it"
+                ) from error
+            yield Item(name, content, label if labelled else None, part)
 
     return Source(items, len(paths))
 
@@ -108,8 +114,9 @@ def hidden(path: Path, folder: Path) -> bool:
 def read_arrays(path: Path, with_labels: bool = True) -> Source:
     """`.npy`, or `.npz` with `images` (or its only stack of images) and `labels` if any."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # zipfile, zlib and numpy each raise their own
         raise InputError(f"{path} is damaged ({error})", "write it again with numpy") from error
     stacks = {name: a for name, a in arrays.items() if a.ndim in (3, 4) and a.dtype == np.uint8}

@@ -2,6 +2,10 @@
 
 Its penultimate layer gives features that know what the classes are; its probabilities say what
 can be read in an image. It is kept in the user's cache under the data's fingerprint.
+
+A classifier that has only seen its classes is sure of anything: of smooth noise, of an image
+cut into tiles and shuffled. So this one is also shown such non-images, with every class equally
+likely as the target (outlier exposure, arXiv:1812.04606).
 """
 
 from __future__ import annotations
@@ -27,8 +31,11 @@ from triptych.seeding import generator, initialising
 
 VERSION = 1  # raised whenever the same data would give another classifier
 BATCH_SIZE = 64
-EPOCHS = 8
-LEAST_IMAGES, MOST_IMAGES = 60_000, 160_000  # seen in training
+NON_IMAGES = 12  # of each of the two kinds, beside every batch
+EPOCHS = 3
+LEAST_IMAGES, MOST_IMAGES = 40_000, 120_000  # seen in training
+TILES = 4  # a shuffled image is cut into 4 x 4
+COARSEST, FINEST = 3, 9  # side of the grid that smooth noise is drawn on
 LARGEST_SHIFT = 2  # pixels: the one augmentation that changes no class
 CHUNK = 500
 
@@ -111,10 +118,13 @@ def fit(classifier: Classifier, data: ImageData, machine: Machine, console: Cons
         for number in range(rounds):
             x, labels = batches.at(number * batch_size)
             assert labels is not None
+            source, _ = batches.at(number * batch_size, stream=1)
+            nothing = non_images(source, number)
             with machine.autocast():
-                _, logits = classifier(shifted(x, number))
-            loss = F.cross_entropy(logits, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+                _, logits = classifier(torch.cat([shifted(x, number), nothing]))
+            unsure = -logits[len(x) :].log_softmax(1).mean()  # cross-entropy to the uniform
+            loss = F.cross_entropy(logits[: len(x)], labels) + len(nothing) / len(x) * unsure
+            loss.backward()
             optimiser.step()
             schedule.step()
             optimiser.zero_grad(set_to_none=True)
@@ -127,6 +137,37 @@ def shifted(x: Tensor, number: int) -> Tensor:
     top, left = torch.randint(size, (2,), generator=generator(0, "shift", number)).tolist()
     padded = F.pad(x, [LARGEST_SHIFT] * 4, mode="replicate")
     return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+
+
+def non_images(x: Tensor, number: int) -> Tensor:
+    """Shuffled tiles of the first images and smooth noise in the colours of the next: [M,C,H,W]."""
+    rng = generator(0, "non-images", number)
+    return torch.cat(
+        [
+            shuffled_tiles(x[:NON_IMAGES], rng),
+            smooth_noise(x[NON_IMAGES : 2 * NON_IMAGES], rng),
+        ]
+    )
+
+
+def shuffled_tiles(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Each image cut into tiles that are put together in a random order: [N,C,H,W]."""
+    count, channels, height, width = x.shape
+    cut = x.view(count, channels, TILES, height // TILES, TILES, width // TILES)
+    tiles = cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # [N,tiles,C,h,w]
+    order = torch.rand(count, TILES**2, generator=rng).argsort(1).to(x.device)
+    mixed = tiles[torch.arange(count, device=x.device)[:, None], order]
+    laid = mixed.view(count, TILES, TILES, channels, height // TILES, width // TILES)
+    return laid.permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+
+def smooth_noise(x: Tensor, rng: torch.Generator) -> Tensor:
+    """The mean colour of each image under grey noise of random strength and size: [N,C,H,W]."""
+    side = int(torch.randint(COARSEST, FINEST + 1, (), generator=rng))
+    strength = 0.1 + 0.4 * torch.rand(len(x), 1, 1, 1, generator=rng)
+    noise = strength * torch.randn(len(x), 1, side, side, generator=rng)
+    large = F.interpolate(noise, x.shape[2:], mode="bicubic").to(x.device)
+    return (x.mean((2, 3), keepdim=True) + large).clamp(-1, 1)
 
 
 def accuracy(reading: Reading, labels: Tensor) -> float:

@@ -63,7 +63,9 @@ def wilson(successes: int, count: int) -> Estimate:
     centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     spread = math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     margin = Z * spread / (1 + Z**2 / count)
-    return Estimate(share, max(0.0, centre - margin), min(1.0, centre + margin))
+    low = 0.0 if successes == 0 else max(0.0, centre - margin)  # rounding aside
+    high = 1.0 if successes == count else min(1.0, centre + margin)
+    return Estimate(share, low, high)
 
 
 def mean_interval(values: Tensor) -> Estimate:

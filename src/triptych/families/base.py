@@ -115,6 +115,7 @@ class Objective(nn.Module, ABC):
     repeats: int = 1  # steps within a round, each on images of its own
     phase: int = 0  # phases run one after another; phase 0 is the generator's own training
     share: float = 1.0  # a later phase's length, as a share of the planned images
+    matrices: Sequence[nn.Parameter] = ()  # inner weights that Muon moves instead of AdamW
 
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:

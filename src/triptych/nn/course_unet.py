@@ -1,4 +1,4 @@
-"""The U-Net of the course practical: 9.3 M parameters, attention at every level.
+"""The U-Net of the course practical: 8.1 M parameters, attention at every level.
 
 Full attention in the middle, linear attention elsewhere; 4x4 stride-2 (transposed)
 convolutions between levels; base width 32 and multipliers (1, 2, 4, 8).

@@ -126,6 +126,11 @@ class PatchUNet(nn.Module):
         self.head_norm = nn.GroupNorm(GROUPS, widths[0])
         self.head = zero(nn.Conv2d(widths[0], channels * patch**2, 3, padding=1))
 
+    def inner_matrices(self) -> list[nn.Parameter]:
+        """The weights of every layer but the first and the last, which touch pixels."""
+        outer = {id(self.stem.weight), id(self.head.weight)}
+        return [p for p in self.parameters() if p.ndim >= 2 and id(p) not in outer]
+
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B,C,H,W], level [B] -> [B,C,H,W]."""
         embedding = self.embed(level)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from triptych.config import Optimiser
 from triptych.families.base import Objective
+from triptych.training.muon import Muon
 
 
 def rate_factor(settings: Optimiser, share: float) -> float:
@@ -28,22 +29,31 @@ def rate_factor(settings: Optimiser, share: float) -> float:
 
 
 class Mover:
-    """Backward pass and masked AdamW step; nothing here waits for the device.
+    """Backward pass and masked step; nothing here waits for the device.
 
-    A step whose loss or gradient is not finite leaves weights and moments as they were.
+    AdamW moves everything but the matrices that the objective leaves to Muon. A step whose loss
+    or gradient is not finite leaves weights and moments as they were.
     """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         settings = objective.optimiser
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.parameters,
+        matrices = list(objective.matrices)
+        apart = {id(p) for p in matrices}
+        adamw = torch.optim.AdamW(
+            [p for p in self.parameters if id(p) not in apart],
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
+        self.rates = {"adamw": settings.learning_rate}
+        if matrices:
+            assert settings.matrix_rate is not None
+            self.optimisers["muon"] = Muon(matrices, settings.matrix_rate)
+            self.rates["muon"] = settings.matrix_rate
 
     def step(self, loss: Tensor, share: float) -> Tensor:
         """Move along the loss's gradient; returns 1.0 where the step was masked, else 0.0."""
@@ -52,27 +62,30 @@ class Mover:
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
         masked = (~(loss.detach().isfinite() & norm.isfinite())).float()
-        self.optimiser.found_inf = masked  # type: ignore[attr-defined] # fused AdamW skips on 1
-        for group in self.optimiser.param_groups:
-            group["lr"] = settings.learning_rate * rate_factor(settings, share)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        factor = rate_factor(settings, share)
+        for name, optimiser in self.optimisers.items():
+            optimiser.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
+            for group in optimiser.param_groups:
+                group["lr"] = self.rates[name] * factor
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         return masked
 
     def tensors(self) -> dict[str, Tensor]:
-        """The optimiser's state, flat: `index/name` -> tensor."""
-        state = self.optimiser.state_dict()["state"]
+        """The optimisers' state, flat: `optimiser/index/name` -> tensor."""
         return {
-            f"{index}/{name}": tensor
-            for index, entries in state.items()
+            f"{kind}/{index}/{name}": tensor
+            for kind, optimiser in self.optimisers.items()
+            for index, entries in optimiser.state_dict()["state"].items()
             for name, tensor in entries.items()
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """What `tensors` gave."""
-        state: dict[int, dict[str, Tensor]] = {}
+        states: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in self.optimisers}
         for key, tensor in tensors.items():
-            index, name = key.split("/")
-            state.setdefault(int(index), {})[name] = tensor
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+            kind, index, name = key.split("/")
+            states[kind].setdefault(int(index), {})[name] = tensor
+        for kind, optimiser in self.optimisers.items():
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": states[kind], "param_groups": groups})

@@ -71,7 +71,9 @@ class VariationalBound:
         count = len(weights)
         draws = min(self.draws, count)
         # One level from each of `draws` equal strata: unbiased, and steadier than free draws.
-        offsets = rng.uniform(draws).double().cpu() if draws < count else torch.zeros(1, draws)
+        # With a stratum per level its middle, where rounding cannot slip to the level below.
+        middle = torch.full((1, draws), 0.5, dtype=torch.float64)
+        offsets = rng.uniform(draws).double().cpu() if draws < count else middle
         strata = (torch.arange(draws) + offsets) / draws
         levels = (strata * count).long().clamp(max=count - 1).expand(len(images), draws)
         total = torch.zeros(len(images), dtype=torch.float64, device=images.device)

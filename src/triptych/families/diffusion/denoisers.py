@@ -65,3 +65,21 @@ class Preconditioned(Denoiser):
         c_noise = sigma.log() / 4
         c_skip, c_out, c_in = (c.view(-1, 1, 1, 1) for c in (c_skip, c_out, c_in))
         return c_skip * x + c_out * self.network(c_in * x, c_noise).to(x.dtype)
+
+
+class CleanPredictor(Denoiser):
+    """The network predicts the clean image itself, never the noise (arXiv:2511.13720).
+
+    Noise fills every dimension, images do not: a small network on patches has no room to pass
+    noise through, and need not.
+    """
+
+    def __init__(self, network: nn.Module, sigma_data: float) -> None:
+        super().__init__()
+        self.network = network
+        self.sigma_data = sigma_data
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """sigma_data F(c_in x; c_noise), scales as in `Preconditioned` with c_skip = 0."""
+        c_in = (sigma**2 + self.sigma_data**2).rsqrt().view(-1, 1, 1, 1)
+        return self.sigma_data * self.network(c_in * x, sigma.log() / 4).to(x.dtype)

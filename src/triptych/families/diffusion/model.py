@@ -24,10 +24,16 @@ from triptych.seeding import ImageStreams
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Which sampler, with how many steps."""
+    """Which sampler, with how many steps; InputError on one that there is not or too few."""
 
     name: str
     steps: int
+
+    def __post_init__(self) -> None:
+        if self.name not in SAMPLERS:
+            raise InputError(f"no sampler '{self.name}'", f"choose from {', '.join(SAMPLERS)}")
+        if self.steps < 1:
+            raise InputError(f"--steps {self.steps} is too few", "give 1 or more")
 
 
 class Diffusion(GenerativeModel, BoundsLikelihood, Iterative):
@@ -79,15 +85,11 @@ class Diffusion(GenerativeModel, BoundsLikelihood, Iterative):
 
     def with_sampler(self, name: str | None = None, steps: int | None = None) -> Self:
         """Shares the networks; InputError on a sampler that there is not or too few steps."""
-        if name is not None and name not in SAMPLERS:
-            raise InputError(f"no sampler '{name}'", f"choose from {', '.join(SAMPLERS)}")
-        if steps is not None and steps < 1:
-            raise InputError(f"--steps {steps} is too few", "give 1 or more")
         other = copy.copy(self)
         other.sampling = replace(
             self.sampling,
-            name=name or self.sampling.name,
-            steps=steps or self.sampling.steps,
+            name=self.sampling.name if name is None else name,
+            steps=self.sampling.steps if steps is None else steps,
         )
         return other
 

@@ -58,7 +58,7 @@ class GaussianVAE(GenerativeModel, Encodes, BoundsLikelihood):
 
     encoder: x [B,C,H,W] -> mean, log-variance, each [B,D]
     decoder: z [B,D] -> mean image [B,C,H,W]
-    log_std: log of the pixels' deviation on [-1, 1], scalar; a parameter if it is learned
+    std:     the pixels' deviation on [-1, 1]; where it is learned, its start
     """
 
     bounds = ("elbo", "importance")
@@ -69,6 +69,7 @@ class GaussianVAE(GenerativeModel, Encodes, BoundsLikelihood):
         decoder: nn.Module,
         *,
         latent: int,
+        std: float,
         learn_std: bool,
         shape: ImageShape,
         optimiser: Optimiser,
@@ -80,9 +81,9 @@ class GaussianVAE(GenerativeModel, Encodes, BoundsLikelihood):
         self.shape = shape
         self.optimiser = optimiser
         if learn_std:
-            self.log_std = nn.Parameter(torch.zeros(()))
+            self.log_std = nn.Parameter(torch.tensor(math.log(std)))
         else:
-            self.register_buffer("log_std", torch.zeros(()))
+            self.register_buffer("log_std", torch.tensor(math.log(std)))
 
     def objectives(self) -> Sequence[Objective]:
         """The evidence lower bound moves everything."""

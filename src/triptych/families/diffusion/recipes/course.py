@@ -59,13 +59,14 @@ class HuberNoiseLoss(Objective):
 
 def build(settings: CourseDDPM, shape: ImageShape) -> Diffusion:
     """The course U-Net under DDPM's linear schedule."""
+    sampling = Sampling(name=settings.sampler, steps=settings.steps)
     sigmas = linear_beta_sigmas(settings.steps, settings.beta_first, settings.beta_last)
     prior_std = (1 + sigmas[-1] ** 2).sqrt().item()  # N(0, I) in variance-preserving scale
     return Diffusion(
         NoisePredictor(CourseUNet(shape.channels, settings.width), sigmas),
         prior_std=prior_std,
         levels=partial(spaced_sigmas, sigmas),
-        sampling=Sampling(name=settings.sampler, steps=settings.steps),
+        sampling=sampling,
         objective=partial(HuberNoiseLoss, optimiser=settings.optimiser),
         bound=VariationalBound(sigmas, prior_std, gaussian_decoder),
         shape=shape,

@@ -29,6 +29,7 @@ def build(settings: CourseVAE, shape: ImageShape) -> GaussianVAE:
         GaussianEncoder(features, features.features, settings.latent),
         decoder,
         latent=settings.latent,
+        std=1.0,
         learn_std=False,
         shape=shape,
         optimiser=settings.optimiser,

@@ -20,6 +20,7 @@ class SigmaVAE(Settings):
 
     average: float | None = 0.1
     latent: int = 64
+    first_std: float = 0.14  # about where it ends; from 1, Adam would be a thousand steps away
     widths: tuple[int, ...] = (32, 64, 128, 256)
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, warmup=0.02, decay="cosine", clip_norm=200.0
@@ -30,12 +31,17 @@ def build(settings: SigmaVAE, shape: ImageShape) -> GaussianVAE:
     """The course's shapes with GroupNorm on both sides."""
     features = StridedEncoder(shape.channels, shape.resolution, settings.widths, norm="group")
     decoder = UpsamplingDecoder(
-        settings.latent, shape.channels, shape.resolution, settings.widths[::-1], norm="group"
+        settings.latent,
+        shape.channels,
+        shape.resolution,
+        settings.widths[::-1],
+        norm="group",
     )
     return GaussianVAE(
         GaussianEncoder(features, features.features, settings.latent),
         decoder,
         latent=settings.latent,
+        std=settings.first_std,
         learn_std=True,
         shape=shape,
         optimiser=settings.optimiser,

@@ -1,0 +1,114 @@
+"""Images whose pixels tell their own label and number, and the files that hold them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from triptych import hardware
+from triptych.data.dataset import ImageData
+from triptych.data.opening import DataOptions, open_images
+from triptych.hardware import Machine
+
+CLASSES = 5
+STEP = 40  # the first pixel is STEP times the label
+
+
+def make_images(
+    count: int, side: int = 16, channels: int = 3, seed: int = 0, start: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N,H,W,C) and labels (N,): a bar whose place is the label, over noise.
+
+    The first pixel is STEP times the label, the next two are the image's number.
+    """
+    rng = np.random.default_rng([seed, start])
+    labels = rng.integers(CLASSES, size=count)
+    images = rng.integers(0, 90, size=(count, side, side, channels), dtype=np.uint8)
+    width = side // CLASSES
+    for image, label in zip(images, labels, strict=True):
+        image[:, label * width : (label + 1) * width] += 150
+    numbers = np.arange(start, start + count)
+    images[:, 0, 0] = (labels * STEP)[:, None]
+    images[:, 0, 1] = (numbers // 256)[:, None]
+    images[:, 0, 2] = (numbers % 256)[:, None]
+    return images, labels
+
+
+def labels_in(images: Any) -> Any:
+    """The labels that the pixels tell, from uint8 [N,C,H,W]."""
+    return images[:, 0, 0, 0].long() // STEP
+
+
+def numbers_in(images: Any) -> list[int]:
+    """The images' numbers, from uint8 [N,C,H,W]."""
+    pixels = images[:, 0, 0].long()
+    return (pixels[:, 1] * 256 + pixels[:, 2]).tolist()
+
+
+def encode(image: np.ndarray, format: str = "PNG", **options: Any) -> bytes:
+    """A file's bytes from uint8 (H,W) or (H,W,C)."""
+    buffer = io.BytesIO()
+    squeezed = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    Image.fromarray(squeezed).save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+def write_folder(
+    folder: Path, images: np.ndarray, labels: np.ndarray | None = None, prefix: str = ""
+) -> Path:
+    """PNG files, in a sub-folder per class where labels are given."""
+    for index, image in enumerate(images):
+        place = folder if labels is None else folder / f"class-{labels[index]}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{prefix}{index:04d}.png").write_bytes(encode(image))
+    return folder
+
+
+def write_npz(path: Path, images: np.ndarray, labels: np.ndarray | None = None) -> Path:
+    arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def write_parquet(
+    path: Path,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    struct: bool = True,
+    names: list[str] | None = None,
+) -> Path:
+    """Parquet as the Hub writes it, or with raw bytes."""
+    cells: list[Any] = [encode(image) for image in images]
+    if struct:
+        cells = [{"bytes": cell, "path": None} for cell in cells]
+    columns: dict[str, Any] = {"image": cells}
+    if labels is not None:
+        columns["label"] = labels.tolist()
+    table = pa.table(columns)
+    if names is not None:
+        features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
+        written = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({b"huggingface": written.encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+    return path
+
+
+def open_tiny(folder: Path, count: int = 400, labelled: bool = True) -> ImageData:
+    """A small data set, opened at resolution 16."""
+    images, labels = make_images(count)
+    path = write_npz(folder / "bars.npz", images, labels if labelled else None)
+    return open_images(str(path), DataOptions(resolution=16))
+
+
+def one_thread() -> Machine:
+    """The slowest machine there is: the same everywhere."""
+    return hardware.pick("cpu", "fp32", threads=1)

@@ -1,0 +1,589 @@
+"""What the command line prints, writes and refuses; bad input is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import triptych
+from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
+from triptych import cli, usage
+from triptych.data import opening
+from triptych.data.opening import DataOptions
+from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
+from triptych.evaluation import classifier
+
+SLOW = ("--threads", "1", "--precision", "fp32", "--device", "cpu")
+
+
+def picture(path: Path | str) -> np.ndarray:
+    """The pixels of a file: uint8 (H,W,C)."""
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+class Result:
+    """What a call of the program gave."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def json(self) -> Any:
+        """The one document on standard output."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    """The program in this process, in an empty folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("triptych.hardware.keep_memory", lambda: None)
+
+    def program(*words: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["triptych", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = stopped.code if isinstance(stopped.code, int) else 0
+        return Result(code, *capsys.readouterr())
+
+    return program
+
+
+@pytest.fixture
+def refuses(call: Call, tmp_path: Path) -> Callable[..., str]:
+    """Calls the program, checks that it refused as it must, returns the line."""
+
+    def check(*words: str | Path) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        result = call(*words)
+        assert result.code == 2, result.err
+        assert result.out == ""
+        [line] = [line for line in result.err.splitlines() if not line.startswith("training ")]
+        assert line.startswith("triptych: ")
+        assert "Traceback" not in line
+        assert sorted(tmp_path.rglob("*")) == before, "something half-made was left"
+        return line.removeprefix("triptych: ")
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data and two runs that tests only read."""
+    folder = tmp_path_factory.mktemp("stock")
+    images, labels = make_images(300)
+    write_npz(folder / "bars.npz", images, labels)
+    for model in ("vae", "gan"):
+        triptych.train(
+            f"{model}:course",
+            str(folder / "bars.npz"),
+            budget="0.64kimg",
+            out=folder / model,
+            options=DataOptions(resolution=16),
+            machine=one_thread(),
+        )
+    return folder
+
+
+@pytest.fixture
+def own_run(stock: Path, tmp_path: Path) -> Path:
+    """A copy of the VAE's run that a test may spoil."""
+    return Path(shutil.copytree(stock / "vae", tmp_path / "run"))
+
+
+# The parser
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("", "no command given: choose from compare, train"),
+        ("smaple x", "no command 'smaple': did you mean sample? choose from compare"),
+        ("--json", "no command '--json': choose from compare"),
+        ("sample", "missing RUN and --out PATH: see `triptych sample --help`"),
+        ("sample runs/x", "missing --out PATH: see `triptych sample --help`"),
+        ("train", "missing MODEL: see `triptych train --help`"),
+        ("train --budget 3s", "missing MODEL: see"),
+        ("train vae --budgett 3", "no option '--budgett': did you mean --budget? see `triptych tr"),
+        ("train vae --budgett=3", "no option '--budgett': did you mean --budget? see `triptych tr"),
+        ("sample x --cout 3", "no option '--cout': did you mean --count? see"),
+        ("sample x --out a --data b", "no option '--data': see `triptych sample --help`"),
+        ("interpolate x --out a --first b", "no option '--first': see"),
+        ("train --model vae", "no option '--model': see"),
+        ("train vae gan", "nothing takes 'gan': see `triptych train --help`"),
+        ("train vae --seed x", "--seed takes a whole number, not 'x': correct the value"),
+        ("sample x --out a --steps 2.5", "--steps takes a whole number, not '2.5': correct"),
+        ("sample x --out a --temperature h", "--temperature takes a number, not 'h': correct"),
+        ("train vae --seed", "--seed has no value: give one after it"),
+        ("compare --lang de", "no --lang 'de': choose from en, fr"),
+        ("report a --lang xx", "no --lang 'xx': choose from en, fr"),
+    ],
+)
+def test_typing_mistakes_are_explained(words: str, line: str, refuses: Callable[..., str]) -> None:
+    assert refuses(*words.split()).startswith(line)
+
+
+def test_every_command_parses_what_its_help_names() -> None:
+    for name, command in cli.COMMANDS.items():
+        assert "--json" in cli.option_names(command), name
+        assert "--quiet" in cli.option_names(command), name
+    assert {"--from", "--to"} <= set(cli.option_names(cli.Interpolate))
+    parsed = cli.parse(["train", "gan:course", "--set", "batch_size=8", "--set", "latent=4"])
+    assert isinstance(parsed, cli.Train)
+    assert parsed.set == ("batch_size=8", "latent=4")
+    assert parsed.data == "street-digits" and parsed.seed == 0 and parsed.resolution == 32
+    sample = cli.parse(["sample", "runs/x", "--out", "a.png"])
+    assert isinstance(sample, cli.Sample) and sample.count == 64
+
+
+@pytest.mark.parametrize("frame", ["│─", " -"])
+def test_boxes_are_read_in_any_alphabet(frame: str) -> None:
+    side, rule = frame
+    box = [
+        f"{side}{rule * 3} Required options {rule * 20}{side}",
+        f"{side} Missing from triptych a:             {side}",
+        f"{side}     --b PATH                         {side}",
+        f"{side}         Where. (required)            {side}",
+        f"{side} {rule * 36} {side}",
+        f"{side}     triptych a --help                {side}",
+    ]
+    found = usage.explain("\n".join(box), ["a"], {"a": ["--b"]})
+    assert found == ("missing --b PATH", "see `triptych a --help`")
+
+
+def test_reports_of_the_parser_that_we_do_not_know_still_make_a_line() -> None:
+    wrong, mend = usage.explain("something else entirely", ["a"], {"a": ["--b"]})
+    assert (wrong, mend) == ("this cannot be read", "see `triptych a --help`")
+
+
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_help(name: str, call: Call) -> None:
+    result = call(*([name] if name else []), "--help")
+    assert result.code == 0 and result.err == ""
+    if name:
+        for option in cli.option_names(cli.COMMANDS[name]):
+            assert f" {option}" in result.out
+    else:
+        first = min(result.out.rindex(f" {command} ") for command in cli.COMMANDS)
+        assert result.out.index("examples:") < result.out.index("triptych compare") < first
+
+
+def test_typed_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "train gan --budget 3s --out=a b --data my photos --dry-run --seed 4"
+    monkeypatch.setattr(sys, "argv", ["triptych", "train", "gan", "--data", "my photos"])
+    assert cli.typed_command() == "triptych train gan --data 'my photos'"
+    monkeypatch.setattr(sys, "argv", ["triptych", *words.split()])
+    left = cli.typed_command(without=("--budget", "--out", "--dry-run", "--json"))
+    assert left == "triptych train gan b --data my photos --seed 4"
+
+
+# The process
+
+
+def test_help_is_quick_and_loads_no_torch() -> None:
+    """User and system time of the process, so that a busy machine does not matter."""
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "triptych", "--help"], check=True, capture_output=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.3
+    code = "import sys; from triptych import cli; sys.argv[1:] = ['sample', '--help']\n"
+    code += "try: cli.main()\nexcept SystemExit: print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.splitlines()[-1] == "False"
+
+
+def test_the_process_ends_with_two_and_one_line(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "triptych", "data", "nowhere"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.returncode == 2
+    assert found.stdout == ""
+    [line] = found.stderr.splitlines()
+    assert line.startswith("triptych: no data 'nowhere': name street-digits, a folder of images")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (InputError("wrong\nthing", "mend it"), 2, "triptych: wrong thing: mend it"),
+        (TrainingFailedError("not a number"), 1, "triptych: not a number"),
+        (InterruptedRunError(2), 130, "saved"),
+        (InterruptedRunError(15), 143, "saved"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_exit_codes(
+    call: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
+) -> None:
+    def fail(self: cli.Doctor) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.Doctor, "run", fail)
+    result = call("doctor")
+    assert result.code == code
+    assert words in result.err and len(result.err.splitlines()) == bool(words)
+
+
+# Data
+
+
+def test_data_tells_what_is_there(call: Call, stock: Path) -> None:
+    sheet = Path("sheet.png")
+    words = ("data", stock / "bars.npz", "--resolution", "16")
+    result = call(*words, "--json", "--out", sheet)
+    found = result.json()
+    assert found["train"] + found["validation"] + found["test"] == 300
+    assert sum(found["histogram"].values()) == 300
+    assert picture(sheet).shape == (12 * 18 - 2, 12 * 18 - 2, 3)
+    told = call(*words)
+    assert told.code == 0 and f"train: {found['train']}" in told.out
+
+
+def test_bad_files_are_told(call: Call, tmp_path: Path) -> None:
+    images, _ = make_images(40)
+    write_folder(tmp_path / "photos", images)
+    (tmp_path / "photos" / "bad.png").touch()
+    words = ("data", tmp_path / "photos", "--resolution", "16")
+    assert "bad.png: empty" in call(*words).out
+    strict = call(*words, "--strict")
+    assert strict.code == 2 and "bad.png: empty" in strict.err
+
+
+def write_bad_data(folder: Path) -> None:
+    images, labels = make_images(30)
+    (folder / "empty").mkdir()
+    (folder / "bad.parquet").write_bytes(b"PAR1 and no more")
+    (folder / "text.txt").write_text("hello")
+    write_folder(folder / "one-image", images[:1])
+    write_folder(folder / "one-class", images, np.zeros(30, dtype=int))
+    write_parquet(folder / "a.parquet", images, labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("nowhere", "no data '{}': name street-digits, a folder"),
+        ("empty", "no images in {}: put .png"),
+        ("bad.parquet", "{} is no readable parquet"),
+        ("text.txt", "cannot read text.txt: give a folder of images"),
+        ("one-image", "1 readable images in one-image are too few: give at least 20"),
+        ("one-class", "all 30 images have one class, 'class-0': name the folder"),
+    ],
+)
+@pytest.mark.parametrize("command", ["data", "train", "compare"])
+def test_bad_data_are_refused(
+    refuses: Callable[..., str], tmp_path: Path, name: str, line: str, command: str
+) -> None:
+    write_bad_data(tmp_path)
+    path = tmp_path / name
+    words: tuple[str | Path, ...] = ("data", path)
+    if command != "data":
+        model = ("vae",) if command == "train" else ()
+        words = (command, *model, "--data", path, "--out", "made")
+    assert refuses(*words).startswith(line.format(path))
+
+
+def test_bad_options_of_data_are_refused(refuses: Callable[..., str], tmp_path: Path) -> None:
+    write_bad_data(tmp_path)
+    parquet = tmp_path / "a.parquet"
+    assert "no data ''" in refuses("data", "")
+    assert "no resolution 17: choose from 16, 32" in refuses("data", "--resolution", "17")
+    assert "no fit 'squash': choose from stretch" in refuses("data", "--fit", "squash")
+    assert "no column 'x'" in refuses("data", parquet, "--image-column", "x")
+    assert "no column 'y'" in refuses("data", parquet, "--label-column", "y")
+    assert "cannot write .gif files" in refuses("data", parquet, "--out", "a.gif")
+    assert "a.npz" in refuses("data", parquet, "--out", "a.npz")
+
+
+# Training
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("vea", "no model 'vea': choose from vae:course"),
+        ("vae:corse", "no model 'vae:corse': choose from vae:course"),
+        ("vae --budget 3x", "no budget '3x': write one like 90s"),
+        ("vae --budget 0s", "no budget '0s'"),
+        ("vae --budget=-3s", "no budget '-3s'"),
+        ("vae --size huge", "no size 'huge': choose from tiny, small, base"),
+        ("vae --set latent", "--set latent has no '='"),
+        ("vae --set nothing=3", "no setting 'nothing': known are"),
+        ("vae --set latent=many", "latent takes a int, not 'many'"),
+        ("vae --device tpu", "no device 'tpu': choose cpu or cuda"),
+        ("vae --precision fp8", "no precision 'fp8': choose bf16 or fp32"),
+        ("vae --threads 0", "--threads 0 is too few: give 1 or more"),
+        ("vae:course --budget 100img", "the budget 100img pays for 1 steps of 64 images"),
+        ("vae:course --budget 1kimg --set batch_size=500", "training images are fewer than one"),
+    ],
+)
+def test_bad_training_requests_are_refused(
+    refuses: Callable[..., str], stock: Path, words: str, line: str
+) -> None:
+    data = ("--data", stock / "bars.npz", "--resolution", "16")
+    assert line in refuses("train", *words.split(), *data, "--out", "made")
+
+
+def test_output_folders_that_are_not_ours(
+    refuses: Callable[..., str], stock: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    data = ("--data", stock / "bars.npz", "--resolution", "16", "--budget", "640img")
+    for command in (("train", "vae:course"), ("compare", "vae:course")):
+        words = (*command, *data, *SLOW, "--out")
+        assert f"{tmp_path}/full exists and is not" in refuses(*words, tmp_path / "full")
+        assert f"{tmp_path}/file is a file" in refuses(*words, tmp_path / "file")
+        assert "cannot make" in refuses(*words, tmp_path / "file" / "inside")
+    assert "holds a run of another" in refuses(
+        "train", "vae:course", "--seed", "9", *data, *SLOW, "--out", stock / "vae"
+    )
+
+
+def test_dry_run_makes_nothing(call: Call, stock: Path) -> None:
+    words = ("train", "vae:course", "--data", stock / "bars.npz", "--resolution", "16")
+    found = call(*words, "--dry-run", "--json", "--set", "latent=7").json()
+    assert found["model"] == "vae:course" and found["latent"] == 7
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_training_the_same_again_is_quick_and_says_so(call: Call, stock: Path) -> None:
+    data = ("--data", stock / "bars.npz", "--resolution", "16", "--budget", "0.64kimg")
+    result = call("train", "vae:course", *data, *SLOW, "--out", stock / "vae", "--json")
+    assert result.json()["status"] == "done"
+    assert "trained already" in result.err
+    quiet = call("train", "vae:course", *data, *SLOW, "--out", stock / "vae", "--quiet")
+    assert quiet.err == "" and quiet.out.strip() == str(stock / "vae")
+
+
+# Runs that cannot be used
+
+
+def spoil_weights(run: Path) -> None:
+    file = run / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+def edit(**changes: Any) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        facts = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(facts | changes))
+
+    return change
+
+
+def alter_settings(run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    facts["settings"]["latent"] = 31
+    (run / "run.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (lambda run: (run / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (spoil_weights, "model.safetensors is not the file that training wrote"),
+        (lambda run: (run / "run.json").unlink(), "run.json is missing"),
+        (lambda run: (run / "run.json").write_text("{"), "run.json is damaged"),
+        (lambda run: (run / "run.json").write_text("[]"), "not of this version"),
+        (edit(status="running"), "is not trained to its end: finish it"),
+        (edit(schema=99), "run.json is not of this version of triptych"),
+        (edit(model="gan:course"), "unknown setting 'widths'"),
+        (edit(model="vae:none"), "no model 'vae:none'"),
+        (alter_settings, "does not fit model.safetensors"),
+    ],
+)
+def test_spoiled_runs_are_refused(
+    refuses: Callable[..., str], own_run: Path, spoil: Callable[[Path], None], line: str
+) -> None:
+    spoil(own_run)
+    assert line in refuses("sample", own_run, "--out", "a.png", *SLOW)
+
+
+def test_folders_that_are_no_runs(refuses: Callable[..., str], tmp_path: Path) -> None:
+    for command in ("sample", "reconstruct", "interpolate"):
+        assert "no run folder runs/none" in refuses(command, "runs/none", "--out", "a.png", *SLOW)
+    assert "no run folder runs/none" in refuses("likelihood", "runs/none", *SLOW)
+    assert "no run folder runs/none" in refuses("evaluate", "runs/none", *SLOW)
+    assert "no run folder runs/none" in refuses("report", "runs/none", "runs/other")
+    assert "run.json is missing" in refuses("report", tmp_path)
+    assert "no run named" in refuses("evaluate", *SLOW)
+    assert "no folder named" in refuses("report")
+
+
+# What runs give
+
+
+def arrays(path: str) -> dict[str, np.ndarray]:
+    with np.load(path) as loaded:
+        return dict(loaded)
+
+
+def test_samples_as_grid_arrays_and_files(call: Call, stock: Path) -> None:
+    words = ("sample", stock / "vae", "--count", "10", *SLOW)
+    assert call(*words, "--out", "deep/grid.png").out.strip() == "deep/grid.png"
+    assert picture("deep/grid.png").shape == (2 * 18 - 2, 8 * 18 - 2, 3)
+    found = call(*words, "--out", "a.npz", "--json").json()
+    assert found == {"out": "a.npz", "count": 10}
+    images = arrays("a.npz")["images"]
+    assert images.shape == (10, 16, 16, 3) and images.dtype == np.uint8
+    assert call(*words, "--out", "many").code == 0
+    files = sorted(Path("many").iterdir())
+    assert [file.name for file in files] == [f"images-{i:05d}.png" for i in range(10)]
+    for file, image in zip(files, images, strict=True):
+        np.testing.assert_array_equal(picture(file), image)
+    grid = picture("deep/grid.png")
+    np.testing.assert_array_equal(grid[18:34, 18:34], images[9])
+    call(*words, "--out", "b.npz", "--seed", "1")
+    assert (arrays("b.npz")["images"] != images).any()
+
+
+def test_reconstructions(call: Call, stock: Path) -> None:
+    words = ("reconstruct", stock / "vae", "--count", "6", *SLOW)
+    assert call(*words, "--out", "a.npz").code == 0
+    found = arrays("a.npz")
+    assert set(found) == {"original", "reconstruction"}
+    assert found["original"].shape == found["reconstruction"].shape == (6, 16, 16, 3)
+    test = opening.open_images(str(stock / "bars.npz"), DataOptions(resolution=16)).test.images
+    np.testing.assert_array_equal(found["original"], test[:6].permute(0, 2, 3, 1))
+    assert call(*words, "--out", "a.png").code == 0
+    grid = picture("a.png")
+    np.testing.assert_array_equal(grid[:16, :16], found["original"][0])
+    np.testing.assert_array_equal(grid[18:34, :16], found["reconstruction"][0])
+
+
+def test_interpolations(call: Call, stock: Path) -> None:
+    words = ("interpolate", stock / "vae", "--points", "5", *SLOW)
+    assert call(*words, "--out", "a.npz").code == 0
+    assert arrays("a.npz")["images"].shape == (8, 5, 16, 16, 3)
+    assert call(*words, "--out", "a.png").code == 0
+    assert picture("a.png").shape == (8 * 18 - 2, 5 * 18 - 2, 3)
+    images, _ = make_images(2)
+    for name, image in zip(("a", "b"), images, strict=True):
+        Path(f"{name}-photo.png").write_bytes(encode(image))
+    ends = ("--from", "a-photo.png", "--to", "b-photo.png")
+    assert call(*words, *ends, "--out", "b.npz").code == 0
+    assert arrays("b.npz")["images"].shape == (1, 5, 16, 16, 3)
+
+
+def test_likelihood_has_terms(call: Call, stock: Path) -> None:
+    words = (*SLOW, "--count", "12", "--json")
+    found = call("likelihood", stock / "vae", *words).json()
+    assert found["name"] == "bits_per_dim" and found["kind"] == "upper bound"
+    assert set(found["terms"]) == {"reconstruction", "kl"}
+    total = sum(term["bits_per_dim"] for term in found["terms"].values())
+    assert total == pytest.approx(found["value"])
+    for term in found["terms"].values():
+        bits = term["nats"] / np.log(2) / (3 * 16 * 16)
+        assert term["bits_per_dim"] == pytest.approx(bits)
+    gan = call("likelihood", stock / "gan", *words).json()
+    assert gan["value"] is None and gan["kind"] == "not defined"
+    assert "a GAN has no explicit density" in gan["note"]
+    plain = call("likelihood", stock / "gan", *SLOW, "--count", "12")
+    assert plain.code == 0 and "not defined: a GAN has no explicit density" in plain.out
+
+
+def test_evaluate_and_report(
+    call: Call, stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 1280)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    runs = [Path(shutil.copytree(stock / name, tmp_path / name)) for name in ("vae", "gan")]
+    found = call("evaluate", *runs, "--json", *SLOW).json()
+    assert [run["model"] for run in found["runs"]] == ["vae:course", "gan:course"]
+    told = call("evaluate", runs[1], *SLOW)
+    assert "reconstruction_psnr (test)" in told.out and "not defined: no encoder yet" in told.out
+    assert call("report", *runs, "--json").json() == {"report": "report.html"}
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+
+
+def test_doctor(call: Call) -> None:
+    found = call("doctor", "--json", *SLOW).json()
+    assert found["device"] == "cpu" and found["precision"] == "fp32" and found["threads"] == 1
+    assert {"hardware", "versions", "size", "choices"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("sample {vae} --count 0 --out a.png", "--count 0 is too few: give 1 or more"),
+        ("reconstruct {vae} --count 0 --out a.png", "--count 0 is too few"),
+        ("likelihood {vae} --count 0", "--count 0 is too few"),
+        ("evaluate {vae} --count 0", "--count 0 is too few"),
+        ("evaluate {vae} --count 2", "2 samples against"),
+        ("evaluate {vae} --features inception", "no features 'inception': choose labels"),
+        ("likelihood {vae} --count 1", "one image gives no interval"),
+        ("likelihood {vae} --method magic", "no method 'magic' for this model: choose from elbo"),
+        ("likelihood {gan} --method elbo", "no method 'elbo' for a gan"),
+        ("likelihood {vae} --data nowhere", "no data 'nowhere'"),
+        ("reconstruct {gan} --out a.png", "no encoder yet"),
+        ("interpolate {vae} --points 1 --out a.png", "--points 1 is too few"),
+        ("interpolate {vae} --from x.png --out a.png", "cannot read x.png"),
+        ("sample {vae} --temperature 0 --out a.png", "--temperature 0 is not positive"),
+        ("sample {vae} --steps 5 --out a.png", "a vae samples in one step"),
+        ("sample {vae} --label 3 --out a.png", "was trained without labels"),
+        ("sample {vae} --out a.jpg", "cannot write .jpg files: end --out in .png or .npz"),
+        ("sample {vae} --out {stock}", "is a folder that is not empty: name another --out"),
+        ("sample {vae} --out {stock}/bars.npz/x", "cannot write"),
+    ],
+)
+def test_bad_requests_to_runs_are_refused(
+    refuses: Callable[..., str], stock: Path, words: str, line: str
+) -> None:
+    places = {"vae": stock / "vae", "gan": stock / "gan", "stock": stock}
+    assert line in refuses(*words.format(**places).split(), *SLOW)
+
+
+def test_a_bad_picture_to_interpolate_from(
+    refuses: Callable[..., str], stock: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_text("hello")
+    ends = ("--from", tmp_path / "bad.png", "--to", tmp_path / "bad.png")
+    line = refuses("interpolate", stock / "vae", *ends, "--out", "a.png", *SLOW)
+    assert "bad.png is bad: not an image format we read: give another image" in line
+
+
+def test_output_that_the_system_refuses(
+    call: Call, stock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    result = call("sample", stock / "vae", "--count", "2", "--out", "a.npz", *SLOW)
+    assert result.code == 2
+    assert (
+        result.err == "triptych: cannot write a.npz (No space left on device): name another --out\n"
+    )

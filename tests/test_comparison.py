@@ -1,0 +1,334 @@
+"""Unequal runs are refused by name; equal ones are trained, measured and shown in order."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import triptych
+from tests.making import one_thread, open_tiny
+from triptych.api import report
+from triptych.comparison import compare as comparing
+from triptych.comparison.contract import differences, marks, measured_differently
+from triptych.data.dataset import ImageData
+from triptych.errors import InputError
+from triptych.evaluation import classifier
+from triptych.training.folder import RunFolder
+
+FACTS: dict[str, Any] = {
+    "schema": 1,
+    "model": "vae:course",
+    "status": "done",
+    "size": "tiny",
+    "seed": 0,
+    "data": {"name": "a", "fingerprint": "f0", "resolution": 32, "train": 800, "test": 100},
+    "device": "cpu",
+    "precision": "fp32",
+    "budget": {"amount": 90.0, "unit": "seconds", "asked": "90s"},
+    "train_seconds": 90.0,
+}
+
+
+def changed(place: str, value: Any) -> dict[str, Any]:
+    """FACTS with one value changed; a dot reaches inside."""
+    facts = copy.deepcopy(FACTS)
+    inside = facts
+    *parents, last = place.split(".")
+    for name in parents:
+        inside = inside[name]
+    inside[last] = value
+    return facts
+
+
+# The contract
+
+
+def test_equal_runs_do_not_differ() -> None:
+    other = changed("seed", 5) | {"model": "gan:hinge"}
+    assert differences({"a": FACTS, "b": other}) == []
+    assert comparing.refuse_unequal({"a": FACTS, "b": other}, force=False) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "name"),
+    [
+        ("data.fingerprint", "f1", "data fingerprint differs: a f0, b f1"),
+        ("data.resolution", 16, "resolution differs: a 32, b 16"),
+        ("data.train", 700, "training images differs: a 800, b 700"),
+        ("data.test", 99, "test images differs: a 100, b 99"),
+        ("device", "cuda", "device differs: a cpu, b cuda"),
+        ("precision", "bf16", "precision differs: a fp32, b bf16"),
+        ("budget.amount", 60.0, "budget differs: a 90.0, b 60.0"),
+        ("budget.unit", "images", "budget unit differs: a seconds, b images"),
+    ],
+)
+def test_unequal_runs_are_refused_by_name(place: str, value: Any, name: str) -> None:
+    runs = {"a": FACTS, "b": changed(place, value)}
+    assert differences(runs) == [name]
+    with pytest.raises(InputError, match=f"cannot be compared, {name}.*--force"):
+        comparing.refuse_unequal(runs, force=False)
+    assert comparing.refuse_unequal(runs, force=True) == [name]
+
+
+@pytest.mark.parametrize(("seconds", "marked"), [(98.9, False), (99.1, True), (81.5, True)])
+def test_times_that_differ_by_a_tenth_are_marked(seconds: float, marked: bool) -> None:
+    runs = {"a": FACTS, "b": changed("train_seconds", seconds)}
+    found = marks(runs)
+    assert bool(found) == marked
+    if marked:
+        assert found == [f"true training seconds differ by more than 10 %: a 90, b {seconds:.0f}"]
+    counted = {name: facts | {"budget": {"unit": "images"}} for name, facts in runs.items()}
+    assert marks(counted) == []  # a budget in images promises no time
+
+
+def test_measurements_must_be_alike() -> None:
+    metric = {"name": "frechet_distance", "n": 2000}
+    likelihood = {"name": "bits_per_dim", "n": 256}
+    one = {"metrics": [metric, likelihood], "data": {"fingerprint": "f0"}}
+    assert measured_differently({"a": one, "b": copy.deepcopy(one)}) == []
+    fewer = {"metrics": [metric | {"n": 500}, likelihood], "data": {"fingerprint": "f1"}}
+    assert measured_differently({"a": one, "b": fewer}) == [
+        "count of samples differs: a 2000, b 500",
+        "data measured on differs: a f0, b f1",
+    ]
+
+
+def write_run(folder: Path, facts: dict[str, Any]) -> RunFolder:
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(facts))
+    return RunFolder(folder)
+
+
+def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "a" / "vae", FACTS)
+    second = write_run(tmp_path / "b" / "vae", changed("device", "cuda"))
+    assert len(comparing.read_finished([first, second])) == 2
+    with pytest.raises(InputError, match="device differs"):
+        comparing.write_contract(
+            tmp_path, [first, second], {}, "triptych", 10, one_thread(), force=False
+        )
+    with pytest.raises(InputError, match="named twice"):
+        comparing.read_finished([first, first])
+
+
+def test_unfinished_runs_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "vae", changed("status", "running"))
+    with pytest.raises(InputError, match="vae is not trained to its end"):
+        comparing.read_finished([run])
+
+
+def test_forced_contracts_are_marked(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / "a", FACTS),
+        write_run(tmp_path / "b", changed("precision", "bf16") | {"seed": 4}),
+    ]
+    comparing.write_contract(tmp_path, runs, {}, "triptych", 10, one_thread(), force=True)
+    contract = json.loads((tmp_path / "contract.json").read_text())
+    assert contract["forced"] is True
+    assert contract["differences"] == ["precision differs: a fp32, b bf16"]
+    assert contract["runs"] == ["a", "b"]
+    assert contract["seeds"] == [0, 4]
+    comparing.write_contract(tmp_path, runs[:1], {}, "triptych", 10, one_thread(), force=True)
+    assert json.loads((tmp_path / "contract.json").read_text())["forced"] is False
+
+
+# The folder
+
+
+def test_only_our_own_folders_are_written_to(tmp_path: Path) -> None:
+    request = {"models": ["vae"], "seeds": 1}
+    out = tmp_path / "out"
+    comparing.check_output(out, request)  # absent
+    out.mkdir()
+    comparing.check_output(out, request)  # empty
+    write_run(out / "vae-sigma-s0", FACTS)
+    comparing.check_output(out, request)  # stopped while training
+    (out / "contract.json").write_text(json.dumps({"request": request}))
+    comparing.check_output(out, request)  # finished
+    with pytest.raises(InputError, match="holds another comparison: name another --out"):
+        comparing.check_output(out, request | {"seeds": 2})
+    (out / "contract.json").write_text("{")
+    with pytest.raises(InputError, match=r"contract\.json is damaged"):
+        comparing.check_output(out, request)
+
+
+def test_foreign_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file"):
+        comparing.check_output(tmp_path / "file", {})
+    with pytest.raises(InputError, match="is not a comparison of ours"):
+        comparing.check_output(tmp_path, {})
+
+
+# End to end
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    return open_tiny(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 1280)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+
+
+Compare = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def compare(data: ImageData) -> Compare:
+    def call(models: list[Any], out: Path, **changes: Any) -> Path:
+        options = {"budget": "0.64kimg", "count": 30, "machine": one_thread()} | changes
+        return triptych.compare(models, data, out=out, **options)
+
+    return call
+
+
+RUNS = ["vae-course-s0", "vae-course-s1", "gan-course-s0", "gan-course-s1"]
+
+
+@pytest.fixture(scope="module")
+def folder(compare: Compare, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "comparison"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "LEAST_IMAGES", 1280)
+        patch.setattr(classifier, "EPOCHS", 1)
+        page = compare(["vae:course", "gan:course"], out, seeds=2)
+    assert page == out / "report.html"
+    return out
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_files_of_a_comparison(folder: Path, data: ImageData) -> None:
+    contract = read(folder / "contract.json")
+    assert contract["runs"] == RUNS
+    assert contract["data"]["fingerprint"] == data.fingerprint
+    assert contract["budget"]["asked"] == "0.64kimg"
+    assert contract["seeds"] == [0, 1]
+    assert contract["evaluation"]["count"] == 30
+    assert contract["differences"] == [] and contract["forced"] is False
+    for name in RUNS:
+        run = folder / name
+        for file in ("run.json", "model.safetensors", "log.jsonl", "results.json"):
+            assert (run / file).is_file(), file
+        assert list((run / "samples").glob("*.png"))
+        assert (run / "figures" / "samples.png").is_file()
+    assert (folder / "figures" / "real.png").is_file()
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>") and "gan:course" in page
+    assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("*.part"))
+
+
+def test_results_are_in_the_order_of_the_runs(folder: Path) -> None:
+    results = read(folder / "results.json")
+    assert results["schema"] == 1
+    assert [run["run"] for run in results["runs"]] == RUNS
+    assert [run["model"] for run in results["runs"]] == ["vae:course"] * 2 + ["gan:course"] * 2
+    for run in results["runs"]:
+        assert run == read(folder / run["run"] / "results.json")
+    values = [run["metrics"][0]["value"] for run in results["runs"]]
+    assert len(set(values)) == 4  # another seed is another model
+    floors = {run["metrics"][0]["floor"] for run in results["runs"]}
+    assert len(floors) == 1  # the real side is read once for all
+
+
+def test_the_same_call_trains_nothing_again(folder: Path, compare: Compare) -> None:
+    before = {name: (folder / name / "model.safetensors").stat().st_mtime_ns for name in RUNS}
+    results = read(folder / "results.json")
+    compare(["vae:course", "gan:course"], folder, seeds=2)
+    after = {name: (folder / name / "model.safetensors").stat().st_mtime_ns for name in RUNS}
+    assert before == after
+    for old, new in zip(results["runs"], read(folder / "results.json")["runs"], strict=True):
+        assert old["metrics"] == new["metrics"]
+
+
+def test_another_request_on_the_folder_is_refused(folder: Path, compare: Compare) -> None:
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(InputError, match="holds another comparison"):
+        compare(["vae:course"], folder, seeds=2)
+    with pytest.raises(InputError, match="holds another comparison"):
+        compare(["vae:course", "gan:course"], folder, seeds=2, budget="1kimg")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_comparison_that_was_stopped_goes_on(
+    folder: Path, compare: Compare, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / RUNS[0], tmp_path / "out" / RUNS[0])
+    kept = (tmp_path / "out" / RUNS[0] / "model.safetensors").stat().st_mtime_ns
+    compare(["vae:course"], tmp_path / "out")
+    assert (tmp_path / "out" / RUNS[0] / "model.safetensors").stat().st_mtime_ns == kept
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_finished_runs_are_taken_as_they_are(
+    folder: Path, compare: Compare, tmp_path: Path
+) -> None:
+    runs = [folder / RUNS[0], folder / RUNS[2]]
+    compare(runs, tmp_path / "out")
+    contract = read(tmp_path / "out" / "contract.json")
+    assert [(tmp_path / "out" / run).resolve() for run in contract["runs"]] == [
+        run.resolve() for run in runs
+    ]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "contract.json", "results.json", "report.html", "figures",
+    }  # fmt: skip
+
+
+def test_unequal_runs_need_force(folder: Path, compare: Compare, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder / RUNS[2], other)
+    facts = read(other / "run.json")
+    facts["precision"] = "bf16"
+    (other / "run.json").write_text(json.dumps(facts))
+    words = r"precision differs: vae-course-s0 fp32, other bf16"
+    with pytest.raises(InputError, match=words):
+        compare([folder / RUNS[0], other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=words):
+        report([folder / RUNS[0], other], out=tmp_path / "a.html")
+    assert not (tmp_path / "a.html").exists()
+    page = report([folder / RUNS[0], other], out=tmp_path / "a.html", force=True)
+    assert "precision differs" in page.read_text()
+
+
+def test_a_report_of_runs_changes_nothing_in_them(folder: Path, tmp_path: Path) -> None:
+    runs = [folder / RUNS[0], folder / RUNS[2]]
+    before = [read(run / "results.json") for run in runs]
+    page = report(runs, out=tmp_path / "page.html", language="fr")
+    assert page == tmp_path / "page.html"
+    text = page.read_text()
+    assert 'lang="fr"' in text and "vae:course" in text and "gan:course" in text
+    assert [read(run / "results.json") for run in runs] == before
+
+
+def test_a_report_of_runs_needs_their_results(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / RUNS[0], tmp_path / "run")
+    (tmp_path / "run" / "results.json").write_text('{"schema": 1}')
+    with pytest.raises(InputError, match=r"results\.json is damaged"):
+        report([tmp_path / "run"], out=tmp_path / "a.html")
+    (tmp_path / "run" / "results.json").unlink()
+    with pytest.raises(InputError, match=r"results\.json is missing: measure it"):
+        report([tmp_path / "run"], out=tmp_path / "a.html")
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_runs_measured_with_other_counts_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / RUNS[2], tmp_path / "run")
+    results = read(tmp_path / "run" / "results.json")
+    for metric in results["metrics"]:
+        metric["n"] = 10
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match="count of samples differs: vae-course-s0 30, run 10"):
+        report([folder / RUNS[0], tmp_path / "run"], out=tmp_path / "a.html")

@@ -1,0 +1,524 @@
+"""Every source gives the same images with the right labels, and the parts never mix."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.making import (
+    CLASSES,
+    encode,
+    labels_in,
+    make_images,
+    numbers_in,
+    write_folder,
+    write_npz,
+    write_parquet,
+)
+from triptych.data import opening, sources, splits, store
+from triptych.data.batches import Batches
+from triptych.data.dataset import ImageData, Part
+from triptych.data.opening import DataOptions, open_images
+from triptych.data.summary import contact_sheet, summarise
+from triptych.errors import InputError
+
+SMALL = DataOptions(resolution=16)
+PARTS = ("train", "validation", "test")
+
+
+def opened(path: Path, **options: Any) -> ImageData:
+    return open_images(str(path), DataOptions(resolution=16, **options))
+
+
+def parts_of(data: ImageData) -> dict[str, Part]:
+    return {name: getattr(data, name) for name in PARTS}
+
+
+def members(data: ImageData) -> dict[str, set[int]]:
+    """The numbers of the images in each part."""
+    return {name: set(numbers_in(part.images)) for name, part in parts_of(data).items()}
+
+
+def check_whole(data: ImageData, images: np.ndarray, labels: np.ndarray | None) -> None:
+    """Every image is there once, unchanged, with its own label."""
+    expected = images if images.ndim == 4 else images[..., None]
+    found = torch.cat([part.images for part in parts_of(data).values()])
+    numbers = numbers_in(found)
+    assert sorted(numbers) == list(range(len(images)))
+    np.testing.assert_array_equal(found.permute(0, 2, 3, 1).numpy(), expected[numbers])
+    if labels is None:
+        assert data.classes is None
+        assert all(part.labels is None for part in parts_of(data).values())
+        return
+    of_parts = torch.cat([p.labels for p in parts_of(data).values() if p.labels is not None])
+    assert of_parts.tolist() == labels[numbers].tolist() == labels_in(found).tolist()
+
+
+# Sources
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_folder(tmp_path: Path, labelled: bool) -> None:
+    images, labels = make_images(120)
+    given = labels if labelled else None
+    data = opened(write_folder(tmp_path / "photos.v2", images, given))
+    check_whole(data, images, given)
+    assert data.name == "photos.v2"
+    assert data.shape.size == (3, 16, 16)
+    if labelled:
+        assert data.classes == tuple(f"class-{k}" for k in range(CLASSES))
+
+
+def test_folder_with_parts(tmp_path: Path) -> None:
+    images, labels = make_images(160)
+    rows_of = {"train": range(100), "val": range(100, 120), "Test": range(120, 160)}
+    for name, rows in rows_of.items():
+        write_folder(tmp_path / name, images[rows], labels[rows])
+    data = opened(tmp_path)
+    check_whole(data, images, labels)
+    assert members(data) == {
+        "train": set(range(100)),
+        "validation": set(range(100, 120)),
+        "test": set(range(120, 160)),
+    }
+
+
+def test_images_beside_class_folders_mean_no_labels(tmp_path: Path) -> None:
+    images, labels = make_images(60)
+    write_folder(tmp_path, images[:50], labels[:50])
+    write_folder(tmp_path, images[50:])
+    check_whole(opened(tmp_path), images, None)
+
+
+def test_labels_can_be_left_out_of_every_source(tmp_path: Path) -> None:
+    images, labels = make_images(60)
+    for path in (
+        write_folder(tmp_path / "a", images, labels),
+        write_npz(tmp_path / "a.npz", images, labels),
+        write_parquet(tmp_path / "a.parquet", images, labels),
+    ):
+        check_whole(opened(path, label_column="none"), images, None)
+
+
+def test_hidden_foreign_and_broken_files_are_passed_over(tmp_path: Path) -> None:
+    images, _ = make_images(60)
+    write_folder(tmp_path, images)
+    (tmp_path / ".hidden.png").write_bytes(encode(images[0]))
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "folder.png").mkdir()
+    check_whole(opened(tmp_path), images, None)
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_parquet(tmp_path: Path, struct: bool) -> None:
+    images, labels = make_images(120)
+    names = ["ant", "bee", "cat", "dog", "eel"]
+    path = write_parquet(tmp_path / "a.parquet", images, labels, struct=struct, names=names)
+    data = opened(path)
+    check_whole(data, images, labels)
+    assert data.classes == tuple(names)
+
+
+def test_parquet_folder_with_parts(tmp_path: Path) -> None:
+    images, labels = make_images(150)
+    pieces = {
+        "train-00000-of-00002": range(50),
+        "train-00001-of-00002": range(50, 100),
+        "test-00000-of-00001": range(100, 150),
+    }
+    for name, rows in pieces.items():
+        write_parquet(tmp_path / "zoo" / f"{name}.parquet", images[rows], labels[rows])
+    data = opened(tmp_path / "zoo")
+    check_whole(data, images, labels)
+    assert members(data)["test"] == set(range(100, 150))
+    assert data.name == "zoo"
+    one = opened(tmp_path / "zoo" / "train-00000-of-00002.parquet")
+    assert one.name == "zoo" and len(one.test) > 0  # alone, the file is not the training part only
+
+
+def test_parquet_columns_can_be_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images, labels = make_images(60)
+    columns = {"photo": [encode(i) for i in images], "kind": labels.tolist(), "n": [0] * 60}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    data = opened(tmp_path / "a.parquet", image_column="photo", label_column="kind")
+    check_whole(data, images, labels)
+    for wrong in ({}, {"image_column": "picture"}, {"image_column": "n"}):
+        with pytest.raises(InputError, match=r"column .*(photo|image-column)"):
+            opened(tmp_path / "a.parquet", **wrong)
+
+
+@pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW"])
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_arrays(tmp_path: Path, layout: str, suffix: str) -> None:
+    images, labels = make_images(120, channels=1 if layout == "NHW" else 3)
+    if layout == "NHW":
+        images = images[..., 0]
+    elif layout == "NHWC":
+        images = images.copy()
+        images[..., 1:, 1] //= 2  # channels that differ, so that their order shows
+        images[..., 1:, 2] //= 3
+    written = np.moveaxis(images, -1, 1) if layout == "NCHW" else images
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npz":
+        write_npz(path, written, labels)
+    else:
+        np.save(path, written)
+    check_whole(opened(path), images, labels if suffix == ".npz" else None)
+
+
+def test_colours_keep_their_order(tmp_path: Path) -> None:
+    images, _ = make_images(60)
+    images[:, 8] = (200, 100, 50)
+    stacked = write_npz(tmp_path / "a.npz", images)
+    first = np.moveaxis(images, -1, 1)
+    for path in (
+        write_folder(tmp_path / "folder", images),
+        write_parquet(tmp_path / "a.parquet", images, None),
+        stacked,
+        write_npz(tmp_path / "b.npz", first),
+    ):
+        row = opened(path).train.images[:, :, 8]
+        assert (row == torch.tensor([200, 100, 50])[None, :, None]).all(), path
+
+
+# Channels
+
+
+def test_grey_stays_one_channel_and_mixed_becomes_three(tmp_path: Path) -> None:
+    grey, _ = make_images(60, channels=1)
+    as_colour = np.repeat(grey, 3, axis=-1)
+    check_whole(opened(write_folder(tmp_path / "grey", grey)), grey, None)
+    check_whole(opened(write_folder(tmp_path / "rgb", as_colour)), grey, None)
+    mixed = as_colour.copy()
+    mixed[7, 9, 9] = (1, 2, 3)
+    write_folder(tmp_path / "mixed", grey[:7])
+    write_folder(tmp_path / "mixed", mixed[7:], prefix="x")
+    check_whole(opened(tmp_path / "mixed"), mixed, None)
+
+
+# Parts
+
+
+def test_shares_of_the_parts() -> None:
+    digests = [splits.pixel_digest(np.array([n])) for n in range(20_000)]
+    found = np.bincount([splits.assign(d, None, False, False) for d in digests]) / 20_000
+    np.testing.assert_allclose(found, [0.81, 0.09, 0.1], atol=0.008)
+    with_test = np.bincount([splits.assign(d, "train", True, False) for d in digests]) / 20_000
+    np.testing.assert_allclose(with_test, [0.9, 0.1], atol=0.008)
+    assert {splits.assign(d, "train", True, True) for d in digests} == {0}
+
+
+def test_parts_do_not_depend_on_names_order_or_other_files(tmp_path: Path) -> None:
+    images, labels = make_images(300)
+    before = opened(write_folder(tmp_path / "a", images, labels))
+    turned = opened(write_folder(tmp_path / "b", images[::-1], labels[::-1], prefix="other"))
+    assert members(before) == members(turned)
+    assert before.fingerprint == turned.fingerprint
+    more, more_labels = make_images(100, start=300)
+    write_folder(tmp_path / "a", more, more_labels, prefix="added")
+    after = members(opened(tmp_path / "a"))
+    for name, kept in members(before).items():
+        assert kept <= after[name]
+
+
+def test_parts_are_the_same_at_every_resolution(tmp_path: Path) -> None:
+    """Every image has a label of its own, which tells them apart at any size."""
+    images, _ = make_images(120, side=40)
+    path = write_npz(tmp_path / "a.npz", images, np.arange(120))
+
+    def labels_of(resolution: int) -> list[list[int]]:
+        data = open_images(str(path), DataOptions(resolution=resolution))
+        parts = parts_of(data).values()
+        return [part.labels.tolist() for part in parts if part.labels is not None]
+
+    assert labels_of(16) == labels_of(32) == labels_of(64)
+    assert all(map(len, labels_of(16)))
+
+
+def test_no_image_is_in_two_parts(tmp_path: Path) -> None:
+    images, _ = make_images(150)
+    write_folder(tmp_path / "a", images)
+    write_folder(tmp_path / "a", images, prefix="copy")
+    data = opened(tmp_path / "a")
+    found = list(members(data).values())
+    assert len(set.union(*found)) == sum(map(len, found)) == 150
+    assert any("150 images are exact copies" in note for note in data.notes)
+
+
+def test_copies_of_given_test_images_are_kept_from_training(tmp_path: Path) -> None:
+    images, labels = make_images(120)
+    write_folder(tmp_path / "train", images[:100], labels[:100])
+    write_folder(tmp_path / "test", images[90:], labels[90:])
+    data = opened(tmp_path)
+    found = members(data)
+    assert found["test"] == set(range(90, 120))
+    assert found["train"] | found["validation"] == set(range(90))
+    assert any("10 copies of held-out images" in note for note in data.notes)
+
+
+def test_the_first_images_are_of_every_class(tmp_path: Path) -> None:
+    images, labels = make_images(300)
+    data = opened(write_folder(tmp_path, images, labels))
+    assert data.train.labels is not None
+    assert len(data.train.labels[:40].unique()) == CLASSES
+
+
+# Fingerprint and store
+
+
+def test_fingerprint_follows_pixels_labels_and_parts(tmp_path: Path) -> None:
+    images, labels = make_images(100)
+    arrays = {"images": images, "labels": labels, "parts": np.zeros(100, dtype=np.int8)}
+    first = store.fingerprint(arrays)
+    assert first == store.fingerprint({name: array.copy() for name, array in arrays.items()})
+    for name in arrays:
+        changed = {**arrays, name: arrays[name].copy()}
+        changed[name].flat[-1] += 1
+        assert store.fingerprint(changed) != first, name
+    opened_first = opened(write_npz(tmp_path / "a.npz", images, labels)).fingerprint
+    assert opened(write_npz(tmp_path / "b.npz", images, labels)).fingerprint == opened_first
+    images[50, 9, 9, 1] ^= 1
+    assert opened(write_npz(tmp_path / "c.npz", images, labels)).fingerprint != opened_first
+
+
+def test_the_second_opening_decodes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = make_images(100)
+    path = write_folder(tmp_path / "a", images, labels)
+    first = opened(path)
+
+    def refuse(content: bytes) -> np.ndarray:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(opening, "decode", refuse)
+    second = opened(path)
+    assert second.fingerprint == first.fingerprint
+    check_whole(second, images, labels)
+    with pytest.raises(AssertionError, match="decoded again"):
+        opened(path, fit="crop")  # other settings are another entry
+    monkeypatch.undo()
+    changed = images[3].copy()
+    changed[5, 5] ^= 255
+    file = path / f"class-{labels[3]}" / "0003.png"
+    before = file.stat().st_mtime_ns
+    file.write_bytes(encode(changed))
+    os.utime(file, ns=(before + 10**9, before + 10**9))
+    third = opened(path)
+    assert third.fingerprint != first.fingerprint
+    images[3] = changed
+    check_whole(third, images, labels)
+
+
+@pytest.mark.parametrize("file", ["images.npy", "labels.npy", "facts.json"])
+def test_a_damaged_store_is_made_again(tmp_path: Path, own_cache: Path, file: str) -> None:
+    images, labels = make_images(100, seed=9)
+    path = write_npz(tmp_path / "a.npz", images, labels)
+    first = opened(path)
+    key = store.entry_key(opening.identify(str(path), SMALL))
+    damaged = own_cache / "data" / key / file
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    again = opened(path)
+    assert again.fingerprint == first.fingerprint
+    check_whole(again, images, labels)
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _ = make_images(40)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="TRIPTYCH_CACHE"):
+        opened(write_npz(tmp_path / "a.npz", images))
+
+
+def test_nothing_half_made_stays_in_the_store(own_cache: Path) -> None:
+    assert not list((own_cache / "data").glob(".*"))
+
+
+# Refusals
+
+
+REFUSED = {
+    "missing": "no data",
+    "empty": "no images in .*empty",
+    "note.txt": "cannot read note.txt",
+    "bad.parquet": "no readable parquet",
+    "torn.parquet": "torn.parquet is damaged",
+    "bad.npz": "bad.npz is damaged",
+    "float.npy": "no images in .*uint8",
+    "void.npy": "no images in",
+    "five.npy": "5 channels",
+    "few.npz": "30 images and labels of shape",
+    "one-class.npz": "all 30 images have one class",
+    "one-class": "all 30 images have one class, 'class-0'",
+    "single": "1 readable images in single",
+    "only": "no train images",
+}
+
+
+def write_refused(folder: Path) -> None:
+    images, _ = make_images(30)
+    none = np.zeros(30, dtype=int)
+    (folder / "empty").mkdir()
+    (folder / "note.txt").write_text("hello")
+    (folder / "bad.parquet").write_bytes(b"PAR1 but not for long")
+    (folder / "bad.npz").write_bytes(b"PK\3\4 no")
+    np.save(folder / "float.npy", images / 255)
+    np.save(folder / "void.npy", np.zeros((30, 0, 0), dtype=np.uint8))
+    np.save(folder / "five.npy", np.zeros((30, 8, 8, 5), dtype=np.uint8))
+    write_npz(folder / "few.npz", images, none[1:])
+    write_npz(folder / "one-class.npz", images, none)
+    write_folder(folder / "single", images[:1])
+    write_folder(folder / "one-class", images, none)
+    write_folder(folder / "only" / "test", images)
+    whole = write_parquet(folder / "whole.parquet", images, None).read_bytes()
+    (folder / "torn.parquet").write_bytes(whole[:4] + bytes(600) + whole[604:])
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_unusable_data_are_refused(tmp_path: Path, own_cache: Path, name: str) -> None:
+    write_refused(tmp_path)
+    kept = set((own_cache / "data").iterdir())
+    with pytest.raises(InputError, match=REFUSED[name]):
+        opened(tmp_path / name)
+    if name != "only":
+        assert set((own_cache / "data").iterdir()) == kept
+
+
+def test_files_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _ = make_images(30)
+    write_folder(tmp_path, images)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"cannot read .*0000\.png \(Permission denied\)"):
+        opened(tmp_path)
+
+
+def test_no_name_is_no_folder() -> None:
+    with pytest.raises(InputError, match="no data ''"):
+        open_images("", SMALL)
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(InputError, match="no resolution 17: choose from 16, 32, 64, 128"):
+        DataOptions(resolution=17)
+    with pytest.raises(InputError, match="no fit 'squeeze'"):
+        DataOptions(fit="squeeze")  # type: ignore[arg-type]
+
+
+def test_labels_outside_their_names_are_refused(tmp_path: Path) -> None:
+    images, labels = make_images(40)
+    path = write_parquet(tmp_path / "a.parquet", images, labels, names=["only", "two"])
+    with pytest.raises(InputError, match="labels outside the named classes"):
+        opened(path)
+
+
+# Batches
+
+
+@pytest.fixture(scope="module")
+def part() -> Part:
+    images, labels = make_images(100)
+    return Part(torch.from_numpy(np.moveaxis(images, -1, 1).copy()), torch.from_numpy(labels))
+
+
+def seen_numbers(batch: torch.Tensor) -> list[int]:
+    return numbers_in(batch.add(1).mul(127.5).round().to(torch.uint8))
+
+
+def test_every_pass_shows_each_image_once(part: Part) -> None:
+    batches = Batches(part, batch_size=20, seed=0)
+    passes = [
+        [n for i in range(5) for n in seen_numbers(batches.at(epoch * 100 + i * 20)[0])]
+        for epoch in range(3)
+    ]
+    for each in passes:
+        assert sorted(each) == list(range(100))
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_batches_cross_the_end_of_a_pass(part: Part) -> None:
+    whole = Batches(part, batch_size=300, seed=3)
+    order = seen_numbers(whole.at(0)[0])
+    pieces = Batches(part, batch_size=48, seed=3)
+    assert [n for i in range(6) for n in seen_numbers(pieces.at(i * 48)[0])] == order[:288]
+    assert seen_numbers(pieces.at(90)[0]) == order[90:138]
+
+
+def test_a_batch_is_a_function_of_the_count(part: Part) -> None:
+    walked, fresh = Batches(part, 48, seed=1), Batches(part, 48, seed=1)
+    for seen in range(0, 4800, 48):
+        walked.at(seen)
+    assert torch.equal(walked.at(960)[0], fresh.at(960)[0])
+    assert not torch.equal(fresh.at(960)[0], fresh.at(960, stream=1)[0])
+    assert not torch.equal(fresh.at(960)[0], Batches(part, 48, seed=2).at(960)[0])
+
+
+def test_batches_are_pixels_on_minus_one_to_one_with_their_labels(part: Part) -> None:
+    x, labels = Batches(part, 100, seed=0).at(0)
+    assert x.dtype == torch.float32
+    assert labels is not None
+    order = seen_numbers(x)
+    torch.testing.assert_close(x, part.images[order].float() / 127.5 - 1)
+    assert x.min() >= -1 and x.max() <= 1
+    assert part.labels is not None
+    assert labels.tolist() == part.labels[order].tolist()
+    assert Batches(dataclasses.replace(part, labels=None), 10, seed=0).at(0)[1] is None
+
+
+# Facts
+
+
+def test_summary_counts_and_averages(tmp_path: Path) -> None:
+    images, labels = make_images(200)
+    data = opened(write_npz(tmp_path / "a.npz", images, labels))
+    found = summarise(data)
+    assert found["histogram"] == {str(k): int((labels == k).sum()) for k in range(CLASSES)}
+    pixels = data.train.images.double() / 255
+    np.testing.assert_allclose(found["mean"], pixels.mean((0, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(found["deviation"], pixels.std((0, 2, 3)), atol=1e-3)
+    assert found["train"] + found["validation"] + found["test"] == 200
+    assert contact_sheet(data).pixels.shape == (3, 12 * 18 - 2, 12 * 18 - 2)
+
+
+def test_readers_keep_the_order_of_names(tmp_path: Path) -> None:
+    images, _ = make_images(30)
+    names = [item.name for item in sources.read(write_folder(tmp_path, images)).items()]
+    assert names == sorted(names)
+
+
+def test_street_digits_have_parts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "STREET_DIGITS_COUNTS", {"train": 60, "test": 30})
+    arrays, facts = opening.draw_street_digits(SMALL, lambda done, count: None)
+    assert arrays["images"].shape == (90, 3, 16, 16)
+    assert (arrays["parts"][60:] == 2).all()
+    assert set(arrays["parts"][:60].tolist()) == {0, 1}
+    assert facts["classes"] == list("0123456789")
+
+
+def test_real_meter_digits(shared_data: Path) -> None:
+    source = shared_data / "meterdigits" / "train-00000-of-00001.parquet"
+    if not source.is_file():
+        pytest.skip("the meter digits are not present")
+    data = opened(source)
+    assert data.name == "meterdigits"
+    assert sum(map(len, parts_of(data).values())) == 5590
+    assert data.classes is not None and len(data.classes) == 10
+    assert data.shape.channels == 3

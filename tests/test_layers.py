@@ -1,0 +1,138 @@
+"""Imports point one way, and nothing heavy is loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+PACKAGE = SOURCE / "triptych"
+
+# From the bottom up: a layer may import those below it, and itself where it is a folder.
+LAYERS = [
+    {"config", "errors", "images", "seeding", "hardware", "files", "console"},
+    {"data", "nn"},
+    {"families"},
+    {"training", "tasks"},
+    {"evaluation"},
+    {"comparison"},
+    {"report"},
+    {"api", "run", "output"},
+    {"cli", "usage", "web"},
+    {"__main__"},
+]
+# Layers of one height know nothing of each other, but for the lowest and the front door.
+FREE_WITHIN = ({"config", "errors", "images", "seeding", "hardware", "files", "console"},
+               {"api", "run", "output"}, {"cli", "usage", "web"})  # fmt: skip
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+FAMILIES = ("vae", "gan", "diffusion")
+TYING = {"evaluate", "classifier", "cost"}  # the files of evaluation that may see models and data
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports anywhere, also inside functions and for types alone."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & NAMES) or {node.module}
+    return found
+
+
+def layer_of(module: str) -> str | None:
+    """`triptych.data.store` -> `data`; None for the package itself and for others' modules."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "triptych" and len(parts) > 1 else None
+
+
+def inner(path: Path) -> set[str]:
+    return {module for module in imports_of(path) if module.startswith("triptych")}
+
+
+def test_every_module_has_a_layer() -> None:
+    layers = {layer_of(name) for name in NAMES} - {None}
+    assert layers <= set(LEVEL)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_downwards(path: Path) -> None:
+    ours = layer_of(name_of(path))
+    if ours is None:
+        return  # the package itself only names its public names
+    for module in inner(path):
+        theirs = layer_of(module)
+        if theirs is None or theirs == ours:
+            continue
+        free = any({ours, theirs} <= group for group in FREE_WITHIN)
+        assert LEVEL[theirs] < LEVEL[ours] or free, f"{name_of(path)} imports {module}"
+
+
+def test_families_know_neither_each_other_nor_data_nor_training() -> None:
+    for family in FAMILIES:
+        forbidden = tuple(f"triptych.families.{other}" for other in FAMILIES if other != family)
+        forbidden += ("triptych.data", "triptych.training", "triptych.families.registry")
+        for path in (PACKAGE / "families" / family).rglob("*.py"):
+            wrong = [module for module in inner(path) if module.startswith(forbidden)]
+            assert not wrong, f"{name_of(path)} imports {wrong}"
+
+
+def test_what_families_share_knows_no_family() -> None:
+    forbidden = tuple(f"triptych.families.{family}" for family in FAMILIES)
+    for path in [*(PACKAGE / "families").glob("*.py"), *(PACKAGE / "nn").rglob("*.py")]:
+        assert not [module for module in inner(path) if module.startswith(forbidden)], path
+
+
+def test_metrics_see_features_and_never_models() -> None:
+    forbidden = ("triptych.families", "triptych.tasks", "triptych.training", "triptych.nn")
+    files = [p for p in (PACKAGE / "evaluation").glob("*.py") if p.stem not in TYING]
+    assert {p.stem for p in files} >= {"frechet", "intervals", "shares", "sharpness"}
+    for path in files:
+        assert not [module for module in inner(path) if module.startswith(forbidden)], path
+
+
+def test_the_report_never_imports_torch() -> None:
+    for path in (PACKAGE / "report").rglob("*.py"):
+        roots = {module.split(".")[0] for module in imports_of(path)}
+        assert not roots & {"torch", "safetensors", "torchmetrics"}, path
+        layers = {layer_of(module) for module in inner(path)} - {None, "report"}
+        assert layers <= {"errors"}, f"{name_of(path)} imports {layers}"
+
+
+def test_torchvision_is_never_imported() -> None:
+    for path in MODULES:
+        assert "torchvision" not in {module.split(".")[0] for module in imports_of(path)}, path
+
+
+def test_pickle_is_never_imported() -> None:
+    for path in MODULES:
+        roots = {module.split(".")[0] for module in imports_of(path)}
+        assert not roots & {"pickle", "shelve", "joblib"}, path
+        assert "torch.load(" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("module", ["triptych", "triptych.cli", "triptych.report"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert module in found
+    assert not {"torch", "scipy", "matplotlib", "pyarrow", "torchvision"} & set(found)
