@@ -6,6 +6,8 @@ The public names load on first use, so importing the package costs nothing.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -36,6 +38,17 @@ __all__ = [
 ]
 
 _HOMES = {"InputError": "triptych.errors", "grid": "triptych.images", "Run": "triptych.run"}
+
+
+class _Front(ModuleType):
+    """Keeps `triptych.report` a function: importing the package of that name would replace it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Front
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import torch
 
 from triptych import config, files, hardware
 from triptych.comparison import compare as comparing
+from triptych.comparison.contract import trained_on_other_data
 from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
 from triptych.data import opening
@@ -25,10 +27,11 @@ from triptych.evaluation import evaluate as evaluating
 from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
+from triptych.repeating import command_of, machine_options
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
 from triptych.training.folder import RunFolder, load_model
-from triptych.training.train import Request
+from triptych.training.train import Request, check_output
 from triptych.training.train import train as train_request
 
 DEFAULT_DATA = "street-digits"
@@ -76,21 +79,10 @@ def train(
     options: DataOptions | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
-    command: str | None = None,
 ) -> Run:
     """Train one model; the same call on the same `out` goes on where it stopped."""
     machine = machine or hardware.pick()
-    request = make_request(
-        model,
-        data,
-        budget,
-        size,
-        seed,
-        overrides,
-        options,
-        console,
-        command or f"triptych train {model}",
-    )
+    request = make_request(model, data, budget, size, seed, overrides, options, console)
     folder = Path(out) if out is not None else free_folder(request)
     return Run(train_folder(request, folder, machine, console).path, machine)
 
@@ -103,10 +95,13 @@ def make_request(
     seed: int,
     overrides: Sequence[str],
     options: DataOptions | None,
-    console: Console,
-    command: str,
+    console: Console = QUIET,
+    command: str | None = None,
 ) -> Request:
-    """Everything checked that can be checked before anything is made."""
+    """Everything checked that can be checked before anything is made.
+
+    command: as it is recorded, without budget and machine; worked out unless given
+    """
     name = ModelName.parse(model)
     chosen_size = pick_size(size)
     usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[chosen_size]
@@ -120,14 +115,14 @@ def make_request(
         data=opened,
         budget=parsed,
         seed=seed,
-        command=command,
+        command=command or command_of(name, chosen_size, seed, overrides, opened, options),
     )
 
 
 def train_folder(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
     """Train a request into a folder."""
     return train_request(
-        request,
+        replace(request, command=request.command + machine_options(machine)),
         out,
         machine,
         console,
@@ -137,8 +132,12 @@ def train_folder(request: Request, out: Path, machine: Machine, console: Console
 
 def free_folder(request: Request) -> Path:
     """A new folder under runs/."""
-    base = f"{request.name.family}-{request.name.recipe}-s{request.seed}"
-    return first_free(RUNS / base)
+    return first_free(RUNS / run_name(request))
+
+
+def run_name(request: Request) -> str:
+    """What a run is called where the user named no folder."""
+    return f"{request.name.family}-{request.name.recipe}-s{request.seed}"
 
 
 def first_free(path: Path) -> Path:
@@ -160,13 +159,30 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Measure runs on held-out images; writes results.json and figures into each."""
     machine = machine or hardware.pick()
-    loaded = [Run(path, machine) for path in runs]
-    found = []
-    for run in loaded:
+    planned = []
+    for run in [Run(path, machine) for path in runs]:
         opened = run_data(run, data, options, console)
-        measure = measurer(opened, count, machine, console)
-        found.append(measure(run.folder) | {"run": run.folder.path.name})
-        files.write_json(run.folder.results, found[-1])
+        planned.append((run.folder, opened, samples_to_measure(count, opened, machine)))
+    measures: dict[str, Callable[[RunFolder], dict[str, Any]]] = {}
+    found = []
+    for folder, opened, samples in planned:
+        if opened.fingerprint not in measures:
+            measures[opened.fingerprint] = measurer(opened, samples, machine, console)
+        found.append(measures[opened.fingerprint](folder) | {"run": folder.path.name})
+        files.write_json(folder.results, found[-1])
+    return found
+
+
+def samples_to_measure(count: int | None, data: ImageData, machine: Machine) -> int:
+    """How many samples a measurement takes; InputError on too few, before anything is made."""
+    if count is not None:
+        check_count(count)
+    found = evaluating.default_count(count, data, machine.device)
+    if found < evaluating.LEAST_SAMPLES:
+        raise InputError(
+            f"{found} samples against {len(data.test)} test images are too few to measure",
+            f"give at least {evaluating.LEAST_SAMPLES} of both",
+        )
     return found
 
 
@@ -192,14 +208,10 @@ def run_data(
 
 
 def measurer(
-    data: ImageData, count: int | None, machine: Machine, console: Console
+    data: ImageData, count: int, machine: Machine, console: Console
 ) -> Callable[[RunFolder], dict[str, Any]]:
     """A function from a run's folder to its results; the real side is read once."""
-    if count is not None:
-        check_count(count)
-    real = evaluating.read_real(
-        data, evaluating.default_count(count, data, machine.device), machine, console
-    )
+    real = evaluating.read_real(data, count, machine, console)
 
     def measure(folder: RunFolder) -> dict[str, Any]:
         model, facts = load_model(folder, machine.device)
@@ -234,54 +246,98 @@ def compare(
     from triptych.report.page import write_page
 
     machine = machine or hardware.pick()
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds} is too few", "give 1 or more")
-    chosen_size = pick_size(size)
-    budget = budget or DEFAULT_BUDGETS[chosen_size]
-    runs = [Path(model) for model in models if is_run(model)]
-    names = [ModelName.parse(str(model)) for model in models if not is_run(model)]
     opened = data if isinstance(data, ImageData) else open_images(data, options, console)
-    requests = [
-        make_request(
-            str(name), opened, budget, size, seed, (), None, console, command_of(name, opened, seed)
-        )
-        for name in names
-        for seed in range(seeds)
-    ]
+    samples = samples_to_measure(count, opened, machine)
+    folders = [RunFolder(Path(model)) for model in models if is_run(model)]
+    size = pick_size(size)
+    budget = budget or DEFAULT_BUDGETS[size]
+    names = [str(model) for model in models if not is_run(model)]
+    requests = make_requests(names, opened, budget, size, seeds, options)
     identity = {
         "models": [str(model) for model in models],
         "data": opened.fingerprint,
         "budget": Budget.parse(budget).asked,
-        "size": chosen_size,
+        "size": size,
         "seeds": seeds,
     }
     folder = Path(out) if out is not None else comparison_folder(identity, opened)
     comparing.check_output(folder, identity)
-    finished = {path.name: RunFolder(path).read() for path in runs}
-    comparing.refuse_unequal(finished, force)
-    folders = [RunFolder(path) for path in runs]
     for request in requests:
-        run_name = f"{request.name.family}-{request.name.recipe}-s{request.seed}"
+        check_output(RunFolder(folder / run_name(request)), request)
+    more = check_finished(folders, requests, opened, machine, force)
+    for request in requests:
         console.say(f"training {request.name} for {budget}")
-        folders.append(train_folder(request, folder / run_name, machine, console))
-    measure = measurer(opened, count, machine, console)
-    n = evaluating.default_count(count, opened, machine.device)
-    folder.mkdir(parents=True, exist_ok=True)
-    for sentence in comparing.write_contract(folder, folders, identity, command, n, machine, force):
+        folders.append(train_folder(request, folder / run_name(request), machine, console))
+    measure = measurer(opened, samples, machine, console)
+    files.make_folder(folder)
+    for sentence in comparing.write_contract(
+        folder, folders, identity, command, samples, machine, force, more
+    ):
         console.say(f"note: {sentence}")
     comparing.write_results(folder, folders, measure)
     figures.save(folder / "figures", "real", opened.test.images[: figures.SIDE**2], figures.SIDE)
     return write_page(folder, language=language)
 
 
+def make_requests(
+    models: Sequence[str],
+    data: ImageData,
+    budget: str,
+    size: Size,
+    seeds: int,
+    options: DataOptions | None,
+) -> list[Request]:
+    """Every model with every seed."""
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds} is too few", "give 1 or more")
+    names = [str(ModelName.parse(model)) for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name} is named twice", "use --seeds to train it several times")
+    return [
+        make_request(name, data, budget, size, seed, (), options)
+        for name in names
+        for seed in range(seeds)
+    ]
+
+
+def check_finished(
+    folders: Sequence[RunFolder],
+    requests: Sequence[Request],
+    data: ImageData,
+    machine: Machine,
+    force: bool,
+) -> list[str]:
+    """Compare finished runs with each other and with what is to be trained, before it is.
+
+    Returns sentences on runs of other data, when forced; InputError on what forbids comparing.
+    """
+    if not folders and not requests:
+        raise InputError("no model named", "name models, or folders of finished runs")
+    finished = comparing.read_finished(folders)
+    more = trained_on_other_data(finished, data.fingerprint)
+    compared = dict(finished)
+    if requests:
+        compared["new runs"] = {
+            "data": data.describe(),
+            "device": machine.device,
+            "precision": machine.precision,
+            "budget": config.to_json(requests[0].budget),  # all have the same
+        }
+    comparing.refuse_unequal(compared, force, more)
+    for name, facts in finished.items():
+        theirs = facts["data"]["channels"], facts["data"]["resolution"]
+        if theirs != (data.shape.channels, data.shape.resolution):
+            raise InputError(
+                f"{name} makes images of another size than {data.name}",
+                "compare it on its own data",
+            )
+    return more
+
+
 def is_run(model: str | Path) -> bool:
     """Whether this names a folder and not a model."""
     return isinstance(model, Path) or Path(model).is_dir()
-
-
-def command_of(name: ModelName, data: ImageData, seed: int) -> str:
-    """The train command that does what a comparison does for one model."""
-    return f"triptych train {name} --data {data.source} --seed {seed}"
 
 
 def comparison_folder(identity: dict[str, Any], data: ImageData) -> Path:

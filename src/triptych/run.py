@@ -12,7 +12,7 @@ from torch import Tensor
 from triptych import hardware
 from triptych import images as pixels
 from triptych.console import QUIET, Console
-from triptych.data.decode import BadImageError, decode, fit_square
+from triptych.data.decode import BadImageError, decode, fit_square, quietly
 from triptych.errors import InputError
 from triptych.families.base import Encodes, GenerativeModel, Iterative, describe_absence
 from triptych.hardware import Machine
@@ -112,7 +112,8 @@ class Run:
     def read_image(self, path: Path) -> Tensor:
         """An image file as this model takes it: uint8 (1,C,H,W)."""
         try:
-            found = decode(path.read_bytes())
+            with quietly():
+                found = decode(path.read_bytes())
         except OSError as error:
             raise InputError(f"cannot read {path} ({error.strerror})", "check the path") from error
         except BadImageError as error:

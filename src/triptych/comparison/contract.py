@@ -7,9 +7,11 @@ from typing import Any
 
 TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-clock budget
 
+OWN_DATA = ("data", "fingerprint")
+
 # What run.json says that must agree: how it is called, and where it stands.
 MUST_AGREE = {
-    "data fingerprint": ("data", "fingerprint"),
+    "data fingerprint": OWN_DATA,
     "resolution": ("data", "resolution"),
     "training images": ("data", "train"),
     "test images": ("data", "test"),
@@ -29,6 +31,12 @@ def differences(runs: dict[str, dict[str, Any]]) -> list[str]:
             listed = ", ".join(f"{name} {value}" for name, value in values.items())
             found.append(f"{what} differs: {listed}")
     return found
+
+
+def trained_on_other_data(runs: dict[str, dict[str, Any]], fingerprint: str) -> list[str]:
+    """A sentence naming the runs to be measured on data unlike their own, or none."""
+    other = [name for name, facts in runs.items() if _at(facts, OWN_DATA) != fingerprint]
+    return [f"not trained on the data to measure on: {', '.join(other)}"] if other else []
 
 
 def measured_differently(results: dict[str, dict[str, Any]]) -> list[str]:
@@ -65,5 +73,5 @@ def marks(runs: dict[str, dict[str, Any]]) -> list[str]:
 def _at(facts: dict[str, Any], place: tuple[str, ...]) -> Any:
     value: Any = facts
     for name in place:
-        value = value[name]
+        value = value.get(name) if isinstance(value, dict) else None
     return value

@@ -5,6 +5,7 @@ The page forbids itself every request (Content-Security-Policy), and all words a
 """
 
 import base64
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from triptych.errors import InputError
 from triptych.report.charts import draw_chart, speed_series, split_objectives
 from triptych.report.columns import make_columns, name_runs
 from triptych.report.load import Comparison, Run, load_comparison, mapping, number, texts
@@ -73,14 +75,22 @@ def write_page(
     out:        the page, default COMPARISON/report.html; replaced at once, never left half written
     course:     put the practical's questions first
 
-    Raises InputError when contract.json or results.json is missing or corrupt.
+    Raises InputError when contract.json or results.json is missing or corrupt, or when the system
+    does not let us write.
     """
     page = render_page(load_comparison(comparison), language, course)
     target = out or comparison / "report.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + ".part")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise InputError(
+            f"cannot write {target} ({error.strerror})", "name another file"
+        ) from error
     return target
 
 

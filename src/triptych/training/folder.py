@@ -84,16 +84,32 @@ def load_model(folder: RunFolder, device: str = "cpu") -> tuple[GenerativeModel,
             f"{folder.weights} is not the file that training wrote", "train the model again"
         )
     try:
-        name = ModelName.parse(facts["model"])
-        settings = config.from_json(registry.recipe(name).settings, facts["settings"])
-        data = facts["data"]
-        shape = ImageShape(channels=data["channels"], resolution=data["resolution"])
-        with safe_open(folder.weights, framework="pt") as file:
-            described = file.metadata()
-        if described != model_metadata(name, settings, shape):
-            raise InputError(f"{folder.facts} does not fit {WEIGHTS}", "train the model again")
-        model = registry.build(name, settings, shape, seed=facts["seed"])
+        model = build_model(folder, facts)
         model.load_state_dict(load(folder.weights.read_bytes()))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder.path} is damaged ({error})", "train the model again") from error
     return model.to(device).eval(), facts
+
+
+def build_model(folder: RunFolder, facts: dict[str, Any]) -> GenerativeModel:
+    """The model that run.json describes, untrained; InputError unless the weights are of that one.
+
+    What it says is read by the recipe only after it was found to be what the weights' file says.
+    """
+    data = facts["data"]
+    shape = {"channels": data["channels"], "resolution": data["resolution"]}
+    ours = {"model": facts["model"], "settings": facts["settings"], "shape": shape}
+    with safe_open(folder.weights, framework="pt") as file:
+        described = json.loads((file.metadata() or {}).get("triptych", "{}"))
+    family, _, recipe = str(facts["model"]).partition(":")
+    said_alike = (facts["family"], facts["recipe"]) == (family, recipe)
+    if not said_alike or described != ours | {"schema": SCHEMA}:
+        raise InputError(f"{folder.facts} does not fit {WEIGHTS}", "train the model again")
+    try:
+        name = ModelName.parse(facts["model"])
+        settings = config.from_json(registry.recipe(name).settings, facts["settings"])
+    except InputError as error:
+        raise InputError(
+            f"{folder.facts} is not of this version of triptych ({error})", "train the model again"
+        ) from error
+    return registry.build(name, settings, ImageShape(**shape), seed=facts["seed"])

@@ -43,14 +43,21 @@ class Clock:
 
     before: float = 0.0
     started: float = 0.0
+    lap: float = 0.0
 
     def start(self) -> None:
         """Go on."""
-        self.started = time.perf_counter()
+        self.started = self.lap = time.perf_counter()
 
     def seconds(self) -> float:
         """All so far."""
         return self.before + time.perf_counter() - self.started
+
+    def lap_seconds(self) -> float:
+        """Since the last call, or the start."""
+        now = time.perf_counter()
+        lap, self.lap = now - self.lap, now
+        return lap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +118,9 @@ def save(state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
 def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar: Bar) -> None:
     """Write the mean losses since the last log point; name steps that were not finite."""
     losses, masked = state.tally.read()
-    state.tally = Tally()
     seconds = clock.seconds()
-    speed = state.seen / seconds
+    speed = state.tally.images / clock.lap_seconds()
+    state.tally = Tally()
     log.write(
         "losses",
         images=state.seen,

@@ -21,6 +21,7 @@ class Tally:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.masked: dict[str, Tensor] = {}
+        self.images = 0
 
     def add(self, objective: str, losses: dict[str, Tensor], masked: Tensor) -> None:
         """Take in one step's terms; those of a masked step do not count."""
@@ -81,6 +82,7 @@ class TrainingState:
                 masked = mover.step(losses["total"], share)
                 self.tally.add(objective.name, losses, masked)
         self.seen += self.batch_size
+        self.tally.images += self.batch_size
         if self.average is not None:
             self.average.update(number + 1)
 
