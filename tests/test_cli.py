@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 import triptych
 from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
-from triptych import cli, usage
+from triptych import api, cli, commands, files, usage
 from triptych.data import opening
+from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
-from triptych.evaluation import classifier
+from triptych.evaluation import classifier, evaluate
+from triptych.report import page
+from triptych.training.folder import save_weights
 
 SLOW = ("--threads", "1", "--precision", "fp32", "--device", "cpu")
 
@@ -146,16 +155,16 @@ def test_typing_mistakes_are_explained(words: str, line: str, refuses: Callable[
 
 
 def test_every_command_parses_what_its_help_names() -> None:
-    for name, command in cli.COMMANDS.items():
+    for name, command in commands.COMMANDS.items():
         assert "--json" in cli.option_names(command), name
         assert "--quiet" in cli.option_names(command), name
-    assert {"--from", "--to"} <= set(cli.option_names(cli.Interpolate))
+    assert {"--from", "--to"} <= set(cli.option_names(commands.Interpolate))
     parsed = cli.parse(["train", "gan:course", "--set", "batch_size=8", "--set", "latent=4"])
-    assert isinstance(parsed, cli.Train)
+    assert isinstance(parsed, commands.Train)
     assert parsed.set == ("batch_size=8", "latent=4")
     assert parsed.data == "street-digits" and parsed.seed == 0 and parsed.resolution == 32
     sample = cli.parse(["sample", "runs/x", "--out", "a.png"])
-    assert isinstance(sample, cli.Sample) and sample.count == 64
+    assert isinstance(sample, commands.Sample) and sample.count == 64
 
 
 @pytest.mark.parametrize("frame", ["│─", " -"])
@@ -178,28 +187,33 @@ def test_reports_of_the_parser_that_we_do_not_know_still_make_a_line() -> None:
     assert (wrong, mend) == ("this cannot be read", "see `triptych a --help`")
 
 
-@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+@pytest.mark.parametrize("name", ["", *commands.COMMANDS])
 def test_help(name: str, call: Call) -> None:
     result = call(*([name] if name else []), "--help")
     assert result.code == 0 and result.err == ""
     if name:
-        for option in cli.option_names(cli.COMMANDS[name]):
+        for option in cli.option_names(commands.COMMANDS[name]):
             assert f" {option}" in result.out
     else:
-        first = min(result.out.rindex(f" {command} ") for command in cli.COMMANDS)
+        first = min(result.out.rindex(f" {command} ") for command in commands.COMMANDS)
         assert result.out.index("examples:") < result.out.index("triptych compare") < first
 
 
-def test_typed_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "train gan --budget 3s --out=a b --data my photos --dry-run --seed 4"
-    monkeypatch.setattr(sys, "argv", ["triptych", "train", "gan", "--data", "my photos"])
-    assert cli.typed_command() == "triptych train gan --data 'my photos'"
-    monkeypatch.setattr(sys, "argv", ["triptych", *words.split()])
-    left = cli.typed_command(without=("--budget", "--out", "--dry-run", "--json"))
-    assert left == "triptych train gan b --data my photos --seed 4"
-
-
 # The process
+
+
+def test_no_module_takes_the_place_of_a_public_name() -> None:
+    """Python puts a package that is imported onto its parent, and `report` is a verb too."""
+    for module in pkgutil.iter_modules(triptych.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"triptych.{module.name}")
+    for name in triptych.__all__:
+        assert not isinstance(getattr(triptych, name), ModuleType), name
+    assert triptych.report is api.report
+    assert sys.modules["triptych.report"].write_page is page.write_page
+    code = "import triptych, triptych.report; from triptych.report.page import write_page"
+    code += "; assert callable(triptych.report); assert triptych.report is not write_page"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_help_is_quick_and_loads_no_torch() -> None:
@@ -244,10 +258,10 @@ def test_the_process_ends_with_two_and_one_line(tmp_path: Path) -> None:
 def test_exit_codes(
     call: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
 ) -> None:
-    def fail(self: cli.Doctor) -> None:
+    def fail(self: commands.Doctor) -> None:
         raise error
 
-    monkeypatch.setattr(cli.Doctor, "run", fail)
+    monkeypatch.setattr(commands.Doctor, "run", fail)
     result = call("doctor")
     assert result.code == code
     assert words in result.err and len(result.err.splitlines()) == bool(words)
@@ -386,6 +400,35 @@ def test_training_the_same_again_is_quick_and_says_so(call: Call, stock: Path) -
     assert quiet.err == "" and quiet.out.strip() == str(stock / "vae")
 
 
+@pytest.mark.parametrize("labels", ["kind", "none"])
+def test_the_recorded_command_repeats_the_run(call: Call, tmp_path: Path, labels: str) -> None:
+    """Every option that shapes the weights is away from its default."""
+    images, kinds = make_images(300, side=24)
+    table = write_parquet(tmp_path / "my bars.parquet", images, kinds)
+    renamed = pq.read_table(table).rename_columns(["photo", "kind"])
+    pq.write_table(renamed, table)
+    columns = ("--image-column", "photo", "--label-column", labels)
+    changed = ("--seed", "3", "--set", "latent=5", "--set", "widths=8,8", "--size", "small")
+    data = ("--data", table, "--resolution", "16", "--fit", "pad", *columns)
+    words = ("train", "vae:course", *data, *changed, *SLOW, "--budget", "0.64kimg")
+    facts = call(*words, "--out", "first", "--json", "--quiet").json()
+    assert facts["command"].endswith(" --budget 0.64kimg")
+    program, *recorded = shlex.split(facts["command"])
+    assert program == "triptych"
+    again = call(*recorded, "--out", "second", "--json").json()
+    for same in ("command", "settings", "data", "seed", "size", "digests"):
+        assert again[same] == facts[same], same
+    assert files.sha256(Path("second/model.safetensors")) == (facts["digests"]["model.safetensors"])
+
+
+def test_what_is_usual_is_not_recorded(call: Call, stock: Path) -> None:
+    data = ("--data", stock / "bars.npz", "--resolution", "16", "--size", "tiny")
+    facts = call("train", "vae:course", *data, "--budget", "0.64kimg", "--json").json()
+    recorded = shlex.split(facts["command"])
+    assert recorded == ["triptych", "train", "vae:course", *map(str, data[:2]), "--size", "tiny",
+                        "--resolution", "16", "--budget", "0.64kimg"]  # fmt: skip
+
+
 # Runs that cannot be used
 
 
@@ -410,6 +453,17 @@ def alter_settings(run: Path) -> None:
     (run / "run.json").write_text(json.dumps(facts))
 
 
+def rename_recipe(run: Path) -> None:
+    """As a later version would write a recipe that this one lacks: both files agree."""
+    with safe_open(run / "model.safetensors", framework="pt") as file:
+        described = json.loads(file.metadata()["triptych"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    said = {"triptych": json.dumps(described | {"model": "vae:none"})}
+    digest = save_weights(run / "model.safetensors", tensors, said)
+    digests = {"model.safetensors": digest}
+    edit(model="vae:none", recipe="none", digests=digests)(run)
+
+
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
@@ -420,9 +474,14 @@ def alter_settings(run: Path) -> None:
         (lambda run: (run / "run.json").write_text("[]"), "not of this version"),
         (edit(status="running"), "is not trained to its end: finish it"),
         (edit(schema=99), "run.json is not of this version of triptych"),
-        (edit(model="gan:course"), "unknown setting 'widths'"),
-        (edit(model="vae:none"), "no model 'vae:none'"),
-        (alter_settings, "does not fit model.safetensors"),
+        (edit(model="gan:course"), "run.json does not fit model.safetensors"),
+        (edit(model="vae:none"), "run.json does not fit model.safetensors"),
+        (edit(model=["vae"]), "run.json does not fit model.safetensors"),
+        (edit(family="gan"), "run.json does not fit model.safetensors"),
+        (edit(settings={}), "run.json does not fit model.safetensors"),
+        (edit(settings=None), "run.json does not fit model.safetensors"),
+        (alter_settings, "run.json does not fit model.safetensors"),
+        (rename_recipe, "run.json is not of this version of triptych (no model 'vae:none'"),
     ],
 )
 def test_spoiled_runs_are_refused(
@@ -527,6 +586,30 @@ def test_evaluate_and_report(
     assert "reconstruction_psnr (test)" in told.out and "not defined: no encoder yet" in told.out
     assert call("report", *runs, "--json").json() == {"report": "report.html"}
     assert Path("report.html").read_text().startswith("<!doctype html>")
+    Path("folder.html").mkdir()
+    for place in (stock / "bars.npz" / "a.html", Path("folder.html")):
+        refused = call("report", *runs, "--out", place)
+        assert refused.code == 2 and refused.out == ""
+        assert refused.err.startswith(f"triptych: cannot write {place} (")
+        assert len(refused.err.splitlines()) == 1
+    assert not list(Path.cwd().glob("*.part"))
+
+
+def test_evaluate_reads_the_real_side_once(
+    stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 1280)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    read, seen = evaluate.read_real, []
+
+    def count(data: ImageData, *rest: Any) -> Any:
+        seen.append(data.fingerprint)
+        return read(data, *rest)
+
+    monkeypatch.setattr(evaluate, "read_real", count)
+    runs = [Path(shutil.copytree(stock / name, tmp_path / name)) for name in ("vae", "gan")]
+    triptych.evaluate(runs, count=10, machine=one_thread())
+    assert len(seen) == 1
 
 
 def test_doctor(call: Call) -> None:
@@ -543,6 +626,13 @@ def test_doctor(call: Call) -> None:
         ("likelihood {vae} --count 0", "--count 0 is too few"),
         ("evaluate {vae} --count 0", "--count 0 is too few"),
         ("evaluate {vae} --count 2", "2 samples against"),
+        ("compare {vae} vae:course {data} --count 0", "--count 0 is too few: give 1 or more"),
+        ("compare {vae} vae:course {data} --count 2", "2 samples against 28 test images"),
+        ("compare vae:course vae:course {data}", "vae:course is named twice: use --seeds"),
+        ("compare {vae} vae:course {data} --budget 1kimg", "budget differs: vae 640.0, new runs 1"),
+        ("compare {vae} vae:course {other}", "data fingerprint differs: vae "),
+        ("compare {vae} {other}", "not trained on the data to measure on: vae"),
+        ("compare {vae} {other} --force", "vae makes images of another size than bars"),
         ("evaluate {vae} --features inception", "no features 'inception': choose labels"),
         ("likelihood {vae} --count 1", "one image gives no interval"),
         ("likelihood {vae} --method magic", "no method 'magic' for this model: choose from elbo"),
@@ -563,6 +653,8 @@ def test_bad_requests_to_runs_are_refused(
     refuses: Callable[..., str], stock: Path, words: str, line: str
 ) -> None:
     places = {"vae": stock / "vae", "gan": stock / "gan", "stock": stock}
+    bars = f"--data {stock / 'bars.npz'} --budget 0.64kimg --resolution"
+    places |= {"data": f"{bars} 16", "other": f"{bars} 32"}
     assert line in refuses(*words.format(**places).split(), *SLOW)
 
 
@@ -573,6 +665,15 @@ def test_a_bad_picture_to_interpolate_from(
     ends = ("--from", tmp_path / "bad.png", "--to", tmp_path / "bad.png")
     line = refuses("interpolate", stock / "vae", *ends, "--out", "a.png", *SLOW)
     assert "bad.png is bad: not an image format we read: give another image" in line
+
+
+def test_a_picture_with_a_warning_says_nothing(
+    stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # Pillow warns above; a warning is an error
+    (tmp_path / "a.png").write_bytes(encode(make_images(1)[0][0]))
+    found = triptych.Run(stock / "vae", one_thread()).read_image(tmp_path / "a.png")
+    assert found.shape == (1, 3, 16, 16)
 
 
 def test_output_that_the_system_refuses(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 import triptych
 from tests.making import one_thread, open_tiny
-from triptych.api import report
+from triptych import cli
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import differences, marks, measured_differently
 from triptych.data.dataset import ImageData
@@ -286,6 +287,36 @@ def test_finished_runs_are_taken_as_they_are(
     }  # fmt: skip
 
 
+def test_recorded_commands_repeat_the_runs(folder: Path, tmp_path: Path) -> None:
+    for name in ("vae-course-s1", "gan-course-s0"):
+        facts = read(folder / name / "run.json")
+        assert facts["command"].endswith(" --budget 0.64kimg")
+        words = [*shlex.split(facts["command"])[1:], "--out", str(tmp_path / name), "--quiet"]
+        cli.parse(words).run()
+        again = read(tmp_path / name / "run.json")
+        assert again["digests"] == facts["digests"]
+        assert again["command"] == facts["command"]
+
+
+def test_runs_of_other_data_are_marked_when_forced(
+    folder: Path, compare: Compare, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder / RUNS[0], other)
+    facts = read(other / "run.json")
+    facts["data"]["fingerprint"] = "elsewhere"
+    (other / "run.json").write_text(json.dumps(facts))
+    line = "not trained on the data to measure on: other"
+    with pytest.raises(InputError, match=line):
+        compare([other], tmp_path / "out")
+    with pytest.raises(InputError, match="data fingerprint differs: other elsewhere, new runs"):
+        compare([other, "gan:course"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    compare([other], tmp_path / "out", force=True)
+    contract = read(tmp_path / "out" / "contract.json")
+    assert contract["forced"] is True and contract["differences"] == [line]
+
+
 def test_unequal_runs_need_force(folder: Path, compare: Compare, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder / RUNS[2], other)
@@ -297,16 +328,16 @@ def test_unequal_runs_need_force(folder: Path, compare: Compare, tmp_path: Path)
         compare([folder / RUNS[0], other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=words):
-        report([folder / RUNS[0], other], out=tmp_path / "a.html")
+        triptych.report([folder / RUNS[0], other], out=tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
-    page = report([folder / RUNS[0], other], out=tmp_path / "a.html", force=True)
+    page = triptych.report([folder / RUNS[0], other], out=tmp_path / "a.html", force=True)
     assert "precision differs" in page.read_text()
 
 
 def test_a_report_of_runs_changes_nothing_in_them(folder: Path, tmp_path: Path) -> None:
     runs = [folder / RUNS[0], folder / RUNS[2]]
     before = [read(run / "results.json") for run in runs]
-    page = report(runs, out=tmp_path / "page.html", language="fr")
+    page = triptych.report(runs, out=tmp_path / "page.html", language="fr")
     assert page == tmp_path / "page.html"
     text = page.read_text()
     assert 'lang="fr"' in text and "vae:course" in text and "gan:course" in text
@@ -317,10 +348,10 @@ def test_a_report_of_runs_needs_their_results(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder / RUNS[0], tmp_path / "run")
     (tmp_path / "run" / "results.json").write_text('{"schema": 1}')
     with pytest.raises(InputError, match=r"results\.json is damaged"):
-        report([tmp_path / "run"], out=tmp_path / "a.html")
+        triptych.report([tmp_path / "run"], out=tmp_path / "a.html")
     (tmp_path / "run" / "results.json").unlink()
     with pytest.raises(InputError, match=r"results\.json is missing: measure it"):
-        report([tmp_path / "run"], out=tmp_path / "a.html")
+        triptych.report([tmp_path / "run"], out=tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
 
 
@@ -331,4 +362,4 @@ def test_runs_measured_with_other_counts_are_refused(folder: Path, tmp_path: Pat
         metric["n"] = 10
     (tmp_path / "run" / "results.json").write_text(json.dumps(results))
     with pytest.raises(InputError, match="count of samples differs: vae-course-s0 30, run 10"):
-        report([folder / RUNS[0], tmp_path / "run"], out=tmp_path / "a.html")
+        triptych.report([folder / RUNS[0], tmp_path / "run"], out=tmp_path / "a.html")

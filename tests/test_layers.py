@@ -27,7 +27,8 @@ LAYERS = [
 ]
 # Layers of one height know nothing of each other, but for the lowest and the front door.
 FREE_WITHIN = ({"config", "errors", "images", "seeding", "hardware", "files", "console"},
-               {"api", "run", "output", "repeating"}, {"cli", "commands", "options", "lines", "usage", "web"})  # fmt: skip
+               {"api", "run", "output", "repeating"},
+               {"cli", "commands", "options", "lines", "usage", "web"})  # fmt: skip
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 FAMILIES = ("vae", "gan", "diffusion")
 TYING = {"evaluate", "classifier", "cost"}  # the files of evaluation that may see models and data

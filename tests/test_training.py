@@ -166,7 +166,7 @@ def test_rate_schedule() -> None:
 
 
 def test_average_is_the_power_profile() -> None:
-    """theta_hat(T) = sum t^gamma theta(t) / sum t^gamma up to discretisation: its width is sigma."""
+    """theta_hat = sum t^gamma theta(t) / sum t^gamma, up to discretisation; its width is sigma."""
     width = 0.1
     gamma = power_exponent(width)
     expected = math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)))
@@ -206,11 +206,11 @@ def test_budgets() -> None:
 
 def test_wall_clock_budget_is_written_down_and_repeatable(tmp_path: Path) -> None:
     """The recorded kimg gives the same weights as the seconds did."""
-    timed = train(request("vae", "6s", "widths=8,8"), tmp_path / "timed")
+    timed = train(request("vae", "12s", "widths=8,8"), tmp_path / "timed")
     facts = timed.read()
     assert facts["budget"]["unit"] == "seconds" and facts["planned_images"] % 32 == 0
-    assert facts["command"].endswith(f"--budget {facts['kimg']:g}kimg")
-    again = train(request("vae", f"{facts['kimg']:g}kimg", "widths=8,8"), tmp_path / "again")
+    assert facts["command"].endswith(f"--budget {facts['kimg']!r}kimg")
+    again = train(request("vae", f"{facts['kimg']!r}kimg", "widths=8,8"), tmp_path / "again")
     assert digest(timed) == digest(again)
 
 

@@ -41,7 +41,10 @@ _HOMES = {"InputError": "triptych.errors", "grid": "triptych.images", "Run": "tr
 
 
 class _Front(ModuleType):
-    """Keeps `triptych.report` a function: importing the package of that name would replace it."""
+    """Keeps `triptych.report` a function: importing the package of that name would replace it.
+
+    Its modules are imported by `from triptych.report.page import ...`.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):

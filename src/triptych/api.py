@@ -225,7 +225,7 @@ def measurer(
 
 def compare(
     models: Sequence[str | Path] = registry.FAMILIES,
-    data: str | ImageData = DEFAULT_DATA,
+    data: str | ImageData | None = None,
     *,
     budget: str | None = None,
     size: str | None = None,
@@ -241,22 +241,29 @@ def compare(
 ) -> Path:
     """Train what must be trained, measure all alike, write the report; returns its path.
 
-    Finished runs among `models` are taken as they are. The same call on the same `out` resumes.
+    Finished runs among `models` are taken as they are; where there are only such, the data are
+    theirs. The same call on the same `out` resumes.
     """
     from triptych.report.page import write_page
 
     machine = machine or hardware.pick()
-    opened = data if isinstance(data, ImageData) else open_images(data, options, console)
-    samples = samples_to_measure(count, opened, machine)
-    folders = [RunFolder(Path(model)) for model in models if is_run(model)]
     size = pick_size(size)
     budget = budget or DEFAULT_BUDGETS[size]
-    names = [str(model) for model in models if not is_run(model)]
+    folders = [RunFolder(Path(model)) for model in models if is_run(model)]
+    names = [ModelName.parse(str(model)) for model in models if not is_run(model)]
+    asked = Budget.parse(budget).asked
+    if data is None and folders and not names:
+        opened = run_data(Run(folders[0].path, machine), None, None, console)
+    elif isinstance(data, ImageData):
+        opened = data
+    else:
+        opened = open_images(data or DEFAULT_DATA, options, console)
+    samples = samples_to_measure(count, opened, machine)
     requests = make_requests(names, opened, budget, size, seeds, options)
     identity = {
         "models": [str(model) for model in models],
         "data": opened.fingerprint,
-        "budget": Budget.parse(budget).asked,
+        "budget": asked,
         "size": size,
         "seeds": seeds,
     }
@@ -280,7 +287,7 @@ def compare(
 
 
 def make_requests(
-    models: Sequence[str],
+    names: Sequence[ModelName],
     data: ImageData,
     budget: str,
     size: Size,
@@ -290,12 +297,11 @@ def make_requests(
     """Every model with every seed."""
     if seeds < 1:
         raise InputError(f"--seeds {seeds} is too few", "give 1 or more")
-    names = [str(ModelName.parse(model)) for model in models]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{name} is named twice", "use --seeds to train it several times")
     return [
-        make_request(name, data, budget, size, seed, (), options)
+        make_request(str(name), data, budget, size, seed, (), options)
         for name in names
         for seed in range(seeds)
     ]

@@ -26,8 +26,8 @@ class Compare(ReadsData, UsesModel):
 
     models: Positional[tuple[str, ...]] = ()
     """Models (gan, gan:course, ...) and folders of finished runs."""
-    data: str = "street-digits"
-    """street-digits, a folder of images, a .parquet or a .npz file."""
+    data: str | None = None
+    """street-digits (default), a folder of images, a .parquet or a .npz file."""
     budget: str | None = None
     """For each model: 90s, 10m, 500kimg or 30epochs; 75s at tiny, else 10m."""
     size: str | None = None

@@ -76,7 +76,12 @@ def train(request: Request, out: Path, machine: Machine, console: Console, draw:
         console.say(f"  {out} is trained already")
         return folder
     batches = Batches(request.data.train, request.settings.batch_size, request.seed, machine.device)
-    facts = folder.read() if folder.is_run() else begin(request, folder, batches, machine, draw)
+    if folder.is_run():
+        facts = folder.read()
+    else:
+        with console.bar("  measuring the speed"):
+            planned = plan_images(request, batches, machine, draw)
+        facts = begin(request, folder, planned, machine)
     state = fresh_state(request, shape, machine)
     clock = Clock(before=facts["calibration_seconds"])
     resume(state, folder, clock, console)
@@ -119,10 +124,9 @@ def fresh_state(request: Request, shape: ImageShape, machine: Machine) -> Traini
 
 
 def begin(
-    request: Request, folder: RunFolder, batches: Batches, machine: Machine, draw: Draw
+    request: Request, folder: RunFolder, planned: PlannedImages, machine: Machine
 ) -> dict[str, Any]:
-    """Turn the budget into images and write run.json; nothing is made before that succeeds."""
-    planned = plan_images(request, batches, machine, draw)
+    """Make the folder and write run.json; nothing was made before."""
     files.make_folder(folder.path)
     facts = {
         "schema": SCHEMA,
@@ -143,7 +147,7 @@ def begin(
         "images_seen": 0,
         "train_seconds": None,
         "kimg": planned.images / 1000,
-        "command": f"{request.command} --budget {planned.images / 1000:g}kimg",
+        "command": f"{request.command} --budget {planned.images / 1000!r}kimg",
         "versions": hardware.versions(),
         "hardware": hardware.describe(),
         "device": machine.device,
@@ -156,7 +160,7 @@ def begin(
 
 
 def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw) -> PlannedImages:
-    """Measure on a model of its own, which is then thrown away."""
+    """Turn the budget into images; seconds are measured on a model that is then thrown away."""
 
     def measure() -> tuple[float, float]:
         state = fresh_state(request, request.data.shape, machine)

@@ -15,11 +15,12 @@ from triptych.nn.spectral import SpectralCritic, UpsamplingGenerator
 class HingeGAN(Settings):
     """Defaults for `tiny`."""
 
+    batch_size: int = 32  # in a short training many small steps beat few large ones
     average: float | None = 0.05
     latent: int = 128
-    width: int = 64
-    critic: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
-    generator: Optimiser = Optimiser(learning_rate=2e-4, betas=(0.0, 0.9))
+    width: int = 32
+    critic: Optimiser = Optimiser(learning_rate=8e-4, betas=(0.0, 0.9))
+    generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
 
 
 def build(settings: HingeGAN, shape: ImageShape) -> GAN:
@@ -37,8 +38,15 @@ def build(settings: HingeGAN, shape: ImageShape) -> GAN:
 
 
 def defaults(size: Size, shape: ImageShape) -> HingeGAN:
-    """Wider networks at the larger sizes."""
-    return HingeGAN(width={"tiny": 64, "small": 128, "base": 256}[size])
+    """Wider networks, larger batches and lower rates at the larger sizes."""
+    if size == "tiny":
+        return HingeGAN()
+    return HingeGAN(
+        batch_size=64,
+        width=64 if size == "small" else 128,
+        critic=Optimiser(learning_rate=4e-4, betas=(0.0, 0.9)),
+        generator=Optimiser(learning_rate=2e-4, betas=(0.0, 0.9)),
+    )
 
 
 RECIPE = Recipe(

@@ -1,7 +1,7 @@
 """`vae:sigma`: the practical's networks with a learned pixel deviation (arXiv:2006.13202).
 
 One number more than `vae:course`, and the model stops trading detail for a unit-variance
-prior; GroupNorm in place of BatchNorm, a higher rate that decays, averaged weights.
+prior; GroupNorm in place of BatchNorm in the encoder, a higher rate that decays, averaged weights.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class SigmaVAE(Settings):
 
 
 def build(settings: SigmaVAE, shape: ImageShape) -> GaussianVAE:
-    """The course's shapes with GroupNorm on both sides."""
+    """The course's shapes; GroupNorm in the encoder, no norm in the decoder, as there."""
     features = StridedEncoder(shape.channels, shape.resolution, settings.widths, norm="group")
     decoder = UpsamplingDecoder(
         settings.latent,
         shape.channels,
         shape.resolution,
         settings.widths[::-1],
-        norm="group",
+        norm="none",
     )
     return GaussianVAE(
         GaussianEncoder(features, features.features, settings.latent),
