@@ -287,6 +287,12 @@ def test_finished_runs_are_taken_as_they_are(
     }  # fmt: skip
 
 
+def test_finished_runs_bring_their_data(folder: Path, data: ImageData, tmp_path: Path) -> None:
+    runs = [folder / RUNS[0], folder / RUNS[2]]
+    triptych.compare(runs, out=tmp_path / "out", count=30, machine=one_thread())
+    assert read(tmp_path / "out" / "contract.json")["data"]["fingerprint"] == data.fingerprint
+
+
 def test_recorded_commands_repeat_the_runs(folder: Path, tmp_path: Path) -> None:
     for name in ("vae-course-s1", "gan-course-s0"):
         facts = read(folder / name / "run.json")

@@ -230,6 +230,15 @@ def test_differences_are_loud(tmp_path: Path) -> None:
     assert "other data" in page.words
     assert page.text.index("other data") < page.text.index('id="verdict"')
     assert Tongue().text("caution.unequal") in page.words
+    assert 'class="alert"' in page.text and Tongue().text("alert.title") in page.words
+
+
+def test_training_times_that_drifted_are_marked_mildly(tmp_path: Path) -> None:
+    """A budget in seconds is kept to within what the machine allows: said, but not in red."""
+    write_comparison(tmp_path, differences=["true training seconds differ by more than 10 %: a 70"])
+    page = read(write_page(tmp_path))
+    assert 'class="alert mild"' in page.text and "a 70" in page.words
+    assert Tongue().text("alert.title") not in page.words
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ PAGE: dict[str, Pair] = {
         "{device}, {precision}, {threads} fils d'exécution",
     ),
     "alert.title": ("These runs are not equal", "Ces modèles n'ont pas été traités également"),
+    "alert.mild": ("Held equal in all but this", "Égaux en tout, à ceci près"),
     "alert.forced": (
         "The comparison was forced: read every difference between the models with what follows "
         "in mind.",
