@@ -250,6 +250,12 @@ def test_the_process_ends_with_two_and_one_line(tmp_path: Path) -> None:
     [
         (InputError("wrong\nthing", "mend it"), 2, "triptych: wrong thing: mend it"),
         (TrainingFailedError("not a number"), 1, "triptych: not a number"),
+        (
+            OSError(28, "No space left on device", "runs/a/log"),
+            1,
+            "write runs/a/log (No space left",
+        ),
+        (OSError("nothing more is known"), 1, "write a file (nothing more is known)"),
         (InterruptedRunError(2), 130, "saved"),
         (InterruptedRunError(15), 143, "saved"),
         (KeyboardInterrupt(), 130, ""),
@@ -415,6 +421,17 @@ def test_the_recorded_command_repeats_the_run(call: Call, tmp_path: Path, labels
     assert facts["command"].endswith(" --budget 0.64kimg")
     program, *recorded = shlex.split(facts["command"])
     assert program == "triptych"
+    assert facts["data"]["image_column"] == "photo" and facts["data"]["label_column"] == labels
+    for same in ((), ("--data", table)):  # read again as it was trained
+        pictures = call("reconstruct", "first", *same, "--out", "a.npz", "--count", "3", *SLOW)
+        assert pictures.code == 0, pictures.err
+        opened = opening.open_images(
+            str(table),
+            DataOptions(resolution=16, fit="pad", image_column="photo", label_column=labels),
+        )
+        np.testing.assert_array_equal(
+            arrays("a.npz")["original"], opened.test.images[:3].permute(0, 2, 3, 1)
+        )
     again = call(*recorded, "--out", "second", "--json").json()
     for same in ("command", "settings", "data", "seed", "size", "digests"):
         assert again[same] == facts[same], same
@@ -593,6 +610,33 @@ def test_evaluate_and_report(
         assert refused.err.startswith(f"triptych: cannot write {place} (")
         assert len(refused.err.splitlines()) == 1
     assert not list(Path.cwd().glob("*.part"))
+
+
+def test_other_data_are_read_as_the_run_was_trained(
+    call: Call, stock: Path, tmp_path: Path, refuses: Callable[..., str]
+) -> None:
+    images, labels = make_images(100, side=24, seed=5)
+    write_npz(tmp_path / "other.npz", images, labels)
+    words = ("likelihood", stock / "vae", "--data", tmp_path / "other.npz", "--count", "5", *SLOW)
+    assert call(*words, "--json").json()["n"] == 5  # at 16, not at the usual 32
+    assert "the run (3, 16, 16): measure it on" in refuses(*words, "--resolution", "32")
+    assert "no fit 'squash'" in refuses(*words, "--fit", "squash")
+    own = ("likelihood", stock / "vae", "--count", "5", *SLOW)
+    assert "bars is (3, 32, 32), the run (3, 16, 16)" in refuses(*own, "--resolution", "32")
+    assert "bars.npz is not what" in refuses(*own, "--label-column", "none")
+
+
+def test_the_size_follows_the_device(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large:
+        total_memory = 80e9
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda number: Large())
+    assert api.pick_size(None) == api.pick_size(None, "cuda") == "base"
+    assert api.pick_size(None, "cpu") == "tiny"
+    assert api.pick_size("small", "cpu") == "small"
+    monkeypatch.setattr("triptych.hardware.describe", dict)
+    assert call("doctor", "--json", *SLOW).json()["size"] == "tiny"
 
 
 def test_evaluate_reads_the_real_side_once(

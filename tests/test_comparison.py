@@ -20,6 +20,7 @@ from triptych.comparison.contract import differences, marks, measured_differentl
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
+from triptych.evaluation.evaluate import EVALUATION_SEED
 from triptych.training.folder import RunFolder
 
 FACTS: dict[str, Any] = {
@@ -34,6 +35,10 @@ FACTS: dict[str, Any] = {
     "budget": {"amount": 90.0, "unit": "seconds", "asked": "90s"},
     "train_seconds": 90.0,
 }
+
+
+DATA: dict[str, Any] = {"name": "b", "fingerprint": "f9"}
+PLACE: dict[str, Any] = {"device": "cuda", "precision": "bf16", "threads": 3}
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     assert len(comparing.read_finished([first, second])) == 2
     with pytest.raises(InputError, match="device differs"):
         comparing.write_contract(
-            tmp_path, [first, second], {}, "triptych", 10, one_thread(), force=False
+            tmp_path, [first, second], {}, "triptych", 10, DATA, PLACE, force=False
         )
     with pytest.raises(InputError, match="named twice"):
         comparing.read_finished([first, first])
@@ -129,13 +134,15 @@ def test_forced_contracts_are_marked(tmp_path: Path) -> None:
         write_run(tmp_path / "a", FACTS),
         write_run(tmp_path / "b", changed("precision", "bf16") | {"seed": 4}),
     ]
-    comparing.write_contract(tmp_path, runs, {}, "triptych", 10, one_thread(), force=True)
+    comparing.write_contract(tmp_path, runs, {}, "triptych", 10, DATA, PLACE, force=True)
     contract = json.loads((tmp_path / "contract.json").read_text())
     assert contract["forced"] is True
     assert contract["differences"] == ["precision differs: a fp32, b bf16"]
     assert contract["runs"] == ["a", "b"]
     assert contract["seeds"] == [0, 4]
-    comparing.write_contract(tmp_path, runs[:1], {}, "triptych", 10, one_thread(), force=True)
+    assert contract["data"] == DATA  # what was measured on, not what the first was trained on
+    assert {key: contract[key] for key in PLACE} == PLACE
+    comparing.write_contract(tmp_path, runs[:1], {}, "triptych", 10, DATA, PLACE, force=True)
     assert json.loads((tmp_path / "contract.json").read_text())["forced"] is False
 
 
@@ -147,6 +154,7 @@ def test_only_our_own_folders_are_written_to(tmp_path: Path) -> None:
     out = tmp_path / "out"
     comparing.check_output(out, request)  # absent
     out.mkdir()
+    (out / ".contract.json.7.tmp").touch()  # killed while writing
     comparing.check_output(out, request)  # empty
     write_run(out / "vae-sigma-s0", FACTS)
     comparing.check_output(out, request)  # stopped while training
@@ -217,7 +225,7 @@ def test_files_of_a_comparison(folder: Path, data: ImageData) -> None:
     assert contract["data"]["fingerprint"] == data.fingerprint
     assert contract["budget"]["asked"] == "0.64kimg"
     assert contract["seeds"] == [0, 1]
-    assert contract["evaluation"]["count"] == 30
+    assert contract["evaluation"] == {"count": 30, "features": "labels", "seed": EVALUATION_SEED}
     assert contract["differences"] == [] and contract["forced"] is False
     for name in RUNS:
         run = folder / name
@@ -228,6 +236,7 @@ def test_files_of_a_comparison(folder: Path, data: ImageData) -> None:
     assert (folder / "figures" / "real.png").is_file()
     page = (folder / "report.html").read_text()
     assert page.startswith("<!doctype html>") and "gan:course" in page
+    assert "Reconstruction SSIM" in page
     assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("*.part"))
 
 
@@ -321,6 +330,33 @@ def test_runs_of_other_data_are_marked_when_forced(
     compare([other], tmp_path / "out", force=True)
     contract = read(tmp_path / "out" / "contract.json")
     assert contract["forced"] is True and contract["differences"] == [line]
+    assert contract["data"]["fingerprint"] == read(folder / "contract.json")["data"]["fingerprint"]
+
+
+def test_a_report_says_where_its_runs_were_made(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / RUNS[0], tmp_path / "run")
+    facts = read(tmp_path / "run" / "run.json")
+    facts |= {"device": "cuda", "precision": "bf16", "threads": 99}
+    facts |= {"versions": {"torch": "0"}, "hardware": {"gpu": "elsewhere"}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    comparing.join(tmp_path, [RunFolder(tmp_path / "run")], force=False)
+    contract = read(tmp_path / "contract.json")
+    for key in ("device", "precision", "threads", "versions", "hardware", "data"):
+        assert contract[key] == facts[key], key
+
+
+def test_a_report_names_the_data_measured_on(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / RUNS[0], tmp_path / "run")
+    results = read(tmp_path / "run" / "results.json")
+    results["data"] |= {"name": "others", "fingerprint": "elsewhere"}
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match="not trained on the data to measure on: run"):
+        comparing.join(tmp_path, [run], force=False)
+    comparing.join(tmp_path, [run], force=True)
+    assert read(tmp_path / "contract.json")["data"] == results["data"]
+    page = triptych.report([tmp_path / "run"], out=tmp_path / "a.html", force=True)
+    assert "others" in page.read_text()
 
 
 def test_unequal_runs_need_force(folder: Path, compare: Compare, tmp_path: Path) -> None:

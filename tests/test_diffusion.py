@@ -305,6 +305,22 @@ def test_a_denoiser_that_is_not_ideal_pays_for_it() -> None:
     assert totals[1] > totals[0]
 
 
+def test_residual_averages_two_estimates_by_their_variances() -> None:
+    """A denoiser off by e everywhere beside the noisy image, off by sigma: e^2 s^2 / (e^2 + s^2).
+
+    That is the least mean squared error of a weighted mean of two estimates whose errors are
+    uncorrelated; summed with the bound's weights, over 2 x 3072 pixels.
+    """
+    e, pixels = 0.07, images.to_float(random_pixels(2, 3, 32, 32)).double()
+    sigmas = torch.logspace(-2.7, 1.9, 200, dtype=torch.float64)
+    bound = VariationalBound(sigmas, 80.0, posterior_decoder, draws=len(sigmas), residual=e)
+    found = bound.terms(lambda x, sigma: pixels + e, pixels, ImageStreams(0, "r", range(2)))
+    weights = (sigmas[:-1] ** -2 - sigmas[1:] ** -2) / 2
+    errors = e**2 * sigmas[1:] ** 2 / (e**2 + sigmas[1:] ** 2)
+    expected = pixels[0].numel() * (weights * errors).sum().item()
+    assert found["diffusion"].mean().item() == pytest.approx(expected, rel=0.01)
+
+
 def test_weights_are_those_of_the_signal_to_noise_form() -> None:
     """A denoiser wrong by sigma in every pixel: D sum over t of (1/s_(t-1)^2 - 1/s_t^2) s_t^2 / 2.
 

@@ -13,7 +13,10 @@ import pytest
 import torch
 from scipy import linalg, ndimage, stats
 from torch import Tensor, nn
-from torchmetrics.functional.image import peak_signal_noise_ratio
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
 
 import triptych
 from tests.making import CLASSES, labels_in, make_images, one_thread, open_tiny
@@ -33,9 +36,10 @@ from triptych.evaluation.intervals import (
     mean_interval,
     wilson,
 )
-from triptych.evaluation.reconstruction import reconstruction_psnr
+from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
 from triptych.evaluation.shares import label_balance, recognisable, total_variation
 from triptych.evaluation.sharpness import laplacian_rms, sharpness
+from triptych.families.base import describe_absence
 from triptych.run import Run
 
 REPEATS = 200
@@ -189,6 +193,24 @@ def test_psnr_is_torchmetrics_per_image() -> None:
     assert reconstruction_psnr(a, b).value == pytest.approx(torch.stack(each).mean().item())
 
 
+def test_ssim_is_torchmetrics_per_image() -> None:
+    a = random_images(40, side=16)  # more than are measured at once
+    noise = random_images(40, side=16, seed=1).int() - 128
+    b = (a.int() + noise * torch.arange(40)[:, None, None, None] // 40).clamp(0, 255)
+    each = [
+        structural_similarity_index_measure(
+            y.double()[None], x.double()[None], sigma=1.5, kernel_size=11, data_range=255.0
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    found = reconstruction_ssim(a, b.to(torch.uint8))
+    assert found == mean_interval(torch.stack(each))
+    assert found.low < found.value < found.high
+    assert reconstruction_ssim(a, a).value == pytest.approx(1)
+    grey = random_images(3, side=16, channels=1)
+    assert reconstruction_ssim(grey, grey).value == pytest.approx(1)
+
+
 def test_laplacian_is_scipys_inside() -> None:
     images = random_images(5)
     kernel = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
@@ -274,7 +296,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "LEAST_IMAGES", 5000)
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 8000)
     monkeypatch.setattr(classifier, "EPOCHS", 1)
 
 
@@ -322,10 +344,16 @@ def test_classifier_sees_the_training_part_alone(
     forward = classifier.Classifier.forward
 
     def spy(self: classifier.Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-        seen.append(pixels.to_uint8(x))
+        seen.append(pixels.to_uint8(x[: classifier.BATCH_SIZE]))  # the rest are non-images
         return forward(self, x)
 
+    def spy_source(x: Tensor, number: int) -> Tensor:
+        seen.append(pixels.to_uint8(x))
+        return non_images(x, number)
+
+    non_images = classifier.non_images
     monkeypatch.setattr(classifier.Classifier, "forward", spy)
+    monkeypatch.setattr(classifier, "non_images", spy_source)
     monkeypatch.setattr(classifier, "LARGEST_SHIFT", 0)
     classifier.fit(classifier.fresh(data), data, one_thread(), QUIET)
     train = {image.numpy().tobytes() for image in data.train.images}
@@ -347,6 +375,7 @@ NAMES = [
     ("sharpness", "test"),
     ("bits_per_dim", "test"),
     ("reconstruction_psnr", "test"),
+    ("reconstruction_ssim", "test"),
 ]
 COSTS = {
     "parameters", "train_seconds", "images_seen", "train_images_per_second", "flops_per_image",
@@ -368,7 +397,11 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     [found] = triptych.evaluate([run.folder.path], data, machine=one_thread())
     written = json.loads(run.folder.results.read_text())
     assert written == json.loads(json.dumps(found))
-    assert set(written) == {"schema", "model", "run", "data", "metrics", "cost", "warnings"}
+    assert set(written) == {
+        "schema", "model", "run", "data", "metrics", "extractor", "cost", "warnings",
+    }  # fmt: skip
+    assert written["extractor"]["name"] == "labels"
+    assert written["extractor"]["accuracy"] > 0.8
     assert written["schema"] == 1 and written["model"] == "vae:course"
     assert written["data"]["fingerprint"] == data.fingerprint
     assert set(written["data"]) == {"name", "fingerprint", "train", "validation", "test"}
@@ -427,6 +460,9 @@ def test_without_labels_label_metrics_are_not_defined(run: Run, tmp_path: Path) 
     [found] = triptych.evaluate([run.folder.path], plain, count=20, machine=one_thread())
     metrics = metrics_of(found)
     assert list(metrics) == NAMES
+    assert found["extractor"] == {"name": "labels", "accuracy": None}
+    assert found["data"]["fingerprint"] == plain.fingerprint  # not that of the training data
+    assert found["data"]["test"] == len(plain.test)
     for name in NAMES[:4]:
         metric = metrics[name]
         assert set(metric) >= KEYS
@@ -436,6 +472,35 @@ def test_without_labels_label_metrics_are_not_defined(run: Run, tmp_path: Path) 
     assert metrics["sharpness", "test"]["value"] > 0
 
 
+def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> None:
+    found = evaluating.reconstruction_entries(nn.Identity(), "gan", data, one_thread())  # type: ignore[arg-type]
+    assert [m["name"] for m in found] == ["reconstruction_psnr", "reconstruction_ssim"]
+    for metric in found:
+        assert metric["value"] is None and metric["kind"] == "not defined"
+        assert metric["note"] == describe_absence("encode", "gan")
+
+
+def test_images_of_another_shape_are_not_measured_on(run: Run, data: ImageData) -> None:
+    def double(part: Part) -> Part:
+        return Part(part.images.repeat(1, 1, 2, 2), part.labels)
+
+    larger = dataclasses.replace(
+        data, train=double(data.train), validation=double(data.validation), test=double(data.test)
+    )
+    with pytest.raises(InputError, match="measure it on data like its own"):
+        triptych.evaluate([run.folder.path], larger, machine=one_thread())
+
+
+def test_the_accuracy_is_of_the_picked_images(
+    data: ImageData, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating, "MOST_REFERENCES", 20)
+    real = evaluating.read_real(data, 10, one_thread(), QUIET)
+    assert real.readings is not None and len(real.test) == 20
+    right = real.readings["test"].probabilities.argmax(1) == labels_in(real.test)
+    assert real.accuracy == pytest.approx(right.double().mean().item())
+
+
 def test_counts() -> None:
     images, labels = make_images(3000, side=5)
     part = Part(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
@@ -443,17 +508,19 @@ def test_counts() -> None:
         name="a", source="a", fingerprint="a", fit="stretch", classes=None, notes=(),
         train=part, validation=part, test=part,
     )  # fmt: skip
-    assert evaluating.default_count(None, data, "cpu") == 2000
-    assert evaluating.default_count(None, data, "cuda") == 3000
-    assert evaluating.default_count(9000, data, "cpu") == 3000
-    assert evaluating.default_count(7, data, "cpu") == 7
-    picked = evaluating.pick(part, 200, "x")
-    assert torch.equal(picked, evaluating.pick(part, 200, "x"))
+    assert evaluating.count_samples(None, data, "cpu") == 2000
+    assert evaluating.count_samples(None, data, "cuda") == 3000
+    assert evaluating.count_samples(9000, data, "cpu") == 3000
+    assert evaluating.count_samples(7, data, "cpu") == 7
+    chosen = evaluating.pick(part, 200, "x")
+    picked = chosen.images
+    assert torch.equal(picked, evaluating.pick(part, 200, "x").images)
+    assert chosen.labels is not None and torch.equal(chosen.labels, labels_in(picked))
     assert len(labels_in(picked).unique()) == CLASSES
     assert len({image.numpy().tobytes() for image in picked}) == 200
     tiny = dataclasses.replace(data, test=Part(part.images[:2], None))
     with pytest.raises(InputError, match="2 samples against 2 test images are too few"):
-        evaluating.read_real(tiny, 2, one_thread(), QUIET)
+        evaluating.count_samples(None, tiny, "cpu")
     assert len(evaluating.read_real(tiny, 3, one_thread(), QUIET).other) == 3
 
 

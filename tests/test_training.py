@@ -319,10 +319,17 @@ def test_damaged_checkpoint_falls_back(damage: str, tmp_path: Path) -> None:
         file.write_bytes(content)
     else:
         file.write_bytes(content[: len(content) // 2])
-    found = checkpoint.newest(tmp_path)
+    found, passed_over = checkpoint.newest(tmp_path)
     assert found is not None
     assert found[1]["seen"] == 32
-    assert "damaged" in found[2][0] and newest.name in found[2][0]
+    assert len(passed_over) == 1 and "damaged" in passed_over[0] and newest.name in passed_over[0]
+
+
+def test_when_every_checkpoint_is_damaged_it_is_said(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"model": {"w": torch.zeros(1)}}, {"phase": 0, "seen": 32})
+    (checkpoint.complete(tmp_path)[0] / "model.safetensors").write_bytes(b"")
+    found, passed_over = checkpoint.newest(tmp_path)
+    assert found is None and "damaged" in passed_over[0]
 
 
 def test_checkpoints_keep_two_and_clean_litter(tmp_path: Path) -> None:

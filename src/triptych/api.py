@@ -7,7 +7,7 @@ train and to measure.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -50,10 +50,10 @@ def open_images(
         return opening.open_images(data, options, lambda done, count: bar.update(done, count))
 
 
-def pick_size(size: str | None) -> Size:
+def pick_size(size: str | None, device: str | None = None) -> Size:
     """The size asked for, else by hardware: tiny on CPUs, small or base by the GPU's memory."""
     if size is None:
-        if not torch.cuda.is_available():
+        if device == "cpu" or not torch.cuda.is_available():
             return "tiny"
         memory = torch.cuda.get_device_properties(0).total_memory
         return "base" if memory > 30e9 else "small"
@@ -82,6 +82,7 @@ def train(
 ) -> Run:
     """Train one model; the same call on the same `out` goes on where it stopped."""
     machine = machine or hardware.pick()
+    size = pick_size(size, machine.device)
     request = make_request(model, data, budget, size, seed, overrides, options, console)
     folder = Path(out) if out is not None else free_folder(request)
     return Run(train_folder(request, folder, machine, console).path, machine)
@@ -115,7 +116,7 @@ def make_request(
         data=opened,
         budget=parsed,
         seed=seed,
-        command=command or command_of(name, chosen_size, seed, overrides, opened, options),
+        command=command or command_of(name, chosen_size, seed, overrides, opened),
     )
 
 
@@ -153,11 +154,14 @@ def evaluate(
     data: str | ImageData | None = None,
     *,
     count: int | None = None,
-    options: DataOptions | None = None,
+    options: DataOptions | Mapping[str, Any] | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
 ) -> list[dict[str, Any]]:
-    """Measure runs on held-out images; writes results.json and figures into each."""
+    """Measure runs on held-out images; writes results.json and figures into each.
+
+    options: as `run_data` takes them
+    """
     machine = machine or hardware.pick()
     planned = []
     for run in [Run(path, machine) for path in runs]:
@@ -177,34 +181,43 @@ def samples_to_measure(count: int | None, data: ImageData, machine: Machine) -> 
     """How many samples a measurement takes; InputError on too few, before anything is made."""
     if count is not None:
         check_count(count)
-    found = evaluating.default_count(count, data, machine.device)
-    if found < evaluating.LEAST_SAMPLES:
-        raise InputError(
-            f"{found} samples against {len(data.test)} test images are too few to measure",
-            f"give at least {evaluating.LEAST_SAMPLES} of both",
-        )
-    return found
+    return evaluating.count_samples(count, data, machine.device)
 
 
 def run_data(
-    run: Run, data: str | ImageData | None, options: DataOptions | None, console: Console
+    run: Run,
+    data: str | ImageData | None,
+    options: DataOptions | Mapping[str, Any] | None,
+    console: Console,
 ) -> ImageData:
-    """The data to measure a run on: its own unless told otherwise; the shapes must agree."""
-    if isinstance(data, ImageData):
-        return data
+    """The data to measure a run on: its own unless told otherwise; the shapes must agree.
+
+    options: a mapping changes what it names and leaves the rest as the run was trained
+    """
     own = run.facts["data"]
-    options = options or DataOptions(resolution=own["resolution"], fit=own["fit"])
-    opened = open_images(data or own["source"], options, console)
-    if data is None and opened.fingerprint != own["fingerprint"]:
-        raise InputError(
-            f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
-        )
+    if isinstance(data, ImageData):
+        opened = data
+    else:
+        source = data or own["source"]
+        if not isinstance(options, DataOptions):
+            options = DataOptions(**own_options(own, source) | dict(options or {}))
+        opened = open_images(source, options, console)
     if opened.shape != run.model.shape:
         raise InputError(
             f"{opened.name} is {opened.shape.size}, the run {run.model.shape.size}",
             "measure it on data like its own",
         )
+    if data is None and opened.fingerprint != own["fingerprint"]:
+        raise InputError(
+            f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
+        )
     return opened
+
+
+def own_options(own: dict[str, Any], source: str) -> dict[str, Any]:
+    """How a run's data were read; the columns belong to its own source alone."""
+    columns = ("image_column", "label_column") if source == own["source"] else ()
+    return {name: own.get(name) for name in ("resolution", "fit", *columns)}
 
 
 def measurer(
@@ -247,7 +260,7 @@ def compare(
     from triptych.report.page import write_page
 
     machine = machine or hardware.pick()
-    size = pick_size(size)
+    size = pick_size(size, machine.device)
     budget = budget or DEFAULT_BUDGETS[size]
     folders = [RunFolder(Path(model)) for model in models if is_run(model)]
     names = [ModelName.parse(str(model)) for model in models if not is_run(model)]
@@ -259,7 +272,7 @@ def compare(
     else:
         opened = open_images(data or DEFAULT_DATA, options, console)
     samples = samples_to_measure(count, opened, machine)
-    requests = make_requests(names, opened, budget, size, seeds, options)
+    requests = make_requests(names, opened, budget, size, seeds)
     identity = {
         "models": [str(model) for model in models],
         "data": opened.fingerprint,
@@ -277,8 +290,9 @@ def compare(
         folders.append(train_folder(request, folder / run_name(request), machine, console))
     measure = measurer(opened, samples, machine, console)
     files.make_folder(folder)
+    place = comparing.this_machine(machine)
     for sentence in comparing.write_contract(
-        folder, folders, identity, command, samples, machine, force, more
+        folder, folders, identity, command, samples, opened.describe(), place, force, more
     ):
         console.say(f"note: {sentence}")
     comparing.write_results(folder, folders, measure)
@@ -292,7 +306,6 @@ def make_requests(
     budget: str,
     size: Size,
     seeds: int,
-    options: DataOptions | None,
 ) -> list[Request]:
     """Every model with every seed."""
     if seeds < 1:
@@ -301,7 +314,7 @@ def make_requests(
         if names.count(name) > 1:
             raise InputError(f"{name} is named twice", "use --seeds to train it several times")
     return [
-        make_request(str(name), data, budget, size, seed, (), options)
+        make_request(str(name), data, budget, size, seed, (), None)
         for name in names
         for seed in range(seeds)
     ]
@@ -381,6 +394,6 @@ def report(
         raise InputError("no folder named", "give a comparison, or runs that were evaluated")
     runs = [RunFolder(path) for path in folders]
     with tempfile.TemporaryDirectory() as scratch:
-        comparing.join(Path(scratch), runs, hardware.pick(), force)
+        comparing.join(Path(scratch), runs, force)
         page = target or Path("report.html")
         return write_page(Path(scratch), page, language=language, course=course)

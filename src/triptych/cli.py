@@ -75,6 +75,14 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        sys.exit(complain(refusal(error), 1))
+
+
+def refusal(error: OSError) -> str:
+    """The file that the system refused, and why: a full disk, a folder without permission."""
+    file = "a file" if error.filename is None else error.filename
+    return f"cannot read or write {file} ({error.strerror or error})"
 
 
 def complain(message: str, code: int) -> int:

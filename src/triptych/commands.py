@@ -21,6 +21,28 @@ from triptych.options import Everywhere, ReadsData, UsesModel
 
 
 @dataclass(kw_only=True)
+class ReadsRunData(UsesModel):
+    """Options wherever a run meets data; what is left out is as the run was trained."""
+
+    resolution: int | None = None
+    """Height and width that images are brought to; the run's own by default."""
+    fit: str | None = None
+    """How: stretch, crop or pad; the run's own by default."""
+    strict: bool = False
+    """Refuse data with bad files instead of skipping them."""
+    image_column: str | None = None
+    """Parquet column with the images."""
+    label_column: str | None = None
+    """Parquet column with the labels, or none."""
+
+    def options(self) -> dict[str, Any]:
+        """Those that were given, as `api.run_data` takes them."""
+        names = ("resolution", "fit", "strict", "image_column", "label_column")
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(kw_only=True)
 class Compare(ReadsData, UsesModel):
     """Train one model per family (or those named), measure them alike, write the report."""
 
@@ -92,11 +114,12 @@ class Train(ReadsData, UsesModel):
         """run.json, or the settings under --dry-run."""
         from triptych import api, config
 
+        machine = self.machine()
         request = api.make_request(
             self.model,
             self.data,
             self.budget,
-            self.size,
+            api.pick_size(self.size, machine.device),
             self.seed,
             self.set,
             self.options(),
@@ -107,7 +130,7 @@ class Train(ReadsData, UsesModel):
             return settings if self.json else json.dumps(settings, indent=2)
         folder = self.out or api.free_folder(request)
         self.console().say(f"training {request.name} into {folder}")
-        facts = api.train_folder(request, folder, self.machine(), self.console()).read()
+        facts = api.train_folder(request, folder, machine, self.console()).read()
         return {"run": str(folder), **facts} if self.json else str(folder)
 
 
@@ -154,7 +177,7 @@ class Sample(UsesModel):
 
 
 @dataclass(kw_only=True)
-class Reconstruct(ReadsData, UsesModel):
+class Reconstruct(ReadsRunData):
     """Encode held-out images and decode them again."""
 
     path: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -215,7 +238,7 @@ class Interpolate(UsesModel):
 
 
 @dataclass(kw_only=True)
-class Likelihood(ReadsData, UsesModel):
+class Likelihood(ReadsRunData):
     """Bits per dimension of held-out images, term by term."""
 
     path: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -240,7 +263,7 @@ class Likelihood(ReadsData, UsesModel):
 
 
 @dataclass(kw_only=True)
-class Evaluate(ReadsData, UsesModel):
+class Evaluate(ReadsRunData):
     """Measure runs on held-out images; writes results.json into each."""
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...")]
@@ -260,12 +283,11 @@ class Evaluate(ReadsData, UsesModel):
             raise InputError(f"no features '{self.features}'", "choose labels")
         if not self.runs:
             raise InputError("no run named", "give folders that `triptych train` made")
-        options = self.options() if self.data is not None else None
         found = api.evaluate(
             self.runs,
             self.data,
             count=self.count,
-            options=options,
+            options=self.options(),
             machine=self.machine(),
             console=self.console(),
         )
@@ -336,7 +358,7 @@ class Doctor(UsesModel):
             "device": machine.device,
             "precision": machine.precision,
             "threads": machine.threads,
-            "size": api.pick_size(None),
+            "size": api.pick_size(None, machine.device),
             "choices": machine.choices,
         }
         return found if self.json else lines.flat(found)
@@ -346,8 +368,7 @@ def held_out(command: Reconstruct | Likelihood, run: Any, count: int) -> Any:
     """The first images of the test part of the data asked for, or of the run's own."""
     from triptych import api
 
-    options = command.options() if command.data is not None else None
-    data = api.run_data(run, command.data, options, command.console())
+    data = api.run_data(run, command.data, command.options(), command.console())
     return data.test.images[:count]
 
 

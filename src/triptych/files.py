@@ -19,11 +19,16 @@ def write_json(path: Path, value: Any) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk names no file by itself
+        raise
     sync_folder(path.parent)
 
 
@@ -41,6 +46,11 @@ def sha256(path: Path) -> str:
     """Digest of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder but for dot-files, which a killed process may have left half-written."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def sync(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import platform
 import resource
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def keep_memory() -> None:
     """Tell glibc to keep the pages it frees; call before torch is imported.
 
-    Giving them back costs a third of a U-Net's training step (benchmarks/README.md). Other C
+    Giving them back costs a third of a U-Net's training step on a CPU. Other C
     libraries have no such call and are left alone.
     """
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # from glibc's malloc.h
@@ -46,7 +47,7 @@ class Machine:
         import torch
 
         enabled = self.precision == "bf16"
-        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=enabled)
+        return torch.autocast(self.device, torch.bfloat16, enabled=enabled)
 
 
 def pick(
@@ -59,16 +60,16 @@ def pick(
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         choices["device"] = f"{device}: " + ("a GPU was found" if device == "cuda" else "no GPU")
-    elif device.split(":")[0] not in ("cpu", "cuda"):
+    elif device not in ("cpu", "cuda"):
         raise InputError(f"no device '{device}'", "choose cpu or cuda")
-    elif device.startswith("cuda") and not torch.cuda.is_available():
+    elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA GPU was found", "use --device cpu")
     if precision is None:
         precision, choices["precision"] = _best_precision(device)
     elif precision not in ("bf16", "fp32"):
         raise InputError(f"no precision '{precision}'", "choose bf16 or fp32")
     if threads is None:
-        threads = physical_cores()
+        threads = usable_cores()
         choices["threads"] = f"{threads}: the cores this process may use"
     elif threads < 1:
         raise InputError(f"--threads {threads} is too few", "give 1 or more")
@@ -80,8 +81,8 @@ def pick(
 def _best_precision(device: str) -> tuple[str, str]:
     import torch
 
-    if device.startswith("cuda"):
-        if torch.cuda.is_bf16_supported():
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "bf16: the GPU has it"
         return "fp32", "fp32: the GPU has no bf16"
     if cpu_has("avx512_bf16") or cpu_has("amx_bf16"):
@@ -95,8 +96,8 @@ def cpu_has(flag: str) -> bool:
     return cpuinfo.exists() and f" {flag} " in cpuinfo.read_text().replace("\n", " ")
 
 
-def physical_cores() -> int:
-    """Cores this process may use."""
+def usable_cores() -> int:
+    """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -110,7 +111,7 @@ def describe() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": _processor_name(),
-        "cores": physical_cores(),
+        "cores": usable_cores(),
         "memory_bytes": memory,
         "gpu": gpu,
     }
@@ -142,15 +143,18 @@ def forget_peak_memory() -> None:
     """Start a new measurement of peak memory, where the system allows."""
     import torch
 
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # pages kept by `keep_memory` are not ours
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM to what is used now
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory_bytes(device: str) -> int:
     """Largest memory since the last `forget_peak_memory`: the GPU's, or this process's."""
-    if device.startswith("cuda"):
+    if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated()

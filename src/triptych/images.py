@@ -67,6 +67,21 @@ def grid(images: Tensor, columns: int = 8, gap: int = 2) -> Grid:
     return Grid(pixels)
 
 
+def interleave(top: Tensor, bottom: Tensor, columns: int) -> Tensor:
+    """Rows of `top` images, each above its row of `bottom` images; rows filled with white.
+
+    uint8 [N,C,H,W] twice -> [M,C,H,W] for a grid of that many columns
+    """
+    rows = zip(torch.split(top, columns), torch.split(bottom, columns), strict=True)
+    return torch.cat([fill_row(row, columns) for pair in rows for row in pair])
+
+
+def fill_row(row: Tensor, columns: int) -> Tensor:
+    """A row of images filled with white ones to its full length."""
+    white = row.new_full((columns - len(row), *row.shape[1:]), LEVELS - 1)
+    return torch.cat([row, white])
+
+
 def to_pil(pixels: Tensor) -> Image.Image:
     """uint8 [C,H,W] with one or three channels -> a Pillow image."""
     array = pixels.cpu().numpy()

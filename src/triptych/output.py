@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from triptych import images
@@ -56,15 +55,8 @@ def as_grid(tensors: list[Tensor]) -> images.Grid:
     columns = 8 if len(tensors[0]) <= 64 else 16
     if len(tensors) == 1:
         return images.grid(tensors[0], columns)
-    rows = zip(*(torch.split(tensor, columns) for tensor in tensors), strict=True)
-    padded = [pad_row(part, columns) for row in rows for part in row]
-    return images.grid(torch.cat(padded), columns)
-
-
-def pad_row(row: Tensor, columns: int) -> Tensor:
-    """A row filled with white images to its full length."""
-    white = torch.full((columns - len(row), *row.shape[1:]), images.LEVELS - 1, dtype=row.dtype)
-    return torch.cat([row, white])
+    top, bottom = tensors
+    return images.grid(images.interleave(top, bottom, columns), columns)
 
 
 def check(path: Path) -> Place:

@@ -19,20 +19,19 @@ def command_of(
     seed: int,
     overrides: Sequence[str],
     data: ImageData,
-    options: DataOptions | None,
 ) -> str:
     """The train command that does the same again, less its budget and machine.
 
     The size is always named, for its default depends on the hardware.
     """
-    usual, options = DataOptions(), options or DataOptions()
+    usual = DataOptions()
     words = ["triptych", "train", str(name), "--data", data.source, "--size", size]
     given: dict[str, tuple[Any, Any]] = {
         "--seed": (seed, 0),
         "--resolution": (data.shape.resolution, usual.resolution),
         "--fit": (data.fit, usual.fit),
-        "--image-column": (options.image_column, usual.image_column),
-        "--label-column": (options.label_column, usual.label_column),
+        "--image-column": (data.image_column, usual.image_column),
+        "--label-column": (data.label_column, usual.label_column),
     }
     for option, (value, default) in given.items():
         if value != default:

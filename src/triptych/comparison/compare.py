@@ -14,14 +14,17 @@ from triptych.comparison.contract import (
     marks,
     measured_differently,
     samples_measured,
+    trained_on_other_data,
 )
 from triptych.errors import InputError
+from triptych.evaluation.evaluate import EVALUATION_SEED
 from triptych.hardware import Machine
 from triptych.training.folder import RunFolder
 
 SCHEMA = 1
 CONTRACT = "contract.json"
 RESULTS = "results.json"
+PLACE = ("device", "precision", "threads", "versions", "hardware")
 
 
 def read_finished(folders: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
@@ -62,13 +65,13 @@ def check_output(out: Path, request: dict[str, Any]) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file", "name a folder with --out")
     contract = out / CONTRACT
-    if out.is_dir() and not contract.exists() and all(map(may_be_ours, out.iterdir())):
+    if out.is_dir() and not contract.exists() and all(map(may_be_ours, files.visible(out))):
         return  # stopped while training: each run is checked when it goes on
     if contract.is_file():
         theirs = files.read_json(contract, "name another --out").get("request")
         if theirs != request:
             raise InputError(f"{out} holds another comparison", "name another --out")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and files.visible(out):
         raise InputError(f"{out} exists and is not a comparison of ours", "name another --out")
 
 
@@ -77,18 +80,31 @@ def may_be_ours(path: Path) -> bool:
     return path.is_dir() and (RunFolder(path).is_run() or not any(path.iterdir()))
 
 
+def this_machine(machine: Machine) -> dict[str, Any]:
+    """Where a measurement is made, as contract.json has it."""
+    return {
+        "device": machine.device,
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "versions": hardware.versions(),
+        "hardware": hardware.describe(),
+    }
+
+
 def write_contract(
     out: Path,
     folders: list[RunFolder],
     request: dict[str, Any],
     command: str,
     count: int,
-    machine: Machine,
+    data: dict[str, Any],
+    place: dict[str, Any],
     force: bool,
     more: Sequence[str] = (),
 ) -> list[str]:
     """contract.json of finished runs; returns the sentences that mark the page.
 
+    data: what was measured on; place: what `this_machine` gives, of where
     Raises InputError when they may not be compared, for what run.json says or for what `more` says.
     """
     runs = read_finished(folders)
@@ -100,16 +116,12 @@ def write_contract(
         "triptych": triptych.__version__,
         "command": command,
         "request": request,
-        "data": first["data"],
+        "data": data,
         "size": first["size"],
         "budget": first["budget"],
         "seeds": sorted({facts["seed"] for facts in runs.values()}),
-        "evaluation": {"count": count, "features": "labels", "seed": 0},
-        "device": machine.device,
-        "precision": machine.precision,
-        "threads": machine.threads,
-        "versions": hardware.versions(),
-        "hardware": hardware.describe(),
+        "evaluation": {"count": count, "features": "labels", "seed": EVALUATION_SEED},
+        **place,
         "runs": [os.path.relpath(folder.path, out) for folder in folders],
         "differences": sentences,
         "forced": bool(unequal),
@@ -131,16 +143,20 @@ def write_results(
     return results
 
 
-def join(out: Path, folders: list[RunFolder], machine: Machine, force: bool) -> None:
+def join(out: Path, folders: list[RunFolder], force: bool) -> None:
     """A comparison of runs that were evaluated already; InputError where one was not."""
     results = [read_results(folder) for folder in folders]
-    named = dict(zip(read_finished(folders), results, strict=True))
+    runs = read_finished(folders)
+    first, measured_on = next(iter(runs.values())), results[0]["data"]
+    same = first["data"]["fingerprint"] == measured_on["fingerprint"]
+    data = first["data"] if same else measured_on  # which says less of itself
+    place = {key: first[key] for key in PLACE}
     request = {"runs": [str(folder.path) for folder in folders]}
     command = "triptych report " + " ".join(request["runs"])
-    more = measured_differently(named)
-    write_contract(
-        out, folders, request, command, samples_measured(results[0]), machine, force, more
-    )
+    more = measured_differently(dict(zip(runs, results, strict=True)))
+    more += trained_on_other_data(runs, measured_on["fingerprint"])
+    count = samples_measured(results[0])
+    write_contract(out, folders, request, command, count, data, place, force, more)
     for found, folder in zip(results, folders, strict=True):
         found["run"] = os.path.relpath(folder.path, out)
     files.write_json(out / RESULTS, {"schema": SCHEMA, "runs": results})

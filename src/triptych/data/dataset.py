@@ -41,6 +41,8 @@ class ImageData:
     train: Part
     validation: Part
     test: Part
+    image_column: str | None = None  # as the user named them, where the source has columns
+    label_column: str | None = None
 
     @property
     def shape(self) -> ImageShape:
@@ -57,6 +59,8 @@ class ImageData:
             "resolution": self.shape.resolution,
             "channels": self.shape.channels,
             "fit": self.fit,
+            "image_column": self.image_column,
+            "label_column": self.label_column,
             "train": len(self.train),
             "validation": len(self.validation),
             "test": len(self.test),

@@ -307,4 +307,6 @@ def assemble(
         train=part("train"),
         validation=part("validation"),
         test=part("test"),
+        image_column=options.image_column,
+        label_column=options.label_column,
     )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from triptych.data.street_digits_camera import SIDE, photograph
 from triptych.data.street_digits_scene import draw_scene
+from triptych.hardware import usable_cores
 
 VERSION = 1  # raised whenever one pixel would change; part of the cache key
 
@@ -95,13 +96,6 @@ def draw_many(
         drawn += len(block)
         report(drawn)
     return images, labels
-
-
-def usable_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def draw_with_workers(

@@ -74,7 +74,10 @@ class Reading:
 def read(classifier: Classifier, pixels: Tensor, machine: Machine) -> Reading:
     """Features and probabilities of uint8 images [N,C,H,W], in float32 whatever the machine."""
     features, probabilities = [], []
-    with torch.inference_mode():
+    full_precision = torch.backends.cudnn.flags(
+        enabled=True, allow_tf32=False
+    )  # GPUs round to TF32 by default
+    with torch.inference_mode(), full_precision:
         for chunk in torch.split(pixels, CHUNK):
             found, logits = classifier(images.to_float(chunk.to(machine.device)))
             features.append(found.cpu())
@@ -111,7 +114,7 @@ def fit(classifier: Classifier, data: ImageData, machine: Machine, console: Cons
     batches = Batches(data.train, batch_size, seed=0, device=machine.device)
     wanted = min(max(EPOCHS * len(data.train), LEAST_IMAGES), MOST_IMAGES)
     rounds = wanted // batch_size
-    optimiser = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.05, fused=True)
+    optimiser = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=rounds)
     classifier.train()
     with console.bar("  classifier for the measurements", rounds) as bar:

@@ -16,7 +16,7 @@ from triptych.evaluation import classifier, cost
 from triptych.evaluation.classifier import Reading
 from triptych.evaluation.frechet import frechet_distance
 from triptych.evaluation.intervals import Estimate
-from triptych.evaluation.reconstruction import reconstruction_psnr
+from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
 from triptych.families.base import Encodes, GenerativeModel, describe_absence
@@ -31,6 +31,7 @@ MOST_REFERENCES = 10_000  # real images a distance is measured against
 LIKELIHOOD_IMAGES = 256
 RECONSTRUCTED_IMAGES = 256
 EVALUATION_SEED = 1_000_003  # samples shown in figures are not the ones that are measured
+MEASURED_ON = ("name", "fingerprint", "train", "validation", "test")
 NO_LABELS = "the data have no labels: no classifier can be trained on them"
 
 
@@ -51,46 +52,49 @@ class Real:
     accuracy: float | None
 
 
-def default_count(asked: int | None, data: ImageData, device: str) -> int:
-    """Samples to measure: 2,000 on CPU, 10,000 on GPU, never more than there are test images."""
-    usual = 10_000 if device.startswith("cuda") else 2_000
-    return min(asked or usual, len(data.test))
-
-
-def read_real(data: ImageData, count: int, machine: Machine, console: Console) -> Real:
-    """Choose the real images and read them with the data's classifier.
+def count_samples(asked: int | None, data: ImageData, device: str) -> int:
+    """Samples to measure: 2,000 on CPU, 10,000 on GPU, never more than there are test images.
 
     Raises InputError on too few to measure anything.
     """
+    usual = 10_000 if device.startswith("cuda") else 2_000
+    count = min(asked or usual, len(data.test))
     if count < LEAST_SAMPLES:
         raise InputError(
             f"{count} samples against {len(data.test)} test images are too few to measure",
             f"give at least {LEAST_SAMPLES} of both",
         )
+    return count
+
+
+def read_real(data: ImageData, count: int, machine: Machine, console: Console) -> Real:
+    """Choose the real images and read them with the data's classifier.
+
+    count: as `count_samples` gives it
+    """
     test = pick(data.test, MOST_REFERENCES, "reference test")
-    train = pick(data.train, MOST_REFERENCES, "reference train")
-    validation = pick(data.validation, count, "floor")
-    rest = pick(data.train, count - len(validation), "floor")
+    train = pick(data.train, MOST_REFERENCES, "reference train").images
+    validation = pick(data.validation, count, "floor").images
+    rest = pick(data.train, count - len(validation), "floor").images
     other = torch.cat([validation, rest])
     if data.classes is None:
-        return Real(count, test, train, other, None, None, None)
+        return Real(count, test.images, train, other, None, None, None)
     network = classifier.classifier_for(data, machine, console)
     readings = {
         name: classifier.read(network, pixels, machine)
-        for name, pixels in {"test": test, "train": train, "other": other}.items()
+        for name, pixels in {"test": test.images, "train": train, "other": other}.items()
     }
-    assert data.test.labels is not None
-    chosen = classifier.read(network, data.test.images[:MOST_REFERENCES], machine)
-    accuracy = classifier.accuracy(chosen, data.test.labels[:MOST_REFERENCES])
-    return Real(count, test, train, other, readings, network, accuracy)
+    assert test.labels is not None
+    accuracy = classifier.accuracy(readings["test"], test.labels)
+    return Real(count, test.images, train, other, readings, network, accuracy)
 
 
-def pick(part: Part, count: int, purpose: str) -> Tensor:
-    """At most `count` images of a part, the same ones every time: uint8 [count,C,H,W]."""
+def pick(part: Part, count: int, purpose: str) -> Part:
+    """At most `count` images of a part with their labels, the same ones every time."""
     if count >= len(part):
-        return part.images
-    order = torch.randperm(len(part), generator=generator(0, purpose))
-    return part.images[order[: max(count, 0)]]
+        return part
+    rows = torch.randperm(len(part), generator=generator(0, purpose))[: max(count, 0)]
+    return Part(part.images[rows], None if part.labels is None else part.labels[rows])
 
 
 def evaluate(
@@ -112,19 +116,18 @@ def evaluate(
         *label_metrics(samples, real, machine),
         sharpness_entry(samples, real, facts["family"]),
         likelihood_entry(model, facts["family"], data, machine),
-        reconstruction_entry(model, facts["family"], data, machine),
+        *reconstruction_entries(model, facts["family"], data, machine),
     ]
+    measured_on = data.describe()
     warnings = []
     if real.count < FEW:
         warnings.append(f"fewer than {FEW:,} samples: read the interval, not the value")
     return {
         "schema": SCHEMA,
         "model": facts["model"],
-        "data": {
-            key: facts["data"][key]
-            for key in ("name", "fingerprint", "train", "validation", "test")
-        },
+        "data": {key: measured_on[key] for key in MEASURED_ON},
         "metrics": metrics,
+        "extractor": {"name": "labels", "accuracy": real.accuracy},
         "cost": {
             "parameters": cost.parameters(model),
             "train_seconds": facts["train_seconds"],
@@ -250,28 +253,32 @@ def likelihood_entry(
     model: GenerativeModel, family: str, data: ImageData, machine: Machine
 ) -> dict[str, Any]:
     """The default bound on held-out images."""
-    pixels = pick(data.test, LIKELIHOOD_IMAGES, "likelihood")
+    pixels = pick(data.test, LIKELIHOOD_IMAGES, "likelihood").images
     return likelihood.bits_per_dim(model, family, pixels, EVALUATION_SEED, machine)
 
 
-def reconstruction_entry(
+def reconstruction_entries(
     model: GenerativeModel, family: str, data: ImageData, machine: Machine
-) -> dict[str, Any]:
-    """PSNR on held-out images, for models that encode."""
-    pixels = pick(data.test, RECONSTRUCTED_IMAGES, "reconstruction")
-    estimate, note = None, ""
+) -> list[dict[str, Any]]:
+    """PSNR and SSIM on held-out images, for models that encode."""
+    pixels = pick(data.test, RECONSTRUCTED_IMAGES, "reconstruction").images
+    psnr, ssim, note = None, None, ""
     if isinstance(model, Encodes):
         found = reconstruction.reconstruct(model, pixels, EVALUATION_SEED, machine)
-        estimate = reconstruction_psnr(pixels, found)
+        psnr, ssim = reconstruction_psnr(pixels, found), reconstruction_ssim(pixels, found)
     else:
         note = describe_absence("encode", family)
-    return entry(
-        "reconstruction_psnr",
-        estimate,
-        len(pixels),
-        unit="dB",
-        better="higher",
-        reference="test",
-        method="normal",
-        note=note,
-    )
+    named = {"reconstruction_psnr": (psnr, "dB"), "reconstruction_ssim": (ssim, "")}
+    return [
+        entry(
+            name,
+            estimate,
+            len(pixels),
+            unit=unit,
+            better="higher",
+            reference="test",
+            method="normal",
+            note=note,
+        )
+        for name, (estimate, unit) in named.items()
+    ]

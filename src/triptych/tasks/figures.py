@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from triptych import files, images
@@ -34,7 +33,7 @@ def draw_figures(
     if isinstance(model, Encodes):
         originals = held_out[: 2 * PAIRS]
         found = reconstruction.reconstruct(model, originals, seed, machine)
-        save(folder, "reconstruction", interleave(originals, found, PAIRS), PAIRS)
+        save(folder, "reconstruction", images.interleave(originals, found, PAIRS), PAIRS)
     else:
         write(
             folder, "reconstruction", {"defined": False, "note": describe_absence("encode", family)}
@@ -44,17 +43,7 @@ def draw_figures(
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
 
 
-def interleave(top: Tensor, bottom: Tensor, columns: int) -> Tensor:
-    """Rows of `top` images, each above the row of `bottom` images that belongs to it."""
-    rows = [
-        part
-        for pair in zip(torch.split(top, columns), torch.split(bottom, columns), strict=True)
-        for part in pair
-    ]
-    return torch.cat(rows)
-
-
-def save(folder: Path, name: str, pictures: Tensor, columns: int, note: str = "") -> None:
+def save(folder: Path, name: str, pictures: Tensor, columns: int) -> None:
     """uint8 [N,C,H,W] -> NAME.png and NAME.json."""
     images.grid(pictures, columns, GAP).save(folder / f"{name}.png")
     described = {
@@ -63,7 +52,7 @@ def save(folder: Path, name: str, pictures: Tensor, columns: int, note: str = ""
         "columns": columns,
         "cell": list(pictures.shape[-2:]),
         "gap": GAP,
-        "note": note,
+        "note": "",
     }
     write(folder, name, described)
 

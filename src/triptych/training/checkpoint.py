@@ -64,16 +64,15 @@ def clean(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def newest(folder: Path) -> tuple[Tensors, dict[str, Any], list[str]] | None:
-    """Tensors and progress of the newest checkpoint that verifies, and what was passed over."""
+def newest(folder: Path) -> tuple[tuple[Tensors, dict[str, Any]] | None, list[str]]:
+    """Tensors and progress of the newest checkpoint that verifies, if any; what was passed over."""
     passed_over: list[str] = []
     for path in reversed(complete(folder)):
         try:
-            tensors, progress = load(path)
-            return tensors, progress, passed_over
+            return load(path), passed_over
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            passed_over.append(f"checkpoint {path.name} is damaged ({error}): using the one before")
-    return None
+            passed_over.append(f"checkpoint {path.name} is damaged ({error}): going back before it")
+    return None, passed_over
 
 
 def load(path: Path) -> tuple[Tensors, dict[str, Any]]:

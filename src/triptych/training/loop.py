@@ -21,6 +21,7 @@ from triptych.training.log import RunLog
 from triptych.training.state import Tally, TrainingState
 
 LOG_POINTS = 100  # per phase
+PATIENCE = 20  # steps in a row that may be left out before training is given up
 CHECKPOINTS = 20  # per phase: an interruption loses at most a twentieth
 GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of the planned images
 
@@ -136,11 +137,11 @@ def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar
         message = f"{count} steps of the {name} up to image {state.seen} were not finite"
         log.write("warning", images=state.seen, message=f"{message} and were left out")
         job.console.say(f"  warning: {message} and were left out")
-        if losses[f"{name}/total"] != losses[f"{name}/total"]:  # NaN: nothing else was left
-            raise TrainingFailedError(
-                f"training stopped at image {state.seen}: every step of the {name} since the "
-                "last log point was not finite; lower the learning rate with --set"
-            )
+    for name in state.lost(losses, masked, PATIENCE):
+        raise TrainingFailedError(
+            f"training stopped at image {state.seen}: the last {PATIENCE} steps of the {name} were "
+            "not finite; lower the learning rate with --set"
+        )
     shown = "  ".join(f"{n.split('/')[0]} {v:.4g}" for n, v in losses.items() if "/total" in n)
     bar.update(state.seen, note=f"{speed:,.0f} images/s  {shown}")
 

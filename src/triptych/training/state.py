@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -56,6 +58,7 @@ class TrainingState:
         self.phase = 0
         self.seen = 0
         self.tally = Tally()
+        self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
 
     def phases(self, planned: int) -> list[int]:
         """Images of each phase, whole batches: the planned ones, then each later phase's share."""
@@ -85,6 +88,13 @@ class TrainingState:
         self.tally.images += self.batch_size
         if self.average is not None:
             self.average.update(number + 1)
+
+    def lost(self, losses: dict[str, float], masked: dict[str, int], most: int) -> list[str]:
+        """Objectives whose last `most` steps or more were all masked, by what the tally read."""
+        for name, count in masked.items():
+            none_finite = math.isnan(losses[f"{name}/total"])
+            self.in_a_row[name] = self.in_a_row.get(name, 0) + count if none_finite else 0
+        return [name for name, count in self.in_a_row.items() if count >= most]
 
     def _batch(self, batches: Batches, objective: Objective, seed: int, repeat: int) -> Batch:
         stream = 10 * self.phase + repeat

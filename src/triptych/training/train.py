@@ -76,13 +76,14 @@ def train(request: Request, out: Path, machine: Machine, console: Console, draw:
         console.say(f"  {out} is trained already")
         return folder
     batches = Batches(request.data.train, request.settings.batch_size, request.seed, machine.device)
+    state = fresh_state(request, shape, machine)
     if folder.is_run():
         facts = folder.read()
+        check_machine(folder, facts, machine)
     else:
         with console.bar("  measuring the speed"):
             planned = plan_images(request, batches, machine, draw)
         facts = begin(request, folder, planned, machine)
-    state = fresh_state(request, shape, machine)
     clock = Clock(before=facts["calibration_seconds"])
     resume(state, folder, clock, console)
     job = Job(
@@ -113,14 +114,32 @@ def check_output(folder: RunFolder, request: Request) -> None:
                 raise InputError(
                     f"{path} holds a run of another {what}{shown}", "name another --out"
                 )
-    elif path.exists() and any(path.iterdir()):
+    elif path.exists() and files.visible(path):
         raise InputError(f"{path} exists and is not a run of ours", "name another --out")
 
 
+def check_machine(folder: RunFolder, facts: dict[str, Any], machine: Machine) -> None:
+    """InputError where a run would go on with another device or precision than it began with."""
+    for what, ours in {"device": machine.device, "precision": machine.precision}.items():
+        if facts[what] != ours:
+            raise InputError(
+                f"{folder.path} was begun with {what} {facts[what]}, not {ours}",
+                f"go on with --{what} {facts[what]}",
+            )
+
+
 def fresh_state(request: Request, shape: ImageShape, machine: Machine) -> TrainingState:
-    """A model as the seed makes it, on the device, ready to train."""
-    model = registry.build(request.name, request.settings, shape, request.seed)
-    return TrainingState(model.to(machine.device).train(), request.settings)
+    """A model as the seed makes it, on the device, ready to train.
+
+    Raises InputError where the settings make no network or no optimiser.
+    """
+    try:
+        model = registry.build(request.name, request.settings, shape, request.seed)
+        return TrainingState(model.to(machine.device).train(), request.settings)
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise InputError(
+            f"these settings make no {request.name} ({error})", "change them with --set"
+        ) from error
 
 
 def begin(
@@ -184,13 +203,13 @@ def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw
 def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Console) -> None:
     """Take up the newest checkpoint that verifies, if there is one."""
     checkpoint.clean(folder.checkpoints)
-    found = checkpoint.newest(folder.checkpoints)
+    found, passed_over = checkpoint.newest(folder.checkpoints)
+    for message in passed_over:
+        console.say(f"  {message}")
     if found is None:
         RunLog(folder.log).cut(0)
         return
-    tensors, progress, passed_over = found
-    for message in passed_over:
-        console.say(f"  {message}")
+    tensors, progress = found
     state.load(tensors, progress["phase"], progress["seen"])
     clock.before = progress["seconds"]
     RunLog(folder.log).cut(progress["log_bytes"])

@@ -43,13 +43,17 @@ def posterior_decoder(pixels: Tensor, noisy: Tensor, denoised: Tensor, sigma: fl
 class VariationalBound:
     """Estimates the bound without bias from a few random levels per image.
 
-    sigmas: rising, [T];  draws: levels tried per image (all of them if at least T-1)
+    sigmas:   rising, [T]
+    draws:    levels tried per image (all of them if at least T-1)
+    residual: deviation of the denoiser's own error, where it has one that no small noise helps;
+              the noisy image, whose error is sigma, is then averaged with the denoised one
     """
 
     sigmas: Tensor
     prior_std: float
     decoder: Decoder
     draws: int = 16
+    residual: float | None = None
 
     def terms(self, denoise: Denoise, images: Tensor, rng: ImageStreams) -> dict[str, Tensor]:
         """Nats, each [N], float64."""
@@ -80,9 +84,18 @@ class VariationalBound:
         for level in levels.unbind(1):
             sigma = sigmas[1:][level].to(images)
             noisy = images + sigma.view(-1, 1, 1, 1) * self._noise(images, rng)
-            error = (images - denoise(noisy, sigma)).double().flatten(1).square().sum(1)
+            denoised = self._denoised(denoise, noisy, sigma)
+            error = (images - denoised).double().flatten(1).square().sum(1)
             total += weights[level].to(error) * error
         return total * count / draws
+
+    def _denoised(self, denoise: Denoise, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Both estimates of the clean image, weighted by the inverse of their variances."""
+        denoised = denoise(noisy, sigma)
+        if self.residual is None:
+            return denoised
+        keep = (self.residual**2 / (self.residual**2 + sigma**2)).view(-1, 1, 1, 1)
+        return torch.lerp(denoised, noisy, keep)
 
     def _reconstruction(self, denoise: Denoise, images: Tensor, rng: ImageStreams) -> Tensor:
         sigma = self.sigmas[0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser, Settings
 from triptych.families.base import Batch, Objective
-from triptych.families.diffusion.bound import Decoder, VariationalBound
+from triptych.families.diffusion.bound import VariationalBound, posterior_decoder
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.model import Diffusion, Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
@@ -99,9 +99,17 @@ def assemble(
     settings: PatchDiffusion,
     shape: ImageShape,
     denoiser: Callable[[nn.Module, float], Denoiser],
-    decoder: Decoder,
+    bound_from: float,
+    residual: float | None = None,
 ) -> Diffusion:
-    """A patch U-Net made a denoiser by `denoiser(network, sigma_data)`."""
+    """A patch U-Net made a denoiser by `denoiser(network, sigma_data)`.
+
+    bound_from, residual: the likelihood bound's lowest level, and its `residual`
+    Raises ValueError where the patches and the levels do not divide the picture.
+    """
+    coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
+    if shape.resolution % coarsest:
+        raise ValueError(f"patch and widths need a resolution divisible by {coarsest}")
     network = PatchUNet(
         shape.channels,
         patch=settings.patch,
@@ -112,14 +120,19 @@ def assemble(
     levels = partial(
         power_sigmas, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max, rho=settings.rho
     )
-    bound_levels = log_sigmas(BOUND_LEVELS, settings.sigma_min, settings.sigma_max)
+    bound = VariationalBound(
+        log_sigmas(BOUND_LEVELS, bound_from, settings.sigma_max),
+        settings.sigma_max,
+        posterior_decoder,
+        residual=residual,
+    )
     return Diffusion(
         denoiser(network, settings.sigma_data),
         prior_std=settings.sigma_max,
         levels=levels,
         sampling=Sampling(name=settings.sampler, steps=settings.steps),
         objective=partial(WeightedDenoisingLoss, network=network, settings=settings),
-        bound=VariationalBound(bound_levels, settings.sigma_max, decoder),
+        bound=bound,
         shape=shape,
     )
 

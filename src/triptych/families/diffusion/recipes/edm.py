@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from triptych.config import ImageShape, Size
 from triptych.families.base import Recipe
-from triptych.families.diffusion.bound import posterior_decoder
 from triptych.families.diffusion.denoisers import Preconditioned
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.patches import PatchDiffusion, assemble, whole_patch
@@ -12,7 +11,7 @@ from triptych.families.diffusion.patches import PatchDiffusion, assemble, whole_
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:
     """The network predicts a mixture of noise and image that has unit size at every level."""
-    return assemble(settings, shape, Preconditioned, posterior_decoder)
+    return assemble(settings, shape, Preconditioned, bound_from=settings.sigma_min)
 
 
 def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
