@@ -420,8 +420,11 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
         assert (run.folder.figures / f"{name}.png").is_file()
 
 
-def test_floors_are_real_against_real(data: ImageData, brief: None) -> None:
+def test_floors_are_real_against_real(
+    data: ImageData, brief: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Noise is far above the floor, real images of the other part are at it."""
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))  # no other test's briefer classifier
     machine = one_thread()
     real = evaluating.read_real(data, 30, machine, QUIET)
     assert len(real.other) == 30
