@@ -78,6 +78,7 @@ class Counting(Objective):
         self.optimiser = Optimiser(learning_rate=0.1)
         self.value = nn.Parameter(torch.zeros(()))
         self.steps: list[Tensor] = []
+        self.draws: list[Tensor] = []
         for key, setting in rhythm.items():
             setattr(self, key, setting)
 
@@ -86,6 +87,7 @@ class Counting(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         self.steps.append(batch.images)
+        self.draws.append(batch.noise["draw"])
         return {"total": (self.value - batch.images.mean()) ** 2 + 0 * batch.noise["draw"].sum()}
 
 
@@ -132,6 +134,19 @@ def test_rhythm_and_phases() -> None:
     state.phase, state.seen = 1, 0
     rounds(state, 1)
     assert [len(objective.steps) for objective in (plain, later)] == [4, 1]
+
+
+def test_every_step_has_noise_of_its_own() -> None:
+    """Fresh in each round, repeat and objective; the same again for the same seed."""
+
+    def draws() -> list[Tensor]:
+        first, second = Counting("first", repeats=2), Counting("second")
+        rounds(TrainingState(Toy([first, second]), Settings(batch_size=32)), 3)
+        return first.draws + second.draws
+
+    found = draws()
+    assert len({draw.numpy().tobytes() for draw in found}) == len(found) == 9
+    assert all(torch.equal(a, b) for a, b in zip(found, draws(), strict=True))
 
 
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
