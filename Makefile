@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 OUT ?= runs/demo
+# Debian and Ubuntu keep venv in a package of its own.
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+INSTALL_VENV := $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv
 
 .PHONY: demo test lint clean
 
@@ -22,7 +25,7 @@ lint: $(VENV)/.installed-dev
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV) || (echo "venv is missing: apt-get install python3-venv" && false)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(INSTALL_VENV) && $(PYTHON) -m venv $(VENV); }
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e .
