@@ -133,20 +133,12 @@ def train_folder(request: Request, out: Path, machine: Machine, console: Console
 
 def free_folder(request: Request) -> Path:
     """A new folder under runs/."""
-    return first_free(RUNS / run_name(request))
+    return files.first_free(RUNS / run_name(request), lambda path: not path.exists())
 
 
 def run_name(request: Request) -> str:
     """What a run is called where the user named no folder."""
     return f"{request.name.family}-{request.name.recipe}-s{request.seed}"
-
-
-def first_free(path: Path) -> Path:
-    """The path itself, or with the first number that is free."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return candidate
 
 
 def evaluate(
@@ -265,12 +257,8 @@ def compare(
     folders = [RunFolder(Path(model)) for model in models if is_run(model)]
     names = [ModelName.parse(str(model)) for model in models if not is_run(model)]
     asked = Budget.parse(budget).asked
-    if data is None and folders and not names:
-        opened = run_data(Run(folders[0].path, machine), None, None, console)
-    elif isinstance(data, ImageData):
-        opened = data
-    else:
-        opened = open_images(data or DEFAULT_DATA, options, console)
+    own = Run(folders[0].path, machine) if data is None and folders and not names else None
+    opened = data_to_compare(data, own, options, console)
     samples = samples_to_measure(count, opened, machine)
     requests = make_requests(names, opened, budget, size, seeds)
     identity = {
@@ -298,6 +286,17 @@ def compare(
     comparing.write_results(folder, folders, measure)
     figures.save(folder / "figures", "real", opened.test.images[: figures.SIDE**2], figures.SIDE)
     return write_page(folder, language=language)
+
+
+def data_to_compare(
+    data: str | ImageData | None, own: Run | None, options: DataOptions | None, console: Console
+) -> ImageData:
+    """The data asked for, else those of a finished run, else the embedded ones."""
+    if isinstance(data, ImageData):
+        return data
+    if own is not None:
+        return run_data(own, None, None, console)
+    return open_images(data or DEFAULT_DATA, options, console)
 
 
 def make_requests(
@@ -361,15 +360,15 @@ def is_run(model: str | Path) -> bool:
 
 def comparison_folder(identity: dict[str, Any], data: ImageData) -> Path:
     """runs/compare-<data>-<budget>: the one with this identity if there is one, else a new one."""
-    base = RUNS / f"compare-{data.name}-{identity['budget']}"
-    candidate, number = base, 2
-    while candidate.exists():
+
+    def usable(candidate: Path) -> bool:
         try:
             comparing.check_output(candidate, identity)
-            return candidate
         except InputError:
-            candidate, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return candidate
+            return False
+        return True
+
+    return files.first_free(RUNS / f"compare-{data.name}-{identity['budget']}", usable)
 
 
 def report(

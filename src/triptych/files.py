@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,11 @@ def make_folder(path: Path) -> None:
         raise InputError(f"cannot make {path} ({error.strerror})", "name another folder") from error
     if not os.access(path, os.W_OK):
         raise InputError(f"cannot write to {path}", "name another folder")
+
+
+def first_free(path: Path, usable: Callable[[Path], bool]) -> Path:
+    """The path itself, or with the first number that makes it usable."""
+    candidate, number = path, 2
+    while not usable(candidate):
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate

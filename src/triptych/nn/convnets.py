@@ -52,7 +52,7 @@ class UpsamplingDecoder(nn.Module):
     """
 
     def __init__(
-        self, latent: int, channels: int, resolution: int, widths: tuple[int, ...], norm: Norm
+        self, latent: int, channels: int, resolution: int, widths: tuple[int, ...]
     ) -> None:
         super().__init__()
         side = resolution >> len(widths)
@@ -65,7 +65,6 @@ class UpsamplingDecoder(nn.Module):
             stages += [
                 Upsample(),
                 nn.Conv2d(inputs, outputs, 3, padding=1),
-                normalise(norm, outputs),
                 nn.LeakyReLU(LEAK),
             ]
         stages += [Upsample(), nn.Conv2d(widths[-1], channels, 3, padding=1)]

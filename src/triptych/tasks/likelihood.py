@@ -46,7 +46,6 @@ def bits_per_dim(
     seed: int,
     machine: Machine,
     method: str | None = None,
-    reference: str = "test",
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """The `bits_per_dim` entry of results.json with its terms; not defined where there is none.
@@ -63,7 +62,7 @@ def bits_per_dim(
         "unit": "bits per dimension",
         "better": "lower",
         "features": None,
-        "reference": reference,
+        "reference": "test",
         "kind": "not defined",
         "method": None,
         "note": "",

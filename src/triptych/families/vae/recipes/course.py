@@ -23,7 +23,7 @@ def build(settings: CourseVAE, shape: ImageShape) -> GaussianVAE:
     """Strided encoder with BatchNorm, upsampling decoder without norm."""
     features = StridedEncoder(shape.channels, shape.resolution, settings.widths, norm="batch")
     decoder = UpsamplingDecoder(
-        settings.latent, shape.channels, shape.resolution, settings.widths[::-1], norm="none"
+        settings.latent, shape.channels, shape.resolution, settings.widths[::-1]
     )
     return GaussianVAE(
         GaussianEncoder(features, features.features, settings.latent),

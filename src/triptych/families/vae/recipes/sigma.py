@@ -31,11 +31,7 @@ def build(settings: SigmaVAE, shape: ImageShape) -> GaussianVAE:
     """The course's shapes; GroupNorm in the encoder, no norm in the decoder, as there."""
     features = StridedEncoder(shape.channels, shape.resolution, settings.widths, norm="group")
     decoder = UpsamplingDecoder(
-        settings.latent,
-        shape.channels,
-        shape.resolution,
-        settings.widths[::-1],
-        norm="none",
+        settings.latent, shape.channels, shape.resolution, settings.widths[::-1]
     )
     return GaussianVAE(
         GaussianEncoder(features, features.features, settings.latent),
