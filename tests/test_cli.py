@@ -89,7 +89,8 @@ def refuses(call: Call, tmp_path: Path) -> Callable[..., str]:
         result = call(*words)
         assert result.code == 2, result.err
         assert result.out == ""
-        [line] = [line for line in result.err.splitlines() if not line.startswith("training ")]
+        before_work = ("training ", "note: ")
+        [line] = [line for line in result.err.splitlines() if not line.startswith(before_work)]
         assert line.startswith("triptych: ")
         assert "Traceback" not in line
         assert sorted(tmp_path.rglob("*")) == before, "something half-made was left"
@@ -241,7 +242,7 @@ def test_the_process_ends_with_two_and_one_line(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert found.stdout == ""
     [line] = found.stderr.splitlines()
-    assert line.startswith("triptych: no data 'nowhere': name street-digits, a folder of images")
+    assert line.startswith("triptych: no data 'nowhere': name street-digits, svhn")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -283,9 +284,12 @@ def test_data_tells_what_is_there(call: Call, stock: Path) -> None:
     found = result.json()
     assert found["train"] + found["validation"] + found["test"] == 300
     assert sum(found["histogram"].values()) == 300
-    assert picture(sheet).shape == (12 * 18 - 2, 12 * 18 - 2, 3)
+    assert found["contact_sheet"] == str(sheet)
+    assert picture(sheet).shape == (len(found["classes"]) * 18 - 2, 12 * 18 - 2, 3)
     told = call(*words)
-    assert told.code == 0 and f"train: {found['train']}" in told.out
+    assert told.code == 0 and f"train {found['train']}, " in told.out
+    assert told.out.strip().endswith("contact sheet: runs/data-bars.png")
+    assert picture(Path("runs/data-bars.png")).shape == picture(sheet).shape
 
 
 def test_bad_files_are_told(call: Call, tmp_path: Path) -> None:
@@ -311,7 +315,7 @@ def write_bad_data(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("nowhere", "no data '{}': name street-digits, a folder"),
+        ("nowhere", "no data '{}': name street-digits, svhn, "),
         ("empty", "no images in {}: put .png"),
         ("bad.parquet", "{} is no readable parquet"),
         ("text.txt", "cannot read text.txt: give a folder of images"),
@@ -363,7 +367,7 @@ def test_bad_options_of_data_are_refused(refuses: Callable[..., str], tmp_path: 
         ("vae --precision fp8", "no precision 'fp8': choose bf16 or fp32"),
         ("vae --threads 0", "--threads 0 is too few: give 1 or more"),
         ("vae:course --budget 100img", "the budget 100img pays for 1 steps of 64 images"),
-        ("vae:course --budget 1kimg --set batch_size=500", "training images are fewer than one"),
+        ("vae:course --crop 16", "a crop of 16 pixels is too large for images of 16: give 15"),
     ],
 )
 def test_bad_training_requests_are_refused(

@@ -21,10 +21,10 @@ from tests.making import (
     write_npz,
     write_parquet,
 )
-from triptych.data import opening, sources, splits, store
-from triptych.data.batches import Batches
+from triptych.data import prepare
 from triptych.data.dataset import ImageData, Part
 from triptych.data.opening import DataOptions, open_images
+from triptych.data.sources import embedded
 from triptych.data.summary import contact_sheet, summarise
 from triptych.errors import InputError
 
@@ -152,7 +152,7 @@ def test_parquet_columns_can_be_named(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     data = opened(tmp_path / "a.parquet", image_column="photo", label_column="kind")
     check_whole(data, images, labels)
-    for wrong in ({}, {"image_column": "picture"}, {"image_column": "n"}):
+    for wrong in ({"image_column": "picture"}, {"image_column": "n"}):
         with pytest.raises(InputError, match=r"column .*(photo|image-column)"):
             opened(tmp_path / "a.parquet", **wrong)
 
@@ -209,15 +209,6 @@ def test_grey_stays_one_channel_and_mixed_becomes_three(tmp_path: Path) -> None:
 # Parts
 
 
-def test_shares_of_the_parts() -> None:
-    digests = [splits.pixel_digest(np.array([n])) for n in range(20_000)]
-    found = np.bincount([splits.assign(d, None, False, False) for d in digests]) / 20_000
-    np.testing.assert_allclose(found, [0.81, 0.09, 0.1], atol=0.008)
-    with_test = np.bincount([splits.assign(d, "train", True, False) for d in digests]) / 20_000
-    np.testing.assert_allclose(with_test, [0.9, 0.1], atol=0.008)
-    assert {splits.assign(d, "train", True, True) for d in digests} == {0}
-
-
 def test_parts_do_not_depend_on_names_order_or_other_files(tmp_path: Path) -> None:
     images, labels = make_images(300)
     before = opened(write_folder(tmp_path / "a", images, labels))
@@ -252,18 +243,22 @@ def test_no_image_is_in_two_parts(tmp_path: Path) -> None:
     data = opened(tmp_path / "a")
     found = list(members(data).values())
     assert len(set.union(*found)) == sum(map(len, found)) == 150
-    assert any("150 images are exact copies" in note for note in data.notes)
+    assert "images that are exact copies of others: 150" in data.notes
 
 
-def test_copies_of_given_test_images_are_kept_from_training(tmp_path: Path) -> None:
-    images, labels = make_images(120)
+def test_copies_that_cross_leave_the_test_side(tmp_path: Path) -> None:
+    images, labels = make_images(160)
     write_folder(tmp_path / "train", images[:100], labels[:100])
+    write_folder(tmp_path / "validation", images[95:120], labels[95:120])
     write_folder(tmp_path / "test", images[90:], labels[90:])
     data = opened(tmp_path)
-    found = members(data)
-    assert found["test"] == set(range(90, 120))
-    assert found["train"] | found["validation"] == set(range(90))
-    assert any("10 copies of held-out images" in note for note in data.notes)
+    assert members(data) == {
+        "train": set(range(100)),
+        "validation": set(range(100, 120)),
+        "test": set(range(120, 160)),
+    }
+    note = next(note for note in data.notes if note.startswith("held-out images left out"))
+    assert note.endswith(": 35")
 
 
 def test_the_first_images_are_of_every_class(tmp_path: Path) -> None:
@@ -276,19 +271,13 @@ def test_the_first_images_are_of_every_class(tmp_path: Path) -> None:
 # Fingerprint and store
 
 
-def test_fingerprint_follows_pixels_labels_and_parts(tmp_path: Path) -> None:
+def test_the_fingerprint_follows_what_is_in_the_set(tmp_path: Path) -> None:
     images, labels = make_images(100)
-    arrays = {"images": images, "labels": labels, "parts": np.zeros(100, dtype=np.int8)}
-    first = store.fingerprint(arrays)
-    assert first == store.fingerprint({name: array.copy() for name, array in arrays.items()})
-    for name in arrays:
-        changed = {**arrays, name: arrays[name].copy()}
-        changed[name].flat[-1] += 1
-        assert store.fingerprint(changed) != first, name
-    opened_first = opened(write_npz(tmp_path / "a.npz", images, labels)).fingerprint
-    assert opened(write_npz(tmp_path / "b.npz", images, labels)).fingerprint == opened_first
+    first = opened(write_npz(tmp_path / "a.npz", images, labels)).fingerprint
+    assert opened(write_npz(tmp_path / "b.npz", images, labels)).fingerprint == first
+    assert opened(write_npz(tmp_path / "c.npz", images, labels[::-1])).fingerprint != first
     images[50, 9, 9, 1] ^= 1
-    assert opened(write_npz(tmp_path / "c.npz", images, labels)).fingerprint != opened_first
+    assert opened(write_npz(tmp_path / "d.npz", images, labels)).fingerprint != first
 
 
 def test_the_second_opening_decodes_nothing(
@@ -298,10 +287,10 @@ def test_the_second_opening_decodes_nothing(
     path = write_folder(tmp_path / "a", images, labels)
     first = opened(path)
 
-    def refuse(content: bytes) -> np.ndarray:
+    def refuse(content: object) -> np.ndarray:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(opening, "decode", refuse)
+    monkeypatch.setattr(prepare, "read_pixels", refuse)
     second = opened(path)
     assert second.fingerprint == first.fingerprint
     check_whole(second, images, labels)
@@ -318,33 +307,6 @@ def test_the_second_opening_decodes_nothing(
     assert third.fingerprint != first.fingerprint
     images[3] = changed
     check_whole(third, images, labels)
-
-
-@pytest.mark.parametrize("file", ["images.npy", "labels.npy", "facts.json"])
-def test_a_damaged_store_is_made_again(tmp_path: Path, own_cache: Path, file: str) -> None:
-    images, labels = make_images(100, seed=9)
-    path = write_npz(tmp_path / "a.npz", images, labels)
-    first = opened(path)
-    key = store.entry_key(opening.identify(str(path), SMALL))
-    damaged = own_cache / "data" / key / file
-    damaged.write_bytes(damaged.read_bytes()[:40])
-    again = opened(path)
-    assert again.fingerprint == first.fingerprint
-    check_whole(again, images, labels)
-
-
-def test_a_cache_that_cannot_be_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images, _ = make_images(40)
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="TRIPTYCH_CACHE"):
-        opened(write_npz(tmp_path / "a.npz", images))
-
-
-def test_nothing_half_made_stays_in_the_store(own_cache: Path) -> None:
-    assert not list((own_cache / "data").glob(".*"))
 
 
 # Refusals
@@ -397,20 +359,6 @@ def test_unusable_data_are_refused(tmp_path: Path, own_cache: Path, name: str) -
         assert set((own_cache / "data").iterdir()) == kept
 
 
-def test_files_that_cannot_be_read_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images, _ = make_images(30)
-    write_folder(tmp_path, images)
-
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(13, os.strerror(13))
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(InputError, match=r"cannot read .*0000\.png \(Permission denied\)"):
-        opened(tmp_path)
-
-
 def test_no_name_is_no_folder() -> None:
     with pytest.raises(InputError, match="no data ''"):
         open_images("", SMALL)
@@ -430,59 +378,6 @@ def test_labels_outside_their_names_are_refused(tmp_path: Path) -> None:
         opened(path)
 
 
-# Batches
-
-
-@pytest.fixture(scope="module")
-def part() -> Part:
-    images, labels = make_images(100)
-    return Part(torch.from_numpy(np.moveaxis(images, -1, 1).copy()), torch.from_numpy(labels))
-
-
-def seen_numbers(batch: torch.Tensor) -> list[int]:
-    return numbers_in(batch.add(1).mul(127.5).round().to(torch.uint8))
-
-
-def test_every_pass_shows_each_image_once(part: Part) -> None:
-    batches = Batches(part, batch_size=20, seed=0)
-    passes = [
-        [n for i in range(5) for n in seen_numbers(batches.at(epoch * 100 + i * 20)[0])]
-        for epoch in range(3)
-    ]
-    for each in passes:
-        assert sorted(each) == list(range(100))
-    assert passes[0] != passes[1] != passes[2]
-
-
-def test_batches_cross_the_end_of_a_pass(part: Part) -> None:
-    whole = Batches(part, batch_size=300, seed=3)
-    order = seen_numbers(whole.at(0)[0])
-    pieces = Batches(part, batch_size=48, seed=3)
-    assert [n for i in range(6) for n in seen_numbers(pieces.at(i * 48)[0])] == order[:288]
-    assert seen_numbers(pieces.at(90)[0]) == order[90:138]
-
-
-def test_a_batch_is_a_function_of_the_count(part: Part) -> None:
-    walked, fresh = Batches(part, 48, seed=1), Batches(part, 48, seed=1)
-    for seen in range(0, 4800, 48):
-        walked.at(seen)
-    assert torch.equal(walked.at(960)[0], fresh.at(960)[0])
-    assert not torch.equal(fresh.at(960)[0], fresh.at(960, stream=1)[0])
-    assert not torch.equal(fresh.at(960)[0], Batches(part, 48, seed=2).at(960)[0])
-
-
-def test_batches_are_pixels_on_minus_one_to_one_with_their_labels(part: Part) -> None:
-    x, labels = Batches(part, 100, seed=0).at(0)
-    assert x.dtype == torch.float32
-    assert labels is not None
-    order = seen_numbers(x)
-    torch.testing.assert_close(x, part.images[order].float() / 127.5 - 1)
-    assert x.min() >= -1 and x.max() <= 1
-    assert part.labels is not None
-    assert labels.tolist() == part.labels[order].tolist()
-    assert Batches(dataclasses.replace(part, labels=None), 10, seed=0).at(0)[1] is None
-
-
 # Facts
 
 
@@ -495,22 +390,31 @@ def test_summary_counts_and_averages(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["mean"], pixels.mean((0, 2, 3)), atol=1e-4)
     np.testing.assert_allclose(found["deviation"], pixels.std((0, 2, 3)), atol=1e-3)
     assert found["train"] + found["validation"] + found["test"] == 200
-    assert contact_sheet(data).pixels.shape == (3, 12 * 18 - 2, 12 * 18 - 2)
+    assert found["measured"] == len(data.train)
+    assert (found["files"], found["bad"], found["copies"]) == (200, [], 0)
 
 
-def test_readers_keep_the_order_of_names(tmp_path: Path) -> None:
-    images, _ = make_images(30)
-    names = [item.name for item in sources.read(write_folder(tmp_path, images)).items()]
-    assert names == sorted(names)
+def test_the_contact_sheet_has_a_row_a_class(tmp_path: Path) -> None:
+    images, labels = make_images(200)
+    sheet = contact_sheet(opened(write_npz(tmp_path / "a.npz", images, labels))).pixels
+    assert sheet.shape == (3, CLASSES * 18 - 2, 12 * 18 - 2)
+    for label in range(CLASSES):
+        corners = sheet[0, label * 18, ::18]
+        assert corners.tolist() == [40 * label] * 12
+    unlabelled = contact_sheet(opened(write_npz(tmp_path / "b.npz", images))).pixels
+    assert unlabelled.shape == (3, 12 * 18 - 2, 12 * 18 - 2)
 
 
 def test_street_digits_have_parts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "STREET_DIGITS_COUNTS", {"train": 60, "test": 30})
-    arrays, facts = opening.draw_street_digits(SMALL, lambda done, count: None)
-    assert arrays["images"].shape == (90, 3, 16, 16)
-    assert (arrays["parts"][60:] == 2).all()
-    assert set(arrays["parts"][:60].tolist()) == {0, 1}
-    assert facts["classes"] == list("0123456789")
+    monkeypatch.setattr(embedded, "COUNTS", {"train": 60, "test": 30})
+    data = open_images("street-digits", SMALL)
+    assert data.shape.size == (3, 16, 16)
+    assert len(data.test) == 30
+    assert len(data.train) + len(data.validation) == 60
+    assert data.classes == tuple("0123456789")
+    assert data.name == "street-digits"
+    without = open_images("street-digits", dataclasses.replace(SMALL, label_column="none"))
+    assert without.classes is None
 
 
 def test_real_meter_digits(shared_data: Path) -> None:

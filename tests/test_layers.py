@@ -21,13 +21,13 @@ LAYERS = [
     {"evaluation"},
     {"comparison"},
     {"report"},
-    {"api", "run", "output", "repeating"},
+    {"api", "reading", "run", "output", "repeating"},
     {"cli", "commands", "options", "lines", "usage", "web"},
     {"__main__"},
 ]
 # Layers of one height know nothing of each other, but for the lowest and the front door.
 FREE_WITHIN = ({"config", "errors", "images", "seeding", "hardware", "files", "console"},
-               {"api", "run", "output", "repeating"},
+               {"api", "reading", "run", "output", "repeating"},
                {"cli", "commands", "options", "lines", "usage", "web"})  # fmt: skip
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 FAMILIES = ("vae", "gan", "diffusion")
@@ -123,7 +123,10 @@ def test_torchvision_is_never_imported() -> None:
 
 
 def test_pickle_is_never_imported() -> None:
+    """But for what travels between our own processes, which no file ever holds."""
     for path in MODULES:
+        if name_of(path) == "triptych.data.workers":
+            continue
         roots = {module.split(".")[0] for module in imports_of(path)}
         assert not roots & {"pickle", "shelve", "joblib"}, path
         assert "torch.load(" not in path.read_text(), path
@@ -137,3 +140,13 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     ).stdout.split()
     assert module in found
     assert not {"torch", "scipy", "matplotlib", "pyarrow", "torchvision"} & set(found)
+
+
+def test_workers_load_little() -> None:
+    """They start for every new data set, one per core."""
+    code = "import sys, triptych.data.prepare; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"torch", "scipy", "matplotlib", "pyarrow", "requests", "pooch", "huggingface_hub"}
+    assert not heavy & set(found)

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import chi2
 
 from triptych.data import street_digits
-from triptych.data.street_digits import draw, draw_many
+from triptych.data.street_digits import draw, draw_blocks, draw_many
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "svhn149"
@@ -98,55 +98,29 @@ def test_labels_are_uniform(split: street_digits.Split) -> None:
     assert statistic < chi2.ppf(0.999, df=9)
 
 
+@pytest.mark.parametrize("interpreter", [None, "no-such-program"])
 def test_worker_processes_draw_the_same(
-    items: tuple[NDArray[np.uint8], NDArray[np.int64]], monkeypatch: pytest.MonkeyPatch
+    items: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    monkeypatch: pytest.MonkeyPatch,
+    interpreter: str | None,
 ) -> None:
-    monkeypatch.setattr(street_digits, "WORTH_A_WORKER", 300)
-    seen: list[int] = []
-    images, labels = draw_many("train", 600, processes=2, progress=seen.append)
+    """And where no process can start, this one draws."""
+    monkeypatch.setattr(street_digits, "WORTH_A_WORKER", 100)
+    if interpreter is not None:
+        monkeypatch.setattr(sys, "executable", interpreter)
+    blocks = list(draw_blocks("train", 600, processes=2))
+    assert [len(images) for images, _ in blocks] == [256, 256, 88]
+    images, labels = draw_many("train", 600, processes=2)
     np.testing.assert_array_equal(images, items[0][:600])
     np.testing.assert_array_equal(labels, items[1][:600])
-    assert seen == sorted(seen)
-    assert seen[-1] == 600
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), images)
 
 
 def test_no_worker_needed_for_few(items: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
     images, labels = draw_many("train", 30)
     np.testing.assert_array_equal(images, items[0][:30])
     np.testing.assert_array_equal(labels, items[1][:30])
-
-
-@pytest.mark.parametrize("interpreter", ["", "no-such-program", "/bin/false", sys.executable])
-def test_workers_that_fail_are_replaced_by_this_process(
-    items: tuple[NDArray[np.uint8], NDArray[np.int64]],
-    monkeypatch: pytest.MonkeyPatch,
-    interpreter: str,
-) -> None:
-    """No program, one that is not there, one that ends at once, one that breaks in the middle."""
-    monkeypatch.setattr(street_digits, "WORTH_A_WORKER", 100)
-    monkeypatch.setattr(street_digits, "BLOCK", 64)
-    monkeypatch.setattr(sys, "executable", interpreter)
-    if interpreter == sys.executable:
-        code = "import sys; sys.stdin.readline(); sys.stdout.write('short')"
-        monkeypatch.setattr(street_digits, "WORKER_CODE", code)
-    seen: list[int] = []
-    images, labels = draw_many("train", 200, processes=2, progress=seen.append)
-    np.testing.assert_array_equal(images, items[0][:200])
-    np.testing.assert_array_equal(labels, items[1][:200])
-    assert seen[-1] == 200
-
-
-def test_an_error_in_progress_reaches_the_caller_and_ends_the_workers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(street_digits, "WORTH_A_WORKER", 100)
-    monkeypatch.setattr(street_digits, "BLOCK", 64)
-
-    def stop(drawn: int) -> None:
-        raise RuntimeError(f"stopped at {drawn}")
-
-    with pytest.raises(RuntimeError, match="stopped at"):
-        draw_many("train", 400, processes=2, progress=stop)
+    assert draw_many("test", 0)[0].shape == (0, 3, 32, 32)
 
 
 def test_wrong_requests_are_refused() -> None:

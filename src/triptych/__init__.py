@@ -17,15 +17,17 @@ if TYPE_CHECKING:
         compare,
         evaluate,
         load,
-        open_images,
         report,
         train,
     )
+    from triptych.data.opening import DataOptions
     from triptych.errors import InputError
     from triptych.images import grid
+    from triptych.reading import open_images
     from triptych.run import Run
 
 __all__ = [
+    "DataOptions",
     "InputError",
     "Run",
     "compare",
@@ -37,7 +39,13 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {"InputError": "triptych.errors", "grid": "triptych.images", "Run": "triptych.run"}
+_HOMES = {
+    "DataOptions": "triptych.data.opening",
+    "InputError": "triptych.errors",
+    "Run": "triptych.run",
+    "grid": "triptych.images",
+    "open_images": "triptych.reading",
+}
 
 
 class _Front(ModuleType):

@@ -19,7 +19,6 @@ from triptych.comparison import compare as comparing
 from triptych.comparison.contract import trained_on_other_data
 from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
-from triptych.data import opening
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
 from triptych.errors import InputError
@@ -27,6 +26,7 @@ from triptych.evaluation import evaluate as evaluating
 from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
+from triptych.reading import DEFAULT_DATA, data_to_compare, open_images, run_data, tell_notes
 from triptych.repeating import command_of, machine_options
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
@@ -34,20 +34,11 @@ from triptych.training.folder import RunFolder, load_model
 from triptych.training.train import Request, check_output
 from triptych.training.train import train as train_request
 
-DEFAULT_DATA = "street-digits"
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
 COURSE_BUDGET = "30epochs"
 RUNS = Path("runs")
 
 Language = Literal["en", "fr"]
-
-
-def open_images(
-    data: str = DEFAULT_DATA, options: DataOptions | None = None, console: Console = QUIET
-) -> ImageData:
-    """Images in three parts; see `triptych.data.opening.open_images`."""
-    with console.bar(f"  preparing {data}") as bar:
-        return opening.open_images(data, options, lambda done, count: bar.update(done, count))
 
 
 def pick_size(size: str | None, device: str | None = None) -> Size:
@@ -85,6 +76,7 @@ def train(
     size = pick_size(size, machine.device)
     request = make_request(model, data, budget, size, seed, overrides, options, console)
     folder = Path(out) if out is not None else free_folder(request)
+    tell_notes(request.data, console)
     return Run(train_folder(request, folder, machine, console).path, machine)
 
 
@@ -176,42 +168,6 @@ def samples_to_measure(count: int | None, data: ImageData, machine: Machine) -> 
     return evaluating.count_samples(count, data, machine.device)
 
 
-def run_data(
-    run: Run,
-    data: str | ImageData | None,
-    options: DataOptions | Mapping[str, Any] | None,
-    console: Console,
-) -> ImageData:
-    """The data to measure a run on: its own unless told otherwise; the shapes must agree.
-
-    options: a mapping changes what it names and leaves the rest as the run was trained
-    """
-    own = run.facts["data"]
-    if isinstance(data, ImageData):
-        opened = data
-    else:
-        source = data or own["source"]
-        if not isinstance(options, DataOptions):
-            options = DataOptions(**own_options(own, source) | dict(options or {}))
-        opened = open_images(source, options, console)
-    if opened.shape != run.model.shape:
-        raise InputError(
-            f"{opened.name} is {opened.shape.size}, the run {run.model.shape.size}",
-            "measure it on data like its own",
-        )
-    if data is None and opened.fingerprint != own["fingerprint"]:
-        raise InputError(
-            f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
-        )
-    return opened
-
-
-def own_options(own: dict[str, Any], source: str) -> dict[str, Any]:
-    """How a run's data were read; the columns belong to its own source alone."""
-    columns = ("image_column", "label_column") if source == own["source"] else ()
-    return {name: own.get(name) for name in ("resolution", "fit", *columns)}
-
-
 def measurer(
     data: ImageData, count: int, machine: Machine, console: Console
 ) -> Callable[[RunFolder], dict[str, Any]]:
@@ -273,6 +229,7 @@ def compare(
     for request in requests:
         check_output(RunFolder(folder / run_name(request)), request)
     more = check_finished(folders, requests, opened, machine, force)
+    tell_notes(opened, console)
     for request in requests:
         console.say(f"training {request.name} for {budget}")
         folders.append(train_folder(request, folder / run_name(request), machine, console))
@@ -286,17 +243,6 @@ def compare(
     comparing.write_results(folder, folders, measure)
     figures.save(folder / "figures", "real", opened.test.images[: figures.SIDE**2], figures.SIDE)
     return write_page(folder, language=language)
-
-
-def data_to_compare(
-    data: str | ImageData | None, own: Run | None, options: DataOptions | None, console: Console
-) -> ImageData:
-    """The data asked for, else those of a finished run, else the embedded ones."""
-    if isinstance(data, ImageData):
-        return data
-    if own is not None:
-        return run_data(own, None, None, console)
-    return open_images(data or DEFAULT_DATA, options, console)
 
 
 def make_requests(

@@ -17,7 +17,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from triptych import lines
 from triptych.errors import InputError
-from triptych.options import Everywhere, ReadsData, UsesModel
+from triptych.options import Everywhere, ReadsData, TrainsOnData, UsesModel
 
 
 @dataclass(kw_only=True)
@@ -31,25 +31,25 @@ class ReadsRunData(UsesModel):
     strict: bool = False
     """Refuse data with bad files instead of skipping them."""
     image_column: str | None = None
-    """Parquet column with the images."""
+    """Column or array with the images, where the data have several."""
     label_column: str | None = None
-    """Parquet column with the labels, or none."""
+    """Column or array with the labels; none leaves every kind of label out."""
 
     def options(self) -> dict[str, Any]:
-        """Those that were given, as `api.run_data` takes them."""
+        """Those that were given, as `reading.run_data` takes them."""
         names = ("resolution", "fit", "strict", "image_column", "label_column")
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(kw_only=True)
-class Compare(ReadsData, UsesModel):
+class Compare(TrainsOnData, UsesModel):
     """Train one model per family (or those named), measure them alike, write the report."""
 
     models: Positional[tuple[str, ...]] = ()
     """Models (gan, gan:course, ...) and folders of finished runs."""
     data: str | None = None
-    """street-digits (default), a folder of images, a .parquet or a .npz file."""
+    """A named set, hf:owner/name, a folder of images or a file; street-digits by default."""
     budget: str | None = None
     """For each model: 90s, 10m, 500kimg or 30epochs; 75s at tiny, else 10m."""
     size: str | None = None
@@ -90,13 +90,13 @@ class Compare(ReadsData, UsesModel):
 
 
 @dataclass(kw_only=True)
-class Train(ReadsData, UsesModel):
+class Train(TrainsOnData, UsesModel):
     """Train one model; the same command again goes on where it stopped."""
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """vae, gan, diffusion, or one of their recipes such as gan:course."""
     data: str = "street-digits"
-    """street-digits, a folder of images, a .parquet or a .npz file."""
+    """A named set, hf:owner/name, a folder of images or a file; see `triptych data --help`."""
     budget: str | None = None
     """90s, 10m, 500kimg or 30epochs."""
     size: str | None = None
@@ -112,7 +112,7 @@ class Train(ReadsData, UsesModel):
 
     def run(self) -> Any:
         """run.json, or the settings under --dry-run."""
-        from triptych import api, config
+        from triptych import api, config, reading
 
         machine = self.machine()
         request = api.make_request(
@@ -129,6 +129,7 @@ class Train(ReadsData, UsesModel):
             settings = {"model": str(request.name), **config.to_json(request.settings)}
             return settings if self.json else json.dumps(settings, indent=2)
         folder = self.out or api.free_folder(request)
+        reading.tell_notes(request.data, self.console())
         self.console().say(f"training {request.name} into {folder}")
         facts = api.train_folder(request, folder, machine, self.console()).read()
         return {"run": str(folder), **facts} if self.json else str(folder)
@@ -321,25 +322,28 @@ class Report(Everywhere):
 
 @dataclass(kw_only=True)
 class Data(ReadsData):
-    """What is in the data, and what would be done with them."""
+    """What is in the data, and what would be done with them; draws a contact sheet."""
 
-    data: Positional[str] = "street-digits"
-    """street-digits, a folder of images, a .parquet or a .npz file."""
+    data: Annotated[Positional[str], arg(metavar="DATA")] = "street-digits"
+    """street-digits, svhn, svhn+extra, cifar10, mnist, fashion-mnist, hf:owner/name[:config], or
+    a path: a folder of images, a .zip or .tar of them, .parquet (a file or a folder), .npz, .npy,
+    .mat."""
     out: Path | None = None
-    """Also write a contact sheet (.png)."""
+    """The contact sheet (.png); runs/data-NAME.png by default."""
 
     def run(self) -> Any:
-        """Counts, classes, mean and deviation."""
-        from triptych import api, output
+        """Counts, sizes, classes, what is bad, what would be done."""
+        from triptych import api, output, reading
         from triptych.data.summary import contact_sheet, summarise
 
         place = None if self.out is None else output.check(self.out)
         if self.out is not None and self.out.suffix != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
-        opened = api.open_images(self.data, self.options(), self.console())
-        if place is not None:
-            place.write({"images": contact_sheet(opened).pixels[None]})
-        found = summarise(opened)
+        opened = reading.open_images(self.data, self.options(), self.console())
+        sheet = self.out or api.RUNS / f"data-{opened.name}.png"
+        place = place or output.check(sheet)
+        place.write({"images": contact_sheet(opened).pixels[None]})
+        found = {**summarise(opened), "contact_sheet": str(sheet)}
         return found if self.json else lines.summary(found)
 
 
@@ -366,9 +370,9 @@ class Doctor(UsesModel):
 
 def held_out(command: Reconstruct | Likelihood, run: Any, count: int) -> Any:
     """The first images of the test part of the data asked for, or of the run's own."""
-    from triptych import api
+    from triptych import reading
 
-    data = api.run_data(run, command.data, command.options(), command.console())
+    data = reading.run_data(run, command.data, command.options(), command.console())
     return data.test.images[:count]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,59 @@ def likelihood(found: dict[str, Any]) -> str:
     return "\n".join(shown)
 
 
+BARS = 30  # width of the longest bar of a histogram
+NAMED = 20  # bad files and classes named; --json names them all
+
+
 def summary(found: dict[str, Any]) -> str:
     """The summary of a data set."""
-    classes = found.pop("histogram")
-    shown = [flat(found)]
-    if classes:
-        most = max(classes.values())
-        for name, count in classes.items():
-            shown.append(f"  {name:>12} {count:7,} {'█' * round(30 * count / most)}")
-    return "\n".join(shown)
+    colour = "grey" if found["channels"] == 1 else "colour"
+    sizes = found["sizes"]
+    size = f"{sizes['usual'][0]}x{sizes['usual'][1]} ({sizes['of_usual_size']:,} images)"
+    if sizes["different"] > 1:
+        small, large = (f"{w}x{h}" for w, h in (sizes["smallest"], sizes["largest"]))
+        size += f"; {sizes['different']} sizes from {small} to {large}"
+    facts = {
+        "images": f"{found['train'] + found['validation'] + found['test']:,}, {colour}",
+        "read": f"{found['files']:,} files or rows, {len(found['bad'])} bad",
+        "size": size,
+        "parts": f"train {found['train']:,}, validation {found['validation']:,}, "
+        f"test {found['test']:,}",
+        "copies": f"{found['copies']:,}; {found['crossing']:,} left out of a held-out part",
+        "mean": " ".join(f"{value:.3f}" for value in found["mean"]),
+        "deviation": " ".join(f"{value:.3f}" for value in found["deviation"])
+        + f"  (of {found['measured']:,} training images, on [0, 1])",
+        "fingerprint": found["fingerprint"],
+    }
+    shown = [found["name"], *(f"  {name:12} {value}" for name, value in facts.items())]
+    shown += bars(found["histogram"])
+    shown += listed("what would be done", found["plan"] + found["notes"])
+    shown += listed("bad images", [": ".join(each) for each in found["bad"]])
+    return "\n".join([*shown, f"contact sheet: {found['contact_sheet']}"])
+
+
+def bars(histogram: dict[str, int]) -> list[str]:
+    """The largest classes with a bar each."""
+    if not histogram:
+        return []
+    most = max(histogram.values())
+    width = min(max(map(len, histogram)), BARS)
+    shown = [f"{len(histogram)} classes"]
+    for name, count in list(histogram.items())[:NAMED]:
+        shown.append(f"  {name:>{width}} {count:9,} {'█' * round(BARS * count / most)}")
+    return [*shown, *more(histogram)]
+
+
+def listed(heading: str, sentences: list[str]) -> list[str]:
+    """A heading with its first lines; nothing where there are none."""
+    if not sentences:
+        return []
+    return [heading, *(f"  - {each}" for each in sentences[:NAMED]), *more(sentences)]
+
+
+def more(things: Sized) -> list[str]:
+    """How many are not shown."""
+    return [f"  and {len(things) - NAMED:,} more: --json names them"] if len(things) > NAMED else []
 
 
 def flat(found: dict[str, Any], indent: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class ReadsData(Everywhere):
     strict: bool = False
     """Refuse data with bad files instead of skipping them."""
     image_column: str | None = None
-    """Parquet column with the images."""
+    """Column or array with the images, where the data have several."""
     label_column: str | None = None
-    """Parquet column with the labels, or none."""
+    """Column or array with the labels; none leaves every kind of label out."""
 
     def options(self) -> DataOptions:
         """As the data layer takes them."""
@@ -57,6 +57,20 @@ class ReadsData(Everywhere):
             image_column=self.image_column,
             label_column=self.label_column,
         )
+
+
+@dataclass(kw_only=True)
+class TrainsOnData(ReadsData):
+    """Options wherever models are trained on data."""
+
+    flip: bool = False
+    """Mirror half of the images that models are trained on: not where left and right matter."""
+    crop: int = 0
+    """Shift training images by up to so many pixels."""
+
+    def options(self) -> DataOptions:
+        """As the data layer takes them."""
+        return replace(super().options(), flip=self.flip, crop=self.crop)
 
 
 @dataclass(kw_only=True)

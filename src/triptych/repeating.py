@@ -32,7 +32,10 @@ def command_of(
         "--fit": (data.fit, usual.fit),
         "--image-column": (data.image_column, usual.image_column),
         "--label-column": (data.label_column, usual.label_column),
+        "--crop": (data.augment.crop, usual.crop),
     }
+    if data.augment.flip:
+        words.append("--flip")
     for option, (value, default) in given.items():
         if value != default:
             words += [option, str(value)]

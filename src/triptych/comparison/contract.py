@@ -15,6 +15,8 @@ MUST_AGREE = {
     "resolution": ("data", "resolution"),
     "training images": ("data", "train"),
     "test images": ("data", "test"),
+    "flips": ("data", "flip"),
+    "crops": ("data", "crop"),
     "device": ("device",),
     "precision": ("precision",),
     "budget unit": ("budget", "unit"),

@@ -1,7 +1,7 @@
 """Training batches as a function of how many images were seen.
 
-No iterator state: the batch at a count is the same after a resume, at another batch size's
-boundary or on another rank.
+No iterator state: the batch at a count is the same after a resume, and the order of the images
+is the same at every batch size and on any number of processes.
 """
 
 from __future__ import annotations
@@ -10,51 +10,120 @@ import torch
 from torch import Tensor
 
 from triptych import images as pixels
+from triptych.data.augment import OFF, Augment, changed
 from triptych.data.dataset import Part
+from triptych.data.permutation import Permutation
 from triptych.seeding import generator
+
+BLOCK = 8_192  # places of an order that are computed at a time: about 1 ms, 64 KiB
+SHARE_OF_FREE = 0.6  # of a GPU's free memory that a part may take
 
 
 class Batches:
-    """Endless shuffled passes over one part, resident on the device.
+    """Endless shuffled passes over one part; every pass is a permutation of its own.
 
-    part: uint8 images [N,C,H,W]; every pass is a fresh permutation drawn from the seed.
+    The part's images stay where they are on a CPU, memory-mapped ones on disk. They are moved
+    to a GPU whole when they fit there; else each batch is gathered on the host and sent.
+
+    part:       uint8 images [N,C,H,W]
+    batch_size: of all processes together; a multiple of `ranks`, so that their mean gradient
+                is that of the whole batch
+    rank:       which process this is, of `ranks`: the batch is split into as many runs of rows
     """
 
-    def __init__(self, part: Part, batch_size: int, seed: int, device: str = "cpu") -> None:
-        self.images = part.images.to(device)
-        self.labels = None if part.labels is None else part.labels.to(device)
+    def __init__(
+        self,
+        part: Part,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        augment: Augment = OFF,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        if batch_size < 1 or not 0 <= rank < ranks or batch_size % ranks:
+            raise ValueError(f"no batches of {batch_size} for process {rank} of {ranks}")
+        augment.check(min(part.images.shape[2:]))
+        self.device = torch.device(device)
+        self.streamed = not fits(part, self.device)
+        home = torch.device("cpu") if self.streamed else self.device
+        self.images = part.images.to(home)
+        self.labels = None if part.labels is None else part.labels.to(home)
         self.batch_size = batch_size
         self.seed = seed
-        self._orders: dict[int, Tensor] = {}
+        self.augment = augment
+        self.own = batch_size // ranks  # images of this process in a batch
+        self.first = rank * self.own  # its first place in the batch
+        self._blocks: dict[int, tuple[tuple[int, int], Tensor]] = {}  # the latest of each stream
 
     def __len__(self) -> int:
         return len(self.images)
 
     def at(self, seen: int, stream: int = 0) -> tuple[Tensor, Tensor | None]:
-        """The batch after `seen` images: float [B,C,H,W] on [-1, 1], labels [B] or None.
+        """This process's rows of the batch after `seen` images, on the device.
 
         stream: further independent orders, for objectives that take several steps a round.
+
+        Returns float images [B,C,H,W] on [-1, 1] and labels [B] or None.
         """
-        index = self._indices(seen, stream).to(self.images.device)
-        labels = None if self.labels is None else self.labels[index]
-        return pixels.to_float(self.images[index]), labels
+        index = self._order(seen + self.first, stream)
+        images = self._gathered(self.images, index)
+        labels = None if self.labels is None else self._gathered(self.labels, index)
+        if self.augment:
+            drawn = self.augment.draw(
+                self.batch_size, generator(self.seed, f"augment/{stream}", seen)
+            )
+            images = changed(images, sent(drawn[self.first : self.first + self.own], self.device))
+        return pixels.to_float(images), labels
 
-    def _indices(self, seen: int, stream: int) -> Tensor:
-        wanted, found = self.batch_size, []
+    def _order(self, place: int, stream: int) -> Tensor:
+        """Which images are at the next places of the endless order: int64 [own]."""
+        wanted, found = self.own, []
         while wanted:
-            epoch, offset = divmod(seen, len(self))
-            piece = self._order(epoch, stream)[offset : offset + wanted]
+            epoch, offset = divmod(place, len(self))
+            number, start = divmod(offset, BLOCK)
+            piece = self._block(stream, epoch, number)[start : start + wanted]
             found.append(piece)
-            seen += len(piece)
+            place += len(piece)
             wanted -= len(piece)
-        return torch.cat(found)
+        return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _order(self, epoch: int, stream: int) -> Tensor:
-        """The permutation of one pass; the last few are kept."""
-        number = epoch * 1_000 + stream
-        if number not in self._orders:
-            while len(self._orders) >= 4:
-                self._orders.pop(next(iter(self._orders)))
-            stream_generator = generator(self.seed, "order", number)
-            self._orders[number] = torch.randperm(len(self), generator=stream_generator)
-        return self._orders[number]
+    def _block(self, stream: int, epoch: int, number: int) -> Tensor:
+        """A piece of one pass's permutation, beside the images; each stream's latest is kept.
+
+        More of them would be cheap themselves, but they would lie between the batches that come
+        and go, and hold up to 90 MB of memory apart (measured with 32).
+        """
+        at_hand, found = self._blocks.get(stream, (None, None))
+        if found is None or at_hand != (epoch, number):
+            permutation = Permutation(len(self), generator(self.seed, f"order/{stream}", epoch))
+            start = number * BLOCK
+            order = permutation.at(start, min(start + BLOCK, len(self)))
+            found = sent(torch.from_numpy(order), self.images.device)
+            self._blocks[stream] = (epoch, number), found
+        return found
+
+    def _gathered(self, source: Tensor, index: Tensor) -> Tensor:
+        """Rows of `source`, on the device."""
+        if not self.streamed:
+            return source.index_select(0, index)
+        shape = len(index), *source.shape[1:]
+        # torch keeps pinned memory until the copies out of it are done
+        rows = torch.empty(shape, dtype=source.dtype, pin_memory=self.device.type == "cuda")
+        torch.index_select(source, 0, index, out=rows)
+        return rows.to(self.device, non_blocking=True)
+
+
+def fits(part: Part, device: torch.device) -> bool:
+    """Whether the images may live on the device: always on a CPU, where they are used in place."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return part.images.nbytes <= SHARE_OF_FREE * free
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Small host tensors to the device; a GPU fetches them from pinned memory while we go on."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

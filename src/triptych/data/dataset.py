@@ -1,13 +1,14 @@
-"""Images in three parts, resident as uint8 tensors, and what is known of them."""
+"""Images in three parts, memory-mapped uint8 tensors, and what is known of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from triptych.config import ImageShape
+from triptych.data.augment import Augment
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,8 @@ class ImageData:
     test: Part
     image_column: str | None = None  # as the user named them, where the source has columns
     label_column: str | None = None
+    augment: Augment = Augment()  # how training varies the images
+    facts: dict[str, Any] = field(default_factory=dict)  # what was found while reading
 
     @property
     def shape(self) -> ImageShape:
@@ -61,6 +64,8 @@ class ImageData:
             "fit": self.fit,
             "image_column": self.image_column,
             "label_column": self.label_column,
+            "flip": self.augment.flip,
+            "crop": self.augment.crop,
             "train": len(self.train),
             "validation": len(self.validation),
             "test": len(self.test),

@@ -1,23 +1,35 @@
-"""Decoded images on disk: one folder of arrays per (source, settings), memory-mapped.
+"""Prepared images on disk, shared between processes and memory-mapped.
 
-Written into a temporary folder and renamed, so an entry is complete or absent.
+    data/<content>/images.npy, labels.npy, parts.npy    arrays, named by their own digest
+    data/<key>.json                                     source and settings -> content, facts
+
+A folder of arrays is written aside and renamed, so it is complete or absent; the same images from
+another place, or under another name, are kept once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
+from triptych import files
 from triptych.errors import InputError
 
 ARRAYS = ("images", "labels", "parts")
+FINGERPRINT_DIGITS = 16
+NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # which Python 3.11 does not name
 
 
 def cache_folder() -> Path:
@@ -29,6 +41,11 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "triptych"
 
 
+def data_folder() -> Path:
+    """Where prepared images are."""
+    return cache_folder() / "data"
+
+
 def entry_key(identity: dict[str, Any]) -> str:
     """The name of an entry: a digest of everything its pixels depend on."""
     text = json.dumps(identity, sort_keys=True)
@@ -37,41 +54,93 @@ def entry_key(identity: dict[str, Any]) -> str:
 
 def load(key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """Arrays (mapped, copied where written to) and facts of an entry, or None."""
-    folder = cache_folder() / "data" / key
     try:
-        facts = json.loads((folder / "facts.json").read_text())
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
+        facts = json.loads((data_folder() / f"{key}.json").read_text())
+        arrays = load_arrays(data_folder() / facts["content"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if arrays is None else (arrays, facts)
+
+
+def load_arrays(folder: Path) -> dict[str, np.ndarray] | None:
+    """The mapped arrays of a folder, or None where they are missing, cut or do not fit."""
+    try:
+        arrays = {name: map_array(folder / f"{name}.npy") for name in ARRAYS}
     except (OSError, ValueError):
         return None
-    return arrays, facts
+    return arrays if len({len(array) for array in arrays.values()}) == 1 else None
 
 
-def save(key: str, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-    """Write an entry; another process that was faster wins."""
-    parent = cache_folder() / "data"
-    temporary = parent / f".{key}"
+def map_array(path: Path) -> np.ndarray:
+    """An array of a .npy file, in place; a page that is written to becomes a copy.
+
+    numpy's own mapping of this kind has the system set memory aside for copying all of it, which
+    it refuses for files larger than memory.
+    """
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"version {version} of the format is not ours")
+        header = np.lib.format.read_array_header_1_0(file)
+        shape, _, dtype = header
+        kept = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", NO_RESERVE)
+        mapped = mmap.mmap(file.fileno(), 0, flags=kept, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        count = int(np.prod(shape))
+        return np.frombuffer(mapped, dtype, count, offset=file.tell()).reshape(shape)
+
+
+@contextmanager
+def preparing(key: str) -> Iterator[Path]:
+    """An empty folder for the arrays of an entry; one process at a time, the others wait.
+
+    Raises InputError where the cache cannot be written, or is full.
+    """
+    parent = data_folder()
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
-        for name in ARRAYS:
-            np.save(temporary / f"{name}.npy", arrays[name])
-        (temporary / "facts.json").write_text(json.dumps(facts))
-        shutil.rmtree(parent / key, ignore_errors=True)
-        temporary.rename(parent / key)
+        locks = cache_folder() / "locks"
+        locks.mkdir(exist_ok=True)
+        with FileLock(locks / f"{key}.lock"):
+            for left in parent.glob(f".{key}.*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
+            try:
+                yield aside
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if load(key) is None:
-            raise InputError(
-                f"cannot keep images in {parent} ({error.strerror})",
-                "name a folder with room in TRIPTYCH_CACHE",
-            ) from error
+        raise InputError(
+            f"cannot keep images in {parent} ({error.strerror or error})",
+            "make room, or name another folder in TRIPTYCH_CACHE",
+        ) from error
 
 
-def fingerprint(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 of pixels, labels and membership, 16 hex digits."""
-    digest = hashlib.sha256()
-    for name in ARRAYS:
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}{array.dtype}{array.shape}".encode())
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest()[:16]
+def publish(key: str, aside: Path, content: str, facts: dict[str, Any]) -> None:
+    """Make complete arrays known under their content, and the entry that leads to them."""
+    final = data_folder() / content
+    if load_arrays(final) is None:
+        shutil.rmtree(final, ignore_errors=True)  # damaged
+        for name in ARRAYS:
+            files.sync(aside / f"{name}.npy")
+        with suppress(FileExistsError):  # from another source, this very moment
+            aside.rename(final)
+    files.write_json(data_folder() / f"{key}.json", {**facts, "content": content})
+
+
+class Fingerprint:
+    """SHA-256 of pixels, labels and membership, fed piece by piece in the order of ARRAYS."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        """The next array follows."""
+        self._digest.update(f"{name}{dtype}{shape}".encode())
+
+    def add(self, piece: np.ndarray) -> None:
+        """The next rows of the array."""
+        self._digest.update(np.ascontiguousarray(piece).data)
+
+    def hexdigest(self) -> str:
+        """All of it, hexadecimal."""
+        return self._digest.hexdigest()

@@ -65,17 +65,17 @@ def train(request: Request, out: Path, machine: Machine, console: Console, draw:
     folder = RunFolder(out)
     check_output(folder, request)
     shape = request.data.shape
-    if request.settings.batch_size > len(request.data.train):
-        raise InputError(
-            f"{len(request.data.train)} training images are fewer than one batch of "
-            f"{request.settings.batch_size}",
-            "give more images or lower it with --set batch_size=",
-        )
     hardware.forget_peak_memory()
     if folder.is_run() and folder.read()["status"] == "done":
         console.say(f"  {out} is trained already")
         return folder
-    batches = Batches(request.data.train, request.settings.batch_size, request.seed, machine.device)
+    batches = Batches(
+        request.data.train,
+        request.settings.batch_size,
+        request.seed,
+        machine.device,
+        request.data.augment,
+    )
     state = fresh_state(request, shape, machine)
     if folder.is_run():
         facts = folder.read()

@@ -1,0 +1,323 @@
+"""NumPy arrays of images: `.npy` holds one stack, `.npz` several with labels and parts.
+
+A stack is (N,H,W), (N,H,W,C) or (N,C,H,W) of uint8 or bool with C = 1 or 3. Four axes are read
+with the channels last wherever the last axis fits, else with the channels first. Stacks are
+read some images at a time and never held whole, except from a .npz in Fortran order.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from triptych.data.decode import PIXEL_CAP
+from triptych.data.sources.base import PART_NAMES, Columns, Item, PartName, Source
+from triptych.errors import InputError
+
+IMAGES = "images"
+IMAGE_WORDS = ("images", "image", "x", "imgs", "img", "data")
+LABELS = ("labels", "label", "y", "targets", "target")
+BLOCK_BYTES = 4 << 20  # of images, read at once
+SHAPES = "save uint8 arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array in a file, its header read.
+
+    member: of the .npz; None in a .npy
+    start:  where its numbers begin, in bytes
+    """
+
+    path: Path
+    member: zipfile.ZipInfo | None
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    start: int
+
+    @property
+    def stack(self) -> bool:
+        """Whether it has the axes of images, of whatever numbers."""
+        return len(self.shape) in (3, 4) and self.dtype.kind in "biuf"
+
+    @property
+    def readable(self) -> bool:
+        """Whether its numbers are pixels as well."""
+        return self.stack and self.dtype in (np.uint8, np.bool_)
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether the axes are (N,C,H,W): only where the last one cannot be the channels."""
+        return len(self.shape) == 4 and self.shape[1] in (1, 3) and self.shape[3] not in (1, 3)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stack of images with its labels [N] and its part, if any."""
+
+    images: Stored
+    labels: list[Any] | None
+    part: PartName | None
+    name: str  # as its items show it
+
+
+def read_arrays(path: Path, columns: Columns) -> Source:
+    """`.npy`; or `.npz` with `images`, its only stack, or one a part, and labels if any."""
+    notes: list[str] = []
+    with damage_named(path):
+        arrays = {stored.key: stored for stored in headers(path)}
+    found = stacks(arrays, columns.image, path)
+    alone = len(found) == 1  # one part alone is not a part
+    pieces = []
+    for key, part in found.items():
+        check_stack(arrays[key])
+        column = label_array(arrays, key, part, columns, notes)
+        labels = None if column is None else read_labels(column)
+        name = path.name if alone else f"{path.name}:{key}"
+        pieces.append(Piece(arrays[key], labels, None if alone else part, name))
+    labelled = [piece.labels[0] for piece in pieces if piece.labels]
+    if len({type(label) for label in labelled}) > 1:
+        raise InputError(f"{path} has labels of several kinds", "save numbers or names in all")
+    if labelled and len(labelled) < len(pieces):
+        bare = ", ".join(piece.images.key for piece in pieces if not piece.labels)
+        notes.append(f"no labels: for {bare}")
+
+    def items() -> Iterator[Item]:
+        for piece in pieces:
+            yield from piece_items(piece)
+
+    return Source(items, sum(piece.images.shape[0] for piece in pieces), None, tuple(notes))
+
+
+def piece_items(piece: Piece) -> Iterator[Item]:
+    """The images of one stack."""
+    index = 0
+    for block in blocks(piece.images):
+        for image in block:
+            label = None if piece.labels is None else piece.labels[index]
+            yield Item(f"{piece.name}[{index}]", image, label, piece.part)
+            index += 1
+
+
+# The file
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Whatever zipfile, zlib and numpy say against a file becomes one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path} is damaged ({reason})", "write it again with numpy") from error
+
+
+@contextmanager
+def stream(path: Path, member: zipfile.ZipInfo | None) -> Iterator[IO[bytes]]:
+    """The bytes of a file, or of a member of an archive."""
+    if member is None:
+        with path.open("rb") as file:
+            yield file
+    else:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            yield file
+
+
+def headers(path: Path) -> Iterator[Stored]:
+    """The arrays of a file, without their contents."""
+    with path.open("rb") as file:
+        bare = file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX
+    members: list[zipfile.ZipInfo | None] = [None]
+    if not bare:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    for member in members:
+        key = member.filename.removesuffix(".npy") if member else IMAGES
+        size = member.file_size if member else path.stat().st_size
+        with stream(path, member) as file:
+            version = npy.read_magic(file)
+            if version == (1, 0):
+                shape, fortran, dtype = npy.read_array_header_1_0(file)
+            elif version == (2, 0):
+                shape, fortran, dtype = npy.read_array_header_2_0(file)
+            else:  # only structured arrays need a later one
+                continue
+            start = file.tell()
+        if min(shape, default=0) < 0:
+            raise ValueError(f"'{key}' is of shape {shape}")
+        if not dtype.hasobject and size - start < dtype.itemsize * math.prod(shape):
+            raise ValueError(f"'{key}' ends early")
+        yield Stored(path, member, key, shape, dtype, fortran, start)
+
+
+def blocks(stored: Stored) -> Iterator[np.ndarray]:
+    """The images of a stack, (n,H,W) or (n,H,W,3) at a time, each block its own memory."""
+    at_once = max(1, BLOCK_BYTES // math.prod(stored.shape[1:]))
+    with damage_named(stored.path), stream(stored.path, stored.member) as file:
+        file.seek(stored.start)
+        whole = read_fortran(stored, file) if stored.fortran else None
+        for first in range(0, stored.shape[0], at_once):
+            count = min(at_once, stored.shape[0] - first)
+            if whole is None:
+                block = fill(file, (count, *stored.shape[1:]), stored.dtype)
+            else:
+                block = np.ascontiguousarray(whole[first : first + count])
+            if stored.dtype == np.bool_:
+                block = (block.view(np.uint8) != 0).astype(np.uint8) * 255
+            if stored.channels_first:
+                block = np.ascontiguousarray(np.moveaxis(block, 1, -1))
+            yield block[..., 0] if block.ndim == 4 and block.shape[3] == 1 else block
+
+
+def read_fortran(stored: Stored, file: IO[bytes]) -> np.ndarray:
+    """A stack whose first axis runs fastest: mapped from a .npy, read whole from a .npz."""
+    if stored.member is None:
+        shape, start = stored.shape, stored.start
+        return np.memmap(stored.path, stored.dtype, "r", start, shape, order="F")
+    return fill(file, stored.shape[::-1], stored.dtype).T
+
+
+def fill(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array of the next bytes of a stream; ValueError if there are too few."""
+    array = np.empty(shape, dtype)
+    rest = memoryview(array.reshape(-1).view(np.uint8).data)
+    while rest:
+        got = file.readinto(rest)  # type: ignore[attr-defined]
+        if not got:
+            raise ValueError("it ends early")
+        rest = rest[got:]
+    return array
+
+
+# The images
+
+
+def part_of_key(key: str, words: Collection[str]) -> PartName | None:
+    """The part that a key such as `x_train` or `test_images` tells.
+
+    >>> part_of_key("X_train", {"x"}), part_of_key("mask_train", {"x"})
+    ('train', None)
+    """
+    tokens = re.split(r"[-_. /]+", key.lower())
+    parts = [token for token in tokens if token in PART_NAMES]
+    others = [token for token in tokens if token not in PART_NAMES]
+    return PART_NAMES[parts[0]] if len(parts) == 1 and set(others) <= set(words) else None
+
+
+def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str, PartName | None]:
+    """The keys of the images, each with the part it tells."""
+    if asked is not None:
+        if asked not in arrays:
+            raise InputError(f"no array '{asked}' in {path}", f"there are {', '.join(arrays)}")
+        return {asked: part_of_key(asked, IMAGE_WORDS)}
+    every = {key: stored for key, stored in arrays.items() if stored.stack}
+    if IMAGES in every:
+        return {IMAGES: None}
+    parts = {key: part for key in every if (part := part_of_key(key, IMAGE_WORDS))}
+    if parts and len(set(parts.values())) == len(parts):
+        return dict(parts)
+    fitting = [key for key in every if every[key].readable] or list(every)
+    if not fitting:
+        pickled = "; pickled objects are never read" if any_pickled(arrays) else ""
+        raise InputError(f"no images in {path}{pickled}", SHAPES)
+    if len(fitting) > 1:
+        raise InputError(
+            f"several arrays of images in {path}",
+            f"name one with --image-column: {', '.join(fitting)}",
+        )
+    return {fitting[0]: None}
+
+
+def any_pickled(arrays: dict[str, Stored]) -> bool:
+    """Whether some array needs pickle."""
+    return any(stored.dtype.hasobject for stored in arrays.values())
+
+
+def check_stack(stored: Stored) -> None:
+    """Refuse what holds no pixels, with what to do about it."""
+    path, shape, dtype = stored.path, stored.shape, stored.dtype
+    if not stored.stack or 0 in shape:
+        raise InputError(f"no images in {path} ('{stored.key}' is {dtype} {shape})", SHAPES)
+    if not stored.readable:
+        mend = "x.astype(np.uint8) if x is on 0..255"
+        if dtype.kind == "f":
+            mend = "(x * 255).astype(np.uint8) if x is on 0..1"
+        raise InputError(
+            f"no images in {path} ('{stored.key}' is {dtype})", f"save them as uint8: {mend}"
+        )
+    if len(shape) == 3 and shape[2] in (1, 3, 4):
+        raise InputError(
+            f"no images in {path} ('{stored.key}' is {shape}, a single picture)", SHAPES
+        )
+    if len(shape) == 4 and shape[3] not in (1, 3) and not stored.channels_first:
+        channels = min(shape[1], shape[3])
+        mend = "put them over white and save three" if channels == 4 else "save one or three"
+        raise InputError(f"{path} has {channels} channels", mend)
+    if math.prod(shape[1:]) > 3 * PIXEL_CAP:
+        raise InputError(
+            f"the images of {path} are of shape {shape[1:]}",
+            f"make them smaller than {PIXEL_CAP:,} pixels",
+        )
+
+
+# The labels
+
+
+def label_array(
+    arrays: dict[str, Stored],
+    key: str,
+    part: PartName | None,
+    columns: Columns,
+    notes: list[str],
+) -> Stored | None:
+    """The labels of the images under a key: asked for, of the same part, or of a usual name."""
+    path, count = arrays[key].path, arrays[key].shape[0]
+    if not columns.labelled:
+        return None
+    words = (columns.label,) if columns.label else LABELS
+    # the images' own key is no label, be it called `data` or `y`
+    names = [name for name in words if name in arrays and name != key]
+    if part:
+        lowered = [word.lower() for word in words]
+        own = [name for name in arrays if name != key and part_of_key(name, lowered) == part]
+        names = own or names
+    if not names:
+        if columns.label:
+            raise InputError(
+                f"no array '{columns.label}' in {path}", f"there are {', '.join(arrays)}"
+            )
+        return None
+    found = arrays[names[0]]
+    if found.dtype.kind not in "biuUS":
+        wrong = f"the labels '{found.key}' of {path} are {found.dtype}"
+        if columns.label:
+            raise InputError(wrong, "save numbers 0, 1, ... or names")
+        notes.append(f"labels left out, for they are no whole numbers or names: {wrong}")
+        return None
+    if found.shape not in ((count,), (count, 1)):
+        raise InputError(
+            f"{path} has {count} images and labels of shape {found.shape}",
+            "save one label an image, or leave labels out with --label-column none",
+        )
+    return found
+
+
+def read_labels(stored: Stored) -> list[Any]:
+    """Numbers or names, one an image."""
+    with damage_named(stored.path), stream(stored.path, stored.member) as file:
+        file.seek(stored.start)
+        values = fill(file, stored.shape[:1], stored.dtype)
+        if stored.dtype.kind == "S":
+            return [value.decode() for value in values.tolist()]
+        return (values.astype(int) if stored.dtype.kind == "b" else values).tolist()

@@ -1,0 +1,162 @@
+"""A folder of images: in one heap, in class folders, in parts, or listed by metadata.
+
+Only names, sizes and times are looked at here; the files are read where they are decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from triptych.data.sources.base import BadImageError, Columns, Item, Source
+from triptych.data.sources.layout import (
+    SUFFIXES,
+    Layout,
+    counted,
+    is_hidden_part,
+    is_image,
+    lay_out,
+    printable,
+)
+from triptych.data.sources.metadata import is_table, lay_out_listed, parse_table
+from triptych.errors import InputError
+
+
+class Found(NamedTuple):
+    """One regular file: its path, its name below the folder, bytes, nanoseconds since 1970."""
+
+    path: str
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass
+class Walked:
+    """What a folder holds, all that is hidden aside.
+
+    files:      regular files, by name
+    passed:     how many pipes, devices and dangling links were passed over
+    unreadable: sub-folders that could not be opened
+    """
+
+    files: list[Found] = field(default_factory=list)
+    passed: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def walk(folder: Path) -> list[Found]:
+    """All regular files in and below a folder, by name; InputError when it cannot be opened."""
+    return explore(folder).files
+
+
+def explore(folder: Path) -> Walked:
+    """As `walk`, with what was passed over.
+
+    Links are followed, but no folder is entered twice, and under its own name if it has one
+    here: so loops end, and a link changes no class.
+    """
+    walked = Walked()
+    entered: set[tuple[int, int]] = set()
+    folders: list[str] = [""]
+    links: list[str] = []
+    while folders or links:
+        if not folders:  # links come last, when all that lies here by itself is entered
+            links.sort(reverse=True)
+        name = folders.pop() if folders else links.pop()
+        try:
+            facts = (folder / name).stat()
+            if (facts.st_dev, facts.st_ino) not in entered:
+                entered.add((facts.st_dev, facts.st_ino))
+                list_folder(folder, name, walked, folders, links)
+        except OSError as error:
+            if not name:
+                raise InputError(
+                    f"cannot read {printable(str(folder))} ({error.strerror})",
+                    "check its permissions",
+                ) from error
+            walked.unreadable.append(name)
+    walked.files.sort(key=attrgetter("name"))
+    walked.unreadable.sort()
+    return walked
+
+
+def list_folder(
+    folder: Path, name: str, walked: Walked, folders: list[str], links: list[str]
+) -> None:
+    """Adds the files right in one folder to what was found, and its folders to what is to do."""
+    prefix = f"{name}/" if name else ""
+    with os.scandir(folder / name) as entries:
+        for entry in entries:
+            if is_hidden_part(entry.name):
+                continue
+            below = prefix + entry.name
+            try:
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(below)
+                    continue
+                facts = entry.stat()
+            except OSError:  # a link to nothing or to itself, or removed since
+                walked.passed += 1
+                continue
+            if stat.S_ISREG(facts.st_mode):
+                walked.files.append(Found(entry.path, below, facts.st_size, facts.st_mtime_ns))
+            else:
+                walked.passed += 1
+
+
+def read_folder(folder: Path, columns: Columns) -> Source:
+    """Images in a folder; sub-folders are parts (train, test, validation) and then classes.
+
+    `metadata.csv` or `metadata.jsonl` lists images and labels where it is there.
+    InputError when there are no images, or when the metadata are malformed.
+    """
+    walked = explore(folder)
+    paths = {file.name: file.path for file in walked.files if is_image(file.name)}
+    layout = layout_of(walked, paths, columns)
+    if not layout.entries:
+        raise InputError(
+            f"no images in {printable(str(folder))}",
+            f"put {', '.join(SUFFIXES[:4])} files there or name another",
+        )
+
+    def items() -> Iterator[Item]:
+        for name, part, label, problem in layout.entries:
+            content = Path(paths[name]) if problem is None else BadImageError(problem)
+            yield Item(printable(name), content, label, part)
+
+    return Source(items, len(layout.entries), notes=layout.notes + notes_on(walked))
+
+
+def layout_of(walked: Walked, paths: dict[str, str], columns: Columns) -> Layout:
+    """The places of all images, from the metadata where there are some, else from the folders."""
+    tables = []
+    for file in walked.files:
+        if is_table(file.name):
+            try:
+                content = Path(file.path).read_bytes()
+            except OSError as error:
+                raise InputError(
+                    f"cannot read {printable(file.path)} ({error.strerror})", "check it"
+                ) from error
+            tables.append(parse_table(file.name, content, columns))
+    if tables:
+        return lay_out_listed(list(paths), tables, columns.labelled)
+    return lay_out(paths, columns.labelled)
+
+
+def notes_on(walked: Walked) -> tuple[str, ...]:
+    """What was passed over."""
+    notes = []
+    others = sum(not is_image(file.name) and not is_table(file.name) for file in walked.files)
+    if others + walked.passed:
+        notes.append(f"passed over {counted(others + walked.passed, 'file')} not named as images")
+    if walked.unreadable:
+        first = printable(walked.unreadable[0])
+        notes.append(f"could not open {counted(len(walked.unreadable), 'folder')}, first {first}")
+    return tuple(notes)

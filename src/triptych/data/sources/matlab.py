@@ -1,0 +1,144 @@
+"""MATLAB files (.mat, up to version 7) as SVHN uses them: images X and labels y.
+
+X is uint8 (H,W,C,N) or (H,W,N), y holds N whole numbers. MATLAB counts from one, so SVHN's
+labels run from 1 to 10, and 10 is the digit 0. Source: http://ufldl.stanford.edu/housenumbers
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from triptych.data.sources.base import Columns, Item, Source
+from triptych.errors import InputError
+
+DIGITS = tuple(str(digit) for digit in range(10))
+IMAGE_NAMES = ("X", "images", "x", "data")
+LABEL_NAMES = ("y", "labels", "label")
+BLOCK = 256  # images turned to (N,H,W,C) at a time
+Shape = tuple[int, ...]
+DENSEST = 1032  # zlib packs no tighter, so a file that promises more is damaged
+
+
+def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Source:
+    """The images of a file; `digits` says that the labels are SVHN's, None finds out.
+
+    One array is in memory while the items are read. InputError when there are no images.
+    """
+    shapes = variables(path)
+    image_name = pick(path, shapes, columns.image, IMAGE_NAMES)
+    if image_name is None:
+        raise InputError(
+            f"no images in {path}", f"name one of its arrays: {', '.join(shapes) or 'it has none'}"
+        )
+    shape = check_images(path, image_name, *shapes[image_name])
+    labels, classes = None, None
+    if columns.labelled:
+        name = pick(path, shapes, columns.label, LABEL_NAMES)
+        labels = None if name is None else read_labels(path, name, shape[-1])
+    if labels is not None and (digits or (digits is None and is_svhn(labels))):
+        labels, classes = labels % 10, DIGITS
+    notes = ("labels 1 to 10 are read as SVHN's: 10 is the digit 0",)
+
+    def items() -> Iterator[Item]:
+        images = load(path, image_name)
+        if images.shape != shape or images.dtype != np.uint8:
+            raise damaged(path, f"{image_name} is not what its header says")
+        for start in range(0, shape[-1], BLOCK):
+            block = np.ascontiguousarray(np.moveaxis(images[..., start : start + BLOCK], -1, 0))
+            for index, pixels in enumerate(block, start):
+                label = None if labels is None else int(labels[index])
+                squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+                yield Item(f"{path.name}[{index}]", squeezed, label, None)
+
+    return Source(items, shape[-1], classes, notes if classes and digits is None else ())
+
+
+def variables(path: Path) -> dict[str, tuple[Shape, str]]:
+    """Shape and type of every array, from the headers alone."""
+    from scipy.io import whosmat
+
+    with guarded(path):
+        return {name: (tuple(shape), kind) for name, shape, kind in whosmat(str(path))}
+
+
+def load(path: Path, name: str) -> np.ndarray:
+    """One array."""
+    from scipy.io import loadmat
+
+    with guarded(path):
+        return np.asarray(loadmat(str(path), variable_names=[name])[name])
+
+
+def pick(
+    path: Path, shapes: dict[str, tuple[Shape, str]], asked: str | None, usual: tuple[str, ...]
+) -> str | None:
+    """The array the user asked for, else the first usual one, else None."""
+    if asked is not None and asked not in shapes:
+        raise InputError(f"no array '{asked}' in {path}", f"there are {', '.join(shapes)}")
+    return asked or next((name for name in usual if name in shapes), None)
+
+
+def check_images(path: Path, name: str, shape: Shape, kind: str) -> Shape:
+    """The shape, if these are images."""
+    if kind != "uint8" or len(shape) not in (3, 4) or (len(shape) == 4 and shape[2] not in (1, 3)):
+        raise InputError(
+            f"{name} in {path} is {kind} of shape {shape}", "save uint8 (H,W,C,N) or (H,W,N)"
+        )
+    size = math.prod(shape)
+    if size == 0:
+        raise InputError(f"no images in {path}", "name a file that holds some")
+    if size > DENSEST * path.stat().st_size:
+        raise damaged(path, f"{name} cannot have shape {shape} in so small a file")
+    return shape
+
+
+def read_labels(path: Path, name: str, count: int) -> np.ndarray:
+    """Whole numbers (N,)."""
+    labels = load(path, name)
+    if labels.size != count:
+        raise InputError(
+            f"{path} has {count} images and {name} of shape {labels.shape}",
+            "save one label an image, or leave them out with --label-column none",
+        )
+    whole = labels.dtype.kind in "iu" or (
+        labels.dtype.kind == "f" and bool((labels == np.round(labels)).all())
+    )
+    if not whole or not np.isfinite(labels).all():
+        raise InputError(
+            f"{name} in {path} holds no whole numbers",
+            "save numbers, or leave them out with --label-column none",
+        )
+    return labels.reshape(-1).astype(np.int64)
+
+
+def is_svhn(labels: np.ndarray) -> bool:
+    """Whether they run from 1 to 10."""
+    return bool(labels.min() == 1 and labels.max() == 10)
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Whatever SciPy raises of a bad file is an InputError; its warnings are not for users."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except NotImplementedError as error:  # what SciPy says of version 7.3, which is HDF5
+        raise InputError(
+            f"{path} is in MATLAB's format 7.3", "save it again with save(..., '-v7')"
+        ) from error
+    except FileNotFoundError as error:
+        raise InputError(f"no file {path}", "check the path") from error
+    except Exception as error:  # SciPy, zlib and numpy each raise their own
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: Path, why: str) -> InputError:
+    """What to raise."""
+    return InputError(f"{path} is damaged ({' '.join(why.split())})", "write or fetch it again")

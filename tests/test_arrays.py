@@ -1,0 +1,293 @@
+"""Stacks of images in NumPy's files: every layout, labels, parts, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.making import make_images
+from triptych.data.sources import arrays
+from triptych.data.sources.arrays import read_arrays
+from triptych.data.sources.base import Columns, Source
+from triptych.errors import InputError
+
+ANY = Columns()
+IMAGES, LABELS = make_images(20, side=12)
+IMAGES[..., 1:, 1] //= 2  # channels that differ, so that their order shows
+GREY = IMAGES[..., 0]
+
+
+def save(path: Path, **columns: Any) -> Path:
+    np.savez(path, **columns)
+    return path
+
+
+def pixels(source: Source) -> np.ndarray:
+    items = list(source.items())
+    assert len(items) == source.count
+    found = [item.content for item in items]
+    assert all(isinstance(content, np.ndarray) for content in found)
+    stacked = np.stack(found)  # type: ignore[arg-type]
+    assert stacked.dtype == np.uint8
+    return stacked
+
+
+def labels(source: Source) -> list[Any]:
+    return [item.label for item in source.items()]
+
+
+LAYOUTS = {
+    "NHW": (GREY, GREY),
+    "NHW1": (GREY[..., None], GREY),
+    "N1HW": (GREY[:, None], GREY),
+    "NHW3": (IMAGES, IMAGES),
+    "N3HW": (np.moveaxis(IMAGES, -1, 1), IMAGES),
+    "bool": (GREY > 80, (GREY > 80) * np.uint8(255)),
+    "bool3": (np.moveaxis(IMAGES, -1, 1) > 80, (IMAGES > 80) * np.uint8(255)),
+    "N3H3": (IMAGES[:, :3, :, :], IMAGES[:, :3]),  # the last axis fits, so it is the channels
+}
+
+
+@pytest.mark.parametrize("how", ["npy", "npz", "compressed"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, order: str, how: str
+) -> None:
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 3000)  # several blocks
+    given, expected = LAYOUTS[layout]
+    written = np.asarray(given, order=order)  # type: ignore[call-overload]
+    path = tmp_path / ("a.npy" if how == "npy" else "a.npz")
+    if how == "npy":
+        np.save(path, written)
+    else:
+        (np.savez if how == "npz" else np.savez_compressed)(path, images=written)
+    source = read_arrays(path, ANY)
+    np.testing.assert_array_equal(pixels(source), expected)
+    np.testing.assert_array_equal(pixels(source), expected)  # and again
+    assert next(iter(source.items())).name == f"{path.name}[0]"
+
+
+def test_nothing_is_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 5 * GREY[0].size)
+    sizes: list[int] = []
+    before = np.empty
+
+    def watched(shape: Any, *rest: Any, **more: Any) -> np.ndarray:
+        made = before(shape, *rest, **more)
+        sizes.append(made.nbytes)
+        return made
+
+    monkeypatch.setattr(arrays.np, "empty", watched)
+    np.save(tmp_path / "a.npy", GREY)
+    np.savez_compressed(tmp_path / "a.npz", GREY)
+    for name in ("a.npy", "a.npz"):
+        np.testing.assert_array_equal(pixels(read_arrays(tmp_path / name, ANY)), GREY)
+    assert sizes == [5 * GREY[0].size] * 8
+
+
+# Keys
+
+
+def test_which_array_holds_the_images(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    other = GREY[::-1]
+    np.testing.assert_array_equal(
+        pixels(read_arrays(save(path, masks=other, images=GREY), ANY)), GREY
+    )
+    facts = {"ids": np.arange(20), "weights": np.ones((20, 4)), "floats": GREY / 255}
+    np.testing.assert_array_equal(pixels(read_arrays(save(path, a=GREY, **facts), ANY)), GREY)
+    both = save(path, a=GREY, b=other, n=np.arange(20))
+    with pytest.raises(InputError, match=r"several arrays of images .*--image-column: a, b$"):
+        read_arrays(both, ANY)
+    np.testing.assert_array_equal(pixels(read_arrays(both, Columns(image="b"))), other)
+    with pytest.raises(InputError, match=r"no array 'c' in .*: there are a, b, n"):
+        read_arrays(both, Columns(image="c"))
+    with pytest.raises(InputError, match=r"no images in .*'n' is int64"):
+        read_arrays(both, Columns(image="n"))
+
+
+@pytest.mark.parametrize("key", ["labels", "label", "y", "targets"])
+def test_labels(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "a.npz"
+    names = [f"kind {label}" for label in LABELS]
+    for cells, expected in (
+        (LABELS.astype(np.uint8), LABELS.tolist()),
+        (LABELS.astype(">i4")[:, None], LABELS.tolist()),
+        (np.asfortranarray(LABELS[:, None]), LABELS.tolist()),
+        (LABELS > 2, [int(label > 2) for label in LABELS]),
+        (np.array(names), names),
+        (np.array([name.encode() for name in names]), names),
+    ):
+        found = labels(read_arrays(save(path, images=GREY, **{key: cells}), ANY))
+        assert found == expected
+        assert not any(isinstance(label, bool) for label in found)
+    assert labels(read_arrays(path, Columns(label="none"))) == [None] * 20
+
+
+def test_label_columns_can_be_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", images=GREY, labels=LABELS, kind=LABELS[::-1])
+    assert labels(read_arrays(path, Columns(label="kind"))) == LABELS[::-1].tolist()
+    with pytest.raises(InputError, match=r"no array 'sort' in .*: there are images, labels, kind"):
+        read_arrays(path, Columns(label="sort"))
+    assert labels(read_arrays(save(path, images=GREY), ANY)) == [None] * 20
+
+
+def test_labels_that_are_no_classes_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    for cells in (LABELS / 2, np.array(["a", None] * 10, dtype=object)):
+        path = save(tmp_path / "a.npz", images=GREY, y=cells)
+        source = read_arrays(path, ANY)
+        assert labels(source) == [None] * 20
+        assert any(str(cells.dtype) in note for note in source.notes)
+        with pytest.raises(InputError, match=f"the labels 'y' of .* are {cells.dtype}"):
+            read_arrays(path, Columns(label="y"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_{}", "y_{}", "train", "test"),
+        ("X_{}", "Y_{}", "train", "val"),
+        ("{}_images", "{}_labels", "train", "val"),
+        ("images-{}", "targets-{}", "training", "testing"),
+        ("{}", "{}_label", "train", "validation"),
+    ],
+)
+def test_parts_of_their_own(tmp_path: Path, names: tuple[str, str, str, str]) -> None:
+    """As Keras writes them, and MedMNIST, whose labels are (N,1)."""
+    image, label, first, second = names
+    columns = {
+        image.format(first): IMAGES[:14],
+        label.format(first): LABELS[:14, None],
+        image.format(second): IMAGES[14:, :8],
+        label.format(second): LABELS[14:, None],
+        "n_train": np.arange(3),
+    }
+    path = save(tmp_path / "a.npz", **columns)
+    source = read_arrays(path, ANY)
+    items = list(source.items())
+    assert source.count == len(items) == 20
+    expected = arrays.PART_NAMES[second]
+    assert [item.part for item in items] == ["train"] * 14 + [expected] * 6
+    assert [item.label for item in items] == LABELS.tolist()
+    np.testing.assert_array_equal(items[3].content, IMAGES[3])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(items[14].content, IMAGES[14, :8])  # type: ignore[arg-type]
+    assert items[14].name == f"a.npz:{image.format(second)}[0]"
+    assert source.notes == ()
+    one = read_arrays(path, Columns(image=image.format(second)))
+    assert {item.part for item in one.items()} == {None}  # alone it is not a part
+    assert labels(one) == LABELS[14:].tolist()
+
+
+def test_parts_without_labels_are_said(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:])
+    source = read_arrays(path, ANY)
+    assert labels(source) == LABELS[:9].tolist() + [None] * 11
+    assert source.notes == ("no labels: for x_test",)
+    names = np.array(["a"] * 11)
+    path = save(path, x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:], y_test=names)
+    with pytest.raises(InputError, match="labels of several kinds"):
+        read_arrays(path, ANY)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (GREY / 255, r"no images in .*float64.*uint8: \(x \* 255\)\.astype\(np\.uint8\)"),
+        (GREY.astype(int), r"no images in .*int64.*uint8: x\.astype\(np\.uint8\)"),
+        (np.zeros((30, 0, 0), np.uint8), "no images in"),
+        (np.zeros((0, 8, 8), np.uint8), "no images in"),
+        (np.zeros((30, 64), np.uint8), r"no images in .*\(N,H,W\)"),
+        (np.zeros((48, 64, 3), np.uint8), "a single picture"),
+        (np.zeros((30, 8, 8, 5), np.uint8), "5 channels: save one or three"),
+        (np.zeros((30, 8, 8, 4), np.uint8), "4 channels: put them over white"),
+        (np.zeros((30, 4, 8, 8), np.uint8), "4 channels: put them over white"),
+        (np.zeros((30, 2, 8, 8), np.uint8), "2 channels"),
+        (np.array([{}] * 4), "no images in .*pickled objects are never read"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_what_is_no_image(tmp_path: Path, cells: np.ndarray, message: str, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(path, cells)
+    else:
+        save(path, images=cells)
+    with pytest.raises(InputError, match=message):
+        read_arrays(path, ANY)
+
+
+@pytest.mark.parametrize("shape", [(19,), (20, 3), (1, 20), ()])
+def test_labels_of_another_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = save(tmp_path / "a.npz", images=GREY, labels=np.zeros(shape, int))
+    with pytest.raises(InputError, match=r"20 images and labels of shape .*--label-column none"):
+        read_arrays(path, ANY)
+    assert labels(read_arrays(path, Columns(label="none"))) == [None] * 20
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    facts = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, facts)
+    return file.getvalue()
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    np.savez_compressed(whole, images=GREY)
+    stack = io.BytesIO()
+    np.save(stack, GREY)
+    contents = [
+        b"",
+        b"PK\3\4 no",
+        b"hello",
+        whole.getvalue()[:-30],
+        stack.getvalue()[:-1],
+        stack.getvalue()[:40],
+        header((10**12, 8, 8)),
+        header((-1, 8, 8)) + bytes(64),
+    ]
+    for content in contents:
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"bad\.npz is damaged"):
+            read_arrays(tmp_path / "bad.npz", ANY)
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", header((1, 20_000, 20_000)) + bytes(20_000**2))
+    with pytest.raises(InputError, match=r"of shape \(20000, 20000\): make them smaller"):
+        read_arrays(tmp_path / "huge.npz", ANY)
+
+
+def test_mutated_files_neither_crash_nor_hang(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    save(tmp_path / "a.npz", images=GREY[:3], labels=LABELS[:3])
+    np.save(tmp_path / "a.npy", GREY[:3])
+    refused = 0
+    for turn in range(300):
+        path = tmp_path / ("a.npz" if turn % 2 else "a.npy")
+        whole = path.read_bytes()
+        content = bytearray(whole)
+        if turn % 5 == 0:
+            content = content[: rng.integers(len(content))]
+        first = len(content) * (turn % 3) // 3
+        for place in rng.integers(first, len(content), size=1 + turn % 7) if content else ():
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        start = time.perf_counter()
+        try:
+            source = read_arrays(path, ANY)
+            assert sum(1 for _ in source.items()) == source.count
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+        assert time.perf_counter() - start < 1
+        path.write_bytes(whole)
+    assert refused > 50

@@ -1,0 +1,66 @@
+"""Parts follow from pixels alone, in the right shares, and no image is in two of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from triptych.data import splits
+from triptych.data.splits import NOT_GIVEN, TEST, TRAIN, VALIDATION
+
+
+def digests_of(numbers: range) -> np.ndarray:
+    found = b"".join(splits.pixel_digest(np.array([number])) for number in numbers)
+    return np.frombuffer(found, dtype=splits.DIGEST)
+
+
+def given(*parts: int, count: int = 20_000) -> np.ndarray:
+    return np.resize(np.array(parts, dtype=np.int8), count)
+
+
+@pytest.mark.parametrize(
+    ("parts", "shares"),
+    [
+        ((NOT_GIVEN,), [0.81, 0.09, 0.1]),
+        ((TRAIN, TEST), [0.45, 0.05, 0.5]),
+        ((TRAIN, TRAIN, VALIDATION), [2 / 3 * 0.9, 1 / 3, 2 / 3 * 0.1]),
+        ((TRAIN, VALIDATION, TEST, TEST), [0.25, 0.25, 0.5]),
+    ],
+)
+def test_shares(parts: tuple[int, ...], shares: list[float]) -> None:
+    found = splits.assign(digests_of(range(20_000)), given(*parts))
+    np.testing.assert_allclose(np.bincount(found, minlength=3) / 20_000, shares, atol=0.008)
+
+
+def test_given_parts_are_kept() -> None:
+    asked = given(VALIDATION, TEST, TRAIN, count=300)
+    np.testing.assert_array_equal(splits.assign(digests_of(range(300)), asked), asked)
+
+
+def test_an_image_stays_in_its_part_whatever_else_is_there() -> None:
+    whole = splits.assign(digests_of(range(1000)), given(NOT_GIVEN, count=1000))
+    some = splits.assign(digests_of(range(400, 600)), given(NOT_GIVEN, count=200))
+    np.testing.assert_array_equal(some, whole[400:600])
+
+
+def test_the_two_draws_are_independent() -> None:
+    """A test draw must not decide the validation draw: their halves of the digest differ."""
+    draws = digests_of(range(20_000)).byteswap().view("<u8") / 2**64
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 4 / np.sqrt(20_000)
+
+
+def test_copies_leave_the_test_side() -> None:
+    digests = digests_of(range(5))[[0, 1, 0, 2, 2, 1, 3, 3, 4]]
+    parts = np.array([TEST, TRAIN, TRAIN, TEST, VALIDATION, TRAIN, TEST, TEST, TEST])
+    keep, copies = splits.without_leaks(digests, parts.astype(np.int8))
+    # 0 is in training too, 2 in validation too; 1 is twice in training and 3 twice in test
+    np.testing.assert_array_equal(keep, [False, True, True, False, True, True, True, True, True])
+    assert copies == 4
+
+
+def test_digests_tell_shape_and_pixels_apart() -> None:
+    image = np.arange(12, dtype=np.uint8)
+    found = {splits.pixel_digest(image.reshape(shape)) for shape in ((3, 4), (4, 3), (2, 2, 3))}
+    assert len(found) == 3
+    assert splits.pixel_digest(image) == splits.pixel_digest(image[::-1][::-1])
+    assert splits.pixel_digest(image) != splits.pixel_digest(image[::-1])
