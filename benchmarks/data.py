@@ -2,9 +2,9 @@
 
 Draws its own sets of noisy ramps: JPEG files in a parquet file as the Hub writes it, PNG files in
 class folders, and, with --large, a million images in one array file, which a model is then trained
-on. Every measurement is a fresh process. Peak memory is the largest resident set while the set is
-opened, less what the process held before; it contains mapped pages. Anonymous memory, which the
-system cannot drop, is RssAnon of /proc.
+on. Every measurement is a fresh process. Peak memory is the largest proportional set size (Pss of
+/proc) of the process and its workers together, mapped pages included, less what the process held
+before the set was opened. Anonymous memory is what the system cannot drop.
 
     python benchmarks/data.py --scratch FOLDER --out benchmarks/results/data.json
     python benchmarks/data.py --scratch FOLDER --large --out benchmarks/results/large_set.json
@@ -78,53 +78,65 @@ def write_large(path: Path) -> Path:
     return path
 
 
-OPEN = """
-import json, resource, sys, time
-from triptych.data.opening import DataOptions, open_images
+WATCH = """
+import json, os, sys, threading, time
+from pathlib import Path
+def field(pid, name):
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0  # a worker that has just ended
+    return 1024 * int(next((line for line in lines if line.startswith(name)), "x 0").split()[1])
+def family():
+    mine = Path("/proc/self/task").glob("*/children")
+    return [os.getpid(), *(int(pid) for file in mine for pid in file.read_text().split())]
+most, done = {"Pss:": 0, "Anonymous:": 0}, threading.Event()
+def watch():
+    while not done.wait(0.05):
+        for name in most:
+            most[name] = max(most[name], sum(field(pid, name) for pid in family()))
+"""
+
+OPEN = (
+    WATCH
+    + """
 import triptych.data.sources.parquet, triptych.training.train
-def status(name):
-    lines = open("/proc/self/status").read().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
-before = status("VmRSS")
+from triptych.data.opening import DataOptions, open_images
+before = field(os.getpid(), "Pss:")
+threading.Thread(target=watch, daemon=True).start()
 started = time.perf_counter()
 data = open_images(sys.argv[1], DataOptions(resolution=int(sys.argv[2])))
 seconds = time.perf_counter() - started
+done.set()
 parts = (data.train, data.validation, data.test)
 print(json.dumps({
     "seconds": seconds,
     "images": sum(map(len, parts)),
     "stored_bytes": sum(part.images.nbytes for part in parts),
-    "peak_bytes": status("VmHWM") - before,
-    "anonymous_bytes": status("RssAnon"),
-    "workers_peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+    "peak_bytes": max(0, most["Pss:"] - before),
 }))
 """
+)
 
-TRAIN = """
-import json, sys, threading, time
-from triptych import config, hardware
+TRAIN = (
+    WATCH
+    + """
+from triptych import hardware
 hardware.keep_memory()
 import triptych
-from triptych.data.opening import DataOptions, open_images
-def status(name):
-    lines = open("/proc/self/status").read().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
-most, done = [0], threading.Event()
-def watch():
-    while not done.wait(0.05):
-        most[0] = max(most[0], status("RssAnon"))
-threading.Thread(target=watch, daemon=True).start()
+from triptych import DataOptions, open_images
 data = open_images(sys.argv[1], DataOptions(resolution=int(sys.argv[2])))
-opened = most[0]
-run = triptych.train(sys.argv[3], data, budget=sys.argv[4], out=sys.argv[5])
+before = field(os.getpid(), "Anonymous:")
+threading.Thread(target=watch, daemon=True).start()
+facts = triptych.train(sys.argv[3], data, budget=sys.argv[4], out=sys.argv[5]).facts
 done.set()
-facts = run.facts
 print(json.dumps({
     "model": facts["model"], "images_seen": facts["planned_images"],
-    "seconds": facts["train_seconds"], "anonymous_peak_bytes": most[0],
-    "anonymous_before_bytes": opened, "training_images": len(data.train),
+    "training_images": len(data.train), "seconds": round(facts["train_seconds"], 1),
+    "anonymous_bytes_before_training": before, "anonymous_bytes_at_most": most["Anonymous:"],
 }))
 """
+)
 
 
 def measure(code: str, cache: Path, *words: str) -> dict[str, Any]:
@@ -149,7 +161,6 @@ def measure_set(
         "images_per_second": round(first["images"] / first["seconds"]),
         "stored_bytes": first["stored_bytes"],
         "peak_over_stored": round(first["peak_bytes"] / first["stored_bytes"], 2),
-        "one_worker_peak_bytes": first["workers_peak_bytes"],
         "seconds_to_open_again": round(again["seconds"], 3),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,18 +46,14 @@ def find_origin(data: str, columns: Columns) -> Origin:
 def find_path(path: Path, columns: Columns) -> Origin:
     """A file or folder of the user's; what its files are called, their sizes and times tell it."""
     if path.is_dir():
-        found = walk(path)
-        read: Reader = read_folder
-        if any(file.name.lower().endswith(".parquet") for file in found):
-            read = read_parquet
-        files = [(file.name, file.size, file.mtime_ns) for file in found]
+        files = [file[1:] for file in walk(path)]  # name, size, time
+        parquet = any(name.endswith((".parquet", ".PARQUET")) for name, _, _ in files)
+        read: Reader = read_parquet if parquet else read_folder
     else:
-        read = reader_of(path)
         stat = path.stat()
         files = [("", stat.st_size, stat.st_mtime_ns)]
-    digest = hashlib.blake2b(digest_size=16)
-    for name, size, time in files:
-        digest.update(f"{name}|{size}|{time}\n".encode(errors="surrogateescape"))
+        read = reader_of(path)
+    digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
     identity = {
         "source": str(path.resolve()),
         "files": digest.hexdigest(),
