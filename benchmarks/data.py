@@ -31,12 +31,12 @@ CLASSES = 10
 
 
 def pictures(count: int, side: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Ramps of random colours under a little noise, all different: uint8 (H,W,3)."""
+    """Ramps of random colours under noise, all different: uint8 (H,W,3)."""
     rng = np.random.default_rng(seed)
     slope = np.linspace(0, 1, side)[:, None, None]
     for _ in range(count):
         ramp = rng.random(3) * slope + rng.random(3) * slope.transpose(1, 0, 2)
-        yield (110 * ramp + rng.integers(0, 30, (side, side, 3))).astype(np.uint8)
+        yield (95 * ramp + rng.integers(0, 60, (side, side, 3))).astype(np.uint8)
 
 
 def encode(picture: np.ndarray, format: str) -> bytes:

@@ -15,7 +15,6 @@ import mmap
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -103,7 +102,8 @@ def preparing(key: str) -> Iterator[Path]:
         with FileLock(locks / f"{key}.lock"):
             for left in parent.glob(f".{key}.*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
+            aside = parent / f".{key}.{os.getpid()}"
+            aside.mkdir()
             try:
                 yield aside
             finally:
