@@ -419,13 +419,15 @@ def test_the_recorded_command_repeats_the_run(call: Call, tmp_path: Path, labels
     pq.write_table(renamed, table)
     columns = ("--image-column", "photo", "--label-column", labels)
     changed = ("--seed", "3", "--set", "latent=5", "--set", "widths=8,8", "--size", "small")
-    data = ("--data", table, "--resolution", "16", "--fit", "pad", *columns)
+    varied = ("--flip", "--crop", "1")
+    data = ("--data", table, "--resolution", "16", "--fit", "pad", *columns, *varied)
     words = ("train", "vae:course", *data, *changed, *SLOW, "--budget", "0.64kimg")
     facts = call(*words, "--out", "first", "--json", "--quiet").json()
     assert facts["command"].endswith(" --budget 0.64kimg")
     program, *recorded = shlex.split(facts["command"])
     assert program == "triptych"
     assert facts["data"]["image_column"] == "photo" and facts["data"]["label_column"] == labels
+    assert facts["data"]["flip"] is True and facts["data"]["crop"] == 1
     for same in ((), ("--data", table)):  # read again as it was trained
         pictures = call("reconstruct", "first", *same, "--out", "a.npz", "--count", "3", *SLOW)
         assert pictures.code == 0, pictures.err

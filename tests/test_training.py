@@ -7,6 +7,7 @@ import math
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from triptych import api, files, hardware
 from triptych.config import Budget, ImageShape, Optimiser, Settings
 from triptych.console import QUIET
+from triptych.data.augment import Augment
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
@@ -368,6 +370,21 @@ def test_output_folder_must_be_ours(tmp_path: Path) -> None:
     train(request(), tmp_path / "run")
     with pytest.raises(InputError, match="another settings"):
         train(request("vae", "1.28kimg", "latent=3"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("augment", [Augment(flip=True), Augment(crop=2)])
+def test_varied_images_train_another_model_and_are_recorded(
+    tmp_path: Path, augment: Augment
+) -> None:
+    plain = train(request(), tmp_path / "plain")
+    wanted = request()
+    wanted = replace(wanted, data=replace(wanted.data, augment=augment))
+    varied = train(wanted, tmp_path / "varied")
+    assert digest(varied) != digest(plain)
+    described = varied.read()["data"]
+    assert (described["flip"], described["crop"]) == (augment.flip, augment.crop)
+    with pytest.raises(InputError, match="a run of another (flips|crops)"):
+        train(wanted, tmp_path / "plain")
 
 
 def test_fewer_images_than_a_batch_are_enough(tmp_path: Path) -> None:

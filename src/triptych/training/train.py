@@ -52,6 +52,8 @@ class Request:
             "settings": config.to_json(self.settings),
             "data fingerprint": self.data.fingerprint,
             "resolution": self.data.shape.resolution,
+            "flips": self.data.augment.flip,
+            "crops": self.data.augment.crop,
             "seed": self.seed,
             "budget": self.budget.asked,
         }
