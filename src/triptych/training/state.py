@@ -55,6 +55,8 @@ class TrainingState:
         self.batch_size = settings.batch_size
         self.movers = [Mover(objective) for objective in model.objectives()]
         self.average = None if settings.average is None else WeightAverage(model, settings.average)
+        # What batch normalisation gathers while networks run: a masked step must not change it.
+        self.statistics = [b for n, b in model.named_buffers() if "running_" in n]
         self.phase = 0
         self.seen = 0
         self.tally = Tally()
@@ -80,9 +82,12 @@ class TrainingState:
                 continue
             for repeat in range(objective.repeats):
                 batch = self._batch(batches, objective, seed, repeat)
+                before = [statistic.clone() for statistic in self.statistics]
                 with machine.autocast():
                     losses = objective(batch)
                 masked = mover.step(losses["total"], share)
+                for statistic, kept in zip(self.statistics, before, strict=True):
+                    statistic.copy_(torch.where(masked > 0, kept, statistic))
                 self.tally.add(objective.name, losses, masked)
         self.seen += self.batch_size
         self.tally.images += self.batch_size

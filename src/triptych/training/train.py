@@ -26,6 +26,7 @@ from triptych.hardware import Machine
 from triptych.training import checkpoint
 from triptych.training.budget import PlannedImages, measure_rounds, planned_images
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
+from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
 from triptych.training.loop import Clock, Job, Plan, run
 from triptych.training.state import TrainingState
@@ -62,14 +63,23 @@ class Request:
 def train(request: Request, out: Path, machine: Machine, console: Console, draw: Draw) -> RunFolder:
     """Train to the end of the budget, going on where an earlier call stopped.
 
-    Raises InputError on an output folder that holds something else.
+    Raises InputError on an output folder that holds something else, or that another process
+    trains into.
     """
     folder = RunFolder(out)
     check_output(folder, request)
+    with alone_in(folder.path):
+        return train_alone(request, folder, machine, console, draw)
+
+
+def train_alone(
+    request: Request, folder: RunFolder, machine: Machine, console: Console, draw: Draw
+) -> RunFolder:
+    """As `train`, in a folder that no other process trains into."""
     shape = request.data.shape
     hardware.forget_peak_memory()
     if folder.is_run() and folder.read()["status"] == "done":
-        console.say(f"  {out} is trained already")
+        console.say(f"  {folder.path} is trained already")
         return folder
     batches = Batches(
         request.data.train,
@@ -147,8 +157,7 @@ def fresh_state(request: Request, shape: ImageShape, machine: Machine) -> Traini
 def begin(
     request: Request, folder: RunFolder, planned: PlannedImages, machine: Machine
 ) -> dict[str, Any]:
-    """Make the folder and write run.json; nothing was made before."""
-    files.make_folder(folder.path)
+    """Write run.json, the first file in the folder."""
     facts = {
         "schema": SCHEMA,
         "triptych": triptych.__version__,
