@@ -67,14 +67,21 @@ def train(
     seed: int = 0,
     out: Path | str | None = None,
     overrides: Sequence[str] = (),
+    on_trouble: str = "rewind",
     options: DataOptions | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
 ) -> Run:
-    """Train one model; the same call on the same `out` goes on where it stopped."""
+    """Train one model; the same call on the same `out` goes on where it stopped.
+
+    on_trouble: what to do when losses stay not finite: "rewind" goes back to a checkpoint at half
+                the learning rate, "stop" gives up
+    """
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
-    request = make_request(model, data, budget, size, seed, overrides, options, console)
+    request = make_request(
+        model, data, budget, size, seed, overrides, options, console, on_trouble=on_trouble
+    )
     folder = Path(out) if out is not None else free_folder(request)
     tell_notes(request.data, console)
     return Run(train_folder(request, folder, machine, console).path, machine)
@@ -90,11 +97,14 @@ def make_request(
     options: DataOptions | None,
     console: Console = QUIET,
     command: str | None = None,
+    on_trouble: str = "rewind",
 ) -> Request:
     """Everything checked that can be checked before anything is made.
 
     command: as it is recorded, without budget and machine; worked out unless given
     """
+    if on_trouble not in ("rewind", "stop"):
+        raise InputError(f"no --on-trouble '{on_trouble}'", "choose rewind or stop")
     name = ModelName.parse(model)
     chosen_size = pick_size(size)
     usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[chosen_size]
@@ -109,6 +119,7 @@ def make_request(
         budget=parsed,
         seed=seed,
         command=command or command_of(name, chosen_size, seed, overrides, opened),
+        on_trouble=on_trouble,  # type: ignore[arg-type] # checked above
     )
 
 

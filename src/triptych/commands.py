@@ -109,6 +109,8 @@ class Train(TrainsOnData, UsesModel):
     """Print the settings and stop."""
     set: UseAppendAction[tuple[str, ...]] = ()
     """Change a setting: KEY=VALUE."""
+    on_trouble: str = "rewind"
+    """When losses stay not finite: rewind to a checkpoint at half the learning rate, or stop."""
 
     def run(self) -> Any:
         """run.json, or the settings under --dry-run."""
@@ -124,6 +126,7 @@ class Train(TrainsOnData, UsesModel):
             self.set,
             self.options(),
             self.console(),
+            on_trouble=self.on_trouble,
         )
         if self.dry_run:
             settings = {"model": str(request.name), **config.to_json(request.settings)}

@@ -28,7 +28,7 @@ Tensors = dict[str, dict[str, Tensor]]
 def save(folder: Path, tensors: Tensors, progress: dict[str, Any]) -> Path:
     """Write `folder/<phase>-<seen>`; `progress` holds at least these two."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{progress['phase']}-{progress['seen']:012d}"
+    name = name_of(progress)
     temporary = folder / f".{name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -47,6 +47,16 @@ def save(folder: Path, tensors: Tensors, progress: dict[str, Any]) -> Path:
     for old in complete(folder)[:-KEPT]:
         shutil.rmtree(old)
     return final
+
+
+def name_of(progress: dict[str, Any]) -> str:
+    """What the checkpoint of this moment is called; later ones sort behind it."""
+    return f"{progress['phase']}-{progress['seen']:012d}"
+
+
+def remove(folder: Path, progress: dict[str, Any]) -> None:
+    """Give up the checkpoint of this moment."""
+    shutil.rmtree(folder / name_of(progress))
 
 
 def complete(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from triptych import hardware
 from triptych.console import Bar, Console
@@ -21,9 +21,13 @@ from triptych.training.log import RunLog
 from triptych.training.state import Tally, TrainingState
 
 LOG_POINTS = 100  # per phase
-PATIENCE = 20  # steps in a row that may be left out before training is given up
+PATIENCE = 20  # steps in a row that may be left out before it is trouble
+REWINDS = 5  # returns to before the trouble, each at half the learning rate, then it is given up
 CHECKPOINTS = 20  # per phase: an interruption loses at most a twentieth
 GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of the planned images
+
+
+OnTrouble = Literal["rewind", "stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +75,15 @@ class Job:
     machine: Machine
     console: Console
     draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
+    begin_again: Callable[[TrainingState], None]  # brings a state back to its first weights
+    on_trouble: OnTrouble = "rewind"
 
 
 def run(state: TrainingState, job: Job, clock: Clock) -> None:
     """Train from where the state is to the end of its last phase.
 
-    Raises InterruptedRunError after saving when a signal came, TrainingFailedError when no
-    step between two log points was finite.
+    Raises InterruptedRunError after saving when a signal came, TrainingFailedError when steps
+    stay without finite losses or gradients.
     """
     log = RunLog(job.folder.log)
     lengths = state.phases(job.plan.planned)
@@ -86,38 +92,76 @@ def run(state: TrainingState, job: Job, clock: Clock) -> None:
         job.draw_grid(0)
     with job.console.bar(f"  {job.folder.path.name}") as bar, stop_signals() as stop:
         while state.phase < len(lengths):
-            length = lengths[state.phase]
-            while state.seen < length:
-                before = state.seen
-                state.round(job.batches, job.plan.seed, length, job.machine)
-                if job.plan.due(before, state.seen, LOG_POINTS, length):
-                    report_losses(state, log, clock, job, bar)
-                if state.phase == 0 and any(
-                    before < share * length <= state.seen for share in GRID_SHARES
-                ):
-                    job.draw_grid(state.seen)
-                    log.write("grid", images=state.seen)
-                if job.plan.due(before, state.seen, CHECKPOINTS, length) or stop:
-                    save(state, log, clock, job)
-                if stop:
-                    raise InterruptedRunError(stop[0])
-                bar.update(state.seen, length)
-            state.phase, state.seen = state.phase + 1, 0
+            length, before = lengths[state.phase], state.seen
+            if before >= length:
+                state.phase, state.seen = state.phase + 1, 0
+                continue
+            state.round(job.batches, job.plan.seed, length, job.machine)
+            if job.plan.due(before, state.seen, LOG_POINTS, length):
+                lost = report_losses(state, log, clock, job, bar)
+                if lost and not stop:
+                    rewind(lost, state, log, clock, job)
+                    continue
+            if state.phase == 0 and any(
+                before < share * length <= state.seen for share in GRID_SHARES
+            ):
+                job.draw_grid(state.seen)
+                log.write("grid", images=state.seen)
+            due = job.plan.due(before, state.seen, CHECKPOINTS, length)
+            if stop or (due and not any(state.in_a_row.values())):  # not amid trouble
+                save(state, log, clock, job)
+            if stop:
+                raise InterruptedRunError(stop[0])
+            bar.update(state.seen, length)
 
 
-def save(state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
-    """A checkpoint of this very moment."""
+def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
+    """Go back to a checkpoint, or to the start, and on at half the learning rate.
+
+    One that was gone back to before has not helped, so it is the turn of the one before it.
+    TrainingFailedError when this is not wanted, or has been done often enough.
+    """
+    where, names = state.seen, ", ".join(lost)
+    if job.on_trouble == "stop" or state.rewinds == REWINDS:
+        raise TrainingFailedError(
+            f"training stopped at image {where}: the last {PATIENCE} steps of the {names} were "
+            "not finite; lower the learning rate with --set"
+        )
+    rewinds = state.rewinds + 1
+    found, _ = checkpoint.newest(job.folder.checkpoints)
+    while found is not None and found[1]["returned"]:
+        checkpoint.remove(job.folder.checkpoints, found[1])
+        found, _ = checkpoint.newest(job.folder.checkpoints)
+    if found is None:
+        job.begin_again(state)
+    else:
+        state.load(*found)
+    state.rewinds, state.in_a_row = rewinds, {}
+    message = f"the {names} stayed not finite: back to image {state.seen}, half the learning rate"
+    log.write("rewind", images=where, to=state.seen, message=message)
+    job.console.say(f"  warning: {message}")
+    save(state, log, clock, job, returned=True)
+
+
+def save(state: TrainingState, log: RunLog, clock: Clock, job: Job, returned: bool = False) -> None:
+    """A checkpoint of this very moment; `returned` says that it is one gone back to."""
     progress = {
         "phase": state.phase,
         "seen": state.seen,
+        "rewinds": state.rewinds,
+        "in_a_row": state.in_a_row,
+        "returned": returned,
         "seconds": clock.seconds(),
         "log_bytes": log.size(),
     }
     checkpoint.save(job.folder.checkpoints, state.tensors(), progress)
 
 
-def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar: Bar) -> None:
-    """Write the mean losses since the last log point; name steps that were not finite."""
+def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar: Bar) -> list[str]:
+    """Write the mean losses since the last log point; name steps that were not finite.
+
+    Returns the objectives that have had too many of those in a row.
+    """
     losses, masked = state.tally.read()
     seconds = clock.seconds()
     speed = state.tally.images / clock.lap_seconds()
@@ -137,13 +181,9 @@ def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar
         message = f"{count} steps of the {name} up to image {state.seen} were not finite"
         log.write("warning", images=state.seen, message=f"{message} and were left out")
         job.console.say(f"  warning: {message} and were left out")
-    for name in state.lost(losses, masked, PATIENCE):
-        raise TrainingFailedError(
-            f"training stopped at image {state.seen}: the last {PATIENCE} steps of the {name} were "
-            "not finite; lower the learning rate with --set"
-        )
     shown = "  ".join(f"{n.split('/')[0]} {v:.4g}" for n, v in losses.items() if "/total" in n)
     bar.update(state.seen, note=f"{speed:,.0f} images/s  {shown}")
+    return state.lost(losses, masked, PATIENCE)
 
 
 @contextmanager

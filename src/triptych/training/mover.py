@@ -55,14 +55,18 @@ class Mover:
             self.optimisers["muon"] = Muon(matrices, settings.matrix_rate)
             self.rates["muon"] = settings.matrix_rate
 
-    def step(self, loss: Tensor, share: float) -> Tensor:
-        """Move along the loss's gradient; returns 1.0 where the step was masked, else 0.0."""
+    def step(self, loss: Tensor, share: float, caution: float = 1.0) -> Tensor:
+        """Move along the loss's gradient; returns 1.0 where the step was masked, else 0.0.
+
+        share:   of the planned images seen so far, which the learning rate follows
+        caution: multiplies the learning rate
+        """
         loss.backward()  # type: ignore[no-untyped-call]
         settings = self.objective.optimiser
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
         masked = (~(loss.detach().isfinite() & norm.isfinite())).float()
-        factor = rate_factor(settings, share)
+        factor = caution * rate_factor(settings, share)
         for name, optimiser in self.optimisers.items():
             optimiser.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
             for group in optimiser.param_groups:

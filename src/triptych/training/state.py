@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,23 @@ class Tally:
             self.counts[name] = self.counts.get(name, 0) + 1
         self.masked[objective] = self.masked.get(objective, torch.zeros_like(masked)) + masked
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it, flat: `kind/name` -> tensor."""
+        found = {f"sums/{name}": value for name, value in self.sums.items()}
+        found |= {f"masked/{name}": value for name, value in self.masked.items()}
+        found |= {f"counts/{name}": torch.tensor(n) for name, n in self.counts.items()}
+        return found | {"images": torch.tensor(self.images)}
+
+    def load(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        """What `tensors` gave."""
+        self.images = int(tensors["images"])
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition("/")
+            if kind == "counts":
+                self.counts[name] = int(tensor)
+            elif kind in ("sums", "masked"):
+                getattr(self, kind)[name] = tensor.to(device)
+
     def read(self) -> tuple[dict[str, float], dict[str, int]]:
         """Mean of each term and masked steps of each objective; waits for the device."""
         masked = {name: int(value.item()) for name, value in self.masked.items()}
@@ -59,6 +77,7 @@ class TrainingState:
         self.statistics = [b for n, b in model.named_buffers() if "running_" in n]
         self.phase = 0
         self.seen = 0
+        self.rewinds = 0  # each halved the learning rate
         self.tally = Tally()
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
 
@@ -85,7 +104,7 @@ class TrainingState:
                 before = [statistic.clone() for statistic in self.statistics]
                 with machine.autocast():
                     losses = objective(batch)
-                masked = mover.step(losses["total"], share)
+                masked = mover.step(losses["total"], share, 0.5**self.rewinds)
                 for statistic, kept in zip(self.statistics, before, strict=True):
                     statistic.copy_(torch.where(masked > 0, kept, statistic))
                 self.tally.add(objective.name, losses, masked)
@@ -110,22 +129,25 @@ class TrainingState:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by file: what a checkpoint holds."""
-        files = {"model": self.model.state_dict()}
+        files = {"model": self.model.state_dict(), "tally": self.tally.tensors()}
         if self.average is not None:
             files["average"] = self.average.state
         for mover in self.movers:
             files[f"optimiser-{mover.objective.name}"] = mover.tensors()
         return files
 
-    def load(self, files: dict[str, dict[str, Tensor]], phase: int, seen: int) -> None:
-        """What `tensors` gave, copied into place."""
+    def load(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
+        """What `tensors` gave, copied into place, and how far it had come."""
         self.model.load_state_dict(files["model"])
         if self.average is not None:
             for name, tensor in self.average.state.items():
                 tensor.copy_(files["average"][name])
         for mover in self.movers:
             mover.load_tensors(files[f"optimiser-{mover.objective.name}"])
-        self.phase, self.seen = phase, seen
+        self.phase, self.seen = progress["phase"], progress["seen"]
+        self.rewinds, self.in_a_row = progress["rewinds"], dict(progress["in_a_row"])
+        self.tally = Tally()
+        self.tally.load(files["tally"], next(self.model.parameters()).device)
 
     def weights_to_use(self) -> dict[str, Tensor]:
         """The average where one is kept, else the last weights."""

@@ -28,7 +28,7 @@ from triptych.training.budget import PlannedImages, measure_rounds, planned_imag
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
-from triptych.training.loop import Clock, Job, Plan, run
+from triptych.training.loop import Clock, Job, OnTrouble, Plan, run
 from triptych.training.state import TrainingState
 
 Draw = Callable[[GenerativeModel], Tensor]  # a model -> a few samples, uint8 [N,C,H,W]
@@ -45,6 +45,7 @@ class Request:
     budget: Budget
     seed: int
     command: str  # as it could be typed again, without budget and output folder
+    on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
 
     def identity(self) -> dict[str, Any]:
         """What must agree for a run to be resumed."""
@@ -105,6 +106,8 @@ def train_alone(
         machine=machine,
         console=console,
         draw_grid=lambda seen: save_grid(state, folder, draw, seen),
+        begin_again=lambda state: begin_again(state, request, machine),
+        on_trouble=request.on_trouble,
     )
     RunLog(folder.log).write("resume" if state.seen else "start", images=state.seen)
     run(state, job, clock)
@@ -152,6 +155,12 @@ def fresh_state(request: Request, shape: ImageShape, machine: Machine) -> Traini
         raise InputError(
             f"these settings make no {request.name} ({error})", "change them with --set"
         ) from error
+
+
+def begin_again(state: TrainingState, request: Request, machine: Machine) -> None:
+    """Bring a state back to where the seed began."""
+    fresh = fresh_state(request, request.data.shape, machine)
+    state.load(fresh.tensors(), {"phase": 0, "seen": 0, "rewinds": 0, "in_a_row": {}})
 
 
 def begin(
@@ -221,7 +230,7 @@ def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Conso
         RunLog(folder.log).cut(0)
         return
     tensors, progress = found
-    state.load(tensors, progress["phase"], progress["seen"])
+    state.load(tensors, progress)
     clock.before = progress["seconds"]
     RunLog(folder.log).cut(progress["log_bytes"])
     console.say(f"  going on from image {state.seen:,}")
