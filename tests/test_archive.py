@@ -96,6 +96,42 @@ def test_the_content_tells_the_kind(tmp_path: Path) -> None:
     assert contents(read(tmp_path / "prefixed.zip")) == FILES
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_what_lies_above_and_beside_the_parts(tmp_path: Path, suffix: str) -> None:
+    """The same rule as for folders, which are tested in detail."""
+    files = {
+        "zoo/in/extra/1.png": b"1",
+        "zoo/in/test/b/2.png": b"2",
+        "zoo/in/train/a/3.heic": b"3",
+    }
+    source = read(pack(tmp_path / f"a{suffix}", files))
+    assert contents(source) == {"test/b/2.png": b"2", "train/a/3.heic": b"3"}
+    assert [(item.part, item.label) for item in items(source)] == [("test", "b"), ("train", "a")]
+    assert source.notes == (
+        "folders beside train left out, for they name no part: extra (1 image)",
+    )
+    heap = read(pack(tmp_path / f"b{suffix}", {"x/img/1.png": b"1", "x/img/2.png": b"2"}))
+    assert [(item.name, item.label) for item in items(heap)] == [("1.png", None), ("2.png", None)]
+
+
+def test_columns_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", FILES)
+    with pytest.raises(InputError, match=r"a\.zip has no columns: leave out --label-column"):
+        read(path, label="kind")
+    with pytest.raises(InputError, match=r"a\.zip has no columns: leave out --image-column"):
+        read(path, image="path")
+
+
+def test_messages_are_one_line_whatever_the_archive_is_called(tmp_path: Path) -> None:
+    for name, files in {"a\n.zip": {"../1.png": b""}, "b\n.zip": {}}.items():
+        with pytest.raises(InputError) as refused:
+            read(pack(tmp_path / name, files))
+        assert "\n" not in str(refused.value)
+    (tmp_path / "c\n.zip").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"c\\n\.zip is damaged"):
+        read(tmp_path / "c\n.zip")
+
+
 def test_labels_can_be_left_out(tmp_path: Path) -> None:
     source = read(pack(tmp_path / "a.tar", FILES), label=NO_LABELS)
     assert {item.label for item in items(source)} == {None}
@@ -106,7 +142,9 @@ def test_hidden_members_and_others_are_passed_over(tmp_path: Path, suffix: str) 
     files = {"1.png": b"x", "__MACOSX/._1.png": b"", ".a.png": b"", "notes.txt": b"", "d/x": b""}
     source = read(pack(tmp_path / f"a{suffix}", files))
     assert contents(source) == {"1.png": b"x"}
-    assert source.notes == ("passed over 2 files not named as images",)
+    assert source.notes == (
+        "files passed over, for they are not named as images: 2 (.txt 1, without suffix 1)",
+    )
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.xz"])
@@ -199,7 +237,7 @@ def test_links_and_devices_are_passed_over(tmp_path: Path) -> None:
         archive.addfile(member("device.png", 0, tarfile.CHRTYPE))
     source = read(path)
     assert contents(source) == {"1.png": b"x"}
-    assert source.notes == ("passed over 4 members: links or devices",)
+    assert source.notes == ("links and devices passed over: 4",)
 
 
 # Damage
@@ -220,7 +258,8 @@ def test_torn_archives_are_refused(tmp_path: Path, suffix: str) -> None:
             assert "a" + suffix in str(error)
         else:
             assert len(found) < len(FILES)
-            assert any("cut short" in note for note in source.notes), length
+            note = "the archive has no end mark and may have been cut short: a.tar"
+            assert note in source.notes, length
 
 
 def test_damage_in_the_middle_of_a_tar_is_no_end(tmp_path: Path) -> None:
@@ -254,8 +293,10 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_an_archive_without_images_is_refused(tmp_path: Path) -> None:
     for suffix in (".zip", ".tar", ".tgz"):
-        with pytest.raises(InputError, match="no images in"):
+        with pytest.raises(InputError, match=r"no images in .* \(there is 1 \.txt\): put"):
             read(pack(tmp_path / f"a{suffix}", {"notes.txt": b"x"}))
+        with pytest.raises(InputError, match=r"there is 1 \.npz\): unpack it and name one"):
+            read(pack(tmp_path / f"c{suffix}", {"a.npz": b"x"}))
         with pytest.raises(InputError, match="no images in"):
             read(pack(tmp_path / f"b{suffix}", {}))
     (tmp_path / "one.gz").write_bytes(gzip.compress(b"no tar inside" * 100))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -92,6 +95,28 @@ def test_nothing_is_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sizes == [5 * GREY[0].size] * 8
 
 
+SCRIPT = """
+import sys
+from pathlib import Path
+from triptych.data.sources import arrays
+from triptych.data.sources.base import Columns
+arrays.BLOCK_BYTES = 1
+path = Path(sys.argv[1])
+items = arrays.read_arrays(path, Columns()).items()
+first = next(items)
+path.write_bytes(path.read_bytes()[:200])
+assert [first.content.sum(), *(item.content.sum() for item in items)] == [64 * 64] * 100
+"""
+
+
+def test_a_file_cut_while_it_is_read_ends_no_process(tmp_path: Path) -> None:
+    """In a process of its own, which reading a mapping of the file would kill."""
+    np.save(tmp_path / "a.npy", np.asarray(np.ones((100, 64, 64), np.uint8), order="F"))
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "a.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # Keys
 
 
@@ -111,42 +136,6 @@ def test_which_array_holds_the_images(tmp_path: Path) -> None:
         read_arrays(both, Columns(image="c"))
     with pytest.raises(InputError, match=r"no images in .*'n' is int64"):
         read_arrays(both, Columns(image="n"))
-
-
-@pytest.mark.parametrize("key", ["labels", "label", "y", "targets"])
-def test_labels(tmp_path: Path, key: str) -> None:
-    path = tmp_path / "a.npz"
-    names = [f"kind {label}" for label in LABELS]
-    for cells, expected in (
-        (LABELS.astype(np.uint8), LABELS.tolist()),
-        (LABELS.astype(">i4")[:, None], LABELS.tolist()),
-        (np.asfortranarray(LABELS[:, None]), LABELS.tolist()),
-        (LABELS > 2, [int(label > 2) for label in LABELS]),
-        (np.array(names), names),
-        (np.array([name.encode() for name in names]), names),
-    ):
-        found = labels(read_arrays(save(path, images=GREY, **{key: cells}), ANY))
-        assert found == expected
-        assert not any(isinstance(label, bool) for label in found)
-    assert labels(read_arrays(path, Columns(label="none"))) == [None] * 20
-
-
-def test_label_columns_can_be_named(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.npz", images=GREY, labels=LABELS, kind=LABELS[::-1])
-    assert labels(read_arrays(path, Columns(label="kind"))) == LABELS[::-1].tolist()
-    with pytest.raises(InputError, match=r"no array 'sort' in .*: there are images, labels, kind"):
-        read_arrays(path, Columns(label="sort"))
-    assert labels(read_arrays(save(path, images=GREY), ANY)) == [None] * 20
-
-
-def test_labels_that_are_no_classes_are_left_out_unless_asked_for(tmp_path: Path) -> None:
-    for cells in (LABELS / 2, np.array(["a", None] * 10, dtype=object)):
-        path = save(tmp_path / "a.npz", images=GREY, y=cells)
-        source = read_arrays(path, ANY)
-        assert labels(source) == [None] * 20
-        assert any(str(cells.dtype) in note for note in source.notes)
-        with pytest.raises(InputError, match=f"the labels 'y' of .* are {cells.dtype}"):
-            read_arrays(path, Columns(label="y"))
 
 
 @pytest.mark.parametrize(
@@ -185,17 +174,6 @@ def test_parts_of_their_own(tmp_path: Path, names: tuple[str, str, str, str]) ->
     assert labels(one) == LABELS[14:].tolist()
 
 
-def test_parts_without_labels_are_said(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.npz", x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:])
-    source = read_arrays(path, ANY)
-    assert labels(source) == LABELS[:9].tolist() + [None] * 11
-    assert source.notes == ("no labels: for x_test",)
-    names = np.array(["a"] * 11)
-    path = save(path, x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:], y_test=names)
-    with pytest.raises(InputError, match="labels of several kinds"):
-        read_arrays(path, ANY)
-
-
 # Refusals
 
 
@@ -226,12 +204,29 @@ def test_what_is_no_image(tmp_path: Path, cells: np.ndarray, message: str, suffi
         read_arrays(path, ANY)
 
 
-@pytest.mark.parametrize("shape", [(19,), (20, 3), (1, 20), ()])
-def test_labels_of_another_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    path = save(tmp_path / "a.npz", images=GREY, labels=np.zeros(shape, int))
-    with pytest.raises(InputError, match=r"20 images and labels of shape .*--label-column none"):
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_what_the_system_refuses_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with path.open("wb") as file:
+        np.save(file, GREY) if suffix == "npy" else np.savez(file, GREY)
+    source = read_arrays(path, ANY)
+    told = rf"^cannot read {path} \({{}}\): check it$"
+
+    def barred(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", barred)
+        with pytest.raises(InputError, match=told.format("Permission denied")):
+            read_arrays(path, ANY)
+    path.unlink()
+    with pytest.raises(InputError, match=told.format("No such file or directory")):
+        list(source.items())
+    path.mkdir()
+    with pytest.raises(InputError, match=told.format("Is a directory")):
         read_arrays(path, ANY)
-    assert labels(read_arrays(path, Columns(label="none"))) == [None] * 20
 
 
 def header(shape: tuple[int, ...]) -> bytes:

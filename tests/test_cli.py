@@ -285,10 +285,10 @@ def test_data_tells_what_is_there(call: Call, stock: Path) -> None:
     assert found["train"] + found["validation"] + found["test"] == 300
     assert sum(found["histogram"].values()) == 300
     assert found["contact_sheet"] == str(sheet)
-    assert picture(sheet).shape == (len(found["classes"]) * 18 - 2, 12 * 18 - 2, 3)
+    assert picture(sheet).shape == (len(found["classes"]) * 66 - 2, 12 * 66 - 2, 3)
     told = call(*words)
     assert told.code == 0 and f"train {found['train']}, " in told.out
-    assert told.out.strip().endswith("contact sheet: runs/data-bars.png")
+    assert told.out.strip().endswith("contact sheet: runs/data-bars.png (a row a class)")
     assert picture(Path("runs/data-bars.png")).shape == picture(sheet).shape
 
 
@@ -308,7 +308,7 @@ def write_bad_data(folder: Path) -> None:
     (folder / "bad.parquet").write_bytes(b"PAR1 and no more")
     (folder / "text.txt").write_text("hello")
     write_folder(folder / "one-image", images[:1])
-    write_folder(folder / "one-class", images, np.zeros(30, dtype=int))
+    write_npz(folder / "one-class.npz", images, np.zeros(30, dtype=int))
     write_parquet(folder / "a.parquet", images, labels)
 
 
@@ -320,7 +320,7 @@ def write_bad_data(folder: Path) -> None:
         ("bad.parquet", "{} is no readable parquet"),
         ("text.txt", "cannot read text.txt: give a folder of images"),
         ("one-image", "1 readable images in one-image are too few: give at least 20"),
-        ("one-class", "all 30 images have one class, 'class-0': name the folder"),
+        ("one-class.npz", "all 30 images have one class, '0': name the folder"),
     ],
 )
 @pytest.mark.parametrize("command", ["data", "train", "compare"])

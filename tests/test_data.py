@@ -25,7 +25,7 @@ from triptych.data import prepare
 from triptych.data.dataset import ImageData, Part
 from triptych.data.opening import DataOptions, open_images
 from triptych.data.sources import embedded
-from triptych.data.summary import contact_sheet, summarise
+from triptych.data.summary import contact_sheet, contact_sheet_place, summarise
 from triptych.errors import InputError
 
 SMALL = DataOptions(resolution=16)
@@ -309,75 +309,6 @@ def test_the_second_opening_decodes_nothing(
     check_whole(third, images, labels)
 
 
-# Refusals
-
-
-REFUSED = {
-    "missing": "no data",
-    "empty": "no images in .*empty",
-    "note.txt": "cannot read note.txt",
-    "bad.parquet": "no readable parquet",
-    "torn.parquet": "torn.parquet is damaged",
-    "bad.npz": "bad.npz is damaged",
-    "float.npy": "no images in .*uint8",
-    "void.npy": "no images in",
-    "five.npy": "5 channels",
-    "few.npz": "30 images and labels of shape",
-    "one-class.npz": "all 30 images have one class",
-    "one-class": "all 30 images have one class, 'class-0'",
-    "single": "1 readable images in single",
-    "only": "no train images",
-}
-
-
-def write_refused(folder: Path) -> None:
-    images, _ = make_images(30)
-    none = np.zeros(30, dtype=int)
-    (folder / "empty").mkdir()
-    (folder / "note.txt").write_text("hello")
-    (folder / "bad.parquet").write_bytes(b"PAR1 but not for long")
-    (folder / "bad.npz").write_bytes(b"PK\3\4 no")
-    np.save(folder / "float.npy", images / 255)
-    np.save(folder / "void.npy", np.zeros((30, 0, 0), dtype=np.uint8))
-    np.save(folder / "five.npy", np.zeros((30, 8, 8, 5), dtype=np.uint8))
-    write_npz(folder / "few.npz", images, none[1:])
-    write_npz(folder / "one-class.npz", images, none)
-    write_folder(folder / "single", images[:1])
-    write_folder(folder / "one-class", images, none)
-    write_folder(folder / "only" / "test", images)
-    whole = write_parquet(folder / "whole.parquet", images, None).read_bytes()
-    (folder / "torn.parquet").write_bytes(whole[:4] + bytes(600) + whole[604:])
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_unusable_data_are_refused(tmp_path: Path, own_cache: Path, name: str) -> None:
-    write_refused(tmp_path)
-    kept = set((own_cache / "data").iterdir())
-    with pytest.raises(InputError, match=REFUSED[name]):
-        opened(tmp_path / name)
-    if name != "only":
-        assert set((own_cache / "data").iterdir()) == kept
-
-
-def test_no_name_is_no_folder() -> None:
-    with pytest.raises(InputError, match="no data ''"):
-        open_images("", SMALL)
-
-
-def test_unknown_options_are_refused() -> None:
-    with pytest.raises(InputError, match="no resolution 17: choose from 16, 32, 64, 128"):
-        DataOptions(resolution=17)
-    with pytest.raises(InputError, match="no fit 'squeeze'"):
-        DataOptions(fit="squeeze")  # type: ignore[arg-type]
-
-
-def test_labels_outside_their_names_are_refused(tmp_path: Path) -> None:
-    images, labels = make_images(40)
-    path = write_parquet(tmp_path / "a.parquet", images, labels, names=["only", "two"])
-    with pytest.raises(InputError, match="labels outside the named classes"):
-        opened(path)
-
-
 # Facts
 
 
@@ -397,12 +328,28 @@ def test_summary_counts_and_averages(tmp_path: Path) -> None:
 def test_the_contact_sheet_has_a_row_a_class(tmp_path: Path) -> None:
     images, labels = make_images(200)
     sheet = contact_sheet(opened(write_npz(tmp_path / "a.npz", images, labels))).pixels
-    assert sheet.shape == (3, CLASSES * 18 - 2, 12 * 18 - 2)
+    assert sheet.shape == (3, CLASSES * 66 - 2, 12 * 66 - 2)  # four times as large, for the eye
     for label in range(CLASSES):
-        corners = sheet[0, label * 18, ::18]
+        corners = sheet[0, label * 66, ::66]
         assert corners.tolist() == [40 * label] * 12
     unlabelled = contact_sheet(opened(write_npz(tmp_path / "b.npz", images))).pixels
-    assert unlabelled.shape == (3, 12 * 18 - 2, 12 * 18 - 2)
+    assert unlabelled.shape == (3, 12 * 66 - 2, 12 * 66 - 2)
+
+
+def test_what_we_wrote_ourselves_is_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    """Who stands in the folder of images and trains there gets runs among the images."""
+    images, labels = make_images(100)
+    write_folder(tmp_path, images, labels)
+    before = opened(tmp_path)
+    for name, mark in (("run", "run.json"), ("comparison", "contract.json")):
+        write_folder(tmp_path / "runs" / name / "samples", images[:9] // 2)
+        (tmp_path / "runs" / name / mark).touch()
+    assert opened(tmp_path).fingerprint == before.fingerprint
+    assert contact_sheet_place(before) == Path("runs") / f"data-{tmp_path.name}.png"
+    monkeypatch.chdir(tmp_path / "class-1")
+    assert contact_sheet_place(before).is_relative_to(own_cache)
 
 
 def test_street_digits_have_parts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,16 @@ def told(source: Source) -> dict[str, tuple[str | None, str | int | None]]:
     return {item.name: (item.part, item.label) for item in items(source)}
 
 
+def listed(folder: Path, text: str | bytes, name: str = "metadata.csv") -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+def problems(source: Source) -> dict[str, str]:
+    return {i.name: str(i.content) for i in items(source) if isinstance(i.content, BadImageError)}
+
+
 # Names
 
 
@@ -90,6 +100,9 @@ def test_printable_names_are_one_line_and_distinct() -> None:
 def test_one_folder_above_all_is_no_class() -> None:
     assert common_top(["zoo/cat/1.png", "zoo/dog/1.png"]) == "zoo/"
     assert common_top(["test/cat/1.png", "test/dog/1.png"]) == ""
+    assert common_top(["a/b/c/1.png", "a/b/d/e/1.png"]) == "a/b/"
+    assert common_top(["a/b.c/1.png", "a/b/1.png", "a/b d/1.png"]) == "a/"
+    assert common_top(["a/val/b/1.png"]) == "a/" and common_top([]) == ""
     assert common_top(["zoo/1.png", "2.png"]) == common_top(["a/1.png", "b/1.png"]) == ""
 
 
@@ -118,7 +131,7 @@ def test_an_image_outside_the_classes_means_no_labels_and_a_note(tmp_path: Path)
     source = read(tmp_path)
     assert {item.label for item in items(source)} == {None}
     assert source.notes == (
-        "no labels: 1 of 3 images lie outside the class folders, first stray\\n.png",
+        "images outside the class folders, so all labels were left out: 1 of 3, first stray\\n.png",
     )
     assert read(tmp_path, label=NO_LABELS).notes == ()
     (tmp_path / "stray\n.png").unlink()
@@ -129,7 +142,12 @@ def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None
     fill(tmp_path, "1.png", "notes.txt", "a/LICENSE", ".DS_Store", ".git/1.png", "__MACOSX/1.png")
     source = read(tmp_path)
     assert list(told(source)) == ["1.png"]
-    assert source.notes == ("passed over 2 files not named as images",)
+    beginning = "files passed over, for they are not named as images"
+    assert source.notes == (f"{beginning}: 2 (.txt 1, without suffix 1)",)
+    fill(tmp_path, "2.TXT", "3.tar.gz", *(f"x.s{number}" for number in range(5)))
+    assert read(tmp_path).notes == (
+        f"{beginning}: 9 (.txt 2, .s0 1, .s1 1, .s2 1, .s3 1 and 3 more)",
+    )
 
 
 def test_accents_make_one_class_however_they_are_written(tmp_path: Path) -> None:
@@ -138,9 +156,74 @@ def test_accents_make_one_class_however_they_are_written(tmp_path: Path) -> None
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, "notes.txt")
-    with pytest.raises(InputError, match="no images in"):
+    with pytest.raises(InputError, match=r"no images in [^(]*: put \.png, \.jpg, "):
         read(tmp_path)
+    fill(tmp_path, "notes.txt")
+    with pytest.raises(InputError, match=r"no images in .* \(there is 1 \.txt\): put \.png"):
+        read(tmp_path)
+    fill(tmp_path, "a.npz", "b.npz", "c.tar.gz")
+    wrong = r"\(there are 2 \.npz, 1 \.tar\.gz, 1 \.txt\): name one of those files$"
+    with pytest.raises(InputError, match=wrong):
+        read(tmp_path)
+
+
+def test_images_of_formats_that_are_not_read_come_too(tmp_path: Path) -> None:
+    """So that they are listed as bad, and do not vanish among the files passed over."""
+    names = [f"a/{n}.{s}" for n, s in enumerate(("HEIC", "avif", "svg", "nef", "ppm", "ico"))]
+    source = read(fill(tmp_path, *names, "b/1.png"))
+    assert list(told(source)) == [*names, "b/1.png"] and source.notes == ()
+
+
+def test_columns_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.png", "b/2.png")
+    with pytest.raises(InputError, match="has no columns: leave out --label-column"):
+        read(tmp_path, label="kind")
+    with pytest.raises(InputError, match="has no columns: leave out --image-column"):
+        read(tmp_path, image="path")
+    listed(tmp_path, "path,kind\na/1.png,3\n")
+    assert told(read(tmp_path, image="path", label="kind")) == {"a/1.png": (None, 3)}
+
+
+# What lies above, and beside, the parts
+
+
+def test_folders_above_all_are_no_classes(tmp_path: Path) -> None:
+    fill(tmp_path / "one", "img_align/1.png", "img_align/2.png", "readme.txt")
+    assert told(read(tmp_path / "one")) == {"1.png": (None, None), "2.png": (None, None)}
+    two = fill(tmp_path / "two", "wrap/set/train/a/1.png", "wrap/set/Test/b/2.png")
+    assert told(read(two)) == {"Test/b/2.png": ("test", "b"), "train/a/1.png": ("train", "a")}
+    assert [i.content for i in items(read(two))] == [
+        two / "wrap/set/Test/b/2.png",
+        two / "wrap/set/train/a/1.png",
+    ]
+    fill(tmp_path / "three", "train/a/1.png", "train/a/2.png")
+    assert {label for _, label in told(read(tmp_path / "three")).values()} == {"a"}
+    four = fill(tmp_path / "four", "wrap/pictures/1.png")
+    listed(four, "file_name,label\npictures/1.png,x\n", "wrap/metadata.csv")
+    assert told(read(four)) == {"pictures/1.png": (None, "x")}
+
+
+def test_what_lies_beside_train_is_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, "Train/a/1.png", "test/b/2.png", "extra/a/3.png", "extra/b/4.png", "eval/5.png")
+    source = read(tmp_path)
+    assert told(source) == {"Train/a/1.png": ("train", "a"), "test/b/2.png": ("test", "b")}
+    folders = "folders beside train left out, for they name no part: "
+    assert source.notes == (folders + "eval (1 image), extra (2 images)",)
+    fill(tmp_path, "0.png")
+    assert told(read(tmp_path)) == told(source)
+    assert read(tmp_path).notes == (
+        *source.notes,
+        "images beside the folder train left out, for they are in no part: 1",
+    )
+
+
+def test_without_train_nothing_is_beside_it(tmp_path: Path) -> None:
+    fill(tmp_path, "test/a/1.png", "more/a/2.png", "more/b/3.png")
+    assert told(read(tmp_path)) == {
+        "more/a/2.png": (None, "a"),
+        "more/b/3.png": (None, "b"),
+        "test/a/1.png": ("test", "a"),
+    }
 
 
 # Walks
@@ -180,7 +263,7 @@ def test_only_regular_files_count(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("1.png")
     source = read(tmp_path)
     assert list(told(source)) == ["1.png", "link.png"]
-    assert source.notes == ("passed over 3 files not named as images",)
+    assert source.notes == ("links and devices passed over: 3",)
 
 
 def test_names_of_every_kind(tmp_path: Path) -> None:
@@ -201,7 +284,7 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
     assert classes == {None, "cl\\xfe"}
 
 
-def test_folders_that_cannot_be_opened_are_named(
+def test_folders_that_cannot_be_opened_are_bad_items(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path, "a/1.png", "secret/2.png")
@@ -214,8 +297,9 @@ def test_folders_that_cannot_be_opened_are_named(
 
     monkeypatch.setattr(folders.os, "scandir", refuse)
     source = read(tmp_path)
-    assert list(told(source)) == ["a/1.png"]
-    assert source.notes == ("could not open 1 folder, first secret",)
+    assert told(source) == {"a/1.png": (None, "a"), "secret": (None, None)}
+    assert problems(source) == {"secret": "cannot be opened (Permission denied)"}
+    assert source.notes == ()
     with pytest.raises(InputError, match="Permission denied"):
         read(tmp_path / "secret")
 
@@ -229,150 +313,3 @@ def test_a_walk_is_fast(tmp_path: Path) -> None:
     started = time.process_time()
     assert len(walk(tmp_path)) == 500
     assert time.process_time() - started < 0.05
-
-
-# Metadata
-
-
-def listed(folder: Path, text: str | bytes, name: str = "metadata.csv") -> Path:
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return folder
-
-
-def problems(source: Source) -> dict[str, str]:
-    return {i.name: str(i.content) for i in items(source) if isinstance(i.content, BadImageError)}
-
-
-def test_metadata_give_labels(tmp_path: Path) -> None:
-    fill(tmp_path, "1.png", "2.png", "deep/3.png", "unlisted.png")
-    listed(tmp_path, "file_name,label\n2.png,dog\n1.png,cat\ndeep/3.png,cat\n")
-    source = read(tmp_path)
-    assert told(source) == {
-        "1.png": (None, "cat"),
-        "2.png": (None, "dog"),
-        "deep/3.png": (None, "cat"),
-    }
-    assert source.notes == ("left out 1 image that the metadata do not list",)
-    assert {label for _, label in told(read(tmp_path, label=NO_LABELS)).values()} == {None}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "file_name,text,label\n1.png,one,3\n",
-        '"file_name","text","label"\r\n"1.png","one, and ""more""\r\nlines","3"\r\n',
-        "\ufefffile_name;text;label\n1.png;a,b;3\n\n",
-        "text\tlabel\tfile_name\na;b,c\t3\t./1.png\n",
-        "file_name,text,label\n1.png,one,3\n".encode("utf-16"),
-    ],
-    ids=["plain", "quoted", "semicolons", "tabs", "utf-16"],
-)
-def test_tables_of_every_dialect(tmp_path: Path, text: str | bytes) -> None:
-    listed(fill(tmp_path, "1.png"), text)
-    assert told(read(tmp_path)) == {"1.png": (None, 3)}
-
-
-def test_json_lines(tmp_path: Path) -> None:
-    fill(tmp_path, "1.png", "2.png")
-    text = (
-        '{"file_name": "1.png", "label": 4, "more": [1]}\r\n\n{"label": 5.0, "file_name": "2.png"}'
-    )
-    listed(tmp_path, text, "metadata.jsonl")
-    assert told(read(tmp_path)) == {"1.png": (None, 4), "2.png": (None, 5)}
-
-
-def test_metadata_in_each_part(tmp_path: Path) -> None:
-    fill(tmp_path, "train/1.png", "train/2.png", "test/1.png")
-    listed(tmp_path, "file_name,class\n1.png,a\n2.png,b\n", "train/metadata.csv")
-    listed(tmp_path, "file_name,class\n1.png,b\n", "test/metadata.csv")
-    assert told(read(tmp_path)) == {
-        "train/1.png": ("train", "a"),
-        "train/2.png": ("train", "b"),
-        "test/1.png": ("test", "b"),
-    }
-
-
-def test_without_labels_in_the_metadata_the_folders_speak(tmp_path: Path) -> None:
-    fill(tmp_path, "train/a/1.png", "train/b/2.png", "test/a/3.png")
-    listed(tmp_path, "file_name,text\na/1.png,x\nb/2.png,y\n", "train/metadata.csv")
-    assert told(read(tmp_path)) == {
-        "train/a/1.png": ("train", "a"),
-        "train/b/2.png": ("train", "b"),
-        "test/a/3.png": ("test", "a"),
-    }
-
-
-def test_columns_can_be_named(tmp_path: Path) -> None:
-    fill(tmp_path, "1.png")
-    listed(tmp_path, "path,label,kind\n1.png,3,moth\n")
-    assert told(read(tmp_path, image="path", label="kind")) == {"1.png": (None, "moth")}
-    with pytest.raises(InputError, match=r"no column 'sort' in metadata\.csv: there are path, lab"):
-        read(tmp_path, image="path", label="sort")
-
-
-def test_numbers_and_names_are_not_mixed(tmp_path: Path) -> None:
-    listed(fill(tmp_path, "1.png", "2.png"), "file_name,label\n1.png,07\n2.png,x\n")
-    assert {label for _, label in told(read(tmp_path)).values()} == {"07", "x"}
-
-
-def test_images_without_a_label_mean_no_labels(tmp_path: Path) -> None:
-    listed(fill(tmp_path, "1.png", "2.png"), "file_name,label\n1.png,a\n2.png,\n")
-    source = read(tmp_path)
-    assert {item.label for item in items(source)} == {None}
-    assert source.notes == ("no labels: 1 of 2 images have no label, first 2.png",)
-
-
-def test_listed_files_that_are_not_there_are_bad(tmp_path: Path) -> None:
-    fill(tmp_path / "secret", "s.png")
-    root = fill(tmp_path / "root", "a.png", "b/b.png", "notes.txt")
-    rows = ["a.png", "gone.png", "notes.txt", "../secret/s.png", "/etc/passwd", "C:\\x.png"]
-    rows += ["b/../../secret/s.png", "b\\b.png"]
-    listed(root, "file_name,label\n" + "".join(f"{row},x\n" for row in rows) + "a.png,y\n")
-    source = read(root)
-    assert problems(source) == {
-        "gone.png": "listed in metadata.csv but not there",
-        "notes.txt": "listed in metadata.csv but not named as an image",
-        "../secret/s.png": "outside the folder",
-        "b/../../secret/s.png": "outside the folder",
-        "/etc/passwd": "outside the folder",
-        "C:\\\\x.png": "outside the folder",
-    }
-    good = {item.name for item in items(source)} - problems(source).keys()
-    assert good == {"a.png", "b/b.png"}
-    assert told(source)["a.png"] == (None, "x")
-    assert "1 image listed again in the metadata: the first counts" in source.notes
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "wrong"),
-    [
-        (
-            "metadata.csv",
-            "name,label\n1.png,a\n",
-            "no column file_name: add it to its header .name,",
-        ),
-        ("metadata.csv", "", "no column file_name"),
-        ("metadata.csv", 'file_name,label\n"1.png,a\n', "malformed .unexpected end"),
-        (
-            "metadata.csv",
-            "file_name,label\n1.png,a,b\n",
-            "row 1 of metadata.csv has 3 fields under 2",
-        ),
-        ("metadata.csv", "file_name,label\n,a\n", "row 1 of metadata.csv has no file_name"),
-        ("metadata.csv", b"file_name,label\n\xff.png,a\n", "not UTF-8"),
-        ("metadata.csv", "file_name,x\n1.png," + 200_000 * "x", "malformed .field larger"),
-        ("metadata.jsonl", '{"file_name": "1.png"}\n{"file', "line 2 of metadata.jsonl is no JSON"),
-        ("metadata.jsonl", "[1]", "line 1 of metadata.jsonl is no object"),
-        ("metadata.jsonl", "[" * 100_000, "line 1 of metadata.jsonl is no JSON"),
-        ("metadata.jsonl", '{"name": "1.png"}', "no column file_name: it has name"),
-        ("metadata.jsonl", '{"file_name": "1.png"}\n{"label": 3}', "row 2 .* has no file_name"),
-        ("metadata.jsonl", '{"file_name": "1.png", "label": [1]}', "label in row 1 .* neither"),
-    ],
-)
-def test_malformed_metadata_are_refused(
-    tmp_path: Path, name: str, text: str | bytes, wrong: str
-) -> None:
-    listed(fill(tmp_path, "1.png"), text, name)
-    with pytest.raises(InputError, match=wrong):
-        read(tmp_path)

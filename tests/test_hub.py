@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import errno
-import hashlib
 import io
 import json
 import logging
@@ -13,15 +12,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.hub_server import StubHub
 from tests.making import encode, make_images, write_parquet
 from triptych.data.sources import hub
 from triptych.data.sources.base import Columns, Item, Source
@@ -34,117 +34,6 @@ utils = pytest.importorskip("huggingface_hub.utils")
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
 CONVERTED = "refs/convert/parquet"
 ANY = Columns()
-
-
-def sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-class StubHub(ThreadingHTTPServer):
-    """As much of the Hub as fetching needs."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[tuple[str, str], dict[str, bytes]] = {}  # by set and branch
-        self.gated: set[str] = set()
-        self.forbidden: set[str] = set()
-        self.cut_at: int | None = None  # the next download ends there
-        self.down = False
-        self.log: list[str] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def commit(self, repo: str, branch: str) -> str:
-        files = self.files[repo, branch]
-        text = json.dumps([branch, [(name, sha(files[name])) for name in sorted(files)]])
-        return hashlib.sha1(text.encode()).hexdigest()
-
-    def at(self, repo: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
-        for (owner, branch), files in self.files.items():
-            commit = self.commit(owner, branch)
-            if owner == repo and revision in (branch, commit):
-                return commit, files
-        return None
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: StubHub
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing is printed."""
-
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = unquote(self.path.split("?")[0])
-        if path == "/api/agent-harnesses":
-            return self.answer(200, b'{"standardEnvVars": [], "harnesses": {}}')
-        span = self.headers.get("Range", "")
-        self.server.log.append(f"{self.command} {path} {span}".strip())
-        if self.server.down:
-            return self.answer(500)
-        if path.startswith("/api/datasets/"):
-            repo, revision = path.removeprefix("/api/datasets/").split("/revision/")
-            return self.answer_listing(repo, revision)
-        repo, rest = path.removeprefix("/datasets/").split("/resolve/")
-        if repo in self.server.gated:
-            return self.answer(403, X_Error_Code="GatedRepo")
-        if repo in self.server.forbidden:
-            return self.answer(403)
-        revision, name = rest.split("/", 1)
-        return self.answer_file(repo, revision, name)
-
-    def answer_listing(self, repo: str, revision: str) -> None:
-        if not any(owner == repo for owner, _ in self.server.files):
-            return self.answer(404, X_Error_Code="RepoNotFound")
-        found = self.server.at(repo, revision)
-        if found is None:
-            return self.answer(404, X_Error_Code="RevisionNotFound")
-        commit, files = found
-        siblings = [
-            {
-                "rfilename": name,
-                "size": len(body),
-                "blobId": "0" * 40,
-                "lfs": {"size": len(body), "sha256": sha(body), "pointerSize": 1},
-            }
-            for name, body in files.items()
-        ]
-        facts = {"id": repo, "sha": commit, "siblings": siblings}
-        return self.answer(200, json.dumps(facts).encode())
-
-    def answer_file(self, repo: str, revision: str, name: str) -> None:
-        found = self.server.at(repo, revision)
-        if found is None:
-            return self.answer(404, X_Error_Code="RevisionNotFound")
-        commit, files = found
-        body = files[name]
-        headers = {"X_Repo_Commit": commit, "ETag": f'"{sha(body)}"', "Accept_Ranges": "bytes"}
-        if span := self.headers.get("Range"):
-            first = int(span.removeprefix("bytes=").split("-")[0])
-            headers["Content_Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
-            return self.answer(206, body[first:], **headers)
-        cut = self.server.cut_at
-        if cut is None or self.command == "HEAD":
-            return self.answer(200, body, **headers)
-        self.server.cut_at = None
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[:cut])  # and the line is cut
-        return None
 
 
 @pytest.fixture
@@ -432,6 +321,26 @@ def test_no_room(stub: StubHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         hub.find("hf:us/zoo", ANY)
 
 
+def test_the_record_is_complete_or_absent_and_others_may_read_it(
+    stub: StubHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(stub, tmp_path, "us/zoo", USUAL, CONVERTED)
+    place = hub.record_place("us/zoo", None)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match=r"cannot remember us/zoo in .* \(No space left"):
+            hub.find("hf:us/zoo", ANY)
+    assert list(place.parent.iterdir()) == []
+    before = os.umask(0o022)
+    hub.find("hf:us/zoo", ANY)
+    os.umask(before)
+    assert place.stat().st_mode & 0o777 == 0o644
+
+
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
     before = builtins.__import__
@@ -463,6 +372,17 @@ def test_settings_come_from_the_environment_and_nothing_is_printed(
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list((tmp_path / "home").rglob("*.parquet"))
+
+
+def test_rows_name_no_files_of_the_cache(stub: StubHub, tmp_path: Path) -> None:
+    """Whether they lie there is chance, and not in the record."""
+    name = "default/train/0000.parquet"
+    give(stub, tmp_path, "us/zoo", {name: 3}, CONVERTED)
+    bare = pa.array([{"bytes": None, "path": "0000.parquet"}] * 3)
+    pq.write_table(pa.table({"image": bare}), tmp_path / "made.parquet")
+    stub.files["us/zoo", CONVERTED][name] = (tmp_path / "made.parquet").read_bytes()
+    for item in read("hf:us/zoo").items():
+        assert "no bytes; name the folder" in str(item.content)
 
 
 def test_images_are_those_of_the_hub(stub: StubHub, tmp_path: Path) -> None:

@@ -4,76 +4,35 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
-import struct
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 
-from tests.test_downloads import FileServer, serve
+from tests.published import (
+    array,
+    assert_same,
+    cifar_bytes,
+    idx_bytes,
+    labels_for,
+    listed,
+    pixels,
+    svhn_bytes,
+    write,
+)
+from tests.serving import FileServer, serve
 from triptych.data import downloads
 from triptych.data.opening import DataOptions, open_images
 from triptych.data.sources import cifar, idx, matlab, named
-from triptych.data.sources.base import Columns, Item, Source
+from triptych.data.sources.base import Columns, Item
 from triptych.data.sources.cifar import read_cifar
 from triptych.data.sources.idx import read_idx
 from triptych.data.sources.matlab import read_matlab
 from triptych.errors import InputError
 
 UNLABELLED = Columns(label="none")
-
-
-def pixels(count: int, *shape: int, seed: int = 0) -> np.ndarray:
-    """Noise that tells apart rows, columns, channels and images: uint8 (N,...)."""
-    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
-
-
-def labels_for(count: int, seed: int = 0) -> np.ndarray:
-    """0..9 in any order, every class there."""
-    return np.random.default_rng(seed).permutation(np.arange(count) % 10)
-
-
-def matlab_bytes(**arrays: Any) -> bytes:
-    """A compressed .mat, the same every second: SciPy writes the time at its start."""
-    buffer = io.BytesIO()
-    savemat(buffer, arrays, do_compression=True)
-    return b"MATLAB 5.0 MAT-file".ljust(116) + buffer.getvalue()[116:]
-
-
-def svhn_bytes(images: np.ndarray, labels: np.ndarray) -> bytes:
-    """As published: X (H,W,C,N), y (N,1) where 10 is the digit 0."""
-    ones = np.where(labels == 0, 10, labels).astype(np.uint8)
-    return matlab_bytes(X=np.moveaxis(images, 0, -1), y=ones[:, None])
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """A gzipped IDX file."""
-    lengths = struct.pack(f">{array.ndim}I", *array.shape)
-    return gzip.compress(bytes((0, 0, 8, array.ndim)) + lengths + array.astype(np.uint8).tobytes())
-
-
-def cifar_bytes(batches: dict[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
-    """The archive, with the other files that it holds."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-
-        def add(name: str, content: bytes) -> None:
-            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-        add("batches.meta.txt", b"airplane\n")
-        for name, (images, labels) in batches.items():
-            planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-            add(name, np.hstack([labels[:, None].astype(np.uint8), planes]).tobytes())
-        add("readme.html", b"<html>")
-    return buffer.getvalue()
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, server: FileServer, name: str, **there: bytes) -> None:
@@ -96,35 +55,6 @@ def publish(monkeypatch: pytest.MonkeyPatch, server: FileServer, name: str, **th
 
 def silent(done: int, total: int) -> None:
     """No progress."""
-
-
-def listed(source: Source) -> list[Item]:
-    """All items, as many as were promised; the stream can be started again."""
-    items = list(source.items())
-    assert len(items) == source.count
-    for first, second in zip(items, source.items(), strict=True):
-        assert first.name == second.name
-        assert np.array_equal(array(first), array(second))
-    return items
-
-
-def array(item: Item) -> np.ndarray:
-    """Its pixels."""
-    assert isinstance(item.content, np.ndarray)
-    assert item.content.dtype == np.uint8
-    return item.content
-
-
-def assert_same(
-    items: list[Item], images: np.ndarray, labels: np.ndarray | None, part: str | None
-) -> None:
-    """Pixel by pixel, in order."""
-    assert len(items) == len(images)
-    for index, item in enumerate(items):
-        assert np.array_equal(array(item), images[index])
-        assert item.label == (None if labels is None else int(labels[index]))
-        assert item.part == part
-        assert item.name.endswith(f"[{index}]")
 
 
 @pytest.fixture(autouse=True)
@@ -278,86 +208,6 @@ def test_no_network_names_address_and_place(
     place = tmp_path / "cache" / "downloads" / "svhn" / "train_32x32.mat"
     with pytest.raises(InputError, match=f"{server.url}/train_32x32.mat .*put it at {place}"):
         named.find("svhn", Columns()).read(silent)
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
-
-
-def test_a_users_matlab_file(tmp_path: Path) -> None:
-    images, labels = pixels(30, 8, 9, 3), labels_for(30)
-    source = read_matlab(write(tmp_path / "own.mat", svhn_bytes(images, labels)), Columns())
-    assert source.classes == tuple("0123456789")
-    assert "10 is the digit 0" in source.notes[0]
-    assert_same(listed(source), images, labels, None)
-    bare = read_matlab(tmp_path / "own.mat", UNLABELLED)
-    assert (bare.classes, bare.notes) == (None, ())
-    assert_same(listed(bare), images, None, None)
-
-
-@pytest.mark.parametrize("low", [0, 1, 5, -3])
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float64])
-def test_other_label_ranges_are_kept(tmp_path: Path, low: int, kind: type) -> None:
-    if low < 0 and kind is np.uint8:
-        pytest.skip("no negative numbers")
-    images, labels = pixels(6, 5, 4), np.arange(6) + low
-    content = matlab_bytes(X=np.moveaxis(images, 0, -1), y=labels.astype(kind)[None])
-    source = read_matlab(write(tmp_path / "own.mat", content), Columns())
-    assert source.classes is None
-    assert_same(listed(source), images, labels, None)
-
-
-def test_other_arrays_of_a_matlab_file(tmp_path: Path) -> None:
-    images, labels = pixels(6, 5, 4, 1), np.arange(6)
-    path = write(
-        tmp_path / "own.mat",
-        matlab_bytes(photos=np.moveaxis(images, 0, -1), kinds=labels, X=np.zeros(3), y=np.ones(2)),
-    )
-    items = listed(read_matlab(path, Columns(image="photos", label="kinds")))
-    assert_same(items, images[..., 0], labels, None)
-    with pytest.raises(InputError, match=r"no array 'absent' .*: there are .*photos"):
-        read_matlab(path, Columns(image="absent"))
-    with pytest.raises(InputError, match=r"shape \(1, 2\)"):
-        read_matlab(path, Columns(image="photos"))
-
-
-def test_wrong_matlab_contents(tmp_path: Path) -> None:
-    images = np.moveaxis(pixels(6, 5, 4, 3), 0, -1)
-    wrong: list[tuple[dict[str, Any], str]] = [
-        ({"Z": images}, "no images"),
-        ({"X": images.astype(float)}, "is double of shape"),
-        ({"X": np.moveaxis(images, -1, 0)}, r"shape \(6, 5, 4, 3\)"),
-        ({"X": images[..., :0]}, "no images|shape"),
-        ({"X": images, "y": np.arange(5)}, "6 images and y"),
-        ({"X": images, "y": np.arange(6) + 0.5}, "no whole numbers"),
-        ({"X": images, "y": np.full(6, np.nan)}, "no whole numbers"),
-        ({"X": images, "y": np.full(6, np.inf)}, "no whole numbers"),
-        ({"X": images, "y": np.array(["a", "b", "c", "d", "e", "f"], object)}, "no whole"),
-    ]
-    for arrays, message in wrong:
-        path = write(tmp_path / "own.mat", matlab_bytes(**arrays))
-        with pytest.raises(InputError, match=message):
-            read_matlab(path, Columns())
-
-
-def test_matlab_7_3_says_how_to_save(tmp_path: Path) -> None:
-    start = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
-    path = write(tmp_path / "own.mat", start + b"\x00" * 384 + b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(InputError, match=r"format 7.3: save it again with save\(..., '-v7'\)"):
-        read_matlab(path, Columns())
-
-
-def test_a_header_that_promises_too_much(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    savemat(buffer, {"X": pixels(5, 4, 3, 2)}, do_compression=False)
-    content = buffer.getvalue()
-    shape = struct.pack("<4i", 5, 4, 3, 2)
-    assert shape in content
-    path = tmp_path / "own.mat"
-    write(path, content.replace(shape, struct.pack("<4i", 30000, 30000, 3, 30000)))
-    with pytest.raises(InputError, match="cannot have shape"):
-        read_matlab(path, Columns())
 
 
 def open_and_read(kind: str, path: Path) -> list[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import errno
 import time
 from pathlib import Path
 from typing import Any
@@ -13,47 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.making import encode, make_images, write_parquet
+from tests.making import write_parquet
+from tests.tables import ANY, FILES, IMAGES, LABELS, contents, labels, reasons, structs, write
 from triptych.data.sources import parquet
-from triptych.data.sources.base import BadImageError, Columns, Item, Source
+from triptych.data.sources.base import BadImageError, Item
 from triptych.data.sources.parquet import read_parquet
 from triptych.errors import InputError
-
-ANY = Columns()
-IMAGES, LABELS = make_images(12)
-FILES = [encode(image) for image in IMAGES]
-
-
-def write(path: Path, features: dict[str, Any] | None = None, **columns: Any) -> Path:
-    """A table of these columns, with the Hub's descriptions if given."""
-    table = pa.table(columns)
-    if features is not None:
-        written = json.dumps({"info": {"features": features}})
-        table = table.replace_schema_metadata({b"huggingface": written.encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
-    return path
-
-
-def contents(source: Source) -> list[Any]:
-    items = list(source.items())
-    assert len(items) == source.count
-    return [item.content for item in items]
-
-
-def labels(source: Source) -> list[Any]:
-    return [item.label for item in source.items()]
-
-
-def reasons(source: Source) -> list[str]:
-    return [str(content) for content in contents(source) if isinstance(content, BadImageError)]
-
-
-def structs(cells: list[bytes | None], names: list[str | None]) -> pa.Array:
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    return pa.array(
-        [{"bytes": cell, "path": name} for cell, name in zip(cells, names, strict=True)], kind
-    )
 
 
 @pytest.mark.parametrize(
@@ -94,6 +59,8 @@ def test_rows_may_name_files_inside_the_folder_only(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(FILES[1])
     (place / "link.png").symlink_to(tmp_path / "secret.png")
     (place / "loop.png").symlink_to(place / "loop.png")
+    (place / ".kept").mkdir()
+    (place / ".kept" / "a.png").write_bytes(FILES[0])
     names: list[str | None] = [
         "photos/a.png",
         "../secret.png",
@@ -105,137 +72,32 @@ def test_rows_may_name_files_inside_the_folder_only(tmp_path: Path) -> None:
         "a\0b",
         "n" * 5000,
         "../set/photos/a.png",
+        ".kept/a.png",
     ]
-    path = write(place / "a.parquet", image=structs([None] * 10, names))
-    found = contents(read_parquet(path, ANY))
+    path = write(place / "a.parquet", image=structs([None] * 11, names))
+    found = contents(read_parquet(place, ANY))
     assert found[0] == found[9] == (place / "photos" / "a.png").resolve()
     told = [str(content) for content in found[1:9]]
     assert all("is outside the folder" in line for line in told[:3])
     assert all("no bytes, and no file" in line for line in told[3:])
     assert all(isinstance(content, BadImageError) for content in found[1:9])
-    assert contents(read_parquet(path, ANY, tmp_path))[1] == (tmp_path / "secret.png").resolve()
+    assert str(found[10]) == "no bytes, and '.kept/a.png' is hidden"
+    assert contents(read_parquet(tmp_path, ANY))[1] == (tmp_path / "secret.png").resolve()
     nothing = pa.array([{"bytes": None, "path": "photos/a.png"}])  # the bytes are of type null
-    assert isinstance(contents(read_parquet(write(path, image=nothing), ANY))[0], Path)
+    write(path, image=nothing)
+    assert isinstance(contents(read_parquet(place, ANY))[0], Path)
 
 
-# Columns
-
-
-@pytest.mark.parametrize("name", ["image", "img", "images", "bytes", "photo", "Image", "pixels"])
-def test_usual_image_columns(tmp_path: Path, name: str) -> None:
-    others = {"mask": FILES[::-1], "thumb": FILES[::-1], "id": list(range(12))}
-    path = write(tmp_path / "a.parquet", **others, **{name: FILES})
-    assert contents(read_parquet(path, ANY)) == FILES
-
-
-def test_declared_image_column_beats_the_usual_names(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.parquet", {"x": {"_type": "Image"}}, image=FILES[::-1], x=FILES)
-    assert contents(read_parquet(path, ANY)) == FILES
-    assert contents(read_parquet(path, Columns(image="image"))) == FILES[::-1]
-
-
-def test_the_first_usual_name_counts(tmp_path: Path) -> None:
-    other = LABELS[::-1].tolist()
-    path = write(
-        tmp_path / "a.parquet", bytes=FILES[::-1], image=FILES, **{"class": other}, label=LABELS
-    )
-    source = read_parquet(path, ANY)
-    assert contents(source) == FILES
-    assert labels(source) == LABELS.tolist()
-
-
-def test_the_only_column_of_bytes_is_the_image(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.parquet", thing=FILES, image=list(range(12)), label=["a"] * 12)
-    assert contents(read_parquet(path, ANY)) == FILES
-
-
-def test_image_columns_that_are_refused(tmp_path: Path) -> None:
-    lists = [[1, 2, 3]] * 12
-    two = write(tmp_path / "two.parquet", left=FILES, right=FILES, n=list(range(12)))
-    with pytest.raises(InputError, match=r"several image columns.*--image-column: left, right$"):
-        read_parquet(two, ANY)
-    assert contents(read_parquet(two, Columns(image="right"))) == FILES
-    with pytest.raises(InputError, match=r"no column 'x' in .*: there are left, right, n"):
-        read_parquet(two, Columns(image="x"))
-    with pytest.raises(InputError, match=r"column 'n' of .* holds no images"):
-        read_parquet(two, Columns(image="n"))
-    with pytest.raises(InputError, match=r"no image column in .*--image-column: n$"):
-        read_parquet(write(tmp_path / "none.parquet", n=list(range(12))), ANY)
-    fixed = pa.array(lists, pa.list_(pa.uint8(), 3))
-    tensor = pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.uint8(), (3,)), fixed)
-    for cells in (pa.array(lists), fixed, tensor):
-        path = write(tmp_path / "lists.parquet", image=cells)
-        for columns in (ANY, Columns(image="image")):
-            with pytest.raises(InputError, match=r"'image' of .* holds lists of numbers.*\.npz"):
-                read_parquet(path, columns)
-    odd = pa.array([{"bytes": {"bytes": b"x"}}])
-    with pytest.raises(InputError, match="no image column"):
-        read_parquet(write(tmp_path / "odd.parquet", image=odd), ANY)
-
-
-def test_labels_of_every_type(tmp_path: Path) -> None:
-    names = [f"kind {label}" for label in LABELS]
-    for cells, expected in (
-        (pa.array(LABELS, pa.int8()), LABELS.tolist()),
-        (pa.array(LABELS, pa.uint64()), LABELS.tolist()),
-        (pa.array(LABELS > 2), [int(label > 2) for label in LABELS]),
-        (pa.array(names), names),
-        (pa.array(names, pa.large_string()), names),
-        (pa.array(names).dictionary_encode(), names),
-    ):
-        path = write(tmp_path / "a.parquet", image=FILES, label=cells)
-        found = labels(read_parquet(path, ANY))
-        assert found == expected
-        assert not any(isinstance(label, bool) for label in found)
-
-
-def test_label_columns_are_asked_declared_or_usual(tmp_path: Path) -> None:
-    classes = {"_type": "ClassLabel", "names": ["a", "b", "c", "d", "e"]}
-    other = (4 - LABELS).tolist()
-    path = write(tmp_path / "a.parquet", {"z": classes}, image=FILES, z=LABELS, label=other)
-    source = read_parquet(path, ANY)
-    assert labels(source) == LABELS.tolist()
-    assert source.classes == ("a", "b", "c", "d", "e")
-    asked = read_parquet(path, Columns(label="label"))
-    assert labels(asked) == other and asked.classes is None
-    bare = read_parquet(path, Columns(label="none"))
-    assert labels(bare) == [None] * 12 and bare.classes is None
-    with pytest.raises(InputError, match=r"no column 'kind' in .*: there are image, z, label"):
-        read_parquet(path, Columns(label="kind"))
-    two = {"coarse_label": classes, "fine_label": classes}
-    path = write(path, two, image=FILES, coarse_label=other, fine_label=LABELS)
-    assert labels(read_parquet(path, ANY)) == LABELS.tolist()
-    two = {"smiling": classes, "young": classes}
-    source = read_parquet(write(path, two, image=FILES, smiling=other, young=LABELS), ANY)
-    assert labels(source) == [None] * 12
-    assert any("smiling, young" in note for note in source.notes)
-    lonely = write(path, image=FILES, count=LABELS, caption=["x"] * 12)
-    assert labels(read_parquet(lonely, ANY)) == [None] * 12
-
-
-def test_labels_that_are_no_classes_are_ignored_unless_asked_for(tmp_path: Path) -> None:
-    for cells in (LABELS / 2, [[1]] * 12, [{"a": 1}] * 12, FILES, pa.nulls(12)):
-        path = write(tmp_path / "a.parquet", image=FILES, label=cells)
-        assert labels(read_parquet(path, ANY)) == [None] * 12
-        with pytest.raises(InputError, match=r"column 'label' of .* holds no labels"):
-            read_parquet(path, Columns(label="label"))
-
-
-def test_missing_labels_are_none(tmp_path: Path) -> None:
-    cells = [None, *LABELS.tolist()[1:10], None, -1]
-    source = read_parquet(write(tmp_path / "a.parquet", image=FILES, label=cells), ANY)
-    assert labels(source) == cells
-    names = {"label": {"_type": "ClassLabel", "names": ["a", "b", "c", "d", "e"]}}
-    source = read_parquet(write(tmp_path / "a.parquet", names, image=FILES, label=cells), ANY)
-    assert labels(source) == [*cells[:11], None]  # the Hub writes -1 where a label is missing
-
-
-@pytest.mark.parametrize("written", [b"no json", b"[]", b"{}", b'{"info": {"features": 3}}'])
-def test_metadata_of_another_form_is_passed_over(tmp_path: Path, written: bytes) -> None:
-    table = pa.table({"image": FILES, "label": LABELS})
-    pq.write_table(table.replace_schema_metadata({b"huggingface": written}), tmp_path / "a.parquet")
-    source = read_parquet(tmp_path / "a.parquet", ANY)
-    assert source.classes is None and labels(source) == LABELS.tolist()
+def test_a_single_file_names_no_others(tmp_path: Path) -> None:
+    """Its identity is its own: it would not tell that they have changed."""
+    (tmp_path / "x.png").write_bytes(FILES[0])
+    cells: list[bytes | None] = [None, FILES[1], None]
+    path = write(tmp_path / "a.parquet", image=structs(cells, ["x.png", "x.png", None]))
+    found = contents(read_parquet(path, ANY))
+    assert str(found[0]) == "no bytes; name the folder to read the file 'x.png'"
+    assert found[1] == FILES[1]
+    assert str(found[2]) == "empty"
+    assert contents(read_parquet(tmp_path, ANY))[0] == (tmp_path / "x.png").resolve()
 
 
 # Several files
@@ -258,12 +120,13 @@ def test_parts_from_files_and_folders(tmp_path: Path) -> None:
         "d/Test/0.parquet": "test",
         "e/digits-test.parquet": "test",
         "e/digits_train.parquet": "train",
-        "e/trains.parquet": None,
-        "e/train_small-0.parquet": None,
+        "f/tests.parquet": None,
+        "f/test_small-0.parquet": None,
+        "f/test-0.parquet": "test",
     }
     for name in expected:
         write_parquet(tmp_path / name, IMAGES[:2], LABELS[:2])
-    for folder in "abcde":
+    for folder in "abcdef":
         names = {name[2:]: part for name, part in expected.items() if name[0] == folder}
         assert parts_of(tmp_path / folder) == names
 
@@ -275,6 +138,37 @@ def test_one_part_alone_is_no_part(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test/0.parquet", IMAGES[:2], LABELS[:2])
     assert set(parts_of(tmp_path / "test/0.parquet").values()) == {None}
     assert set(parts_of(tmp_path).values()) == {"train", "test"}
+
+
+def test_files_of_no_part_beside_train_are_left_out(tmp_path: Path) -> None:
+    rolling = "rolling-00000-of-00001"
+    for start, name in enumerate(("train-00000-of-00001", rolling)):
+        write_parquet(tmp_path / f"{name}.parquet", IMAGES[start:3], LABELS[start:3])
+    empty = pq.read_table(tmp_path / f"{rolling}.parquet").slice(0, 0)
+    pq.write_table(empty, tmp_path / "empty.parquet")
+    source = read_parquet(tmp_path, ANY)
+    assert source.count == len(list(source.items())) == 3
+    note = f"files left out, for they name no part as others do: {rolling}.parquet (2 rows)"
+    assert source.notes == (note,)
+    assert set(parts_of(tmp_path).values()) == {None}  # one part alone is none
+    write_parquet(tmp_path / "test.parquet", IMAGES[:2], LABELS[:2])
+    assert set(parts_of(tmp_path).values()) == {"train", "test"}
+    for number in range(6):
+        write_parquet(tmp_path / f"more/{number}.parquet", IMAGES[:1], LABELS[:1])
+    (said,) = read_parquet(tmp_path, ANY).notes
+    assert "more/3.parquet (1 row), " in said and said.endswith("(1 row), and 2 more")
+    assert "rolling" not in said  # the sixth and seventh are only counted
+
+
+def test_files_of_no_part_are_one_set_without_train(tmp_path: Path) -> None:
+    for name in ("rolling", "standing"):
+        write_parquet(tmp_path / f"{name}.parquet", IMAGES[:2], LABELS[:2])
+    assert parts_of(tmp_path) == {"rolling.parquet": None, "standing.parquet": None}
+    pq.write_table(
+        pq.read_table(tmp_path / "rolling.parquet").slice(0, 0), tmp_path / "train.parquet"
+    )
+    source = read_parquet(tmp_path, ANY)  # nothing to train on is there
+    assert source.count == 4 and source.notes == ()
 
 
 def test_hidden_and_foreign_files_are_passed_over(tmp_path: Path) -> None:
@@ -299,35 +193,12 @@ def test_a_file_without_rows_is_none_among_others(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "a.parquet")
     pq.write_table(table.slice(0, 0), tmp_path / "b.parquet")
     assert contents(read_parquet(tmp_path, ANY)) == FILES
-
-
-def test_columns_may_have_dots_and_row_groups_any_size(tmp_path: Path) -> None:
-    table = pa.table({"a.image": FILES, "a": LABELS, "b.c": LABELS})
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=5)
-    source = read_parquet(tmp_path / "a.parquet", Columns(label="b.c"))
-    assert contents(source) == FILES
-    assert labels(source) == LABELS.tolist()
-
-
-def test_files_of_other_columns_are_named(tmp_path: Path) -> None:
-    def classes(*names: str) -> dict[str, Any]:
-        return {"label": {"_type": "ClassLabel", "names": list(names)}}
-
-    write(tmp_path / "a.parquet", classes("x", "y"), image=FILES, label=LABELS)
-    odd = tmp_path / "b.parquet"
-    write(odd, classes("x", "y"), image=structs(list(FILES), [None] * 12), label=LABELS)
-    assert contents(read_parquet(tmp_path, ANY)) == FILES * 2  # bytes, if in another form
-    write(odd, photo=FILES, label=LABELS)
-    with pytest.raises(InputError, match=r"b\.parquet has no images in column 'image'"):
-        read_parquet(tmp_path, ANY)
-    for cells in ({"label": ["x"] * 12}, {}):
-        write(odd, classes("x", "y"), image=FILES, **cells)
-        with pytest.raises(InputError, match=r"b\.parquet has no numbers in column 'label'"):
-            read_parquet(tmp_path, ANY)
-        assert contents(read_parquet(tmp_path, Columns(label="none"))) == FILES * 2
-    write(odd, classes("y", "x"), image=FILES, label=LABELS)
-    with pytest.raises(InputError, match=r"b\.parquet has other class names"):
-        read_parquet(tmp_path, ANY)
+    (tmp_path / "b.parquet").unlink()
+    (tmp_path / "a.parquet").rename(tmp_path / "train.parquet")
+    for name in ("other", "test"):  # of no part, then of one
+        pq.write_table(table.slice(0, 0), tmp_path / f"{name}.parquet")
+        source = read_parquet(tmp_path, ANY)
+        assert {item.part for item in source.items()} == {None} and source.notes == ()
 
 
 # Memory and damage
@@ -356,6 +227,26 @@ def test_a_source_starts_again_and_can_be_left(tmp_path: Path) -> None:
     assert next(first).content == FILES[0]
     first.close()  # type: ignore[attr-defined]
     assert contents(source) == contents(source) == FILES
+
+
+def test_what_the_system_refuses_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, LABELS)
+    source = read_parquet(path, ANY)
+    told = rf"^cannot read {path} \({{}}\): check it$"
+
+    def barred(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, f"Failed to open local file '{path}'. Detail: no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pq, "ParquetFile", barred)
+        with pytest.raises(InputError, match=told.format("Permission denied")):
+            read_parquet(path, ANY)
+    path.unlink()
+    for read in (lambda: list(source.items()), lambda: read_parquet(path, ANY)):
+        with pytest.raises(InputError, match=told.format("No such file or directory")):
+            read()
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_what_the_blocks_raise_is_raised_and_nothing_stays() -> None:
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)  # a timer that was called off takes a moment to end
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_few_blocks_are_in_memory_at_a_time() -> None:

@@ -231,6 +231,8 @@ def compare(
     identity = {
         "models": [str(model) for model in models],
         "data": opened.fingerprint,
+        "flip": opened.augment.flip,
+        "crop": opened.augment.crop,
         "budget": asked,
         "size": size,
         "seeds": seeds,

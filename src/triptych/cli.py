@@ -6,10 +6,12 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import tyro
 
@@ -56,6 +58,10 @@ def option_names(command: Any) -> list[str]:
 
 def main() -> None:
     """Entry point: exit code 0 done, 1 our fault, 2 the input's, 130 and 143 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever names data bring
+    signal.signal(signal.SIGTERM, leave)
     try:
         command = parse(sys.argv[1:])
         if not isinstance(command, Data | Report):
@@ -77,6 +83,11 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         sys.exit(complain(refusal(error), 1))
+
+
+def leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C: what is half-made is removed on the way out."""
+    sys.exit(128 + number)
 
 
 def refusal(error: OSError) -> str:

@@ -332,18 +332,19 @@ class Data(ReadsData):
     a path: a folder of images, a .zip or .tar of them, .parquet (a file or a folder), .npz, .npy,
     .mat."""
     out: Path | None = None
-    """The contact sheet (.png); runs/data-NAME.png by default."""
+    """The contact sheet (.png); runs/data-NAME.png by default, or in the cache where the folder
+    one stands in is the data."""
 
     def run(self) -> Any:
         """Counts, sizes, classes, what is bad, what would be done."""
-        from triptych import api, output, reading
-        from triptych.data.summary import contact_sheet, summarise
+        from triptych import output, reading
+        from triptych.data.summary import contact_sheet, contact_sheet_place, summarise
 
         place = None if self.out is None else output.check(self.out)
         if self.out is not None and self.out.suffix != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
         opened = reading.open_images(self.data, self.options(), self.console())
-        sheet = self.out or api.RUNS / f"data-{opened.name}.png"
+        sheet = self.out or contact_sheet_place(opened)
         place = place or output.check(sheet)
         place.write({"images": contact_sheet(opened).pixels[None]})
         found = {**summarise(opened), "contact_sheet": str(sheet)}

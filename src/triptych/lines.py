@@ -70,7 +70,8 @@ def summary(found: dict[str, Any]) -> str:
     shown += bars(found["histogram"])
     shown += listed("what would be done", found["plan"] + found["notes"])
     shown += listed("bad images", [": ".join(each) for each in found["bad"]])
-    return "\n".join([*shown, f"contact sheet: {found['contact_sheet']}"])
+    rows = found["contact_sheet_rows"]
+    return "\n".join([*shown, f"contact sheet: {found['contact_sheet']} ({rows})"])
 
 
 def bars(histogram: dict[str, int]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from triptych.console import QUIET, Console
@@ -46,6 +47,8 @@ def run_data(
         source = data or own["source"]
         if not isinstance(options, DataOptions):
             options = DataOptions(**own_options(own, source) | dict(options or {}))
+        if data is None and own.get("place") and not Path(source).expanduser().exists():
+            source = own["place"]  # seen from another folder
         opened = open_images(source, options, console)
     if opened.shape != run.model.shape:
         raise InputError(

@@ -42,6 +42,7 @@ class ImageData:
     train: Part
     validation: Part
     test: Part
+    place: str | None = None  # the absolute path, where the source is one
     image_column: str | None = None  # as the user named them, where the source has columns
     label_column: str | None = None
     augment: Augment = Augment()  # how training varies the images
@@ -58,6 +59,7 @@ class ImageData:
         return {
             "name": self.name,
             "source": self.source,
+            "place": self.place,
             "fingerprint": self.fingerprint,
             "resolution": self.shape.resolution,
             "channels": self.shape.channels,

@@ -28,6 +28,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from triptych.data.sources.base import BadImageError as BadImageError
+from triptych.data.sources.base import UnreadableError
 from triptych.data.sources.layout import SUFFIXES as SUFFIXES
 
 Fit = Literal["stretch", "crop", "pad"]
@@ -53,6 +54,7 @@ SCAN_CAP, SCANNED_CAP = 1_000, 320_000_000  # scans of a JPEG; pixels times scan
 PIECE_CAP = 100_000  # strips or tiles of a TIFF
 BLOCK_CAP = 16  # colour profiles of a PNG, each unpacked; blocks of EXIF, joined one by one
 SMALL = 1 << 16  # bytes; in so small a file nothing can be many
+FOREIGN = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF", b"avif": "AVIF"}
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 TURNS = {
@@ -84,7 +86,7 @@ def quietly() -> Iterator[None]:
 def read_pixels(content: bytes | Path | np.ndarray | BadImageError) -> np.ndarray:
     """An item's content -> uint8 (H,W) for grey or (H,W,3) for colour; BadImageError otherwise."""
     if isinstance(content, BadImageError):
-        raise BadImageError(str(content))
+        raise content
     if isinstance(content, np.ndarray):
         if content.dtype != np.uint8 or content.shape[2:] not in ((), (3,)):
             raise BadImageError(f"pixels {content.dtype} {content.shape} are no image")
@@ -106,7 +108,7 @@ def read_file(path: Path) -> bytes:
                 raise BadImageError(f"{found.st_size} bytes are too many")
             return file.readall()
     except OSError as error:
-        raise BadImageError(f"cannot be read ({error.strerror or error})") from error
+        raise UnreadableError(f"cannot be read ({error.strerror or error})") from error
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -118,6 +120,8 @@ def decode(data: bytes) -> np.ndarray:
         return to_pixels(upright(image))
     except BadImageError:
         raise
+    except MemoryError as error:
+        raise UnreadableError("not enough memory") from error
     except Exception as error:  # Pillow raises many kinds on damaged files
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         raise BadImageError(f"damaged ({reason})") from error
@@ -145,7 +149,7 @@ def open_image(data: bytes) -> ImageFile:
         raise BadImageError("empty")
     kind = kind_of(data)
     if kind is None:
-        raise BadImageError("not an image format we read")
+        raise BadImageError(foreign(data))
     if len(data) <= SMALL:
         return kind(io.BytesIO(data))
     coded = kind in (JpegImageFile, WebPImageFile)
@@ -162,6 +166,13 @@ def open_image(data: bytes) -> ImageFile:
     image = kind(file)
     file.bytes_left = whole
     return image
+
+
+def foreign(data: bytes) -> str:
+    """What to say of a file that none of our decoders reads."""
+    if data[4:8] == b"ftyp" and data[8:12] in FOREIGN:
+        return f"{FOREIGN[data[8:12]]} is not read: convert it to JPEG or PNG"
+    return "not an image format we read"
 
 
 def kind_of(data: bytes) -> type[ImageFile] | None:
@@ -200,13 +211,14 @@ def check_size(image: ImageFile, data: bytes) -> None:
     """BadImageError when decoding the picture could take more than a second."""
     pixels = image.width * image.height
     if pixels > pixel_cap(image):
-        raise BadImageError(f"{image.width}x{image.height} pixels are too many")
+        most = pixel_cap(image) // 10**6
+        raise BadImageError(f"{image.width}x{image.height} pixels, at most {most} million are read")
     if image.info.get("compression") == "jpeg" and len(data) > CODED_CAP:
         raise BadImageError(f"{len(data)} bytes are too many")
     if image.format == "JPEG" and (len(data) > SMALL or pixels > SMALL):
         scans = data.count(b"\xff\xda")  # coded pixels never hold this pair, metadata seldom
         if scans > SCAN_CAP or scans * pixels > SCANNED_CAP:
-            raise BadImageError(f"{scans} scans are too many")
+            raise BadImageError(f"too large for {scans} scans: shrink it or save it as baseline")
 
 
 def pixel_cap(image: ImageFile) -> int:

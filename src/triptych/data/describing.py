@@ -14,10 +14,13 @@ from triptych.data.decode import Fit
 BAD_SHARE = 0.01  # more bad images than this deserve a warning
 BAD_SHOWN = 5  # bad images named in a note; the facts name them all
 VARIED = 1.1  # shapes vary when the widest is so many times wider for its height
+FEW_TEST = 100
 FEW_IMAGES = 1000  # in the training part; with fewer, models may learn them by heart
 
 
-def notes(facts: dict[str, Any], resolution: int, fit: Fit, training: int) -> tuple[str, ...]:
+def notes(
+    facts: dict[str, Any], resolution: int, fit: Fit, training: int, test: int
+) -> tuple[str, ...]:
     """What the user should know, a sentence each."""
     found = [*facts["notes"]]
     if facts["bad"]:
@@ -28,10 +31,20 @@ def notes(facts: dict[str, Any], resolution: int, fit: Fit, training: int) -> tu
         if sizes["different"] > 1:
             shown += f"..{size(sizes['largest'])}"
         found.append(f"resized by --fit {fit}: {shown} to {resolution}x{resolution}")
-    if fit == "stretch" and sizes["widest"] > VARIED * sizes["narrowest"]:
+    narrowest, widest = sizes["narrowest"], sizes["widest"]
+    if fit == "stretch" and widest > VARIED * narrowest:
         found.append(
             "shapes vary and are distorted, --fit crop would keep proportions: width over height "
-            f"{sizes['narrowest']:.3g} to {sizes['widest']:.3g}"
+            f"{narrowest:.3g} to {widest:.3g}"
+        )
+    elif fit == "stretch" and not 1 / VARIED < widest < VARIED:
+        found.append(
+            f"made square, --fit crop or pad would keep proportions: width over height {widest:.3g}"
+        )
+    if 2 * facts["faint"] > facts["files"]:
+        found.append(
+            "WARNING, most images show hardly any contrast, are their values of another range?: "
+            f"{facts['faint']} of {facts['files']}"
         )
     if facts["copies"]:
         found.append(f"images that are exact copies of others: {facts['copies']}")
@@ -42,6 +55,8 @@ def notes(facts: dict[str, Any], resolution: int, fit: Fit, training: int) -> tu
         )
     if training < FEW_IMAGES:
         found.append(f"few training images, which models may learn by heart: {training}")
+    if test < FEW_TEST:
+        found.append(f"few test images, so what is measured on them is rough or refused: {test}")
     return tuple(found)
 
 

@@ -18,6 +18,7 @@ from triptych.data.spool import Spool, write_arrays
 from triptych.errors import InputError
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
+ENOUGH_IMAGES = 60  # with so many, each part has an image but for one time in 250
 FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
 
 Label = str | int | None
@@ -31,6 +32,8 @@ class Gathered:
     given: list[int] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    faint: int = 0
+    unread: int = 0
 
     def add(self, items: list[Item], prepared: Prepared, good: np.ndarray) -> None:
         """Take the labels of a block's good items and the names of its bad ones."""
@@ -39,6 +42,8 @@ class Gathered:
                 self.labels.append(item.label)
                 self.given.append(place_of(item.part))
         self.bad += [(items[place].name, reason) for place, reason in prepared.bad.items()]
+        self.faint += prepared.faint
+        self.unread += prepared.unread
         self.sizes.update(map(tuple, prepared.sizes[good].tolist()))
 
 
@@ -63,10 +68,11 @@ def gather(
             done += len(items)
             progress(done, max(done, source.count))
         refuse_too_few(found, name)
-        labels, classes = number_labels(found.labels, source.classes)
+        labels, classes = number_labels(found, source.classes)
         digests = spool.digests
         parts = splits.assign(digests, np.array(found.given, dtype=np.int8))
         keep, copies = splits.without_leaks(digests, parts)
+        refuse_empty_parts(parts, keep, found, name)
         # By pixels, not by name: the first images of a part are then a fair choice of it.
         order = np.lexsort((labels, digests[:, 1], digests[:, 0], parts))
         order = order[keep[order]]
@@ -80,29 +86,59 @@ def gather(
         "bad": found.bad,
         "copies": copies,
         "crossing": int((~keep).sum()),
+        "faint": found.faint,
+        "unread": found.unread,
         "sizes": describe_sizes(found.sizes),
         "given_parts": sorted({splits.PARTS[place] for place in found.given if place >= 0}),
-        "notes": [*source.notes, *label_notes(found.labels, classes)],
+        "notes": list(dict.fromkeys([*source.notes, *label_notes(found.labels, classes)])),
     }
     return content, facts
 
 
 def refuse_too_few(found: Gathered, name: str) -> None:
     """InputError when the good images are too few to divide."""
-    if len(found.labels) >= LEAST_IMAGES:
-        return
-    first = ": ".join(found.bad[0]) if found.bad else ""
-    first_bad = f" ({len(found.bad)} bad, first {first})" if found.bad else ""
-    raise InputError(
-        f"{len(found.labels)} readable images in {name}{first_bad} are too few",
-        f"give at least {LEAST_IMAGES}",
-    )
+    if len(found.labels) < LEAST_IMAGES:
+        raise InputError(
+            f"{len(found.labels)} readable images in {name}{but_bad(found)} are too few",
+            f"give at least {LEAST_IMAGES}",
+        )
+
+
+def but_bad(found: Gathered) -> str:
+    """How many were bad, for messages that would mislead without."""
+    return f" ({len(found.bad)} bad, first {': '.join(found.bad[0])})" if found.bad else ""
+
+
+def refuse_empty_parts(parts: np.ndarray, keep: np.ndarray, found: Gathered, name: str) -> None:
+    """InputError when a part has no image, saying why that is."""
+    given = sorted({splits.PARTS[place] for place in found.given if place >= 0})
+    for place, part in enumerate(splits.PARTS):
+        before, after = int((parts == place).sum()), int((parts[keep] == place).sum())
+        if before and not after:
+            raise InputError(
+                f"all {before} {part} images of {name} are copies of images nearer to training",
+                "give others, or leave the copies out of the training images",
+            )
+        if not before and part == "train" and given:
+            raise InputError(
+                f"all images of {name}{but_bad(found)} are given as {' or '.join(given)}",
+                "add a train folder, or name the folder below to have it divided",
+            )
+        if not before:
+            raise InputError(
+                f"{len(parts)} images in {name}{but_bad(found)} leave no {part} part",
+                f"give more: about {ENOUGH_IMAGES} do",
+            )
 
 
 def number_labels(
-    labels: Sequence[Label], names: tuple[str, ...] | None
+    found: Gathered, names: tuple[str, ...] | None
 ) -> tuple[np.ndarray, list[str] | None]:
-    """Labels as 0..K-1 (-1 throughout where any is missing) and the K class names."""
+    """Labels as 0..K-1 (-1 throughout where any is missing) and the K class names.
+
+    Where some labels are numbers and some are text, all are text.
+    """
+    labels = found.labels
     known = set(labels)
     if None in known or (names is not None and -1 in known):  # -1 is the Hub's "no label"
         return np.full(len(labels), -1, dtype=np.int64), None
@@ -112,13 +148,16 @@ def number_labels(
         numbers = np.array(labels, dtype=np.int64)
         classes = list(names)
     else:
-        ordered = sorted(known, key=lambda label: (isinstance(label, str), label))
+        if any(isinstance(label, str) for label in known):
+            labels = [str(label) for label in labels]
+            known = set(labels)
+        ordered = sorted(known)  # type: ignore[type-var] # all numbers or all text
         index = {label: number for number, label in enumerate(ordered)}
         numbers = np.array([index[label] for label in labels], dtype=np.int64)
         classes = [str(label) for label in ordered]
     if len(known) < 2:
         raise InputError(
-            f"all {len(labels)} images have one class, '{classes[numbers[0]]}'",
+            f"all {len(labels)} images{but_bad(found)} have one class, '{classes[numbers[0]]}'",
             "name the folder that holds the images themselves, or use --label-column none",
         )
     return numbers, classes

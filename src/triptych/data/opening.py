@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from triptych.data.sources.base import Columns, Origin, Progress
 from triptych.data.sources.find import find_origin
 from triptych.errors import InputError
 
-VERSION = 3  # raised whenever the same source would give other pixels or parts
+VERSION = 4  # raised whenever the same source would give other pixels or parts
 RESOLUTIONS = (16, 32, 64, 128)
 
 
@@ -66,20 +67,23 @@ def open_images(
             "origin": origin.identity,
         }
     )
-    entry = store.load(key) or make_entry(key, origin, options, told)
-    arrays, facts = entry
+    arrays, facts = usable(key) or make_entry(key, origin, options, told)
     if facts["bad"] and options.strict:
         first = ": ".join(facts["bad"][0])
         raise InputError(f"{len(facts['bad'])} bad images, first {first}", "mend or remove them")
-    return assemble(data, options, arrays, facts)
+    return assemble(data, options, origin, arrays, facts)
 
 
-def make_entry(
-    key: str, origin: Origin, options: DataOptions, progress: Progress
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def usable(key: str) -> store.Entry | None:
+    """The entry, unless some files could not be read when it was made: they may be by now."""
+    entry = store.load(key)
+    return None if entry is None or entry[1]["unread"] else entry
+
+
+def make_entry(key: str, origin: Origin, options: DataOptions, progress: Progress) -> store.Entry:
     """Prepare an origin's images, unless another process did so while we waited for it."""
     with store.preparing(key) as aside:
-        entry = store.load(key)
+        entry = usable(key)
         if entry is None:
             content, facts = gathering.gather(
                 origin.read(progress), origin.name, options.resolution, options.fit, aside, progress
@@ -95,7 +99,11 @@ def make_entry(
 
 
 def assemble(
-    data: str, options: DataOptions, arrays: dict[str, np.ndarray], facts: dict[str, Any]
+    data: str,
+    options: DataOptions,
+    origin: Origin,
+    arrays: dict[str, np.ndarray],
+    facts: dict[str, Any],
 ) -> ImageData:
     """The stored arrays, which are sorted by part, as three parts."""
     labelled = facts["classes"] is not None
@@ -104,23 +112,23 @@ def assemble(
     def part(name: str) -> Part:
         place = splits.PARTS.index(name)
         rows = slice(ends[place - 1] if place else 0, ends[place])
-        if rows.start == rows.stop:
-            raise InputError(f"no {name} images in {data}", "give more images")
         labels = torch.from_numpy(arrays["labels"][rows]) if labelled else None
         return Part(torch.from_numpy(arrays["images"][rows]), labels)
 
-    train = part("train")
-    notes = describing.notes(facts, options.resolution, options.fit, len(train))
+    train, test = part("train"), part("test")
+    place = str(origin.identity.get("source", ""))
+    notes = describing.notes(facts, options.resolution, options.fit, len(train), len(test))
     return ImageData(
         name=facts["name"],
         source=data,
+        place=place if Path(place).is_absolute() else None,
         fingerprint=facts["content"][: store.FINGERPRINT_DIGITS],
         fit=options.fit,
         classes=tuple(facts["classes"]) if labelled else None,
         notes=notes,
         train=train,
         validation=part("validation"),
-        test=part("test"),
+        test=test,
         image_column=options.image_column,
         label_column=options.label_column,
         augment=options.augment,

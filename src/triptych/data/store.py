@@ -16,16 +16,17 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from triptych import files
 from triptych.errors import InputError
 
+Entry = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays by name, facts
 ARRAYS = ("images", "labels", "parts")
 FINGERPRINT_DIGITS = 16
 NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # which Python 3.11 does not name
@@ -51,7 +52,7 @@ def entry_key(identity: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def load(key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+def load(key: str) -> Entry | None:
     """Arrays (mapped, copied where written to) and facts of an entry, or None."""
     try:
         facts = json.loads((data_folder() / f"{key}.json").read_text())
@@ -100,8 +101,7 @@ def preparing(key: str) -> Iterator[Path]:
         locks = cache_folder() / "locks"
         locks.mkdir(exist_ok=True)
         with FileLock(locks / f"{key}.lock"):
-            for left in parent.glob(f".{key}.*"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            remove_left_over(parent, locks, key)
             aside = parent / f".{key}.{os.getpid()}"
             aside.mkdir()
             try:
@@ -115,6 +115,15 @@ def preparing(key: str) -> Iterator[Path]:
         ) from error
 
 
+def remove_left_over(parent: Path, locks: Path, own: str) -> None:
+    """Remove what killed processes left behind: of our own entry, and of those nobody prepares."""
+    for left in parent.glob(".*.*"):
+        key = left.name.split(".")[1]
+        lock = nullcontext() if key == own else FileLock(locks / f"{key}.lock", timeout=0)
+        with suppress(Timeout), lock:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def publish(key: str, aside: Path, content: str, facts: dict[str, Any]) -> None:
     """Make complete arrays known under their content, and the entry that leads to them."""
     final = data_folder() / content
@@ -122,8 +131,11 @@ def publish(key: str, aside: Path, content: str, facts: dict[str, Any]) -> None:
         shutil.rmtree(final, ignore_errors=True)  # damaged
         for name in ARRAYS:
             files.sync(aside / f"{name}.npy")
-        with suppress(FileExistsError):  # from another source, this very moment
+        try:
             aside.rename(final)
+        except OSError:  # the same images came from another source, this very moment
+            if load_arrays(final) is None:
+                raise
     files.write_json(data_folder() / f"{key}.json", {**facts, "content": content})
 
 

@@ -60,20 +60,20 @@ def in_order(
             idle.put(worker)
 
     pending: deque[Future[Outcome | WorkerDiedError]] = deque()
-    with ThreadPoolExecutor(workers) as threads:
-        try:
-            for block in blocks:
-                pending.append(threads.submit(apply, block))
-                if len(pending) >= 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
+    threads = ThreadPoolExecutor(workers)
+    try:
+        for block in blocks:
+            pending.append(threads.submit(apply, block))
+            if len(pending) >= 2 * workers:
                 yield pending.popleft().result()
-        finally:  # also after an interrupt: threads that wait for an answer then get none
-            threads.shutdown(wait=False, cancel_futures=True)
-            for worker in started:
-                worker.stop()
-    for worker in started:  # no thread uses them any more
-        worker.discard()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also after an interrupt: threads that wait for an answer then get none
+        for worker in started:
+            worker.stop()
+        threads.shutdown(cancel_futures=True)
+        for worker in started:  # no thread uses them any more
+            worker.discard()
 
 
 class Worker:

@@ -83,7 +83,7 @@ def write_page(
     draft = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(page, encoding="utf-8")
+        draft.write_text(page, encoding="utf-8", errors="backslashreplace")
         draft.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ French is written with ordinary spaces and straight apostrophes; `tongue` sets t
 NOTES holds the sentences that other parts of Triptych write into JSON files, in English.
 """
 
+from triptych.report.texts_data import DATA_NOTES
 from triptych.report.texts_metrics import METRICS
 from triptych.report.texts_practical import PRACTICAL
 from triptych.report.texts_reading import READING
@@ -264,28 +265,7 @@ NOTES: dict[str, str] = {
     "true training seconds differ by more than 10 %": (
         "les durées réelles d'apprentissage diffèrent de plus de 10 %"
     ),
-    "bad images skipped": "images illisibles écartées",
-    "WARNING, bad images skipped": "ATTENTION, images illisibles écartées",
-    "resized by --fit stretch": "redimensionnées par --fit stretch (étirées)",
-    "resized by --fit crop": "redimensionnées par --fit crop (rognées)",
-    "resized by --fit pad": "redimensionnées par --fit pad (complétées de blanc)",
-    "shapes vary and are distorted, --fit crop would keep proportions": (
-        "les formats varient et sont déformés, --fit crop garderait les proportions"
-    ),
-    "images that are exact copies of others": "images qui sont des copies exactes d'autres",
-    "held-out images left out, for they are copies of images nearer to training": (
-        "images de test ou de validation écartées, car copies d'images plus proches de "
-        "l'apprentissage"
-    ),
-    "few training images, which models may learn by heart": (
-        "peu d'images d'apprentissage, que les modèles peuvent apprendre par cœur"
-    ),
-    "images without a label, so all labels were left out": (
-        "images sans étiquette, toutes les étiquettes sont donc laissées de côté"
-    ),
-    "many labels for few images, use --label-column none if they are no classes": (
-        "beaucoup d'étiquettes pour peu d'images, --label-column none si ce ne sont pas des classes"
-    ),
+    **DATA_NOTES,
 }
 
 TEXTS: dict[str, Pair] = {**PAGE, **METRICS, **READING, **PRACTICAL}

@@ -17,6 +17,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,15 +26,14 @@ from typing import IO, Any
 
 from triptych.data.sources.base import BadImageError, Columns, Item, Source
 from triptych.data.sources.layout import (
-    Layout,
-    common_top,
-    counted,
     is_hidden,
     is_image,
-    lay_out,
+    no_images,
+    notes_on_others,
     printable,
+    suffix_of,
 )
-from triptych.data.sources.metadata import is_table, lay_out_listed, parse_table
+from triptych.data.sources.metadata import arrange, is_table
 from triptych.errors import InputError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -68,14 +68,14 @@ class Contents:
 
     images:  the number of the member in the archive
     tables:  the bytes of the metadata
-    others:  how many members are named as neither
+    others:  how many members of each suffix are named as neither
     special: how many are links or devices
     cut:     whether the end mark is missing
     """
 
     images: dict[str, int] = field(default_factory=dict)
     tables: dict[str, bytes] = field(default_factory=dict)
-    others: int = 0
+    others: Counter[str] = field(default_factory=Counter)
     special: int = 0
     cut: bool = False
 
@@ -90,16 +90,16 @@ def read_archive(path: Path, columns: Columns) -> Source:
     zipped = is_zip(path)
     with naming(path):
         contents = zip_contents(path) if zipped else tar_contents(path)
-    top = common_top([*contents.images, *contents.tables])
-    layout = layout_of(contents, top, columns)
+    shown = printable(str(path))
+    layout = arrange(list(contents.images), contents.tables, columns, shown)
     if not layout.entries:
-        raise InputError(f"no images in {path}", "put .png, .jpg or other images there")
+        raise no_images(shown, contents.others, is_folder=False)
 
     def items() -> Iterator[Item]:
         waiting = {}
         for entry in layout.entries:
             if entry.problem is None:
-                waiting[top + entry.name] = entry
+                waiting[layout.top + entry.name] = entry
             else:
                 bad = BadImageError(entry.problem)
                 yield Item(printable(entry.name), bad, entry.label, entry.part)
@@ -109,30 +109,17 @@ def read_archive(path: Path, columns: Columns) -> Source:
                 entry = waiting[name]
                 yield Item(printable(entry.name), content, entry.label, entry.part)
 
-    return Source(items, len(layout.entries), notes=layout.notes + notes_on(contents))
+    return Source(items, len(layout.entries), notes=layout.notes + notes_on(contents, path))
 
 
-def layout_of(contents: Contents, top: str, columns: Columns) -> Layout:
-    """The places of all images, below the one folder that holds everything, if there is one."""
-    names = [name.removeprefix(top) for name in contents.images]
-    tables = [
-        parse_table(name.removeprefix(top), content, columns)
-        for name, content in sorted(contents.tables.items())
-    ]
-    if tables:
-        return lay_out_listed(names, tables, columns.labelled)
-    return lay_out(names, columns.labelled)
-
-
-def notes_on(contents: Contents) -> tuple[str, ...]:
-    """What was passed over."""
-    notes = []
-    if contents.others:
-        notes.append(f"passed over {counted(contents.others, 'file')} not named as images")
+def notes_on(contents: Contents, path: Path) -> tuple[str, ...]:
+    """What was passed over, and whether there may have been more."""
+    notes = list(notes_on_others(contents.others))
     if contents.special:
-        notes.append(f"passed over {counted(contents.special, 'member')}: links or devices")
+        notes.append(f"links and devices passed over: {contents.special}")
     if contents.cut:
-        notes.append("the archive has no end mark: it may have been cut short")
+        name = printable(path.name)
+        notes.append(f"the archive has no end mark and may have been cut short: {name}")
     return tuple(notes)
 
 
@@ -143,9 +130,12 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(f"cannot read {path} ({error.strerror})", "check it") from error
+            raise InputError(
+                f"cannot read {printable(str(path))} ({error.strerror})", "check it"
+            ) from error
         reason = str(error) or type(error).__name__
-        raise InputError(f"{path} is damaged ({reason})", "fetch or pack it again") from error
+        shown = printable(str(path))
+        raise InputError(f"{shown} is damaged ({reason})", "fetch or pack it again") from error
 
 
 def is_zip(path: Path) -> bool:
@@ -165,7 +155,7 @@ def inside(name: str, path: Path) -> str:
     tidy = posixpath.normpath(slashed)
     if slashed.startswith("/") or tidy.split("/")[0] == ".." or re.match("[A-Za-z]:", slashed):
         raise InputError(
-            f"{path} has a member outside its folder, {printable(name)}",
+            f"{printable(str(path))} has a member outside its folder, {printable(name)}",
             "do not trust it; pack the images again",
         )
     return tidy
@@ -195,7 +185,7 @@ def zip_contents(path: Path) -> Contents:
                 check_table(name, member.file_size)
                 contents.tables[name] = archive.read(member)
             else:
-                contents.others += 1
+                contents.others[suffix_of(name)] += 1
     contents.images = dict(sorted(contents.images.items()))
     return contents
 
@@ -274,7 +264,8 @@ def members_of(
         archive.members.clear()  # type: ignore[attr-defined]
         if compressed and member.size > OTHER_CAP:
             raise InputError(
-                f"{path} has a member of {member.size} bytes, {printable(member.name)}",
+                f"{printable(str(path))} has a member of {member.size} bytes, "
+                f"{printable(member.name)}",
                 "unpack the archive, or pack the images alone",
             )
         yield member
@@ -303,7 +294,7 @@ def tar_contents(path: Path) -> Contents:
                 check_table(name, member.size)
                 contents.tables[name] = b"".join(pieces_of(archive, member))
             else:
-                contents.others += 1
+                contents.others[suffix_of(name)] += 1
         contents.cut = len(stream.last) < tarfile.BLOCKSIZE
     return contents
 

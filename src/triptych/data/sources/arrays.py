@@ -2,7 +2,8 @@
 
 A stack is (N,H,W), (N,H,W,C) or (N,C,H,W) of uint8 or bool with C = 1 or 3. Four axes are read
 with the channels last wherever the last axis fits, else with the channels first. Stacks are
-read some images at a time and never held whole, except from a .npz in Fortran order.
+read some images at a time. Only in Fortran order, where an image's pixels lie far apart, a stack
+is held whole while it is read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import re
 import zipfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,11 +22,14 @@ from numpy.lib import format as npy
 
 from triptych.data.decode import PIXEL_CAP
 from triptych.data.sources.base import PART_NAMES, Columns, Item, PartName, Source
+from triptych.data.sources.damage import told
+from triptych.data.sources.layout import printable
+from triptych.data.sources.names import IMAGE_NAMES, LABEL_NAMES, NO_CLASSES, class_of, usual
 from triptych.errors import InputError
 
 IMAGES = "images"
-IMAGE_WORDS = ("images", "image", "x", "imgs", "img", "data")
-LABELS = ("labels", "label", "y", "targets", "target")
+UNLABELLED = "arrays of images without labels"  # begins a note, as the next does
+PASSED_OVER = "arrays passed over, name one with --label-column"
 BLOCK_BYTES = 4 << 20  # of images, read at once
 SHAPES = "save uint8 arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
 
@@ -80,24 +84,54 @@ def read_arrays(path: Path, columns: Columns) -> Source:
     found = stacks(arrays, columns.image, path)
     alone = len(found) == 1  # one part alone is not a part
     pieces = []
+    used = set(found)  # arrays that are images or labels
     for key, part in found.items():
         check_stack(arrays[key])
-        column = label_array(arrays, key, part, columns, notes)
-        labels = None if column is None else read_labels(column)
-        name = path.name if alone else f"{path.name}:{key}"
+        column = label_array(arrays, key, part, columns)
+        labels = None
+        if column is not None:
+            used.add(column.key)
+            labels = labels_of(column, arrays[key].shape[0], columns, notes)
+        name = printable(path.name if alone else f"{path.name}:{key}")
         pieces.append(Piece(arrays[key], labels, None if alone else part, name))
-    labelled = [piece.labels[0] for piece in pieces if piece.labels]
-    if len({type(label) for label in labelled}) > 1:
-        raise InputError(f"{path} has labels of several kinds", "save numbers or names in all")
-    if labelled and len(labelled) < len(pieces):
-        bare = ", ".join(piece.images.key for piece in pieces if not piece.labels)
-        notes.append(f"no labels: for {bare}")
+    refuse_kinds(pieces, path)
+    if columns.labelled:
+        notes += notes_on(pieces, [stored for key, stored in arrays.items() if key not in used])
 
     def items() -> Iterator[Item]:
         for piece in pieces:
             yield from piece_items(piece)
 
     return Source(items, sum(piece.images.shape[0] for piece in pieces), None, tuple(notes))
+
+
+def refuse_kinds(pieces: list[Piece], path: Path) -> None:
+    """Refuse labels that are numbers in one stack and names in another."""
+    labels = [label for piece in pieces for label in piece.labels or () if label is not None]
+    if len({type(label) for label in labels}) > 1:
+        raise InputError(f"{path} has labels of several kinds", "save numbers or names in all")
+
+
+def notes_on(pieces: list[Piece], others: list[Stored]) -> list[str]:
+    """Which stacks have no labels where others do, and which other arrays could be theirs."""
+    bare = [piece.images for piece in pieces if piece.labels is None]
+    notes = []
+    if 0 < len(bare) < len(pieces):
+        notes.append(f"{UNLABELLED}: {listed(bare)}")
+    counts = {images.shape[0] for images in bare}
+    likely = [
+        stored
+        for stored in others
+        if stored.dtype.kind in "biuUS" and any(one_each(stored, count) for count in counts)
+    ]
+    if likely:
+        notes.append(f"{PASSED_OVER}: {listed(likely)}")
+    return notes
+
+
+def listed(arrays: list[Stored]) -> str:
+    """Their keys."""
+    return printable(", ".join(stored.key for stored in arrays))
 
 
 def piece_items(piece: Piece) -> Iterator[Item]:
@@ -113,14 +147,9 @@ def piece_items(piece: Piece) -> Iterator[Item]:
 # The file
 
 
-@contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path) -> AbstractContextManager[None]:
     """Whatever zipfile, zlib and numpy say against a file becomes one line."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path} is damaged ({reason})", "write it again with numpy") from error
+    return told(path, "is damaged", "write it again with numpy")
 
 
 @contextmanager
@@ -181,10 +210,10 @@ def blocks(stored: Stored) -> Iterator[np.ndarray]:
 
 
 def read_fortran(stored: Stored, file: IO[bytes]) -> np.ndarray:
-    """A stack whose first axis runs fastest: mapped from a .npy, read whole from a .npz."""
-    if stored.member is None:
-        shape, start = stored.shape, stored.start
-        return np.memmap(stored.path, stored.dtype, "r", start, shape, order="F")
+    """A stack whose first axis runs fastest, whole: each image is spread over all of the file.
+
+    It is read and not mapped, for a mapped file that is cut meanwhile ends the process.
+    """
     return fill(file, stored.shape[::-1], stored.dtype).T
 
 
@@ -220,11 +249,11 @@ def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str
     if asked is not None:
         if asked not in arrays:
             raise InputError(f"no array '{asked}' in {path}", f"there are {', '.join(arrays)}")
-        return {asked: part_of_key(asked, IMAGE_WORDS)}
+        return {asked: part_of_key(asked, IMAGE_NAMES)}
     every = {key: stored for key, stored in arrays.items() if stored.stack}
     if IMAGES in every:
         return {IMAGES: None}
-    parts = {key: part for key in every if (part := part_of_key(key, IMAGE_WORDS))}
+    parts = {key: part for key in every if (part := part_of_key(key, IMAGE_NAMES))}
     if parts and len(set(parts.values())) == len(parts):
         return dict(parts)
     fitting = [key for key in every if every[key].readable] or list(every)
@@ -275,37 +304,28 @@ def check_stack(stored: Stored) -> None:
 
 
 def label_array(
-    arrays: dict[str, Stored],
-    key: str,
-    part: PartName | None,
-    columns: Columns,
-    notes: list[str],
+    arrays: dict[str, Stored], key: str, part: PartName | None, columns: Columns
 ) -> Stored | None:
     """The labels of the images under a key: asked for, of the same part, or of a usual name."""
     path, count = arrays[key].path, arrays[key].shape[0]
     if not columns.labelled:
         return None
-    words = (columns.label,) if columns.label else LABELS
     # the images' own key is no label, be it called `data` or `y`
-    names = [name for name in words if name in arrays and name != key]
-    if part:
-        lowered = [word.lower() for word in words]
-        own = [name for name in arrays if name != key and part_of_key(name, lowered) == part]
-        names = own or names
-    if not names:
+    names = [name for name in arrays if name != key]
+    words = (columns.label.lower(),) if columns.label else LABEL_NAMES
+    own = [name for name in names if part and part_of_key(name, words) == part]
+    asked = columns.label if columns.label in names else None
+    fitting = [name for name in names if one_each(arrays[name], count)]
+    guessed = usual(fitting, LABEL_NAMES) or usual(names, LABEL_NAMES)
+    name = own[0] if own else asked if columns.label else guessed
+    if name is None:
         if columns.label:
             raise InputError(
                 f"no array '{columns.label}' in {path}", f"there are {', '.join(arrays)}"
             )
         return None
-    found = arrays[names[0]]
-    if found.dtype.kind not in "biuUS":
-        wrong = f"the labels '{found.key}' of {path} are {found.dtype}"
-        if columns.label:
-            raise InputError(wrong, "save numbers 0, 1, ... or names")
-        notes.append(f"labels left out, for they are no whole numbers or names: {wrong}")
-        return None
-    if found.shape not in ((count,), (count, 1)):
+    found = arrays[name]
+    if found.dtype.kind in "biuUS" and not one_each(found, count):
         raise InputError(
             f"{path} has {count} images and labels of shape {found.shape}",
             "save one label an image, or leave labels out with --label-column none",
@@ -313,11 +333,35 @@ def label_array(
     return found
 
 
-def read_labels(stored: Stored) -> list[Any]:
-    """Numbers or names, one an image."""
+def one_each(stored: Stored, count: int) -> bool:
+    """Whether an array has the shape of so many labels."""
+    return stored.shape in ((count,), (count, 1))
+
+
+def labels_of(stored: Stored, count: int, columns: Columns, notes: list[str]) -> list[Any] | None:
+    """The labels; None, with a note, where they are neither whole numbers nor names."""
+    likely = stored.dtype.kind in "biufUS" and one_each(stored, count)
+    labels = read_labels(stored) if likely else None
+    if labels is None:
+        if columns.label:
+            held = f"{stored.dtype}, no whole numbers or names"
+            raise InputError(
+                f"the labels '{stored.key}' of {stored.path} are {held}",
+                "save numbers 0, 1, ... or names",
+            )
+        notes.append(f"{NO_CLASSES}: {printable(stored.key)} ({stored.dtype})")
+    return labels
+
+
+def read_labels(stored: Stored) -> list[Any] | None:
+    """Whole numbers or names, one an image; None where the numbers are not whole."""
+    kind = stored.dtype.kind
     with damage_named(stored.path), stream(stored.path, stored.member) as file:
         file.seek(stored.start)
         values = fill(file, stored.shape[:1], stored.dtype)
-        if stored.dtype.kind == "S":
-            return [value.decode() for value in values.tolist()]
-        return (values.astype(int) if stored.dtype.kind == "b" else values).tolist()
+        if kind in "US":
+            texts = (value.decode() if kind == "S" else value for value in values.tolist())
+            return [class_of(text) for text in texts]
+        if kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
+            return None
+        return [int(value) for value in values.tolist()]

@@ -34,6 +34,10 @@ class BadImageError(Exception):
     """This is not an image we read; the message is the reason."""
 
 
+class UnreadableError(BadImageError):
+    """The system did not let us read it, this time; the message is the reason."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One image before decoding.

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from triptych.data.sources import embedded, hub, named
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
 from triptych.data.sources.archive import read_archive
 from triptych.data.sources.arrays import read_arrays
 from triptych.data.sources.base import PART_NAMES, Columns, Origin, Source
-from triptych.data.sources.folder import read_folder, walk
+from triptych.data.sources.folder import explore, read_folder
+from triptych.data.sources.layout import is_image, printable
 from triptych.data.sources.matlab import read_matlab
-from triptych.data.sources.parquet import read_parquet
+from triptych.data.sources.parquet import read_parquet, read_parquet_files
 from triptych.errors import InputError
 
 PATHS = "a folder of images or a .zip, .tar, .parquet, .npz, .npy or .mat file"
 NAMES = (embedded.NAME, *named.NAMES, "hf:owner/name")
+ALIKE = 0.75  # difflib's ratio from which a name is taken for a misspelt one
+LONG = 300  # letters of the user's words that a message repeats
+IMAGES_ALONE = 20  # images which make a folder theirs, though tables lie beside: enough to train on
 Reader = Callable[[Path, Columns], Source]
 READERS: dict[str, Reader] = {
     ".parquet": read_parquet,
@@ -37,45 +46,85 @@ def find_origin(data: str, columns: Columns) -> Origin:
         return named.find(data, columns)
     if data.startswith("hf:"):
         return hub.find(data, columns)
-    path = Path(data).expanduser()
-    if not data.strip() or not path.exists():
-        raise InputError(f"no data '{data}'", f"name {', '.join(NAMES)}, {PATHS}")
-    return find_path(path, columns)
+    return find_path(path_of(data), columns)
+
+
+def path_of(data: str) -> Path:
+    """The file or folder that a user's words name; InputError when there is none."""
+    shown = printable(data if len(data) <= LONG else f"{data[:LONG]}...")
+    try:
+        path = Path(data).expanduser()
+        path.stat()
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(f"cannot read {shown} ({error.strerror})", "check it") from error
+    except (RuntimeError, ValueError):  # ~ of a user who is not there; a zero byte
+        pass
+    else:
+        if data.strip():
+            return path
+    raise InputError(f"no data '{shown}'", f"{likely(data)}name {', '.join(NAMES)}, {PATHS}")
+
+
+def likely(data: str) -> str:
+    """The question whether a named set was meant, where one is spelt much like it.
+
+    >>> likely("Fashion_MNIST"), likely("photos")
+    ('did you mean fashion-mnist? ', '')
+    """
+    known = (embedded.NAME, *named.NAMES)
+    found = difflib.get_close_matches(data.lower(), known, 1, ALIKE)
+    return f"did you mean {found[0]}? " if found else ""
 
 
 def find_path(path: Path, columns: Columns) -> Origin:
     """A file or folder of the user's; what its files are called, their sizes and times tell it."""
-    if path.is_dir():
-        files = [file[1:] for file in walk(path)]  # name, size, time
-        parquet = any(name.endswith((".parquet", ".PARQUET")) for name, _, _ in files)
-        read: Reader = read_parquet if parquet else read_folder
-    else:
-        stat = path.stat()
-        files = [("", stat.st_size, stat.st_mtime_ns)]
-        read = reader_of(path)
+    facts = path.stat()
+    files: list[Any]
+    read: Callable[[], Source]
+    if stat.S_ISDIR(facts.st_mode):
+        walked = explore(path)
+        files = [file[1:] for file in walked.files]  # name, size, time
+        files += sorted(walked.unreadable)
+        images = sum(is_image(file.name) for file in walked.files)
+        tables = [Path(f.path) for f in walked.files if f.name.lower().endswith(".parquet")]
+        if tables and images < IMAGES_ALONE:
+            read = partial(read_parquet_files, tables, path, columns, path)
+        else:
+            read = partial(read_folder, path, columns)
+    elif stat.S_ISREG(facts.st_mode):
+        files = [("", facts.st_size, facts.st_mtime_ns)]
+        reader = reader_of(path)
+        read = partial(reader, path, columns)
+    else:  # to open a pipe would be to wait for ever
+        raise InputError(f"{printable(str(path))} is a pipe or a device, no file", f"give {PATHS}")
     digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
     identity = {
-        "source": str(path.resolve()),
+        "source": os.path.realpath(path),
         "files": digest.hexdigest(),
         "columns": [columns.image, columns.label],
     }
-    return Origin(name_of(path), identity, lambda progress: read(path, columns))
+    return Origin(name_of(path), identity, lambda progress: read())
 
 
 def reader_of(file: Path) -> Reader:
     """Who reads a file, by the end of its name."""
     suffix = next((s for s in READERS if file.name.lower().endswith(s)), None)
     if suffix is None:
-        raise InputError(f"cannot read {file.name}", f"give {PATHS}")
+        raise InputError(f"cannot read {printable(file.name)}", f"give {PATHS}")
     return READERS[suffix]
 
 
 def name_of(path: Path) -> str:
-    """The file's or folder's name; the folder's for names like train-00000-of-00001.parquet."""
+    """The file's or folder's name; the folder's for names like train-00000-of-00001.parquet.
+
+    It can be shown on one line and is never empty.
+    """
     path = path.resolve()
-    if path.is_dir():
-        return path.name
-    if path.stem.split("-")[0].lower() in PART_NAMES and path.suffix == ".parquet":
-        return path.parent.name
-    suffix = next((s for s in READERS if path.name.lower().endswith(s)), path.suffix)
-    return path.name[: -len(suffix)]
+    name = path.name
+    if not path.is_dir():
+        suffix = next((s for s in READERS if name.lower().endswith(s)), path.suffix)
+        name = name[: len(name) - len(suffix)]
+        if suffix == ".parquet" and name.split("-")[0].lower() in PART_NAMES:
+            name = path.parent.name
+    return printable(name).strip() or "images"

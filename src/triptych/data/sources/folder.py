@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -15,16 +16,17 @@ from typing import NamedTuple
 
 from triptych.data.sources.base import BadImageError, Columns, Item, Source
 from triptych.data.sources.layout import (
-    SUFFIXES,
-    Layout,
-    counted,
     is_hidden_part,
     is_image,
-    lay_out,
+    no_images,
+    notes_on_others,
     printable,
+    suffix_of,
 )
-from triptych.data.sources.metadata import is_table, lay_out_listed, parse_table
+from triptych.data.sources.metadata import arrange, is_table
 from triptych.errors import InputError
+
+OWN = ("run.json", "contract.json")  # in folders that we wrote: our samples are no data
 
 
 class Found(NamedTuple):
@@ -42,12 +44,12 @@ class Walked:
 
     files:      regular files, by name
     passed:     how many pipes, devices and dangling links were passed over
-    unreadable: sub-folders that could not be opened
+    unreadable: sub-folders that could not be opened, and why
     """
 
     files: list[Found] = field(default_factory=list)
     passed: int = 0
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def walk(folder: Path) -> list[Found]:
@@ -80,9 +82,8 @@ def explore(folder: Path) -> Walked:
                     f"cannot read {printable(str(folder))} ({error.strerror})",
                     "check its permissions",
                 ) from error
-            walked.unreadable.append(name)
+            walked.unreadable[name] = error.strerror or str(error)
     walked.files.sort(key=attrgetter("name"))
-    walked.unreadable.sort()
     return walked
 
 
@@ -91,23 +92,26 @@ def list_folder(
 ) -> None:
     """Adds the files right in one folder to what was found, and its folders to what is to do."""
     prefix = f"{name}/" if name else ""
-    with os.scandir(folder / name) as entries:
-        for entry in entries:
-            if is_hidden_part(entry.name):
+    with os.scandir(folder / name) as opened:
+        entries = list(opened)
+    if any(entry.name in OWN for entry in entries):
+        return
+    for entry in entries:
+        if is_hidden_part(entry.name):
+            continue
+        below = prefix + entry.name
+        try:
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(below)
                 continue
-            below = prefix + entry.name
-            try:
-                if entry.is_dir():
-                    (links if entry.is_symlink() else folders).append(below)
-                    continue
-                facts = entry.stat()
-            except OSError:  # a link to nothing or to itself, or removed since
-                walked.passed += 1
-                continue
-            if stat.S_ISREG(facts.st_mode):
-                walked.files.append(Found(entry.path, below, facts.st_size, facts.st_mtime_ns))
-            else:
-                walked.passed += 1
+            facts = entry.stat()
+        except OSError:  # a link to nothing or to itself, or removed since
+            walked.passed += 1
+            continue
+        if stat.S_ISREG(facts.st_mode):
+            walked.files.append(Found(entry.path, below, facts.st_size, facts.st_mtime_ns))
+        else:
+            walked.passed += 1
 
 
 def read_folder(folder: Path, columns: Columns) -> Source:
@@ -116,47 +120,51 @@ def read_folder(folder: Path, columns: Columns) -> Source:
     `metadata.csv` or `metadata.jsonl` lists images and labels where it is there.
     InputError when there are no images, or when the metadata are malformed.
     """
+    shown = printable(str(folder))
     walked = explore(folder)
     paths = {file.name: file.path for file in walked.files if is_image(file.name)}
-    layout = layout_of(walked, paths, columns)
+    layout = arrange(list(paths), tables_of(walked), columns, shown, walked.unreadable)
     if not layout.entries:
-        raise InputError(
-            f"no images in {printable(str(folder))}",
-            f"put {', '.join(SUFFIXES[:4])} files there or name another",
-        )
+        raise no_images(shown, other_suffixes(walked), is_folder=True)
 
     def items() -> Iterator[Item]:
         for name, part, label, problem in layout.entries:
-            content = Path(paths[name]) if problem is None else BadImageError(problem)
+            content = Path(paths[layout.top + name]) if problem is None else BadImageError(problem)
             yield Item(printable(name), content, label, part)
 
     return Source(items, len(layout.entries), notes=layout.notes + notes_on(walked))
 
 
-def layout_of(walked: Walked, paths: dict[str, str], columns: Columns) -> Layout:
-    """The places of all images, from the metadata where there are some, else from the folders."""
-    tables = []
+def tables_of(walked: Walked) -> dict[str, bytes]:
+    """The bytes of the metadata files, by name."""
+    tables = {}
     for file in walked.files:
         if is_table(file.name):
             try:
-                content = Path(file.path).read_bytes()
+                tables[file.name] = Path(file.path).read_bytes()
             except OSError as error:
                 raise InputError(
                     f"cannot read {printable(file.path)} ({error.strerror})", "check it"
                 ) from error
-            tables.append(parse_table(file.name, content, columns))
-    if tables:
-        return lay_out_listed(list(paths), tables, columns.labelled)
-    return lay_out(paths, columns.labelled)
+    return tables
+
+
+def other_suffixes(walked: Walked) -> Counter[str]:
+    """How many files of each suffix are neither images nor metadata."""
+    return Counter(
+        suffix_of(file.name)
+        for file in walked.files
+        if not is_image(file.name) and not is_table(file.name)
+    )
 
 
 def notes_on(walked: Walked) -> tuple[str, ...]:
     """What was passed over."""
     notes = []
-    others = sum(not is_image(file.name) and not is_table(file.name) for file in walked.files)
-    if others + walked.passed:
-        notes.append(f"passed over {counted(others + walked.passed, 'file')} not named as images")
-    if walked.unreadable:
-        first = printable(walked.unreadable[0])
-        notes.append(f"could not open {counted(len(walked.unreadable), 'folder')}, first {first}")
+    suffixes = other_suffixes(walked)
+    if parquet := suffixes.pop(".parquet", 0):
+        notes.append(f"parquet files passed over, for there are images: {parquet}")
+    notes += notes_on_others(suffixes)
+    if walked.passed:
+        notes.append(f"links and devices passed over: {walked.passed}")
     return tuple(notes)

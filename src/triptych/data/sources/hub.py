@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from triptych.data.sources.base import PART_NAMES, Columns, Origin, Progress, So
 from triptych.data.sources.parquet import part_of, read_parquet_files
 from triptych.data.store import cache_folder
 from triptych.errors import InputError
+from triptych.files import write_json
 
 PREFIX = "hf:"
 NAME = re.compile(r"((?:[\w.-]+/)?[\w.-]+)(?::([^:/\\]+))?")
@@ -116,7 +116,7 @@ def find(name: str, columns: Columns) -> Origin:
 
     def read(progress: Progress) -> Source:
         folder, files = fetch(record, place, progress)
-        source = read_parquet_files(files, folder, columns, Path(repo))
+        source = read_parquet_files(files, folder, columns, Path(repo), follow=False)
         return replace(source, notes=record.notes + source.notes)
 
     return Origin(name.removeprefix(PREFIX), {"source": "hub", **facts, "columns": asked}, read)
@@ -248,12 +248,9 @@ def sound_file(file: HubFile) -> bool:
 
 def save_record(place: Path, record: Record) -> None:
     """Remember what was found; complete or absent."""
-    text = json.dumps({"version": VERSION, **asdict(record)}, indent=1)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).replace(place)
+        write_json(place, {"version": VERSION, **asdict(record)})
     except OSError as error:
         raise InputError(
             f"cannot remember {record.repo} in {place.parent} ({error.strerror})",

@@ -5,18 +5,32 @@ Names are relative and written with slashes, of a folder's files or an archive's
 
 from __future__ import annotations
 
+import posixpath
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 from triptych.data.sources.base import PART_NAMES, PartName
+from triptych.errors import InputError
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff",
     ".jpe", ".jfif", ".jif", ".apng",
 )  # fmt: skip
+# images too, but of formats that are not read: they come as bad ones
+UNREAD = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg",
+    ".dng", ".cr2", ".nef", ".arw", ".ico",
+)  # fmt: skip
+# files that hold many images; each is read when it is named itself
+KINDS = (
+    ".parquet", ".npz", ".npy", ".mat",
+    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz",
+)  # fmt: skip
+SHOWN = 5  # suffixes or folders in a note; of the rest it tells only how many
 LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin"})  # of file browsers
 
 
@@ -38,19 +52,23 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """All the images of a source in their order, and what the user should know of it."""
+    """All the images of a source in their order, and what the user should know of it.
+
+    top: the folder, with its slash, that the entries' names are relative to; or nothing
+    """
 
     entries: list[Entry]
     notes: tuple[str, ...]
+    top: str = ""
 
 
 def is_image(name: str) -> bool:
-    """Whether the name ends as an image's does.
+    """Whether the name ends as an image's does, be it of a format that we read or not.
 
-    >>> is_image("a/Photo.JPG"), is_image("a/photo.txt"), is_image("png")
-    (True, False, False)
+    >>> is_image("a/Photo.JPG"), is_image("b.heic"), is_image("a/photo.txt"), is_image("png")
+    (True, True, False, False)
     """
-    return name.lower().endswith(SUFFIXES)
+    return name.lower().endswith(SUFFIXES + UNREAD)
 
 
 def is_hidden(name: str) -> bool:
@@ -116,30 +134,117 @@ def lay_out(names: Iterable[str], labelled: bool) -> Layout:
     """Every name's place."""
     places = ((name, place_of(name)) for name in names)
     entries = [Entry(name, place.part, place.label) for name, place in places]
-    return all_or_no_labels(entries, labelled, "lie outside the class folders")
+    return all_or_no_labels(entries, labelled, "images outside the class folders")
 
 
-def all_or_no_labels(entries: list[Entry], labelled: bool, why: str) -> Layout:
+def all_or_no_labels(entries: list[Entry], labelled: bool, bare_ones: str) -> Layout:
     """The entries without labels when those are not wanted, or when an image has none."""
     bare = [entry for entry in entries if entry.label is None and entry.problem is None]
     if labelled and not bare:
         return Layout(entries, ())
     notes: tuple[str, ...] = ()
     if labelled and any(entry.label is not None for entry in entries):
-        first = printable(bare[0].name)
-        notes = (f"no labels: {len(bare)} of {len(entries)} images {why}, first {first}",)
+        shares = f"{len(bare)} of {len(entries)}, first {printable(bare[0].name)}"
+        notes = (f"{bare_ones}, so all labels were left out: {shares}",)
     return Layout([entry._replace(label=None) for entry in entries], notes)
 
 
 def common_top(names: Iterable[str]) -> str:
-    """The folder, with its slash, that holds all the names, unless it names a part; or nothing.
+    """The folder, with its slash, that holds all the names and neither is nor lies in a part.
 
-    >>> common_top(["digits/train/1.png", "digits/test/1.png"]), common_top(["train/1.png"])
-    ('digits/', '')
+    >>> common_top(["x/digits/train/1.png", "x/digits/test/1.png"]), common_top(["train/1.png"])
+    ('x/digits/', '')
     """
-    tops = {name.split("/", 1)[0] if "/" in name else "" for name in names}
-    top = tops.pop() if len(tops) == 1 else ""
-    return f"{top}/" if top and top.lower() not in PART_NAMES else ""
+    folders = [folder.split("/") for folder in {name.rpartition("/")[0] for name in names}]
+    top = ""
+    # what the first and the last of sorted names share is shared by all between
+    for one, other in zip(min(folders, default=[]), max(folders, default=[]), strict=False):
+        if one != other or not one or one.lower() in PART_NAMES:
+            break
+        top += f"{one}/"
+    return top
+
+
+def top_of(name: str) -> str:
+    """The first folder of a name, or nothing."""
+    return name.partition("/")[0] if "/" in name else ""
+
+
+def beside_train(names: Iterable[str]) -> dict[str, int]:
+    """What lies on top beside a folder of the part train and names no part, and its images.
+
+    `""` stands for the images right on top. Without a part train nothing is beside it.
+
+    >>> beside_train(["train/1.png", "test/1.png", "extra/1.png", "extra/2.png", "3.png"])
+    {'extra': 2, '': 1}
+    """
+    tops = Counter(map(top_of, names))
+    if not any(PART_NAMES.get(top.lower()) == "train" for top in tops):
+        return {}
+    return {top: count for top, count in tops.items() if top.lower() not in PART_NAMES}
+
+
+def notes_beside(beside: dict[str, int]) -> tuple[str, ...]:
+    """What was left out beside the part folders."""
+    notes = []
+    folders = sorted(top for top in beside if top)
+    if folders:
+        listed = [f"{printable(top)} ({counted(beside[top], 'image')})" for top in folders]
+        notes.append(f"folders beside train left out, for they name no part: {abridged(listed)}")
+    if "" in beside:
+        notes.append(
+            f"images beside the folder train left out, for they are in no part: {beside['']}"
+        )
+    return tuple(notes)
+
+
+def suffix_of(name: str) -> str:
+    """What a file's kind is told by, in small letters; nothing where that is no suffix.
+
+    >>> suffix_of("a/b.TXT"), suffix_of("b.tar.gz"), suffix_of("a.b/LICENSE")
+    ('.txt', '.tar.gz', '')
+    """
+    stem, suffix = posixpath.splitext(posixpath.basename(name.lower()))
+    return f".tar{suffix}" if stem.endswith(".tar") and suffix else suffix
+
+
+def list_suffixes(suffixes: Counter[str], form: str) -> str:
+    """How many files of which suffix there are, most first.
+
+    form: how one is written, of `{count}` and `{suffix}`
+    """
+    ordered = sorted(suffixes.items(), key=lambda each: (-each[1], not each[0], each[0]))
+    return abridged(
+        [
+            form.format(count=n, suffix=printable(suffix) or "without suffix")
+            for suffix, n in ordered
+        ]
+    )
+
+
+def abridged(listed: list[str]) -> str:
+    """The first few, and how many more there are."""
+    more = len(listed) - SHOWN
+    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def notes_on_others(suffixes: Counter[str]) -> tuple[str, ...]:
+    """What was passed over, by suffix."""
+    if not suffixes:
+        return ()
+    shares = f"{suffixes.total()} ({list_suffixes(suffixes, '{suffix} {count}')})"
+    return (f"files passed over, for they are not named as images: {shares}",)
+
+
+def no_images(shown: str, suffixes: Counter[str], is_folder: bool) -> InputError:
+    """What to say where no image was found, by what else there is."""
+    verb = "is" if suffixes.total() == 1 else "are"
+    there = f" (there {verb} {list_suffixes(suffixes, '{count} {suffix}')})" if suffixes else ""
+    if not suffixes.keys().isdisjoint(KINDS):
+        mend = "name one of those files" if is_folder else "unpack it and name one of those files"
+    else:
+        mend = f"put {', '.join(SUFFIXES[:4])} files there or name another"
+    return InputError(f"no images in {shown}{there}", mend)
 
 
 def counted(number: int, thing: str) -> str:

@@ -1,7 +1,8 @@
 """MATLAB files (.mat, up to version 7) as SVHN uses them: images X and labels y.
 
-X is uint8 (H,W,C,N) or (H,W,N), y holds N whole numbers. MATLAB counts from one, so SVHN's
-labels run from 1 to 10, and 10 is the digit 0. Source: http://ufldl.stanford.edu/housenumbers
+X is uint8 (H,W,C,N) or (H,W,N), y holds N whole numbers or names. MATLAB counts from one, so
+SVHN's labels run from 1 to 10, and 10 is the digit 0.
+Source: http://ufldl.stanford.edu/housenumbers
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from triptych.data.sources.base import Columns, Item, Source
+from triptych.data.sources.damage import refused, told
+from triptych.data.sources.layout import printable
+from triptych.data.sources.names import IMAGE_NAMES, LABEL_NAMES, class_of, usual
 from triptych.errors import InputError
 
 DIGITS = tuple(str(digit) for digit in range(10))
-IMAGE_NAMES = ("X", "images", "x", "data")
-LABEL_NAMES = ("y", "labels", "label")
 BLOCK = 256  # images turned to (N,H,W,C) at a time
+AS_SVHN = "labels 1 to 10 are read as SVHN's: 10 is the digit 0"  # a note
 Shape = tuple[int, ...]
+Variables = dict[str, tuple[Shape, str]]  # shape and type of each array
+DAMAGED = ("is damaged", "write or fetch it again")
 DENSEST = 1032  # zlib packs no tighter, so a file that promises more is damaged
 
 
@@ -31,7 +36,8 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
     One array is in memory while the items are read. InputError when there are no images.
     """
     shapes = variables(path)
-    image_name = pick(path, shapes, columns.image, IMAGE_NAMES)
+    fitting = [name for name in shapes if holds_images(*shapes[name])]
+    image_name = pick(path, shapes, columns.image, fitting, IMAGE_NAMES)
     if image_name is None:
         raise InputError(
             f"no images in {path}", f"name one of its arrays: {', '.join(shapes) or 'it has none'}"
@@ -39,11 +45,13 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
     shape = check_images(path, image_name, *shapes[image_name])
     labels, classes = None, None
     if columns.labelled:
-        name = pick(path, shapes, columns.label, LABEL_NAMES)
+        others = {name: found for name, found in shapes.items() if name != image_name}
+        fitting = [name for name in others if math.prod(others[name][0]) == shape[-1]]
+        name = pick(path, others, columns.label, fitting, LABEL_NAMES)
         labels = None if name is None else read_labels(path, name, shape[-1])
-    if labels is not None and (digits or (digits is None and is_svhn(labels))):
+    if isinstance(labels, np.ndarray) and (digits or (digits is None and is_svhn(labels))):
         labels, classes = labels % 10, DIGITS
-    notes = ("labels 1 to 10 are read as SVHN's: 10 is the digit 0",)
+    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
 
     def items() -> Iterator[Item]:
         images = load(path, image_name)
@@ -52,14 +60,14 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
         for start in range(0, shape[-1], BLOCK):
             block = np.ascontiguousarray(np.moveaxis(images[..., start : start + BLOCK], -1, 0))
             for index, pixels in enumerate(block, start):
-                label = None if labels is None else int(labels[index])
+                label = None if labels is None else labels[index]
                 squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-                yield Item(f"{path.name}[{index}]", squeezed, label, None)
+                yield Item(f"{printable(path.name)}[{index}]", squeezed, label, None)
 
-    return Source(items, shape[-1], classes, notes if classes and digits is None else ())
+    return Source(items, shape[-1], classes, (AS_SVHN,) if classes and digits is None else ())
 
 
-def variables(path: Path) -> dict[str, tuple[Shape, str]]:
+def variables(path: Path) -> Variables:
     """Shape and type of every array, from the headers alone."""
     from scipy.io import whosmat
 
@@ -76,45 +84,62 @@ def load(path: Path, name: str) -> np.ndarray:
 
 
 def pick(
-    path: Path, shapes: dict[str, tuple[Shape, str]], asked: str | None, usual: tuple[str, ...]
+    path: Path, shapes: Variables, asked: str | None, fitting: list[str], wanted: tuple[str, ...]
 ) -> str | None:
-    """The array the user asked for, else the first usual one, else None."""
+    """The array the user asked for, else the first of a usual name, a fitting one before others."""
     if asked is not None and asked not in shapes:
         raise InputError(f"no array '{asked}' in {path}", f"there are {', '.join(shapes)}")
-    return asked or next((name for name in usual if name in shapes), None)
+    return asked or usual(fitting, wanted) or usual(shapes, wanted)
+
+
+def holds_images(shape: Shape, kind: str) -> bool:
+    """Whether an array has the axes and the type of images."""
+    return kind == "uint8" and (len(shape) == 3 or (len(shape) == 4 and shape[2] in (1, 3)))
 
 
 def check_images(path: Path, name: str, shape: Shape, kind: str) -> Shape:
     """The shape, if these are images."""
-    if kind != "uint8" or len(shape) not in (3, 4) or (len(shape) == 4 and shape[2] not in (1, 3)):
+    if not holds_images(shape, kind):
         raise InputError(
             f"{name} in {path} is {kind} of shape {shape}", "save uint8 (H,W,C,N) or (H,W,N)"
         )
     size = math.prod(shape)
     if size == 0:
         raise InputError(f"no images in {path}", "name a file that holds some")
-    if size > DENSEST * path.stat().st_size:
+    with guarded(path):
+        stored = path.stat().st_size
+    if size > DENSEST * stored:
         raise damaged(path, f"{name} cannot have shape {shape} in so small a file")
     return shape
 
 
-def read_labels(path: Path, name: str, count: int) -> np.ndarray:
-    """Whole numbers (N,)."""
+def read_labels(path: Path, name: str, count: int) -> np.ndarray | list[str | None]:
+    """Whole numbers (N,), or N names, which MATLAB keeps as cells or as rows of letters."""
     labels = load(path, name)
     if labels.size != count:
         raise InputError(
             f"{path} has {count} images and {name} of shape {labels.shape}",
             "save one label an image, or leave them out with --label-column none",
         )
+    texts = [cell_text(cell) for cell in labels.reshape(-1)] if labels.dtype.kind in "UO" else []
+    if texts and None not in texts:
+        return [class_of(text or "") for text in texts]
     whole = labels.dtype.kind in "iu" or (
         labels.dtype.kind == "f" and bool((labels == np.round(labels)).all())
     )
     if not whole or not np.isfinite(labels).all():
         raise InputError(
-            f"{name} in {path} holds no whole numbers",
-            "save numbers, or leave them out with --label-column none",
+            f"{name} in {path} holds no whole numbers or names",
+            "save numbers or names, or leave them out with --label-column none",
         )
     return labels.reshape(-1).astype(np.int64)
+
+
+def cell_text(cell: object) -> str | None:
+    """The text of a cell, which is an array of it, or of none where it is empty; else None."""
+    if isinstance(cell, np.ndarray) and cell.dtype.kind == "U" and cell.size < 2:
+        return str(cell.item()) if cell.size else ""
+    return str(cell) if isinstance(cell, str) else None
 
 
 def is_svhn(labels: np.ndarray) -> bool:
@@ -125,20 +150,16 @@ def is_svhn(labels: np.ndarray) -> bool:
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
     """Whatever SciPy raises of a bad file is an InputError; its warnings are not for users."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with told(path, *DAMAGED), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
             yield
-    except NotImplementedError as error:  # what SciPy says of version 7.3, which is HDF5
-        raise InputError(
-            f"{path} is in MATLAB's format 7.3", "save it again with save(..., '-v7')"
-        ) from error
-    except FileNotFoundError as error:
-        raise InputError(f"no file {path}", "check the path") from error
-    except Exception as error:  # SciPy, zlib and numpy each raise their own
-        raise damaged(path, str(error)) from error
+        except NotImplementedError as error:  # what SciPy says of version 7.3, which is HDF5
+            raise InputError(
+                f"{path} is in MATLAB's format 7.3", "save it again with save(..., '-v7')"
+            ) from error
 
 
 def damaged(path: Path, why: str) -> InputError:
     """What to raise."""
-    return InputError(f"{path} is damaged ({' '.join(why.split())})", "write or fetch it again")
+    return refused(path, ValueError(why), *DAMAGED)

@@ -11,7 +11,7 @@ import io
 import json
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,21 @@ from triptych.data.sources.layout import (
     Entry,
     Layout,
     all_or_no_labels,
-    class_name,
+    beside_train,
+    common_top,
     counted,
     is_image,
+    lay_out,
+    notes_beside,
     place_of,
     printable,
+    top_of,
 )
+from triptych.data.sources.names import LABEL_NAMES, class_of, usual
 from triptych.errors import InputError
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 NAME_COLUMN = "file_name"
-LABEL_COLUMNS = ("label", "labels", "class", "category", "fine_label")
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -150,7 +154,7 @@ def label_column_of(known: list[str], columns: Columns, shown: str) -> str | Non
     if not columns.labelled:
         return None
     if columns.label is None:
-        return next((column for column in LABEL_COLUMNS if column in known), None)
+        return usual(known, LABEL_NAMES)
     if columns.label not in known:
         raise InputError(
             f"no column '{columns.label}' in {shown}", f"there are {printable(', '.join(known))}"
@@ -167,7 +171,7 @@ def plain_label(value: Any, row: int, shown: str) -> str | int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str | bool | float):
-        return class_name(str(value).strip()) or None
+        return class_of(str(value))
     raise InputError(
         f"the label in row {row} of {shown} is neither name nor number",
         "give one class an image, or --label-column none",
@@ -180,6 +184,56 @@ def with_numbers(rows: list[tuple[str, str | int | None]]) -> list[tuple[str, st
     if all(label is None or re.fullmatch(r"[0-9]{1,9}", label) for _, label in texts):
         return [(name, None if label is None else int(label)) for name, label in texts]
     return list(texts)
+
+
+def arrange(
+    names: Sequence[str],
+    tables: Mapping[str, bytes],
+    columns: Columns,
+    shown: str,
+    closed: Mapping[str, str] | None = None,
+) -> Layout:
+    """The places of all images, from the metadata where there are some, else from the folders.
+
+    Names are taken below the one folder that holds everything, if there is one. Beside a folder
+    of the part train only other parts count, unless metadata on top speak of all images.
+
+    names:  of the images
+    tables: the bytes of the metadata, by name
+    shown:  what messages call the whole
+    closed: folders that could not be opened, and why
+    """
+    closed = closed or {}
+    top = common_top([*names, *tables, *closed])
+    below = [name.removeprefix(top) for name in names]
+    on_top = any("/" not in name.removeprefix(top) for name in tables)
+    beside = {} if on_top else beside_train(below)
+    if beside:
+        below = [name for name in below if top_of(name) not in beside]
+    parsed = [
+        parse_table(name.removeprefix(top), content, columns)
+        for name, content in sorted(tables.items())
+        if top_of(name.removeprefix(top)) not in beside
+    ]
+    if parsed:
+        layout = lay_out_listed(below, parsed, columns.labelled)
+    else:
+        refuse_columns(columns, shown)
+        layout = lay_out(below, columns.labelled)
+    bad = [
+        Entry(name.removeprefix(top), None, None, f"cannot be opened ({why})")
+        for name, why in sorted(closed.items())
+    ]
+    return Layout(layout.entries + bad, layout.notes + notes_beside(beside), top)
+
+
+def refuse_columns(columns: Columns, shown: str) -> None:
+    """InputError when columns are asked of what has no metadata."""
+    asked = "--image-column" if columns.image is not None else None
+    if columns.label is not None and columns.labelled:
+        asked = "--label-column"
+    if asked:
+        raise InputError(f"{shown} has no columns", f"leave out {asked}")
 
 
 def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labelled: bool) -> Layout:
@@ -198,7 +252,7 @@ def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labelled: bool
     for name in outside:
         entries[name] = Entry(name, *place_of(name))
     ordered = sorted(entries.values())
-    layout = all_or_no_labels(ordered, labelled, "have no label")
+    layout = all_or_no_labels(ordered, labelled, "images without a label")
     return Layout(layout.entries, layout.notes + notes_on(len(beside) - len(outside), repeated))
 
 
@@ -206,9 +260,9 @@ def notes_on(left_out: int, repeated: int) -> tuple[str, ...]:
     """What the tables did not list, or listed twice."""
     notes = []
     if left_out:
-        notes.append(f"left out {counted(left_out, 'image')} that the metadata do not list")
+        notes.append(f"images left out, for the metadata do not list them: {left_out}")
     if repeated:
-        notes.append(f"{counted(repeated, 'image')} listed again in the metadata: the first counts")
+        notes.append(f"images listed again in the metadata, of which the first counts: {repeated}")
     return tuple(notes)
 
 

@@ -2,19 +2,35 @@
 
 Rows are read a few at a time, so neither a large file nor large images fill the memory. A
 damaged file is refused by name; a row without an image is a bad image, not a damaged file.
+Rows that hold no bytes but name a file are followed where the source is a folder.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from triptych.data.sources.base import PART_NAMES, BadImageError, Columns, Item, PartName, Source
+from triptych.data.sources.damage import told
+from triptych.data.sources.layout import counted, is_hidden, printable
+from triptych.data.sources.names import class_of
+from triptych.data.sources.parquet_columns import (
+    Choice,
+    check_same,
+    class_names,
+    image_column,
+    is_fraction,
+    label_column,
+    label_kind,
+    no_classes,
+    plain,
+)
 from triptych.errors import InputError
 
 T = TypeVar("T")
@@ -22,26 +38,13 @@ T = TypeVar("T")
 BATCH_BYTES = 8 << 20  # of images, decoded from the table at once
 BATCH_ROWS = 256  # and never more: one large image may stand in many rows and count once
 UNLABELLED = -1  # what the Hub's ClassLabel writes where a label is missing
-
-IMAGE_NAMES = ("image", "img", "images", "bytes", "photo", "picture", "pixel", "pixels", "jpg")
-LABEL_NAMES = ("label", "labels", "class", "target", "digit", "fine_label", "category", "y")
-BYTES = ("binary", "large_binary", "binary_view", "fixed_size_binary")  # pyarrow's types of images
-TEXT = ("string", "large_string", "string_view")
+STRAYS = "files left out, for they name no part as others do"  # begins a note
+LISTED = 5  # of them by name
 
 # `test-00000-of-00001`, `test_3`, `test2017` and `digits-test` are of the test part
 _NAMES = "|".join(PART_NAMES)
 _PART_OF_STEM = re.compile(rf"({_NAMES})(?:-.*|[_.]?\d.*)?|.*[-_.]({_NAMES})", re.DOTALL)
 _PART_OF_FOLDER = re.compile(rf"(?:partial-)?({_NAMES})")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The columns to read; classes: the names of labels 0..K-1, where they are declared."""
-
-    image: str
-    label: str | None = None
-    classes: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,52 +62,69 @@ class Table:
     schema: Any
 
 
-def read_parquet(path: Path, columns: Columns, root: Path | None = None) -> Source:
+def read_parquet(path: Path, columns: Columns) -> Source:
     """The parquet file at a path, or all below a folder.
 
-    root: where folders name parts and rows may name image files; the folder itself, or the file's
+    Rows of a folder's tables may name image files in it. Rows of a single file may not: who
+    opens it again would not notice that those have changed.
     """
-    place = root or (path if path.is_dir() else path.parent)
+    if not path.is_dir():
+        return read_parquet_files([path], path.parent, columns, path, follow=False)
     files = parquet_files(path)
     if not files:
         raise InputError(f"no parquet files in {path}", "name a folder that holds some")
-    return read_parquet_files(files, place, columns, path)
+    return read_parquet_files(files, path, columns)
 
 
 def read_parquet_files(
-    files: list[Path], place: Path, columns: Columns, shown: Path | None = None
+    files: list[Path],
+    place: Path,
+    columns: Columns,
+    shown: Path | None = None,
+    follow: bool = True,
 ) -> Source:
     """Rows of several files of the same columns, one after the other.
 
-    place: the folder they lie in, which gives them their names and parts
-    shown: what messages call the whole, if not the place
+    place:  the folder they lie in, which gives them their names and parts
+    shown:  what messages call the whole, if not the place
+    follow: whether rows without bytes may name image files in the place
     """
     shown = shown or place
-    tables = [open_table(file, place) for file in files]
+    tables, notes = without_strays([open_table(file, place) for file in files])
     count = sum(table.rows for table in tables)
     if count == 0:
         raise InputError(f"no images in {shown}", "name a file that holds some")
     choice = choose(tables, columns, shown)
-    several = len({table.part for table in tables}) > 1  # one part alone is not a part
+    several = len({table.part for table in tables if table.rows}) > 1  # one alone is not a part
 
     def items() -> Iterator[Item]:
         for table in tables:
-            yield from table_items(table, choice, place, table.part if several else None)
+            part = table.part if several else None
+            yield from table_items(table, choice, place if follow else None, part)
 
-    return Source(items, count, choice.classes, choice.notes)
+    return Source(items, count, choice.classes, notes + choice.notes)
 
 
-def parquet_files(path: Path) -> list[Path]:
-    """The parquet files at or below a path, sorted; hidden ones are passed over."""
-    if path.is_file():
-        return [path]
+def parquet_files(folder: Path) -> list[Path]:
+    """The parquet files below a folder, sorted; hidden ones are passed over."""
     return sorted(
         file
-        for file in path.rglob("*")
+        for file in folder.rglob("*")
         if file.suffix.lower() == ".parquet"
-        and not any(name.startswith(".") for name in file.relative_to(path).parts)
+        and not is_hidden(file.relative_to(folder).as_posix())
         and file.is_file()
     )
+
+
+def without_strays(tables: list[Table]) -> tuple[list[Table], tuple[str, ...]]:
+    """Without the files that name no part where others are to train on; and the note of it."""
+    strays = [table for table in tables if table.part is None and table.rows]
+    if not strays or not any(table.part == "train" and table.rows for table in tables):
+        return tables, ()
+    listed = [f"{table.name} ({counted(table.rows, 'row')})" for table in strays]
+    more = [f"and {len(listed) - LISTED} more"] if len(listed) > LISTED else []
+    note = f"{STRAYS}: {', '.join(listed[:LISTED] + more)}"
+    return [table for table in tables if table.part], (note,)
 
 
 def part_of(name: Path) -> PartName | None:
@@ -124,16 +144,11 @@ def opened(file: Path, wrong: str) -> Iterator[Any]:
     """The file, open; whatever pyarrow says against it becomes one line."""
     import pyarrow.parquet as pq
 
-    try:
+    with told(file, wrong, "fetch it again"):
         # buffered, so that a column of a large row group is not read whole
         options = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         with pq.ParquetFile(file, **options) as parquet:
             yield parquet
-    except InputError:
-        raise
-    except Exception as error:  # pyarrow raises its own kinds, OSError, and those of the text
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file} {wrong} ({reason})", "fetch it again") from error
 
 
 def open_table(file: Path, place: Path) -> Table:
@@ -147,7 +162,8 @@ def open_table(file: Path, place: Path) -> Table:
         schema = parquet.schema_arrow
         if len(set(schema.names)) < len(schema.names):
             raise ValueError("two columns have one name")
-    return Table(file, inside.as_posix(), part_of(inside), sum(groups), schema)
+    name = printable(inside.as_posix())
+    return Table(file, name, part_of(inside), sum(groups), schema)
 
 
 def batches(table: Table, names: list[str], decode: Callable[[Any], T]) -> Iterator[T]:
@@ -169,11 +185,46 @@ def batches(table: Table, names: list[str], decode: Callable[[Any], T]) -> Itera
             raise ValueError(f"{rows} rows instead of {table.rows}")
 
 
-def table_items(table: Table, choice: Choice, place: Path, part: PartName | None) -> Iterator[Item]:
+def choose(tables: list[Table], columns: Columns, shown: Path) -> Choice:
+    """The columns of the first file, which every other must have too."""
+    schema = tables[0].schema
+    image = image_column(schema, columns.image, shown)
+    notes: list[str] = []
+    label = None
+    if columns.labelled:
+        label = label_column(schema, columns.label, image, shown, notes)
+    choice = Choice(image, label, class_names(schema, label), tuple(notes))
+    for table in tables[1:]:
+        check_same(table.file, table.schema, choice, label_kind(schema, label))
+    if label is None or all(holds_whole(table, label) for table in tables):
+        return choice
+    if columns.label:
+        raise InputError(
+            f"column '{label}' of {shown} holds no labels but numbers that are not whole",
+            "save numbers 0, 1, ... or names, or leave labels out with --label-column none",
+        )
+    return replace(choice, label=None, classes=None, notes=(no_classes(schema, label),))
+
+
+def holds_whole(table: Table, label: str) -> bool:
+    """Whether no label of a file is a broken number; reads them where their type allows it."""
+    if not is_fraction(table.schema.field(label).type):
+        return True
+
+    def decode(batch: Any) -> bool:
+        numbers = plain(batch.column(label)).drop_null().to_numpy(zero_copy_only=False)
+        return bool(np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all())
+
+    return all(batches(table, [label], decode))
+
+
+def table_items(
+    table: Table, choice: Choice, images_in: Path | None, part: PartName | None
+) -> Iterator[Item]:
     """The rows of one file."""
 
     def decode(batch: Any) -> Iterator[tuple[Any, Any]]:
-        contents = image_cells(batch.column(choice.image), table.file.parent, place)
+        contents = image_cells(batch.column(choice.image), table.file.parent, images_in)
         return zip(contents, label_cells(batch, choice), strict=True)
 
     names = [choice.image] + ([choice.label] if choice.label else [])
@@ -191,19 +242,23 @@ def label_cells(batch: Any, choice: Choice) -> list[str | int | None]:
     if choice.label is None:
         return [None] * len(batch)
     column = plain(batch.column(choice.label))
-    cells = column.to_pylist()
-    if pyarrow.types.is_boolean(column.type):
-        return [None if cell is None else int(cell) for cell in cells]
+    cells: list[Any] = column.to_pylist()
+    if pyarrow.types.is_boolean(column.type) or pyarrow.types.is_floating(column.type):
+        cells = [None if cell is None else int(cell) for cell in cells]
+    elif not pyarrow.types.is_integer(column.type):
+        return [None if cell is None else class_of(cell) for cell in cells]
     if choice.classes is not None:
         return [None if cell == UNLABELLED else cell for cell in cells]
     return cells
 
 
-def image_cells(column: Any, near: Path, place: Path) -> list[bytes | Path | BadImageError]:
+def image_cells(
+    column: Any, near: Path, images_in: Path | None
+) -> list[bytes | Path | BadImageError]:
     """Files' bytes; where a row has none, the file it names or why it is bad.
 
-    near:  the folder that named files are relative to
-    place: the folder they must lie in
+    near:      the folder that named files are relative to
+    images_in: the folder they must lie in; None: they are not looked for
     """
     import pyarrow.types
 
@@ -218,171 +273,29 @@ def image_cells(column: Any, near: Path, place: Path) -> list[bytes | Path | Bad
     if column.null_count:
         for index, cell in enumerate(cells):
             if cell is None:
-                cells[index] = named_file(paths[index], near, place)
+                cells[index] = named_file(paths[index], near, images_in)
     return cells
 
 
-def named_file(name: str | None, near: Path, place: Path) -> Path | BadImageError:
-    """The image file that a row without bytes names, if it lies in the place.
+def named_file(name: str | None, near: Path, images_in: Path | None) -> Path | BadImageError:
+    """The image file that a row without bytes names, if it lies in the folder and is not hidden.
 
     Tables written where the images were files (`Dataset.to_parquet`) may hold only their names.
     """
     if not name:
         return BadImageError("empty")
+    shown = repr(name[:100])
+    if images_in is None:
+        return BadImageError(f"no bytes; name the folder to read the file {shown}")
     try:
-        file = (near / name).resolve()
-        if not file.is_relative_to(place.resolve()):
-            return BadImageError(f"no bytes, and {name[:100]!r} is outside the folder")
+        file, folder = (near / name).resolve(), images_in.resolve()
+        if not file.is_relative_to(folder):
+            return BadImageError(f"no bytes, and {shown} is outside the folder")
+        # whether a folder has changed is told without what is hidden in it
+        if is_hidden(file.relative_to(folder).as_posix()):
+            return BadImageError(f"no bytes, and {shown} is hidden")
         if file.is_file():
             return file
     except (OSError, ValueError, RuntimeError):  # a name no file can have, or a loop of links
         pass
-    return BadImageError(f"no bytes, and no file {name[:100]!r}")
-
-
-# Columns: asked for, declared by the Hub's tools in the metadata, or guessed
-
-
-def choose(tables: list[Table], columns: Columns, shown: Path) -> Choice:
-    """The columns of the first file, which every other must have too."""
-    schema = tables[0].schema
-    image = image_column(schema, columns.image, shown)
-    notes: list[str] = []
-    label = label_column(schema, columns.label, shown, notes) if columns.labelled else None
-    choice = Choice(image, label, class_names(schema, label), tuple(notes))
-    for table in tables[1:]:
-        check_same(table, choice, label_kind(schema, label))
-    return choice
-
-
-def check_same(table: Table, choice: Choice, kind: str | None) -> None:
-    """Refuse a file whose columns are not those of the first; kind: of its labels."""
-    schema, mend = table.schema, "keep tables of the same columns in one folder"
-    if choice.image not in schema.names or not holds_images(schema.field(choice.image).type):
-        raise InputError(f"{table.file} has no images in column '{choice.image}'", mend)
-    if label_kind(schema, choice.label) != kind:
-        raise InputError(
-            f"{table.file} has no {kind}s in column '{choice.label}' as others have",
-            f"{mend}, or leave labels out with --label-column none",
-        )
-    if class_names(schema, choice.label) != choice.classes:
-        raise InputError(f"{table.file} has other class names than the first", mend)
-
-
-def image_column(schema: Any, asked: str | None, shown: Path) -> str:
-    """The column of images."""
-    names = ", ".join(schema.names)
-    if asked is not None:
-        if asked not in schema.names:
-            raise InputError(f"no column '{asked}' in {shown}", f"there are {names}")
-        refuse_lists(schema, asked, shown)
-        if not holds_images(schema.field(asked).type):
-            raise InputError(
-                f"column '{asked}' of {shown} holds no images",
-                f"name another with --image-column: {names}",
-            )
-        return asked
-    fitting = [field.name for field in schema if holds_images(field.type)]
-    declared = [name for name in fitting if feature(schema, name).get("_type") == "Image"]
-    likely = declared or fitting
-    found = likely[0] if len(likely) == 1 else usual(likely, IMAGE_NAMES)
-    if found is not None:
-        return found
-    for name in schema.names:
-        if not fitting and name.lower() in IMAGE_NAMES:
-            refuse_lists(schema, name, shown)
-    raise InputError(
-        f"{'several image columns' if fitting else 'no image column'} in {shown}",
-        f"name one with --image-column: {', '.join(likely) or names}",
-    )
-
-
-def refuse_lists(schema: Any, name: str, shown: Path) -> None:
-    """Say clearly that pixels as numbers are not read from tables."""
-    import pyarrow as pa
-
-    kind = schema.field(name).type
-    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-    if pa.types.is_nested(kind) and not pa.types.is_struct(kind):
-        raise InputError(
-            f"column '{name}' of {shown} holds lists of numbers, not image files",
-            "save the pixels as uint8 in a .npz, or name another column with --image-column",
-        )
-
-
-def label_column(schema: Any, asked: str | None, shown: Path, notes: list[str]) -> str | None:
-    """The column of labels, if there is one; a choice left to the user is added to the notes."""
-    if asked is not None:
-        names = ", ".join(schema.names)
-        if asked not in schema.names:
-            raise InputError(f"no column '{asked}' in {shown}", f"there are {names}")
-        if label_kind(schema, asked) is None:
-            raise InputError(
-                f"column '{asked}' of {shown} holds no labels but {schema.field(asked).type}",
-                f"name a column of numbers 0, 1, ... or of names with --label-column: {names}",
-            )
-        return asked
-    fitting = [field.name for field in schema if label_kind(schema, field.name)]
-    declared = [name for name in fitting if feature(schema, name).get("_type") == "ClassLabel"]
-    found = declared[0] if len(declared) == 1 else usual(declared or fitting, LABEL_NAMES)
-    if found is None and declared:
-        notes.append(f"labels left out, --label-column can name them: {', '.join(declared)}")
-    return found
-
-
-def usual(names: list[str], wanted: tuple[str, ...]) -> str | None:
-    """The name that comes first among those wanted, in small or capital letters."""
-    ranked = [name for name in names if name.lower() in wanted]
-    return min(ranked, key=lambda name: wanted.index(name.lower()), default=None)
-
-
-def holds_images(kind: Any) -> bool:
-    """Whether a column of this type can hold image files: bytes, or {bytes, path}."""
-    import pyarrow.types as t
-
-    if t.is_struct(kind):
-        names = [field.name for field in kind]
-        if names.count("bytes") != 1 or names.count("path") > 1:
-            return False
-        kind = kind.field("bytes").type
-        if t.is_null(kind):  # rows may all name files
-            return "path" in names
-    kind = kind.value_type if t.is_dictionary(kind) else kind
-    return str(kind).split("[")[0] in BYTES
-
-
-def label_kind(schema: Any, name: str | None) -> str | None:
-    """`number` or `name`: what labels the column holds; None: no labels."""
-    import pyarrow.types as t
-
-    if name is None or schema.names.count(name) != 1:
-        return None
-    kind = schema.field(name).type
-    kind = kind.value_type if t.is_dictionary(kind) else kind
-    if t.is_integer(kind) or t.is_boolean(kind):
-        return "number"
-    return "name" if str(kind) in TEXT else None
-
-
-def plain(column: Any) -> Any:
-    """The column with each row's own value, where rows point into a dictionary."""
-    import pyarrow.types
-
-    return column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
-
-
-def feature(schema: Any, name: str) -> dict[str, Any]:
-    """What the Hub's tools wrote of a column; empty if nothing."""
-    try:
-        found = json.loads(schema.metadata[b"huggingface"])["info"]["features"][name]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def class_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
-    """The names of classes 0..K-1, where they are declared."""
-    if label is None or label_kind(schema, label) != "number":
-        return None
-    names = feature(schema, label).get("names")
-    return tuple(map(str, names)) if isinstance(names, list) and names else None
+    return BadImageError(f"no bytes, and no file {shown}")

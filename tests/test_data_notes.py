@@ -1,0 +1,65 @@
+"""What is said of data begins with words that the report knows in French."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triptych.data import describing
+from triptych.report.texts_data import DATA_NOTES
+from triptych.report.tongue import Tongue
+
+SOURCE = Path(describing.__file__).parent
+FACTS: dict[str, Any] = {
+    "notes": [],
+    "files": 100,
+    "bad": [["a.png", "empty"]],
+    "copies": 3,
+    "crossing": 2,
+    "faint": 90,
+    "sizes": {
+        "different": 2,
+        "smallest": [10, 10],
+        "largest": [40, 20],
+        "usual": [40, 20],
+        "narrowest": 1.0,
+        "widest": 2.0,
+    },
+}
+
+
+def literals() -> str:
+    """All text in the data layer's code; where values stand in it, a blank."""
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else " " for p in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("changed", [{}, {"bad": [["a.png", "empty"]] * 5}])
+def test_every_note_on_what_was_done_is_known(fit: Any, changed: dict[str, Any]) -> None:
+    uniform = {**FACTS["sizes"], "narrowest": 2.0}
+    for sizes in (FACTS["sizes"], uniform):
+        notes = describing.notes({**FACTS, **changed, "sizes": sizes}, 32, fit, 10, 5)
+        assert len(notes) == 7 + (fit == "stretch")
+        for note in notes:
+            head, colon, rest = note.partition(": ")
+            assert colon and head in DATA_NOTES, note
+            translated = Tongue("fr").note(note)
+            assert translated.endswith(rest) and translated != note
+
+
+def test_no_translation_outlives_its_note() -> None:
+    said = literals()
+    gone = [head for head in DATA_NOTES if head not in said and "--fit" not in head
+            and not head.startswith("images ")]  # fmt: skip
+    assert not gone

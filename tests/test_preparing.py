@@ -1,0 +1,226 @@
+"""Decoding with worker processes: culprits are found, memory is bounded, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.making import encode, make_images, write_folder, write_npz
+from triptych.data import opening, prepare, sources
+from triptych.data.dataset import ImageData
+from triptych.data.opening import DataOptions, open_images
+from triptych.data.prepare import in_blocks, prepare_all
+from triptych.data.sources.base import Item
+
+ROOT = Path(__file__).resolve().parents[1]
+POISON = """
+import os, time
+import triptych.data.decode as decode
+real = decode.read_pixels
+def read_pixels(content):
+    if content == b"kill":
+        os._exit(9)
+    if content == b"hang":
+        time.sleep(99)
+    return real(content)
+decode.read_pixels = read_pixels
+"""
+
+
+def opened(path: Path, **options: Any) -> ImageData:
+    return open_images(str(path), DataOptions(resolution=16, **options))
+
+
+def items_of(contents: list[bytes]) -> list[Item]:
+    return [Item(str(number), content, None, None) for number, content in enumerate(contents)]
+
+
+@pytest.mark.parametrize("poison", [b"kill", b"hang"])
+def test_a_file_that_ends_or_holds_its_process_is_one_bad_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: bytes
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(POISON)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT / 'src'}")
+    monkeypatch.setattr(prepare, "WORTH_WORKERS", 10)
+    monkeypatch.setattr(prepare, "BLOCK", 4)
+    monkeypatch.setattr(prepare, "BLOCK_SECONDS", 4)
+    monkeypatch.setattr(prepare, "SECONDS", 4)
+    images, _ = make_images(14)
+    contents = [encode(image) for image in images]
+    contents[6] = poison
+    found = list(prepare_all(iter(items_of(contents)), len(contents), 16, "stretch"))
+    names = [item.name for block, _ in found for item in block]
+    assert names == [str(number) for number in range(14)]
+    bad = [(block[place].name, reason) for block, p in found for place, reason in p.bad.items()]
+    assert [name for name, _ in bad] == ["6"]
+    assert bad[0][1].startswith("ended the process that read it")
+    pixels = np.concatenate([p.pixels for _, p in found]).reshape(13, 3, 16, 16)
+    np.testing.assert_array_equal(pixels, np.delete(images, 6, axis=0).transpose(0, 3, 1, 2))
+
+
+def test_without_processes_this_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "no-such-program")
+    monkeypatch.setattr(prepare, "WORTH_WORKERS", 10)
+    images, _ = make_images(20)
+    items = items_of([encode(image) for image in images])
+    found = list(prepare_all(iter(items), 20, 16, "stretch"))
+    assert sum(int((p.channels > 0).sum()) for _, p in found) == 20
+
+
+def test_blocks_hold_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "BLOCK", 5)
+    monkeypatch.setattr(prepare, "BLOCK_BYTES", 1000)
+    small = items_of([bytes(10)] * 12)
+    assert [len(block) for block in in_blocks(iter(small))] == [5, 5, 2]
+    large = items_of([bytes(600)] * 5)
+    assert [len(block) for block in in_blocks(iter(large))] == [2, 2, 1]
+    arrays = [Item("a", np.zeros((20, 30), np.uint8), None, None)] * 5
+    assert [len(block) for block in in_blocks(iter(arrays))] == [2, 2, 1]
+
+
+def test_files_that_could_not_be_read_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _ = make_images(40)
+    write_folder(tmp_path, images)
+    read = os.open
+
+    def refuse(path: Any, *rest: Any) -> int:
+        if str(path).endswith(("0003.png", "0005.png")):
+            raise PermissionError(13, os.strerror(13))
+        return read(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        note = next(note for note in opened(tmp_path).notes if "bad" in note)
+    assert "2 of 40" in note and "0003.png: cannot be read (Permission denied)" in note
+    again = opened(tmp_path)  # nothing of the files has changed
+    assert again.facts["bad"] == [] and again.facts["files"] == 40
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    content = encode(np.random.default_rng(0).integers(256, size=(200, 200, 3), dtype=np.uint8))
+    (tmp_path / "photos").mkdir()
+    for index in range(6000):
+        (tmp_path / "photos" / f"{index}.png").write_bytes(content)
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "TRIPTYCH_CACHE": str(cache), "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "triptych", "data", str(tmp_path / "photos")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(spool.stat().st_size for spool in cache.glob("data/.*/spool")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = children.read_text().split() if children.exists() else []
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (128 + number, "", "")
+    assert list((cache / "data").iterdir()) == []
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+# What is said
+
+
+def notes_of(folder: Path, images: list[np.ndarray], bad: int = 0) -> tuple[str, ...]:
+    folder.mkdir()
+    for index, image in enumerate(images):
+        (folder / f"{index:04d}.png").write_bytes(encode(image))
+    for index in range(bad):
+        (folder / f"bad-{index}.png").touch()
+    return opened(folder).notes
+
+
+def heads(notes: tuple[str, ...]) -> set[str]:
+    return {note.partition(": ")[0] for note in notes}
+
+
+def test_shapes_that_vary_or_are_not_square_are_told(tmp_path: Path) -> None:
+    square = list(make_images(60, side=16)[0])
+    wide = [image[:10] for image in square]
+    assert not {h for h in heads(notes_of(tmp_path / "square", square)) if "proportions" in h}
+    varied = notes_of(tmp_path / "varied", square[:30] + wide[30:])
+    assert any(n.startswith("shapes vary and are distorted") and "1 to 1.6" in n for n in varied)
+    uniform = notes_of(tmp_path / "wide", wide)
+    assert any(n.startswith("made square") and n.endswith(" 1.6") for n in uniform)
+    cropped = opened(tmp_path / "wide", fit="crop").notes
+    assert not any("proportions" in note for note in cropped)
+
+
+def test_more_than_one_per_cent_of_bad_images_is_a_warning(tmp_path: Path) -> None:
+    images = list(make_images(200)[0])
+    few, many = notes_of(tmp_path / "few", images, 2), notes_of(tmp_path / "many", images, 3)
+    assert "bad images skipped" in heads(few)
+    assert "WARNING, bad images skipped" in heads(many)
+
+
+def test_copies_and_what_left_a_part_are_counted_apart(tmp_path: Path) -> None:
+    images, labels = make_images(120)
+    write_folder(tmp_path / "train", images[:80], labels[:80])
+    write_folder(tmp_path / "train", images[:5], labels[:5], prefix="again")
+    write_folder(tmp_path / "test", images[78:], labels[78:])
+    facts = opened(tmp_path).facts
+    assert (facts["copies"], facts["crossing"]) == (7, 2)
+
+
+def test_grey_and_colour_copies_are_the_same_image(tmp_path: Path) -> None:
+    grey, labels = make_images(80, channels=1)
+    write_folder(tmp_path / "train", grey[:60], labels[:60])
+    write_folder(tmp_path / "test", np.repeat(grey[50:], 3, axis=-1), labels[50:])
+    assert opened(tmp_path).facts["crossing"] == 10
+
+
+def test_images_without_contrast_are_a_warning(tmp_path: Path) -> None:
+    images = [image // 30 for image in make_images(60)[0]]
+    assert any(head.startswith("WARNING, most images show") for head in heads(
+        notes_of(tmp_path / "dark", images)))  # fmt: skip
+
+
+# What an entry depends on
+
+
+def test_an_entry_depends_on_time_and_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _ = make_images(60)
+    path = write_npz(tmp_path / "a.npz", images)
+    made = []
+    make = opening.make_entry
+    monkeypatch.setattr(opening, "make_entry", lambda *a: (made.append(1), make(*a))[1])
+    opened(path)
+    opened(path)
+    assert len(made) == 1
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+    opened(path)
+    assert len(made) == 2
+    monkeypatch.setattr(opening, "VERSION", opening.VERSION + 1)
+    opened(path)
+    assert len(made) == 3
+
+
+def test_labels_of_two_kinds_are_one_set_of_names(tmp_path: Path) -> None:
+    images, labels = make_images(100)
+    names = [int(label) if number % 2 else str(label) for number, label in enumerate(labels)]
+    found = sources.base.Source(
+        lambda: (Item(str(i), image, name, None) for i, (image, name) in enumerate(
+            zip(images, names, strict=True))), 100)  # fmt: skip
+    from triptych.data.gathering import gather
+
+    _, facts = gather(found, "mixed", 16, "stretch", tmp_path, lambda done, count: None)
+    assert facts["classes"] == sorted({str(label) for label in labels})

@@ -1,0 +1,114 @@
+"""Data that cannot be used are refused in one line that tells why; nothing half-made stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.making import encode, make_images, write_folder, write_npz, write_parquet
+from triptych.data.dataset import ImageData
+from triptych.data.opening import DataOptions, open_images
+from triptych.errors import InputError
+
+SMALL = DataOptions(resolution=16)
+
+
+def opened(path: Path, **options: Any) -> ImageData:
+    return open_images(str(path), DataOptions(resolution=16, **options))
+
+
+REFUSED = {
+    "missing": "no data",
+    "empty": "no images in .*empty",
+    "note.txt": "cannot read note.txt",
+    "bad.parquet": "no readable parquet",
+    "torn.parquet": "torn.parquet is damaged",
+    "bad.npz": "bad.npz is damaged",
+    "float.npy": "no images in .*uint8",
+    "void.npy": "no images in",
+    "five.npy": "5 channels",
+    "few.npz": "30 images and labels of shape",
+    "one-class.npz": "all 30 images have one class",
+    "single": "1 readable images in single",
+    "only": "all images of only are given as test: add a train folder",
+}
+
+
+def write_refused(folder: Path) -> None:
+    images, _ = make_images(30)
+    none = np.zeros(30, dtype=int)
+    (folder / "empty").mkdir()
+    (folder / "note.txt").write_text("hello")
+    (folder / "bad.parquet").write_bytes(b"PAR1 but not for long")
+    (folder / "bad.npz").write_bytes(b"PK\3\4 no")
+    np.save(folder / "float.npy", images / 255)
+    np.save(folder / "void.npy", np.zeros((30, 0, 0), dtype=np.uint8))
+    np.save(folder / "five.npy", np.zeros((30, 8, 8, 5), dtype=np.uint8))
+    write_npz(folder / "few.npz", images, none[1:])
+    write_npz(folder / "one-class.npz", images, none)
+    write_folder(folder / "single", images[:1])
+    write_folder(folder / "only" / "test", images)
+    whole = write_parquet(folder / "whole.parquet", images, None).read_bytes()
+    (folder / "torn.parquet").write_bytes(whole[:4] + bytes(600) + whole[604:])
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_unusable_data_are_refused(tmp_path: Path, own_cache: Path, name: str) -> None:
+    write_refused(tmp_path)
+    kept = set((own_cache / "data").glob("*"))
+    with pytest.raises(InputError, match=REFUSED[name]):
+        opened(tmp_path / name)
+    assert set((own_cache / "data").glob("*")) == kept
+
+
+def test_no_name_is_no_folder() -> None:
+    with pytest.raises(InputError, match="no data ''"):
+        open_images("", SMALL)
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(InputError, match="no resolution 17: choose from 16, 32, 64, 128"):
+        DataOptions(resolution=17)
+    with pytest.raises(InputError, match="no fit 'squeeze'"):
+        DataOptions(fit="squeeze")  # type: ignore[arg-type]
+
+
+def test_labels_outside_their_names_are_refused(tmp_path: Path) -> None:
+    images, labels = make_images(40)
+    path = write_parquet(tmp_path / "a.parquet", images, labels, names=["only", "two"])
+    with pytest.raises(InputError, match="labels outside the named classes"):
+        opened(path)
+
+
+def test_a_part_that_only_holds_copies_is_named(tmp_path: Path) -> None:
+    images, labels = make_images(60)
+    write_folder(tmp_path / "train", images, labels)
+    write_folder(tmp_path / "test", images[:20], labels[:20], prefix="copy")
+    with pytest.raises(InputError, match=r"all 20 test images of .* are copies of images nearer"):
+        opened(tmp_path)
+
+
+def test_too_few_to_divide_says_how_many_do(tmp_path: Path) -> None:
+    images, _ = make_images(60)
+    for start in range(0, 40, 2):  # some twenty images leave no validation part, whichever
+        path = write_npz(tmp_path / f"{start}.npz", images[start : start + 20])
+        try:
+            opened(path)
+        except InputError as error:
+            assert "20 images in" in str(error) and "give more: about 60 do" in str(error)
+            return
+    pytest.fail("every choice of twenty images has three parts")
+
+
+def test_bad_images_are_not_forgotten_in_other_refusals(tmp_path: Path) -> None:
+    images, _ = make_images(30)
+    write_folder(tmp_path / "cats", images)
+    (tmp_path / "dogs").mkdir()
+    for number in range(30):
+        heic = b"\0\0\0\x18ftypheic" + encode(images[number])
+        (tmp_path / "dogs" / f"{number}.jpg").write_bytes(heic)
+    with pytest.raises(InputError, match=r"30 bad, first dogs/0.jpg: HEIC is not read: convert"):
+        opened(tmp_path)
