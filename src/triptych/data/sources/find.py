@@ -8,7 +8,6 @@ import json
 import os
 import stat
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from triptych.data.sources.base import PART_NAMES, Columns, Origin, Source
 from triptych.data.sources.folder import explore, read_folder
 from triptych.data.sources.layout import is_image, printable
 from triptych.data.sources.matlab import read_matlab
-from triptych.data.sources.parquet import read_parquet, read_parquet_files
+from triptych.data.sources.parquet import is_parquet, read_parquet
 from triptych.errors import InputError
 
 PATHS = "a folder of images or a .zip, .tar, .parquet, .npz, .npy or .mat file"
@@ -81,21 +80,17 @@ def find_path(path: Path, columns: Columns) -> Origin:
     """A file or folder of the user's; what its files are called, their sizes and times tell it."""
     facts = path.stat()
     files: list[Any]
-    read: Callable[[], Source]
+    reader: Reader
     if stat.S_ISDIR(facts.st_mode):
         walked = explore(path)
         files = [file[1:] for file in walked.files]  # name, size, time
         files += sorted(walked.unreadable)
         images = sum(is_image(file.name) for file in walked.files)
-        tables = [Path(f.path) for f in walked.files if f.name.lower().endswith(".parquet")]
-        if tables and images < IMAGES_ALONE:
-            read = partial(read_parquet_files, tables, path, columns, path)
-        else:
-            read = partial(read_folder, path, columns)
+        tables = any(is_parquet(file.name) for file in walked.files)
+        reader = read_parquet if tables and images < IMAGES_ALONE else read_folder
     elif stat.S_ISREG(facts.st_mode):
         files = [("", facts.st_size, facts.st_mtime_ns)]
         reader = reader_of(path)
-        read = partial(reader, path, columns)
     else:  # to open a pipe would be to wait for ever
         raise InputError(f"{printable(str(path))} is a pipe or a device, no file", f"give {PATHS}")
     digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
@@ -104,7 +99,7 @@ def find_path(path: Path, columns: Columns) -> Origin:
         "files": digest.hexdigest(),
         "columns": [columns.image, columns.label],
     }
-    return Origin(name_of(path), identity, lambda progress: read())
+    return Origin(name_of(path), identity, lambda progress: reader(path, columns))
 
 
 def reader_of(file: Path) -> Reader:

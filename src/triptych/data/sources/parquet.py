@@ -18,6 +18,7 @@ import numpy as np
 
 from triptych.data.sources.base import PART_NAMES, BadImageError, Columns, Item, PartName, Source
 from triptych.data.sources.damage import told
+from triptych.data.sources.folder import walk
 from triptych.data.sources.layout import counted, is_hidden, printable
 from triptych.data.sources.names import class_of
 from triptych.data.sources.parquet_columns import (
@@ -106,14 +107,13 @@ def read_parquet_files(
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The parquet files below a folder, sorted; hidden ones are passed over."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() == ".parquet"
-        and not is_hidden(file.relative_to(folder).as_posix())
-        and file.is_file()
-    )
+    """The parquet files below a folder, by name."""
+    return [Path(found.path) for found in walk(folder) if is_parquet(found.name)]
+
+
+def is_parquet(name: str) -> bool:
+    """Whether a file's name is that of a table."""
+    return name.lower().endswith(".parquet")
 
 
 def without_strays(tables: list[Table]) -> tuple[list[Table], tuple[str, ...]]:
