@@ -94,14 +94,14 @@ def test_every_change_of_a_folder_changes_its_identity(
     seen.append(find(tmp_path).identity)
     (tmp_path / "closed").mkdir()
     assert find(tmp_path).identity == seen[-1]  # an empty folder is nothing
-    scandir = os.scandir
+    opened = os.open
 
-    def refuse(path: Path) -> os.ScandirIterator[str]:  # type: ignore[name-defined]
-        if path.name == "closed":
+    def refuse(path: Path, *rest: int) -> int:
+        if Path(path).name == "closed":
             raise PermissionError(13, "Permission denied")
-        return scandir(path)
+        return opened(path, *rest)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     seen.append(find(tmp_path).identity)
     assert len({str(identity) for identity in seen}) == len(seen)
     assert find(tmp_path, label="none").identity != seen[-1]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from triptych.data.sources import embedded, hub, named
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
@@ -79,21 +77,23 @@ def likely(data: str) -> str:
 def find_path(path: Path, columns: Columns) -> Origin:
     """A file or folder of the user's; what its files are called, their sizes and times tell it."""
     facts = path.stat()
-    files: list[Any]
+    digest = hashlib.blake2b(digest_size=16)
     reader: Reader
     if stat.S_ISDIR(facts.st_mode):
         walked = explore(path)
-        files = [file[1:] for file in walked.files]  # name, size, time
-        files += sorted(walked.unreadable)
-        images = sum(is_image(file.name) for file in walked.files)
-        tables = any(is_parquet(file.name) for file in walked.files)
+        names = [file.name for file in walked.files]
+        for file in walked.files:
+            digest.update(b"%d %d " % (file.size, file.mtime_ns))
+        listed = "\0".join([*names, "", *sorted(walked.unreadable)])
+        digest.update(listed.encode(errors="surrogateescape"))
+        tables = any(map(is_parquet, names))
+        images = sum(map(is_image, names)) if tables else IMAGES_ALONE
         reader = read_parquet if tables and images < IMAGES_ALONE else read_folder
     elif stat.S_ISREG(facts.st_mode):
-        files = [("", facts.st_size, facts.st_mtime_ns)]
+        digest.update(b"%d %d" % (facts.st_size, facts.st_mtime_ns))
         reader = reader_of(path)
     else:  # to open a pipe would be to wait for ever
         raise InputError(f"{printable(str(path))} is a pipe or a device, no file", f"give {PATHS}")
-    digest = hashlib.blake2b(json.dumps(files).encode(), digest_size=16)
     identity = {
         "source": os.path.realpath(path),
         "files": digest.hexdigest(),

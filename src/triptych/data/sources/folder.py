@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from triptych.data.sources.base import BadImageError, Columns, Item, Source
 from triptych.data.sources.layout import (
-    is_hidden_part,
+    LITTER,
     is_image,
     no_images,
     notes_on_others,
@@ -30,9 +30,8 @@ OWN = ("run.json", "contract.json")  # in folders that we wrote: our samples are
 
 
 class Found(NamedTuple):
-    """One regular file: its path, its name below the folder, bytes, nanoseconds since 1970."""
+    """One regular file: its name below the folder, bytes, nanoseconds since 1970."""
 
-    path: str
     name: str
     size: int
     mtime_ns: int
@@ -91,27 +90,32 @@ def list_folder(
     folder: Path, name: str, walked: Walked, folders: list[str], links: list[str]
 ) -> None:
     """Adds the files right in one folder to what was found, and its folders to what is to do."""
-    prefix = f"{name}/" if name else ""
-    with os.scandir(folder / name) as opened:
-        entries = list(opened)
-    if any(entry.name in OWN for entry in entries):
+    place = folder / name
+    if any((place / own).exists() for own in OWN):
         return
-    for entry in entries:
-        if is_hidden_part(entry.name):
-            continue
-        below = prefix + entry.name
-        try:
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(below)
-                continue
-            facts = entry.stat()
-        except OSError:  # a link to nothing or to itself, or removed since
-            walked.passed += 1
-            continue
-        if stat.S_ISREG(facts.st_mode):
-            walked.files.append(Found(entry.path, below, facts.st_size, facts.st_mtime_ns))
-        else:
-            walked.passed += 1
+    prefix = f"{name}/" if name else ""
+    handle = os.open(place, os.O_RDONLY)  # by which every file is looked up faster than by its path
+    try:
+        with os.scandir(handle) as entries:
+            for entry in entries:
+                own = entry.name
+                if own.startswith(".") or own.lower() in LITTER:
+                    continue
+                below = prefix + own
+                try:
+                    if entry.is_dir():
+                        (links if entry.is_symlink() else folders).append(below)
+                        continue
+                    facts = entry.stat()
+                except OSError:  # a link to nothing or to itself, or removed since
+                    walked.passed += 1
+                    continue
+                if stat.S_ISREG(facts.st_mode):
+                    walked.files.append(Found(below, facts.st_size, facts.st_mtime_ns))
+                else:
+                    walked.passed += 1
+    finally:
+        os.close(handle)
 
 
 def read_folder(folder: Path, columns: Columns) -> Source:
@@ -122,29 +126,30 @@ def read_folder(folder: Path, columns: Columns) -> Source:
     """
     shown = printable(str(folder))
     walked = explore(folder)
-    paths = {file.name: file.path for file in walked.files if is_image(file.name)}
-    layout = arrange(list(paths), tables_of(walked), columns, shown, walked.unreadable)
+    names = [file.name for file in walked.files if is_image(file.name)]
+    layout = arrange(names, tables_of(folder, walked), columns, shown, walked.unreadable)
     if not layout.entries:
         raise no_images(shown, other_suffixes(walked), is_folder=True)
 
     def items() -> Iterator[Item]:
         for name, part, label, problem in layout.entries:
-            content = Path(paths[layout.top + name]) if problem is None else BadImageError(problem)
+            path = folder / (layout.top + name)
+            content = path if problem is None else BadImageError(problem)
             yield Item(printable(name), content, label, part)
 
     return Source(items, len(layout.entries), notes=layout.notes + notes_on(walked))
 
 
-def tables_of(walked: Walked) -> dict[str, bytes]:
+def tables_of(folder: Path, walked: Walked) -> dict[str, bytes]:
     """The bytes of the metadata files, by name."""
     tables = {}
     for file in walked.files:
         if is_table(file.name):
             try:
-                tables[file.name] = Path(file.path).read_bytes()
+                tables[file.name] = (folder / file.name).read_bytes()
             except OSError as error:
                 raise InputError(
-                    f"cannot read {printable(file.path)} ({error.strerror})", "check it"
+                    f"cannot read {printable(file.name)} ({error.strerror})", "check it"
                 ) from error
     return tables
 

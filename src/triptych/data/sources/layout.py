@@ -77,12 +77,7 @@ def is_hidden(name: str) -> bool:
     >>> is_hidden("a/.cache/b.png"), is_hidden("__MACOSX/a.png"), is_hidden("a.b/c.png")
     (True, True, False)
     """
-    return any(is_hidden_part(part) for part in name.split("/"))
-
-
-def is_hidden_part(part: str) -> bool:
-    """As `is_hidden`, of a single file or folder name."""
-    return part.startswith(".") or part.lower() in LITTER
+    return any(part.startswith(".") or part.lower() in LITTER for part in name.split("/"))
 
 
 def printable(name: str) -> str:

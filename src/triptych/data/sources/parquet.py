@@ -108,7 +108,7 @@ def read_parquet_files(
 
 def parquet_files(folder: Path) -> list[Path]:
     """The parquet files below a folder, by name."""
-    return [Path(found.path) for found in walk(folder) if is_parquet(found.name)]
+    return [folder / found.name for found in walk(folder) if is_parquet(found.name)]
 
 
 def is_parquet(name: str) -> bool:
