@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from triptych import files
 from triptych.data import splits, store
 from triptych.data.prepare import Prepared, prepare
 from triptych.data.sources.base import BadImageError, Item
@@ -117,6 +118,33 @@ def test_the_same_images_are_kept_once(empty_cache: Path) -> None:
     assert len([path for path in empty_cache.iterdir() if path.is_dir()]) == 2
     names = [entry[1]["name"] for entry in map(store.load, "abc") if entry is not None]
     assert names == ["a", "b", "c"]
+
+
+def test_the_same_images_from_two_sources_at_once_do_not_collide(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process publishes while ours is between its look and its rename."""
+    content = make("a")
+    (empty_cache / content).rename(empty_cache / "theirs")
+    sync = files.sync
+
+    def publish_theirs(path: Path) -> None:
+        sync(path)
+        if (empty_cache / "theirs").exists():
+            (empty_cache / "theirs").rename(empty_cache / content)
+
+    monkeypatch.setattr(files, "sync", publish_theirs)
+    assert make("b") == content
+    assert store.load("a") is not None and store.load("b") is not None
+    assert not list(empty_cache.glob(".*"))
+
+
+def test_what_others_left_is_removed_unless_they_still_work(empty_cache: Path) -> None:
+    with store.preparing("busy") as theirs:
+        (empty_cache / ".dead.123").mkdir()
+        make("a")
+        assert theirs.exists()
+        assert not (empty_cache / ".dead.123").exists()
 
 
 def test_fingerprints_follow_pixels_labels_and_parts(tmp_path: Path) -> None:
