@@ -35,11 +35,11 @@ def notes(
     if fit == "stretch" and widest > VARIED * narrowest:
         found.append(
             "shapes vary and are distorted, --fit crop would keep proportions: width over height "
-            f"{narrowest:.3g} to {widest:.3g}"
+            f"{narrowest:,.4g} to {widest:,.4g}"
         )
     elif fit == "stretch" and not 1 / VARIED < widest < VARIED:
         found.append(
-            f"made square, --fit crop or pad would keep proportions: width over height {widest:.3g}"
+            f"made square, --fit crop or pad would keep proportions: width over height {widest:,.4g}"
         )
     if 2 * facts["faint"] > facts["files"]:
         found.append(
