@@ -39,7 +39,8 @@ def notes(
         )
     elif fit == "stretch" and not 1 / VARIED < widest < VARIED:
         found.append(
-            f"made square, --fit crop or pad would keep proportions: width over height {widest:,.4g}"
+            "made square, --fit crop or pad would keep proportions: width over height "
+            f"{widest:,.4g}"
         )
     if 2 * facts["faint"] > facts["files"]:
         found.append(

@@ -1,0 +1,139 @@
+"""Steps that are not finite: masked at once, named, and left behind by going back."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.test_training import MACHINE, SHAPE, Counting, digest, request, rounds, train
+from triptych.data.batches import Batches
+from triptych.errors import InterruptedRunError, TrainingFailedError
+from triptych.families.base import Batch
+from triptych.training import checkpoint, loop
+from triptych.training import train as training
+from triptych.training.log import RunLog
+from triptych.training.mover import Mover
+
+
+def test_a_step_that_is_not_finite_changes_nothing() -> None:
+    """Neither weights nor moments move, and the tally tells how many steps were left out."""
+    objective = Counting("one")
+    mover = Mover(objective)
+    loss = objective(Batch(torch.ones(2, 1, 4, 4), None, {"draw": torch.zeros(2)}))["total"]
+    assert mover.step(loss, 0.0).item() == 0
+    moved = objective.value.item()
+    state = {name: tensor.clone() for name, tensor in mover.tensors().items()}
+    for poison in (math.nan, math.inf):
+        bad = objective.value * poison
+        assert mover.step(bad, 0.0).item() == 1
+        assert objective.value.item() == moved
+        assert all(torch.equal(state[name], tensor) for name, tensor in mover.tensors().items())
+
+
+def events_of(folder: Path, kind: str) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [event for event in events if event["event"] == kind]
+
+
+def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
+    wanted = request("vae", "3.2kimg", "optimiser.learning_rate=1e30", "optimiser.warmup=0")
+    with pytest.raises(TrainingFailedError, match="not finite"):
+        train(wanted, tmp_path / "run")
+    assert events_of(tmp_path / "run", "warning")
+    assert len(events_of(tmp_path / "run", "rewind")) == loop.REWINDS
+
+
+def poison_while_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From half of the plan on, steps at more than a third of the learning rate go wrong."""
+    step = Mover.step
+
+    def poisoned(self: Mover, loss: Tensor, share: float, caution: float = 1.0) -> Tensor:
+        wrong = share >= 0.5 and caution > 1 / 3
+        return step(self, loss * math.nan if wrong else loss, share, caution)
+
+    monkeypatch.setattr(Mover, "step", poisoned)
+
+
+def test_trouble_leads_back_to_checkpoints_at_lower_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """160 steps of 32 images: a checkpoint every 256, a return after 20 bad steps or more."""
+    poison_while_fast(monkeypatch)
+    folder = train(request("vae", "5.12kimg"), tmp_path / "run")
+    assert folder.read()["status"] == "done"
+    first, second = events_of(folder.path, "rewind")
+    assert first["images"] >= 2560 + 20 * 32
+    assert first["to"] == 2560  # the last one before the trouble
+    assert second["to"] == 2304  # the first one's checkpoint did not help
+    losses = events_of(folder.path, "losses")
+    assert losses[-1]["images"] == 5120 and None not in losses[-1]["losses"].values()
+
+
+def test_an_interruption_after_the_trouble_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lowered rate and the half-filled log interval are part of what is resumed."""
+    poison_while_fast(monkeypatch)
+    whole = train(request("vae", "5.12kimg"), tmp_path / "whole")
+    write = RunLog.write
+
+    def interrupt(self: RunLog, event: str, **values: Any) -> None:
+        write(self, event, **values)
+        if event == "losses" and values["images"] == 4352:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "write", interrupt)
+        with pytest.raises(InterruptedRunError):
+            train(request("vae", "5.12kimg"), tmp_path / "cut")
+    resumed = train(request("vae", "5.12kimg"), tmp_path / "cut")
+    assert digest(resumed) == digest(whole)
+    kept = ("images", "losses")
+    of_whole, of_resumed = (events_of(folder.path, "losses") for folder in (whole, resumed))
+    assert [[e[k] for k in kept] for e in of_whole] == [[e[k] for k in kept] for e in of_resumed]
+
+
+def test_trouble_stops_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison_while_fast(monkeypatch)
+    wanted = replace(request("vae", "5.12kimg"), on_trouble="stop")
+    with pytest.raises(TrainingFailedError, match="training stopped at image"):
+        train(wanted, tmp_path / "run")
+    assert not events_of(tmp_path / "run", "rewind")
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] is not None
+
+
+@pytest.mark.parametrize("model", ["vae:course", "gan:course"])
+def test_a_masked_step_leaves_batch_statistics_as_they_were(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One poisoned batch would otherwise spoil them for ever."""
+    wanted = request(model)
+    state = training.fresh_state(wanted, SHAPE, MACHINE)
+    rounds(state, 2)
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    at = Batches.at
+
+    def poisoned(self: Batches, *place: int) -> tuple[Tensor, Tensor | None]:
+        images, labels = at(self, *place)
+        return images * math.nan, labels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "at", poisoned)
+        rounds(state, 1)
+    gathered = [name for name in before if "running_" in name]
+    assert gathered
+    if model == "vae:course":  # in a GAN the generator's step, without real images, is finite
+        assert all(torch.equal(state.model.state_dict()[name], before[name]) for name in gathered)
+    rounds(state, 1)
+    assert all(value.isfinite().all() for value in state.model.state_dict().values())
+    assert any(not torch.equal(state.model.state_dict()[n], before[n]) for n in gathered)
