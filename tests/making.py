@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,11 @@ def open_tiny(folder: Path, count: int = 400, labelled: bool = True) -> ImageDat
     images, labels = make_images(count)
     path = write_npz(folder / "bars.npz", images, labels if labelled else None)
     return open_images(str(path), DataOptions(resolution=16))
+
+
+def heed_interrupts() -> None:
+    """For a child process, which would ignore SIGINT if we were started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def one_thread() -> Machine:

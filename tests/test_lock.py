@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.making import heed_interrupts
 from triptych.errors import InputError
 from triptych.training.lock import alone_in
 
@@ -26,6 +27,7 @@ def hold(folder: Path) -> subprocess.Popen[str]:
         [sys.executable, "-c", HOLD, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     assert process.stdout is not None and process.stdout.readline() == "held\n"

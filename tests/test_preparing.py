@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.making import encode, make_images, write_folder, write_npz
+from tests.making import encode, heed_interrupts, make_images, write_folder, write_npz
 from triptych.data import opening, prepare, sources
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions, open_images
@@ -120,6 +120,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: int) -> N
         stderr=subprocess.PIPE,
         env=environment,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 60
     while not any(spool.stat().st_size for spool in cache.glob("data/.*/spool")):
