@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from triptych import files
 from triptych.data import splits, store
-from triptych.data.prepare import Prepared, prepare
+from triptych.data.prepare import Prepared, is_grey, prepare
 from triptych.data.sources.base import BadImageError, Item
 from triptych.data.spool import Spool, write_arrays
 from triptych.errors import InputError
@@ -95,6 +96,37 @@ def test_the_spool_gives_images_in_any_order(
     np.testing.assert_array_equal(found, grey[only_grey][:, None])
     spool.close()
     assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.parametrize("cut", ["write", "read"])
+def test_a_spool_that_is_cut_is_told(tmp_path: Path, cut: str) -> None:
+    """The system may take a part of what is written and say so only by its size."""
+    spool = Spool(tmp_path / "spool", 16)
+    if cut == "write":
+
+        class Full(io.FileIO):
+            def write(self, data: Any, /) -> int:
+                return super().write(bytes(data)[:100])
+
+        spool._file.close()
+        spool._file = Full(tmp_path / "spool", "w+")  # type: ignore[assignment]
+        with pytest.raises(OSError, match="No space left"):
+            spool.append(prepared(random_images(3)))
+    else:
+        spool.append(prepared(random_images(3)))
+        os.truncate(tmp_path / "spool", 1000)
+        with pytest.raises(OSError, match="ends too early"):
+            list(spool.chunks(np.arange(3)))
+    spool.close()
+
+
+def test_one_coloured_pixel_anywhere_is_no_grey() -> None:
+    grey = np.repeat(random_images(1, channels=1)[0][..., None], 3, axis=2)
+    assert is_grey(grey)
+    for row, channel in ((0, 1), (0, 2), (15, 1), (15, 2), (7, 0)):
+        speck = grey.copy()
+        speck[row, 9, channel] ^= 1
+        assert not is_grey(speck)
 
 
 # Entries

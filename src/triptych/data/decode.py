@@ -35,11 +35,11 @@ Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
 
 # What is read takes less than a second of one core, read and shrunk, whatever it holds. Measured on
-# noise at the limits, where photographs take half: JPEG 0.75 to 1.0 s, progressive 0.75; PNG 0.87,
+# noise at the limits, where photographs take half: JPEG 0.95 s, progressive 0.75; PNG 0.87,
 # TIFF 0.83, BMP 0.6, GIF 0.34; with transparency PNG and TIFF 0.6, 16 bits 0.54, four inks 0.64,
 # floats 0.47; WebP 0.65 to 0.8; BMP run lengths 0.41. Endless headers are refused after 0.1 to
 # 0.35 s. Without the limits single files took 3 (16 bits) to 17 s (colour profiles).
-PIXEL_CAP = 61_000_000  # the largest picture read: JPEG; phones make 50 million, cameras 24 to 60
+PIXEL_CAP = 51_000_000  # the largest picture read: JPEG; phones make 50 million, cameras 24 to 60
 PLAIN_CAP = 48_000_000  # other formats
 HEAVY_CAP = 24_000_000  # four channels, transparency, or more than 8 bits a channel
 WEBP_CAP = 16_000_000
@@ -47,7 +47,7 @@ RARE_CAP = 8_000_000  # BMP run lengths, which Pillow reads in Python, and rare 
 USUAL_CODECS = ("raw", "tiff_ccitt", "group3", "group4", "tiff_lzw", "jpeg", "packbits",
                 "tiff_adobe_deflate", "tiff_deflate", "tiff_raw_16")  # fmt: skip
 FILE_CAP = 256_000_000  # bytes of any file
-CODED_CAP = 40_000_000  # bytes of JPEG and WebP, where bytes are slower than pixels
+CODED_CAP = 25_000_000  # bytes of JPEG and WebP, where bytes are slower than pixels
 HEAD_CAP = 8_000_000  # bytes of a JPEG, PNG, GIF or BMP before its pixels
 READ_CAP = 400_000  # calls with which a decoder reads; PNG pieces may be as small as 8 KB
 SCAN_CAP, SCANNED_CAP = 1_000, 320_000_000  # scans of a JPEG; pixels times scans

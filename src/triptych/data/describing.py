@@ -14,7 +14,7 @@ from triptych.data.decode import Fit
 BAD_SHARE = 0.01  # more bad images than this deserve a warning
 BAD_SHOWN = 5  # bad images named in a note; the facts name them all
 VARIED = 1.1  # shapes vary when the widest is so many times wider for its height
-FEW_TEST = 100
+FEW_TEST = 100  # in the test part; with fewer, intervals are wide
 FEW_IMAGES = 1000  # in the training part; with fewer, models may learn them by heart
 
 

@@ -81,9 +81,12 @@ def count_faint(packed: np.ndarray, planes: list[np.ndarray]) -> int:
 
 
 def is_grey(pixels: np.ndarray) -> bool:
-    """Whether the three channels of (H,W,3) agree."""
-    red = pixels[..., 0]
-    return bool((red == pixels[..., 1]).all() and (red == pixels[..., 2]).all())
+    """Whether the three channels of (H,W,3) agree; in most coloured images one row tells."""
+    return all(
+        bool((rows[..., 0] == rows[..., channel]).all())
+        for rows in (pixels[:1], pixels)
+        for channel in (1, 2)
+    )
 
 
 def prepare_all(

@@ -6,6 +6,8 @@ the set's number of channels are known.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -30,7 +32,8 @@ class Spool:
 
     def append(self, prepared: Prepared) -> np.ndarray:
         """Keep the good images of a block; returns which they are, bool (n,)."""
-        self._file.write(prepared.pixels.data)
+        if self._file.write(prepared.pixels.data) != prepared.pixels.nbytes:  # no room for the rest
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         good = prepared.channels > 0
         self._channels.append(prepared.channels[good])
         self._digests.append(prepared.digests[good])
@@ -60,7 +63,9 @@ class Spool:
                 chunk, offsets[chosen].tolist(), channels[chosen].tolist(), strict=True
             ):
                 self._file.seek(offset)
-                self._file.readinto(image[:own])  # type: ignore[attr-defined] # unbuffered
+                size = self._file.readinto(image[:own])  # type: ignore[attr-defined] # unbuffered
+                if size != own * plane:
+                    raise OSError(errno.EIO, "it ends too early", str(self.path))
                 image[own:] = image[:1]
             yield chunk
 
