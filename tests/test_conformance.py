@@ -179,8 +179,8 @@ def test_a_step_moves_an_objective_s_own_weights_alone(
         own = {id(p) for p in objective.parameters()}
         mover = Mover(objective)
         for _ in range(2):
-            masked = mover.step(objective(batch_for(objective, shape))["total"], share=0.5)
-            assert masked == 0
+            mover.gradients(batch_for(objective, shape), MACHINE)
+            assert mover.move(share=0.5) == 0
         moved = {k: not torch.equal(p, before[k]) for k, p in model.named_parameters()}
         for key, parameter in model.named_parameters():
             assert moved[key] <= (id(parameter) in own), key

@@ -14,7 +14,7 @@ PACKAGE = SOURCE / "triptych"
 
 # From the bottom up: a layer may import those below it, and itself where it is a folder.
 LAYERS = [
-    {"config", "errors", "images", "seeding", "hardware", "files", "console"},
+    {"config", "errors", "images", "seeding", "hardware", "distributed", "files", "console"},
     {"data", "nn"},
     {"families"},
     {"training", "tasks"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"__main__"},
 ]
 # Layers of one height know nothing of each other, but for the lowest and the front door.
-FREE_WITHIN = ({"config", "errors", "images", "seeding", "hardware", "files", "console"},
+FREE_WITHIN = (LAYERS[0],
                {"api", "reading", "run", "output", "repeating"},
                {"cli", "commands", "options", "lines", "usage", "web"})  # fmt: skip
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}

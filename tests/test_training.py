@@ -105,6 +105,9 @@ class Toy(GenerativeModel):
     def objectives(self) -> Sequence[Objective]:
         return list(self.parts)  # type: ignore[arg-type]
 
+    def networks(self) -> Sequence[nn.Module]:
+        return []
+
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         return Latent({"z": rng.normal(1)}, "straight")
 

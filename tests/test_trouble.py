@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.test_training import MACHINE, SHAPE, Counting, digest, request, rounds, train
+from tests.test_training import MACHINE, Counting, digest, request, rounds, train
 from triptych.data.batches import Batches
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.families.base import Batch
@@ -27,13 +27,13 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
     """Neither weights nor moments move, and the tally tells how many steps were left out."""
     objective = Counting("one")
     mover = Mover(objective)
-    loss = objective(Batch(torch.ones(2, 1, 4, 4), None, {"draw": torch.zeros(2)}))["total"]
-    assert mover.step(loss, 0.0).item() == 0
+    mover.gradients(Batch(torch.ones(2, 1, 4, 4), None, {"draw": torch.zeros(2)}), MACHINE)
+    assert mover.move(0.0).item() == 0
     moved = objective.value.item()
     state = {name: tensor.clone() for name, tensor in mover.tensors().items()}
     for poison in (math.nan, math.inf):
-        bad = objective.value * poison
-        assert mover.step(bad, 0.0).item() == 1
+        mover.backward(objective.value * poison)
+        assert mover.move(0.0).item() == 1
         assert objective.value.item() == moved
         assert all(torch.equal(state[name], tensor) for name, tensor in mover.tensors().items())
 
@@ -53,13 +53,14 @@ def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
 
 def poison_while_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """From half of the plan on, steps at more than a third of the learning rate go wrong."""
-    step = Mover.step
+    move = Mover.move
 
-    def poisoned(self: Mover, loss: Tensor, share: float, caution: float = 1.0) -> Tensor:
-        wrong = share >= 0.5 and caution > 1 / 3
-        return step(self, loss * math.nan if wrong else loss, share, caution)
+    def poisoned(self: Mover, share: float, caution: float = 1.0) -> Tensor:
+        if share >= 0.5 and caution > 1 / 3:
+            next(p.grad for p in self.parameters if p.grad is not None).mul_(math.nan)
+        return move(self, share, caution)
 
-    monkeypatch.setattr(Mover, "step", poisoned)
+    monkeypatch.setattr(Mover, "move", poisoned)
 
 
 def test_trouble_leads_back_to_checkpoints_at_lower_rates(
@@ -118,7 +119,7 @@ def test_a_masked_step_leaves_batch_statistics_as_they_were(
 ) -> None:
     """One poisoned batch would otherwise spoil them for ever."""
     wanted = request(model)
-    state = training.fresh_state(wanted, SHAPE, MACHINE)
+    state = training.fresh_state(wanted, MACHINE)
     rounds(state, 2)
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     at = Batches.at

@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 
 import tyro
 
+from triptych import distributed
 from triptych.commands import COMMANDS, Data, Report
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
+from triptych.hardware import out_of_memory
 from triptych.options import Everywhere
 from triptych.usage import explain
 
@@ -69,7 +71,8 @@ def main() -> None:
 
             keep_memory()  # before torch is imported
         found = command.run()
-        print(json.dumps(found, indent=2) if command.json else found)
+        if distributed.speaks():
+            print(json.dumps(found, indent=2) if command.json else found)
     except InputError as error:
         sys.exit(complain(str(error), 2))
     except TrainingFailedError as error:
@@ -83,6 +86,10 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         sys.exit(complain(refusal(error), 1))
+    except RuntimeError as error:
+        sys.exit(complain(what_failed(error), 1))
+    finally:
+        distributed.leave()
 
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:
@@ -96,7 +103,17 @@ def refusal(error: OSError) -> str:
     return f"cannot read or write {file} ({error.strerror or error})"
 
 
+def what_failed(error: RuntimeError) -> str:
+    """Memory that was refused, or other processes that are gone; any other error is a fault."""
+    if out_of_memory(error):
+        return "out of memory: use --microbatch, or a smaller batch"
+    if distributed.lost(error):
+        return f"the other processes are gone ({str(error).splitlines()[0]})"
+    raise error
+
+
 def complain(message: str, code: int) -> int:
-    """One line on standard error."""
-    print(f"triptych: {' '.join(message.split())}", file=sys.stderr)
+    """One line on standard error, from one process of each machine."""
+    if distributed.speaks_here():
+        print(f"triptych: {' '.join(message.split())}", file=sys.stderr)
     return code

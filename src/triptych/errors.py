@@ -12,6 +12,7 @@ class InputError(Exception):
 
     def __init__(self, wrong: str, mend: str) -> None:
         super().__init__(f"{wrong}: {mend}")
+        self.wrong, self.mend = wrong, mend
 
 
 class TrainingFailedError(Exception):

@@ -8,11 +8,13 @@ import gc
 import os
 import platform
 import resource
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych.distributed import ALONE, Group, join
 from triptych.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,12 +37,20 @@ def keep_memory() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The device, precision and threads in use, each with the reason it was picked."""
+    """The device, precision and threads in use, each with the reason it was picked.
+
+    compile:    whether networks go through torch.compile
+    microbatch: most images in a network at once; larger batches are split
+    group:      the processes that work together
+    """
 
     device: str
     precision: str  # "bf16" or "fp32"
     threads: int
     choices: dict[str, str]
+    compile: bool = False
+    microbatch: int | None = None
+    group: Group = ALONE
 
     def autocast(self) -> torch.autocast:
         """The context in which networks run."""
@@ -49,11 +59,25 @@ class Machine:
         enabled = self.precision == "bf16"
         return torch.autocast(self.device, torch.bfloat16, enabled=enabled)
 
+    def finish(self) -> None:
+        """Wait until the device has done all it was given: before a clock is read."""
+        if self.device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
 
 def pick(
-    device: str | None = None, precision: str | None = None, threads: int | None = None
+    device: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    compile: bool | None = None,
+    microbatch: int | None = None,
 ) -> Machine:
-    """Choose what the user left open and set torch's threads; InputError on the impossible."""
+    """Choose what the user left open, set torch's threads and meet the processes of a torchrun.
+
+    Raises InputError on the impossible.
+    """
     import torch
 
     choices = {}
@@ -69,13 +93,35 @@ def pick(
     elif precision not in ("bf16", "fp32"):
         raise InputError(f"no precision '{precision}'", "choose bf16 or fp32")
     if threads is None:
-        threads = usable_cores()
-        choices["threads"] = f"{threads}: the cores this process may use"
+        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = max(1, usable_cores() // neighbours)
+        shared = f", shared by {neighbours} processes" if neighbours > 1 else ""
+        choices["threads"] = f"{threads}: the cores this process may use{shared}"
     elif threads < 1:
         raise InputError(f"--threads {threads} is too few", "give 1 or more")
+    if compile is None:
+        compile = False
+        choices["compile"] = "no: it gained nothing where it was measured (benchmarks/README.md)"
+    elif compile and device == "cpu" and compiler() is None:
+        raise InputError("--compile needs a C++ compiler", "install one, or leave it out")
+    if microbatch is not None and microbatch < 1:
+        raise InputError(f"--microbatch {microbatch} is too few", "give 1 or more")
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # tiny numbers cost hundreds of cycles each
-    return Machine(device=device, precision=precision, threads=threads, choices=choices)
+    return Machine(
+        device=device,
+        precision=precision,
+        threads=threads,
+        choices=choices,
+        compile=compile,
+        microbatch=microbatch,
+        group=join(device),
+    )
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch.compile would call, if it is there."""
+    return shutil.which(os.environ.get("CXX", "g++"))
 
 
 def _best_precision(device: str) -> tuple[str, str]:
@@ -92,8 +138,7 @@ def _best_precision(device: str) -> tuple[str, str]:
 
 def cpu_has(flag: str) -> bool:
     """Whether Linux lists the instruction set among the processor's flags."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and f" {flag} " in cpuinfo.read_text().replace("\n", " ")
+    return any(flag in line.split() for line in _lines("/proc/cpuinfo"))
 
 
 def usable_cores() -> int:
@@ -131,12 +176,45 @@ def versions() -> dict[str, str]:
 
 
 def _processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def free_memory_bytes(device: str) -> int:
+    """What may still be taken: on the GPU, or of this machine's share for this process.
+
+    A container's limit counts where it is the smaller one.
+    """
+    if device == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit and used and limit[0].isdigit():
+        free = min(free, int(limit[0]) - int(used[0]))
+    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory was refused, by a GPU or by the system."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _lines(path: str) -> list[str]:
+    """Of one of the system's own files; none where there is no such file."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 def forget_peak_memory() -> None:
@@ -158,9 +236,7 @@ def peak_memory_bytes(device: str) -> int:
         import torch
 
         return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    for line in _lines("/proc/self/status"):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

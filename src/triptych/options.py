@@ -23,8 +23,9 @@ class Everywhere:
     def console(self) -> Console:
         """Where messages go."""
         from triptych.console import Console
+        from triptych.distributed import speaks
 
-        return Console(self.quiet)
+        return Console(self.quiet or not speaks())
 
     def run(self) -> Any:
         """Do it; what comes back is printed, as JSON or as lines."""
@@ -83,9 +84,15 @@ class UsesModel(Everywhere):
     """bf16 or fp32; what the hardware does fastest by default."""
     threads: int | None = None
     """Processor threads; all cores by default."""
+    compile: bool = False
+    """Send the networks through torch.compile, which takes a while to pay off."""
+    microbatch: int | None = None
+    """Most images in a network at once: larger batches are split; by default as memory allows."""
 
     def machine(self) -> Machine:
         """The hardware to run on."""
         from triptych import hardware
 
-        return hardware.pick(self.device, self.precision, self.threads)
+        return hardware.pick(
+            self.device, self.precision, self.threads, self.compile or None, self.microbatch
+        )

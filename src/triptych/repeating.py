@@ -51,4 +51,7 @@ def machine_options(machine: Machine) -> str:
         "precision": machine.precision,
         "threads": machine.threads,
     }
-    return "".join(f" --{k} {v}" for k, v in asked.items() if k not in machine.choices)
+    words = "".join(f" --{k} {v}" for k, v in asked.items() if k not in machine.choices)
+    if machine.microbatch is not None:
+        words += f" --microbatch {machine.microbatch}"
+    return words + (" --compile" if machine.compile else "")

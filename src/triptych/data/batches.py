@@ -53,7 +53,7 @@ class Batches:
         self.seed = seed
         self.augment = augment
         self.own = batch_size // ranks  # images of this process in a batch
-        self.first = rank * self.own  # its first place in the batch
+        self.rows = slice(rank * self.own, (rank + 1) * self.own)  # their places in it
         self._blocks: dict[int, tuple[tuple[int, int], Tensor]] = {}  # the latest of each stream
 
     def __len__(self) -> int:
@@ -66,14 +66,14 @@ class Batches:
 
         Returns float images [B,C,H,W] on [-1, 1] and labels [B] or None.
         """
-        index = self._order(seen + self.first, stream)
+        index = self._order(seen + self.rows.start, stream)
         images = self._gathered(self.images, index)
         labels = None if self.labels is None else self._gathered(self.labels, index)
         if self.augment:
             drawn = self.augment.draw(
                 self.batch_size, generator(self.seed, f"augment/{stream}", seen)
             )
-            images = changed(images, sent(drawn[self.first : self.first + self.own], self.device))
+            images = changed(images, sent(drawn[self.rows], self.device))
         return pixels.to_float(images), labels
 
     def _order(self, place: int, stream: int) -> Tensor:

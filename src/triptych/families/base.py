@@ -71,6 +71,21 @@ class Batch:
     labels: Tensor | None
     noise: dict[str, Tensor] = field(default_factory=dict)
 
+    def parts(self, size: int) -> list[Batch]:
+        """The same images in batches of at most so many."""
+        found = []
+        for first in range(0, len(self.images), size):
+            rows = slice(first, first + size)
+            labels = None if self.labels is None else self.labels[rows]
+            noise = {name: tensor[rows] for name, tensor in self.noise.items()}
+            found.append(Batch(self.images[rows], labels, noise))
+        return found
+
+
+def widened(x: Tensor) -> Tensor:
+    """The same in float32 where autocast left less; more precise numbers stay as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
 
 class Borrowed:
     """A network that another objective moves: usable here, neither registered nor moved here.
@@ -117,6 +132,9 @@ class Objective(nn.Module, ABC):
     share: float = 1.0  # a later phase's length, as a share of the planned images
     matrices: Sequence[nn.Parameter] = ()  # inner weights that Muon moves instead of AdamW
 
+    def prepare(self) -> None:
+        """What is done once before each step, in however many parts its batch then comes."""
+
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """All random numbers that a step on `count` images needs, each [count, ...]."""
@@ -134,6 +152,10 @@ class GenerativeModel(nn.Module, ABC):
     @abstractmethod
     def objectives(self) -> Sequence[Objective]:
         """The losses to train, in the order in which they step."""
+
+    @abstractmethod
+    def networks(self) -> Sequence[nn.Module]:
+        """What torch.compile may take: networks without a second derivative in training."""
 
     @abstractmethod
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:

@@ -83,17 +83,22 @@ def measure_rounds(
     """Seconds per round after a warm-up, and seconds of all grids and checkpoints of a run."""
     wanted = min(max(seconds * MEASURED_SHARE, LEAST_SECONDS), MOST_SECONDS)
     far = 10**9  # planned images: keeps the rate schedule at its start
-    for _ in range(WARM_UP_ROUNDS):
-        state.round(batches, seed, far, machine)
-    started, rounds = time.perf_counter(), 0
-    while rounds < WARM_UP_ROUNDS or time.perf_counter() - started < wanted:
-        state.round(batches, seed, far, machine)
-        rounds += 1
-    per_round = (time.perf_counter() - started) / rounds
-    started = time.perf_counter()
-    draw_grid()
-    per_grid = time.perf_counter() - started
-    started = time.perf_counter()
-    save_checkpoint()
-    per_checkpoint = time.perf_counter() - started
-    return per_round, per_grid * len(GRID_SHARES) + per_checkpoint * CHECKPOINTS
+
+    def timed(work: Callable[[], object]) -> float:
+        machine.finish()
+        started = time.perf_counter()
+        work()
+        machine.finish()
+        return time.perf_counter() - started
+
+    def rounds(count: int) -> None:
+        for _ in range(count):
+            state.round(batches, seed, far, machine)
+
+    rounds(WARM_UP_ROUNDS)
+    # As many rounds in all processes: the first one's clock decides.
+    estimate = timed(lambda: rounds(WARM_UP_ROUNDS)) / WARM_UP_ROUNDS
+    count = machine.group.told(lambda: max(WARM_UP_ROUNDS, round(wanted / estimate)))
+    per_round = timed(lambda: rounds(count)) / count
+    extras = timed(draw_grid) * len(GRID_SHARES) + timed(save_checkpoint) * CHECKPOINTS
+    return per_round, extras

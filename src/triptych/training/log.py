@@ -9,13 +9,19 @@ from typing import Any
 
 
 class RunLog:
-    """Appends events to a file and keeps it readable after every line."""
+    """Appends events to a file and keeps it readable after every line.
 
-    def __init__(self, path: Path) -> None:
+    writes: whether this process is the one that does; in the others nothing happens
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
 
     def write(self, event: str, **values: Any) -> None:
         """One line; numbers that are not finite become null."""
+        if not self.writes:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(finite({"event": event, **values})) + "\n")
 
@@ -25,7 +31,7 @@ class RunLog:
 
     def cut(self, size: int) -> None:
         """Forget what was written after a checkpoint."""
-        if self.path.exists():
+        if self.writes and self.path.exists():
             with self.path.open("r+b") as file:
                 file.truncate(size)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from triptych import hardware
 from triptych.console import Bar, Console
 from triptych.data.batches import Batches
+from triptych.distributed import Group
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.hardware import Machine
 from triptych.training import checkpoint
@@ -82,21 +83,23 @@ class Job:
 def run(state: TrainingState, job: Job, clock: Clock) -> None:
     """Train from where the state is to the end of its last phase.
 
-    Raises InterruptedRunError after saving when a signal came, TrainingFailedError when steps
-    stay without finite losses or gradients.
+    Raises InterruptedRunError after saving when a signal came to any process,
+    TrainingFailedError when steps stay without finite losses or gradients.
     """
-    log = RunLog(job.folder.log)
+    group = job.machine.group
+    log = RunLog(job.folder.log, group.first)
     lengths = state.phases(job.plan.planned)
     clock.start()
     if state.seen == 0 and state.phase == 0:
         job.draw_grid(0)
-    with job.console.bar(f"  {job.folder.path.name}") as bar, stop_signals() as stop:
+    with job.console.bar(f"  {job.folder.path.name}") as bar, stop_signals(group) as received:
         while state.phase < len(lengths):
             length, before = lengths[state.phase], state.seen
             if before >= length:
                 state.phase, state.seen = state.phase + 1, 0
                 continue
             state.round(job.batches, job.plan.seed, length, job.machine)
+            stop = group.largest(received[0] if received else 0)
             if job.plan.due(before, state.seen, LOG_POINTS, length):
                 lost = report_losses(state, log, clock, job, bar)
                 if lost and not stop:
@@ -111,7 +114,8 @@ def run(state: TrainingState, job: Job, clock: Clock) -> None:
             if stop or (due and not any(state.in_a_row.values())):  # not amid trouble
                 save(state, log, clock, job)
             if stop:
-                raise InterruptedRunError(stop[0])
+                group.wait()  # who leaves first would have the others killed
+                raise InterruptedRunError(stop)
             bar.update(state.seen, length)
 
 
@@ -127,10 +131,13 @@ def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job
             f"training stopped at image {where}: the last {PATIENCE} steps of the {names} were "
             "not finite; lower the learning rate with --set"
         )
-    rewinds = state.rewinds + 1
+    rewinds, group = state.rewinds + 1, job.machine.group
     found, _ = checkpoint.newest(job.folder.checkpoints)
     while found is not None and found[1]["returned"]:
-        checkpoint.remove(job.folder.checkpoints, found[1])
+        group.wait()  # all have read it
+        if group.first:
+            checkpoint.remove(job.folder.checkpoints, found[1])
+        group.wait()
         found, _ = checkpoint.newest(job.folder.checkpoints)
     if found is None:
         job.begin_again(state)
@@ -145,6 +152,8 @@ def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job
 
 def save(state: TrainingState, log: RunLog, clock: Clock, job: Job, returned: bool = False) -> None:
     """A checkpoint of this very moment; `returned` says that it is one gone back to."""
+    if not job.machine.group.first:
+        return
     progress = {
         "phase": state.phase,
         "seen": state.seen,
@@ -162,7 +171,7 @@ def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar
 
     Returns the objectives that have had too many of those in a row.
     """
-    losses, masked = state.tally.read()
+    losses, masked = state.tally.read(job.machine.group)
     seconds = clock.seconds()
     speed = state.tally.images / clock.lap_seconds()
     state.tally = Tally()
@@ -187,14 +196,21 @@ def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that a first Ctrl-C or SIGTERM enters; a second one acts at once."""
+def stop_signals(group: Group) -> Iterator[list[int]]:
+    """A list that a first Ctrl-C or SIGTERM enters; a second one ends the process at once.
+
+    In a group a second one is not heeded: torchrun passes on what the terminal sent already,
+    and kills by itself who does not leave in time.
+    """
     received: list[int] = []
     kept: dict[int, signal.Handlers | Callable[[int, FrameType | None], Any] | int | None] = {}
+    # The system's own action, unlike one of Python's, need not wait for an operation to end.
+    second = signal.SIG_DFL if group.size == 1 else signal.SIG_IGN
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, kept[number])
+        for caught in kept:
+            signal.signal(caught, second)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):

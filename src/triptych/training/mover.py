@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from triptych.config import Optimiser
-from triptych.families.base import Objective
+from triptych.distributed import ALONE, Group
+from triptych.families.base import Batch, Objective
+from triptych.hardware import Machine
 from triptych.training.muon import Muon
 
 
@@ -29,13 +33,14 @@ def rate_factor(settings: Optimiser, share: float) -> float:
 
 
 class Mover:
-    """Backward pass and masked step; nothing here waits for the device.
+    """Forward and backward pass, then a masked step; nothing here waits for the device.
 
     AdamW moves everything but the matrices that the objective leaves to Muon. A step whose loss
-    or gradient is not finite leaves weights and moments as they were.
+    or gradient is not finite leaves weights and moments as they were. With several processes
+    the gradient is the mean over all of theirs.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, group: Group = ALONE) -> None:
         self.objective = objective
         settings = objective.optimiser
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
@@ -54,18 +59,58 @@ class Mover:
             assert settings.matrix_rate is not None
             self.optimisers["muon"] = Muon(matrices, settings.matrix_rate)
             self.rates["muon"] = settings.matrix_rate
+        # Buffers are not exchanged: statistics are each process's own, the rest is alike.
+        self.shared = (
+            DistributedDataParallel(
+                objective, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+            if group.size > 1
+            else None
+        )
 
-    def step(self, loss: Tensor, share: float, caution: float = 1.0) -> Tensor:
-        """Move along the loss's gradient; returns 1.0 where the step was masked, else 0.0.
+    def gradients(self, batch: Batch, machine: Machine) -> dict[str, Tensor]:
+        """Mean loss terms of a batch, whose gradients are left on the parameters.
+
+        At most `machine.microbatch` images are in the networks at once.
+        """
+        self.objective.prepare()
+        count = len(batch.images)
+        parts = batch.parts(machine.microbatch or count)
+        means: dict[str, Tensor] = {}
+        for number, part in enumerate(parts, start=1):
+            weight = len(part.images) / count
+            with self.exchanging(number == len(parts)):
+                with machine.autocast():
+                    losses = (self.shared or self.objective)(part)
+                self.backward(losses["total"] * weight)
+            for name, value in losses.items():
+                term = value.detach() * weight
+                means[name] = means[name] + term if name in means else term
+        return means
+
+    def exchanging(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients meet those of other processes once, in the last part's backward pass."""
+        if self.shared is None or last:
+            return nullcontext()
+        return self.shared.no_sync()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradient, which is not finite where the loss is not.
+
+        So a loss that is lost in one process is seen in the gradients of all.
+        """
+        (loss / loss.isfinite()).backward()  # type: ignore[no-untyped-call] # by 1, else by 0
+
+    def move(self, share: float, caution: float = 1.0) -> Tensor:
+        """Step along the gradient; returns 1.0 where that was masked, else 0.0.
 
         share:   of the planned images seen so far, which the learning rate follows
         caution: multiplies the learning rate
         """
-        loss.backward()  # type: ignore[no-untyped-call]
         settings = self.objective.optimiser
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
-        masked = (~(loss.detach().isfinite() & norm.isfinite())).float()
+        masked = (~norm.isfinite()).float()
         factor = caution * rate_factor(settings, share)
         for name, optimiser in self.optimisers.items():
             optimiser.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from triptych.config import Settings
-from triptych.data.batches import Batches
+from triptych.data.batches import Batches, sent
+from triptych.distributed import ALONE, Group
 from triptych.families.base import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
 from triptych.seeding import generator
@@ -52,13 +53,17 @@ class Tally:
             elif kind in ("sums", "masked"):
                 getattr(self, kind)[name] = tensor.to(device)
 
-    def read(self) -> tuple[dict[str, float], dict[str, int]]:
-        """Mean of each term and masked steps of each objective; waits for the device."""
+    def read(self, group: Group = ALONE) -> tuple[dict[str, float], dict[str, int]]:
+        """Mean of each term and masked steps of each objective; waits for the device.
+
+        Terms are means over all processes; steps are masked in all of them or in none.
+        """
         masked = {name: int(value.item()) for name, value in self.masked.items()}
+        sums = torch.tensor([total.item() for total in self.sums.values()], dtype=torch.float64)
         means = {}
-        for name, total in self.sums.items():
+        for name, total in zip(self.sums, group.mean(sums).tolist(), strict=True):
             counted = self.counts[name] - masked[name.split("/")[0]]
-            means[name] = total.item() / counted if counted else float("nan")
+            means[name] = total / counted if counted else float("nan")
         return means, masked
 
 
@@ -68,10 +73,12 @@ class TrainingState:
     phase: which objectives are at work; seen: images of this phase
     """
 
-    def __init__(self, model: GenerativeModel, settings: Settings) -> None:
+    def __init__(self, model: GenerativeModel, settings: Settings, group: Group = ALONE) -> None:
         self.model = model
         self.batch_size = settings.batch_size
-        self.movers = [Mover(objective) for objective in model.objectives()]
+        self.group = group
+        self.dtype = next(model.parameters()).dtype
+        self.movers = [Mover(objective, group) for objective in model.objectives()]
         self.average = None if settings.average is None else WeightAverage(model, settings.average)
         # What batch normalisation gathers while networks run: a masked step must not change it.
         self.statistics = [b for n, b in model.named_buffers() if "running_" in n]
@@ -100,11 +107,10 @@ class TrainingState:
             if objective.phase != self.phase or number % objective.every:
                 continue
             for repeat in range(objective.repeats):
-                batch = self._batch(batches, objective, seed, repeat)
                 before = [statistic.clone() for statistic in self.statistics]
-                with machine.autocast():
-                    losses = objective(batch)
-                masked = mover.step(losses["total"], share, 0.5**self.rewinds)
+                batch = self.batch(batches, objective, seed, repeat)
+                losses = mover.gradients(batch, machine)
+                masked = mover.move(share, 0.5**self.rewinds)
                 for statistic, kept in zip(self.statistics, before, strict=True):
                     statistic.copy_(torch.where(masked > 0, kept, statistic))
                 self.tally.add(objective.name, losses, masked)
@@ -120,12 +126,18 @@ class TrainingState:
             self.in_a_row[name] = self.in_a_row.get(name, 0) + count if none_finite else 0
         return [name for name, count in self.in_a_row.items() if count >= most]
 
-    def _batch(self, batches: Batches, objective: Objective, seed: int, repeat: int) -> Batch:
+    def batch(self, batches: Batches, objective: Objective, seed: int, repeat: int) -> Batch:
+        """This process's rows of images, and of the noise drawn for all processes."""
         stream = 10 * self.phase + repeat
         images, labels = batches.at(self.seen, stream)
         purpose = f"{objective.name}/{self.phase}/{repeat}"
-        noise = objective.noise(len(images), generator(seed, purpose, self.seen))
-        return Batch(images, labels, {name: t.to(images.device) for name, t in noise.items()})
+        noise = objective.noise(batches.batch_size, generator(seed, purpose, self.seen))
+        own = {name: sent(tensor[batches.rows], images.device) for name, tensor in noise.items()}
+        return Batch(
+            images.to(self.dtype),
+            labels,
+            {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in own.items()},
+        )
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by file: what a checkpoint holds."""

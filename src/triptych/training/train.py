@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from torch import Tensor
 
 import triptych
 from triptych import config, files, hardware, images
-from triptych.config import Budget, ImageShape, Size
+from triptych.config import Budget, Size
 from triptych.console import Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
-from triptych.errors import InputError
+from triptych.errors import InputError, TrainingFailedError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.training import checkpoint
 from triptych.training.budget import PlannedImages, measure_rounds, planned_images
+from triptych.training.fitting import images_at_once
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
@@ -68,35 +70,34 @@ def train(request: Request, out: Path, machine: Machine, console: Console, draw:
     trains into.
     """
     folder = RunFolder(out)
-    check_output(folder, request)
-    with alone_in(folder.path):
-        return train_alone(request, folder, machine, console, draw)
+    group = machine.group
+    group.told(lambda: check_output(folder, request))
+    with alone_in(folder.path) if group.first else nullcontext():
+        train_together(request, folder, machine, console, draw)
+        group.wait()  # until the first one has written everything
+    return folder
 
 
-def train_alone(
+def train_together(
     request: Request, folder: RunFolder, machine: Machine, console: Console, draw: Draw
-) -> RunFolder:
-    """As `train`, in a folder that no other process trains into."""
-    shape = request.data.shape
+) -> None:
+    """As `train`, in a folder that no other job trains into."""
     hardware.forget_peak_memory()
-    if folder.is_run() and folder.read()["status"] == "done":
+    group = machine.group
+    facts = group.told(lambda: folder.read() if folder.is_run() else None)
+    if facts is not None and facts["status"] == "done":
         console.say(f"  {folder.path} is trained already")
-        return folder
-    batches = Batches(
-        request.data.train,
-        request.settings.batch_size,
-        request.seed,
-        machine.device,
-        request.data.augment,
-    )
-    state = fresh_state(request, shape, machine)
-    if folder.is_run():
-        facts = folder.read()
-        check_machine(folder, facts, machine)
-    else:
+        return
+    batches = share_batches(request, machine)
+    if facts is None:
+        machine = fitting_machine(request, batches, machine)
         with console.bar("  measuring the speed"):
             planned = plan_images(request, batches, machine, draw)
-        facts = begin(request, folder, planned, machine)
+        facts = group.told(lambda: begin(request, folder, planned, machine))
+    else:
+        check_machine(folder, facts, machine)
+        machine = replace(machine, microbatch=facts["microbatch"])
+    state = fresh_state(request, machine)
     clock = Clock(before=facts["calibration_seconds"])
     resume(state, folder, clock, console)
     job = Job(
@@ -109,10 +110,34 @@ def train_alone(
         begin_again=lambda state: begin_again(state, request, machine),
         on_trouble=request.on_trouble,
     )
-    RunLog(folder.log).write("resume" if state.seen else "start", images=state.seen)
+    RunLog(folder.log, group.first).write("resume" if state.seen else "start", images=state.seen)
     run(state, job, clock)
-    finish(state, folder, facts, clock, request)
-    return folder
+    if group.first:
+        finish(state, folder, facts, clock, request)
+
+
+def share_batches(request: Request, machine: Machine) -> Batches:
+    """This process's rows of every batch; InputError where they cannot be shared out."""
+    group, size = machine.group, request.settings.batch_size
+    if group.size > len(request.data.train):
+        raise InputError(
+            f"{group.size} processes, but {len(request.data.train)} training images",
+            "start fewer processes",
+        )
+    if size % group.size:
+        raise InputError(
+            f"a batch of {size} cannot be shared by {group.size} processes",
+            f"use --set batch_size={-(-size // group.size) * group.size}",
+        )
+    return Batches(
+        request.data.train,
+        size,
+        request.seed,
+        machine.device,
+        request.data.augment,
+        group.rank,
+        group.size,
+    )
 
 
 def check_output(folder: RunFolder, request: Request) -> None:
@@ -133,24 +158,61 @@ def check_output(folder: RunFolder, request: Request) -> None:
         raise InputError(f"{path} exists and is not a run of ours", "name another --out")
 
 
-def check_machine(folder: RunFolder, facts: dict[str, Any], machine: Machine) -> None:
-    """InputError where a run would go on with another device or precision than it began with."""
-    for what, ours in {"device": machine.device, "precision": machine.precision}.items():
-        if facts[what] != ours:
+def fitting_machine(request: Request, batches: Batches, machine: Machine) -> Machine:
+    """The machine with as many images at once as fit into its memory.
+
+    Raises InputError where a batch would have to be split that cannot be, or where nothing fits.
+    """
+    name, share = request.name, batches.own
+    whole = registry.recipe(name).batch_statistics  # BatchNorm must see all of a batch
+    if machine.microbatch is not None:
+        if whole and machine.microbatch < share:
             raise InputError(
-                f"{folder.path} was begun with {what} {facts[what]}, not {ours}",
-                f"go on with --{what} {facts[what]}",
+                f"{name} normalises over its whole batch, which --microbatch would split",
+                "leave it out, or lower --set batch_size",
+            )
+        return machine
+    state = fresh_state(request, machine)
+    fits = images_at_once(state, batches, request.seed, machine)
+    fits = -machine.group.largest(-fits)  # the smallest of all processes
+    if fits == share:
+        return machine
+    if whole or fits == 0:
+        raise InputError(
+            f"{share} images of {name} do not fit into memory, {fits} would",
+            "lower --set batch_size" if fits else "choose a smaller --size",
+        )
+    why = f"{fits}: a batch of {share} does not fit into memory"
+    return replace(machine, microbatch=fits, choices=machine.choices | {"microbatch": why})
+
+
+def check_machine(folder: RunFolder, facts: dict[str, Any], machine: Machine) -> None:
+    """InputError where a run would go on with other arithmetic than it began with."""
+    asked = {"device": machine.device, "precision": machine.precision, "compile": machine.compile}
+    if machine.microbatch is not None:
+        asked["microbatch"] = machine.microbatch
+    for what, ours in asked.items():
+        theirs = facts[what]
+        if theirs != ours:
+            mend = f"go on with --{what} {theirs}" if what in ("device", "precision") else ""
+            raise InputError(
+                f"{folder.path} was begun with {what} {theirs}, not {ours}",
+                mend or f"go on with the same --{what}, or name another --out",
             )
 
 
-def fresh_state(request: Request, shape: ImageShape, machine: Machine) -> TrainingState:
+def fresh_state(request: Request, machine: Machine) -> TrainingState:
     """A model as the seed makes it, on the device, ready to train.
 
     Raises InputError where the settings make no network or no optimiser.
     """
     try:
-        model = registry.build(request.name, request.settings, shape, request.seed)
-        return TrainingState(model.to(machine.device).train(), request.settings)
+        model = registry.build(request.name, request.settings, request.data.shape, request.seed)
+        model.to(machine.device).train()
+        if machine.compile:
+            for network in model.networks():
+                network.compile()
+        return TrainingState(model, request.settings, machine.group)
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise InputError(
             f"these settings make no {request.name} ({error})", "change them with --set"
@@ -159,7 +221,7 @@ def fresh_state(request: Request, shape: ImageShape, machine: Machine) -> Traini
 
 def begin_again(state: TrainingState, request: Request, machine: Machine) -> None:
     """Bring a state back to where the seed began."""
-    fresh = fresh_state(request, request.data.shape, machine)
+    fresh = fresh_state(request, machine)
     state.load(fresh.tensors(), {"phase": 0, "seen": 0, "rewinds": 0, "in_a_row": {}})
 
 
@@ -167,6 +229,9 @@ def begin(
     request: Request, folder: RunFolder, planned: PlannedImages, machine: Machine
 ) -> dict[str, Any]:
     """Write run.json, the first file in the folder."""
+    command = f"{request.command} --budget {planned.images / 1000!r}kimg"
+    if machine.microbatch is not None and "--microbatch" not in request.command:
+        command += f" --microbatch {machine.microbatch}"
     facts = {
         "schema": SCHEMA,
         "triptych": triptych.__version__,
@@ -186,12 +251,15 @@ def begin(
         "images_seen": 0,
         "train_seconds": None,
         "kimg": planned.images / 1000,
-        "command": f"{request.command} --budget {planned.images / 1000!r}kimg",
+        "command": command,
         "versions": hardware.versions(),
         "hardware": hardware.describe(),
         "device": machine.device,
         "precision": machine.precision,
         "threads": machine.threads,
+        "compile": machine.compile,
+        "microbatch": machine.microbatch,
+        "processes": machine.group.size,
         "choices": machine.choices,
     }
     files.write_json(folder.facts, facts)
@@ -202,7 +270,7 @@ def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw
     """Turn the budget into images; seconds are measured on a model that is then thrown away."""
 
     def measure() -> tuple[float, float]:
-        state = fresh_state(request, request.data.shape, machine)
+        state = fresh_state(request, machine)
         with tempfile.TemporaryDirectory() as scratch:
             progress = {"phase": 0, "seen": 0}
             return measure_rounds(
@@ -215,24 +283,38 @@ def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw
                 lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
             )
 
-    return planned_images(
+    planned = planned_images(
         request.budget, len(request.data.train), request.settings.batch_size, measure
     )
+    # Each process measured the same rounds by its own clock: the first one's holds for all.
+    return PlannedImages(**machine.group.told(lambda: asdict(planned)))
 
 
 def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Console) -> None:
-    """Take up the newest checkpoint that verifies, if there is one."""
-    checkpoint.clean(folder.checkpoints)
+    """Take up the newest checkpoint that verifies, if there is one.
+
+    Every process reads it; TrainingFailedError where they do not find the same.
+    """
+    group = state.group
+    if group.first:
+        checkpoint.clean(folder.checkpoints)
+    group.wait()
     found, passed_over = checkpoint.newest(folder.checkpoints)
     for message in passed_over:
         console.say(f"  {message}")
-    if found is None:
-        RunLog(folder.log).cut(0)
+    tensors, progress = found or ({}, None)
+    if group.told(lambda: progress) != progress:
+        raise TrainingFailedError(
+            f"process {group.rank} finds other checkpoints in {folder.path} than the first one: "
+            "put the folder where all machines see it"
+        )
+    log = RunLog(folder.log, group.first)
+    if progress is None:
+        log.cut(0)
         return
-    tensors, progress = found
     state.load(tensors, progress)
     clock.before = progress["seconds"]
-    RunLog(folder.log).cut(progress["log_bytes"])
+    log.cut(progress["log_bytes"])
     console.say(f"  going on from image {state.seen:,}")
 
 
@@ -249,8 +331,10 @@ def sample_grid(state: TrainingState, draw: Draw) -> images.Grid:
 
 
 def save_grid(state: TrainingState, folder: RunFolder, draw: Draw, seen: int) -> None:
-    """The picture of the samples after so many images."""
-    sample_grid(state, draw).save(folder.samples / f"{seen:09d}.png")
+    """The picture of the samples after so many images; all processes draw, the first one saves."""
+    grid = sample_grid(state, draw)
+    if state.group.first:
+        grid.save(folder.samples / f"{seen:09d}.png")
 
 
 def finish(

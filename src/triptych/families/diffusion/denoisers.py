@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 
 class Denoiser(nn.Module, ABC):
-    """(x [B,C,H,W], sigma [B]) -> E[clean image | x] [B,C,H,W], float32."""
+    """(x [B,C,H,W], sigma [B]) -> E[clean image | x] [B,C,H,W], as precise as x."""
+
+    network: nn.Module
 
     @abstractmethod
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:

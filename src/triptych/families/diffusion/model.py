@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych.config import ImageShape
 from triptych.errors import InputError
@@ -69,6 +69,10 @@ class Diffusion(GenerativeModel, BoundsLikelihood, Iterative):
     def objectives(self) -> Sequence[Objective]:
         """One: the denoiser's."""
         return [self.make_objective(self.denoiser, self.shape)]
+
+    def networks(self) -> Sequence[nn.Module]:
+        """The one inside the denoiser."""
+        return [self.denoiser.network]
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """Unit noise in the image's shape: [count,C,H,W]."""

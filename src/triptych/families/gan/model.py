@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch, Borrowed, GenerativeModel, Latent, Objective
+from triptych.families.base import (
+    Batch,
+    Borrowed,
+    GenerativeModel,
+    Latent,
+    Objective,
+    widened,
+)
+from triptych.nn.spectral import iterate_spectral_norms
 from triptych.seeding import ImageStreams
 
 CriticLoss = Callable[[Tensor, Tensor], Tensor]  # scores of real and fake, each [B] -> scalar
@@ -48,13 +56,17 @@ class GAN(GenerativeModel):
         """The critic steps first, then the generator (arXiv:1406.2661, Algorithm 1)."""
         return [CriticObjective(self), GeneratorObjective(self)]
 
+    def networks(self) -> Sequence[nn.Module]:
+        """Both."""
+        return [self.generator, self.critic]
+
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """z ~ N(0, I): [count,D]."""
         return Latent({"z": rng.normal(self.latent)}, path="straight")
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """One generator call: [N,C,H,W]."""
-        return self.generator(latent.tensors["z"]).float()
+        return widened(self.generator(latent.tensors["z"]))
 
     @property
     def network_calls(self) -> int:
@@ -75,6 +87,10 @@ class CriticObjective(Objective):
         self.latent = model.latent
         self.optimiser = model.critic_optimiser
 
+    def prepare(self) -> None:
+        """One power iteration a step (arXiv:1802.05957, Algorithm 1)."""
+        iterate_spectral_norms(self.critic)
+
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The latents of the fake images, [count,D]."""
         return {"z": torch.randn(count, self.latent, generator=generator)}
@@ -82,8 +98,8 @@ class CriticObjective(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The critic's loss and its two mean scores."""
         fake = self.generator.detached(batch.noise["z"])  # the generator must not move
-        real_score = self.critic(batch.images).float()
-        fake_score = self.critic(fake).float()
+        real_score = widened(self.critic(batch.images))
+        fake_score = widened(self.critic(fake))
         return {
             "total": self.loss(real_score, fake_score),
             "real_score": real_score.mean(),
@@ -110,5 +126,5 @@ class GeneratorObjective(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The generator's loss."""
-        fake_score = self.critic.frozen(self.generator(batch.noise["z"])).float()
+        fake_score = widened(self.critic.frozen(self.generator(batch.noise["z"])))
         return {"total": self.loss(fake_score)}

@@ -19,6 +19,7 @@ from triptych.families.base import (
     GenerativeModel,
     Latent,
     Objective,
+    widened,
 )
 from triptych.families.pixels import log_probability
 from triptych.seeding import ImageStreams
@@ -39,7 +40,7 @@ class GaussianEncoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B,C,H,W] -> mean [B,D], log-variance [B,D] clamped to [-30, 20], float32."""
         h = self.features(x)
-        return self.mean(h).float(), self.log_variance(h).float().clamp(-30, 20)
+        return widened(self.mean(h)), widened(self.log_variance(h)).clamp(-30, 20)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -89,13 +90,17 @@ class GaussianVAE(GenerativeModel, Encodes, BoundsLikelihood):
         """The evidence lower bound moves everything."""
         return [NegativeElbo(self, self.optimiser)]
 
+    def networks(self) -> Sequence[nn.Module]:
+        """Both."""
+        return [self.encoder, self.decoder]
+
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """z ~ N(0, I): [count,D]."""
         return Latent({"z": rng.normal(self.latent)}, path="straight")
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The mean image, without pixel noise: [N,C,H,W]."""
-        return self.decoder(latent.tensors["z"]).float()
+        return widened(self.decoder(latent.tensors["z"]))
 
     @property
     def network_calls(self) -> int:
@@ -134,7 +139,7 @@ class GaussianVAE(GenerativeModel, Encodes, BoundsLikelihood):
 
     def _log_pixels(self, images: Tensor, z: Tensor) -> Tensor:
         """log P(8-bit image | z), nats: [N]."""
-        decoded = self.decoder(z).float()
+        decoded = widened(self.decoder(z))
         return log_probability(images, decoded, self.log_std.exp()).flatten(1).sum(1)
 
 
@@ -156,7 +161,7 @@ class NegativeElbo(Objective):
         """Nats per image."""
         mean, log_variance = self.model.encoder(batch.images)
         z = mean + (log_variance / 2).exp() * batch.noise["posterior"]
-        decoded = self.model.decoder(z).float()
+        decoded = widened(self.model.decoder(z))
         log_density = gaussian_log_density(batch.images, decoded, self.model.log_std)
         reconstruction = -log_density.mean()
         kl = gaussian_kl(mean, log_variance).mean()

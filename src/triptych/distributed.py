@@ -1,0 +1,169 @@
+"""Processes that train, sample and measure one model together.
+
+torchrun starts them and says in the environment who is who; gloo joins them on CPUs, nccl on
+GPUs. Every process runs the same program: work is shared, the first one alone writes and speaks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from triptych.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)  # for the others: one of them may be preparing data
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one job; alone, every exchange gives back what it was given.
+
+    rank: this one's number; size: how many there are; local: its number on its own machine
+    """
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.barrier()
+
+    def largest(self, number: int) -> int:
+        """The largest of the processes' numbers; on CPUs, so that no GPU is waited for."""
+        if self.size == 1:
+            return number
+        import torch
+        import torch.distributed as dist
+
+        found = torch.tensor(number)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over processes of a tensor of one shape, on the CPU."""
+        if self.size == 1:
+            return values
+        import torch.distributed as dist
+
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.size
+
+    def told(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process, as JSON; its InputError is everybody's."""
+        if self.size == 1:
+            return make()
+        found: dict[str, object] = {}
+        if self.first:
+            try:
+                found = {"value": make()}
+            except InputError as error:
+                found = {"wrong": error.wrong, "mend": error.mend}
+        found = json.loads(self._text(json.dumps(found)))
+        if "wrong" in found:
+            raise InputError(str(found["wrong"]), str(found["mend"]))
+        return found["value"]  # type: ignore[return-value] # it was a T there
+
+    def rows(self, count: int) -> range:
+        """This process's share of so many rows: runs that differ by one at most."""
+        return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def joined(self, rows: Tensor, count: int) -> Tensor:
+        """All rows in order, from the shares that `rows` gave: [count, ...], on the CPU."""
+        if self.size == 1:
+            return rows
+        import torch
+        import torch.distributed as dist
+
+        room = -(-count // self.size)  # all_gather wants one size
+        padded = rows.new_zeros(room, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        gathered = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(gathered, padded)
+        shares = [Group(rank, self.size).rows(count) for rank in range(self.size)]
+        return torch.cat([t[: len(share)] for t, share in zip(gathered, shares, strict=True)])
+
+    def _text(self, text: str) -> str:
+        """The first process's text."""
+        import torch
+        import torch.distributed as dist
+
+        length = torch.tensor(len(text.encode()))
+        dist.broadcast(length, src=0)
+        letters = torch.zeros(int(length), dtype=torch.uint8)
+        if self.first:
+            letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        dist.broadcast(letters, src=0)
+        return letters.numpy().tobytes().decode()
+
+
+ALONE = Group()
+
+
+def join(device: str) -> Group:
+    """Meet the processes that torchrun started; `ALONE` where there is but one.
+
+    Raises InputError where this machine has fewer GPUs than processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    import torch
+    import torch.distributed as dist
+
+    local = int(os.environ["LOCAL_RANK"])
+    if device == "cuda":
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"{os.environ['LOCAL_WORLD_SIZE']} processes, but {torch.cuda.device_count()} GPUs",
+                "start one process per GPU, or use --device cpu",
+            )
+        torch.cuda.set_device(local)
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
+    return Group(dist.get_rank(), dist.get_world_size(), local)
+
+
+def speaks() -> bool:
+    """Whether this process is the one that talks to the user, as torchrun's environment says."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def speaks_here() -> bool:
+    """The same for what concerns one machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def lost(error: RuntimeError) -> bool:
+    """Whether an error says that other processes do not answer any more."""
+    import torch.distributed as dist
+
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def leave() -> None:
+    """Part from the others, so that nothing is said at exit of connections left open."""
+    import sys
+
+    if "torch.distributed" in sys.modules:
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
