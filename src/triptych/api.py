@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +83,7 @@ def train(
     request = make_request(
         model, data, budget, size, seed, overrides, options, console, on_trouble=on_trouble
     )
-    folder = Path(out) if out is not None else free_folder(request)
+    folder = Path(out) if out is not None else free_folder(request, machine)
     tell_notes(request.data, console)
     return Run(train_folder(request, folder, machine, console).path, machine)
 
@@ -134,9 +135,13 @@ def train_folder(request: Request, out: Path, machine: Machine, console: Console
     )
 
 
-def free_folder(request: Request) -> Path:
-    """A new folder under runs/."""
-    return files.first_free(RUNS / run_name(request), lambda path: not path.exists())
+def free_folder(request: Request, machine: Machine) -> Path:
+    """A new folder under runs/, the same one for all processes."""
+
+    def find() -> str:
+        return str(files.first_free(RUNS / run_name(request), lambda path: not path.exists()))
+
+    return Path(machine.group.told(find))
 
 
 def run_name(request: Request) -> str:
@@ -168,7 +173,9 @@ def evaluate(
         if opened.fingerprint not in measures:
             measures[opened.fingerprint] = measurer(opened, samples, machine, console)
         found.append(measures[opened.fingerprint](folder) | {"run": folder.path.name})
-        files.write_json(folder.results, found[-1])
+        if machine.group.first:
+            files.write_json(folder.results, found[-1])
+    machine.group.wait()
     return found
 
 
@@ -189,7 +196,8 @@ def measurer(
         model, facts = load_model(folder, machine.device)
         console.say(f"  measuring {facts['model']}")
         found = evaluating.evaluate(model, facts, data, real, machine, console)
-        figures.draw_figures(model, facts["family"], data.test.images, folder.figures, machine)
+        drawn = folder.figures if machine.group.first else None
+        figures.draw_figures(model, facts["family"], data.test.images, drawn, machine)
         return found
 
     return measure
@@ -216,7 +224,7 @@ def compare(
     Finished runs among `models` are taken as they are; where there are only such, the data are
     theirs. The same call on the same `out` resumes.
     """
-    from triptych.report.page import write_page
+    from triptych.report import page
 
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
@@ -237,16 +245,23 @@ def compare(
         "size": size,
         "seeds": seeds,
     }
-    folder = Path(out) if out is not None else comparison_folder(identity, opened)
-    comparing.check_output(folder, identity)
+    group = machine.group
+    name = group.told(lambda: str(out or comparison_folder(identity, opened)))
+    folder = Path(name)
+    group.told(lambda: comparing.check_output(folder, identity))
     for request in requests:
-        check_output(RunFolder(folder / run_name(request)), request)
+        group.told(partial(check_output, RunFolder(folder / run_name(request)), request))
     more = check_finished(folders, requests, opened, machine, force)
     tell_notes(opened, console)
     for request in requests:
         console.say(f"training {request.name} for {budget}")
         folders.append(train_folder(request, folder / run_name(request), machine, console))
     measure = measurer(opened, samples, machine, console)
+    if not group.first:  # these measure their share; the first one writes
+        for run in folders:
+            measure(run)
+        group.wait()
+        return folder / page.PAGE
     files.make_folder(folder)
     place = comparing.this_machine(machine)
     for sentence in comparing.write_contract(
@@ -255,7 +270,9 @@ def compare(
         console.say(f"note: {sentence}")
     comparing.write_results(folder, folders, measure)
     figures.save(folder / "figures", "real", opened.test.images[: figures.SIDE**2], figures.SIDE)
-    return write_page(folder, language=language)
+    written = page.write_page(folder, language=language)
+    group.wait()
+    return written
 
 
 def make_requests(

@@ -78,8 +78,7 @@ def main() -> None:
     except TrainingFailedError as error:
         sys.exit(complain(str(error), 1))
     except InterruptedRunError as error:
-        print("triptych: saved; the same command goes on from here", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(complain("saved; the same command goes on from here", error.exit_code))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -108,7 +107,7 @@ def what_failed(error: RuntimeError) -> str:
     if out_of_memory(error):
         return "out of memory: use --microbatch, or a smaller batch"
     if distributed.lost(error):
-        return f"the other processes are gone ({str(error).splitlines()[0]})"
+        return "another process of this job is gone: the same command goes on from the checkpoint"
     raise error
 
 

@@ -131,7 +131,7 @@ class Train(TrainsOnData, UsesModel):
         if self.dry_run:
             settings = {"model": str(request.name), **config.to_json(request.settings)}
             return settings if self.json else json.dumps(settings, indent=2)
-        folder = self.out or api.free_folder(request)
+        folder = self.out or api.free_folder(request, machine)
         reading.tell_notes(request.data, self.console())
         self.console().say(f"training {request.name} into {folder}")
         facts = api.train_folder(request, folder, machine, self.console()).read()

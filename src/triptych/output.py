@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from triptych import images
+from triptych.distributed import speaks
 from triptych.errors import InputError
 
 
@@ -22,8 +23,11 @@ class Place:
     def write(self, named: dict[str, Tensor]) -> None:
         """Write uint8 images (N,C,H,W), or rows of them (N,points,C,H,W), by name.
 
-        Raises InputError where the system does not let us.
+        Of several processes the first one writes. Raises InputError where the system does not
+        let us.
         """
+        if not speaks():
+            return
         try:
             self._write(named)
         except OSError as error:

@@ -86,19 +86,33 @@ def read(classifier: Classifier, pixels: Tensor, machine: Machine) -> Reading:
 
 
 def classifier_for(data: ImageData, machine: Machine, console: Console) -> Classifier:
-    """The classifier of a labelled data set, from the cache or trained now."""
+    """The classifier of a labelled data set, from the cache or trained now.
+
+    Of several processes the first one trains and the others find it in the cache, if they share it.
+    """
     assert data.classes is not None
+    if not machine.group.first:
+        machine.group.wait()
     path = cache_folder() / "classifiers" / f"{data.fingerprint}-v{VERSION}.safetensors"
     classifier = fresh(data).to(machine.device)
-    if path.is_file():
-        try:
-            classifier.load_state_dict(load_file(path))
-            return classifier.eval()
-        except (OSError, RuntimeError, SafetensorError):
-            path.unlink(missing_ok=True)  # damaged: train it again
-    fit(classifier, data, machine, console)
-    keep(classifier, path)
+    if not found_in(path, classifier):
+        fit(classifier, data, machine, console)
+        keep(classifier, path)
+    if machine.group.first:
+        machine.group.wait()
     return classifier.eval()
+
+
+def found_in(path: Path, classifier: Classifier) -> bool:
+    """Whether the file had the classifier's weights; a damaged one is removed."""
+    if not path.is_file():
+        return False
+    try:
+        classifier.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError):
+        path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def fresh(data: ImageData) -> Classifier:

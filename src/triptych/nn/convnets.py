@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from triptych.nn.blocks import Upsample
+from triptych.nn.blocks import DoublingConvolution, GroupNorm
 
 Norm = Literal["batch", "group", "none"]
 LEAK = 0.2  # slope of LeakyReLU below zero
@@ -21,7 +21,7 @@ def normalise(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "group":
-        return nn.GroupNorm(min(8, channels // 4), channels)
+        return GroupNorm(min(8, channels // 4), channels)
     return nn.Identity()
 
 
@@ -63,11 +63,11 @@ class UpsamplingDecoder(nn.Module):
         ]
         for inputs, outputs in pairwise(widths):
             stages += [
-                Upsample(),
-                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.Identity(),  # weights keep the names that they have in saved runs
+                DoublingConvolution(inputs, outputs),
                 nn.LeakyReLU(LEAK),
             ]
-        stages += [Upsample(), nn.Conv2d(widths[-1], channels, 3, padding=1)]
+        stages += [nn.Identity(), DoublingConvolution(widths[-1], channels)]
         self.stages = nn.Sequential(*stages)
 
     def forward(self, z: Tensor) -> Tensor:

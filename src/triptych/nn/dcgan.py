@@ -15,6 +15,28 @@ def stage_widths(resolution: int, width: int) -> tuple[int, ...]:
     return tuple(width * 2**i for i in reversed(range(stages)))
 
 
+class FirstPicture(nn.ConvTranspose2d):
+    """The transposed convolution of one pixel, as the matrix product that it is: [B,D] -> 4x4."""
+
+    def __init__(self, latent: int, outputs: int) -> None:
+        super().__init__(latent, outputs, 4, bias=False)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """z [B,D] -> [B,C,4,4]."""
+        return (input @ self.weight.flatten(1)).unflatten(1, self.weight.shape[1:])
+
+
+class LastPicture(nn.Conv2d):
+    """The 4x4 convolution of a 4x4 picture, as the matrix product that it is: -> logit [B]."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__(inputs, 1, 4, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B,C,4,4] -> [B]."""
+        return input.flatten(1) @ self.weight.flatten()
+
+
 class DCGANGenerator(nn.Module):
     """Transposed convolutions, BatchNorm, ReLU; Tanh at the end: z [B,D] -> [B,C,H,W]."""
 
@@ -22,7 +44,7 @@ class DCGANGenerator(nn.Module):
         super().__init__()
         widths = stage_widths(resolution, width)
         stages: list[nn.Module] = [
-            nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False),
+            FirstPicture(latent, widths[0]),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         ]
@@ -38,7 +60,7 @@ class DCGANGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z [B,D] -> [B,C,H,W] on [-1, 1]."""
-        return self.stages(z[:, :, None, None])
+        return self.stages(z)
 
 
 class DCGANCritic(nn.Module):
@@ -57,12 +79,12 @@ class DCGANCritic(nn.Module):
                 nn.BatchNorm2d(outputs),
                 nn.LeakyReLU(LEAK),
             ]
-        self.stages = nn.Sequential(*stages, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False))
+        self.stages = nn.Sequential(*stages, LastPicture(widths[-1]))
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,H,W] -> [B]."""
-        return self.stages(x).flatten()
+        return self.stages(x)
 
 
 def initialise(module: nn.Module) -> None:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.nn.blocks import GroupNorm
+
 GROUPS = 8
 HEAD_WIDTH = 32
 FREQUENCIES = 32  # sines and as many cosines of the noise level
@@ -47,9 +49,9 @@ class ModulatedBlock(nn.Module):
 
     def __init__(self, channels: int, embedding: int, attention: bool) -> None:
         super().__init__()
-        self.first_norm = nn.GroupNorm(GROUPS, channels)
+        self.first_norm = GroupNorm(GROUPS, channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second_norm = nn.GroupNorm(GROUPS, channels)
+        self.second_norm = GroupNorm(GROUPS, channels)
         self.second = zero(nn.Conv2d(channels, channels, 3, padding=1))
         self.modulation = zero(nn.Linear(embedding, 2 * channels))
         self.attention = PixelAttention(channels) if attention else nn.Identity()
@@ -72,7 +74,7 @@ class PixelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.heads = max(1, channels // HEAD_WIDTH)
-        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.norm = GroupNorm(GROUPS, channels)
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.to_out = zero(nn.Conv2d(channels, channels, 1))
 
@@ -123,7 +125,7 @@ class PatchUNet(nn.Module):
             nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2))
             for b, a in pairwise(reversed(widths))
         )
-        self.head_norm = nn.GroupNorm(GROUPS, widths[0])
+        self.head_norm = GroupNorm(GROUPS, widths[0])
         self.head = zero(nn.Conv2d(widths[0], channels * patch**2, 3, padding=1))
 
     def inner_matrices(self) -> list[nn.Parameter]:

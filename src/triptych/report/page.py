@@ -36,6 +36,7 @@ from triptych.report.texts import TEXTS
 from triptych.report.tongue import Language, Name, Sentence, Tongue
 
 TEMPLATES = Path(__file__).parent / "templates"
+PAGE = "report.html"  # in its comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ def write_page(
     does not let us write.
     """
     page = render_page(load_comparison(comparison), language, course)
-    target = out or comparison / "report.html"
+    target = out or comparison / PAGE
     draft = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,12 @@ FIGURE_SEED = 0
 
 
 def draw_figures(
-    model: GenerativeModel, family: str, held_out: Tensor, folder: Path, machine: Machine
+    model: GenerativeModel, family: str, held_out: Tensor, folder: Path | None, machine: Machine
 ) -> None:
     """Samples, reconstructions, interpolations and the trajectory, or why there are none.
 
     held_out: real images to reconstruct, uint8 [N,C,H,W]
+    folder:   None in a process that draws its share and leaves the writing to another
     """
     seed = FIGURE_SEED
     save(folder, "samples", sampling.sample(model, SIDE**2, seed, machine), SIDE)
@@ -43,8 +44,10 @@ def draw_figures(
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
 
 
-def save(folder: Path, name: str, pictures: Tensor, columns: int) -> None:
+def save(folder: Path | None, name: str, pictures: Tensor, columns: int) -> None:
     """uint8 [N,C,H,W] -> NAME.png and NAME.json."""
+    if folder is None:
+        return
     images.grid(pictures, columns, GAP).save(folder / f"{name}.png")
     described = {
         "defined": True,
@@ -57,7 +60,9 @@ def save(folder: Path, name: str, pictures: Tensor, columns: int) -> None:
     write(folder, name, described)
 
 
-def write(folder: Path, name: str, described: dict[str, Any]) -> None:
+def write(folder: Path | None, name: str, described: dict[str, Any]) -> None:
     """NAME.json."""
+    if folder is None:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / f"{name}.json", described)

@@ -14,7 +14,7 @@ from triptych.errors import InputError
 from triptych.families.base import BoundsLikelihood, GenerativeModel, describe_absence
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
-from triptych.tasks.sampling import chunks
+from triptych.tasks.sharing import shared
 
 NATS_PER_BIT = math.log(2)
 
@@ -28,15 +28,17 @@ def negative_bounds(
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Tensor]:
     """Terms in nats of each image, float64 [N]; their sum is at least -log P(image)."""
-    found: dict[str, list[Tensor]] = {}
-    for indices in chunks(0, len(pixels)):
-        with torch.inference_mode(), machine.autocast():
-            rng = ImageStreams(seed, f"likelihood/{method}", indices, machine.device)
-            x = images.to_float(pixels[indices.start : indices.stop].to(machine.device))
-            for name, value in model.negative_bound(x, rng, method).items():
-                found.setdefault(name, []).append(value.double().cpu())
-        report(indices.stop)
-    return {name: torch.cat(values) for name, values in found.items()}
+    names: list[str] = []
+
+    def bound(numbers: range) -> Tensor:
+        rng = ImageStreams(seed, f"likelihood/{method}", numbers, machine.device)
+        x = images.to_float(pixels[numbers.start : numbers.stop].to(machine.device))
+        terms = model.negative_bound(x, rng, method)
+        names[:] = terms
+        return torch.stack([term.double() for term in terms.values()], dim=1)
+
+    found = shared(bound, len(pixels), machine, report=report)
+    return dict(zip(names, found.unbind(1), strict=True))
 
 
 def bits_per_dim(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ from triptych import images
 from triptych.families.base import GenerativeModel, Iterative
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
+from triptych.tasks.sharing import BATCH, shared
 
-BATCH = 64
 GRID_CALLS = 20  # network calls for a picture along training, where a sampler would take more
 
 
@@ -30,17 +30,16 @@ def sample(
 
     temperature: the latent's deviation, 1 as trained; less gives more typical images
     """
-    drawn = []
-    for indices in chunks(start, count):
-        with torch.inference_mode(), machine.autocast():
-            rng = ImageStreams(seed, "sample", indices, machine.device)
-            latent = model.draw_latent(len(indices), rng)
-            if temperature != 1.0:
-                for tensor in latent.tensors.values():
-                    tensor.mul_(temperature)
-            drawn.append(images.to_uint8(model.decode(latent, rng)).cpu())
-        report(indices.stop - start)
-    return torch.cat(drawn)
+
+    def draw(numbers: range) -> Tensor:
+        rng = ImageStreams(seed, "sample", numbers, machine.device)
+        latent = model.draw_latent(len(numbers), rng)
+        if temperature != 1.0:
+            for tensor in latent.tensors.values():
+                tensor.mul_(temperature)
+        return images.to_uint8(model.decode(latent, rng))
+
+    return shared(draw, count, machine, start=start, report=report)
 
 
 def quick_grid(model: GenerativeModel, seed: int, machine: Machine) -> Tensor:
@@ -58,9 +57,3 @@ def trajectory(
     with torch.inference_mode(), machine.autocast():
         rng = ImageStreams(seed, "sample", range(rows), machine.device)
         return images.to_uint8(model.trajectory(model.draw_latent(rows, rng), rng, points)).cpu()
-
-
-def chunks(start: int, count: int, size: int = BATCH) -> Iterator[range]:
-    """Ranges of at most `size` that cover start .. start+count-1."""
-    for first in range(start, start + count, size):
-        yield range(first, min(first + size, start + count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -14,6 +15,9 @@ from triptych.distributed import ALONE, Group
 from triptych.families.base import Batch, Objective
 from triptych.hardware import Machine
 from triptych.training.muon import Muon
+
+# What an optimiser keeps of each parameter.
+MOMENTS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum",)}
 
 
 def rate_factor(settings: Optimiser, share: float) -> float:
@@ -30,6 +34,18 @@ def rate_factor(settings: Optimiser, share: float) -> float:
     if settings.decay == "cosine":
         return (1 + math.cos(math.pi * progress)) / 2
     return 1.0
+
+
+def shared(objective: Objective) -> DistributedDataParallel:
+    """The objective with gradients that are means over all processes.
+
+    Buffers are not exchanged: batch statistics are each process's own, the rest is alike.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the newer name is unknown before 2.13
+        return DistributedDataParallel(
+            objective, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
 
 
 class Mover:
@@ -59,14 +75,7 @@ class Mover:
             assert settings.matrix_rate is not None
             self.optimisers["muon"] = Muon(matrices, settings.matrix_rate)
             self.rates["muon"] = settings.matrix_rate
-        # Buffers are not exchanged: statistics are each process's own, the rest is alike.
-        self.shared = (
-            DistributedDataParallel(
-                objective, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
-            if group.size > 1
-            else None
-        )
+        self.shared = shared(objective) if group.size > 1 else None
 
     def gradients(self, batch: Batch, machine: Machine) -> dict[str, Tensor]:
         """Mean loss terms of a batch, whose gradients are left on the parameters.
@@ -127,6 +136,19 @@ class Mover:
             for kind, optimiser in self.optimisers.items()
             for index, entries in optimiser.state_dict()["state"].items()
             for name, tensor in entries.items()
+        }
+
+    def expected(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors like those that `tensors` gives once this has moved; none before that."""
+        if not found:
+            return {}
+        return {
+            f"{kind}/{index}/{name}": torch.empty((), device="meta")
+            if name == "step"
+            else parameter
+            for kind, optimiser in self.optimisers.items()
+            for index, parameter in enumerate(optimiser.param_groups[0]["params"])
+            for name in MOMENTS[kind]
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:

@@ -67,6 +67,17 @@ class Tally:
         return means, masked
 
 
+def check_alike(found: dict[str, Tensor], expected: dict[str, Tensor], part: str) -> None:
+    """ValueError unless names, shapes and types agree."""
+    if found.keys() != expected.keys():
+        other = sorted(found.keys() ^ expected.keys())[0]
+        raise ValueError(f"{part} has other tensors than the model ({other})")
+    for name, tensor in expected.items():
+        theirs = found[name]
+        if theirs.shape != tensor.shape or theirs.dtype != tensor.dtype:
+            raise ValueError(f"{part} has {name} as {list(theirs.shape)} of {theirs.dtype}")
+
+
 class TrainingState:
     """A model, the movers of its objectives, its weight average, and how far it has come.
 
@@ -149,7 +160,11 @@ class TrainingState:
         return files
 
     def load(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
-        """What `tensors` gave, copied into place, and how far it had come."""
+        """What `tensors` gave, copied into place, and how far it had come.
+
+        Raises ValueError, with nothing changed, where names, shapes or types are not this state's.
+        """
+        self.check(files, progress)
         self.model.load_state_dict(files["model"])
         if self.average is not None:
             for name, tensor in self.average.state.items():
@@ -160,6 +175,29 @@ class TrainingState:
         self.rewinds, self.in_a_row = progress["rewinds"], dict(progress["in_a_row"])
         self.tally = Tally()
         self.tally.load(files["tally"], next(self.model.parameters()).device)
+
+    def check(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
+        """ValueError where this is no checkpoint of such a state."""
+        names = [mover.objective.name for mover in self.movers]
+        expected = {"model": self.model.state_dict()}
+        if self.average is not None:
+            expected["average"] = self.average.state
+        parts = {"tally", *expected, *(f"optimiser-{name}" for name in names)}
+        if files.keys() != parts:
+            raise ValueError(f"its files are {', '.join(sorted(files))}")
+        for part, tensors in expected.items():
+            check_alike(files[part], tensors, part)
+        for mover in self.movers:
+            part = f"optimiser-{mover.objective.name}"
+            check_alike(files[part], mover.expected(files[part]), part)
+        terms = {key for key in files["tally"] if key.partition("/")[2].split("/")[0] in names}
+        if files["tally"].keys() != terms | {"images"} or any(
+            tensor.numel() != 1 for tensor in files["tally"].values()
+        ):
+            raise ValueError("its tally is not of these objectives")
+        last = max(mover.objective.phase for mover in self.movers)
+        if not 0 <= progress["phase"] <= last or progress["seen"] % self.batch_size:
+            raise ValueError(f"there is no phase {progress['phase']}, image {progress['seen']}")
 
     def weights_to_use(self) -> dict[str, Tensor]:
         """The average where one is kept, else the last weights."""

@@ -1,0 +1,141 @@
+"""Several processes under torchrun: the same numbers as one, one writer, and no survivors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import making, together
+from triptych import api, files
+from triptych import images as pixels
+from triptych.run import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+
+
+def start(*words: str, restarts: int = 0) -> subprocess.Popen[str]:
+    """A torchrun on a free port of its own."""
+    options = ["--standalone", "--max-restarts", str(restarts)]
+    return subprocess.Popen(
+        [*TORCHRUN, *options, "-m", *words],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=making.heed_interrupts,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(*words: str, restarts: int = 0) -> tuple[int, str, str]:
+    process = start(*words, restarts=restarts)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Without labels, so that measuring needs no classifier."""
+    drawn, _ = making.make_images(200)
+    return str(making.write_npz(tmp_path_factory.mktemp("data") / "bars.npz", drawn))
+
+
+def training(images: str, out: Path, *more: str, budget: str = "3.2kimg") -> list[str]:
+    small = ["--resolution", "16", "--set", "batch_size=32", "--set", "widths=8,8"]
+    return ["train", "vae", "--data", images, "--budget", budget, *small, "--out", str(out), *more]
+
+
+@pytest.mark.parametrize("model", together.SMALL)
+def test_two_processes_do_what_one_does(model: str, tmp_path: Path) -> None:
+    """50 rounds in float64 at the same batch: losses and weights agree within 1e-5, relatively.
+
+    In bfloat16, Muon's matrices are rounded alike, for their gradients differ by 1e-16 alone.
+    """
+    code, _, err = finish("tests.together", "steps", model, str(tmp_path / "two"))
+    assert code == 0, err
+    together.steps(model, tmp_path / "one")
+    one, two = load_file(tmp_path / "one"), load_file(tmp_path / "two")
+    assert one.keys() == two.keys() and len(one["losses"]) == together.ROUNDS
+    assert one["losses"][0, 0] != one["losses"][-1, 0]
+    for name, expected in one.items():
+        torch.testing.assert_close(two[name], expected, rtol=1e-5, atol=1e-9, msg=name)
+
+
+@pytest.fixture(scope="module")
+def trained(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that two processes trained."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    code, out, err = finish("triptych", *training(images, run))
+    assert code == 0, err
+    assert out.splitlines() == [str(run)]  # one process speaks
+    return run
+
+
+def test_a_killed_worker_stops_the_others_and_a_restart_changes_nothing(
+    images: str, trained: Path, tmp_path: Path
+) -> None:
+    """Killed at step 63 of 100, three after a checkpoint; benchmarks/workers.py has the times."""
+    run = tmp_path / "run"
+    code, _, err = finish("tests.together", "killed", "63", *training(images, run), restarts=1)
+    assert code == 0, err
+    said = [line for line in err.splitlines() if line.startswith("triptych")]
+    assert [line.split(":")[1] for line in said] == [" another process of this job is gone"]
+    assert files.sha256(run / "model.safetensors") == files.sha256(trained / "model.safetensors")
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [e["images"] for e in events if e["event"] == "resume"] == [60 * 32]
+
+
+def test_a_signal_stops_all_after_saving(images: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start("triptych", *training(images, run, budget="3200kimg"))
+    while process.poll() is None and not list(run.glob("log.jsonl")):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+    assert process.returncode != 0
+    assert err.count("saved; the same command goes on from here") == 1
+    assert list((run / "checkpoints").iterdir())
+
+
+def test_samples_and_measurements_are_shared(trained: Path, tmp_path: Path) -> None:
+    """Two processes draw the same samples as one, and write the same results."""
+    asked = ["triptych", "sample", str(trained), "--count", "5", "--precision", "fp32"]
+    code, _, err = finish(*asked, "--out", str(tmp_path / "two.npz"))
+    assert code == 0, err
+    alone = Run(trained, making.one_thread()).sample(5)
+    with np.load(tmp_path / "two.npz") as two:
+        apart = two["images"].astype(int) - pixels.to_array(alone).astype(int)
+    assert abs(apart).max() <= 1 < abs(pixels.to_array(alone).astype(int)).max()
+    words = ["evaluate", str(trained), "--count", "8", "--json", "--precision", "fp32"]
+    code, out, err = finish("triptych", *words)
+    assert code == 0, err
+    measured = json.loads(out)["runs"][0]["metrics"]
+    expected = api.evaluate([trained], count=8, machine=making.one_thread())[0]["metrics"]
+    for ours, theirs in zip(expected, measured, strict=True):
+        assert ours["name"] == theirs["name"]
+        assert theirs["value"] == pytest.approx(ours["value"], rel=0.02), ours["name"]
+
+
+def test_what_cannot_be_shared_is_refused_in_one_line(images: str, tmp_path: Path) -> None:
+    words = training(images, tmp_path / "run", "--set", "batch_size=33")
+    code, _, err = finish("triptych", *words)
+    ours = [line for line in err.splitlines() if line.startswith("triptych: ")]
+    assert code == 1  # torchrun's own
+    assert ours == [
+        "triptych: a batch of 33 cannot be shared by 2 processes: use --set batch_size=34"
+    ]
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,117 @@
+"""Batches that are split: the same gradients, by hand or where memory asks for it."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import together
+from tests.test_training import DATA, MACHINE, digest, request, train
+from triptych import api, hardware
+from triptych.console import QUIET
+from triptych.errors import InputError
+from triptych.families import registry
+from triptych.training import fitting
+from triptych.training import train as training
+
+
+@pytest.mark.parametrize("model", together.SMALL)
+@pytest.mark.parametrize("microbatch", [5, 8])
+def test_a_split_batch_moves_the_weights_alike(model: str, microbatch: int, tmp_path: Path) -> None:
+    """50 rounds in float64, parts of 8 and 8, or of 5, 5, 5 and 1: only rounding differs."""
+    together.steps(model, tmp_path / "whole")
+    together.steps(model, tmp_path / "parts", microbatch)
+    whole, parts = load_file(tmp_path / "whole"), load_file(tmp_path / "parts")
+    for name, expected in whole.items():
+        torch.testing.assert_close(parts[name], expected, rtol=1e-9, atol=1e-11, msg=name)
+
+
+def test_batch_statistics_refuse_to_be_split(tmp_path: Path) -> None:
+    for model in ("gan:course", "vae:course"):
+        with pytest.raises(InputError, match="normalises over its whole batch"):
+            api.train_folder(
+                request(model), tmp_path / "run", replace(MACHINE, microbatch=8), QUIET
+            )
+    train(request("gan:course"), tmp_path / "whole")
+
+
+def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorded command gives the same weights where there is memory enough."""
+    wanted, whole = request("vae"), request("gan:course")
+
+    def room_for(asked: training.Request, count: float) -> int:
+        """Free memory that lets so many images in."""
+        state = training.fresh_state(asked, MACHINE)
+        batches = training.share_batches(asked, MACHINE)
+        each = fitting.MARGIN * fitting.bytes_per_image(state, batches, 0, MACHINE)
+        return int((fitting.bytes_of_moving(state) + count * each) / fitting.USABLE)
+
+    rooms = {"split": room_for(wanted, 10.5), "whole": room_for(whole, 10.5), "nothing": 1000}
+    room = "split"
+    with monkeypatch.context() as patch:
+        patch.setattr(hardware, "free_memory_bytes", lambda device: rooms[room])
+        split = train(wanted, tmp_path / "split")
+        facts = split.read()
+        assert facts["microbatch"] == 10
+        assert facts["command"].endswith(" --microbatch 10")
+        assert "does not fit" in facts["choices"]["microbatch"]
+        room = "whole"
+        with pytest.raises(InputError, match=r"32 images of gan:course do not fit .* 10 would"):
+            train(whole, tmp_path / "whole")
+        room = "nothing"
+        with pytest.raises(InputError, match="choose a smaller --size"):
+            train(wanted, tmp_path / "nothing")
+    again = api.train_folder(wanted, tmp_path / "again", replace(MACHINE, microbatch=10), QUIET)
+    assert digest(again) == digest(split)
+    assert train(wanted, tmp_path / "plenty").read()["microbatch"] is None
+
+
+def test_a_run_goes_on_with_the_microbatch_it_began_with(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = api.train_folder(request("vae"), run, replace(MACHINE, microbatch=8), QUIET)
+    facts = done.read() | {"status": "running"}
+    training.check_machine(done, facts, MACHINE)
+    with pytest.raises(InputError, match="begun with microbatch 8, not 4"):
+        training.check_machine(done, facts, replace(MACHINE, microbatch=4))
+
+
+PEAK = """
+import sys
+from tests.test_fitting import peak_and_foretold
+print(*peak_and_foretold(sys.argv[1]))
+"""
+
+
+def peak_and_foretold(model: str) -> tuple[int, float]:
+    """Bytes by which the memory of this process grew in a step of 64 images, and the forecast."""
+    name = registry.ModelName.parse(model)
+    wanted = api.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
+    batches = training.share_batches(wanted, MACHINE)
+    state = training.fresh_state(wanted, MACHINE)
+    foretold = 64 * fitting.bytes_per_image(state, batches, 0, MACHINE)
+    foretold += fitting.bytes_of_moving(state)
+    small = training.fresh_state(wanted, replace(MACHINE, microbatch=1))
+    assert not registry.recipe(name).batch_statistics
+    small.round(batches, 0, 10**6, replace(MACHINE, microbatch=1))  # kernels and their scratch
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    state.round(batches, 0, 10**6, MACHINE)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), foretold
+
+
+@pytest.mark.parametrize("model", ["diffusion:x0", "diffusion:course"])
+def test_the_forecast_of_memory_is_near_the_truth(model: str) -> None:
+    """In a process of its own, whose peak is measured."""
+    found = subprocess.run(
+        [sys.executable, "-c", PEAK, model], capture_output=True, text=True, check=True
+    )
+    grown, foretold = map(float, found.stdout.split())
+    assert foretold / fitting.MARGIN < grown < foretold * fitting.MARGIN
