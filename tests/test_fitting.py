@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -102,9 +101,10 @@ def peak_and_foretold(model: str) -> tuple[int, float]:
     small = training.fresh_state(wanted, replace(MACHINE, microbatch=1))
     assert not registry.recipe(name).batch_statistics
     small.round(batches, 0, 10**6, replace(MACHINE, microbatch=1))  # kernels and their scratch
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    hardware.forget_peak_memory()
+    before = hardware.peak_memory_bytes("cpu")
     state.round(batches, 0, 10**6, MACHINE)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), foretold
+    return hardware.peak_memory_bytes("cpu") - before, foretold
 
 
 @pytest.mark.parametrize("model", ["diffusion:x0", "diffusion:course"])

@@ -161,13 +161,14 @@ def test_dcgan_s_layers() -> None:
     model = build("gan:course")
     generator, critic = model.generator.stages, model.critic.stages
     assert layers(generator) == [
-        *["ConvTranspose2d", "BatchNorm2d", "ReLU"] * 3,
+        *["FirstPicture", "BatchNorm2d", "ReLU"],
+        *["ConvTranspose2d", "BatchNorm2d", "ReLU"] * 2,
         *["ConvTranspose2d", "Tanh"],
     ]
     assert layers(critic) == [
         *["Conv2d", "LeakyReLU"],  # no norm on the first layer
         *["Conv2d", "BatchNorm2d", "LeakyReLU"] * 2,
-        "Conv2d",
+        "LastPicture",
     ]
     up = [m for m in generator if isinstance(m, nn.ConvTranspose2d)]
     assert [m.in_channels for m in up] == [100, 256, 128, 64]

@@ -300,8 +300,8 @@ def test_the_course_s_layers() -> None:
     assert layers(encoder) == [*["Conv2d", "LeakyReLU", "BatchNorm2d"] * 4, "Flatten"]
     assert layers(decoder) == [
         *["Linear", "ReLU", "Unflatten"],
-        *["Upsample", "Conv2d", "LeakyReLU"] * 3,
-        *["Upsample", "Conv2d"],  # nothing squashes the output
+        *["DoublingConvolution", "LeakyReLU"] * 3,
+        "DoublingConvolution",  # nothing squashes the output
     ]
     halving = [m for m in encoder if isinstance(m, nn.Conv2d)]
     assert [m.out_channels for m in halving] == [32, 64, 128, 256]

@@ -23,7 +23,7 @@ class FirstPicture(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """z [B,D] -> [B,C,4,4]."""
-        return (input @ self.weight.flatten(1)).unflatten(1, self.weight.shape[1:])
+        return (input @ self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
 
 
 class LastPicture(nn.Conv2d):

@@ -28,19 +28,21 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, relative_width: float) -> None:
         self.exponent = power_exponent(relative_width)
-        self.state = {name: t.detach().clone() for name, t in model.state_dict().items()}
+        live = model.state_dict()
+        self.state = {name: tensor.detach().clone() for name, tensor in live.items()}
         self._model = model
+        # Gathered once: the model's tensors stay where they are for as long as it lives.
+        floating = [name for name, tensor in live.items() if tensor.is_floating_point()]
+        self._averages = [self.state[name] for name in floating]
+        self._weights = [live[name] for name in floating]
+        self._counters = [(self.state[name], live[name]) for name in live.keys() - floating]
 
     def update(self, rounds: int) -> None:
         """Take in the weights after so many rounds, counted from 1."""
         keep = (1 - 1 / rounds) ** (self.exponent + 1)  # beta, eq. 127
-        live = self._model.state_dict()
-        names = [name for name, tensor in live.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.state[name] for name in names], [live[name] for name in names], 1 - keep
-        )
-        for name in live.keys() - names:
-            self.state[name].copy_(live[name])
+        torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
+        for mine, theirs in self._counters:
+            mine.copy_(theirs)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -117,8 +117,12 @@ class Mover:
         caution: multiplies the learning rate
         """
         settings = self.objective.optimiser
-        limit = math.inf if settings.clip_norm is None else settings.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        if settings.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(
+                self.parameters, settings.clip_norm, norm, foreach=True
+            )
         masked = (~norm.isfinite()).float()
         factor = caution * rate_factor(settings, share)
         for name, optimiser in self.optimisers.items():

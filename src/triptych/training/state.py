@@ -31,10 +31,11 @@ class Tally:
         """Take in one step's terms; those of a masked step do not count."""
         for term, value in losses.items():
             name = f"{objective}/{term}"
-            finite = torch.where(masked > 0, torch.zeros_like(value), value).detach().float()
-            self.sums[name] = self.sums.get(name, torch.zeros_like(finite)) + finite
+            finite = torch.where(masked > 0, 0.0, value.detach()).float()
+            self.sums[name] = self.sums[name] + finite if name in self.sums else finite
             self.counts[name] = self.counts.get(name, 0) + 1
-        self.masked[objective] = self.masked.get(objective, torch.zeros_like(masked)) + masked
+        seen = self.masked.get(objective)
+        self.masked[objective] = masked if seen is None else seen + masked
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, flat: `kind/name` -> tensor."""
@@ -91,7 +92,7 @@ class TrainingState:
         self.dtype = next(model.parameters()).dtype
         self.movers = [Mover(objective, group) for objective in model.objectives()]
         self.average = None if settings.average is None else WeightAverage(model, settings.average)
-        # What batch normalisation gathers while networks run: a masked step must not change it.
+        # What batch normalisation gathers while networks run, each [channels].
         self.statistics = [b for n, b in model.named_buffers() if "running_" in n]
         self.phase = 0
         self.seen = 0
@@ -118,17 +119,29 @@ class TrainingState:
             if objective.phase != self.phase or number % objective.every:
                 continue
             for repeat in range(objective.repeats):
-                before = [statistic.clone() for statistic in self.statistics]
+                before = self.gathered()
                 batch = self.batch(batches, objective, seed, repeat)
                 losses = mover.gradients(batch, machine)
                 masked = mover.move(share, 0.5**self.rewinds)
-                for statistic, kept in zip(self.statistics, before, strict=True):
-                    statistic.copy_(torch.where(masked > 0, kept, statistic))
+                self.restore(before, masked)
                 self.tally.add(objective.name, losses, masked)
         self.seen += self.batch_size
         self.tally.images += self.batch_size
         if self.average is not None:
             self.average.update(number + 1)
+
+    def gathered(self) -> Tensor | None:
+        """The batch statistics, end to end."""
+        return torch.cat(self.statistics) if self.statistics else None
+
+    def restore(self, before: Tensor | None, masked: Tensor) -> None:
+        """A masked step must not have changed the batch statistics."""
+        after = self.gathered()
+        if before is None or after is None:
+            return
+        kept = torch.where(masked > 0, before, after)
+        sizes = [len(statistic) for statistic in self.statistics]
+        torch._foreach_copy_(self.statistics, torch.split(kept, sizes))
 
     def lost(self, losses: dict[str, float], masked: dict[str, int], most: int) -> list[str]:
         """Objectives whose last `most` steps or more were all masked, by what the tally read."""
