@@ -54,7 +54,8 @@ def steps(model: str, out: Path, microbatch: int | None = None) -> None:
         losses.append(torch.tensor(list(means.values()), dtype=torch.float64))
         state.tally = type(state.tally)()
     if group.first:
-        save_file({"losses": torch.stack(losses), **state.model.state_dict()}, out)
+        weights = {key: tensor.contiguous() for key, tensor in net.state_dict().items()}
+        save_file({"losses": torch.stack(losses), **weights}, out)
     distributed.leave()
 
 

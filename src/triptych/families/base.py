@@ -223,6 +223,7 @@ class Recipe(Generic[S]):
     defaults: Callable[[Size, ImageShape], S]
     build: Callable[[S, ImageShape], GenerativeModel]
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
+    channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md
 
 
 def describe_absence(capability: str, family: str) -> str:

@@ -156,10 +156,13 @@ class Mover:
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """What `tensors` gave."""
+        """What `tensors` gave, each laid out in memory as its parameter, as fused steps want it."""
         states: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in self.optimisers}
         for key, tensor in tensors.items():
             kind, index, name = key.split("/")
+            parameter = self.optimisers[kind].param_groups[0]["params"][int(index)]
+            if tensor.shape == parameter.shape:
+                tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
             states[kind].setdefault(int(index), {})[name] = tensor
         for kind, optimiser in self.optimisers.items():
             groups = optimiser.state_dict()["param_groups"]

@@ -44,5 +44,6 @@ RECIPE = Recipe(
     settings=CourseGAN,
     defaults=defaults,
     build=build,
+    channels_last=True,
     batch_statistics=True,
 )

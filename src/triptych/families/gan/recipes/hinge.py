@@ -54,4 +54,5 @@ RECIPE = Recipe(
     settings=HingeGAN,
     defaults=defaults,
     build=build,
+    channels_last=True,
 )

@@ -46,5 +46,6 @@ RECIPE = Recipe(
     settings=CourseVAE,
     defaults=defaults,
     build=build,
+    channels_last=True,
     batch_statistics=True,
 )

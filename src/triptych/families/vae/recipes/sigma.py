@@ -62,4 +62,5 @@ RECIPE = Recipe(
     settings=SigmaVAE,
     defaults=defaults,
     build=build,
+    channels_last=True,
 )
