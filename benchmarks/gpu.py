@@ -1,0 +1,301 @@
+"""What one NVIDIA GPU makes of us: one call, under eight minutes, one JSON document.
+
+    python benchmarks/gpu.py --out benchmarks/results/gpu.json
+
+Steps are rounds of our own `TrainingState` on random images. What the time does not allow is named
+in `left_out`. `--device cpu --seconds 0.1 --quick` tries the code; its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from triptych import hardware
+
+hardware.keep_memory()  # before torch, as users have it
+
+import torch  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from triptych import api  # noqa: E402
+from triptych.data.batches import Batches, sent  # noqa: E402
+from triptych.data.dataset import ImageData, Part  # noqa: E402
+from triptych.seeding import generator  # noqa: E402
+from triptych.tasks.sampling import sample  # noqa: E402
+from triptych.training.train import fresh_state  # noqa: E402
+
+RESOLUTION, IMAGES = 32, 20_000
+WANTED = 0.4  # of the matrix peak, for diffusion at base
+ACCURACY_STEPS, PROFILED = 200, 10
+MINUTES = 6.5  # nothing begins after these
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How to train; the defaults are ours."""
+
+    precision: str = "bf16"
+    tf32: bool | None = None  # of what is multiplied in float32; None leaves PyTorch's defaults
+    channels_last: bool = False
+    compile: bool = False
+
+
+PLAIN = Way()
+EAGER = {
+    "fp32, without TF32": Way(precision="fp32", tf32=False),
+    "fp32": Way(precision="fp32"),
+    "TF32": Way(precision="fp32", tf32=True),
+    "bf16": Way(),
+    "bf16, channels_last": Way(channels_last=True),
+}
+COMPILED = {
+    "bf16, compile": Way(compile=True),
+    "bf16, compile, channels_last": Way(compile=True, channels_last=True),
+}
+
+
+class Run:
+    """The machine, the data, and the time there is."""
+
+    def __init__(self, device: str, seconds: float, quick: bool) -> None:
+        self.machine = hardware.pick(device, "bf16", threads=1 if quick else None)
+        self.seconds, self.quick = seconds, quick
+        self.until = time.monotonic() + 60 * MINUTES
+        self.tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        size = 500 if quick else IMAGES, 3, RESOLUTION, RESOLUTION
+        part = Part(torch.randint(256, size, dtype=torch.uint8), None)
+        self.data = ImageData(
+            name="noise", source="noise", fingerprint="0" * 16, fit="stretch", classes=None,
+            notes=(), train=part, validation=part, test=part,
+        )  # fmt: skip
+
+    def timed(self, work: Callable[[], object], count: int = 1) -> float:
+        """Seconds of so many calls, the device's work included."""
+        self.machine.finish()
+        started = time.perf_counter()
+        for _ in range(count):
+            work()
+        self.machine.finish()
+        return time.perf_counter() - started
+
+    def ms(self, work: Callable[[], object]) -> float:
+        """Milliseconds of a call after a warm-up: the median of three stretches."""
+        self.timed(work, 3)
+        count = max(2, round(self.seconds / 3 / self.timed(work)))
+        return 1e3 * statistics.median(self.timed(work, count) / count for _ in range(3))
+
+
+class Trainer:
+    """One model at one size, trained in one way."""
+
+    def __init__(self, run: Run, model: str, size: str, way: Way = PLAIN, ranks: int = 1) -> None:
+        cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        cuda.allow_tf32, cudnn.allow_tf32 = run.tf32 if way.tf32 is None else (way.tf32,) * 2
+        self.machine = replace(run.machine, precision=way.precision, compile=way.compile)
+        few = ("batch_size=16",) if run.quick else ()
+        request = api.make_request(model, run.data, "1kimg", size, 0, few, None)
+        self.state = fresh_state(request, self.machine)
+        self.part, self.count = request.data.train, request.settings.batch_size
+        self.batches = Batches(self.part, self.count, 0, self.machine.device, ranks=ranks)
+        if way.channels_last:
+            self.state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            plain = self.batches.at
+            last = torch.channels_last
+            self.batches.at = lambda *at: (plain(*at)[0].to(memory_format=last), None)  # type: ignore[method-assign]
+
+    def round(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.state.round(self.batches, 0, 10**9, self.machine)
+
+    def flops(self) -> float:
+        """Multiplications and additions of a round's forward and backward passes."""
+        total = 0.0
+        for mover in (m for m in self.state.movers if m.objective.phase == 0):
+            batch = self.state.batch(self.batches, mover.objective, 0, repeat=0)
+            with FlopCounterMode(display=False) as counter:
+                mover.gradients(batch, self.machine)
+            total += counter.get_total_flops() * mover.objective.repeats / mover.objective.every
+        return total
+
+    def draw(self, move: Callable[[Any], Any] = lambda tensor: tensor) -> None:
+        """A round's random numbers, as `TrainingState.batch` draws them."""
+        for mover in (m for m in self.state.movers if m.objective.phase == 0):
+            for _ in range(mover.objective.repeats):
+                drawn = mover.objective.noise(self.count, generator(0, "noise"))
+                for tensor in drawn.values():
+                    move(tensor)
+
+
+def matrix_peak(run: Run) -> dict[str, float]:
+    """The fastest bf16 matrix product of some sizes, in FLOP/s."""
+    found = {}
+    for side in (256,) if run.quick else (4096, 8192, 16384):
+        a, b = torch.randn(2, side, side, device=run.machine.device, dtype=torch.bfloat16)
+        found[str(side)] = 2e3 * side**3 / run.ms(lambda a=a, b=b: a @ b)  # type: ignore[misc]
+    return found | {"peak": max(found.values())}
+
+
+def utilisation(run: Run, model: str, size: str, peak: float) -> dict[str, Any]:
+    """As users run it: speed, share of the matrix peak, memory, the model's own sampler."""
+    hardware.forget_peak_memory()
+    trainer = Trainer(run, model, size)
+    ms = run.ms(trainer.round)
+    memory = hardware.peak_memory_bytes(run.machine.device)
+    flops = trainer.flops()
+    net, count = trainer.state.model.eval(), 16 if run.quick else 256
+    run.timed(lambda: sample(net, count, 0, run.machine))
+    return {
+        "batch_size": trainer.count,
+        "step_ms": ms,
+        "images_per_second": trainer.count / ms * 1e3,
+        "flops_per_step": flops,
+        "share_of_peak": 1e3 * flops / ms / peak,
+        "peak_memory_bytes": memory,
+        "samples_per_second": count / run.timed(lambda: sample(net, count, 1, run.machine)),
+    }
+
+
+def where_time_goes(run: Run, model: str, size: str) -> dict[str, Any]:
+    """Kernels, the GPU's idle share, and what waits for it between two log points."""
+    trainer = Trainer(run, model, size)
+    run.timed(trainer.round, 5)
+    gpu = run.machine.device == "cuda"
+    with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * gpu) as profiler:
+        trainer.round(PROFILED)  # waits are counted, so the clock must not wait here
+    events = profiler.events() or []
+    kind = "CUDA" if gpu else "CPU"
+    ran = [e for e in events if e.device_type.name == kind and not e.is_user_annotation]
+    busy, last, each = 0.0, 0.0, Counter[str]()
+    for start, end, name in sorted((e.time_range.start, e.time_range.end, e.name) for e in ran):
+        busy += max(0.0, end - max(start, last))
+        last = max(last, end)
+        each[name[:100]] += end - start
+    span = last - min((e.time_range.start for e in ran), default=0.0)
+    calls = Counter(event.name for event in events)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if gpu:
+            torch.cuda.set_sync_debug_mode("warn")
+            trainer.round(PROFILED)
+            torch.cuda.set_sync_debug_mode("default")
+    stalls = [w for w in caught if "synchroniz" in str(w.message)]
+    return {
+        "idle_share_under_profiler": 1 - busy / span if span else None,
+        "kernel_ms_per_step": busy / 1e3 / PROFILED,  # over step_ms: the busy share
+        "kernels_per_step": len(ran) / PROFILED,
+        "top_kernels_share": {n: t / each.total() for n, t in each.most_common(12)},
+        "waits_per_step": {n: c / PROFILED for n, c in calls.items() if "Synchron" in n},
+        "lines_that_waited": Counter(f"{Path(w.filename).name}:{w.lineno}" for w in stalls),
+    }
+
+
+def host_work(run: Run, model: str, size: str) -> dict[str, Any]:
+    """Milliseconds of random numbers drawn on the host, and of batches there or on the GPU."""
+    trainer = Trainer(run, model, size)
+    batches, device = trainer.batches, trainer.batches.device
+    found: dict[str, Any] = {
+        "step": run.ms(trainer.round),
+        "noise_drawn": run.ms(trainer.draw),
+        "noise_drawn_sent_pinned": run.ms(lambda: trainer.draw(lambda t: sent(t, device))),
+        "noise_drawn_sent_pageable": run.ms(lambda: trainer.draw(lambda t: t.to(device))),
+        "batch_resident": run.ms(lambda: batches.at(0)),
+    }
+    # As one of N processes takes its steps: for benchmarks/scaling.py.
+    by_shares = {n: run.ms(Trainer(run, model, size, ranks=n).round) for n in (1, 2, 4, 8, 16)}
+    batches.images, batches.streamed, batches._blocks = trainer.part.images, True, {}
+    return found | {
+        "step_by_shares": by_shares,
+        "batch_streamed": run.ms(lambda: batches.at(0)),
+        "step_streamed": run.ms(trainer.round),
+        "noise_share_of_step": found["noise_drawn_sent_pinned"] / found["step"],
+    }
+
+
+def accuracy(run: Run, model: str, size: str) -> dict[str, Any]:
+    """Mean losses of each quarter of 200 steps in bf16 and fp32, on equal weights and batches."""
+    steps = 8 if run.quick else ACCURACY_STEPS
+    losses: dict[str, list[dict[str, float]]] = {"fp32": [], "bf16": []}
+    for name, means in losses.items():
+        trainer = Trainer(run, model, size, EAGER[name])
+        for _ in range(4):
+            run.timed(trainer.round, steps // 4)
+            means.append(trainer.state.tally.read()[0])
+            trainer.state.tally = type(trainer.state.tally)()
+    pairs = zip(*losses.values(), strict=True)
+    apart = [abs(b[k] - a[k]) / max(abs(a[k]), 0.01) for a, b in pairs for k in a]
+    return {"losses": losses, "largest_relative_difference": max(apart)}
+
+
+def levers(run: Run, model: str, size: str, ways: dict[str, Way]) -> dict[str, Any]:
+    """Each way's step, its first one, which compiles, and its peak memory."""
+    found: dict[str, Any] = {}
+    for name, way in ways.items():
+        if time.monotonic() > run.until:
+            break
+        torch._dynamo.reset()
+        hardware.forget_peak_memory()
+        try:
+            trainer = Trainer(run, model, size, way)
+            first = run.timed(trainer.round)
+            found[name] = {"first_step_s": first, "step_ms": run.ms(trainer.round)}
+            found[name] |= {"memory_bytes": hardware.peak_memory_bytes(run.machine.device)}
+        except RuntimeError as error:
+            found[name] = {"failed": str(error)[:300]}
+    return found
+
+
+def measure(run: Run, out: Path | None) -> dict[str, Any]:
+    """Part after part; the file is written after each."""
+    peak = matrix_peak(run)
+    found: dict[str, Any] = {"hardware": hardware.describe(), "versions": hardware.versions()}
+    found |= {"matrix_flops_per_second": peak, "wanted_share": WANTED, "left_out": []}
+    parts: dict[str, Callable[[Run, str, str], Any]] = {
+        "utilisation": partial(utilisation, peak=peak["peak"]),
+        "where_time_goes": where_time_goes,
+        "host_work": host_work,
+        "levers": partial(levers, ways=EAGER),
+        "accuracy": accuracy,
+        "levers_compiled": partial(levers, ways=COMPILED),
+    }
+    for part, work in parts.items():
+        for size in ("tiny",) if run.quick else ("base", "small"):
+            for model in ("diffusion", "gan", "vae"):
+                case, started = f"{model}, {size}", time.monotonic()
+                if started > run.until:
+                    found["left_out"].append(f"{part}: {case}")
+                    continue
+                found.setdefault(part, {})[case] = work(run, model, size)
+                print(f"{part}: {case}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+        if out:
+            out.write_text(json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--seconds", type=float, default=0.75, help="of steps, for each number")
+    parser.add_argument("--quick", action="store_true", help="tiny models: tries the code only")
+    parser.add_argument("--out", type=Path, help="also write the JSON here")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        print("no CUDA GPU was found: --device cpu --quick tries the code", file=sys.stderr)
+        sys.exit(2)
+    run = Run(arguments.device, arguments.seconds, arguments.quick)
+    print(json.dumps(measure(run, arguments.out), indent=2))
+
+
+if __name__ == "__main__":
+    main()
