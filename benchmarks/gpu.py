@@ -38,8 +38,7 @@ from triptych.training.train import fresh_state  # noqa: E402
 
 RESOLUTION, IMAGES = 32, 20_000
 WANTED = 0.4  # of the matrix peak, for diffusion at base
-ACCURACY_STEPS, PROFILED = 200, 10
-MINUTES = 6.5  # nothing begins after these
+ACCURACY_STEPS, PROFILED, MINUTES = 200, 10, 6.5  # nothing begins after these minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +108,7 @@ class Trainer:
         self.state = fresh_state(request, self.machine)
         self.part, self.count = request.data.train, request.settings.batch_size
         self.batches = Batches(self.part, self.count, 0, self.machine.device, ranks=ranks)
+        self.planned = ACCURACY_STEPS * self.count  # the learning rate's way is a whole one
         if way.channels_last:
             self.state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             plain = self.batches.at
@@ -117,7 +117,7 @@ class Trainer:
 
     def round(self, count: int = 1) -> None:
         for _ in range(count):
-            self.state.round(self.batches, 0, 10**9, self.machine)
+            self.state.round(self.batches, 0, self.planned, self.machine)
 
     def flops(self) -> float:
         """Multiplications and additions of a round's forward and backward passes."""
@@ -233,8 +233,9 @@ def accuracy(run: Run, model: str, size: str) -> dict[str, Any]:
             run.timed(trainer.round, steps // 4)
             means.append(trainer.state.tally.read()[0])
             trainer.state.tally = type(trainer.state.tally)()
-    pairs = zip(*losses.values(), strict=True)
-    apart = [abs(b[k] - a[k]) / max(abs(a[k]), 0.01) for a, b in pairs for k in a]
+    full, half = losses.values()
+    scale = {k: max(abs(means[k]) for means in full) for k in full[0]}
+    apart = [abs(b[k] - a[k]) / scale[k] for a, b in zip(full, half, strict=True) for k in a]
     return {"losses": losses, "largest_relative_difference": max(apart)}
 
 

@@ -37,7 +37,6 @@ SCALES = "tiny", "small", "base"
 SIZES = [4**power * 1024 for power in range(9)]  # 1 KB to 64 MB
 BUCKET = 25 * 2**20  # bytes that DDP exchanges at once
 ENOUGH = 0.8  # efficiency
-SECONDS = 2.0  # of steps for each median
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ ASSUMED = {
 class Trainer:
     """One default recipe, trained as one of `ranks` processes would train it."""
 
-    def __init__(self, model: str, machine: hardware.Machine) -> None:
+    def __init__(self, model: str, machine: hardware.Machine, seconds: float) -> None:
         import torch
 
         from triptych.config import ImageShape
@@ -76,7 +75,7 @@ class Trainer:
         name = registry.ModelName.parse(model)
         self.settings = registry.defaults(name, "tiny", shape)
         network = registry.build(name, self.settings, shape, seed=0).train()
-        self.machine = machine
+        self.machine, self.seconds = machine, seconds
         self.state = TrainingState(network, self.settings, machine.group)
         self.part = Part(torch.randint(256, (2048, *shape.size), dtype=torch.uint8), None)
 
@@ -91,7 +90,7 @@ class Trainer:
 
         estimate = min(timed(step, 5))
         # The first one's clock decides; every step waits for the others.
-        count = self.machine.group.told(lambda: max(5, round(SECONDS / estimate)))
+        count = self.machine.group.told(lambda: max(5, round(self.seconds / estimate)))
         return statistics.median(timed(step, count))
 
     def noise_seconds(self) -> float:
@@ -116,7 +115,7 @@ def timed(work: Callable[[], object], count: int) -> list[float]:
     return found
 
 
-def work(out: Path) -> None:
+def work(out: Path, seconds: float) -> None:
     """One of two processes: exchanges by size, then rounds of every recipe on one thread."""
     import torch
     import torch.distributed as dist
@@ -133,19 +132,19 @@ def work(out: Path) -> None:
         times = timed(lambda tensor=tensor: dist.all_reduce(tensor), repeats)  # type: ignore[misc]
         exchanges[size] = statistics.median(times)
     group = machine.group
-    steps = {m: Trainer(m, machine).step_seconds(group.rank, group.size) for m in FAMILIES}
+    steps = {m: Trainer(m, machine, seconds).step_seconds(group.rank, group.size) for m in FAMILIES}
     if group.first:
         out.write_text(json.dumps({"all_reduce_s": exchanges, "step_s": steps}))
     distributed.leave()
 
 
-def two_processes() -> dict[str, Any]:
+def two_processes(seconds: float) -> dict[str, Any]:
     """What `work` found, in two processes of this machine."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "found.json"
         command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         subprocess.run(
-            [sys.executable, *command, __file__, "--work", str(out)],
+            [sys.executable, *command, __file__, "--work", str(out), "--seconds", str(seconds)],
             check=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             timeout=600,
@@ -217,21 +216,21 @@ def scaling(
     }
 
 
-def measure(gpu: Path | None) -> dict[str, Any]:
+def measure(seconds: float, threads: int | None, gpu: Path | None) -> dict[str, Any]:
     """The whole document."""
     import torch
 
     from triptych.families.registry import FAMILIES
 
-    machine = hardware.pick("cpu")
-    together = two_processes()
+    machine = hardware.pick("cpu", threads=threads)
+    together = two_processes(seconds)
     sizes = {int(size): seconds for size, seconds in together["all_reduce_s"].items()}
     offset, slope = line([float(size) for size in sizes], list(sizes.values()))
     here = Network(1 / slope, offset / 2, "measured: two gloo processes of this machine")
     networks = {"gloo, this machine": here, **ASSUMED}
     found: dict[str, Any] = {}
     for model in FAMILIES:
-        trainer = Trainer(model, machine)
+        trainer = Trainer(model, machine, seconds)
         steps = {n: trainer.step_seconds(0, n) for n in PROCESSES}
         noise, sent = trainer.noise_seconds(), gradients(model, "tiny")
         torch.set_num_threads(1)
@@ -283,15 +282,17 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--seconds", type=float, default=2.0, help="of steps, for each number")
+    parser.add_argument("--threads", type=int, help="of a process by itself; all cores by default")
     parser.add_argument("--gpu", type=Path, help="what benchmarks/gpu.py wrote: its steps as well")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     hardware.keep_memory()  # before torch
     if arguments.work:
-        work(arguments.work)
+        work(arguments.work, arguments.seconds)
         return
-    result = measure(arguments.gpu)
+    result = measure(arguments.seconds, arguments.threads, arguments.gpu)
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

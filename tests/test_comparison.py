@@ -26,12 +26,17 @@ from triptych.training.folder import RunFolder
 FACTS: dict[str, Any] = {
     "schema": 1,
     "model": "vae:course",
+    "family": "vae",
+    "recipe": "course",
     "status": "done",
     "size": "tiny",
     "seed": 0,
     "data": {
         "name": "a",
+        "source": "a",
         "fingerprint": "f0",
+        "fit": "stretch",
+        "channels": 3,
         "flip": False,
         "crop": 0,
         "resolution": 32,
@@ -42,6 +47,15 @@ FACTS: dict[str, Any] = {
     "precision": "fp32",
     "budget": {"amount": 90.0, "unit": "seconds", "asked": "90s"},
     "train_seconds": 90.0,
+    "settings": {},
+    "identity": {},
+    "planned_images": 64,
+    "checkpoints": 20,
+    "calibration_seconds": 0.0,
+    "images_seen": 64,
+    "images_per_second": 1.0,
+    "peak_memory_bytes": 1,
+    "digests": {},
 }
 
 

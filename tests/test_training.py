@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +26,9 @@ from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families.base import Batch, GenerativeModel, Latent, Objective
 from triptych.seeding import ImageStreams, generator
-from triptych.training import checkpoint, loop
+from triptych.training import budget, checkpoint, loop
 from triptych.training import train as training
 from triptych.training.average import WeightAverage, power_exponent
-from triptych.training.budget import planned_images
 from triptych.training.folder import RunFolder
 from triptych.training.mover import rate_factor
 from triptych.training.state import TrainingState
@@ -190,15 +190,42 @@ def test_average_of_constant_weights_is_exact() -> None:
 
 
 def test_budgets() -> None:
-    def plan(text: str, seconds: tuple[float, float] = (0.5, 10.0)) -> int:
-        return planned_images(Budget.parse(text), 1000, 64, lambda: seconds).images
+    def plan(text: str, checkpoint: float = 0.05) -> budget.PlannedImages:
+        speed = budget.Speed(round=0.5, grid=1.8, checkpoint=checkpoint)
+        return budget.planned_images(Budget.parse(text), 1000, 64, lambda: speed)
 
-    assert plan("6.4kimg") == 6400
-    assert plan("70.4kimg") == 70400  # no rounding error in the thousands
-    assert plan("2epochs") == 1984  # whole batches
-    assert plan("100s") == 64 * 179  # (100 - 10 - a little) / 0.5 rounds
+    assert plan("6.4kimg").images == 6400
+    assert plan("70.4kimg").images == 70400  # no rounding error in the thousands
+    assert plan("2epochs").images == 1984  # whole batches
+    assert plan("100s").images == 64 * 179  # (100 - 5 * 1.8 - 20 * 0.05 - a little) / 0.5 rounds
     with pytest.raises(InputError, match="pays for 0 steps"):
         plan("1s")
+    # Checkpoints take 1 % of the time at most, but for the last two.
+    assert [plan("100s", seconds).checkpoints for seconds in (0.05, 0.2, 3)] == [20, 5, 2]
+    assert plan("6.4kimg").checkpoints == 20
+
+
+def test_pictures_on_the_way_are_left_out_where_they_take_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and the last are always drawn."""
+    train(request("vae"), tmp_path / "quick")
+    assert len(list((tmp_path / "quick" / "samples").iterdir())) >= 2
+    draw = training.save_grid
+
+    def slowly(*arguments: Any) -> None:
+        draw(*arguments)
+        time.sleep(0.5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_grid", slowly)
+        train(request("vae"), tmp_path / "slow")
+    found = sorted(path.stem for path in (tmp_path / "slow" / "samples").iterdir())
+    assert [int(name) for name in found] == [0, 1280]
+    monkeypatch.setattr(loop, "GRID_COST", math.inf)
+    train(request("vae"), tmp_path / "all")
+    found = sorted(path.stem for path in (tmp_path / "all" / "samples").iterdir())
+    assert [int(name) for name in found] == [0, 96, 320, 640, 1280]
 
 
 def test_wall_clock_budget_is_written_down_and_repeatable(tmp_path: Path) -> None:
@@ -258,7 +285,7 @@ def test_resume_is_bit_exact(model: str, tmp_path: Path, monkeypatch: pytest.Mon
     parts = train(request(model), tmp_path / "parts")
     assert digest(whole) == digest(parts)
     common = kept["whole"].keys() & kept["parts"].keys()
-    assert len(common) == loop.CHECKPOINTS
+    assert len(common) == budget.MOST_CHECKPOINTS
     assert all(kept["whole"][name] == kept["parts"][name] for name in common)
     logs = [
         [
@@ -299,43 +326,6 @@ def test_saved_weights_are_the_average(tmp_path: Path, monkeypatch: pytest.Monke
 def test_course_recipe_keeps_no_average(tmp_path: Path) -> None:
     assert TrainingState(Toy([Counting("one")]), Settings()).average is None
     assert request("vae:course").settings.average is None
-
-
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "manifest"])
-def test_damaged_checkpoint_falls_back(damage: str, tmp_path: Path) -> None:
-    tensors = {"model": {"w": torch.arange(4.0)}}
-    for seen in (32, 64):
-        checkpoint.save(tmp_path, tensors, {"phase": 0, "seen": seen})
-    newest = checkpoint.complete(tmp_path)[-1]
-    file = newest / ("manifest.json" if damage == "manifest" else "model.safetensors")
-    content = bytearray(file.read_bytes())
-    if damage == "remove":
-        file.unlink()
-    elif damage == "flip":
-        content[-3] ^= 4
-        file.write_bytes(content)
-    else:
-        file.write_bytes(content[: len(content) // 2])
-    found, passed_over = checkpoint.newest(tmp_path)
-    assert found is not None
-    assert found[1]["seen"] == 32
-    assert len(passed_over) == 1 and "damaged" in passed_over[0] and newest.name in passed_over[0]
-
-
-def test_when_every_checkpoint_is_damaged_it_is_said(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, {"model": {"w": torch.zeros(1)}}, {"phase": 0, "seen": 32})
-    (checkpoint.complete(tmp_path)[0] / "model.safetensors").write_bytes(b"")
-    found, passed_over = checkpoint.newest(tmp_path)
-    assert found is None and "damaged" in passed_over[0]
-
-
-def test_checkpoints_keep_two_and_clean_litter(tmp_path: Path) -> None:
-    for seen in (32, 64, 96):
-        checkpoint.save(tmp_path, {"model": {"w": torch.zeros(1)}}, {"phase": 0, "seen": seen})
-    assert [path.name[-3:] for path in checkpoint.complete(tmp_path)] == ["064", "096"]
-    (tmp_path / ".0-000000000128.1.tmp").mkdir()
-    checkpoint.clean(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_output_folder_must_be_ours(tmp_path: Path) -> None:

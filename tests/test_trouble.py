@@ -110,7 +110,7 @@ def test_trouble_stops_where_that_is_wanted(
     with pytest.raises(TrainingFailedError, match="training stopped at image"):
         train(wanted, tmp_path / "run")
     assert not events_of(tmp_path / "run", "rewind")
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] is not None
+    assert checkpoint.complete(tmp_path / "run" / "checkpoints")
 
 
 @pytest.mark.parametrize("model", ["vae:course", "gan:course"])

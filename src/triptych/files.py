@@ -1,15 +1,27 @@
-"""Files that are complete or absent: written beside their place, synced, then renamed."""
+"""Files that are complete or absent, and files from strangers.
+
+Ours are written beside their place, synced, then renamed; a failure names the path and the bytes
+that it takes. What is read may be anybody's: its size is bounded before it is opened.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from triptych.errors import InputError
+
+MOST_JSON = 2**20  # bytes; parsed, the worst text of that size takes some 30 MB
+MOST_DIGITS = 18  # of a whole number: it fits into 64 bits
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -18,29 +30,99 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
+    """Write a file so that a crash leaves the old one or the new one; OSError as `writing`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path, len(data)):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Add to a file all of the data or nothing; OSError as `writing`."""
+    with writing(path, len(data)), path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(before)
+            raise
+
+
+@contextmanager
+def writing(path: Path, needed: int) -> Iterator[None]:
+    """Whatever the system refuses in here is told with the path and the bytes needed.
+
+    Raises OSError at once where the disk has less room than that.
+    """
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+        disk = shutil.disk_usage(path.parent)
+        if disk.total > 0 and disk.free < needed:  # some network disks tell nothing
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)  # a full disk names no file by itself
-        raise
-    sync_folder(path.parent)
+        reason = f"{error.strerror or error}; {needed:,} bytes are needed"
+        raise OSError(error.errno or errno.EIO, reason, str(path)) from error
 
 
 def read_json(path: Path, mend: str) -> Any:
     """Parsed JSON; InputError naming the file when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return parse_json(read_bytes(path, MOST_JSON))
     except FileNotFoundError:
         raise InputError(f"{path} is missing", mend) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error})", mend) from error
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A file's contents; ValueError where it is larger, or a pipe or a device."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most:,} bytes")
+    return data
+
+
+def parse_json(data: bytes) -> Any:
+    """JSON as we write it; ValueError on numbers that are none, endless ones and deep nesting.
+
+    >>> parse_json(b'{"seen": 64}')
+    {'seen': 64}
+    """
+    try:
+        return json.loads(
+            data, parse_constant=real_number, parse_float=real_number, parse_int=whole_number
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def real_number(text: str) -> float:
+    """A finite float; ValueError on NaN, infinity and what would become one."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:MOST_DIGITS]} is no number")
+    return value
+
+
+def whole_number(text: str) -> int:
+    """An int of 64 bits; ValueError beyond."""
+    if len(text.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"{text[:MOST_DIGITS]}... is too large")
+    return int(text)
 
 
 def sha256(path: Path) -> str:
@@ -52,6 +134,16 @@ def sha256(path: Path) -> str:
 def visible(folder: Path) -> list[Path]:
     """What is in a folder but for dot-files, which a killed process may have left half-written."""
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed process left half-written or half-removed: `.<name>.tmp`."""
+    if folder.is_dir():
+        for path in folder.glob(".*.tmp"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -96,7 +96,8 @@ def pick(
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         threads = max(1, usable_cores() // neighbours)
         shared = f", shared by {neighbours} processes" if neighbours > 1 else ""
-        choices["threads"] = f"{threads}: the cores this process may use{shared}"
+        busy = " (others keep them busy: --threads 1 may be faster)" if is_busy() else ""
+        choices["threads"] = f"{threads}: the cores this process may use{shared}{busy}"
     elif threads < 1:
         raise InputError(f"--threads {threads} is too few", "give 1 or more")
     if compile is None:
@@ -139,6 +140,11 @@ def _best_precision(device: str) -> tuple[str, str]:
 def cpu_has(flag: str) -> bool:
     """Whether Linux lists the instruction set among the processor's flags."""
     return any(flag in line.split() for line in _lines("/proc/cpuinfo"))
+
+
+def is_busy() -> bool:
+    """Whether more wants to run than there are cores; threads then wait for each other."""
+    return os.getloadavg()[0] > usable_cores()
 
 
 def usable_cores() -> int:

@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from triptych import files
+
 LEVELS = 256  # values an 8-bit pixel can take
 BIN_WIDTH = 2 / (LEVELS - 1)  # distance between neighbouring values on [-1, 1]
 
@@ -41,7 +43,7 @@ class Grid:
     def save(self, path: Path) -> Path:
         """Write a PNG; parents are made."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        to_pil(self.pixels).save(path, format="PNG")
+        files.write_bytes(path, self._repr_png_())
         return path
 
     def _repr_png_(self) -> bytes:

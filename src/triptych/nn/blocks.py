@@ -122,14 +122,6 @@ class SelfAttention(nn.Module):
         return x + self.to_out(join_heads(weights @ v, x))
 
 
-class Upsample(nn.Module):
-    """Nearest-neighbour doubling: [B,C,H,W] -> [B,C,2H,2W]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,C,2H,2W]."""
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
 class DoublingConvolution(nn.Conv2d):
     """Nearest-neighbour doubling, then a 3x3 convolution: [B,C,H,W] -> [B,C',2H,2W].
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from triptych.nn.blocks import Upsample
+from triptych.nn.blocks import DoublingConvolution
 from triptych.nn.convnets import LEAK
 from triptych.nn.dcgan import stage_widths
 
@@ -111,12 +111,12 @@ class UpsamplingGenerator(nn.Module):
         ]
         for inputs, outputs in pairwise(widths):
             stages += [
-                Upsample(),
-                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.Identity(),  # weights keep the names that they have in saved runs
+                DoublingConvolution(inputs, outputs),
                 PixelNorm(),
                 nn.LeakyReLU(LEAK),
             ]
-        stages += [Upsample(), nn.Conv2d(widths[-1], channels, 3, padding=1), nn.Tanh()]
+        stages += [nn.Identity(), DoublingConvolution(widths[-1], channels), nn.Tanh()]
         self.stages = nn.Sequential(*stages)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks.sharing import BATCH, shared
 
-GRID_CALLS = 20  # network calls for a picture along training, where a sampler would take more
+GRID_CALLS = 10  # network calls for a picture along training, where a sampler would take many
+GRID_SAMPLES = 16  # in such a picture, where the network is called more than once for each
 
 
 def sample(
@@ -43,10 +44,10 @@ def sample(
 
 
 def quick_grid(model: GenerativeModel, seed: int, machine: Machine) -> Tensor:
-    """64 samples for a picture along training, with a short chain where the model's is long."""
-    if isinstance(model, Iterative) and model.network_calls > 2 * GRID_CALLS:
+    """Samples for a picture along training: 64, or fewer by a short chain where one is needed."""
+    if isinstance(model, Iterative) and model.network_calls > 4 * GRID_CALLS:
         model = model.with_sampler("ddim", GRID_CALLS)
-    return sample(model, BATCH, seed, machine)
+    return sample(model, BATCH if model.network_calls == 1 else GRID_SAMPLES, seed, machine)
 
 
 def trajectory(

@@ -16,13 +16,25 @@ from triptych.config import Budget
 from triptych.data.batches import Batches
 from triptych.errors import InputError
 from triptych.hardware import Machine
-from triptych.training.loop import CHECKPOINTS, GRID_SHARES
+from triptych.training.loop import GRID_SHARES
 from triptych.training.state import TrainingState
 
 WARM_UP_ROUNDS = 3
 MEASURED_SHARE = 0.05  # of the budget goes into measuring, within these bounds
 LEAST_SECONDS, MOST_SECONDS = 1.0, 10.0
+# An interruption loses a twentieth, or more where writing so often would cost over 1 % of the time.
+LEAST_CHECKPOINTS, MOST_CHECKPOINTS = 2, 20
+CHECKPOINT_SHARE = 0.01
 LEAST_ROUNDS = 5  # a model that was moved less often than this has learned nothing
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one round, of a grid of samples, of a checkpoint."""
+
+    round: float
+    grid: float
+    checkpoint: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +42,8 @@ class PlannedImages:
     """How many images to see, and how that was found."""
 
     images: int
-    seconds: float  # spent on finding it; part of the training's cost
+    checkpoints: int  # at even distances on the way
+    seconds: float  # spent on finding all this; part of the training's cost
     found: dict[str, Any]
 
 
@@ -38,25 +51,28 @@ def planned_images(
     budget: Budget,
     train_size: int,
     batch_size: int,
-    measure: Callable[[], tuple[float, float]],
+    measure: Callable[[], Speed],
 ) -> PlannedImages:
     """Whole batches that the budget pays for; InputError when that is too few to mean anything.
 
-    measure: () -> seconds per round, seconds per extra (grids, checkpoints) of the whole run
+    measure: how fast it goes; asked where the budget is in seconds
     """
     started = time.perf_counter()
+    checkpoints = MOST_CHECKPOINTS
     found: dict[str, Any] = {}
     if budget.unit == "images":
         images = budget.amount
     elif budget.unit == "epochs":
         images = budget.amount * train_size
     else:
-        per_round, extras = measure()
+        speed = measure()
         spent = time.perf_counter() - started
-        left = budget.amount - spent - extras
-        images = left / per_round * batch_size
+        affordable = int(CHECKPOINT_SHARE * budget.amount / speed.checkpoint)
+        checkpoints = max(LEAST_CHECKPOINTS, min(checkpoints, affordable))
+        extras = speed.grid * len(GRID_SHARES) + speed.checkpoint * checkpoints
+        images = (budget.amount - spent - extras) / speed.round * batch_size
         found = {
-            "seconds_per_round": per_round,
+            "seconds_per_round": speed.round,
             "seconds_for_extras": extras,
             "seconds_of_calibration": spent,
         }
@@ -67,7 +83,10 @@ def planned_images(
             f"give enough for {LEAST_ROUNDS}",
         )
     return PlannedImages(
-        images=rounds * batch_size, seconds=time.perf_counter() - started, found=found
+        images=rounds * batch_size,
+        checkpoints=checkpoints,
+        seconds=time.perf_counter() - started,
+        found=found,
     )
 
 
@@ -79,8 +98,8 @@ def measure_rounds(
     seconds: float,
     draw_grid: Callable[[], object],
     save_checkpoint: Callable[[], object],
-) -> tuple[float, float]:
-    """Seconds per round after a warm-up, and seconds of all grids and checkpoints of a run."""
+) -> Speed:
+    """Seconds of everything a run does, after a warm-up."""
     wanted = min(max(seconds * MEASURED_SHARE, LEAST_SECONDS), MOST_SECONDS)
     far = 10**9  # planned images: keeps the rate schedule at its start
 
@@ -100,5 +119,4 @@ def measure_rounds(
     estimate = timed(lambda: rounds(WARM_UP_ROUNDS)) / WARM_UP_ROUNDS
     count = machine.group.told(lambda: max(WARM_UP_ROUNDS, round(wanted / estimate)))
     per_round = timed(lambda: rounds(count)) / count
-    extras = timed(draw_grid) * len(GRID_SHARES) + timed(save_checkpoint) * CHECKPOINTS
-    return per_round, extras
+    return Speed(per_round, timed(draw_grid), timed(save_checkpoint))

@@ -1,96 +1,192 @@
 """What resuming needs, in folders that are complete or absent.
 
 A checkpoint is written under a temporary name with a manifest of SHA-256 digests, synced and
-renamed. Reading verifies every digest and falls back to the one before. No pickle is involved.
+renamed. Reading trusts nothing: names, sizes, digests and contents are verified, and what does
+not hold is passed over for the one before. No pickle is involved.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from triptych import files
+from triptych.training import tensorfile
 
 KEPT = 2  # the newest so many
+MOST_TRIED = 8  # of a folder's checkpoints; ours are fewer
+MOST_FILES = 64  # in one checkpoint; ours are fewer
+MOST_TEXT = 2**16  # bytes of manifest and progress
+EXTRA = 2**16  # bytes of the texts, and of rounding files up to pages
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+KINDS = {  # of what a progress may hold; the first two always
+    "phase": int,
+    "seen": int,
+    "rewinds": int,
+    "log_bytes": int,
+    "returned": bool,
+    "seconds": float,
+    "in_a_row": dict,
+}
+NAME = re.compile(r"([0-9]{1,4})-([0-9]{12,18})")
 
 Tensors = dict[str, dict[str, Tensor]]
+Progress = dict[str, Any]
 
 
-def save(folder: Path, tensors: Tensors, progress: dict[str, Any]) -> Path:
-    """Write `folder/<phase>-<seen>`; `progress` holds at least these two."""
-    folder.mkdir(parents=True, exist_ok=True)
+def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
+    """Write `folder/<phase>-<seen>`; `progress` holds at least these two.
+
+    The folder is made, its parent is not: a run that vanished stays so. OSError names the
+    checkpoint and the bytes that it takes; the ones before are then as they were.
+    """
     name = name_of(progress)
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    for part, named in tensors.items():
-        save_file({k: t.contiguous() for k, t in named.items()}, temporary / f"{part}.safetensors")
-    (temporary / PROGRESS).write_text(json.dumps(progress))
-    written = sorted(temporary.iterdir())
-    (temporary / MANIFEST).write_text(json.dumps({f.name: files.sha256(f) for f in written}))
-    for file in temporary.iterdir():
-        files.sync(file)
-    files.sync_folder(temporary)
-    final = folder / name
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
-    files.sync_folder(folder)
-    for old in complete(folder)[:-KEPT]:
-        shutil.rmtree(old)
+    final, temporary = folder / name, folder / f".{name}.{os.getpid()}.tmp"
+    with files.writing(folder, size(tensors)):
+        try:
+            if not folder.is_dir():
+                folder.mkdir()
+                files.sync_folder(folder.parent)
+            shutil.rmtree(temporary, ignore_errors=True)
+            write(temporary, tensors, progress)
+            discard(final)  # one gone back to is written again
+            temporary.rename(final)
+            files.sync_folder(folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        # One that nothing will go back to stands beside the two that something may.
+        kept = KEPT + bool(progress.get("returned"))
+        for old in complete(folder)[:-kept]:
+            discard(old)
     return final
 
 
-def name_of(progress: dict[str, Any]) -> str:
-    """What the checkpoint of this moment is called; later ones sort behind it."""
+def write(folder: Path, tensors: Tensors, progress: Progress) -> None:
+    """All files of a checkpoint into a new folder, on the disk when this returns."""
+    folder.mkdir()
+    for part, named in tensors.items():
+        tensorfile.write(folder / f"{part}.safetensors", named)
+    (folder / PROGRESS).write_text(json.dumps(progress))
+    written = sorted(folder.iterdir())
+    (folder / MANIFEST).write_text(json.dumps({f.name: files.sha256(f) for f in written}))
+    for file in folder.iterdir():
+        files.sync(file)
+    files.sync_folder(folder)
+
+
+def size(tensors: Tensors) -> int:
+    """Bytes that a checkpoint of these takes at most."""
+    return sum(map(tensorfile.size, tensors.values())) + EXTRA
+
+
+def name_of(progress: Progress) -> str:
+    """What the checkpoint of this moment is called."""
     return f"{progress['phase']}-{progress['seen']:012d}"
 
 
-def remove(folder: Path, progress: dict[str, Any]) -> None:
-    """Give up the checkpoint of this moment."""
-    shutil.rmtree(folder / name_of(progress))
-
-
 def complete(folder: Path) -> list[Path]:
-    """Checkpoints that were renamed into place, oldest first."""
+    """Checkpoints that were renamed into place, earliest first; other things are left alone."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = [p for p in folder.iterdir() if NAME.fullmatch(p.name)]
+    ours = [p for p in found if p.is_dir() and not p.is_symlink()]
+    return sorted(ours, key=lambda path: [int(part) for part in path.name.split("-")])
 
 
-def clean(folder: Path) -> None:
-    """Remove what a crash left half-written."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if path.name.startswith("."):
-                shutil.rmtree(path, ignore_errors=True)
+def discard(path: Path) -> None:
+    """Remove a checkpoint if it is there; a crash leaves it whole or hidden."""
+    if path.exists():
+        hidden = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+        path.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
-def newest(folder: Path) -> tuple[tuple[Tensors, dict[str, Any]] | None, list[str]]:
-    """Tensors and progress of the newest checkpoint that verifies, if any; what was passed over."""
-    passed_over: list[str] = []
-    for path in reversed(complete(folder)):
+def drop_returned(folder: Path) -> None:
+    """Give up the newest checkpoints that were gone back to before: they did not help."""
+    for path in reversed(complete(folder)[-MOST_TRIED:]):
         try:
-            return load(path), passed_over
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            passed_over.append(f"checkpoint {path.name} is damaged ({error}): going back before it")
+            returned = read_progress(path).get("returned")
+        except tensorfile.DAMAGE:
+            continue  # whoever looks for the newest will say so
+        if not returned:
+            return
+        discard(path)
+
+
+def newest(
+    folder: Path, accept: Callable[[Tensors, Progress], object], most_bytes: int
+) -> tuple[Progress | None, list[str]]:
+    """Progress of the newest checkpoint that holds and is accepted; what was passed over.
+
+    accept:     takes in tensors and progress, or raises where they do not fit, unchanged itself
+    most_bytes: no checkpoint of this model is larger; larger ones are not even read
+    """
+    passed_over: list[str] = []
+    for path in reversed(complete(folder)[-MOST_TRIED:]):
+        try:
+            tensors, progress = load(path, most_bytes)
+            accept(tensors, progress)
+            return progress, passed_over
+        except tensorfile.DAMAGE as error:
+            why = tensorfile.reason(error)
+            passed_over.append(f"checkpoint {path.name} is damaged ({why}): going back before it")
     return None, passed_over
 
 
-def load(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """One checkpoint, verified; ValueError names the file that differs."""
-    manifest = json.loads((path / MANIFEST).read_text())
+def load(path: Path, most_bytes: int) -> tuple[Tensors, Progress]:
+    """One checkpoint, verified: sizes first, then digests, then contents.
+
+    Raises one of `tensorfile.DAMAGE`, which says what does not hold.
+    """
+    sizes = file_sizes(path)
+    if sum(sizes.values()) > most_bytes:
+        raise ValueError(f"it holds {sum(sizes.values()):,} bytes, ours at most {most_bytes:,}")
+    manifest = files.parse_json(files.read_bytes(path / MANIFEST, MOST_TEXT))
+    if not isinstance(manifest, dict) or manifest.keys() != sizes.keys() - {MANIFEST}:
+        raise ValueError("it does not hold the files of its manifest")
     for name, digest in manifest.items():
         if files.sha256(path / name) != digest:
             raise ValueError(f"{name} differs from its digest")
+    progress = read_progress(path)
     parts = [name for name in manifest if name.endswith(".safetensors")]
-    tensors = {Path(name).stem: load_file(path / name) for name in parts}
-    return tensors, json.loads((path / PROGRESS).read_text())
+    return {Path(name).stem: tensorfile.read(path / name) for name in parts}, progress
+
+
+def file_sizes(path: Path) -> dict[str, int]:
+    """Bytes of each file in a checkpoint; ValueError on links, folders, devices and crowds."""
+    found: dict[str, int] = {}
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not entry.is_file(follow_symlinks=False) or len(found) == MOST_FILES:
+                raise ValueError(f"{entry.name} does not belong into it")
+            found[entry.name] = entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+def read_progress(path: Path) -> Progress:
+    """How far a checkpoint had come; ValueError unless that is what its name says."""
+    progress = files.parse_json(files.read_bytes(path / PROGRESS, MOST_TEXT))
+    if not isinstance(progress, dict) or not {"phase", "seen"} <= progress.keys():
+        raise ValueError(f"{PROGRESS} does not tell how far it came")
+    for key, value in progress.items():
+        if type(value) is not KINDS.get(key, type(value)) or not is_count(value):
+            raise ValueError(f"{key} in {PROGRESS} is {value}")
+    if name_of(progress) != path.name:
+        raise ValueError(f"{PROGRESS} is of {name_of(progress)}")
+    return progress
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is yes or no, a number from 0, or a mapping to such whole numbers."""
+    if isinstance(value, dict):
+        return all(type(inner) is int and inner >= 0 for inner in value.values())
+    return isinstance(value, int | float) and value >= 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from triptych import config, files
@@ -16,9 +17,43 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.families.registry import ModelName
+from triptych.training import tensorfile
+from triptych.training.tensorfile import Entry
 
 SCHEMA = 1
 WEIGHTS = "model.safetensors"
+MOST_NUMBER = 10**6  # in the settings of a model: widths, depths, steps
+MOST_RESOLUTION = 1024
+KINDS = {  # of what run.json holds from its first day; a dot reaches inside
+    "model": str,
+    "family": str,
+    "recipe": str,
+    "settings": dict,
+    "data.name": str,
+    "data.source": str,
+    "data.fingerprint": str,
+    "data.fit": str,
+    "data.channels": int,
+    "data.resolution": int,
+    "data.train": int,
+    "data.test": int,
+    "budget.unit": str,
+    "identity": dict,
+    "status": str,
+    "seed": int,
+    "planned_images": int,
+    "checkpoints": int,
+    "calibration_seconds": float,
+    "device": str,
+    "precision": str,
+}
+KINDS_DONE = {  # from its last
+    "images_seen": int,
+    "train_seconds": float,
+    "images_per_second": float,
+    "peak_memory_bytes": int,
+    "digests": dict,
+}
 
 
 class RunFolder:
@@ -39,15 +74,40 @@ class RunFolder:
         if not self.path.is_dir():
             raise InputError(f"no run folder {self.path}", "name one that `triptych train` made")
         facts = files.read_json(self.facts, "name a folder that `triptych train` made")
-        if not isinstance(facts, dict) or facts.get("schema") != SCHEMA or "model" not in facts:
+        schema = facts.get("schema") if isinstance(facts, dict) else None
+        wrong = first_wrong(facts) if schema == SCHEMA else f"schema {SCHEMA} is read"
+        if wrong is not None:
             raise InputError(
-                f"{self.facts} is not of this version of triptych", "train the model again"
+                f"{self.facts} is not of this version of triptych ({wrong})",
+                "train the model again",
             )
         return facts
 
     def is_run(self) -> bool:
         """Whether a run.json is there at all."""
         return self.facts.is_file()
+
+    def tidy(self, done: bool) -> None:
+        """Remove what a killed process left: files half-written, checkpoints of a finished run."""
+        for place in (self.path, self.samples, self.checkpoints):
+            files.clean(place)
+        if done:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def first_wrong(facts: dict[str, Any]) -> str | None:
+    """What is missing in run.json or not of its kind; the rest of it is for reading only."""
+    kinds = KINDS | (KINDS_DONE if facts.get("status") == "done" else {})
+    for place, kind in kinds.items():
+        value: Any = facts
+        for name in place.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if type(value) is not kind:
+            return f"its {place} is no {kind.__name__}"
+    for name in ("planned_images", "checkpoints"):
+        if facts[name] <= 0:
+            return f"its {name} is not positive"
+    return None
 
 
 def model_metadata(name: ModelName, settings: Any, shape: ImageShape) -> dict[str, str]:
@@ -71,37 +131,51 @@ def load_model(folder: RunFolder, device: str = "cpu") -> tuple[GenerativeModel,
     """The trained model in evaluation mode and run.json.
 
     InputError when the run is unfinished, or a file is missing or not the one that was written.
+    The folder may be a stranger's: nothing is built, hashed or read before its size is known.
     """
     facts = folder.read()
-    if facts.get("status") != "done":
+    if facts["status"] != "done":
         raise InputError(
             f"{folder.path} is not trained to its end", "finish it with the same train command"
         )
     if not folder.weights.is_file():
         raise InputError(f"{folder.weights} is missing", "train the model again")
-    if files.sha256(folder.weights) != facts.get("digests", {}).get(WEIGHTS):
-        raise InputError(
-            f"{folder.weights} is not the file that training wrote", "train the model again"
-        )
     try:
-        model = build_model(folder, facts)
-        model.load_state_dict(load(folder.weights.read_bytes()))
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder.path} is damaged ({error})", "train the model again") from error
+        entries, metadata = tensorfile.look(folder.weights)
+        require_memory(folder.weights)
+        model = build_model(folder, facts, entries, metadata)
+        tensorfile.check_fit(entries, tensorfile.entries_of(model.state_dict()))
+        if files.sha256(folder.weights) != facts["digests"].get(WEIGHTS):
+            raise ValueError("its digest differs")
+        model.load_state_dict(tensorfile.read(folder.weights))
+    except tensorfile.DAMAGE as error:
+        raise InputError(
+            f"{folder.weights} is not the file that training wrote ({tensorfile.reason(error)})",
+            "train the model again",
+        ) from error
     return model.to(device).eval(), facts
 
 
-def build_model(folder: RunFolder, facts: dict[str, Any]) -> GenerativeModel:
+def require_memory(path: Path) -> None:
+    """ValueError where a file is larger than all of this machine's memory."""
+    size, memory = path.stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise ValueError(f"it holds {size:,} bytes, this machine's memory {memory:,}")
+
+
+def build_model(
+    folder: RunFolder, facts: dict[str, Any], entries: dict[str, Entry], metadata: dict[str, str]
+) -> GenerativeModel:
     """The model that run.json describes, untrained; InputError unless the weights are of that one.
 
     What it says is read by the recipe only after it was found to be what the weights' file says.
+    ValueError where it would be larger than the tensors in that file.
     """
     data = facts["data"]
     shape = {"channels": data["channels"], "resolution": data["resolution"]}
     ours = {"model": facts["model"], "settings": facts["settings"], "shape": shape}
-    with safe_open(folder.weights, framework="pt") as file:
-        described = json.loads((file.metadata() or {}).get("triptych", "{}"))
-    family, _, recipe = str(facts["model"]).partition(":")
+    described = files.parse_json(metadata.get("triptych", "{}").encode())
+    family, _, recipe = facts["model"].partition(":")
     said_alike = (facts["family"], facts["recipe"]) == (family, recipe)
     if not said_alike or described != ours | {"schema": SCHEMA}:
         raise InputError(f"{folder.facts} does not fit {WEIGHTS}", "train the model again")
@@ -112,4 +186,17 @@ def build_model(folder: RunFolder, facts: dict[str, Any]) -> GenerativeModel:
         raise InputError(
             f"{folder.facts} is not of this version of triptych ({error})", "train the model again"
         ) from error
-    return registry.build(name, settings, ImageShape(**shape), seed=facts["seed"])
+    check_numbers(facts["settings"])
+    if data["channels"] not in (1, 3) or not 0 < data["resolution"] <= MOST_RESOLUTION:
+        raise ValueError("it is of no images of ours")
+    with tensorfile.building_within(entries):
+        return registry.build(name, settings, ImageShape(**shape), seed=facts["seed"])
+
+
+def check_numbers(values: Any) -> None:
+    """ValueError on numbers with which one would not even begin to build a network."""
+    if isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            check_numbers(value)
+    elif isinstance(values, int | float) and abs(values) > MOST_NUMBER:
+        raise ValueError(f"the settings hold {values:g}")

@@ -7,6 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from triptych import files
+
+LONGEST_LINE = 2**20  # bytes
+
 
 class RunLog:
     """Appends events to a file and keeps it readable after every line.
@@ -22,8 +26,9 @@ class RunLog:
         """One line; numbers that are not finite become null."""
         if not self.writes:
             return
-        with self.path.open("a") as file:
-            file.write(json.dumps(finite({"event": event, **values})) + "\n")
+        files.append_bytes(
+            self.path, (json.dumps(finite({"event": event, **values})) + "\n").encode()
+        )
 
     def size(self) -> int:
         """Bytes so far: what a checkpoint remembers."""
@@ -31,9 +36,13 @@ class RunLog:
 
     def cut(self, size: int) -> None:
         """Forget what was written after a checkpoint."""
-        if self.writes and self.path.exists():
-            with self.path.open("r+b") as file:
-                file.truncate(size)
+        if not self.writes or not self.path.exists():
+            return
+        with self.path.open("r+b") as file:
+            end = min(size, self.size())  # a power cut may have taken more
+            start = max(0, end - LONGEST_LINE)
+            file.seek(start)
+            file.truncate(start + file.read(end - start).rfind(b"\n") + 1)
 
 
 def finite(value: Any) -> Any:

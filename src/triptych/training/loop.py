@@ -24,8 +24,8 @@ from triptych.training.state import Tally, TrainingState
 LOG_POINTS = 100  # per phase
 PATIENCE = 20  # steps in a row that may be left out before it is trouble
 REWINDS = 5  # returns to before the trouble, each at half the learning rate, then it is given up
-CHECKPOINTS = 20  # per phase: an interruption loses at most a twentieth
 GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of the planned images
+GRID_COST = 0.015  # of the time: those on the way are left out where they would take more
 
 
 OnTrouble = Literal["rewind", "stop"]
@@ -37,6 +37,7 @@ class Plan:
 
     planned: int
     seed: int
+    checkpoints: int  # per phase
 
     def due(self, before: int, now: int, times: int, length: int) -> bool:
         """Whether one of `times` equal parts of `length` ended between two counts."""
@@ -45,11 +46,13 @@ class Plan:
 
 @dataclass
 class Clock:
-    """Seconds of training, over interruptions."""
+    """Seconds of training, over interruptions; pictures since the last one, and seconds of each."""
 
     before: float = 0.0
     started: float = 0.0
     lap: float = 0.0
+    pictures: int = 0
+    per_picture: float = 0.0
 
     def start(self) -> None:
         """Go on."""
@@ -91,7 +94,7 @@ def run(state: TrainingState, job: Job, clock: Clock) -> None:
     lengths = state.phases(job.plan.planned)
     clock.start()
     if state.seen == 0 and state.phase == 0:
-        job.draw_grid(0)
+        picture(state, lengths[0], clock, job)
     with job.console.bar(f"  {job.folder.path.name}") as bar, stop_signals(group) as received:
         while state.phase < len(lengths):
             length, before = lengths[state.phase], state.seen
@@ -108,15 +111,28 @@ def run(state: TrainingState, job: Job, clock: Clock) -> None:
             if state.phase == 0 and any(
                 before < share * length <= state.seen for share in GRID_SHARES
             ):
-                job.draw_grid(state.seen)
-                log.write("grid", images=state.seen)
-            due = job.plan.due(before, state.seen, CHECKPOINTS, length)
+                picture(state, length, clock, job)
+            due = job.plan.due(before, state.seen, job.plan.checkpoints, length)
             if stop or (due and not any(state.in_a_row.values())):  # not amid trouble
                 save(state, log, clock, job)
             if stop:
                 group.wait()  # who leaves first would have the others killed
                 raise InterruptedRunError(stop)
             bar.update(state.seen, length)
+
+
+def picture(state: TrainingState, length: int, clock: Clock, job: Job) -> None:
+    """The samples of this moment, unless such pictures take more than their share of the time."""
+    share = state.seen / length
+    if 0 < share < 1:
+        whole = clock.seconds() / share
+        too_dear = (clock.pictures + 1) * clock.per_picture > GRID_COST * whole
+        if job.machine.group.largest(too_dear):
+            return
+    began = time.perf_counter()
+    job.draw_grid(state.seen)
+    clock.per_picture = time.perf_counter() - began
+    clock.pictures += 1
 
 
 def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
@@ -132,17 +148,16 @@ def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job
             "not finite; lower the learning rate with --set"
         )
     rewinds, group = state.rewinds + 1, job.machine.group
-    found, _ = checkpoint.newest(job.folder.checkpoints)
-    while found is not None and found[1]["returned"]:
-        group.wait()  # all have read it
-        if group.first:
-            checkpoint.remove(job.folder.checkpoints, found[1])
-        group.wait()
-        found, _ = checkpoint.newest(job.folder.checkpoints)
-    if found is None:
+    if group.first:
+        checkpoint.drop_returned(job.folder.checkpoints)
+    group.wait()
+    progress, passed_over = checkpoint.newest(
+        job.folder.checkpoints, state.load, state.most_bytes()
+    )
+    for told in passed_over:
+        job.console.say(f"  {told}")
+    if progress is None:
         job.begin_again(state)
-    else:
-        state.load(*found)
     state.rewinds, state.in_a_row = rewinds, {}
     message = f"the {names} stayed not finite: back to image {state.seen}, half the learning rate"
     log.write("rewind", images=where, to=state.seen, message=message)
@@ -151,7 +166,10 @@ def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job
 
 
 def save(state: TrainingState, log: RunLog, clock: Clock, job: Job, returned: bool = False) -> None:
-    """A checkpoint of this very moment; `returned` says that it is one gone back to."""
+    """A checkpoint of this very moment.
+
+    returned: it is one gone back to, or of the midst of trouble: trouble leads to one before it
+    """
     if not job.machine.group.first:
         return
     progress = {
@@ -159,7 +177,7 @@ def save(state: TrainingState, log: RunLog, clock: Clock, job: Job, returned: bo
         "seen": state.seen,
         "rewinds": state.rewinds,
         "in_a_row": state.in_a_row,
-        "returned": returned,
+        "returned": returned or any(state.in_a_row.values()),
         "seconds": clock.seconds(),
         "log_bytes": log.size(),
     }

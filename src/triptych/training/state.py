@@ -14,6 +14,7 @@ from triptych.distributed import ALONE, Group
 from triptych.families.base import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
 from triptych.seeding import generator
+from triptych.training import checkpoint
 from triptych.training.average import WeightAverage, averaged_state
 from triptych.training.mover import Mover
 
@@ -172,12 +173,18 @@ class TrainingState:
             files[f"optimiser-{mover.objective.name}"] = mover.tensors()
         return files
 
+    def most_bytes(self) -> int:
+        """More than any checkpoint of this state takes: weights, their average, two moments."""
+        return 5 * checkpoint.size({"model": self.model.state_dict()}) + 2**20
+
     def load(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
         """What `tensors` gave, copied into place, and how far it had come.
 
         Raises ValueError, with nothing changed, where names, shapes or types are not this state's.
         """
         self.check(files, progress)
+        tally = Tally()
+        tally.load(files["tally"], next(self.model.parameters()).device)  # may still raise
         self.model.load_state_dict(files["model"])
         if self.average is not None:
             for name, tensor in self.average.state.items():
@@ -186,8 +193,7 @@ class TrainingState:
             mover.load_tensors(files[f"optimiser-{mover.objective.name}"])
         self.phase, self.seen = progress["phase"], progress["seen"]
         self.rewinds, self.in_a_row = progress["rewinds"], dict(progress["in_a_row"])
-        self.tally = Tally()
-        self.tally.load(files["tally"], next(self.model.parameters()).device)
+        self.tally = tally
 
     def check(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
         """ValueError where this is no checkpoint of such a state."""
@@ -211,6 +217,8 @@ class TrainingState:
         last = max(mover.objective.phase for mover in self.movers)
         if not 0 <= progress["phase"] <= last or progress["seen"] % self.batch_size:
             raise ValueError(f"there is no phase {progress['phase']}, image {progress['seen']}")
+        if not progress["in_a_row"].keys() <= set(names):
+            raise ValueError("it counts steps of other objectives")
 
     def weights_to_use(self) -> dict[str, Tensor]:
         """The average where one is kept, else the last weights."""

@@ -25,7 +25,7 @@ from triptych.families.base import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.training import checkpoint
-from triptych.training.budget import PlannedImages, measure_rounds, planned_images
+from triptych.training.budget import PlannedImages, Speed, measure_rounds, planned_images
 from triptych.training.fitting import images_at_once
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
@@ -85,6 +85,9 @@ def train_together(
     hardware.forget_peak_memory()
     group = machine.group
     facts = group.told(lambda: folder.read() if folder.is_run() else None)
+    if group.first:
+        folder.tidy(done=facts is not None and facts["status"] == "done")
+    group.wait()
     if facts is not None and facts["status"] == "done":
         console.say(f"  {folder.path} is trained already")
         return
@@ -96,13 +99,17 @@ def train_together(
         facts = group.told(lambda: begin(request, folder, planned, machine))
     else:
         check_machine(folder, facts, machine)
-        machine = replace(machine, microbatch=facts["microbatch"])
+        machine = replace(machine, microbatch=facts.get("microbatch"))
     state = fresh_state(request, machine)
     clock = Clock(before=facts["calibration_seconds"])
     resume(state, folder, clock, console)
     job = Job(
         batches=batches,
-        plan=Plan(planned=facts["planned_images"], seed=request.seed),
+        plan=Plan(
+            planned=facts["planned_images"],
+            seed=request.seed,
+            checkpoints=facts["checkpoints"],
+        ),
         folder=folder,
         machine=machine,
         console=console,
@@ -192,7 +199,7 @@ def check_machine(folder: RunFolder, facts: dict[str, Any], machine: Machine) ->
     if machine.microbatch is not None:
         asked["microbatch"] = machine.microbatch
     for what, ours in asked.items():
-        theirs = facts[what]
+        theirs = facts.get(what)
         if theirs != ours:
             mend = f"go on with --{what} {theirs}" if what in ("device", "precision") else ""
             raise InputError(
@@ -243,6 +250,7 @@ def begin(
         "data": request.data.describe(),
         "budget": config.to_json(request.budget),
         "planned_images": planned.images,
+        "checkpoints": planned.checkpoints,
         "calibration": planned.found,
         "calibration_seconds": planned.seconds,
         "seed": request.seed,
@@ -269,7 +277,7 @@ def begin(
 def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw) -> PlannedImages:
     """Turn the budget into images; seconds are measured on a model that is then thrown away."""
 
-    def measure() -> tuple[float, float]:
+    def measure() -> Speed:
         state = fresh_state(request, machine)
         with tempfile.TemporaryDirectory() as scratch:
             progress = {"phase": 0, "seen": 0}
@@ -296,13 +304,9 @@ def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Conso
     Every process reads it; TrainingFailedError where they do not find the same.
     """
     group = state.group
-    if group.first:
-        checkpoint.clean(folder.checkpoints)
-    group.wait()
-    found, passed_over = checkpoint.newest(folder.checkpoints)
+    progress, passed_over = checkpoint.newest(folder.checkpoints, state.load, state.most_bytes())
     for message in passed_over:
         console.say(f"  {message}")
-    tensors, progress = found or ({}, None)
     if group.told(lambda: progress) != progress:
         raise TrainingFailedError(
             f"process {group.rank} finds other checkpoints in {folder.path} than the first one: "
@@ -312,7 +316,6 @@ def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Conso
     if progress is None:
         log.cut(0)
         return
-    state.load(tensors, progress)
     clock.before = progress["seconds"]
     log.cut(progress["log_bytes"])
     console.say(f"  going on from image {state.seen:,}")
@@ -334,6 +337,7 @@ def save_grid(state: TrainingState, folder: RunFolder, draw: Draw, seen: int) ->
     """The picture of the samples after so many images; all processes draw, the first one saves."""
     grid = sample_grid(state, draw)
     if state.group.first:
+        folder.samples.mkdir(exist_ok=True)  # without its parent: a run that vanished stays so
         grid.save(folder.samples / f"{seen:09d}.png")
 
 
@@ -344,7 +348,8 @@ def finish(
     metadata = model_metadata(request.name, request.settings, request.data.shape)
     digest = save_weights(folder.weights, state.weights_to_use(), metadata)
     seconds = clock.seconds()
-    files.write_json(
+    RunLog(folder.log).write("done", images=facts["planned_images"])
+    files.write_json(  # from here on the run is done
         folder.facts,
         facts
         | {
@@ -357,5 +362,4 @@ def finish(
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )
-    RunLog(folder.log).write("done", images=facts["planned_images"])
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
