@@ -37,7 +37,6 @@ from triptych.tasks.sampling import sample  # noqa: E402
 from triptych.training.train import fresh_state  # noqa: E402
 
 RESOLUTION, IMAGES = 32, 20_000
-WANTED = 0.4  # of the matrix peak, for diffusion at base
 ACCURACY_STEPS, PROFILED, MINUTES = 200, 10, 6.5  # nothing begins after these minutes
 
 
@@ -71,6 +70,7 @@ class Run:
     def __init__(self, device: str, seconds: float, quick: bool) -> None:
         self.machine = hardware.pick(device, "bf16", threads=1 if quick else None)
         self.seconds, self.quick = seconds, quick
+        self.overrides = ("batch_size=16",) if quick else ()
         self.until = time.monotonic() + 60 * MINUTES
         self.tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         size = 500 if quick else IMAGES, 3, RESOLUTION, RESOLUTION
@@ -103,12 +103,11 @@ class Trainer:
         cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         cuda.allow_tf32, cudnn.allow_tf32 = run.tf32 if way.tf32 is None else (way.tf32,) * 2
         self.machine = replace(run.machine, precision=way.precision, compile=way.compile)
-        few = ("batch_size=16",) if run.quick else ()
-        request = api.make_request(model, run.data, "1kimg", size, 0, few, None)
+        request = api.make_request(model, run.data, "1kimg", size, 0, run.overrides, None)
         self.state = fresh_state(request, self.machine)
         self.part, self.count = request.data.train, request.settings.batch_size
         self.batches = Batches(self.part, self.count, 0, self.machine.device, ranks=ranks)
-        self.planned = ACCURACY_STEPS * self.count  # the learning rate's way is a whole one
+        self.planned = ACCURACY_STEPS * self.count  # which the learning rate follows
         if way.channels_last:
             self.state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             plain = self.batches.at
@@ -155,7 +154,7 @@ def utilisation(run: Run, model: str, size: str, peak: float) -> dict[str, Any]:
     memory = hardware.peak_memory_bytes(run.machine.device)
     flops = trainer.flops()
     net, count = trainer.state.model.eval(), 16 if run.quick else 256
-    run.timed(lambda: sample(net, count, 0, run.machine))
+    run.timed(lambda: sample(net, count, 0, run.machine))  # warm
     return {
         "batch_size": trainer.count,
         "step_ms": ms,
@@ -175,6 +174,7 @@ def where_time_goes(run: Run, model: str, size: str) -> dict[str, Any]:
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * gpu) as profiler:
         trainer.round(PROFILED)  # waits are counted, so the clock must not wait here
     events = profiler.events() or []
+    calls = Counter(event.name for event in events).items()
     kind = "CUDA" if gpu else "CPU"
     ran = [e for e in events if e.device_type.name == kind and not e.is_user_annotation]
     busy, last, each = 0.0, 0.0, Counter[str]()
@@ -183,7 +183,6 @@ def where_time_goes(run: Run, model: str, size: str) -> dict[str, Any]:
         last = max(last, end)
         each[name[:100]] += end - start
     span = last - min((e.time_range.start for e in ran), default=0.0)
-    calls = Counter(event.name for event in events)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if gpu:
@@ -196,7 +195,7 @@ def where_time_goes(run: Run, model: str, size: str) -> dict[str, Any]:
         "kernel_ms_per_step": busy / 1e3 / PROFILED,  # over step_ms: the busy share
         "kernels_per_step": len(ran) / PROFILED,
         "top_kernels_share": {n: t / each.total() for n, t in each.most_common(12)},
-        "waits_per_step": {n: c / PROFILED for n, c in calls.items() if "Synchron" in n},
+        "waits_per_step": {n: c / PROFILED for n, c in calls if "Synchron" in n},
         "lines_that_waited": Counter(f"{Path(w.filename).name}:{w.lineno}" for w in stalls),
     }
 
@@ -233,7 +232,7 @@ def accuracy(run: Run, model: str, size: str) -> dict[str, Any]:
             run.timed(trainer.round, steps // 4)
             means.append(trainer.state.tally.read()[0])
             trainer.state.tally = type(trainer.state.tally)()
-    full, half = losses.values()
+    full, half = losses["fp32"], losses["bf16"]
     scale = {k: max(abs(means[k]) for means in full) for k in full[0]}
     apart = [abs(b[k] - a[k]) / scale[k] for a, b in zip(full, half, strict=True) for k in a]
     return {"losses": losses, "largest_relative_difference": max(apart)}
@@ -261,7 +260,7 @@ def measure(run: Run, out: Path | None) -> dict[str, Any]:
     """Part after part; the file is written after each."""
     peak = matrix_peak(run)
     found: dict[str, Any] = {"hardware": hardware.describe(), "versions": hardware.versions()}
-    found |= {"matrix_flops_per_second": peak, "wanted_share": WANTED, "left_out": []}
+    found |= {"matrix_flops_per_second": peak, "wanted_share": 0.4, "left_out": []}
     parts: dict[str, Callable[[Run, str, str], Any]] = {
         "utilisation": partial(utilisation, peak=peak["peak"]),
         "where_time_goes": where_time_goes,
