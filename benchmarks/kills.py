@@ -36,7 +36,7 @@ from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.hardware import Machine
-from triptych.training import checkpoint
+from triptych.training import budget, checkpoint
 from triptych.training import train as training
 from triptych.training.folder import RunFolder, load_model
 from triptych.training.state import TrainingState
