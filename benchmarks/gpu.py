@@ -201,7 +201,7 @@ def where_time_goes(run: Run, model: str, size: str) -> dict[str, Any]:
 
 
 def host_work(run: Run, model: str, size: str) -> dict[str, Any]:
-    """Milliseconds of random numbers drawn on the host, and of batches there or on the GPU."""
+    """Milliseconds of noise, of batches, of steps as one of N processes (for scaling.py)."""
     trainer = Trainer(run, model, size)
     batches, device = trainer.batches, trainer.batches.device
     found: dict[str, Any] = {
@@ -211,7 +211,6 @@ def host_work(run: Run, model: str, size: str) -> dict[str, Any]:
         "noise_drawn_sent_pageable": run.ms(lambda: trainer.draw(lambda t: t.to(device))),
         "batch_resident": run.ms(lambda: batches.at(0)),
     }
-    # As one of N processes takes its steps: for benchmarks/scaling.py.
     by_shares = {n: run.ms(Trainer(run, model, size, ranks=n).round) for n in (1, 2, 4, 8, 16)}
     batches.images, batches.streamed, batches._blocks = trainer.part.images, True, {}
     return found | {

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests import making, together
-from triptych import api, files
+from triptych import api, distributed, files
 from triptych import images as pixels
+from triptych.errors import InputError
 from triptych.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,3 +140,21 @@ def test_what_cannot_be_shared_is_refused_in_one_line(images: str, tmp_path: Pat
         "triptych: a batch of 33 cannot be shared by 2 processes: use --set batch_size=34"
     ]
     assert not (tmp_path / "run").exists()
+
+
+def test_restarts_over_several_machines_need_a_store_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What torchrun tells its processes: its own store is refused only where it would hang."""
+    told = {"GROUP_WORLD_SIZE": "2", "TORCHELASTIC_MAX_RESTARTS": "3"}
+    for name, value in (told | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        distributed.meeting_place()
+    for name, harmless in {
+        "TORCHELASTIC_USE_AGENT_STORE": "False",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setenv(name, harmless)
+            assert distributed.meeting_place() == {}

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from triptych.errors import InputError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=2)  # for the others: one of them may be preparing data
+PATIENCE = timedelta(minutes=30)  # for one that is silent: it may be training the classifier
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ class Group:
         return total / self.size
 
     def told(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process, as JSON; its InputError is everybody's."""
+        """What `make` gives in the first process, as JSON; its InputError is everybody's.
+
+        Only the first one runs it, so nothing in it may wait for the others.
+        """
         if self.size == 1:
             return make()
         found: dict[str, object] = {}
@@ -120,7 +123,8 @@ ALONE = Group()
 def join(device: str) -> Group:
     """Meet the processes that torchrun started; `ALONE` where there is but one.
 
-    Raises InputError where this machine has fewer GPUs than processes.
+    Raises InputError where this machine has fewer GPUs than processes, or where restarts would
+    make the processes look for each other in vain.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
@@ -137,8 +141,32 @@ def join(device: str) -> Group:
         torch.cuda.set_device(local)
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        dist.init_process_group(backend, timeout=PATIENCE, **meeting_place())
     return Group(dist.get_rank(), dist.get_world_size(), local)
+
+
+def meeting_place() -> dict[str, Any]:
+    """Where processes find each other: arguments of `init_process_group`, none for the usual.
+
+    torchrun's own store outlives its processes, and those that were started again would find the
+    addresses of the dead in it (PyTorch 2.13): each life has a corner of its own there. Several
+    torchruns count lives differently: InputError where they may restart over that store.
+    """
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+    told = os.environ
+    if told.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    if int(told.get("GROUP_WORLD_SIZE", "1")) > 1:
+        if int(told.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+            raise InputError(
+                "restarts over several machines would hang",
+                "export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun",
+            )
+        return {}
+    store = TCPStore(told["MASTER_ADDR"], int(told["MASTER_PORT"]), is_master=False)
+    life = PrefixStore(f"triptych/{told['TORCHELASTIC_RESTART_COUNT']}", store)
+    return {"store": life, "rank": int(told["RANK"]), "world_size": int(told["WORLD_SIZE"])}
 
 
 def speaks() -> bool:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 
+MOST_THREADS = 64  # on fewer cores: enough to repeat a run from a larger machine exactly
+
+
 def keep_memory() -> None:
     """Tell glibc to keep the pages it frees; call before torch is imported.
 
@@ -100,6 +103,8 @@ def pick(
         choices["threads"] = f"{threads}: the cores this process may use{shared}{busy}"
     elif threads < 1:
         raise InputError(f"--threads {threads} is too few", "give 1 or more")
+    elif threads > max(MOST_THREADS, usable_cores()):
+        raise InputError(f"--threads {threads} are too many", f"there are {usable_cores()} cores")
     if compile is None:
         compile = False
         choices["compile"] = "no: it gained nothing where it was measured (benchmarks/README.md)"

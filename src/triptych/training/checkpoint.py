@@ -103,7 +103,7 @@ def complete(folder: Path) -> list[Path]:
 
 
 def discard(path: Path) -> None:
-    """Remove a checkpoint if it is there; a crash leaves it whole or hidden."""
+    """Remove a checkpoint, or all, if there; a crash leaves what it was whole, or hidden."""
     if path.exists():
         hidden = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
         path.rename(hidden)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.families.registry import ModelName
-from triptych.training import tensorfile
+from triptych.training import checkpoint, tensorfile
 from triptych.training.tensorfile import Entry
 
 SCHEMA = 1
@@ -92,7 +91,7 @@ class RunFolder:
         for place in (self.path, self.samples, self.checkpoints):
             files.clean(place)
         if done:
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            checkpoint.discard(self.checkpoints)
 
 
 def first_wrong(facts: dict[str, Any]) -> str | None:

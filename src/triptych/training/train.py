@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -362,4 +361,4 @@ def finish(
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    checkpoint.discard(folder.checkpoints)
