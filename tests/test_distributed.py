@@ -128,7 +128,11 @@ def test_samples_and_measurements_are_shared(trained: Path, tmp_path: Path) -> N
     expected = api.evaluate([trained], count=8, machine=making.one_thread())[0]["metrics"]
     for ours, theirs in zip(expected, measured, strict=True):
         assert ours["name"] == theirs["name"]
-        assert theirs["value"] == pytest.approx(ours["value"], rel=0.02), ours["name"]
+        if ours["value"] is None:  # the data have no labels
+            assert theirs["value"] is None
+        else:
+            assert theirs["value"] == pytest.approx(ours["value"], rel=0.02), ours["name"]
+    assert sum(metric["value"] is not None for metric in expected) >= 4
 
 
 def test_what_cannot_be_shared_is_refused_in_one_line(images: str, tmp_path: Path) -> None:
