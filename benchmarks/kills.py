@@ -167,6 +167,12 @@ def reads(out: Path) -> Iterator[str]:
             yield f"{path.name}: {error!r}"
 
 
+def is_done(out: Path) -> bool:
+    """Whether the run was killed after its end: then it needs no checkpoint."""
+    folder = RunFolder(out)
+    return folder.is_run() and folder.read()["status"] == "done"
+
+
 def newest_seen(out: Path) -> tuple[int, int]:
     """Phase and images of the newest checkpoint."""
     found = checkpoint.complete(out / "checkpoints")
@@ -216,7 +222,7 @@ class Family:
             left = before & set(half_written(out))
             self.problems += [f"{path.name} outlived the next start" for path in left]
         kept_phase, kept = newest_seen(out)
-        if kept_phase == phase and seen:
+        if kept_phase == phase and seen and not is_done(out):
             interval = ROUNDS * self.request.settings.batch_size
             self.most_lost = max(self.most_lost, (seen - kept) / interval)
         return False
