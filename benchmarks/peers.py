@@ -46,9 +46,9 @@ class Case:
 
 CASES = {
     "diffusers": Case("diffusers, training", 2),
-    "lucidrains": Case("denoising-diffusion-pytorch, as many parameters", 3, False),
-    "lucidrains-same-operations": Case("..., as many operations", 3, False),
-    "lucidrains-same-network": Case("..., its own network", 3),
+    "denoising": Case("denoising-diffusion-pytorch, as many parameters", 3, False),
+    "denoising-same-operations": Case("..., as many operations", 3, False),
+    "denoising-same-network": Case("..., its own network", 3),
     "pythae": Case("pythae, training", 2),
     "course-vae": Case("plain loop, course VAE", 50),
     "course-gan": Case("plain loop, course GAN", 25),

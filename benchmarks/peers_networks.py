@@ -94,7 +94,7 @@ def unet2d() -> nn.Module:
     )
 
 
-def unet_of_lucidrains() -> nn.Module:
+def unet_of_denoising() -> nn.Module:
     """denoising-diffusion-pytorch's Unet of its README, half as wide."""
     from denoising_diffusion_pytorch import Unet
 

@@ -69,11 +69,11 @@ def diffusers_training() -> Worker:
     return Worker(turn, network, ran, shared.one_image())
 
 
-def lucidrains_training() -> Worker:
+def denoising_training() -> Worker:
     """denoising-diffusion-pytorch's own Trainer on a folder of PNG files."""
     from denoising_diffusion_pytorch import GaussianDiffusion, Trainer
 
-    network = shared.unet_of_lucidrains()
+    network = shared.unet_of_denoising()
     folder = tempfile.TemporaryDirectory()
     for number, image in enumerate(shared.noise_images()):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(f"{folder.name}/{number}.png")
@@ -331,9 +331,9 @@ def pipeline(kind: str) -> Worker:
 
 CASES: dict[str, Callable[[], Worker]] = {
     "diffusers": diffusers_training,
-    "lucidrains": lucidrains_training,
-    "lucidrains-same-operations": lucidrains_training,
-    "lucidrains-same-network": lucidrains_training,
+    "denoising": denoising_training,
+    "denoising-same-operations": denoising_training,
+    "denoising-same-network": denoising_training,
     "pythae": pythae_training,
     "course-vae": course_vae,
     "course-gan": course_gan,

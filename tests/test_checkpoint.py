@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -33,9 +34,14 @@ def tensors_at(seen: int) -> checkpoint.Tensors:
     }
 
 
+def progress_at(seen: int, **more: Any) -> checkpoint.Progress:
+    plain = {"phase": 0, "seen": seen, "rewinds": 0, "in_a_row": {}, "returned": False}
+    return {**plain, "seconds": 1.0, "log_bytes": 0, **more}
+
+
 def write(folder: Path, *moments: int, **more: Any) -> None:
     for seen in moments:
-        checkpoint.save(folder, tensors_at(seen), {"phase": 0, "seen": seen, **more})
+        checkpoint.save(folder, tensors_at(seen), progress_at(seen, **more))
 
 
 def newest(folder: Path) -> tuple[int | None, list[str]]:
@@ -72,7 +78,7 @@ def test_the_newest_comes_back(tmp_path: Path) -> None:
 
 def test_two_are_kept_in_the_order_of_training(tmp_path: Path) -> None:
     for phase, seen in ((0, 64), (9, 128), (10, 32)):
-        checkpoint.save(tmp_path, tensors_at(seen), {"phase": phase, "seen": seen})
+        checkpoint.save(tmp_path, tensors_at(seen), progress_at(seen, phase=phase))
     kept = [path.name for path in checkpoint.complete(tmp_path)]
     assert kept == ["9-000000000128", "10-000000000032"]
     assert newest(tmp_path) == (32, [])
@@ -168,6 +174,11 @@ def test_a_large_one_is_not_even_read(tmp_path: Path, monkeypatch: pytest.Monkey
     check_fallback(tmp_path)
 
 
+def told(**changes: Any) -> str:
+    """The text of a progress at image 64, with changes."""
+    return json.dumps(progress_at(64, **changes))
+
+
 def progress(path: Path, text: str) -> None:
     (path / "progress.json").write_text(text)
     seal(path)
@@ -227,19 +238,19 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "many files": lambda path: [(path / str(n)).touch() for n in range(70)],
     "deep progress": lambda path: progress(path, "[" * 50_000),
     "progress of a list": lambda path: progress(path, "[]"),
-    "no phase": lambda path: progress(path, '{"seen": 64}'),
-    "phase of a truth": lambda path: progress(path, '{"phase": false, "seen": 64}'),
-    "text for a number": lambda path: progress(path, '{"phase": 0, "seen": "64"}'),
-    "another moment": lambda path: progress(path, '{"phase": 0, "seen": 96}'),
-    "a negative number": lambda path: progress(path, '{"phase": 0, "seen": -64}'),
-    "not a number": lambda path: progress(path, '{"phase": 0, "seen": 64, "seconds": NaN}'),
-    "infinity": lambda path: progress(path, '{"phase": 0, "seen": 64, "seconds": 1e999}'),
-    "negative seconds": lambda path: progress(path, '{"phase": 0, "seen": 64, "seconds": -1.0}'),
-    "endless": lambda path: progress(path, f'{{"phase": 0, "seen": {"9" * 4000}}}'),
-    "half a rewind": lambda path: progress(path, '{"phase": 0, "seen": 64, "rewinds": 0.5}'),
-    "text in a row": lambda path: progress(
-        path, '{"phase": 0, "seen": 64, "in_a_row": {"critic": "x"}}'
-    ),
+    "no phase": lambda path: progress(path, told(phase=None).replace('"phase": null, ', "")),
+    "no rewinds": lambda path: progress(path, told(rewinds=None).replace('"rewinds": null, ', "")),
+    "more than ours": lambda path: progress(path, told(place=5)),
+    "phase of a truth": lambda path: progress(path, told(phase=False)),
+    "text for a number": lambda path: progress(path, told(seen="64")),
+    "another moment": lambda path: progress(path, told(seen=96)),
+    "a negative number": lambda path: progress(path, told(seen=-64)),
+    "not a number": lambda path: progress(path, told(seconds=math.nan)),
+    "infinity": lambda path: progress(path, told().replace("1.0", "1e999")),
+    "negative seconds": lambda path: progress(path, told(seconds=-1.0)),
+    "endless": lambda path: progress(path, told().replace("64", "9" * 4000)),
+    "half a rewind": lambda path: progress(path, told(rewinds=0.5)),
+    "text in a row": lambda path: progress(path, told(in_a_row={"critic": "x"})),
     "a header longer than its file": lambda path: raw(
         path, "model.safetensors", (50).to_bytes(8, "little") + b"{}"
     ),
@@ -365,7 +376,7 @@ def test_too_little_room_is_told_before_anything_is_written(
 
 def test_the_bytes_needed_are_no_fewer_than_are_written(tmp_path: Path) -> None:
     large: dict[str, Tensor] = {f"optimiser/{n}/exp_avg": torch.zeros(n, 7) for n in range(300)}
-    path = checkpoint.save(tmp_path, {"model": large}, {"phase": 0, "seen": 32})
+    path = checkpoint.save(tmp_path, {"model": large}, progress_at(32))
     written = sum(file.stat().st_size for file in path.iterdir())
     needed = checkpoint.size({"model": large})
     assert written <= needed <= 2 * written + checkpoint.EXTRA
@@ -395,3 +406,13 @@ def test_files_of_others_cost_no_memory(tmp_path: Path) -> None:
     progress, said = checkpoint.newest(tmp_path, lambda *_: None, 10**9)
     assert progress is not None and progress["seen"] == 32
     assert "header" in said[0]
+
+
+def test_what_lies_further_on_goes_with_the_next_save(tmp_path: Path) -> None:
+    """Damaged ones of a future that was given up must not crowd out what is written now."""
+    write(tmp_path, 640, 1280)
+    for path in checkpoint.complete(tmp_path):
+        (path / "manifest.json").write_text("{}")
+    write(tmp_path, 64, 128, 192)
+    assert [path.name[-3:] for path in checkpoint.complete(tmp_path)] == ["128", "192"]
+    assert newest(tmp_path) == (192, [])

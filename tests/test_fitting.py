@@ -15,6 +15,7 @@ from tests import together
 from tests.test_training import DATA, MACHINE, digest, request, train
 from triptych import api, hardware
 from triptych.console import QUIET
+from triptych.data.batches import Batches
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.training import fitting
@@ -51,8 +52,9 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
         """Free memory that lets so many images in."""
         state = training.fresh_state(asked, MACHINE)
         batches = training.share_batches(asked, MACHINE)
-        each = fitting.MARGIN * fitting.bytes_per_image(state, batches, 0, MACHINE)
-        return int((fitting.bytes_of_moving(state) + count * each) / fitting.USABLE)
+        kept, held = fitting.bytes_per_image(state, batches, 0, MACHINE)
+        needed = fitting.bytes_of_moving(state) + 32 * held + count * fitting.MARGIN * kept
+        return int(needed / fitting.USABLE)
 
     rooms = {"split": room_for(wanted, 10.5), "whole": room_for(whole, 10.5), "nothing": 1000}
     room = "split"
@@ -96,8 +98,8 @@ def peak_and_foretold(model: str) -> tuple[int, float]:
     wanted = api.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
     batches = training.share_batches(wanted, MACHINE)
     state = training.fresh_state(wanted, MACHINE)
-    foretold = 64 * fitting.bytes_per_image(state, batches, 0, MACHINE)
-    foretold += fitting.bytes_of_moving(state)
+    kept, held = fitting.bytes_per_image(state, batches, 0, MACHINE)
+    foretold = 64 * (kept + held) + fitting.bytes_of_moving(state)
     small = training.fresh_state(wanted, replace(MACHINE, microbatch=1))
     assert not registry.recipe(name).batch_statistics
     small.round(batches, 0, 10**6, replace(MACHINE, microbatch=1))  # kernels and their scratch
@@ -115,3 +117,14 @@ def test_the_forecast_of_memory_is_near_the_truth(model: str) -> None:
     )
     grown, foretold = map(float, found.stdout.split())
     assert foretold / fitting.MARGIN < grown < foretold * fitting.MARGIN
+
+
+def test_the_forecast_does_not_depend_on_the_share() -> None:
+    """Of a process that has one row of a batch as of one that has all."""
+    wanted = request("vae")
+    state = training.fresh_state(wanted, MACHINE)
+    found = {
+        fitting.bytes_per_image(state, Batches(DATA.train, 32, 0, rank=0, ranks=ranks), 0, MACHINE)
+        for ranks in (1, 8, 32)
+    }
+    assert len(found) == 1 and min(found)[0] > 1000

@@ -131,15 +131,24 @@ def train_folder(request: Request, out: Path, machine: Machine, console: Console
         out,
         machine,
         console,
-        draw=lambda model: sampling.quick_grid(model, figures.FIGURE_SEED, machine),
+        draw=lambda model, machine: sampling.quick_grid(model, figures.FIGURE_SEED, machine),
     )
 
 
 def free_folder(request: Request, machine: Machine) -> Path:
-    """A new folder under runs/, the same one for all processes."""
+    """Under runs/, the same for all processes: where this run was stopped, else a new folder."""
+
+    def usable(path: Path) -> bool:
+        if not path.exists():
+            return True
+        try:
+            facts = RunFolder(path).read()
+        except InputError:
+            return False
+        return facts["status"] != "done" and facts["identity"] == request.identity()
 
     def find() -> str:
-        return str(files.first_free(RUNS / run_name(request), lambda path: not path.exists()))
+        return str(files.first_free(RUNS / run_name(request), usable))
 
     return Path(machine.group.told(find))
 

@@ -114,5 +114,6 @@ def what_failed(error: RuntimeError) -> str:
 def complain(message: str, code: int) -> int:
     """One line on standard error, from one process of each machine."""
     if distributed.speaks_here():
-        print(f"triptych: {' '.join(message.split())}", file=sys.stderr)
+        shown = "".join(letter for letter in " ".join(message.split()) if letter.isprintable())
+        print(f"triptych: {shown}", file=sys.stderr)
     return code

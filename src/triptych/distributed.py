@@ -118,6 +118,13 @@ class Group:
 
 
 ALONE = Group()
+TOLD = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")  # by torchrun
+
+
+def processes_here() -> int:
+    """How many processes of the job are on this machine."""
+    told = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, int(told)) if told.isdigit() else 1
 
 
 def join(device: str) -> Group:
@@ -126,8 +133,16 @@ def join(device: str) -> Group:
     Raises InputError where this machine has fewer GPUs than processes, or where restarts would
     make the processes look for each other in vain.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         return ALONE
+    if (
+        not all(os.environ.get(name, "").isdigit() for name in TOLD)
+        or "MASTER_ADDR" not in os.environ
+    ):
+        raise InputError(
+            "WORLD_SIZE is set, but not all that torchrun tells its processes",
+            "start with torchrun, or unset WORLD_SIZE",
+        )
     import torch
     import torch.distributed as dist
 

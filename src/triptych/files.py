@@ -138,7 +138,7 @@ def visible(folder: Path) -> list[Path]:
 
 def clean(folder: Path) -> None:
     """Remove what a killed process left half-written or half-removed: `.<name>.tmp`."""
-    if folder.is_dir():
+    if folder.is_dir() and not folder.is_symlink():
         for path in folder.glob(".*.tmp"):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triptych.distributed import ALONE, Group, join
+from triptych.distributed import ALONE, Group, join, processes_here
 from triptych.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Machine:
     compile: bool = False
     microbatch: int | None = None
     group: Group = ALONE
+
+    def __post_init__(self) -> None:
+        if self.microbatch is not None and self.microbatch < 1:
+            raise InputError(f"--microbatch {self.microbatch} is too few", "give 1 or more")
 
     def autocast(self) -> torch.autocast:
         """The context in which networks run."""
@@ -96,7 +100,7 @@ def pick(
     elif precision not in ("bf16", "fp32"):
         raise InputError(f"no precision '{precision}'", "choose bf16 or fp32")
     if threads is None:
-        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        neighbours = processes_here()
         threads = max(1, usable_cores() // neighbours)
         shared = f", shared by {neighbours} processes" if neighbours > 1 else ""
         busy = " (others keep them busy: --threads 1 may be faster)" if is_busy() else ""
@@ -110,10 +114,14 @@ def pick(
         choices["compile"] = "no: it gained nothing where it was measured (benchmarks/README.md)"
     elif compile and device == "cpu" and compiler() is None:
         raise InputError("--compile needs a C++ compiler", "install one, or leave it out")
-    if microbatch is not None and microbatch < 1:
-        raise InputError(f"--microbatch {microbatch} is too few", "give 1 or more")
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # tiny numbers cost hundreds of cycles each
+    group = join(device)
+    if group.told(lambda: precision) != precision:
+        raise InputError(
+            f"process {group.rank} would use {precision}, the first one another precision",
+            "choose one with --precision",
+        )
     return Machine(
         device=device,
         precision=precision,
@@ -121,7 +129,7 @@ def pick(
         choices=choices,
         compile=compile,
         microbatch=microbatch,
-        group=join(device),
+        group=group,
     )
 
 
@@ -207,10 +215,12 @@ def free_memory_bytes(device: str) -> int:
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if limit and used and limit[0].isdigit():
-        free = min(free, int(limit[0]) - int(used[0]))
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    group = {n: _lines(f"/sys/fs/cgroup/memory.{n}") for n in ("max", "current", "stat")}
+    if group["max"] and group["current"] and group["max"][0].isdigit():
+        # Pages of files that were read count as used there, and are given up when asked for.
+        files = [int(line.split()[1]) for line in group["stat"] if line.startswith("inactive_file")]
+        free = min(free, int(group["max"][0]) - int(group["current"][0]) + sum(files))
+    return free // processes_here()
 
 
 def out_of_memory(error: RuntimeError) -> bool:

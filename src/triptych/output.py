@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from triptych import images
+from triptych import files, images
 from triptych.distributed import speaks
 from triptych.errors import InputError
 
@@ -39,7 +40,9 @@ class Place:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.suffix == ".npz":
             arrays = {name: images.to_array(tensor) for name, tensor in named.items()}
-            np.savez_compressed(self.path, allow_pickle=False, **arrays)
+            packed = io.BytesIO()
+            np.savez_compressed(packed, allow_pickle=False, **arrays)
+            files.write_bytes(self.path, packed.getvalue())
         elif self.path.suffix == ".png":
             as_grid(list(named.values())).save(self.path)
         else:

@@ -167,6 +167,19 @@ def read_results(folder: RunFolder) -> dict[str, Any]:
     mend = "measure it with `triptych evaluate`"
     folder.read()
     found = files.read_json(folder.results, mend)
-    if not isinstance(found, dict) or not isinstance(found.get("metrics"), list):
+    if not is_measured(found):
         raise InputError(f"{folder.results} is damaged", mend)
     return found
+
+
+def is_measured(found: Any) -> bool:
+    """Whether this is what `evaluate` writes, as far as a comparison relies on it."""
+    if not isinstance(found, dict) or not isinstance(found.get("data"), dict):
+        return False
+    metrics = found.get("metrics")
+    return (
+        isinstance(found["data"].get("fingerprint"), str)
+        and isinstance(metrics, list)
+        and all(isinstance(m, dict) and isinstance(m.get("name"), str) for m in metrics)
+        and all(type(m.get("n")) is int for m in metrics)
+    )

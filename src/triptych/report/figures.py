@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from triptych import files
 from triptych.report.load import Json, number, read_optional
 
 LARGEST = 64_000_000  # pixels: no grid of ours comes near, and Pillow would read on
+MOST_PICTURE = 2**26  # bytes
 HERO = 4  # rows and columns of the small picture at the head of the page
 STRIP = 3  # rows of a grid shown along training
 PROGRESS = 3  # grids shown along training: first, middle, last
@@ -69,7 +71,7 @@ def load_figure(stem: Path) -> Figure:
 def load_png(path: Path, layout: Json | None = None, note: str = "") -> Figure:
     """A PNG file as it stands, checked to be one that opens."""
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path, MOST_PICTURE)
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             width, height = image.size
             if width * height > LARGEST:

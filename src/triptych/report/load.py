@@ -4,14 +4,16 @@ Nothing here judges or words anything. What a writer may leave out is None or em
 a number that is not finite counts as left out, so that no page ever shows "nan".
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from triptych import files
 from triptych.errors import InputError
+
+MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
 
 Json = Mapping[str, Any]
 
@@ -156,13 +158,13 @@ def load_log(path: Path) -> tuple[tuple[Losses, ...], tuple[str, ...]]:
     lines: list[Losses] = []
     warned: list[str] = []
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = files.read_bytes(path, MOST_LOG).decode(errors="replace")
+    except (OSError, ValueError):
         return (), ()
     for line in text.splitlines():
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
+            entry = files.parse_json(line.encode())
+        except ValueError:
             continue
         entry = mapping(entry)
         images = number(entry.get("images"))
@@ -200,8 +202,8 @@ def read_required(path: Path) -> Json:
     if not path.is_file():
         raise InputError(f"{path} is missing", "make the comparison with `triptych compare` first")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = files.parse_json(files.read_bytes(path, files.MOST_JSON))
+    except (OSError, ValueError) as error:
         raise corrupt(path) from error
     if not isinstance(content, dict):
         raise corrupt(path)
@@ -211,8 +213,8 @@ def read_required(path: Path) -> Json:
 def read_optional(path: Path) -> Json:
     """A JSON object, empty when the file is missing or unreadable."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        content = files.parse_json(files.read_bytes(path, files.MOST_JSON))
+    except (OSError, ValueError):
         return {}
     return mapping(content)
 

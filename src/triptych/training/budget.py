@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from triptych.config import Budget
@@ -119,4 +119,5 @@ def measure_rounds(
     estimate = timed(lambda: rounds(WARM_UP_ROUNDS)) / WARM_UP_ROUNDS
     count = machine.group.told(lambda: max(WARM_UP_ROUNDS, round(wanted / estimate)))
     per_round = timed(lambda: rounds(count)) / count
-    return Speed(per_round, timed(draw_grid), timed(save_checkpoint))
+    found = Speed(per_round, timed(draw_grid), timed(save_checkpoint))
+    return Speed(**machine.group.told(lambda: asdict(found)))

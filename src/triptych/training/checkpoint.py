@@ -27,7 +27,7 @@ MOST_TEXT = 2**16  # bytes of manifest and progress
 EXTRA = 2**16  # bytes of the texts, and of rounding files up to pages
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
-KINDS = {  # of what a progress may hold; the first two always
+KINDS = {  # of what a progress holds
     "phase": int,
     "seen": int,
     "rewinds": int,
@@ -43,7 +43,7 @@ Progress = dict[str, Any]
 
 
 def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
-    """Write `folder/<phase>-<seen>`; `progress` holds at least these two.
+    """Write `folder/<phase>-<seen>`; `progress` holds what `KINDS` names.
 
     The folder is made, its parent is not: a run that vanished stays so. OSError names the
     checkpoint and the bytes that it takes; the ones before are then as they were.
@@ -63,9 +63,12 @@ def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        # One that nothing will go back to stands beside the two that something may.
-        kept = KEPT + bool(progress.get("returned"))
-        for old in complete(folder)[:-kept]:
+        # One that nothing will go back to stands beside the two that something may; what lies
+        # further on than this one is damaged, or was left behind by going back.
+        kept = KEPT + bool(progress["returned"])
+        found = complete(folder)
+        here = found.index(final) + 1
+        for old in found[: max(0, here - kept)] + found[here:]:
             discard(old)
     return final
 
@@ -114,7 +117,7 @@ def drop_returned(folder: Path) -> None:
     """Give up the newest checkpoints that were gone back to before: they did not help."""
     for path in reversed(complete(folder)[-MOST_TRIED:]):
         try:
-            returned = read_progress(path).get("returned")
+            returned = read_progress(path)["returned"]
         except tensorfile.DAMAGE:
             continue  # whoever looks for the newest will say so
         if not returned:
@@ -127,7 +130,7 @@ def newest(
 ) -> tuple[Progress | None, list[str]]:
     """Progress of the newest checkpoint that holds and is accepted; what was passed over.
 
-    accept:     takes in tensors and progress, or raises where they do not fit, unchanged itself
+    accept:     takes in tensors and progress, or raises where they do not fit
     most_bytes: no checkpoint of this model is larger; larger ones are not even read
     """
     passed_over: list[str] = []
@@ -175,10 +178,10 @@ def file_sizes(path: Path) -> dict[str, int]:
 def read_progress(path: Path) -> Progress:
     """How far a checkpoint had come; ValueError unless that is what its name says."""
     progress = files.parse_json(files.read_bytes(path / PROGRESS, MOST_TEXT))
-    if not isinstance(progress, dict) or not {"phase", "seen"} <= progress.keys():
+    if not isinstance(progress, dict) or progress.keys() != KINDS.keys():
         raise ValueError(f"{PROGRESS} does not tell how far it came")
     for key, value in progress.items():
-        if type(value) is not KINDS.get(key, type(value)) or not is_count(value):
+        if type(value) is not KINDS[key] or not is_count(value):
             raise ValueError(f"{key} in {PROGRESS} is {value}")
     if name_of(progress) != path.name:
         raise ValueError(f"{PROGRESS} is of {name_of(progress)}")

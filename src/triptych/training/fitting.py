@@ -6,17 +6,18 @@ so nothing has to fail first: on a CPU the system would end the process.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from triptych import hardware
 from triptych.data.batches import Batches
+from triptych.families.base import Batch, Objective
 from triptych.hardware import Machine
+from triptych.seeding import generator
 from triptych.training.state import TrainingState
 
 PROBES = 2, 6  # images
+MOST_PROBED = max(PROBES)
 # Measured peaks were 0.9 to 1.2 times the forecast (tests/test_fitting.py); allocators round, and
 # GPUs want room to work in.
 MARGIN = 1.5
@@ -28,9 +29,10 @@ def images_at_once(state: TrainingState, batches: Batches, seed: int, machine: M
 
     0 where not even one image does.
     """
+    kept, held = bytes_per_image(state, batches, seed, machine)
     room = USABLE * hardware.free_memory_bytes(machine.device) - bytes_of_moving(state)
-    per_image = MARGIN * bytes_per_image(state, batches, seed, machine)
-    return min(batches.own, max(0, int(room / per_image)))
+    room -= held * batches.batch_size  # there in however many parts it is used
+    return min(batches.own, max(0, int(room / (MARGIN * kept))))
 
 
 def bytes_of_moving(state: TrainingState) -> int:
@@ -38,23 +40,37 @@ def bytes_of_moving(state: TrainingState) -> int:
     return sum(3 * p.nbytes for p in state.model.parameters())
 
 
-def bytes_per_image(state: TrainingState, batches: Batches, seed: int, machine: Machine) -> float:
-    """Memory that the hungriest objective's forward pass keeps for each image.
+def probe(state: TrainingState, objective: Objective, size: torch.Size, seed: int) -> Batch:
+    """A few grey images of [C,H,W] with their noise."""
+    device = next(state.model.parameters()).device
+    noise = objective.noise(MOST_PROBED, generator(seed, "probe"))
+    images = torch.zeros(MOST_PROBED, *size, device=device, dtype=state.dtype)
+    labels = torch.zeros(MOST_PROBED, device=device, dtype=torch.int64)
+    return Batch(images, labels, {name: t.to(device) for name, t in noise.items()})
 
-    The slope between two batches, so that weights, which are kept too, do not count.
+
+def bytes_of(batch: Batch) -> int:
+    """Memory of a batch: its images as bytes and as floats, its noise."""
+    return sum(t.nbytes for t in batch.noise.values()) + batch.images.nbytes * 5 // 4
+
+
+def bytes_per_image(
+    state: TrainingState, batches: Batches, seed: int, machine: Machine
+) -> tuple[float, float]:
+    """Memory of each image: what the hungriest forward pass keeps, and its place in the batch.
+
+    The first is the slope between two batches: weights, which are kept too, do not count.
     """
-    few, more = PROBES
-    found = 0.0
+    kept, held = 1.0, 1.0
     for mover in state.movers:
-        batch = state.batch(batches, mover.objective, seed, repeat=0)
-        small, large = (
-            kept_bytes(mover.objective, batch.parts(count)[0], machine) for count in PROBES
-        )
-        found = max(found, (large - small) / (more - few))
-    return max(found, 1.0)
+        batch = probe(state, mover.objective, batches.images.shape[1:], seed)
+        few, more = (kept_bytes(mover.objective, batch.parts(n)[0], machine) for n in PROBES)
+        kept = max(kept, (more - few) / (PROBES[1] - PROBES[0]))
+        held = max(held, bytes_of(batch) / MOST_PROBED)
+    return kept, held
 
 
-def kept_bytes(objective: torch.nn.Module, batch: Any, machine: Machine) -> int:
+def kept_bytes(objective: Objective, batch: Batch, machine: Machine) -> int:
     """Bytes of all that autograd keeps in a forward pass, each piece of memory once."""
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no address is used twice

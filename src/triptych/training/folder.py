@@ -45,6 +45,11 @@ KINDS = {  # of what run.json holds from its first day; a dot reaches inside
     "calibration_seconds": float,
     "device": str,
     "precision": str,
+    "size": str,
+    "threads": int,
+    "compile": bool,
+    "versions": dict,
+    "hardware": dict,
 }
 KINDS_DONE = {  # from its last
     "images_seen": int,
@@ -106,6 +111,9 @@ def first_wrong(facts: dict[str, Any]) -> str | None:
     for name in ("planned_images", "checkpoints"):
         if facts[name] <= 0:
             return f"its {name} is not positive"
+    microbatch = facts.get("microbatch")
+    if microbatch is not None and (type(microbatch) is not int or microbatch < 1):
+        return "its microbatch is no number of images"
     return None
 
 

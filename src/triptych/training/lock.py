@@ -6,7 +6,6 @@ nobody. What the file beside it says is only for the message to the second proce
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from triptych import files
 from triptych.errors import InputError
 
 LOCK, HOLDER = ".lock", ".holder.json"
+MOST_HOLDER = 4096  # bytes
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> str:
     """Who holds the folder."""
     try:
-        known = json.loads((folder / HOLDER).read_text())
+        known = files.parse_json(files.read_bytes(folder / HOLDER, MOST_HOLDER))
         return f"process {known['process']} on {known['machine']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

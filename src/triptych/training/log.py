@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych import files
+from triptych.errors import InputError
 
 LONGEST_LINE = 2**20  # bytes
 
@@ -38,6 +39,8 @@ class RunLog:
         """Forget what was written after a checkpoint."""
         if not self.writes or not self.path.exists():
             return
+        if self.path.is_symlink():
+            raise InputError(f"{self.path} is a link", "remove it, or name another --out")
         with self.path.open("r+b") as file:
             end = min(size, self.size())  # a power cut may have taken more
             start = max(0, end - LONGEST_LINE)

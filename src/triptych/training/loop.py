@@ -142,7 +142,7 @@ def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job
     TrainingFailedError when this is not wanted, or has been done often enough.
     """
     where, names = state.seen, ", ".join(lost)
-    if job.on_trouble == "stop" or state.rewinds == REWINDS:
+    if job.on_trouble == "stop" or state.rewinds >= REWINDS:
         raise TrainingFailedError(
             f"training stopped at image {where}: the last {PATIENCE} steps of the {names} were "
             "not finite; lower the learning rate with --set"
@@ -151,18 +151,32 @@ def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job
     if group.first:
         checkpoint.drop_returned(job.folder.checkpoints)
     group.wait()
-    progress, passed_over = checkpoint.newest(
-        job.folder.checkpoints, state.load, state.most_bytes()
-    )
-    for told in passed_over:
-        job.console.say(f"  {told}")
-    if progress is None:
+    if take_up(state, job.folder, job.console) is None:
         job.begin_again(state)
     state.rewinds, state.in_a_row = rewinds, {}
     message = f"the {names} stayed not finite: back to image {state.seen}, half the learning rate"
     log.write("rewind", images=where, to=state.seen, message=message)
     job.console.say(f"  warning: {message}")
     save(state, log, clock, job, returned=True)
+
+
+def take_up(
+    state: TrainingState, folder: RunFolder, console: Console
+) -> checkpoint.Progress | None:
+    """Bring the state to the newest checkpoint that verifies; how far that was, if there is one.
+
+    Every process reads it; TrainingFailedError where they do not find the same.
+    """
+    progress, passed_over = checkpoint.newest(folder.checkpoints, state.load, state.most_bytes())
+    for message in passed_over:
+        console.say(f"  {message}")
+    if state.group.told(lambda: progress) != progress:
+        raise TrainingFailedError(
+            f"process {state.group.rank} finds other checkpoints in {folder.path} than the first "
+            "one: put the folder where all machines see it"
+        )
+    state.group.wait()  # until all have read it
+    return progress
 
 
 def save(state: TrainingState, log: RunLog, clock: Clock, job: Job, returned: bool = False) -> None:
@@ -172,16 +186,23 @@ def save(state: TrainingState, log: RunLog, clock: Clock, job: Job, returned: bo
     """
     if not job.machine.group.first:
         return
-    progress = {
+    progress = progress_of(state, clock, log.size(), returned)
+    checkpoint.save(job.folder.checkpoints, state.tensors(), progress)
+
+
+def progress_of(
+    state: TrainingState, clock: Clock, log_bytes: int, returned: bool = False
+) -> checkpoint.Progress:
+    """How far training has come, as a checkpoint tells it."""
+    return {
         "phase": state.phase,
         "seen": state.seen,
         "rewinds": state.rewinds,
         "in_a_row": state.in_a_row,
         "returned": returned or any(state.in_a_row.values()),
         "seconds": clock.seconds(),
-        "log_bytes": log.size(),
+        "log_bytes": log_bytes,
     }
-    checkpoint.save(job.folder.checkpoints, state.tensors(), progress)
 
 
 def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar: Bar) -> list[str]:

@@ -18,7 +18,7 @@ from triptych.config import Budget, Size
 from triptych.console import Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
-from triptych.errors import InputError, TrainingFailedError
+from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.families.registry import ModelName
@@ -29,10 +29,10 @@ from triptych.training.fitting import images_at_once
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
-from triptych.training.loop import Clock, Job, OnTrouble, Plan, run
+from triptych.training.loop import Clock, Job, OnTrouble, Plan, progress_of, run, take_up
 from triptych.training.state import TrainingState
 
-Draw = Callable[[GenerativeModel], Tensor]  # a model -> a few samples, uint8 [N,C,H,W]
+Draw = Callable[[GenerativeModel, Machine], Tensor]  # a few samples, uint8 [N,C,H,W]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ def train(request: Request, out: Path, machine: Machine, console: Console, draw:
     group = machine.group
     group.told(lambda: check_output(folder, request))
     with alone_in(folder.path) if group.first else nullcontext():
+        group.told(lambda: check_output(folder, request))  # nobody came between
         train_together(request, folder, machine, console, draw)
         group.wait()  # until the first one has written everything
     return folder
@@ -112,7 +113,7 @@ def train_together(
         folder=folder,
         machine=machine,
         console=console,
-        draw_grid=lambda seen: save_grid(state, folder, draw, seen),
+        draw_grid=lambda seen: save_grid(state, folder, draw, machine, seen),
         begin_again=lambda state: begin_again(state, request, machine),
         on_trouble=request.on_trouble,
     )
@@ -149,8 +150,11 @@ def share_batches(request: Request, machine: Machine) -> Batches:
 def check_output(folder: RunFolder, request: Request) -> None:
     """InputError unless the folder is absent, empty, or this very run."""
     path = folder.path
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file", "name a folder with --out")
+    for place in (path, folder.checkpoints, folder.samples):
+        if place.is_symlink() and place != path:
+            raise InputError(f"{place} is a link", "remove it, or name another --out")
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place} is a file", "name a folder with --out")
     if folder.is_run():
         facts = folder.read()
         for what, ours in request.identity().items():
@@ -178,7 +182,7 @@ def fitting_machine(request: Request, batches: Batches, machine: Machine) -> Mac
                 "leave it out, or lower --set batch_size",
             )
         return machine
-    state = fresh_state(request, machine)
+    state = fresh_state(request, replace(machine, compile=False))  # as it is used but once
     fits = images_at_once(state, batches, request.seed, machine)
     fits = -machine.group.largest(-fits)  # the smallest of all processes
     if fits == share:
@@ -200,10 +204,10 @@ def check_machine(folder: RunFolder, facts: dict[str, Any], machine: Machine) ->
     for what, ours in asked.items():
         theirs = facts.get(what)
         if theirs != ours:
-            mend = f"go on with --{what} {theirs}" if what in ("device", "precision") else ""
+            option = f"--{what}" if what == "compile" else f"--{what} {theirs}"
             raise InputError(
                 f"{folder.path} was begun with {what} {theirs}, not {ours}",
-                mend or f"go on with the same --{what}, or name another --out",
+                f"go on with {option}" if theirs else f"leave --{what} out",
             )
 
 
@@ -279,39 +283,28 @@ def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw
     def measure() -> Speed:
         state = fresh_state(request, machine)
         with tempfile.TemporaryDirectory() as scratch:
-            progress = {"phase": 0, "seen": 0}
+            progress = progress_of(state, Clock(), log_bytes=0)
             return measure_rounds(
                 state,
                 batches,
                 request.seed,
                 machine,
                 request.budget.amount,
-                lambda: sample_grid(state, draw).save(Path(scratch) / "grid.png"),
+                lambda: sample_grid(state, draw, machine).save(Path(scratch) / "grid.png"),
                 lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
             )
 
     planned = planned_images(
         request.budget, len(request.data.train), request.settings.batch_size, measure
     )
-    # Each process measured the same rounds by its own clock: the first one's holds for all.
+    # Times differ a little between processes: the first one's hold for all.
     return PlannedImages(**machine.group.told(lambda: asdict(planned)))
 
 
 def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Console) -> None:
-    """Take up the newest checkpoint that verifies, if there is one.
-
-    Every process reads it; TrainingFailedError where they do not find the same.
-    """
-    group = state.group
-    progress, passed_over = checkpoint.newest(folder.checkpoints, state.load, state.most_bytes())
-    for message in passed_over:
-        console.say(f"  {message}")
-    if group.told(lambda: progress) != progress:
-        raise TrainingFailedError(
-            f"process {group.rank} finds other checkpoints in {folder.path} than the first one: "
-            "put the folder where all machines see it"
-        )
-    log = RunLog(folder.log, group.first)
+    """Go on from the newest checkpoint, if there is one."""
+    progress = take_up(state, folder, console)
+    log = RunLog(folder.log, state.group.first)
     if progress is None:
         log.cut(0)
         return
@@ -320,21 +313,23 @@ def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Conso
     console.say(f"  going on from image {state.seen:,}")
 
 
-def sample_grid(state: TrainingState, draw: Draw) -> images.Grid:
+def sample_grid(state: TrainingState, draw: Draw, machine: Machine) -> images.Grid:
     """A few samples of the weights as they would be used now."""
     model = state.model.eval()
     try:
         if state.average is None:
-            return images.grid(draw(model))
+            return images.grid(draw(model, machine))
         with state.average.applied():
-            return images.grid(draw(model))
+            return images.grid(draw(model, machine))
     finally:
         model.train()
 
 
-def save_grid(state: TrainingState, folder: RunFolder, draw: Draw, seen: int) -> None:
+def save_grid(
+    state: TrainingState, folder: RunFolder, draw: Draw, machine: Machine, seen: int
+) -> None:
     """The picture of the samples after so many images; all processes draw, the first one saves."""
-    grid = sample_grid(state, draw)
+    grid = sample_grid(state, draw, machine)
     if state.group.first:
         folder.samples.mkdir(exist_ok=True)  # without its parent: a run that vanished stays so
         grid.save(folder.samples / f"{seen:09d}.png")
