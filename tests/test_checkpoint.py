@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.making import progress_at
 from triptych import files
 from triptych.training import checkpoint, tensorfile
 
@@ -32,11 +33,6 @@ def tensors_at(seen: int) -> checkpoint.Tensors:
         "model": {"w": numbers, "b": numbers[:3].clone()},
         "tally": {"images": torch.tensor(seen)},
     }
-
-
-def progress_at(seen: int, **more: Any) -> checkpoint.Progress:
-    plain = {"phase": 0, "seen": seen, "rewinds": 0, "in_a_row": {}, "returned": False}
-    return {**plain, "seconds": 1.0, "log_bytes": 0, **more}
 
 
 def write(folder: Path, *moments: int, **more: Any) -> None:
@@ -176,7 +172,7 @@ def test_a_large_one_is_not_even_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def told(**changes: Any) -> str:
     """The text of a progress at image 64, with changes."""
-    return json.dumps(progress_at(64, **changes))
+    return json.dumps(progress_at(64) | changes)
 
 
 def progress(path: Path, text: str) -> None:

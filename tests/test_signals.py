@@ -46,7 +46,9 @@ def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_is_answered_by_saving(number: int, code: int, tmp_path: Path) -> None:
     process = start(tmp_path, 0.2)
     began = time.monotonic()
@@ -70,3 +72,22 @@ def test_a_second_signal_ends_it_at_once(second: int, tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert time.monotonic() - began < 1
     assert process.returncode == -second  # as a shell shows it: 130 or 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_libraries_are_imported_is_no_error(number: int, tmp_path: Path) -> None:
+    """Nothing is made yet: the process ends by the signal, without a traceback."""
+    for delay in (0.15, 0.6):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "triptych", "sample", "nowhere", "--out", "a.png"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=making.heed_interrupts,
+        )
+        time.sleep(delay)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert "Traceback" not in said
+        assert process.returncode in (-number, 128 + number)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.making import progress_at
 from tests.test_training import MACHINE, digest, request, train
 from triptych import api
 from triptych.console import Console
@@ -48,6 +49,7 @@ SWEEP = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 import torch
+from tests.making import progress_at
 from triptych.training import checkpoint
 torch.set_num_threads(1)
 folder, last = Path(sys.argv[1]), int(sys.argv[2])
@@ -55,7 +57,7 @@ before = folder.with_name("before")
 does = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 def save(seen):
     weights = {"w": torch.arange(100.0) + seen}
-    checkpoint.save(folder, {"model": weights, "tally": {}}, {"phase": 0, "seen": seen})
+    checkpoint.save(folder, {"model": weights, "tally": {}}, progress_at(seen))
 def life(point):
     left, inside = point, False
     def hook(event, arguments):
@@ -197,7 +199,7 @@ def test_the_next_start_cleans_up(stopped: Path) -> None:
     assert done == ["log.jsonl", "model.safetensors", "run.json", "samples"]
     assert not list(stopped.rglob("*.tmp"))
     weights = digest(folder)
-    checkpoint.save(stopped / "checkpoints", {}, {"phase": 0, "seen": 640})
+    checkpoint.save(stopped / "checkpoints", {}, progress_at(640))
     (stopped / ".run.json.18.tmp").write_bytes(b"half")
     train(request(), stopped)
     assert sorted(path.name for path in stopped.iterdir()) == done and digest(folder) == weights

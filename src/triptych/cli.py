@@ -63,13 +63,19 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever names data bring
-    signal.signal(signal.SIGTERM, leave)
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # libraries break when stopped in an import
     try:
         command = parse(sys.argv[1:])
         if not isinstance(command, Data | Report):
             from triptych.hardware import keep_memory
 
             keep_memory()  # before torch is imported
+        if not isinstance(command, Report):
+            import triptych.api  # noqa: F401 # and with it all that is slow to import
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, leave)
         found = command.run()
         if distributed.speaks():
             print(json.dumps(found, indent=2) if command.json else found)

@@ -121,6 +121,11 @@ ALONE = Group()
 TOLD = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")  # by torchrun
 
 
+def in_group() -> bool:
+    """Whether torchrun started more than this process."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def processes_here() -> int:
     """How many processes of the job are on this machine."""
     told = os.environ.get("LOCAL_WORLD_SIZE", "1")
@@ -133,7 +138,7 @@ def join(device: str) -> Group:
     Raises InputError where this machine has fewer GPUs than processes, or where restarts would
     make the processes look for each other in vain.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if not in_group():
         return ALONE
     if (
         not all(os.environ.get(name, "").isdigit() for name in TOLD)
@@ -186,12 +191,12 @@ def meeting_place() -> dict[str, Any]:
 
 def speaks() -> bool:
     """Whether this process is the one that talks to the user, as torchrun's environment says."""
-    return os.environ.get("RANK", "0") == "0"
+    return not in_group() or os.environ.get("RANK") == "0"
 
 
 def speaks_here() -> bool:
     """The same for what concerns one machine."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    return not in_group() or os.environ.get("LOCAL_RANK") == "0"
 
 
 def lost(error: RuntimeError) -> bool:

@@ -236,7 +236,7 @@ def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar
 
 @contextmanager
 def stop_signals(group: Group) -> Iterator[list[int]]:
-    """A list that a first Ctrl-C or SIGTERM enters; a second one ends the process at once.
+    """A list that a first Ctrl-C, SIGTERM or closed terminal enters; a second ends us at once.
 
     In a group a second one is not heeded: torchrun passes on what the terminal sent already,
     and kills by itself who does not leave in time.
@@ -252,8 +252,9 @@ def stop_signals(group: Group) -> Iterator[list[int]]:
             signal.signal(caught, second)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            kept[number] = signal.signal(number, note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                kept[number] = signal.signal(number, note)
     except ValueError:  # not the main thread: whoever runs there handles its own signals
         yield received
         return

@@ -94,6 +94,8 @@ def train_together(
     batches = share_batches(request, machine)
     if facts is None:
         machine = fitting_machine(request, batches, machine)
+        if "microbatch" in machine.choices:
+            console.say(f"  images at once: {machine.choices['microbatch']}")
         with console.bar("  measuring the speed"):
             planned = plan_images(request, batches, machine, draw)
         facts = group.told(lambda: begin(request, folder, planned, machine))
@@ -117,7 +119,12 @@ def train_together(
         begin_again=lambda state: begin_again(state, request, machine),
         on_trouble=request.on_trouble,
     )
-    RunLog(folder.log, group.first).write("resume" if state.seen else "start", images=state.seen)
+    RunLog(folder.log, group.first).write(
+        "resume" if state.seen else "start",
+        images=state.seen,
+        threads=machine.threads,
+        processes=group.size,
+    )
     run(state, job, clock)
     if group.first:
         finish(state, folder, facts, clock, request)
@@ -306,6 +313,8 @@ def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Conso
     progress = take_up(state, folder, console)
     log = RunLog(folder.log, state.group.first)
     if progress is None:
+        if log.size():
+            console.say("  no checkpoint to go on from: starting again from image 0")
         log.cut(0)
         return
     clock.before = progress["seconds"]
