@@ -195,6 +195,12 @@ def row(name: str, found: dict[str, Any]) -> str:
     )
 
 
+def keep(result: dict[str, Any], out: Path | None) -> None:
+    """Write the JSON document, where one is wanted."""
+    if out is not None:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -214,10 +220,10 @@ def main() -> None:
         found = measure(name, arguments.rounds, arguments.steps, arguments.threads)
         result["cases"][name] = found
         print(row(name, found), flush=True)
+        keep(result, arguments.out)  # what was found stays if a later case fails
     if "loop" in arguments.cases:
         result["loop"] = measure_loop(arguments.models, arguments.budget, arguments.threads)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":
