@@ -22,6 +22,7 @@ from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
+from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating
 from triptych.families import registry
@@ -245,21 +246,9 @@ def compare(
     opened = data_to_compare(data, own, options, console)
     samples = samples_to_measure(count, opened, machine)
     requests = make_requests(names, opened, budget, size, seeds)
-    identity = {
-        "models": [str(model) for model in models],
-        "data": opened.fingerprint,
-        "flip": opened.augment.flip,
-        "crop": opened.augment.crop,
-        "budget": asked,
-        "size": size,
-        "seeds": seeds,
-    }
+    identity = comparing.identity(models, opened, asked, size, seeds)
     group = machine.group
-    name = group.told(lambda: str(out or comparison_folder(identity, opened)))
-    folder = Path(name)
-    group.told(lambda: comparing.check_output(folder, identity))
-    for request in requests:
-        group.told(partial(check_output, RunFolder(folder / run_name(request)), request))
+    folder = agreed_folder(out, identity, opened, requests, group)
     more = check_finished(folders, requests, opened, machine, force)
     tell_notes(opened, console)
     for request in requests:
@@ -282,6 +271,21 @@ def compare(
     written = page.write_page(folder, language=language)
     group.wait()
     return written
+
+
+def agreed_folder(
+    out: Path | str | None,
+    identity: dict[str, Any],
+    data: ImageData,
+    requests: Sequence[Request],
+    group: Group,
+) -> Path:
+    """The folder of a comparison, the same for all processes; InputError unless it may be used."""
+    folder = Path(group.told(lambda: str(out or comparison_folder(identity, data))))
+    group.told(lambda: comparing.check_output(folder, identity))
+    for request in requests:
+        group.told(partial(check_output, RunFolder(folder / run_name(request)), request))
+    return folder
 
 
 def make_requests(

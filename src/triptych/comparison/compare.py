@@ -16,6 +16,8 @@ from triptych.comparison.contract import (
     samples_measured,
     trained_on_other_data,
 )
+from triptych.config import Size
+from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation.evaluate import EVALUATION_SEED
 from triptych.hardware import Machine
@@ -58,6 +60,21 @@ def refuse_unequal(
     if found and not force:
         raise InputError("these runs cannot be compared, " + "; ".join(found), "--force shows them")
     return found
+
+
+def identity(
+    models: Sequence[str | Path], data: ImageData, budget: str, size: Size, seeds: int
+) -> dict[str, Any]:
+    """What must agree for a comparison to be gone on with."""
+    return {
+        "models": [str(model) for model in models],
+        "data": data.fingerprint,
+        "flip": data.augment.flip,
+        "crop": data.augment.crop,
+        "budget": budget,
+        "size": size,
+        "seeds": seeds,
+    }
 
 
 def check_output(out: Path, request: dict[str, Any]) -> None:
