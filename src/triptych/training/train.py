@@ -304,7 +304,7 @@ def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw
     planned = planned_images(
         request.budget, len(request.data.train), request.settings.batch_size, measure
     )
-    # What was spent is each process's own clock's: the first one's plan holds for all.
+    # Each process went by its own clock: the first one's plan holds for all.
     return PlannedImages(**machine.group.told(lambda: asdict(planned)))
 
 
