@@ -14,13 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 import triptych
 from peers_networks import noise_images
 from triptych.console import Console
 from triptych.data.dataset import ImageData, Part
-from triptych.families.base import Objective
 from triptych.hardware import Machine
 from triptych.training import loop, train
 from triptych.training.average import WeightAverage
@@ -32,6 +29,7 @@ ONCE_IN_A_WHILE = ("checkpoints", "log", "grids")  # so many in a run, however l
 LENGTHS = {"75s": 75, "10m": 600, "1h": 3600}
 # What is wrapped, and which part of a run it is.
 PARTS: tuple[tuple[Any, str, str], ...] = (
+    (Mover, "forward", "forward"),
     (Mover, "backward", "backward"),
     (TrainingState, "batch", "batch and noise"),
     (WeightAverage, "update", "average of weights"),
@@ -91,7 +89,6 @@ class Stopwatch:
 
 def watch(watch: Stopwatch) -> None:
     """Wrap what this process will run."""
-    Objective.__call__ = watch.timed("forward", nn.Module.__call__)  # type: ignore[method-assign]
     for owner, name, part in PARTS:
         setattr(owner, name, watch.timed(part, getattr(owner, name)))
     train.run = watch.forget(train.run)

@@ -56,7 +56,6 @@ def steps(model: str, out: Path, microbatch: int | None = None) -> None:
     if group.first:
         weights = {key: tensor.contiguous() for key, tensor in net.state_dict().items()}
         save_file({"losses": torch.stack(losses), **weights}, out)
-    distributed.leave()
 
 
 def killed(step: int, arguments: list[str]) -> None:
@@ -79,5 +78,6 @@ def killed(step: int, arguments: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "steps":
         steps(sys.argv[2], Path(sys.argv[3]))
+        distributed.leave()
     else:
         killed(int(sys.argv[2]), sys.argv[3:])

@@ -67,6 +67,18 @@ def main() -> None:
     if interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # libraries break when stopped in an import
     try:
+        code = attempt(interrupt)
+    finally:
+        distributed.leave()
+    sys.exit(code)
+
+
+def attempt(interrupt: Any) -> int:
+    """Do what the command line asks for; the exit code. Nothing of what was done lives on.
+
+    interrupt: what heeds Ctrl-C once the libraries are there
+    """
+    try:
         command = parse(sys.argv[1:])
         if not isinstance(command, Data | Report):
             from triptych.hardware import keep_memory
@@ -79,22 +91,21 @@ def main() -> None:
         found = command.run()
         if distributed.speaks():
             print(json.dumps(found, indent=2) if command.json else found)
+        return 0
     except InputError as error:
-        sys.exit(complain(str(error), 2))
+        return complain(str(error), 2)
     except TrainingFailedError as error:
-        sys.exit(complain(str(error), 1))
+        return complain(str(error), 1)
     except InterruptedRunError as error:
-        sys.exit(complain("saved; the same command goes on from here", error.exit_code))
+        return complain("saved; the same command goes on from here", error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
-        sys.exit(0)
+        return 0
     except OSError as error:
-        sys.exit(complain(refusal(error), 1))
+        return complain(refusal(error), 1)
     except RuntimeError as error:
-        sys.exit(complain(what_failed(error), 1))
-    finally:
-        distributed.leave()
+        return complain(what_failed(error), 1)
 
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:

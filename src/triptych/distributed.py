@@ -207,11 +207,17 @@ def lost(error: RuntimeError) -> bool:
 
 
 def leave() -> None:
-    """Part from the others, so that nothing is said at exit of connections left open."""
+    """Part from the others, so that nothing is said at exit of connections left open.
+
+    Networks that were shared hold on to the connection: who calls this has let go of them. Else
+    its threads live on, and one that meets Python's end aborts the process (PyTorch 2.13).
+    """
+    import gc
     import sys
 
     if "torch.distributed" in sys.modules:
         import torch.distributed as dist
 
         if dist.is_available() and dist.is_initialized():
+            gc.collect()  # DistributedDataParallel refers to itself
             dist.destroy_process_group()

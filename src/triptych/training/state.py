@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych.config import Settings
 from triptych.data.batches import Batches, sent
@@ -80,6 +80,26 @@ def check_alike(found: dict[str, Tensor], expected: dict[str, Tensor], part: str
             raise ValueError(f"{part} has {name} as {list(theirs.shape)} of {theirs.dtype}")
 
 
+def joined_statistics(model: nn.Module) -> Tensor | None:
+    """What batch normalisation gathers while networks run, laid end to end; None without any.
+
+    Each layer keeps a view of its part, so one operation keeps or restores all.
+    """
+    places = [
+        (layer, name)
+        for layer in model.modules()
+        for name in ("running_mean", "running_var")
+        if getattr(layer, name, None) is not None
+    ]
+    if not places:
+        return None
+    joined = torch.cat([getattr(layer, name) for layer, name in places])
+    views = torch.split(joined, [len(getattr(layer, name)) for layer, name in places])
+    for (layer, name), view in zip(places, views, strict=True):
+        setattr(layer, name, view)
+    return joined
+
+
 class TrainingState:
     """A model, the movers of its objectives, its weight average, and how far it has come.
 
@@ -93,8 +113,7 @@ class TrainingState:
         self.dtype = next(model.parameters()).dtype
         self.movers = [Mover(objective, group) for objective in model.objectives()]
         self.average = None if settings.average is None else WeightAverage(model, settings.average)
-        # What batch normalisation gathers while networks run, each [channels].
-        self.statistics = [b for n, b in model.named_buffers() if "running_" in n]
+        self.statistics = joined_statistics(model)
         self.phase = 0
         self.seen = 0
         self.rewinds = 0  # each halved the learning rate
@@ -120,7 +139,7 @@ class TrainingState:
             if objective.phase != self.phase or number % objective.every:
                 continue
             for repeat in range(objective.repeats):
-                before = self.gathered()
+                before = None if self.statistics is None else self.statistics.clone()
                 batch = self.batch(batches, objective, seed, repeat)
                 losses = mover.gradients(batch, machine)
                 masked = mover.move(share, 0.5**self.rewinds)
@@ -131,18 +150,10 @@ class TrainingState:
         if self.average is not None:
             self.average.update(number + 1)
 
-    def gathered(self) -> Tensor | None:
-        """The batch statistics, end to end."""
-        return torch.cat(self.statistics) if self.statistics else None
-
     def restore(self, before: Tensor | None, masked: Tensor) -> None:
         """A masked step must not have changed the batch statistics."""
-        after = self.gathered()
-        if before is None or after is None:
-            return
-        kept = torch.where(masked > 0, before, after)
-        sizes = [len(statistic) for statistic in self.statistics]
-        torch._foreach_copy_(self.statistics, torch.split(kept, sizes))
+        if before is not None and self.statistics is not None:
+            torch.where(masked > 0, before, self.statistics, out=self.statistics)
 
     def lost(self, losses: dict[str, float], masked: dict[str, int], most: int) -> list[str]:
         """Objectives whose last `most` steps or more were all masked, by what the tally read."""
