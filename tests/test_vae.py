@@ -15,8 +15,8 @@ from tests.truths import MACHINE, FixedStreams, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Optimiser
 from triptych.families.base import Batch
-from triptych.families.vae import model as vae
-from triptych.families.vae.model import GaussianVAE, gaussian_kl, gaussian_log_density
+from triptych.families.vae.gaussian import GaussianVAE, gaussian_log_density
+from triptych.families.vae.model import IMPORTANCE_SAMPLES, gaussian_kl
 from triptych.families.vae.recipes import course
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
@@ -102,7 +102,7 @@ def expected_loss(model: GaussianVAE, x: Tensor) -> Tensor:
     covariance with a standard normal: their mean is the expectation.
     """
     points = math.sqrt(LATENT) * torch.cat([torch.eye(LATENT), -torch.eye(LATENT)]).double()
-    batch = Batch(x.expand(len(points), *SHAPE.size), None, {"posterior": points})
+    batch = Batch(x.expand(len(points), *SHAPE.size), None, {"z": points})
     return model.objectives()[0](batch)["total"]
 
 
@@ -133,7 +133,7 @@ def test_the_loss_off_the_exact_posterior_exceeds_it_by_the_divergence() -> None
 def test_terms_are_means_over_images() -> None:
     model, x = linear_vae(), normal(4, *SHAPE.size, seed=2)
     noise = normal(4, LATENT, seed=3)
-    terms = model.objectives()[0](Batch(x, None, {"posterior": noise}))
+    terms = model.objectives()[0](Batch(x, None, {"z": noise}))
     mean, log_variance = model.encoder(x)
     decoded = model.decoder(mean + (log_variance / 2).exp() * noise)
     density = Normal(decoded, model.log_std.exp()).log_prob(x).flatten(1).sum(1)
@@ -236,26 +236,24 @@ def test_the_bound_of_every_one_pixel_image_is_exact(pixel_vae: GaussianVAE) -> 
 
 
 def test_importance_weights_average_to_the_probability(
-    pixel_vae: GaussianVAE, monkeypatch: pytest.MonkeyPatch
+    pixel_vae: GaussianVAE,
 ) -> None:
     """E over q of p(x, z) / q(z|x) = P(x) exactly; shares of all 256 images sum to 1."""
-    monkeypatch.setattr(vae, "IMPORTANCE_SAMPLES", 1)
-    terms = pixel_vae.negative_bound(*every_pixel_at_every_node(), "importance")
+    terms = pixel_vae.negative_bound(*every_pixel_at_every_node(), "importance", draws=1)
     found = expected((-terms["importance_weighted"]).exp())
     np.testing.assert_allclose(found, np.exp(log_pixel()), rtol=1e-4)
     assert found.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_more_importance_samples_close_the_gap(
-    pixel_vae: GaussianVAE, monkeypatch: pytest.MonkeyPatch
+    pixel_vae: GaussianVAE,
 ) -> None:
     """arXiv:1509.00519, theorem 1: the bound rises with K to log P(x), here at pixel 200."""
     pixels = images.to_float(EVERY_PIXEL[200:201]).expand(3000, 1, 1, 1)
     gaps = []
     for K in (1, 4, 32):
-        monkeypatch.setattr(vae, "IMPORTANCE_SAMPLES", K)
         rng = ImageStreams(0, "importance", range(3000))
-        found = pixel_vae.negative_bound(pixels, rng, "importance")["importance_weighted"]
+        found = pixel_vae.negative_bound(pixels, rng, "importance", draws=K)["importance_weighted"]
         gaps.append(found.mean().item() + log_pixel()[200])
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
     assert abs(gaps[2]) < 0.01
@@ -327,7 +325,7 @@ def test_the_course_s_numbers() -> None:
     assert model.log_std.exp() == 1
     assert settings.optimiser == Optimiser(learning_rate=1e-4)  # constant, no decay, no clipping
     assert (settings.batch_size, settings.average) == (64, None)
-    assert vae.IMPORTANCE_SAMPLES == 100
+    assert IMPORTANCE_SAMPLES == 100
 
 
 @pytest.mark.parametrize(("bias", "kept"), [(-1e3, -30.0), (1e3, 20.0), (5.0, 5.0)])

@@ -23,6 +23,7 @@ class ImageShape:
 
     channels: int  # 1 for grey, 3 for colour
     resolution: int  # height and width
+    classes: int | None = None  # how many, for a model that is told the labels
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ What a model can do beyond that it declares by inheriting a capability.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Self, TypeVar
@@ -25,24 +25,33 @@ class Latent:
 
     tensors: each [N, ...]
     path:    "straight", or "spherical" for Gaussian noise whose length matters
+    labels:  shares of the classes, and of the unknown one, [N,classes+1]; they walk straight
     """
 
     tensors: dict[str, Tensor]
     path: Literal["straight", "spherical"]
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
     def __getitem__(self, index: slice | Tensor) -> Latent:
-        return Latent({name: t[index] for name, t in self.tensors.items()}, self.path)
+        labels = None if self.labels is None else self.labels[index]
+        return Latent({name: t[index] for name, t in self.tensors.items()}, self.path, labels)
 
     def interpolate(self, other: Latent, share: float) -> Latent:
         """The point a share of the way to `other`: 0 is self, 1 is other."""
         walk = torch.lerp if self.path == "straight" else spherical
-        return Latent(
-            {name: walk(t, other.tensors[name], share) for name, t in self.tensors.items()},
-            self.path,
-        )
+        tensors = {name: walk(t, other.tensors[name], share) for name, t in self.tensors.items()}
+        labels = self.labels
+        if labels is not None and other.labels is not None:
+            labels = torch.lerp(labels, other.labels, share)
+        return Latent(tensors, self.path, labels)
+
+    def scaled(self, temperature: float) -> Latent:
+        """With a deviation so many times as large."""
+        tensors = {name: t * temperature for name, t in self.tensors.items()}
+        return Latent(tensors, self.path, self.labels)
 
 
 def spherical(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -65,11 +74,13 @@ class Batch:
     images: real, float on [-1, 1], [B,C,H,W]
     labels: class numbers [B], or None where the data have none
     noise:  every random number of the step, drawn before it, each [B, ...]
+    share:  of the planned images of this phase that were seen before this step
     """
 
     images: Tensor
     labels: Tensor | None
     noise: dict[str, Tensor] = field(default_factory=dict)
+    share: float = 1.0
 
     def parts(self, size: int) -> list[Batch]:
         """The same images in batches of at most so many."""
@@ -78,7 +89,7 @@ class Batch:
             rows = slice(first, first + size)
             labels = None if self.labels is None else self.labels[rows]
             noise = {name: tensor[rows] for name, tensor in self.noise.items()}
-            found.append(Batch(self.images[rows], labels, noise))
+            found.append(Batch(self.images[rows], labels, noise, self.share))
         return found
 
 
@@ -185,8 +196,29 @@ class BoundsLikelihood(ABC):
     bounds: tuple[str, ...]  # names of the methods, the default first
 
     @abstractmethod
-    def negative_bound(self, images: Tensor, rng: ImageStreams, method: str) -> dict[str, Tensor]:
-        """Named terms in nats, each [N]; their sum is at least -log P(8-bit image)."""
+    def negative_bound(
+        self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None
+    ) -> dict[str, Tensor]:
+        """Named terms in nats, each [N]; their sum is at least -log P(8-bit image).
+
+        draws: random numbers of the estimate for each image; None for the method's usual count
+        """
+
+
+def mean_terms(draws: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of each term over several draws, float64."""
+    found = list(draws)
+    return {
+        name: torch.stack([terms[name].double() for terms in found]).mean(0) for name in found[0]
+    }
+
+
+class NoisyPixels(ABC):
+    """Decoding gives the mean of a distribution of pixels, which can be drawn from too."""
+
+    @abstractmethod
+    def with_pixel_noise(self) -> Self:
+        """The same networks, whose `decode` draws the pixels."""
 
 
 class Iterative(ABC):

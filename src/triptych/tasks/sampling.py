@@ -36,8 +36,7 @@ def sample(
         rng = ImageStreams(seed, "sample", numbers, machine.device)
         latent = model.draw_latent(len(numbers), rng)
         if temperature != 1.0:
-            for tensor in latent.tensors.values():
-                tensor.mul_(temperature)
+            latent = latent.scaled(temperature)
         return images.to_uint8(model.decode(latent, rng))
 
     return shared(draw, count, machine, start=start, report=report)

@@ -140,7 +140,7 @@ class TrainingState:
                 continue
             for repeat in range(objective.repeats):
                 before = None if self.statistics is None else self.statistics.clone()
-                batch = self.batch(batches, objective, seed, repeat)
+                batch = self.batch(batches, objective, seed, repeat, share)
                 losses = mover.gradients(batch, machine)
                 masked = mover.move(share, 0.5**self.rewinds)
                 self.restore(before, masked)
@@ -162,7 +162,9 @@ class TrainingState:
             self.in_a_row[name] = self.in_a_row.get(name, 0) + count if none_finite else 0
         return [name for name, count in self.in_a_row.items() if count >= most]
 
-    def batch(self, batches: Batches, objective: Objective, seed: int, repeat: int) -> Batch:
+    def batch(
+        self, batches: Batches, objective: Objective, seed: int, repeat: int, share: float
+    ) -> Batch:
         """This process's rows of images, and of the noise drawn for all processes."""
         stream = 10 * self.phase + repeat
         images, labels = batches.at(self.seen, stream)
@@ -173,6 +175,7 @@ class TrainingState:
             images.to(self.dtype),
             labels,
             {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in own.items()},
+            share,
         )
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape
 from triptych.errors import InputError
-from triptych.families.base import BoundsLikelihood, GenerativeModel, Iterative, Latent, Objective
+from triptych.families.base import (
+    BoundsLikelihood,
+    GenerativeModel,
+    Iterative,
+    Latent,
+    Objective,
+    mean_terms,
+)
 from triptych.families.diffusion.bound import VariationalBound
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.samplers import SAMPLERS, follow
@@ -110,9 +117,11 @@ class Diffusion(GenerativeModel, BoundsLikelihood, Iterative):
         picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
         return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
 
-    def negative_bound(self, images: Tensor, rng: ImageStreams, method: str) -> dict[str, Tensor]:
-        """prior + diffusion + reconstruction, nats, each [N]."""
-        return self.bound.terms(self.denoiser, images, rng)
+    def negative_bound(
+        self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None
+    ) -> dict[str, Tensor]:
+        """prior + diffusion + reconstruction, nats, each [N]; means over the draws, usually 1."""
+        return mean_terms(self.bound.terms(self.denoiser, images, rng) for _ in range(draws or 1))
 
     def _states(self, latent: Latent, rng: ImageStreams) -> list[Tensor]:
         step = SAMPLERS[self.sampling.name].step

@@ -1,106 +1,155 @@
-"""The variational autoencoder with Gaussian latent and pixels (arXiv:1312.6114).
+"""What all variational autoencoders share (arXiv:1312.6114): posterior, bounds, loss.
 
-z ~ N(0, I);  x | z ~ N(decoder(z), std^2 I);  q(z | x) = N(mean(x), diag(exp(log_variance(x))))
+Every latent is standard normal before an image is seen. An image moves it to a normal posterior
+with its own mean and variance, one latent after another: each may look at those before it.
+
+    log p(x) >= E log p(x | latents) - KL,   KL = sum over latents of KL(q || N(0, I))
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import Optimiser
 from triptych.families.base import (
     Batch,
     BoundsLikelihood,
     Encodes,
     GenerativeModel,
     Latent,
+    NoisyPixels,
     Objective,
-    widened,
+    mean_terms,
 )
-from triptych.families.pixels import log_probability
 from triptych.seeding import ImageStreams
 
 LOG_2PI = math.log(2 * math.pi)
 IMPORTANCE_SAMPLES = 100  # K of the course's test log-likelihood
 
 
-class GaussianEncoder(nn.Module):
-    """Features, then two linear heads: x [B,C,H,W] -> mean, log-variance, each [B,D]."""
-
-    def __init__(self, features: nn.Module, width: int, latent: int) -> None:
-        super().__init__()
-        self.features = features  # x [B,C,H,W] -> [B,width]
-        self.mean = nn.Linear(width, latent)
-        self.log_variance = nn.Linear(width, latent)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B,C,H,W] -> mean [B,D], log-variance [B,D] clamped to [-30, 20], float32."""
-        h = self.features(x)
-        return widened(self.mean(h)), widened(self.log_variance(h)).clamp(-30, 20)
-
-
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, diag(exp(log_variance))) || N(0, I)), nats (arXiv:1312.6114, B): [B]."""
-    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
+    each = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+    return each.flatten(1).sum(1)
 
 
-def gaussian_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """log N(x; mean, exp(log_std)^2 I) summed over all but the first axis, nats: [B]."""
-    squared = ((x - mean) / log_std.exp()) ** 2
-    return -0.5 * (squared + 2 * log_std + LOG_2PI).flatten(1).sum(1)
+@dataclass(frozen=True)
+class Inferred:
+    """What a VAE makes of images: a draw from each latent's posterior, and the decoder's answer.
+
+    means, log_variances: of each latent, [B, ...]
+    latents:              the draws, by the same names
+    output:               what the pixels' distribution is made of
+    """
+
+    means: dict[str, Tensor]
+    log_variances: dict[str, Tensor]
+    latents: dict[str, Tensor]
+    output: Tensor
+
+    def kl(self) -> dict[str, Tensor]:
+        """Nats of each level, [B]: latents called LEVEL.NUMBER are one level's."""
+        found: dict[str, Tensor] = {}
+        for name, mean in self.means.items():
+            level, _, number = name.partition(".")
+            term = f"kl_{level}" if number else "kl"
+            nats = gaussian_kl(mean, self.log_variances[name])
+            found[term] = found[term] + nats if term in found else nats
+        return found
+
+    def log_ratio(self, noise: dict[str, Tensor]) -> Tensor:
+        """log N(latents; 0, I) - log q(latents | x), nats, where `noise` drew them: [B]."""
+        each = [
+            0.5 * (noise[name] ** 2 + self.log_variances[name] - latent**2).flatten(1).sum(1)
+            for name, latent in self.latents.items()
+        ]
+        return torch.stack(each).sum(0)
 
 
-class GaussianVAE(GenerativeModel, Encodes, BoundsLikelihood):
-    """A VAE whose pixel deviation is fixed or learned.
+class VAE(GenerativeModel, Encodes, BoundsLikelihood, NoisyPixels):
+    """A VAE of any depth.
 
-    encoder: x [B,C,H,W] -> mean, log-variance, each [B,D]
-    decoder: z [B,D] -> mean image [B,C,H,W]
-    std:     the pixels' deviation on [-1, 1]; where it is learned, its start
+    latents:   shape of each latent, the first decoded first
+    classes:   how many, where it was built for labels
+    optimiser: of all its weights
     """
 
     bounds = ("elbo", "importance")
+    latents: dict[str, tuple[int, ...]]
+    classes: int | None = None
+    optimiser: Optimiser
+    warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
+    pixel_noise: bool = False
 
-    def __init__(
-        self,
-        encoder: GaussianEncoder,
-        decoder: nn.Module,
-        *,
-        latent: int,
-        std: float,
-        learn_std: bool,
-        shape: ImageShape,
-        optimiser: Optimiser,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-        self.latent = latent
-        self.shape = shape
-        self.optimiser = optimiser
-        if learn_std:
-            self.log_std = nn.Parameter(torch.tensor(math.log(std)))
-        else:
-            self.register_buffer("log_std", torch.tensor(math.log(std)))
+    @abstractmethod
+    def look(self, images: Tensor) -> Any:
+        """All that the posteriors will ask of the images."""
+
+    @abstractmethod
+    def infer(
+        self, seen: Any, noise: dict[str, Tensor] | None, labels: Tensor | None = None
+    ) -> Inferred:
+        """Posteriors, draws mean + std * noise (the means without noise), decoder's answer.
+
+        seen: what `look` gave; labels: [B,classes+1] shares of the classes, the last one unknown
+        """
+
+    @abstractmethod
+    def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
+        """The decoder's answer to latents."""
+
+    @abstractmethod
+    def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
+        """log P(8-bit images | latents), nats: [B]."""
+
+    @abstractmethod
+    def mean_pixels(self, output: Tensor) -> Tensor:
+        """The expected image, [B,C,H,W]."""
+
+    @abstractmethod
+    def draw_pixels(self, output: Tensor, rng: ImageStreams) -> Tensor:
+        """A draw from the pixels' distribution, [B,C,H,W]."""
 
     def objectives(self) -> Sequence[Objective]:
         """The evidence lower bound moves everything."""
         return [NegativeElbo(self, self.optimiser)]
 
-    def networks(self) -> Sequence[nn.Module]:
-        """Both."""
-        return [self.encoder, self.decoder]
+    def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
+        """What training raises instead of `log_pixels`, where that is a density: [B]."""
+        return self.log_pixels(images, output)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """z ~ N(0, I): [count,D]."""
-        return Latent({"z": rng.normal(self.latent)}, path="straight")
+        """All latents from N(0, I)."""
+        drawn = {name: rng.normal(*shape) for name, shape in self.latents.items()}
+        return Latent(drawn, path="straight", labels=self.known(labels, count, rng.device))
+
+    def known(self, labels: Tensor | None, count: int, device: torch.device | str) -> Tensor | None:
+        """Class numbers as shares of the classes, [count,classes+1]; without any, unknown."""
+        if self.classes is None:
+            return None
+        if labels is None:
+            labels = torch.full((count,), self.classes, device=device)
+        return F.one_hot(labels.long(), self.classes + 1).float()
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
-        """The mean image, without pixel noise: [N,C,H,W]."""
-        return widened(self.decoder(latent.tensors["z"]))
+        """The expected image, or a draw of its pixels under `with_pixel_noise`: [N,C,H,W]."""
+        output = self.render(latent.tensors, latent.labels)
+        return self.draw_pixels(output, rng) if self.pixel_noise else self.mean_pixels(output)
+
+    def with_pixel_noise(self) -> Self:
+        """The same networks, drawing pixels."""
+        other = copy(self)
+        other.pixel_noise = True
+        return other
 
     @property
     def network_calls(self) -> int:
@@ -108,61 +157,81 @@ class GaussianVAE(GenerativeModel, Encodes, BoundsLikelihood):
         return 1
 
     def encode(self, images: Tensor) -> Latent:
-        """The posterior mean."""
-        mean, _ = self.encoder(images)
-        return Latent({"z": mean}, path="straight")
+        """The posterior means, one after another."""
+        labels = self.known(None, len(images), images.device)
+        found = self.infer(self.look(images), None, labels)
+        return Latent(found.means, path="straight", labels=labels)
 
-    def negative_bound(self, images: Tensor, rng: ImageStreams, method: str) -> dict[str, Tensor]:
-        """-ELBO as reconstruction + kl, or the importance-weighted bound (arXiv:1509.00519)."""
-        mean, log_variance = self.encoder(images)
+    def negative_bound(
+        self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None
+    ) -> dict[str, Tensor]:
+        """-ELBO as reconstruction and each level's KL, or the importance-weighted bound.
+
+        draws: of each image; 1 for the ELBO, whose mean they are, else 100
+        """
+        seen, labels = self.look(images), self.known(None, len(images), images.device)
         if method == "importance":
             weights = [
-                self._log_weight(images, mean, log_variance, rng) for _ in range(IMPORTANCE_SAMPLES)
+                self._log_weight(images, seen, labels, rng)
+                for _ in range(draws or IMPORTANCE_SAMPLES)
             ]
             bound = torch.logsumexp(torch.stack(weights), dim=0) - math.log(len(weights))
             return {"importance_weighted": -bound}
-        z = mean + (log_variance / 2).exp() * rng.normal(self.latent)
-        return {
-            "reconstruction": -self._log_pixels(images, z),
-            "kl": gaussian_kl(mean, log_variance).double(),
-        }
+        return mean_terms(self._elbo(images, seen, labels, rng) for _ in range(draws or 1))
+
+    def _elbo(
+        self, images: Tensor, seen: Any, labels: Tensor | None, rng: ImageStreams
+    ) -> dict[str, Tensor]:
+        found = self.infer(seen, self._noise(rng), labels)
+        return {"reconstruction": -self.log_pixels(images, found.output), **found.kl()}
 
     def _log_weight(
-        self, images: Tensor, mean: Tensor, log_variance: Tensor, rng: ImageStreams
+        self, images: Tensor, seen: Any, labels: Tensor | None, rng: ImageStreams
     ) -> Tensor:
-        """log p(x, z) / q(z | x) at one z ~ q, nats (arXiv:1509.00519, eq. 8): [N]."""
-        noise = rng.normal(self.latent)
-        z = mean + (log_variance / 2).exp() * noise
-        log_prior = -0.5 * (z**2 + LOG_2PI).sum(1)
-        log_posterior = -0.5 * (noise**2 + log_variance + LOG_2PI).sum(1)
-        return self._log_pixels(images, z) + log_prior - log_posterior
+        """log p(x, latents) / q(latents | x) at one draw, nats (arXiv:1509.00519, eq. 8): [N]."""
+        noise = self._noise(rng)
+        found = self.infer(seen, noise, labels)
+        return self.log_pixels(images, found.output) + found.log_ratio(noise)
 
-    def _log_pixels(self, images: Tensor, z: Tensor) -> Tensor:
-        """log P(8-bit image | z), nats: [N]."""
-        decoded = widened(self.decoder(z))
-        return log_probability(images, decoded, self.log_std.exp()).flatten(1).sum(1)
+    def _noise(self, rng: ImageStreams) -> dict[str, Tensor]:
+        return {name: rng.normal(*shape) for name, shape in self.latents.items()}
+
+
+UNLABELLED = 0.1  # share of labelled images whose label is kept from the network in training
 
 
 class NegativeElbo(Objective):
-    """Mean over images of -log N(x; decoder(z), std^2) + KL (arXiv:1312.6114, eq. 10)."""
+    """Mean over images of -log p(x | latents) + KL (arXiv:1312.6114, eq. 10), nats.
+
+    The KL's weight may rise from 0 (arXiv:1602.02282, section 2.3).
+    """
 
     name = "bound"
 
-    def __init__(self, model: GaussianVAE, optimiser: Optimiser) -> None:
+    def __init__(self, model: VAE, optimiser: Optimiser) -> None:
         super().__init__()
         self.model = model
         self.optimiser = optimiser
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Standard normal numbers of the posterior sample, [count,D]."""
-        return {"posterior": torch.randn(count, self.model.latent, generator=generator)}
+        """Standard normal numbers of every latent; uniform ones that hide labels."""
+        drawn = {
+            name: torch.randn(count, *shape, generator=generator)
+            for name, shape in self.model.latents.items()
+        }
+        if self.model.classes is not None:
+            drawn["hidden"] = torch.rand(count, generator=generator)
+        return drawn
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Nats per image."""
-        mean, log_variance = self.model.encoder(batch.images)
-        z = mean + (log_variance / 2).exp() * batch.noise["posterior"]
-        decoded = widened(self.model.decoder(z))
-        log_density = gaussian_log_density(batch.images, decoded, self.model.log_std)
-        reconstruction = -log_density.mean()
-        kl = gaussian_kl(mean, log_variance).mean()
-        return {"total": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+        """Nats per image; the KL's terms without their weight."""
+        model, labels = self.model, batch.labels
+        if model.classes is not None and labels is not None:
+            labels = labels.where(batch.noise["hidden"] >= UNLABELLED, model.classes)
+        known = model.known(labels, len(batch.images), batch.images.device)
+        found = model.infer(model.look(batch.images), batch.noise, known)
+        reconstruction = -model.training_log_pixels(batch.images, found.output).mean()
+        kl = {name: nats.mean() for name, nats in found.kl().items()}
+        weight = min(1.0, batch.share / model.warm_up) if model.warm_up else 1.0
+        total = reconstruction + weight * torch.stack(list(kl.values())).sum()
+        return {"total": total, "reconstruction": reconstruction, **kl}

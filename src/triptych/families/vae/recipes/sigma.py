@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.families.base import Recipe
-from triptych.families.vae.model import GaussianEncoder, GaussianVAE
+from triptych.families.vae.gaussian import GaussianEncoder, GaussianVAE
 from triptych.nn.convnets import StridedEncoder, UpsamplingDecoder
 
 

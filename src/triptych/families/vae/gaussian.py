@@ -1,0 +1,110 @@
+"""The VAE with one latent vector and Gaussian pixels (arXiv:1312.6114).
+
+z ~ N(0, I);  x | z ~ N(decoder(z), std^2 I);  q(z | x) = N(mean(x), diag(exp(log_variance(x))))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from triptych.config import ImageShape, Optimiser
+from triptych.families.base import widened
+from triptych.families.pixels import log_probability
+from triptych.families.vae.model import LOG_2PI, VAE, Inferred
+from triptych.seeding import ImageStreams
+
+
+class GaussianEncoder(nn.Module):
+    """Features, then two linear heads: x [B,C,H,W] -> mean, log-variance, each [B,D]."""
+
+    def __init__(self, features: nn.Module, width: int, latent: int) -> None:
+        super().__init__()
+        self.features = features  # x [B,C,H,W] -> [B,width]
+        self.mean = nn.Linear(width, latent)
+        self.log_variance = nn.Linear(width, latent)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B,C,H,W] -> mean [B,D], log-variance [B,D] clamped to [-30, 20], float32."""
+        h = self.features(x)
+        return widened(self.mean(h)), widened(self.log_variance(h)).clamp(-30, 20)
+
+
+def gaussian_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """log N(x; mean, exp(log_std)^2 I) summed over all but the first axis, nats: [B]."""
+    squared = ((x - mean) / log_std.exp()) ** 2
+    return -0.5 * (squared + 2 * log_std + LOG_2PI).flatten(1).sum(1)
+
+
+class GaussianVAE(VAE):
+    """A VAE whose pixel deviation is fixed or learned.
+
+    encoder: x [B,C,H,W] -> mean, log-variance, each [B,D]
+    decoder: z [B,D] -> mean image [B,C,H,W]
+    std:     the pixels' deviation on [-1, 1]; where it is learned, its start
+    """
+
+    def __init__(
+        self,
+        encoder: GaussianEncoder,
+        decoder: nn.Module,
+        *,
+        latent: int,
+        std: float,
+        learn_std: bool,
+        shape: ImageShape,
+        optimiser: Optimiser,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.latents = {"z": (latent,)}
+        self.shape = shape
+        self.optimiser = optimiser
+        if learn_std:
+            self.log_std = nn.Parameter(torch.tensor(math.log(std)))
+        else:
+            self.register_buffer("log_std", torch.tensor(math.log(std)))
+
+    def networks(self) -> Sequence[nn.Module]:
+        """Both."""
+        return [self.encoder, self.decoder]
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, each [B,D]."""
+        mean, log_variance = self.encoder(images)
+        return mean, log_variance
+
+    def infer(
+        self,
+        seen: tuple[Tensor, Tensor],
+        noise: dict[str, Tensor] | None,
+        labels: Tensor | None = None,
+    ) -> Inferred:
+        """One posterior."""
+        mean, log_variance = seen
+        z = mean if noise is None else mean + (log_variance / 2).exp() * noise["z"]
+        return Inferred({"z": mean}, {"z": log_variance}, {"z": z}, self.render({"z": z}))
+
+    def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
+        """The mean image."""
+        return widened(self.decoder(latents["z"]))
+
+    def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
+        """The density: what the course trains with."""
+        return gaussian_log_density(images, output, self.log_std)
+
+    def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
+        """The Gaussian's mass in each pixel's bin."""
+        return log_probability(images, output, self.log_std.exp()).flatten(1).sum(1)
+
+    def mean_pixels(self, output: Tensor) -> Tensor:
+        """The decoder's answer itself."""
+        return output
+
+    def draw_pixels(self, output: Tensor, rng: ImageStreams) -> Tensor:
+        """With noise of the pixels' deviation."""
+        return output + self.log_std.exp() * rng.normal(*self.shape.size)

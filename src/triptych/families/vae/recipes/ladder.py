@@ -1,0 +1,69 @@
+"""`vae:ladder`: latents at several resolutions, logistic mixtures for pixels: sharp decodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.families.base import Recipe
+from triptych.families.vae.ladder import LadderVAE, Level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder(Settings):
+    """Defaults for `tiny`. Tuples tell of each level, the finest first, the last a single pixel."""
+
+    batch_size: int = 32
+    average: float | None = 0.05
+    patch: int = 2  # pixels of the image to a side of a pixel of the finest level
+    widths: tuple[int, ...] = (48, 64, 96, 96)
+    climb: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks on the way up
+    descend: tuple[int, ...] = (3, 2, 2, 1)  # stochastic blocks on the way down
+    latents: tuple[int, ...] = (8, 8, 16, 32)  # channels of a block's latent
+    components: int = 4  # of the pixels' mixture
+    warm_up: float = 0.1  # share of the planned images over which the KL's weight rises
+    optimiser: Optimiser = Optimiser(
+        learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.02, decay="cosine", clip_norm=500.0
+    )
+
+
+def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
+    """Levels whose sides halve down to 4, then a single pixel.
+
+    Raises ValueError where the tuples do not tell of as many levels, or the sides do not halve.
+    """
+    sides = [shape.resolution // settings.patch]
+    while sides[-1] > 4:
+        sides.append(sides[-1] // 2)
+    sides.append(1)
+    columns = settings.widths, settings.climb, settings.descend, settings.latents
+    if any(len(column) != len(sides) for column in columns):
+        raise ValueError(f"there are {len(sides)} levels, of sides {sides}: name as many values")
+    if sides[0] * settings.patch != shape.resolution or sides[-2] != 4:
+        raise ValueError(f"patches of {settings.patch} do not make a power of two of the side")
+    levels = [
+        Level(side=side, width=width, climb=climb, descend=descend, latent=latent)
+        for side, width, climb, descend, latent in zip(sides, *columns, strict=True)
+    ]
+    return LadderVAE(
+        levels,
+        patch=settings.patch,
+        components=settings.components,
+        shape=shape,
+        optimiser=settings.optimiser,
+        warm_up=settings.warm_up,
+    )
+
+
+def defaults(size: Size, shape: ImageShape) -> Ladder:
+    """Patches that leave pictures of 16x16, and larger ones for larger images."""
+    return Ladder(patch=max(1, shape.resolution // 16))
+
+
+RECIPE = Recipe(
+    summary="latents at several resolutions, logistic mixtures for pixels: the sharpest",
+    settings=Ladder,
+    defaults=defaults,
+    build=build,
+    channels_last=True,
+)

@@ -1,0 +1,71 @@
+"""The layers of a ladder of pictures: feature towers up, stochastic blocks down.
+
+Pictures are [B,C,H,W]; a level is all blocks at one resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Bottleneck(nn.Module):
+    """SiLU, convolution, SiLU, 1x1 convolution: [B,C,H,W] -> [B,C',H,W].
+
+    The first convolution sees 3x3 pixels, or 1x1 where the picture is a single one.
+    scale: of the last layer's first weights
+    """
+
+    def __init__(
+        self, inputs: int, inner: int, outputs: int, side: int, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        kernel = 1 if side == 1 else 3
+        last = nn.Conv2d(inner, outputs, 1)
+        with torch.no_grad():
+            last.weight.mul_(scale)
+        self.first = nn.Conv2d(inputs, inner, kernel, padding=kernel // 2)
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B,C',H,W]."""
+        return self.last(F.silu(self.first(F.silu(x))))
+
+
+class Residual(Bottleneck):
+    """x + bottleneck(x)."""
+
+    def __init__(self, width: int, inner: int, side: int, scale: float) -> None:
+        super().__init__(width, inner, width, side, scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> the same."""
+        return x + super().forward(x)
+
+
+class Shrink(nn.Module):
+    """Mean over squares, then a 1x1 convolution: [B,C,H,W] -> [B,C',side,side]."""
+
+    def __init__(self, inputs: int, outputs: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.change = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B,C',side,side]."""
+        return self.change(F.avg_pool2d(x, x.shape[-1] // self.side))
+
+
+class Grow(nn.Module):
+    """1x1 convolution, then each pixel becomes a square, plus a learned picture."""
+
+    def __init__(self, inputs: int, outputs: int, side: int) -> None:
+        super().__init__()
+        self.change = nn.Conv2d(inputs, outputs, 1)
+        self.picture = nn.Parameter(torch.zeros(outputs, side, side))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B,C',side,side]."""
+        factor = self.picture.shape[-1] // x.shape[-1]
+        return F.interpolate(self.change(x), scale_factor=float(factor)) + self.picture
