@@ -11,10 +11,10 @@ from scipy.stats import norm
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from tests.truths import MACHINE, FixedStreams, normal, random_pixels
+from tests.truths import MACHINE, FixedStreams, NoStreams, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch
+from triptych.families.base import Batch, Latent
 from triptych.families.vae.gaussian import GaussianVAE, gaussian_log_density
 from triptych.families.vae.model import IMPORTANCE_SAMPLES, gaussian_kl
 from triptych.families.vae.recipes import course
@@ -141,6 +141,62 @@ def test_terms_are_means_over_images() -> None:
     exact = {"reconstruction": -density.mean(), "kl": kl.mean(), "total": (kl - density).mean()}
     for name, value in exact.items():
         torch.testing.assert_close(terms[name], value, rtol=1e-5, atol=0, check_dtype=False)
+
+
+class DensityVAE(GaussianVAE):
+    """Bounds the density of continuous images, of which the linear model's is known."""
+
+    def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
+        return self.training_log_pixels(images, output)
+
+
+def test_both_bounds_at_the_exact_posterior_are_the_evidence() -> None:
+    """One importance draw is enough; the ELBO's expectation is that over the sigma points."""
+    model, x = linear_vae(), normal(1, *SHAPE.size, seed=2)
+    model.__class__ = DensityVAE
+    truth = log_evidence(model, x)
+    points = math.sqrt(LATENT) * torch.cat([torch.eye(LATENT), -torch.eye(LATENT)]).double()
+    every, streams = x.expand(len(points), *SHAPE.size), FixedStreams(points)
+    found = -model.negative_bound(every, streams, "importance", draws=3)["importance_weighted"]
+    torch.testing.assert_close(found, truth.expand(len(points)), rtol=1e-9, atol=0)
+    terms = model.negative_bound(every, streams, "elbo", draws=2)
+    elbo = -torch.stack(list(terms.values())).sum(0).mean()
+    torch.testing.assert_close(elbo, truth[0], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("shift", "widening"), [(0.4, 0.3), (-0.3, 0.8), (0.5, 0.0)])
+def test_bounds_off_the_exact_posterior_rise_to_the_evidence(shift: float, widening: float) -> None:
+    """arXiv:1509.00519, theorem 1: each with K is below, within 0.01 nats at K = 256."""
+    model, x = linear_vae(), normal(1, *SHAPE.size, seed=2)
+    model.__class__ = DensityVAE
+    truth, (mean, log_variance) = log_evidence(model, x).item(), model.encoder(x)
+    spread = (mean + shift * (log_variance / 2).exp(), log_variance + widening)
+    model.encoder.forward = lambda x: tuple(t.expand(len(x), LATENT) for t in spread)
+    every, gaps = x.expand(300, *SHAPE.size), []
+    with torch.no_grad():
+        for K in (1, 4, 32, 256):
+            streams = ImageStreams(0, "importance", range(300))
+            bound = model.negative_bound(every, streams, "importance", draws=K)
+            gaps.append(bound["importance_weighted"].mean().item() + truth)
+        terms = model.negative_bound(every, ImageStreams(1, "elbo", range(300)), "elbo", draws=20)
+    elbo = -torch.stack(list(terms.values())).sum(0).mean().item()
+    assert gaps[0] > gaps[1] > gaps[2] > gaps[3]
+    assert abs(gaps[3]) < 0.01
+    q, posterior = (Normal(m, (v / 2).exp()) for m, v in (spread, (mean, log_variance)))
+    assert truth - elbo == pytest.approx(kl_divergence(q, posterior).sum().item(), rel=0.2)
+
+
+def test_decoding_is_the_mean_or_a_draw_around_it() -> None:
+    """Pixel noise has the model's deviation; the model without it stays as it was."""
+    model = linear_vae().requires_grad_(False)
+    latent = Latent({"z": normal(1, LATENT).expand(4000, LATENT)}, "straight")
+    mean = model.decode(latent, NoStreams())
+    assert torch.equal(mean, model.decoder(latent.tensors["z"]))
+    streams = ImageStreams(0, "pixels", range(4000))
+    noise = model.with_pixel_noise().decode(latent, streams) - mean
+    assert abs(noise.mean().item()) < 0.02
+    assert noise.std(0).sub(0.7).abs().max() < 0.04
+    assert not model.pixel_noise
 
 
 def test_divergence_and_density_are_torch_s() -> None:

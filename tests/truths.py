@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,18 @@ class FixedStreams:
 
     def normal(self, *shape: int) -> Tensor:
         return self.numbers.view(-1, *shape)
+
+
+class ListedStreams:
+    """Stands in for ImageStreams: serves the given tensors one after another, again and again."""
+
+    def __init__(self, noise: dict[str, Tensor]) -> None:
+        self.numbers = itertools.cycle(noise.values())
+
+    def normal(self, *shape: int) -> Tensor:
+        found = next(self.numbers)
+        assert found.shape[1:] == shape
+        return found
 
 
 class NoStreams:

@@ -28,11 +28,18 @@ from triptych.evaluation import evaluate as evaluating
 from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
-from triptych.reading import DEFAULT_DATA, data_to_compare, open_images, run_data, tell_notes
+from triptych.reading import (
+    DEFAULT_DATA,
+    data_to_compare,
+    labels_to_tell,
+    open_images,
+    run_data,
+    tell_notes,
+)
 from triptych.repeating import command_of, machine_options
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
-from triptych.training.folder import RunFolder, load_model
+from triptych.training.folder import RunFolder, labels_of, load_model
 from triptych.training.train import Request, check_output
 from triptych.training.train import train as train_request
 
@@ -69,6 +76,7 @@ def train(
     seed: int = 0,
     out: Path | str | None = None,
     overrides: Sequence[str] = (),
+    conditional: bool = False,
     on_trouble: str = "rewind",
     options: DataOptions | None = None,
     machine: Machine | None = None,
@@ -76,13 +84,14 @@ def train(
 ) -> Run:
     """Train one model; the same call on the same `out` goes on where it stopped.
 
-    on_trouble: what to do when losses stay not finite: "rewind" goes back to a checkpoint at half
-                the learning rate, "stop" gives up
+    conditional: tell the model the labels, so that a class can be asked of it
+    on_trouble:  what to do when losses stay not finite: "rewind" goes back to a checkpoint at half
+                 the learning rate, "stop" gives up
     """
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
     request = make_request(
-        model, data, budget, size, seed, overrides, options, console, on_trouble=on_trouble
+        model, data, budget, size, seed, overrides, options, console, None, on_trouble, conditional
     )
     folder = Path(out) if out is not None else free_folder(request, machine)
     tell_notes(request.data, console)
@@ -100,6 +109,7 @@ def make_request(
     console: Console = QUIET,
     command: str | None = None,
     on_trouble: str = "rewind",
+    conditional: bool = False,
 ) -> Request:
     """Everything checked that can be checked before anything is made.
 
@@ -112,6 +122,7 @@ def make_request(
     usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[chosen_size]
     parsed = Budget.parse(budget or usual)
     opened = data if isinstance(data, ImageData) else open_images(data, options, console)
+    labels = labels_to_tell(name, opened) if conditional else None
     settings = config.override(registry.defaults(name, chosen_size, opened.shape), overrides)
     return Request(
         name=name,
@@ -120,19 +131,21 @@ def make_request(
         data=opened,
         budget=parsed,
         seed=seed,
-        command=command or command_of(name, chosen_size, seed, overrides, opened),
+        command=command or command_of(name, chosen_size, seed, overrides, opened, conditional),
         on_trouble=on_trouble,  # type: ignore[arg-type] # checked above
+        labels=labels,
     )
 
 
 def train_folder(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
     """Train a request into a folder."""
+    seed, labels = figures.FIGURE_SEED, request.labels
     return train_request(
         replace(request, command=request.command + machine_options(machine)),
         out,
         machine,
         console,
-        draw=lambda model, machine: sampling.quick_grid(model, figures.FIGURE_SEED, machine),
+        draw=lambda model, machine: sampling.quick_grid(model, seed, machine, labels),
     )
 
 
@@ -207,7 +220,8 @@ def measurer(
         console.say(f"  measuring {facts['model']}")
         found = evaluating.evaluate(model, facts, data, real, machine, console)
         drawn = folder.figures if machine.group.first else None
-        figures.draw_figures(model, facts["family"], data.test.images, drawn, machine)
+        labels = labels_of(facts)
+        figures.draw_figures(model, facts["family"], data.test.images, drawn, machine, labels)
         return found
 
     return measure
@@ -239,8 +253,8 @@ def compare(
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
     budget = budget or DEFAULT_BUDGETS[size]
-    folders = [RunFolder(Path(model)) for model in models if is_run(model)]
-    names = [ModelName.parse(str(model)) for model in models if not is_run(model)]
+    folders = [RunFolder(Path(model)) for model in models if comparing.is_run(model)]
+    names = [ModelName.parse(str(model)) for model in models if not comparing.is_run(model)]
     asked = Budget.parse(budget).asked
     own = Run(folders[0].path, machine) if data is None and folders and not names else None
     opened = data_to_compare(data, own, options, console)
@@ -340,11 +354,6 @@ def check_finished(
                 "compare it on its own data",
             )
     return more
-
-
-def is_run(model: str | Path) -> bool:
-    """Whether this names a folder and not a model."""
-    return isinstance(model, Path) or Path(model).is_dir()
 
 
 def comparison_folder(identity: dict[str, Any], data: ImageData) -> Path:

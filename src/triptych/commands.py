@@ -1,5 +1,7 @@
 """The commands: every one is a dataclass whose fields are its options.
 
+Those that work on a trained run are in `run_commands`.
+
 Torch is imported only when a command runs.
 """
 
@@ -18,28 +20,14 @@ from tyro.conf import Positional, UseAppendAction, arg
 from triptych import lines
 from triptych.errors import InputError
 from triptych.options import Everywhere, ReadsData, TrainsOnData, UsesModel
-
-
-@dataclass(kw_only=True)
-class ReadsRunData(UsesModel):
-    """Options wherever a run meets data; what is left out is as the run was trained."""
-
-    resolution: int | None = None
-    """Height and width that images are brought to; the run's own by default."""
-    fit: str | None = None
-    """How: stretch, crop or pad; the run's own by default."""
-    strict: bool = False
-    """Refuse data with bad files instead of skipping them."""
-    image_column: str | None = None
-    """Column or array with the images, where the data have several."""
-    label_column: str | None = None
-    """Column or array with the labels; none leaves every kind of label out."""
-
-    def options(self) -> dict[str, Any]:
-        """Those that were given, as `reading.run_data` takes them."""
-        names = ("resolution", "fit", "strict", "image_column", "label_column")
-        given = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in given.items() if value is not None}
+from triptych.run_commands import (
+    Evaluate,
+    Interpolate,
+    Likelihood,
+    Reconstruct,
+    Sample,
+    Traverse,
+)
 
 
 @dataclass(kw_only=True)
@@ -105,6 +93,8 @@ class Train(TrainsOnData, UsesModel):
     """First weights, order of images and noise follow from it."""
     out: Path | None = None
     """Folder of the run; a new one under runs/ by default."""
+    conditional: bool = False
+    """Tell the model the labels, so that samples of one class can be asked for."""
     dry_run: bool = False
     """Print the settings and stop."""
     set: UseAppendAction[tuple[str, ...]] = ()
@@ -127,6 +117,7 @@ class Train(TrainsOnData, UsesModel):
             self.options(),
             self.console(),
             on_trouble=self.on_trouble,
+            conditional=self.conditional,
         )
         if self.dry_run:
             settings = {"model": str(request.name), **config.to_json(request.settings)}
@@ -136,166 +127,6 @@ class Train(TrainsOnData, UsesModel):
         self.console().say(f"training {request.name} into {folder}")
         facts = api.train_folder(request, folder, machine, self.console()).read()
         return {"run": str(folder), **facts} if self.json else str(folder)
-
-
-@dataclass(kw_only=True)
-class Sample(UsesModel):
-    """Draw samples from a run."""
-
-    path: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Folder of the run."""
-    out: Path
-    """.png for one grid, .npz for arrays, else a folder of PNGs."""
-    count: int = 64
-    """How many."""
-    label: int | None = None
-    """The class to draw, for conditional models."""
-    sampler: str | None = None
-    """Diffusion: ancestral, ddim or heun; the recipe's by default."""
-    steps: int | None = None
-    """Diffusion: steps of the sampler."""
-    temperature: float = 1.0
-    """Deviation of the latent; below 1 samples are more typical."""
-    seed: int = 0
-    """Image i depends on the seed and i alone."""
-
-    def run(self) -> Any:
-        """Where the samples went."""
-        from triptych import output
-        from triptych.run import Run
-
-        place = output.check(self.out)
-        run = Run(self.path, self.machine())
-        if self.label is not None:
-            raise InputError(f"{self.path} was trained without labels", "leave out --label")
-        found = run.sample(
-            self.count,
-            self.seed,
-            sampler=self.sampler,
-            steps=self.steps,
-            temperature=self.temperature,
-            console=self.console(),
-        )
-        place.write({"images": found})
-        return {"out": str(self.out), "count": self.count} if self.json else str(self.out)
-
-
-@dataclass(kw_only=True)
-class Reconstruct(ReadsRunData):
-    """Encode held-out images and decode them again."""
-
-    path: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Folder of the run."""
-    out: Path
-    """.png for originals above reconstructions, .npz for both arrays, else a folder."""
-    data: str | None = None
-    """Images to reconstruct; the test part of the run's own data by default."""
-    count: int = 64
-    """How many."""
-    seed: int = 0
-    """Of the decoder's noise, where it has any."""
-
-    def run(self) -> Any:
-        """Where the pictures went."""
-        from triptych import output
-        from triptych.run import Run, check_count
-
-        place = output.check(self.out)
-        check_count(self.count)
-        run = Run(self.path, self.machine())
-        run.require_encoder()
-        originals = held_out(self, run, self.count)
-        found = run.reconstruct(originals, self.seed)
-        place.write({"original": originals, "reconstruction": found})
-        return {"out": str(self.out), "count": len(originals)} if self.json else str(self.out)
-
-
-@dataclass(kw_only=True)
-class Interpolate(UsesModel):
-    """Walk between two prior draws, or between two images."""
-
-    path: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Folder of the run."""
-    out: Path
-    """.png for one row a path, .npz for arrays, else a folder."""
-    first: Annotated[Path | None, arg(name="from")] = None
-    """An image to start from."""
-    last: Annotated[Path | None, arg(name="to")] = None
-    """An image to arrive at."""
-    points: int = 10
-    """Images on the way, both ends included."""
-    seed: int = 0
-    """Of the draws."""
-
-    def run(self) -> Any:
-        """Where the pictures went."""
-        from triptych import output
-        from triptych.run import Run
-
-        place = output.check(self.out)
-        run = Run(self.path, self.machine())
-        first = None if self.first is None else run.read_image(self.first)
-        last = None if self.last is None else run.read_image(self.last)
-        found = run.interpolate(first, last, points=self.points, seed=self.seed, paths=8)
-        place.write({"images": found})
-        return {"out": str(self.out), "points": self.points} if self.json else str(self.out)
-
-
-@dataclass(kw_only=True)
-class Likelihood(ReadsRunData):
-    """Bits per dimension of held-out images, term by term."""
-
-    path: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Folder of the run."""
-    data: str | None = None
-    """Images to measure on; the test part of the run's own data by default."""
-    count: int = 256
-    """How many images."""
-    method: str | None = None
-    """VAE: elbo or importance; diffusion: variational."""
-
-    def run(self) -> Any:
-        """The bits_per_dim entry."""
-        from triptych.run import Run, check_count
-
-        check_count(self.count)
-        run = Run(self.path, self.machine())
-        found = run.log_likelihood(
-            held_out(self, run, self.count), self.method, console=self.console()
-        )
-        return found if self.json else lines.likelihood(found)
-
-
-@dataclass(kw_only=True)
-class Evaluate(ReadsRunData):
-    """Measure runs on held-out images; writes results.json into each."""
-
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...")]
-    """Folders of runs."""
-    data: str | None = None
-    """The run's own by default."""
-    count: int | None = None
-    """Samples to measure; 2,000 on CPUs, 10,000 on GPUs."""
-    features: str = "labels"
-    """Feature extractor."""
-
-    def run(self) -> Any:
-        """The results."""
-        from triptych import api
-
-        if self.features != "labels":
-            raise InputError(f"no features '{self.features}'", "choose labels")
-        if not self.runs:
-            raise InputError("no run named", "give folders that `triptych train` made")
-        found = api.evaluate(
-            self.runs,
-            self.data,
-            count=self.count,
-            options=self.options(),
-            machine=self.machine(),
-            console=self.console(),
-        )
-        return {"runs": found} if self.json else lines.results({"runs": found}, None)
 
 
 @dataclass(kw_only=True)
@@ -372,20 +203,13 @@ class Doctor(UsesModel):
         return found if self.json else lines.flat(found)
 
 
-def held_out(command: Reconstruct | Likelihood, run: Any, count: int) -> Any:
-    """The first images of the test part of the data asked for, or of the run's own."""
-    from triptych import reading
-
-    data = reading.run_data(run, command.data, command.options(), command.console())
-    return data.test.images[:count]
-
-
 COMMANDS: dict[str, Callable[..., Everywhere]] = {
     "compare": Compare,
     "train": Train,
     "sample": Sample,
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,
+    "traverse": Traverse,
     "likelihood": Likelihood,
     "evaluate": Evaluate,
     "report": Report,

@@ -37,9 +37,16 @@ def likelihood(found: dict[str, Any]) -> str:
         f"bits per dimension: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}] "
         f"({found['kind']}, {found['method']}, {found['n']} {found['reference']} images)"
     ]
+    width = max(map(len, found["terms"]))
     for name, term in found["terms"].items():
-        shown.append(f"  {name:22} {term['bits_per_dim']:9.4f}   {term['nats']:12.2f} nats")
-    return "\n".join(shown)
+        bits = with_interval(term, "bits_per_dim", ".4f")
+        shown.append(f"  {name:{width}}  {bits:28}  {with_interval(term, 'nats', '.2f')} nats")
+    return "\n".join([*shown, found["note"]])
+
+
+def with_interval(term: dict[str, float], unit: str, form: str) -> str:
+    """A value and its 95 % interval."""
+    return f"{term[unit]:{form}} [{term[f'{unit}_low']:{form}}, {term[f'{unit}_high']:{form}}]"
 
 
 BARS = 30  # width of the longest bar of a histogram

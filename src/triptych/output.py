@@ -21,25 +21,28 @@ class Place:
 
     path: Path
 
-    def write(self, named: dict[str, Tensor]) -> None:
+    def write(self, named: dict[str, Tensor], labels: Tensor | None = None) -> None:
         """Write uint8 images (N,C,H,W), or rows of them (N,points,C,H,W), by name.
 
+        labels: class numbers [N] of conditional models' samples, which an .npz holds too
         Of several processes the first one writes. Raises InputError where the system does not
         let us.
         """
         if not speaks():
             return
         try:
-            self._write(named)
+            self._write(named, labels)
         except OSError as error:
             raise InputError(
                 f"cannot write {self.path} ({error.strerror})", "name another --out"
             ) from error
 
-    def _write(self, named: dict[str, Tensor]) -> None:
+    def _write(self, named: dict[str, Tensor], labels: Tensor | None) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.suffix == ".npz":
             arrays = {name: images.to_array(tensor) for name, tensor in named.items()}
+            if labels is not None:
+                arrays["labels"] = labels.numpy()
             packed = io.BytesIO()
             np.savez_compressed(packed, allow_pickle=False, **arrays)
             files.write_bytes(self.path, packed.getvalue())

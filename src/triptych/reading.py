@@ -11,6 +11,9 @@ from triptych.data import opening
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
 from triptych.errors import InputError
+from triptych.families import registry
+from triptych.families.labels import Labels
+from triptych.families.registry import ModelName
 from triptych.run import Run
 
 DEFAULT_DATA = "street-digits"
@@ -40,7 +43,7 @@ def run_data(
 
     options: a mapping changes what it names and leaves the rest as the run was trained
     """
-    own = run.facts["data"]
+    own, given = run.facts["data"], any_given(options)
     if isinstance(data, ImageData):
         opened = data
     else:
@@ -49,8 +52,15 @@ def run_data(
             options = DataOptions(**own_options(own, source) | dict(options or {}))
         if data is None and own.get("place") and not Path(source).expanduser().exists():
             source = own["place"]  # seen from another folder
-        opened = open_images(source, options, console)
-    if opened.shape != run.model.shape:
+        try:
+            opened = open_images(source, options, console)
+        except InputError as error:
+            if data is not None or given:
+                raise
+            raise InputError(
+                f"the run's own data are gone ({error})", "name data by --data"
+            ) from error
+    if opened.shape.size != run.model.shape.size:
         raise InputError(
             f"{opened.name} is {opened.shape.size}, the run {run.model.shape.size}",
             "measure it on data like its own",
@@ -60,6 +70,19 @@ def run_data(
             f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
         )
     return opened
+
+
+def labels_to_tell(name: ModelName, data: ImageData) -> Labels:
+    """The classes that a conditional model is told; InputError where data or model have none."""
+    registry.require_conditional(name)
+    if data.classes is None or data.train.labels is None:
+        raise InputError(f"{data.name} has no labels", "leave out --conditional")
+    return Labels.counted(data.classes, data.train.labels)
+
+
+def any_given(options: DataOptions | Mapping[str, Any] | None) -> bool:
+    """Whether the user asked for anything; False and None stand for nothing."""
+    return any(options.values()) if isinstance(options, Mapping) else options is not None
 
 
 def own_options(own: dict[str, Any], source: str) -> dict[str, Any]:

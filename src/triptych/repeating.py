@@ -19,6 +19,7 @@ def command_of(
     seed: int,
     overrides: Sequence[str],
     data: ImageData,
+    conditional: bool = False,
 ) -> str:
     """The train command that does the same again, less its budget and machine.
 
@@ -36,6 +37,8 @@ def command_of(
     }
     if data.augment.flip:
         words.append("--flip")
+    if conditional:
+        words.append("--conditional")
     for option, (value, default) in given.items():
         if value != default:
             words += [option, str(value)]

@@ -14,10 +14,18 @@ from triptych import images as pixels
 from triptych.console import QUIET, Console
 from triptych.data.decode import BadImageError, decode, fit_square, quietly
 from triptych.errors import InputError
-from triptych.families.base import Encodes, GenerativeModel, Iterative, describe_absence
+from triptych.families.base import (
+    Encodes,
+    GenerativeModel,
+    Iterative,
+    NoisyPixels,
+    describe_absence,
+)
+from triptych.families.labels import Labels
 from triptych.hardware import Machine
-from triptych.tasks import interpolation, likelihood, reconstruction, sampling
-from triptych.training.folder import RunFolder, load_model
+from triptych.tasks import interpolation, likelihood, reconstruction, sampling, traversal
+from triptych.tasks.traversal import Traversal
+from triptych.training.folder import RunFolder, labels_of, load_model
 
 
 class Run:
@@ -27,6 +35,7 @@ class Run:
         self.folder = RunFolder(Path(path))
         self.machine = machine or hardware.pick()
         self.model, self.facts = load_model(self.folder, self.machine.device)
+        self.labels = labels_of(self.facts)
 
     @property
     def family(self) -> str:
@@ -41,6 +50,17 @@ class Run:
             raise InputError(f"a {self.family} samples in one step", "leave out --sampler, --steps")
         return self.model.with_sampler(name, steps)
 
+    def labels_for(self, label: int | str | None) -> Labels | None:
+        """What to tell the model: one class, or all by their shares in the training data.
+
+        label: a class's name or number; InputError where the model knows no labels, or not this one
+        """
+        if label is None:
+            return self.labels
+        if self.labels is None:
+            raise InputError(f"{self.folder.path} was trained without labels", "leave out --label")
+        return self.labels.only(label)
+
     def sample(
         self,
         count: int = 64,
@@ -49,17 +69,45 @@ class Run:
         sampler: str | None = None,
         steps: int | None = None,
         temperature: float = 1.0,
+        label: int | str | None = None,
+        pixel_noise: bool = False,
         console: Console = QUIET,
     ) -> Tensor:
-        """Samples: uint8 (count,C,H,W)."""
+        """Samples: uint8 (count,C,H,W).
+
+        label:       a class's name or number, for conditional models; by default image i's class
+                     is drawn by the classes' shares in the training data
+        pixel_noise: draw from the pixels' distribution instead of showing its mean
+        """
         check_count(count)
         if not temperature > 0:
             raise InputError(f"--temperature {temperature:g} is not positive", "give one above 0")
+        labels = self.labels_for(label)
         model = self.with_sampler(sampler, steps)
+        if pixel_noise:
+            if not isinstance(model, NoisyPixels):
+                raise InputError(
+                    f"a {self.family} has no distribution of pixels to draw from",
+                    "leave out --pixel-noise",
+                )
+            model = model.with_pixel_noise()
         with console.bar("  sampling", count) as bar:
             return sampling.sample(
-                model, count, seed, self.machine, temperature=temperature, report=bar.update
+                model,
+                count,
+                seed,
+                self.machine,
+                temperature=temperature,
+                labels=labels,
+                report=bar.update,
             )
+
+    def sample_labels(
+        self, count: int = 64, seed: int = 0, label: int | str | None = None
+    ) -> Tensor | None:
+        """Class numbers of the same samples, int64 (count,); None for models without labels."""
+        labels = self.labels_for(label)
+        return None if labels is None else labels.draw(seed, range(count))
 
     def reconstruct(self, originals: Tensor, seed: int = 0) -> Tensor:
         """What the model makes of images of its own size: uint8 (N,C,H,W)."""
@@ -79,7 +127,9 @@ class Run:
         if points < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
         if first is None and last is None:
-            return interpolation.between_draws(self.model, paths, points, seed, self.machine)
+            return interpolation.between_draws(
+                self.model, paths, points, seed, self.machine, self.labels
+            )
         if first is None or last is None:
             raise InputError("one end of the interpolation is missing", "give --from and --to")
         self.check_images(first)
@@ -88,20 +138,54 @@ class Run:
             raise InputError(describe_absence("encode", self.family), "leave out --from and --to")
         return interpolation.between_images(self.model, first, last, points, seed, self.machine)
 
+    def traverse(
+        self, originals: Tensor, rows: int = 10, points: int = 9, seed: int = 0
+    ) -> Traversal:
+        """Rows of images, each along one of the latent units that vary most over held-out images.
+
+        Each goes from -3 to 3 deviations of the prior, around the latent of one of the images.
+        """
+        self.check_traversal(rows, points)
+        self.check_images(originals)
+        if len(originals) == 0:
+            raise InputError("there is no held-out image to walk around", "name other data")
+        return traversal.traverse(self.model, originals, rows, points, seed, self.machine)
+
+    def check_traversal(self, rows: int, points: int) -> None:
+        """InputError where the model has no latents to walk, or rows or points are too few."""
+        if not isinstance(self.model, Encodes):
+            why = describe_absence("encode", self.family)
+            raise InputError(f"traversals are of latents that encode ({why})", "use a vae")
+        if rows < 1:
+            raise InputError(f"--rows {rows} is too few", "give 1 or more")
+        if points < 2:
+            raise InputError(f"--points {points} is too few", "give 2 or more")
+
     def log_likelihood(
         self,
         originals: Tensor,
         method: str | None = None,
         seed: int = 0,
         console: Console = QUIET,
+        draws: int | None = None,
     ) -> dict[str, Any]:
-        """The `bits_per_dim` entry with its terms; `not defined` with the reason for a GAN."""
+        """The `bits_per_dim` entry with its terms; `not defined` with the reason for a GAN.
+
+        draws: for each image: K of the importance-weighted bound; other bounds are averages
+        """
         self.check_images(originals)
         if len(originals) < 2:
             raise InputError("one image gives no interval", "give 2 or more")
         with console.bar("  likelihood", len(originals)) as bar:
             return likelihood.bits_per_dim(
-                self.model, self.family, originals, seed, self.machine, method, report=bar.update
+                self.model,
+                self.family,
+                originals,
+                seed,
+                self.machine,
+                method,
+                draws,
+                report=bar.update,
             )
 
     def require_encoder(self) -> None:
@@ -121,7 +205,9 @@ class Run:
         shape = self.model.shape
         square = fit_square(found, shape.resolution, self.facts["data"]["fit"])
         if shape.channels == 1 and square.ndim == 3:
-            square = square.mean(axis=2).round().astype("u1")
+            if (square != square[..., :1]).any():
+                raise InputError(f"{path} is in colour, the run of grey images", "make it grey")
+            square = square[..., 0]
         if shape.channels == 3 and square.ndim == 2:
             square = np.stack([square] * 3, axis=-1)
         return pixels.from_array(square.reshape(1, *square.shape[:2], shape.channels))

@@ -52,6 +52,11 @@ def read_finished(folders: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def is_run(model: str | Path) -> bool:
+    """Whether this names a folder and not a model."""
+    return isinstance(model, Path) or Path(model).is_dir()
+
+
 def refuse_unequal(
     runs: dict[str, dict[str, Any]], force: bool, more: Sequence[str] = ()
 ) -> list[str]:

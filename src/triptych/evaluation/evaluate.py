@@ -19,10 +19,11 @@ from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
-from triptych.families.base import Encodes, GenerativeModel, describe_absence
+from triptych.families.base import MEAN_PIXELS, Encodes, GenerativeModel, describe_absence
 from triptych.hardware import Machine
 from triptych.seeding import generator
 from triptych.tasks import likelihood, reconstruction, sampling
+from triptych.training.folder import labels_of
 
 SCHEMA = 1
 FEW = 2000  # samples below which the interval matters more than the value
@@ -33,6 +34,7 @@ RECONSTRUCTED_IMAGES = 256
 EVALUATION_SEED = 1_000_003  # samples shown in figures are not the ones that are measured
 MEASURED_ON = ("name", "fingerprint", "train", "validation", "test")
 NO_LABELS = "the data have no labels: no classifier can be trained on them"
+TOLD = "told the labels in training: samples are of all classes, by their shares in the data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +109,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """results.json of a run. `facts` is its run.json."""
     started = time.perf_counter()
+    labels = labels_of(facts)
     with console.bar(f"  sampling {facts['model']}", real.count) as bar:
         samples = sampling.sample(
-            model, real.count, EVALUATION_SEED, machine, report=lambda done: bar.update(done)
+            model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started
     metrics = [
@@ -119,7 +122,8 @@ def evaluate(
         *reconstruction_entries(model, facts["family"], data, machine),
     ]
     measured_on = data.describe()
-    warnings = []
+    warnings = [] if labels is None else [TOLD]
+    warnings += facts.get("advice", [])  # of the last diagnosis in training
     if real.count < FEW:
         warnings.append(f"fewer than {FEW:,} samples: read the interval, not the value")
     return {
@@ -245,7 +249,7 @@ def sharpness_entry(samples: Tensor, real: Real, family: str) -> dict[str, Any]:
         reference="test",
         floor=1.0,
         method="delete-group jackknife",
-        note="mean decodes, without pixel noise" if family == "vae" else "",
+        note=MEAN_PIXELS if family == "vae" else "",
     )
 
 

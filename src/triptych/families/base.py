@@ -7,10 +7,10 @@ What a model can do beyond that it declares by inheriting a capability.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -181,6 +181,13 @@ class GenerativeModel(nn.Module, ABC):
     def network_calls(self) -> int:
         """How often the network runs to decode one latent."""
 
+    def settle(self, images: Tensor, rng: ImageStreams) -> None:
+        """Set in closed form what can be, once all other weights are final; here nothing.
+
+        images: of the training part, on [-1, 1], [N,C,H,W]
+        rng:    a stream for each of them
+        """
+
 
 class Encodes(ABC):
     """The model has an inverse: images -> latent."""
@@ -193,7 +200,7 @@ class Encodes(ABC):
 class BoundsLikelihood(ABC):
     """The model bounds log P of 8-bit images from below."""
 
-    bounds: tuple[str, ...]  # names of the methods, the default first
+    bounds: ClassVar[Mapping[str, int]]  # methods, the default first, and their usual draws
 
     @abstractmethod
     def negative_bound(
@@ -211,6 +218,37 @@ def mean_terms(draws: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {
         name: torch.stack([terms[name].double() for terms in found]).mean(0) for name in found[0]
     }
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How a model in training does.
+
+    numbers: by name
+    advice:  for each thing that is wrong a sentence: what it is, by which number, what to do
+    """
+
+    numbers: dict[str, float]
+    advice: list[str] = field(default_factory=list)
+
+
+class Diagnoses(ABC):
+    """The model tells while it is trained what goes wrong."""
+
+    @abstractmethod
+    def diagnose(
+        self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
+    ) -> Diagnosis:
+        """Look at a few images, in evaluation mode and without gradients; nothing is changed.
+
+        seen:   of the training part, on [-1, 1], [N,C,H,W], at least one
+        unseen: of the validation part, [M,C,H,W]; there may be none
+        rng:    N + M streams, for all of them in this order
+        share:  of the planned images that were trained on
+        """
+
+
+MEAN_PIXELS = "mean decodes, without pixel noise"  # what is said of such a model's images
 
 
 class NoisyPixels(ABC):
@@ -255,6 +293,7 @@ class Recipe(Generic[S]):
     defaults: Callable[[Size, ImageShape], S]
     build: Callable[[S, ImageShape], GenerativeModel]
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
+    conditional: bool = False  # it can be told the labels: `build` heeds `shape.classes`
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md
 
 

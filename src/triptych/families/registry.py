@@ -69,6 +69,13 @@ def recipe(name: ModelName) -> Recipe[Any]:
     return found
 
 
+def require_conditional(name: ModelName) -> None:
+    """InputError with the models that can be told the labels, where this one cannot."""
+    if not recipe(name).conditional:
+        able = [known for known in known_models() if recipe(ModelName.parse(known)).conditional]
+        raise InputError(f"{name} cannot be told the labels", f"choose from {', '.join(able)}")
+
+
 def defaults(name: ModelName, size: Size, shape: ImageShape) -> Any:
     """The recipe's settings for a size and a shape of data."""
     return recipe(name).defaults(size, shape)

@@ -69,3 +69,15 @@ class Grow(nn.Module):
         """[B,C,H,W] -> [B,C',side,side]."""
         factor = self.picture.shape[-1] // x.shape[-1]
         return F.interpolate(self.change(x), scale_factor=float(factor)) + self.picture
+
+
+class Start(nn.Module):
+    """Learned features of a single pixel, alike for all images."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.picture = nn.Parameter(torch.zeros(outputs, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,1,1] -> the same."""
+        return x + self.picture

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from markupsafe import Markup
 
-from triptych.report.load import Losses
+from triptych.report.load import Diagnosed, Losses
 from triptych.report.tongue import Tongue
 
 WIDTH, HEIGHT = 400, 220
@@ -67,6 +67,22 @@ def speed_series(log: Sequence[Losses]) -> list[Series]:
     """Images per second along training."""
     points = [(e.images, e.images_per_second) for e in log if e.images_per_second is not None]
     return [Series("speed", thin(points))] if points else []
+
+
+def diagnosis_series(diagnoses: Sequence[Diagnosed]) -> dict[str, list[Series]]:
+    """Rate and distortion along training, and the KL of each level, where they were found."""
+    charts: dict[str, dict[str, list[Point]]] = {"rate": {}, "kl": {}}
+    for each in diagnoses:
+        for name, value in each.numbers.items():
+            if name in ("rate", "distortion"):
+                charts["rate"].setdefault(name, []).append((each.images, value))
+            if name == "kl" or name.startswith("kl_"):
+                charts["kl"].setdefault(name, []).append((each.images, value))
+    return {
+        chart: [Series(term, thin(points)) for term, points in terms.items()]
+        for chart, terms in charts.items()
+        if terms
+    }
 
 
 def thin(points: Sequence[Point]) -> tuple[Point, ...]:

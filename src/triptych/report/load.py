@@ -52,6 +52,23 @@ class Losses:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Diagnosed:
+    """One "diagnosis" line of log.jsonl: numbers by name, after so many images."""
+
+    images: float
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """What the page shows of a log.jsonl."""
+
+    losses: tuple[Losses, ...] = ()
+    diagnoses: tuple[Diagnosed, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One trained model: what it is, what it scored, what it cost, where its pictures lie."""
 
@@ -62,6 +79,7 @@ class Run:
     cost: Mapping[str, float | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     log: tuple[Losses, ...] = ()
+    diagnoses: tuple[Diagnosed, ...] = ()
     record: Json = field(default_factory=dict)  # run.json as it stands
     folder: Path | None = None
 
@@ -121,15 +139,16 @@ def load_run(result: Json, folder: Path | None) -> Run:
     record = read_optional(folder / "run.json") if folder else {}
     cost = mapping(result.get("cost"))
     seed = number(record.get("seed"))
-    log, warned = load_log(folder / "log.jsonl") if folder else ((), ())
+    log = load_log(folder / "log.jsonl") if folder else Log()
     return Run(
         name=str(result.get("run") or (folder.name if folder else "")),
         model=str(result["model"]),
         seed=None if seed is None else int(seed),
         metrics=tuple(load_metric(each) for each in result.get("metrics", [])),
         cost={key: number(value) for key, value in cost.items()},
-        warnings=tuple(dict.fromkeys((*texts(result.get("warnings")), *warned))),
-        log=log,
+        warnings=tuple(dict.fromkeys((*texts(result.get("warnings")), *log.warnings))),
+        log=log.losses,
+        diagnoses=log.diagnoses,
         record=record,
         folder=folder,
     )
@@ -153,14 +172,15 @@ def load_metric(entry: Json) -> Metric:
     )
 
 
-def load_log(path: Path) -> tuple[tuple[Losses, ...], tuple[str, ...]]:
-    """The losses and the warnings of a log; other events and a torn last line are passed over."""
+def load_log(path: Path) -> Log:
+    """Losses, diagnoses and warnings; other events and a torn last line are passed over."""
     lines: list[Losses] = []
+    diagnoses: list[Diagnosed] = []
     warned: list[str] = []
     try:
         text = files.read_bytes(path, MOST_LOG).decode(errors="replace")
     except (OSError, ValueError):
-        return (), ()
+        return Log()
     for line in text.splitlines():
         try:
             entry = files.parse_json(line.encode())
@@ -170,17 +190,18 @@ def load_log(path: Path) -> tuple[tuple[Losses, ...], tuple[str, ...]]:
         images = number(entry.get("images"))
         if entry.get("event") == "warning" and entry.get("message"):
             warned.append(str(entry["message"]))
+        if images is not None and entry.get("event") == "diagnosis":
+            diagnoses.append(Diagnosed(images=images, numbers=numbers(entry.get("numbers"))))
         if images is None or entry.get("event") != "losses":
             continue
-        terms = {str(key): number(value) for key, value in mapping(entry.get("losses")).items()}
         lines.append(
             Losses(
                 images=images,
                 images_per_second=number(entry.get("images_per_second")),
-                losses={key: value for key, value in terms.items() if value is not None},
+                losses=numbers(entry.get("losses")),
             )
         )
-    return tuple(lines), tuple(warned)
+    return Log(losses=tuple(lines), diagnoses=tuple(diagnoses), warnings=tuple(warned))
 
 
 def find_folder(base: Path, places: tuple[str, ...], index: int, name: str) -> Path | None:
@@ -229,6 +250,12 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) <= sys.float_info.max else None
+
+
+def numbers(value: object) -> dict[str, float]:
+    """The finite numbers of a JSON object, by name."""
+    found = {str(key): number(each) for key, each in mapping(value).items()}
+    return {key: each for key, each in found.items() if each is not None}
 
 
 def mapping(value: object) -> Json:

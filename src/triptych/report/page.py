@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from triptych.errors import InputError
-from triptych.report.charts import draw_chart, speed_series, split_objectives
+from triptych.report.charts import diagnosis_series, draw_chart, speed_series, split_objectives
 from triptych.report.columns import make_columns, name_runs
 from triptych.report.load import Comparison, Run, load_comparison, mapping, number, texts
 from triptych.report.panels import (
@@ -252,15 +252,19 @@ def count_text(value: object, tongue: Tongue) -> str:
 
 
 def make_training(run: Run, name: Name, tongue: Tongue) -> Training:
-    """One chart per objective, then one of the speed."""
+    """One chart per objective, those of the diagnoses, then one of the speed."""
     charts = []
-    lines = {**split_objectives(run.log), "speed": speed_series(run.log)}
+    diagnosed = diagnosis_series(run.diagnoses)
+    lines = {**split_objectives(run.log), **diagnosed, "speed": speed_series(run.log)}
     for objective, series in lines.items():
         key = f"objective.{objective}"
         title = tongue.text(key) if key in TEXTS else objective
         svg = draw_chart(series, tongue, title, tongue.text("training.images"))
         terms = [f"term.{line.term}" for line in series]
-        words = tuple(tongue.text(t) if t in TEXTS else t.removeprefix("term.") for t in terms)
+        words = tuple(
+            tongue.text(t) if t in TEXTS else t.removeprefix("term.kl_").removeprefix("term.")
+            for t in terms
+        )
         if svg:
             charts.append(Chart(title=title, svg=svg, terms=words))
     absent = "" if charts else tongue.tell(Sentence("training.none", {"who": name}))

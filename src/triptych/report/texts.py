@@ -1,9 +1,11 @@
 """Every text of the page, English and French side by side under one key.
 
 French is written with ordinary spaces and straight apostrophes; `tongue` sets the proper ones.
-NOTES holds the sentences that other parts of Triptych write into JSON files, in English.
+NOTES holds the sentences that other parts of Triptych write into JSON files, in English; PATTERNS
+those with numbers in them.
 """
 
+from triptych.report.texts_advice import ADVICE
 from triptych.report.texts_data import DATA_NOTES
 from triptych.report.texts_metrics import METRICS
 from triptych.report.texts_practical import PRACTICAL
@@ -179,10 +181,17 @@ PAGE: dict[str, Pair] = {
     "objective.critic": ("Critic loss", "Perte du critique"),
     "objective.generator": ("Generator loss", "Perte du générateur"),
     "objective.denoiser": ("Denoiser loss", "Perte du débruiteur"),
+    "objective.rate": (
+        "Rate and distortion (bits per dimension)",
+        "Débit et distorsion (bits par dimension)",
+    ),
+    "objective.kl": ("KL of each level (nats)", "KL de chaque niveau (nats)"),
     "objective.speed": ("Speed (images per second)", "Vitesse (images par seconde)"),
     "term.total": ("total", "total"),
     "term.reconstruction": ("reconstruction", "reconstruction"),
     "term.kl": ("KL", "KL"),
+    "term.rate": ("rate", "débit"),
+    "term.distortion": ("distortion", "distorsion"),
     "term.speed": ("speed", "vitesse"),
     "warnings": ("Warnings", "Avertissements"),
     "cost.title": ("What it cost", "Ce que cela a coûté"),
@@ -210,10 +219,12 @@ PAGE: dict[str, Pair] = {
     "method.fingerprint": ("Data fingerprint", "Empreinte des données"),
     "method.counts": (
         "Each measurement uses {count} samples per model, drawn with evaluation seed {seed}; "
-        "pixels are rounded to 8 bits for generated and for real images alike.",
+        "pixels are rounded to 8 bits for generated and for real images alike. A VAE's samples "
+        "are means of its pixels' distributions, without pixel noise.",
         "Chaque mesure porte sur {count} échantillons par modèle, tirés avec la graine "
         "d'évaluation {seed} ; les pixels sont arrondis à 8 bits, pour les images produites "
-        "comme pour les vraies.",
+        "comme pour les vraies. Les échantillons d'un VAE sont les moyennes de ses lois de "
+        "pixels, sans bruit de pixel.",
     ),
     "method.interval": (
         "Brackets are 95 % intervals of the expected value at that number of samples. Methods: "
@@ -257,6 +268,14 @@ NOTES: dict[str, str] = {
         "les données n'ont pas d'étiquettes : aucun classifieur ne peut être entraîné dessus"
     ),
     "mean decodes, without pixel noise": "décodages moyens, sans bruit de pixel",
+    "draws for each image": "tirages par image",
+    "labels withheld from the model, draws for each image": (
+        "étiquettes cachées au modèle, tirages par image"
+    ),
+    "told the labels in training: samples are of all classes, by their shares in the data": (
+        "étiquettes données à l'apprentissage : échantillons de toutes les classes, selon leurs "
+        "parts dans les données"
+    ),
     "fewer than 2,000 samples: read the interval, not the value": (
         "moins de 2 000 échantillons : lire l'intervalle, pas la valeur"
     ),
@@ -267,5 +286,7 @@ NOTES: dict[str, str] = {
     ),
     **DATA_NOTES,
 }
+
+PATTERNS: dict[str, str] = ADVICE
 
 TEXTS: dict[str, Pair] = {**PAGE, **METRICS, **READING, **PRACTICAL}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from triptych.report.texts import NOTES, TEXTS
+from triptych.report.texts import NOTES, PATTERNS, TEXTS
 
 Language = Literal["en", "fr"]
 Form = Literal["number", "percent", "ratio", "time", "bytes", "count"]
@@ -116,6 +116,8 @@ class Tongue:
         head, _, rest = text.partition(": ")
         if text not in NOTES and head in NOTES:
             return self.spaced(f"{NOTES[head]} : ") + rest
+        if text not in NOTES and (told := fill_pattern(text)) is not None:
+            return self.spaced(told)
         return self.spaced(NOTES[text]) if text in NOTES else text
 
     def listed(self, items: list[str]) -> str:
@@ -201,6 +203,21 @@ class Tongue:
         text = re.sub(r" (?=[:»])", NO_BREAK, text)
         text = text.replace("« ", "«" + NO_BREAK)
         return re.sub(r" (?=[;!?])", NARROW, text)
+
+
+def fill_pattern(text: str) -> str | None:
+    """The French of an English sentence with numbers in it; None where no pattern is known."""
+    for english, french in PATTERNS.items():
+        written = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[\\w.%+-]{1,30})", re.escape(english))
+        if found := re.fullmatch(written, text):
+            words = {key: decimal_comma(word) for key, word in found.groupdict().items()}
+            return french.format(**words)
+    return None
+
+
+def decimal_comma(word: str) -> str:
+    """A number as French writes it; other words stay."""
+    return word.replace(".", ",") if re.fullmatch(r"-?\d+\.\d+", word) else word
 
 
 def significant(value: float, digits: int) -> int:

@@ -8,7 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from triptych import files, images
-from triptych.families.base import Encodes, GenerativeModel, Iterative, describe_absence
+from triptych.families.base import (
+    MEAN_PIXELS,
+    Encodes,
+    GenerativeModel,
+    Iterative,
+    NoisyPixels,
+    describe_absence,
+)
+from triptych.families.labels import Labels
 from triptych.hardware import Machine
 from triptych.tasks import interpolation, reconstruction, sampling
 
@@ -20,21 +28,29 @@ FIGURE_SEED = 0
 
 
 def draw_figures(
-    model: GenerativeModel, family: str, held_out: Tensor, folder: Path | None, machine: Machine
+    model: GenerativeModel,
+    family: str,
+    held_out: Tensor,
+    folder: Path | None,
+    machine: Machine,
+    labels: Labels | None = None,
 ) -> None:
     """Samples, reconstructions, interpolations and the trajectory, or why there are none.
 
     held_out: real images to reconstruct, uint8 [N,C,H,W]
     folder:   None in a process that draws its share and leaves the writing to another
+    labels:   classes by whose shares samples are drawn, for models that are told them
     """
     seed = FIGURE_SEED
-    save(folder, "samples", sampling.sample(model, SIDE**2, seed, machine), SIDE)
-    paths = interpolation.between_draws(model, PATHS, POINTS, seed, machine)
-    save(folder, "interpolation", paths.flatten(0, 1), POINTS)
+    note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
+    drawn = sampling.sample(model, SIDE**2, seed, machine, labels=labels)
+    save(folder, "samples", drawn, SIDE, note)
+    paths = interpolation.between_draws(model, PATHS, POINTS, seed, machine, labels)
+    save(folder, "interpolation", paths.flatten(0, 1), POINTS, note)
     if isinstance(model, Encodes):
         originals = held_out[: 2 * PAIRS]
         found = reconstruction.reconstruct(model, originals, seed, machine)
-        save(folder, "reconstruction", images.interleave(originals, found, PAIRS), PAIRS)
+        save(folder, "reconstruction", images.interleave(originals, found, PAIRS), PAIRS, note)
     else:
         write(
             folder, "reconstruction", {"defined": False, "note": describe_absence("encode", family)}
@@ -44,7 +60,7 @@ def draw_figures(
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
 
 
-def save(folder: Path | None, name: str, pictures: Tensor, columns: int) -> None:
+def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: str = "") -> None:
     """uint8 [N,C,H,W] -> NAME.png and NAME.json."""
     if folder is None:
         return
@@ -55,7 +71,7 @@ def save(folder: Path | None, name: str, pictures: Tensor, columns: int) -> None
         "columns": columns,
         "cell": list(pictures.shape[-2:]),
         "gap": GAP,
-        "note": "",
+        "note": note,
     }
     write(folder, name, described)
 

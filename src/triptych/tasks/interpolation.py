@@ -7,20 +7,28 @@ from torch import Tensor
 
 from triptych import images
 from triptych.families.base import Encodes, GenerativeModel, Iterative, Latent
+from triptych.families.labels import Labels
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 
 
 def between_draws(
-    model: GenerativeModel, paths: int, points: int, seed: int, machine: Machine
+    model: GenerativeModel,
+    paths: int,
+    points: int,
+    seed: int,
+    machine: Machine,
+    labels: Labels | None = None,
 ) -> Tensor:
     """`points` images on the way between two prior draws, ends included: uint8 [paths,points,...].
 
     The ends of path i are the draws 2i and 2i+1 of the seed.
+    labels: classes by whose shares those of the ends are drawn, for models that are told them
     """
     with torch.inference_mode(), machine.autocast():
         rng = ImageStreams(seed, "interpolate", range(2 * paths), machine.device)
-        latent = model.draw_latent(2 * paths, rng)
+        told = None if labels is None else labels.draw(seed, range(2 * paths), machine.device)
+        latent = model.draw_latent(2 * paths, rng, told)
         return walk(model, latent[::2], latent[1::2], points, seed, machine)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from triptych import images
 from triptych.families.base import GenerativeModel, Iterative
+from triptych.families.labels import Labels
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks.sharing import BATCH, shared
@@ -25,16 +26,19 @@ def sample(
     *,
     start: int = 0,
     temperature: float = 1.0,
+    labels: Labels | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Images start .. start+count-1 of a seed: uint8 [count,C,H,W].
 
     temperature: the latent's deviation, 1 as trained; less gives more typical images
+    labels:      classes by whose shares image i's own is drawn, for models that are told them
     """
 
     def draw(numbers: range) -> Tensor:
         rng = ImageStreams(seed, "sample", numbers, machine.device)
-        latent = model.draw_latent(len(numbers), rng)
+        told = None if labels is None else labels.draw(seed, numbers, machine.device)
+        latent = model.draw_latent(len(numbers), rng, told)
         if temperature != 1.0:
             latent = latent.scaled(temperature)
         return images.to_uint8(model.decode(latent, rng))
@@ -42,11 +46,14 @@ def sample(
     return shared(draw, count, machine, start=start, report=report)
 
 
-def quick_grid(model: GenerativeModel, seed: int, machine: Machine) -> Tensor:
+def quick_grid(
+    model: GenerativeModel, seed: int, machine: Machine, labels: Labels | None = None
+) -> Tensor:
     """Samples for a picture along training: 64, or fewer by a short chain where one is needed."""
     if isinstance(model, Iterative) and model.network_calls > 4 * GRID_CALLS:
         model = model.with_sampler("ddim", GRID_CALLS)
-    return sample(model, BATCH if model.network_calls == 1 else GRID_SAMPLES, seed, machine)
+    count = BATCH if model.network_calls == 1 else GRID_SAMPLES
+    return sample(model, count, seed, machine, labels=labels)
 
 
 def trajectory(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def power_exponent(relative_width: float) -> float:
@@ -53,6 +56,17 @@ class WeightAverage:
             yield
         finally:
             self._model.load_state_dict(own)
+
+
+@contextmanager
+def as_used(model: M, average: WeightAverage | None) -> Iterator[M]:
+    """Inside, the model holds the weights to use, in evaluation mode; afterwards it trains on."""
+    model.eval()
+    try:
+        with nullcontext() if average is None else average.applied():
+            yield model
+    finally:
+        model.train()
 
 
 def averaged_state(average: WeightAverage | None, model: nn.Module) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ LEAST_SECONDS, MOST_SECONDS = 1.0, 10.0
 LEAST_CHECKPOINTS, MOST_CHECKPOINTS = 2, 20
 CHECKPOINT_SHARE = 0.01
 LEAST_ROUNDS = 5  # a model that was moved less often than this has learned nothing
+FEW_ROUNDS = 100  # and less often than this, hardly anything
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ def planned_images(
     rounds = math.floor(images / batch_size + 1e-9)
     if rounds < LEAST_ROUNDS:
         raise InputError(
-            f"the budget {budget.asked} pays for {max(rounds, 0)} steps of {batch_size} images",
-            f"give enough for {LEAST_ROUNDS}",
+            f"the budget {budget.asked} pays for {max(rounds, 0)} steps of {batch_size} images, "
+            "too few to learn anything",
+            f"give at least {LEAST_ROUNDS * batch_size / 1000:g}kimg",
         )
     return PlannedImages(
         images=rounds * batch_size,
@@ -88,6 +90,15 @@ def planned_images(
         seconds=time.perf_counter() - started,
         found=found,
     )
+
+
+def note_few(images: int, batch_size: int) -> str | None:
+    """What to say of a budget that hardly means anything."""
+    rounds = images // batch_size
+    if rounds >= FEW_ROUNDS:
+        return None
+    enough = FEW_ROUNDS * batch_size / 1000
+    return f"note: {rounds} steps teach a model hardly anything, {enough:g}kimg would be the least"
 
 
 def measure_rounds(

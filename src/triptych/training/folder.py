@@ -15,6 +15,7 @@ from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
+from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
 from triptych.training import checkpoint, tensorfile
 from triptych.training.tensorfile import Entry
@@ -85,6 +86,7 @@ class RunFolder:
                 f"{self.facts} is not of this version of triptych ({wrong})",
                 "train the model again",
             )
+        facts["identity"].setdefault("use of labels", "none")  # older runs do not say
         return facts
 
     def is_run(self) -> bool:
@@ -114,7 +116,22 @@ def first_wrong(facts: dict[str, Any]) -> str | None:
     microbatch = facts.get("microbatch")
     if microbatch is not None and (type(microbatch) is not int or microbatch < 1):
         return "its microbatch is no number of images"
+    advice = facts.get("advice", [])
+    if type(advice) is not list or not all(type(sentence) is str for sentence in advice):
+        return "its advice is no list of sentences"
+    try:
+        labels_of(facts)
+    except InputError:
+        return "its labels are no classes and their counts"
     return None
+
+
+def labels_of(facts: dict[str, Any]) -> Labels | None:
+    """What the model of a run.json was told of its training data; None where it was not."""
+    labels = facts.get("labels")
+    if labels is None:
+        return None
+    return config.from_json(Labels, labels if isinstance(labels, dict) else {})
 
 
 def model_metadata(name: ModelName, settings: Any, shape: ImageShape) -> dict[str, str]:
@@ -123,9 +140,14 @@ def model_metadata(name: ModelName, settings: Any, shape: ImageShape) -> dict[st
         "schema": SCHEMA,
         "model": str(name),
         "settings": config.to_json(settings),
-        "shape": config.to_json(shape),
+        "shape": describe_shape(shape),
     }
     return {"triptych": json.dumps(described, sort_keys=True)}
+
+
+def describe_shape(shape: ImageShape) -> dict[str, Any]:
+    """A shape as JSON; the classes only where a model is told the labels."""
+    return {name: value for name, value in config.to_json(shape).items() if value is not None}
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
@@ -179,12 +201,18 @@ def build_model(
     ValueError where it would be larger than the tensors in that file.
     """
     data = facts["data"]
-    shape = {"channels": data["channels"], "resolution": data["resolution"]}
-    ours = {"model": facts["model"], "settings": facts["settings"], "shape": shape}
+    labels = labels_of(facts)
+    shape = ImageShape(
+        channels=data["channels"],
+        resolution=data["resolution"],
+        classes=None if labels is None else len(labels.names),
+    )
+    said = {"model": facts["model"], "settings": facts["settings"]}
+    ours = said | {"schema": SCHEMA, "shape": describe_shape(shape)}
     described = files.parse_json(metadata.get("triptych", "{}").encode())
     family, _, recipe = facts["model"].partition(":")
     said_alike = (facts["family"], facts["recipe"]) == (family, recipe)
-    if not said_alike or described != ours | {"schema": SCHEMA}:
+    if not said_alike or described != ours:
         raise InputError(f"{folder.facts} does not fit {WEIGHTS}", "train the model again")
     try:
         name = ModelName.parse(facts["model"])
@@ -196,8 +224,10 @@ def build_model(
     check_numbers(facts["settings"])
     if data["channels"] not in (1, 3) or not 0 < data["resolution"] <= MOST_RESOLUTION:
         raise ValueError("it is of no images of ours")
+    if labels is not None and not registry.recipe(name).conditional:
+        raise ValueError(f"{name} is told no labels")
     with tensorfile.building_within(entries):
-        return registry.build(name, settings, ImageShape(**shape), seed=facts["seed"])
+        return registry.build(name, settings, shape, seed=facts["seed"])
 
 
 def check_numbers(values: Any) -> None:

@@ -79,6 +79,7 @@ class Job:
     machine: Machine
     console: Console
     draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
+    diagnose: Callable[[int, RunLog], None]  # images seen before this round -> where the log has it
     begin_again: Callable[[TrainingState], None]  # brings a state back to its first weights
     on_trouble: OnTrouble = "rewind"
 
@@ -112,6 +113,7 @@ def run(state: TrainingState, job: Job, clock: Clock) -> None:
                 before < share * length <= state.seen for share in GRID_SHARES
             ):
                 picture(state, length, clock, job)
+            job.diagnose(before, log)
             due = job.plan.due(before, state.seen, job.plan.checkpoints, length)
             if stop or (due and not any(state.in_a_row.values())):  # not amid trouble
                 save(state, log, clock, job)

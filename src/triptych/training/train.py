@@ -14,17 +14,26 @@ from torch import Tensor
 
 import triptych
 from triptych import config, files, hardware, images
-from triptych.config import Budget, Size
+from triptych.config import Budget, ImageShape, Size
 from triptych.console import Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
+from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.training import checkpoint
-from triptych.training.budget import PlannedImages, Speed, measure_rounds, planned_images
+from triptych.training.average import as_used
+from triptych.training.budget import (
+    PlannedImages,
+    Speed,
+    measure_rounds,
+    note_few,
+    planned_images,
+)
+from triptych.training.diagnosing import Checkups, last_advice, settle
 from triptych.training.fitting import images_at_once
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
@@ -47,6 +56,13 @@ class Request:
     seed: int
     command: str  # as it could be typed again, without budget and output folder
     on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
+    labels: Labels | None = None  # that the model is told in training, where it is conditional
+
+    @property
+    def shape(self) -> ImageShape:
+        """What the model must know of the data."""
+        classes = None if self.labels is None else len(self.labels.names)
+        return replace(self.data.shape, classes=classes)
 
     def identity(self) -> dict[str, Any]:
         """What must agree for a run to be resumed."""
@@ -58,6 +74,7 @@ class Request:
             "flips": self.data.augment.flip,
             "crops": self.data.augment.crop,
             "seed": self.seed,
+            "use of labels": "none" if self.labels is None else "conditional",
             "budget": self.budget.asked,
         }
 
@@ -98,6 +115,9 @@ def train_together(
             console.say(f"  images at once: {machine.choices['microbatch']}")
         with console.bar("  measuring the speed"):
             planned = plan_images(request, batches, machine, draw)
+        few = note_few(planned.images, batches.batch_size)
+        if few is not None:
+            console.say(f"  {few}")
         facts = group.told(lambda: begin(request, folder, planned, machine))
     else:
         check_machine(folder, facts, machine)
@@ -116,6 +136,9 @@ def train_together(
         machine=machine,
         console=console,
         draw_grid=lambda seen: save_grid(state, folder, draw, machine, seen),
+        diagnose=Checkups(
+            state, request.data, facts["planned_images"], request.seed, machine, console
+        ),
         begin_again=lambda state: begin_again(state, request, machine),
         on_trouble=request.on_trouble,
     )
@@ -127,7 +150,7 @@ def train_together(
     )
     run(state, job, clock)
     if group.first:
-        finish(state, folder, facts, clock, request)
+        finish(state, folder, facts, clock, request, machine)
 
 
 def share_batches(request: Request, machine: Machine) -> Batches:
@@ -224,7 +247,7 @@ def fresh_state(request: Request, machine: Machine) -> TrainingState:
     Raises InputError where the settings make no network or no optimiser.
     """
     try:
-        model = registry.build(request.name, request.settings, request.data.shape, request.seed)
+        model = registry.build(request.name, request.settings, request.shape, request.seed)
         model.to(machine.device).train()
         if machine.compile:
             for network in model.networks():
@@ -258,6 +281,7 @@ def begin(
         "size": request.size,
         "settings": config.to_json(request.settings),
         "data": request.data.describe(),
+        "labels": None if request.labels is None else config.to_json(request.labels),
         "budget": config.to_json(request.budget),
         "planned_images": planned.images,
         "checkpoints": planned.checkpoints,
@@ -324,14 +348,8 @@ def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Conso
 
 def sample_grid(state: TrainingState, draw: Draw, machine: Machine) -> images.Grid:
     """A few samples of the weights as they would be used now."""
-    model = state.model.eval()
-    try:
-        if state.average is None:
-            return images.grid(draw(model, machine))
-        with state.average.applied():
-            return images.grid(draw(model, machine))
-    finally:
-        model.train()
+    with as_used(state.model, state.average) as model:
+        return images.grid(draw(model, machine))
 
 
 def save_grid(
@@ -345,10 +363,16 @@ def save_grid(
 
 
 def finish(
-    state: TrainingState, folder: RunFolder, facts: dict[str, Any], clock: Clock, request: Request
+    state: TrainingState,
+    folder: RunFolder,
+    facts: dict[str, Any],
+    clock: Clock,
+    request: Request,
+    machine: Machine,
 ) -> None:
     """The weights to use, the last facts; checkpoints are no longer needed."""
-    metadata = model_metadata(request.name, request.settings, request.data.shape)
+    settle(state, request.data.train, facts["planned_images"], request.seed, machine)
+    metadata = model_metadata(request.name, request.settings, request.shape)
     digest = save_weights(folder.weights, state.weights_to_use(), metadata)
     seconds = clock.seconds()
     RunLog(folder.log).write("done", images=facts["planned_images"])
@@ -362,6 +386,7 @@ def finish(
             "images_per_second": round(facts["planned_images"] / seconds, 1),
             "peak_memory_bytes": hardware.peak_memory_bytes(facts["device"]),
             "digests": {WEIGHTS: digest},
+            "advice": last_advice(folder.log),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )

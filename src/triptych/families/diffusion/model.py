@@ -6,9 +6,9 @@ The latent is the starting noise; decoding follows a sampler down the noise leve
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class Diffusion(GenerativeModel, BoundsLikelihood, Iterative):
     """
 
     samplers = tuple(SAMPLERS)
-    bounds = ("variational",)
+    bounds: ClassVar[Mapping[str, int]] = {"variational": 1}
 
     def __init__(
         self,

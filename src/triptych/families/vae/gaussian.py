@@ -13,9 +13,13 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser
 from triptych.families.base import widened
-from triptych.families.pixels import log_probability
+from triptych.families.pixels import EDGE, log_probability
 from triptych.families.vae.model import LOG_2PI, VAE, Inferred
+from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
+
+CHUNK = 64  # images at once
+ROUNDING = BIN_WIDTH / math.sqrt(12)  # deviation of a uniform error in a bin
 
 
 class GaussianEncoder(nn.Module):
@@ -57,6 +61,7 @@ class GaussianVAE(VAE):
         learn_std: bool,
         shape: ImageShape,
         optimiser: Optimiser,
+        warm_up: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -64,6 +69,8 @@ class GaussianVAE(VAE):
         self.latents = {"z": (latent,)}
         self.shape = shape
         self.optimiser = optimiser
+        self.warm_up = warm_up
+        self.learns_pixels = learn_std
         if learn_std:
             self.log_std = nn.Parameter(torch.tensor(math.log(std)))
         else:
@@ -100,6 +107,29 @@ class GaussianVAE(VAE):
     def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
         """The Gaussian's mass in each pixel's bin."""
         return log_probability(images, output, self.log_std.exp()).flatten(1).sum(1)
+
+    def least_distortion(self, images: Tensor) -> Tensor:
+        """A bin's mass about its own mean; black and white may cost nothing."""
+        each = -log_probability(images.new_zeros(()), images.new_zeros(()), self.log_std.exp())
+        return (images.abs() < EDGE).flatten(1).sum(1) * each
+
+    @torch.no_grad()
+    def settle(self, images: Tensor, rng: ImageStreams) -> None:
+        """A learned deviation goes to where the bound is highest (arXiv:2006.13202, section 3).
+
+        std^2 = mean of (x - decoder(z))^2 over images, a draw z of each one's posterior, and
+        pixels; no smaller than rounding to 8 bits makes it.
+        """
+        if not self.learns_pixels:
+            return
+        total = torch.zeros((), dtype=torch.float64, device=images.device)
+        noise = rng.normal(*self.latents["z"]).to(images.dtype)
+        for x, z in zip(torch.split(images, CHUNK), torch.split(noise, CHUNK), strict=True):
+            labels = self.known(None, len(x), x.device)
+            found = self.infer(self.look(x), {"z": z}, labels)
+            total += ((x - found.output).double() ** 2).sum()
+        std = (total / images.numel()).sqrt().clamp(min=ROUNDING)
+        self.log_std.copy_(std.log())
 
     def mean_pixels(self, output: Tensor) -> Tensor:
         """The decoder's answer itself."""

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from triptych.images import LEVELS
 from triptych.seeding import ImageStreams
 
+FIRST_LOG_SCALE = -2.0  # about where it ends; from 0, training begins with latents switched off
 SMALLEST_LOG_SCALE = -7.0  # a logistic a tenth of a bin wide: narrower ones gain nothing
 
 
@@ -119,6 +120,6 @@ def read_mixture(numbers: Tensor, channels: int, components: int) -> LogisticMix
     return LogisticMixture(
         logits.squeeze(2),
         means,
-        log_scales.clamp(min=SMALLEST_LOG_SCALE),
+        (log_scales + FIRST_LOG_SCALE).clamp(min=SMALLEST_LOG_SCALE),
         coefficients.tanh(),
     )

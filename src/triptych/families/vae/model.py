@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from triptych.config import Optimiser
 from triptych.families.base import (
     Batch,
     BoundsLikelihood,
+    Diagnoses,
+    Diagnosis,
     Encodes,
     GenerativeModel,
     Latent,
@@ -30,6 +32,7 @@ from triptych.families.base import (
     Objective,
     mean_terms,
 )
+from triptych.families.vae import diagnosis
 from triptych.seeding import ImageStreams
 
 LOG_2PI = math.log(2 * math.pi)
@@ -75,7 +78,7 @@ class Inferred:
         return torch.stack(each).sum(0)
 
 
-class VAE(GenerativeModel, Encodes, BoundsLikelihood, NoisyPixels):
+class VAE(GenerativeModel, Encodes, BoundsLikelihood, Diagnoses, NoisyPixels):
     """A VAE of any depth.
 
     latents:   shape of each latent, the first decoded first
@@ -83,11 +86,12 @@ class VAE(GenerativeModel, Encodes, BoundsLikelihood, NoisyPixels):
     optimiser: of all its weights
     """
 
-    bounds = ("elbo", "importance")
+    bounds: ClassVar[Mapping[str, int]] = {"elbo": 1, "importance": IMPORTANCE_SAMPLES}
     latents: dict[str, tuple[int, ...]]
     classes: int | None = None
     optimiser: Optimiser
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
+    learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
 
     @abstractmethod
@@ -126,6 +130,10 @@ class VAE(GenerativeModel, Encodes, BoundsLikelihood, NoisyPixels):
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
         """What training raises instead of `log_pixels`, where that is a density: [B]."""
         return self.log_pixels(images, output)
+
+    def least_distortion(self, images: Tensor) -> Tensor:
+        """Nats that images cost even at the best mean, where the model fixes that: [B]."""
+        return torch.zeros(len(images), device=images.device)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """All latents from N(0, I)."""
@@ -178,6 +186,12 @@ class VAE(GenerativeModel, Encodes, BoundsLikelihood, NoisyPixels):
             bound = torch.logsumexp(torch.stack(weights), dim=0) - math.log(len(weights))
             return {"importance_weighted": -bound}
         return mean_terms(self._elbo(images, seen, labels, rng) for _ in range(draws or 1))
+
+    def diagnose(
+        self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
+    ) -> Diagnosis:
+        """Collapse, a decoder that ignores its latents, over-fitting."""
+        return diagnosis.diagnose(self, seen, unseen, rng, share)
 
     def _elbo(
         self, images: Tensor, seen: Any, labels: Tensor | None, rng: ImageStreams

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.families.base import Recipe
@@ -39,7 +39,9 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
     columns = settings.widths, settings.climb, settings.descend, settings.latents
     if any(len(column) != len(sides) for column in columns):
         raise ValueError(f"there are {len(sides)} levels, of sides {sides}: name as many values")
-    if sides[0] * settings.patch != shape.resolution or sides[-2] != 4:
+    halving = [4 << power for power in reversed(range(len(sides) - 1))]
+    even = settings.patch == 1 or settings.patch % 2 == 0  # what the stem's padding asks for
+    if not even or sides[0] * settings.patch != shape.resolution or sides[:-1] != halving:
         raise ValueError(f"patches of {settings.patch} do not make a power of two of the side")
     levels = [
         Level(side=side, width=width, climb=climb, descend=descend, latent=latent)
@@ -57,7 +59,15 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
 
 def defaults(size: Size, shape: ImageShape) -> Ladder:
     """Patches that leave pictures of 16x16, and larger ones for larger images."""
-    return Ladder(patch=max(1, shape.resolution // 16))
+    found = Ladder(patch=max(1, shape.resolution // 16))
+    missing = {8: 1, 4: 2}.get(shape.resolution, 0)  # the finest levels of 16x16
+    return replace(
+        found,
+        widths=found.widths[missing:],
+        climb=found.climb[missing:],
+        descend=found.descend[missing:],
+        latents=found.latents[missing:],
+    )
 
 
 RECIPE = Recipe(
@@ -65,5 +75,6 @@ RECIPE = Recipe(
     settings=Ladder,
     defaults=defaults,
     build=build,
+    conditional=True,
     channels_last=True,
 )

@@ -1,7 +1,8 @@
 """`vae:sigma`: the practical's networks with a learned pixel deviation (arXiv:2006.13202).
 
 One number more than `vae:course`, and the model stops trading detail for a unit-variance
-prior; GroupNorm in place of BatchNorm in the encoder, a higher rate that decays, averaged weights.
+prior; after training the number goes to its optimum in closed form. GroupNorm in place of
+BatchNorm in the encoder, a higher rate that decays, averaged weights.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class SigmaVAE(Settings):
     latent: int = 64
     first_std: float = 0.14  # about where it ends; from 1, Adam would be a thousand steps away
     widths: tuple[int, ...] = (32, 64, 128, 256)
+    warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, warmup=0.02, decay="cosine", clip_norm=200.0
     )
@@ -41,6 +43,7 @@ def build(settings: SigmaVAE, shape: ImageShape) -> GaussianVAE:
         learn_std=True,
         shape=shape,
         optimiser=settings.optimiser,
+        warm_up=settings.warm_up,
     )
 
 

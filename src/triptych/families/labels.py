@@ -1,0 +1,63 @@
+"""The classes that a conditional model is told in training, and how often each occurs there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from triptych.errors import InputError
+from triptych.seeding import ImageStreams
+
+SHOWN = 20  # classes named in a message; run.json names them all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """names:  of the classes, by their numbers
+    counts: training images of each
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.counts):
+            raise ValueError(f"{len(self.names)} classes, {len(self.counts)} counts")
+        if not self.counts or min(self.counts) < 0 or sum(self.counts) < 1:
+            raise ValueError("no class has an image")
+
+    @classmethod
+    def counted(cls, names: Sequence[str], labels: Tensor) -> Self:
+        """Of the training images' class numbers, int64 [N]."""
+        counts = torch.bincount(labels, minlength=len(names))
+        return cls(names=tuple(names), counts=tuple(counts.tolist()))
+
+    def only(self, label: int | str) -> Self:
+        """The same classes, of which one alone occurs: named, or else by its number.
+
+        InputError on a class that there is not.
+        """
+        number = self.number(label)
+        return replace(self, counts=tuple(int(i == number) for i in range(len(self.names))))
+
+    def number(self, label: int | str) -> int:
+        """The number of a class. A text is its name, or where no class is called so, its number."""
+        if isinstance(label, str) and label in self.names:
+            return self.names.index(label)
+        text = str(label)
+        if text.isdecimal() and int(text) < len(self.names):
+            return int(text)
+        shown = ", ".join(self.names[:SHOWN]) + (", ..." if len(self.names) > SHOWN else "")
+        raise InputError(
+            f"no class '{label}'", f"choose from {shown}, or 0 to {len(self.names) - 1} by number"
+        )
+
+    def draw(self, seed: int, numbers: range, device: torch.device | str = "cpu") -> Tensor:
+        """Class numbers of the images of these numbers, by the classes' shares: int64 [N]."""
+        ends = torch.tensor(self.counts, device=device).cumsum(0).double()
+        places = ImageStreams(seed, "label", numbers, device).uniform().double() * ends[-1]
+        return torch.searchsorted(ends, places, right=True)

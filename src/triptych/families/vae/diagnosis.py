@@ -1,0 +1,199 @@
+"""What goes wrong while a VAE is trained, as a few images tell.
+
+rate         KL of all levels: what the latents cost
+distortion   -log P(image | latents): what the pixels cost after that; together they are the bound
+unit         one number of a latent; active where its posterior mean varies over images
+gain         log p(image | its own latents) - log p(image | another image's latents)
+gap          of the bounds on validation and on training images
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from triptych.families.base import Diagnosis
+from triptych.seeding import ImageStreams
+
+if TYPE_CHECKING:
+    from triptych.families.vae.model import VAE
+
+EARLY = 0.25  # share of the planned images before which latents may still wake up: no advice
+ACTIVE = 0.01  # least variance of an active unit's posterior mean (arXiv:1509.00519, section 5)
+FEW = 0.1  # share of a latent's units: with fewer active, one of a fifth of its size would do
+FEW_OF_PICTURE = 0.01  # the same where units have places, of which many may have nothing to show
+# Nats of a level: a unit that is only just active costs 0.005 (half the variance of its mean).
+LEAST_KL = 0.01
+LEAST_GAIN = 1.0  # nats: with less, a few images cannot be told apart by their latents
+SURE = 3.0  # standard errors; two would raise a false alarm in one of five runs of ten diagnoses
+OVERFIT = 0.05  # of what training images cost, as far as the model could save it
+
+
+@dataclass(frozen=True)
+class LevelFound:
+    """How much one level's latents are used.
+
+    suffix:  of its numbers' names: "" where there is but one level, else "_LEVEL"
+    kl:      nats per image
+    picture: whether its units have places
+    """
+
+    suffix: str
+    kl: float
+    units: int
+    active: int
+    picture: bool = False
+
+    @property
+    def share(self) -> float:
+        """Of the units, those that are active."""
+        return self.active / self.units
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it carries next to nothing."""
+        return self.share < (FEW_OF_PICTURE if self.picture else FEW) or self.kl < LEAST_KL
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Mean costs on training and on validation images, in the same unit as their difference.
+
+    gap:   of the means, each without what its images cost at least
+    error: its standard error
+    """
+
+    seen: float
+    unseen: float
+    gap: float
+    error: float
+    avoidable: float  # of what training images cost
+
+    @property
+    def overfitted(self) -> bool:
+        """Whether the gap is neither chance nor small."""
+        return self.gap > SURE * self.error and self.gap > OVERFIT * self.avoidable
+
+
+def diagnose(
+    model: VAE, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float
+) -> Diagnosis:
+    """As `Diagnoses.diagnose`. No advice before `EARLY`, nor while the KL is warmed up.
+
+    Bits per dimension: rate, distortion, bound_train, bound_validation, gap, gap_error; nats: kl
+    of each level and gain; active and active_share of each level. All but the bounds of the parts
+    are means over all images. With fewer than two images of a part, its bounds are left out.
+    """
+    images = torch.cat([seen, unseen])
+    features, labels = model.look(images), model.known(None, len(images), images.device)
+    noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
+    drawn = model.infer(features, noise, labels)
+    plain = model.infer(features, None, labels)
+    others = {name: mean.roll(1, dims=0) for name, mean in plain.means.items()}
+    gain = model.training_log_pixels(images, plain.output) - model.training_log_pixels(
+        images, model.render(others, labels)
+    )
+    kl = drawn.kl()
+    rate = torch.stack(list(kl.values())).double().sum(0)
+    distortion = -model.log_pixels(images, drawn.output).double()
+    levels = find_levels(kl, plain.means)
+    to_bits = 1 / (model.shape.dimensions * math.log(2))
+    numbers = {
+        "rate": rate.mean().item() * to_bits,
+        "distortion": distortion.mean().item() * to_bits,
+        "gain": gain.mean().item(),
+    }
+    for level in levels:
+        numbers[f"kl{level.suffix}"] = level.kl
+        numbers[f"active{level.suffix}"] = level.active
+        numbers[f"active_share{level.suffix}"] = level.share
+    gap = None
+    if min(len(seen), len(unseen)) > 1:
+        least = model.least_distortion(images).double()
+        gap = find_gap((rate + distortion) * to_bits, least * to_bits, len(seen))
+        numbers |= {"bound_train": gap.seen, "bound_validation": gap.unseen}
+        numbers |= {"gap": gap.gap, "gap_error": gap.error}
+    if share < max(EARLY, model.warm_up):
+        return Diagnosis(numbers)
+    return Diagnosis(numbers, advise(model, levels, numbers["gain"], rate.mean().item(), gap))
+
+
+def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelFound]:
+    """The levels in the order of `kl`, whose terms are called kl or kl_LEVEL.
+
+    kl: nats, each [N]; means: of the posteriors, [N, ...], under the latents' names
+    """
+    found = []
+    for term, nats in kl.items():
+        suffix = term.removeprefix("kl")
+        own = [
+            mean.double().var(0)  # A_u of each unit
+            for name, mean in means.items()
+            if suffix in ("", "_" + name.partition(".")[0])
+        ]
+        variances = torch.cat([each.flatten() for each in own])
+        active = int((variances > ACTIVE).sum().item())
+        picture = own[0].numel() > len(own[0])
+        found.append(LevelFound(suffix, nats.mean().item(), len(variances), active, picture))
+    return found
+
+
+def find_gap(cost: Tensor, least: Tensor, count: int) -> Gap:
+    """cost, least: of each image, [N]; the first `count` are training images."""
+    avoidable = cost - least
+    train, validation = avoidable[:count], avoidable[count:]
+    variance = train.var() / len(train) + validation.var() / len(validation)
+    return Gap(
+        seen=cost[:count].mean().item(),
+        unseen=cost[count:].mean().item(),
+        gap=(validation.mean() - train.mean()).item(),
+        error=variance.sqrt().item(),
+        avoidable=train.mean().item(),
+    )
+
+
+def advise(
+    model: VAE, levels: Sequence[LevelFound], gain: float, rate: float, gap: Gap | None
+) -> list[str]:
+    """A sentence for each thing that is wrong.
+
+    At an optimum the gain is at least the rate less the bound's slack: by Jensen's inequality
+    other images' latents predict an image no better than its probability does. So latents that
+    cost more than they gain are not read by the decoder.
+    """
+    several = bool(levels[0].suffix)
+    said = []
+    for level in levels:
+        if level.collapsed:
+            place = f"level {level.suffix[1:]}" if several else "latent"
+            said.append(
+                f"{level.active} of {level.units} units of the {place} are active, "
+                f"its KL is {level.kl:.3g} nats: {mend(model, several)}"
+            )
+    if gain < max(rate, LEAST_GAIN):
+        said.append(
+            "the decoder ignores the latents, an image's own predict it "
+            f"{gain:.3g} nats better than another image's, and cost {rate:.3g} nats: "
+            f"{mend(model, several)}"
+        )
+    if gap is not None and gap.overfitted:
+        said.append(
+            f"over-fitting, {gap.seen:.3g} bits per dimension on training images and "
+            f"{gap.unseen:.3g} on validation images: give more data, --flip or --crop 2 where "
+            "that suits them, a smaller --size or a shorter --budget"
+        )
+    return said
+
+
+def mend(model: VAE, several: bool) -> str:
+    """What wakes latents up, by options that the model's recipe has."""
+    if not model.learns_pixels:
+        return "train vae:sigma, which learns the pixels' deviation"
+    longer = min(0.5, max(0.2, 2 * model.warm_up))
+    latents = "lower its number in --set latents" if several else "lower --set latent"
+    return f"raise the KL's warm-up, --set warm_up={longer:g}, or the --budget, or {latents}"

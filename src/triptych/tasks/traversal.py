@@ -1,0 +1,115 @@
+"""Traversals: one latent unit at a time walks through the prior while all others stay.
+
+A unit is one number of one latent tensor. The units that images move most are shown: those whose
+posterior mean varies most over real images.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych import images
+from triptych.families.base import Encodes, GenerativeModel, Latent
+from triptych.hardware import Machine
+from triptych.seeding import ImageStreams, generator
+from triptych.tasks.sharing import shared
+
+REACH = 3.0  # deviations of the prior to each side: 99.7 % of it lie between
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A place in a latent.
+
+    latent:    the tensor's name
+    index:     in that tensor
+    deviation: of its posterior mean over the images, in units of the prior's
+    """
+
+    latent: str
+    index: tuple[int, ...]
+    deviation: float
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"latent": self.latent, "index": list(self.index), "deviation": self.deviation}
+
+    def __str__(self) -> str:
+        place = ",".join(map(str, self.index))
+        return f"{self.latent}[{place}], whose means deviate by {self.deviation:.2f}"
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """pictures: uint8 [rows,points,C,H,W], from -REACH to REACH
+    units:    of the rows
+    start:    the number of the image around whose latent they walk
+    """
+
+    pictures: Tensor
+    units: list[Unit]
+    start: int
+
+
+def traverse(
+    model: GenerativeModel, pixels: Tensor, rows: int, points: int, seed: int, machine: Machine
+) -> Traversal:
+    """Walk the units that vary most over images, uint8 [N,C,H,W], around one that the seed picks.
+
+    rows: fewer where the model has fewer units
+    """
+    assert isinstance(model, Encodes)
+    start = int(torch.randint(len(pixels), (), generator=generator(seed, "traverse")))
+    with torch.inference_mode(), machine.autocast():
+        one = model.encode(images.to_float(pixels[start : start + 1].to(machine.device)))
+        units = most_varied(model, one, pixels, rows, machine)
+        walks = [walk(model, one, unit, points, seed, machine) for unit in units]
+    return Traversal(torch.stack(walks).cpu(), units, start)
+
+
+def most_varied(
+    model: Encodes, like: Latent, pixels: Tensor, rows: int, machine: Machine
+) -> list[Unit]:
+    """The units whose means deviate most over the images, the most moved first."""
+
+    def means(numbers: range) -> Tensor:
+        latent = model.encode(images.to_float(pixels[numbers.start : numbers.stop].to(device)))
+        return torch.cat([tensor.flatten(1) for tensor in latent.tensors.values()], dim=1)
+
+    device = machine.device
+    deviations = shared(means, len(pixels), machine).float().std(0, correction=0)
+    picked = deviations.sort(descending=True, stable=True).indices[:rows].tolist()
+    return [unit_at(like, place, deviations[place].item()) for place in picked]
+
+
+def unit_at(like: Latent, place: int, deviation: float) -> Unit:
+    """The unit at a place of all tensors laid end to end."""
+    for name, tensor in like.tensors.items():
+        shape = tensor.shape[1:]
+        if place < math.prod(shape):
+            index = torch.unravel_index(torch.tensor(place), shape)
+            return Unit(name, tuple(int(i) for i in index), deviation)
+        place -= math.prod(shape)
+    raise IndexError(place)
+
+
+def walk(
+    model: GenerativeModel, start: Latent, unit: Unit, points: int, seed: int, machine: Machine
+) -> Tensor:
+    """Images on the way of one unit through the prior: uint8 [points,C,H,W]."""
+    tensors = {
+        name: tensor.expand(points, *tensor.shape[1:]).clone()
+        for name, tensor in start.tensors.items()
+    }
+    moved = tensors[unit.latent]
+    place: tuple[slice | int, ...] = (slice(None), *unit.index)
+    moved[place] = torch.linspace(-REACH, REACH, points).to(moved)
+    labels = None if start.labels is None else start.labels.expand(points, -1)
+    # Noise, where a decoder adds any, is that of one image: only the unit differs.
+    rng = ImageStreams(seed, "walk", [0] * points, machine.device)
+    return images.to_uint8(model.decode(Latent(tensors, start.path, labels), rng))

@@ -1,0 +1,152 @@
+"""Diagnoses along training: lines of the log, and advice that is told once.
+
+They are made of the weights as they would be used then, on a few images of the training and the
+validation part. Which images, how many and how often follows from the plan alone, so that a run
+that was resumed makes the same ones. The first process makes them while the others wait for it.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from triptych import files, images
+from triptych.console import Console
+from triptych.data.dataset import ImageData, Part
+from triptych.data.permutation import Permutation
+from triptych.families.base import Diagnoses, Diagnosis
+from triptych.hardware import Machine
+from triptych.seeding import ImageStreams, generator
+from triptych.training.average import as_used
+from triptych.training.log import RunLog
+from triptych.training.state import TrainingState
+
+TIMES = 10  # in a run, at most
+MOST, LEAST = 64, 16  # images of each part
+SHARE = 0.004  # of the planned images are looked at: under 0.5 % of the time
+SETTLED_BY = 2_048  # training images, or fewer:
+SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
+SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
+MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
+
+
+def share_out(planned: int) -> tuple[int, int]:
+    """How often a run is diagnosed, and on how many images of each part.
+
+    >>> share_out(10**6), share_out(10**5), share_out(10**4), share_out(1000)
+    ((10, 64), (10, 20), (1, 20), (1, 16))
+    """
+    each = int(SHARE * planned / 2)  # images of one part, all times together
+    count = min(MOST, max(LEAST, each // TIMES))
+    times = min(TIMES, max(1, each // count))
+    return times, min(MOST, max(count, each // times))
+
+
+def chosen(part: Part, count: int, seed: int, purpose: str) -> Tensor:
+    """At most so many images of a part, always the same ones: uint8 [N,C,H,W]."""
+    if len(part) == 0:
+        return part.images[:0]
+    order = Permutation(len(part), generator(seed, purpose))
+    return part.images[torch.from_numpy(order.at(0, min(count, len(part))))]
+
+
+class Checkups:
+    """All diagnoses of one run, of models that make some; called after each round."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        data: ImageData,
+        planned: int,
+        seed: int,
+        machine: Machine,
+        console: Console,
+    ) -> None:
+        self.state, self.planned, self.seed = state, planned, seed
+        self.machine, self.console = machine, console
+        self.times, count = share_out(planned)
+        if machine.microbatch is not None:  # a batch does not fit; without gradients more does
+            count = min(count, 2 * machine.microbatch)
+        self.seen = chosen(data.train, count, seed, "diagnosed train")
+        self.unseen = chosen(data.validation, count, seed, "diagnosed validation")
+        self.told: set[str] = set()
+
+    def __call__(self, before: int, log: RunLog) -> None:
+        """Diagnose where one of the run's equal parts ended since `before` images."""
+        state, times = self.state, self.times
+        due = before * times // self.planned != state.seen * times // self.planned
+        if not due or state.phase > 0 or not self.machine.group.first:
+            return
+        if not isinstance(state.model, Diagnoses) or len(self.seen) + len(self.unseen) < 2:
+            return
+        found = self.diagnose(state.model)
+        log.write("diagnosis", images=state.seen, numbers=found.numbers, advice=found.advice)
+        for sentence in found.advice:
+            if wording(sentence) not in self.told:
+                self.told.add(wording(sentence))
+                self.console.say(f"  warning: {sentence}")
+
+    def diagnose(self, model: Diagnoses) -> Diagnosis:
+        """What the model finds in the weights as they would be used now."""
+        state, device = self.state, self.machine.device
+        count = len(self.seen) + len(self.unseen)
+        rng = ImageStreams(self.seed, "diagnosis", range(count), device)
+        seen, unseen = (images.to_float(part.to(device)) for part in (self.seen, self.unseen))
+        share = state.seen / self.planned
+        with (
+            as_used(state.model, state.average),
+            torch.inference_mode(),
+            self.machine.autocast(),
+            uncompiled(self.machine),
+        ):
+            return model.diagnose(seen, unseen, rng, share)
+
+
+def uncompiled(machine: Machine) -> AbstractContextManager[object]:
+    """Inside, networks run as they were written: to compile them for a few images would take
+    longer than all diagnoses.
+    """
+    return torch.compiler.set_stance("force_eager") if machine.compile else nullcontext()
+
+
+def wording(sentence: str) -> str:
+    """A sentence without its numbers, by which it is known again; the 16x16 of a level stays.
+
+    >>> wording("2 of 32 units of the level 16x16 cost 0.5 nats, -1e-05 each")
+    '# of # units of the level 16x16 cost # nats, # each'
+    """
+    return re.sub(r"(?<![\w.])-?\d[\d.]*(e[-+]\d+)?\b(?!x)", "#", sentence)
+
+
+def last_advice(path: Path) -> list[str]:
+    """The advice of a log's last diagnosis."""
+    try:
+        lines = files.read_bytes(path, MOST_LOG).splitlines()
+    except ValueError:
+        return []
+    for line in reversed(lines):
+        try:
+            entry = files.parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("event") == "diagnosis":
+            return [str(sentence) for sentence in entry.get("advice", [])]
+    return []
+
+
+def settle(state: TrainingState, part: Part, planned: int, seed: int, machine: Machine) -> None:
+    """Bring what a model sets in closed form to its optimum, in the weights to use."""
+    most = min(SETTLED_BY, int(SETTLED_SHARE * planned))
+    count = min(max(LEAST, most), max(1, SETTLED_NUMBERS // part.images[0].numel()))
+    pixels = chosen(part, count, seed, "settled")
+    rng = ImageStreams(seed, "settle", range(len(pixels)), machine.device)
+    with as_used(state.model, state.average) as model:
+        with machine.autocast(), uncompiled(machine):
+            model.settle(images.to_float(pixels.to(machine.device)), rng)
+        if state.average is not None:
+            for name, tensor in model.state_dict().items():
+                state.average.state[name].copy_(tensor)

@@ -1,0 +1,337 @@
+"""Diagnoses along a run: when, of what, what becomes of them; they change nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.test_diagnosis import line_vae
+from tests.test_report import change, read, write_comparison
+from tests.test_survival import Heard
+from tests.truths import MACHINE, random_pixels
+from triptych import api, files, images
+from triptych.console import QUIET, Console
+from triptych.data.dataset import ImageData, Part
+from triptych.distributed import Group
+from triptych.errors import InputError, InterruptedRunError
+from triptych.families.base import Diagnoses, Diagnosis
+from triptych.families.vae import diagnosis
+from triptych.families.vae.diagnosis import Gap, LevelFound, advise
+from triptych.report import write_page
+from triptych.report.load import load_log
+from triptych.report.tongue import Tongue
+from triptych.seeding import ImageStreams
+from triptych.training import diagnosing
+from triptych.training import train as training
+from triptych.training.average import as_used
+from triptych.training.diagnosing import Checkups, last_advice, share_out, uncompiled, wording
+from triptych.training.folder import RunFolder
+from triptych.training.log import RunLog
+from triptych.training.state import TrainingState
+
+# Along training
+
+
+def part(count: int, seed: int) -> Part:
+    return Part(random_pixels(count, 1, 16, 16, seed=seed), None)
+
+
+DATA = ImageData(
+    name="noise",
+    source="noise",
+    fingerprint="0" * 16,
+    fit="stretch",
+    classes=None,
+    notes=(),
+    train=part(200, 0),
+    validation=part(20, 1),
+    test=part(20, 2),
+)
+
+
+def request(model: str = "vae:sigma", *more: str, images: int = 1280) -> training.Request:
+    sets = ("batch_size=32", "widths=8,8", "latent=4", *more)
+    budget = f"{images / 1000}kimg"
+    return api.make_request(model, DATA, budget, "tiny", 0, sets, None, QUIET, "triptych train")
+
+
+def diagnoses(folder: RunFolder) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    return [entry for entry in entries if entry["event"] == "diagnosis"]
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten diagnoses a run, however short."""
+    monkeypatch.setattr(diagnosing, "share_out", lambda planned: (10, 8))
+
+
+def test_how_often_and_on_how_many_follows_from_the_plan() -> None:
+    """At most ten times 64 images of each part, and no more than the share of the planned ones."""
+    for planned in (10_000, 30_000, 90_000, 300_000, 10**7):
+        times, count = share_out(planned)
+        assert 2 * times * count <= max(diagnosing.SHARE * planned, 32)
+        assert 1 <= times <= 10 and 16 <= count <= 64
+    assert share_out(10**7) == (10, 64) and share_out(320) == (1, 16)
+
+
+@pytest.mark.usefixtures("often")
+def test_every_tenth_has_its_line_and_a_resumed_run_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = api.train_folder(request(), tmp_path / "whole", MACHINE, QUIET)
+    found = diagnoses(whole)
+    assert [entry["images"] for entry in found] == [128 * part for part in range(1, 11)]
+    one_round = TrainingState.round
+
+    def stop(state: TrainingState, *arguments: Any) -> None:
+        one_round(state, *arguments)
+        if state.seen == 20 * 32:  # a tenth ends here
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "round", stop)
+        with pytest.raises(InterruptedRunError):
+            api.train_folder(request(), tmp_path / "parts", MACHINE, QUIET)
+    parts = api.train_folder(request(), tmp_path / "parts", MACHINE, QUIET)
+    assert diagnoses(parts) == found
+    assert files.sha256(parts.weights) == files.sha256(whole.weights)
+    assert parts.read()["advice"] == whole.read()["advice"] == found[-1]["advice"]
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("model", ["vae:sigma", "vae:course"])
+def test_a_diagnosis_changes_nothing(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, batch statistics and random numbers are as they would be without any."""
+    with_them = api.train_folder(request(model), tmp_path / "with", MACHINE, QUIET)
+    monkeypatch.setattr(Checkups, "__call__", lambda *rest: None)
+    without = api.train_folder(request(model), tmp_path / "without", MACHINE, QUIET)
+    assert len(diagnoses(with_them)) == 10 and not diagnoses(without)
+    assert files.sha256(with_them.weights) == files.sha256(without.weights)
+
+
+def checkups(state: TrainingState, console: Console = QUIET, **more: Any) -> Checkups:
+    machine = replace(MACHINE, **more)
+    return Checkups(state, DATA, 1280, 0, machine, console)
+
+
+def fresh() -> TrainingState:
+    return training.fresh_state(request(), MACHINE)
+
+
+def test_it_is_of_the_averaged_weights_in_evaluation_mode(tmp_path: Path) -> None:
+    """What it says is what the averaged weights, loaded into a model, say."""
+    state = fresh()
+    assert state.average is not None
+    with torch.no_grad():
+        for tensor in state.average.state.values():
+            tensor.mul_(1.1)
+    state.seen = 1280
+    live = {name: t.clone() for name, t in state.model.state_dict().items()}
+    whole = checkups(state)
+    found = whole.diagnose(state.model)  # type: ignore[arg-type] # it is one of those
+    assert state.model.training
+    assert all(torch.equal(t, live[name]) for name, t in state.model.state_dict().items())
+    other = training.fresh_state(request(), MACHINE).model
+    other.load_state_dict(state.average.state)
+    rng = ImageStreams(0, "diagnosis", range(len(whole.seen) + len(whole.unseen)))
+    with torch.inference_mode():
+        expected = other.eval().diagnose(  # type: ignore[operator]
+            images.to_float(whole.seen), images.to_float(whole.unseen), rng, 1.0
+        )
+    assert found == expected
+    with torch.inference_mode():
+        plain = state.model.eval().diagnose(  # type: ignore[operator]
+            images.to_float(whole.seen),
+            images.to_float(whole.unseen),
+            ImageStreams(0, "diagnosis", range(len(rng))),
+            1.0,
+        )
+    assert plain.numbers != found.numbers
+
+
+def test_its_images_are_the_parts_own_and_as_few_as_there_are() -> None:
+    whole = checkups(fresh())
+    for chosen, of, count in ((whole.seen, DATA.train, 16), (whole.unseen, DATA.validation, 16)):
+        assert len(chosen) == count == len({bytes(image.numpy()) for image in chosen})
+        known = {bytes(image.numpy()) for image in of.images}
+        assert all(bytes(image.numpy()) in known for image in chosen)
+    assert len(diagnosing.chosen(DATA.validation, 64, 0, "x")) == 20
+    assert len(diagnosing.chosen(Part(DATA.train.images[:0], None), 64, 0, "x")) == 0
+    assert len(checkups(fresh(), microbatch=4).seen) == 8
+
+
+class Ill(nn.Module, Diagnoses):
+    """Says what it is told to."""
+
+    def __init__(self, advice: list[str]) -> None:
+        super().__init__()
+        self.advice = advice
+
+    def diagnose(
+        self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
+    ) -> Diagnosis:
+        return Diagnosis({"share": share, "nan": math.nan}, self.advice)
+
+
+def test_new_advice_is_told_once_and_every_one_is_logged(tmp_path: Path) -> None:
+    state, console, log = fresh(), Heard(), RunLog(tmp_path / "log.jsonl")
+    watch = checkups(state, console)
+    watch.times = 4
+    said = ["2 of 32 units of the level 1x1 cost 0.5 nats", "3 of 4 of the level 16x16 cost 1e-05"]
+    changed = ["9 of 32 units of the level 1x1 cost 2 nats", "3 of 4 of the level 8x8 cost 1.5"]
+    for seen, advice in ((320, said), (640, changed), (960, []), (1280, said[:1])):
+        state.model = Ill(advice)  # type: ignore[assignment]
+        state.average = None
+        watch(state.seen, log)
+        state.seen = seen
+        watch(seen - 32, log)
+    assert console.said == [f"  warning: {sentence}" for sentence in (*said, changed[1])]
+    entries = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [entry["images"] for entry in entries] == [320, 640, 960, 1280]
+    assert [entry["numbers"]["share"] for entry in entries] == [0.25, 0.5, 0.75, 1.0]
+    assert entries[0]["numbers"]["nan"] is None
+    assert [entry["advice"] for entry in entries] == [said, changed, [], said[:1]]
+    assert last_advice(log.path) == said[:1]
+    with log.path.open("a") as file:
+        file.write('{"event": "done"}\n[3]\n{"event": "diagnosis", "adv')
+    assert last_advice(log.path) == said[:1]
+    log.path.write_text('{"event": "start"}\n')
+    assert last_advice(log.path) == []
+
+
+def test_only_the_first_process_looks_and_only_at_models_that_can(tmp_path: Path) -> None:
+    state, log = fresh(), RunLog(tmp_path / "log.jsonl")
+    state.seen = 1280
+    checkups(state, group=Group(rank=1, size=2))(1248, log)
+    state.phase = 1
+    checkups(state)(1248, log)
+    state.phase, state.model = 0, nn.Linear(2, 2)  # type: ignore[assignment]
+    checkups(state)(1248, log)
+    assert not log.path.exists()
+
+
+def test_a_sentence_is_known_again_by_its_words() -> None:
+    one, two = "of the level 4x4, 12 of 32 cost 0.5 nats.", "of the level 8x8, 12 of 32 cost 1 nats"
+    assert wording(one) == "of the level 4x4, # of # cost # nats."
+    assert wording(one) != wording(two) == wording(two.replace("12", "1.5e-07"))
+
+
+def test_nothing_is_compiled_for_a_diagnosis() -> None:
+    """A network that torch.compile has taken runs as it was written."""
+    compiled: list[object] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    net = torch.compile(nn.Linear(2, 2), backend=backend)
+    with uncompiled(replace(MACHINE, compile=True)), torch.no_grad():
+        net(torch.zeros(1, 2))
+    assert compiled == []
+    with uncompiled(MACHINE), torch.no_grad():
+        net(torch.zeros(1, 2))
+    assert len(compiled) == 1
+
+
+def test_the_average_is_left_even_after_an_error() -> None:
+    state = fresh()
+    before = {name: t.clone() for name, t in state.model.state_dict().items()}
+    assert state.average is not None
+    state.average.state["log_std"].add_(1)
+    with pytest.raises(KeyError), as_used(state.model, state.average) as model:
+        assert not model.training and model.log_std == state.average.state["log_std"]
+        raise KeyError
+    assert state.model.training
+    assert all(torch.equal(t, before[name]) for name, t in state.model.state_dict().items())
+
+
+# What becomes of the advice
+
+
+@pytest.mark.usefixtures("often")
+def test_advice_goes_from_the_run_into_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advice = ["2 of 32 units are active: do something"]
+    monkeypatch.setattr(
+        diagnosis, "diagnose", lambda *rest: Diagnosis({"rate": 1.0, "distortion": 2.0}, advice)
+    )
+    folder = api.train_folder(request(images=160), tmp_path / "run", MACHINE, QUIET)
+    assert folder.read()["advice"] == advice
+    (results,) = api.evaluate([folder.path], DATA, count=8, machine=MACHINE)
+    assert advice[0] in results["warnings"]
+    found = load_log(folder.log)
+    assert [each.numbers for each in found.diagnoses] == [{"rate": 1.0, "distortion": 2.0}] * 5
+
+
+@pytest.mark.parametrize("advice", ["a word", [3], {"a": "b"}, None])
+def test_a_run_with_other_advice_is_refused(tmp_path: Path, advice: Any) -> None:
+    folder = api.train_folder(request(images=160), tmp_path / "run", MACHINE, QUIET)
+    facts = json.loads(folder.facts.read_text())
+    folder.facts.write_text(json.dumps(facts | {"advice": advice}))
+    with pytest.raises(InputError, match="advice"):
+        folder.read()
+    del facts["advice"]  # as runs of before have it
+    folder.facts.write_text(json.dumps(facts))
+    assert folder.read()["status"] == "done"
+
+
+def every_sentence() -> list[str]:
+    """What a VAE may be told, each kind at least once."""
+    gap = Gap(seen=3.125, unseen=4.5, gap=1.375, error=0.01, avoidable=3.0)
+    found = []
+    for model in (line_vae(), line_vae(1.0, learn_std=False), line_vae(warm_up=0.15)):
+        for suffix in ("", "_16x16"):
+            level = LevelFound(suffix, 0.00123, 32, 2)
+            found += advise(model, [level], -0.25, 1.5e-7, gap)
+    return found
+
+
+def test_every_sentence_has_its_french_with_its_numbers() -> None:
+    sentences = every_sentence()
+    french, english = Tongue("fr"), Tongue()
+    for sentence in sentences:
+        told = french.note(sentence)
+        assert english.note(sentence) == sentence
+        assert told != sentence and "{" not in told
+        assert not any(f" {word} " in told for word in ("the", "of", "or", "and", "its"))
+        numbers = [word for word in sentence.replace(",", " ").split() if word[-1].isdigit()]
+        for word in numbers:
+            assert word.replace(".", ",") in told or word in told
+    assert "-0,25" in "".join(map(french.note, sentences))
+
+
+def test_the_page_shows_advice_and_draws_the_numbers(tmp_path: Path) -> None:
+    """In both languages: the levels' KL, rate and distortion, and what to do."""
+    write_comparison(tmp_path)
+    advice = every_sentence()[0]
+    change(tmp_path / "results.json", lambda r: r["runs"][0].update(warnings=[advice]))
+    words = {"en": ("Rate and distortion", "KL of each level"), "fr": ("Débit et", "KL de chaque")}
+    for language in ("en", "fr"):
+        page = read(write_page(tmp_path, tmp_path / "page.html", language))
+        assert not any(title in page.words for title in words[language])
+    with (tmp_path / "vae-sigma-s0" / "log.jsonl").open("a") as file:
+        for seen, more in ((64, {}), (128, {"kl_16x16": None}), (192, {"kl_1x1": 40.0})):
+            numbers = {"rate": 0.5, "distortion": 4.0, "kl_1x1": 8.0, "kl_4x4": 9.0} | more
+            line = {"event": "diagnosis", "images": seen, "numbers": numbers, "advice": []}
+            file.write("\n" + json.dumps(line))
+    for language in ("en", "fr"):
+        page = read(write_page(tmp_path, tmp_path / "page.html", language))
+        assert all(title in page.words for title in words[language])
+        assert "1x1" in page.words and "kl_1x1" not in page.words
+        shown = Tongue(language).note(advice)
+        assert shown in page.words or shown[0].upper() + shown[1:] in page.words
+    charts = [each["aria-label"] or "" for each in page.all("svg") if "aria-label" in each]
+    assert any("de 8" in label and "40" in label for label in charts)

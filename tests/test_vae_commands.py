@@ -1,0 +1,329 @@
+"""What can be asked of VAEs: bounds with any number of draws, noisy pixels, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import triptych
+from tests.making import encode, make_images, one_thread, write_npz
+from tests.test_cli import SLOW, Call, call, refuses
+from tests.truths import MACHINE
+from triptych import images, lines, reading
+from triptych.config import Budget, ImageShape
+from triptych.console import QUIET
+from triptych.data.opening import DataOptions
+from triptych.errors import InputError
+from triptych.evaluation import classifier
+from triptych.evaluation.evaluate import TOLD
+from triptych.families.base import BoundsLikelihood, NoisyPixels
+from triptych.report.tongue import Tongue
+from triptych.run import Run
+from triptych.seeding import ImageStreams
+from triptych.tasks import likelihood
+from triptych.training import budget
+
+__all__ = ["call", "refuses"]  # fixtures
+
+SMALL = "patch=2 widths=16,16,16 climb=1,1,1 descend=1,1,1 latents=2,2,4 batch_size=32"
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that tests only read; grey data beside the coloured ones."""
+    folder = tmp_path_factory.mktemp("stock")
+    write_npz(folder / "bars.npz", *make_images(300))
+    write_npz(folder / "grey.npz", *make_images(300, channels=1))
+    wanted = {
+        "ladder": ("vae:ladder", SMALL, "bars", "1.28kimg"),
+        "sigma": ("vae:sigma", "widths=8,8 latent=4 batch_size=32", "bars", "1.28kimg"),
+        "grey": ("vae:sigma", "widths=8,8 latent=4 batch_size=32", "grey", "0.32kimg"),
+        "gan": ("gan:course", "", "bars", "0.32kimg"),
+        "diffusion": (
+            "diffusion:x0",
+            "widths=8,16 attention=false,false batch_size=32",
+            "bars",
+            "0.32kimg",
+        ),
+    }
+    for name, (model, settings, data, length) in wanted.items():
+        triptych.train(
+            model,
+            str(folder / f"{data}.npz"),
+            budget=length,
+            out=folder / name,
+            overrides=settings.split(),
+            options=DataOptions(resolution=16),
+            machine=one_thread(),
+        )
+    return folder
+
+
+def held_out(run: Run, count: int) -> Tensor:
+    return reading.run_data(run, None, None, QUIET).test.images[:count]
+
+
+# Likelihood
+
+
+@pytest.mark.parametrize("name", ["ladder", "sigma", "diffusion"])
+def test_a_bound_is_averaged_over_its_draws(stock: Path, name: str) -> None:
+    """Three draws are the mean of three calls that go on in the same streams."""
+    run = Run(stock / name, one_thread())
+    assert isinstance(run.model, BoundsLikelihood)
+    pixels = held_out(run, 4)
+    method = next(iter(run.model.bounds))
+    found = run.log_likelihood(pixels, draws=3)
+    rng = ImageStreams(0, f"likelihood/{method}", range(4))
+    with torch.inference_mode():
+        x = images.to_float(pixels)
+        each = [run.model.negative_bound(x, rng, method) for _ in range(3)]
+    assert set(found["terms"]) == set(each[0])
+    for term, values in found["terms"].items():
+        expected = statistics.mean(float(terms[term].double().mean()) for terms in each)
+        assert values["nats"] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert found["note"] == "draws for each image: 3"
+    usual = run.log_likelihood(pixels)
+    assert usual["note"] == "draws for each image: 1" and usual["value"] != found["value"]
+
+
+def test_the_importance_weighted_bound_takes_any_k(stock: Path) -> None:
+    """100 is usual; the more, the tighter, on the same streams."""
+    run = Run(stock / "sigma", one_thread())
+    pixels = held_out(run, 12)
+    bound = {K: run.log_likelihood(pixels, "importance", draws=K) for K in (1, 10, 100)}
+    assert bound[1]["value"] > bound[10]["value"] > bound[100]["value"]
+    assert run.log_likelihood(pixels, "importance") == bound[100]
+    assert bound[100]["note"] == "draws for each image: 100"
+    assert isinstance(run.model, BoundsLikelihood)
+    rng = ImageStreams(0, "likelihood/importance", range(12))
+    with torch.inference_mode():
+        terms = run.model.negative_bound(images.to_float(pixels), rng, "importance", 10)
+    expected = terms["importance_weighted"].double().mean().item()
+    assert bound[10]["terms"]["importance_weighted"]["nats"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_term_has_the_interval_of_its_mean() -> None:
+    """1.96 standard errors to each side, in nats and in bits of one pixel."""
+    values = [3.0, 5.0, 4.0, 9.0, 2.5]
+    found = likelihood.in_units(
+        torch.tensor(values, dtype=torch.float64), ImageShape(channels=3, resolution=2)
+    )
+    margin = 1.96 * statistics.stdev(values) / math.sqrt(5)
+    bits = 12 * math.log(2)
+    assert found == pytest.approx(
+        {
+            "nats": 4.7,
+            "nats_low": 4.7 - margin,
+            "nats_high": 4.7 + margin,
+            "bits_per_dim": 4.7 / bits,
+            "bits_per_dim_low": (4.7 - margin) / bits,
+            "bits_per_dim_high": (4.7 + margin) / bits,
+        }
+    )
+
+
+def test_terms_and_intervals_are_printed(call: Call, stock: Path) -> None:
+    words = ("likelihood", stock / "ladder", "--count", "6", "--draws", "2", *SLOW)
+    found = call(*words, "--json").json()
+    assert set(found["terms"]) == {"reconstruction", "kl_1x1", "kl_4x4", "kl_8x8"}
+    assert sum(term["bits_per_dim"] for term in found["terms"].values()) == pytest.approx(
+        found["value"]
+    )
+    first, *terms, last = call(*words).out.splitlines()
+    assert first == (
+        f"bits per dimension: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}] "
+        "(upper bound, elbo, 6 test images)"
+    )
+    assert last == "draws for each image: 2"
+    for line, (name, term) in zip(terms, found["terms"].items(), strict=True):
+        shown = [float(number) for number in re.findall(r"-?\d+\.\d+", line)]
+        assert line.split()[0] == name and line.endswith(" nats")
+        ends = ("", "_low", "_high")
+        expected = [term[f"{unit}{end}"] for unit in ("bits_per_dim", "nats") for end in ends]
+        assert shown == pytest.approx(expected, abs=0.006)
+
+
+def test_a_measurement_says_its_draws(
+    stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that samples are means, without pixel noise: in the notes, under the pictures."""
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 640)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    place = tmp_path / "ladder"
+    place.symlink_to(stock / "ladder")
+    [found] = triptych.evaluate([place], count=10, machine=one_thread())
+    notes = {metric["name"]: metric["note"] for metric in found["metrics"]}
+    assert notes["bits_per_dim"] == "draws for each image: 1"
+    assert notes["sharpness"] == "mean decodes, without pixel noise"
+    assert Tongue("fr").note(notes["bits_per_dim"]) == "tirages par image\u00a0: 1"
+    told = "labels withheld from the model, draws for each image: 1"
+    assert Tongue("fr").note(told).startswith("étiquettes cachées au modèle")
+    assert TOLD not in found["warnings"]
+    for figure in ("samples", "interpolation", "reconstruction"):
+        said = json.loads((place / "figures" / f"{figure}.json").read_text())
+        assert said["note"] == "mean decodes, without pixel noise"
+    for language, words in {
+        "en": ("Mean decodes, without pixel noise", "means of its pixels"),
+        "fr": ("Décodages moyens, sans bruit de pixel", "sans bruit de pixel"),
+    }.items():
+        page = triptych.report([place], language=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
+        text = page.read_text()
+        assert all(each in text for each in words), language
+
+
+# Pixel noise
+
+
+def test_noise_of_the_learned_deviation_is_drawn(stock: Path) -> None:
+    """The same latents decode to the same means, and pixels lie about them as the model says."""
+    run = Run(stock / "sigma", one_thread())
+    run.model.log_std.data.fill_(math.log(0.1))  # type: ignore[operator]
+    mean, drawn = run.sample(40, seed=1), run.sample(40, seed=1, pixel_noise=True)
+    std = 0.1 * 127.5
+    inside = (mean > 3 * std) & (mean < 255 - 3 * std)  # where no value was clamped
+    apart = (drawn.float() - mean)[inside]
+    assert apart.numel() > 5000
+    assert abs(apart.mean()) < 4 * std / apart.numel() ** 0.5
+    assert apart.std() == pytest.approx(std, rel=0.05)
+    assert torch.equal(drawn[7:9], run.sample(9, seed=1, pixel_noise=True)[7:])
+
+
+def test_a_ladder_s_pixels_are_drawn_after_its_latents(stock: Path) -> None:
+    """From each image's own stream: the same latents, then the noise of the pixels."""
+    run = Run(stock / "ladder", one_thread())
+    assert isinstance(run.model, NoisyPixels)
+    drawn = run.sample(5, pixel_noise=True)
+    rng = ImageStreams(0, "sample", range(5))
+    with torch.inference_mode():
+        latent = run.model.draw_latent(5, rng)
+        expected = images.to_uint8(run.model.with_pixel_noise().decode(latent, rng))
+    assert torch.equal(drawn, expected)
+    apart = (drawn.int() - run.sample(5)).abs().double().mean((1, 2, 3))
+    assert (apart > 5).all() and len(set(apart.tolist())) == 5
+
+
+def test_samples_with_pixel_noise_by_the_command(call: Call, stock: Path) -> None:
+    words = ("sample", stock / "ladder", "--count", "3", *SLOW)
+    assert call(*words, "--out", "a.npz").code == 0
+    assert call(*words, "--pixel-noise", "--out", "b.npz").code == 0
+    run = Run(stock / "ladder", one_thread())
+    with np.load("a.npz") as mean, np.load("b.npz") as drawn:
+        assert set(mean) == set(drawn) == {"images"}
+        assert torch.equal(images.from_array(mean["images"]), run.sample(3))
+        assert torch.equal(images.from_array(drawn["images"]), run.sample(3, pixel_noise=True))
+        assert (mean["images"] != drawn["images"]).any()
+
+
+@pytest.mark.parametrize("name", ["ladder", "sigma"])
+def test_colder_samples_are_nearer_to_each_other(stock: Path, name: str) -> None:
+    run = Run(stock / name, one_thread())
+    spread = [run.sample(20, temperature=t).float().std(0).mean() for t in (1e-6, 0.5, 1.0)]
+    assert spread[0] == 0 < spread[1] < spread[2]
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("likelihood {ladder} --draws 0", "--draws 0 is too few: give 1 or more"),
+        ("likelihood {diffusion} --draws -1", "--draws -1 is too few: give 1 or more"),
+        ("sample {ladder} --label 1 --out a.png", "was trained without labels: leave out --label"),
+        ("sample {gan} --pixel-noise --out a.png", "a gan has no distribution of pixels to draw"),
+        ("sample {diffusion} --pixel-noise --out a.png", "a diffusion has no distribution of"),
+        ("reconstruct {sigma} --data {grey} --out a.png", "is (1, 16, 16), the run (3, 16, 16)"),
+        ("likelihood {sigma} --data {grey}", "grey is (1, 16, 16), the run (3, 16, 16): measure"),
+        ("evaluate {sigma} --data {grey}", "grey is (1, 16, 16), the run (3, 16, 16)"),
+        ("traverse {sigma} --data {grey} --out a.png", "grey is (1, 16, 16), the run (3, 16, 16)"),
+        ("reconstruct {sigma} --resolution 32 --out a.png", "bars is (3, 32, 32), the run (3, 16"),
+        ("evaluate {sigma} --resolution 32", "bars is (3, 32, 32), the run (3, 16, 16)"),
+    ],
+)
+def test_what_is_asked_in_vain(
+    refuses: Callable[..., str], stock: Path, words: str, line: str
+) -> None:
+    places = {n: stock / n for n in ("ladder", "sigma", "gan", "diffusion")}
+    places["grey_data"] = stock / "grey.npz"
+    typed = words.replace("{grey}", "{grey_data}").format(**places).split()
+    assert line in refuses(*typed, *SLOW)
+
+
+def test_images_that_a_run_was_not_made_for(stock: Path) -> None:
+    run = Run(stock / "sigma", one_thread())
+    small, grey = torch.zeros(2, 3, 8, 8).byte(), torch.zeros(2, 1, 16, 16).byte()
+    verbs: list[Callable[[Tensor], Any]] = [
+        run.reconstruct,
+        run.log_likelihood,
+        run.traverse,
+        lambda pixels: run.interpolate(pixels, pixels),
+    ]
+    for verb in verbs:
+        with pytest.raises(InputError, match=r"images of 3x8x8, but the run is of 3x16x16"):
+            verb(small)
+        with pytest.raises(InputError, match=r"images of 1x16x16, but the run is of 3x16x16"):
+            verb(grey)
+
+
+def test_a_coloured_picture_for_a_run_of_grey_images(
+    refuses: Callable[..., str], stock: Path, tmp_path: Path
+) -> None:
+    """A file that is grey in all but its format is taken."""
+    colour, grey = make_images(1)[0][0], make_images(1, channels=1)[0][0]
+    (tmp_path / "colour.png").write_bytes(encode(colour))
+    (tmp_path / "grey.png").write_bytes(encode(grey.repeat(3, axis=2)))
+    ends = ("--from", tmp_path / "grey.png", "--to", tmp_path / "colour.png")
+    line = refuses("interpolate", stock / "grey", *ends, "--out", "a.png", *SLOW)
+    assert line.endswith("colour.png is in colour, the run of grey images: make it grey")
+    found = Run(stock / "grey", one_thread()).read_image(tmp_path / "grey.png")
+    assert torch.equal(found, images.from_array(grey[None]))
+
+
+# Budgets
+
+
+def test_too_few_steps_are_refused_with_the_least(refuses: Callable[..., str], stock: Path) -> None:
+    data = ("--data", stock / "bars.npz", "--resolution", "16", "--out", "made", *SLOW)
+    small = [word for setting in SMALL.split() for word in ("--set", setting)]
+    line = refuses("train", "vae:ladder", *data, *small, "--budget", "0.1kimg")
+    assert line == (
+        "the budget 0.1kimg pays for 3 steps of 32 images, too few to learn anything: "
+        "give at least 0.16kimg"
+    )
+    line = refuses("train", "vae:ladder", *data, *small, "--budget", "0.01s")
+    assert line.startswith("the budget 0.01s pays for 0 steps of 32 images, too few to learn")
+    assert line.endswith(": give at least 0.16kimg")
+
+
+def test_the_least_budget_is_enough() -> None:
+    def plan(text: str) -> int:
+        return budget.planned_images(Budget.parse(text), 1000, 32, pytest.fail).images
+
+    assert plan("0.16kimg") == 5 * 32
+    with pytest.raises(InputError, match=r"give at least 0\.16kimg"):
+        plan("0.159kimg")
+
+
+def test_few_steps_are_noted(call: Call, stock: Path) -> None:
+    data = ("--data", stock / "bars.npz", "--resolution", "16", *SLOW)
+    small = [word for setting in SMALL.split() for word in ("--set", setting)]
+    told = call("train", "vae:ladder", *data, *small, "--budget", "0.16kimg", "--out", "few").err
+    assert "note: 5 steps teach a model hardly anything, 3.2kimg would be the least" in told
+    assert budget.note_few(99 * 32, 32) is not None
+    assert budget.note_few(100 * 32, 32) is None
+
+
+def test_the_lines_of_a_likelihood_that_there_is_not() -> None:
+    entry = likelihood.bits_per_dim(torch.nn.Module(), "gan", torch.zeros(2), 0, MACHINE)  # type: ignore[arg-type]
+    assert lines.likelihood(entry).startswith("bits per dimension: not defined: a GAN has no")
