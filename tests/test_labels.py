@@ -31,7 +31,7 @@ from triptych.training.folder import RunFolder
 
 __all__ = ["call", "refuses"]  # fixtures
 
-SMALL = ("patch=2", "widths=24,24,24", "climb=1,1,1", "descend=1,1,1", "latents=4,4,8")
+SMALL = ("patch=2", "widths=24,24,24", "climb=1,1,1", "descend=1,1,1", "latents=4,4,8", "vector=8")
 FAST = ("batch_size=32", "average=none", "optimiser.learning_rate=0.005")
 RARE = 4  # a class of which most images are left out
 

@@ -23,7 +23,7 @@ from triptych.families.registry import ModelName
 from triptych.families.vae.ladder import LadderVAE
 from triptych.families.vae.model import UNLABELLED
 from triptych.families.vae.recipes import ladder
-from triptych.nn.ladder import Bottleneck, Grow, Residual, Shrink
+from triptych.nn.ladder import Bottleneck, Grow, Residual, shrink
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import sampling
 from triptych.training.train import Request, fresh_state
@@ -239,16 +239,19 @@ def test_residuals_add_a_bottleneck() -> None:
     assert Bottleneck(4, 3, 4, side=1).first.weight.shape[2:] == (1, 1)
 
 
-def test_pictures_shrink_by_means_and_grow_by_squares() -> None:
-    x = normal(2, 3, 8, 8)
-    shrink, grow = Shrink(3, 4, side=2).double(), Grow(3, 4, side=16).double()
-    means = x.view(2, 3, 2, 4, 2, 4).mean((3, 5))
-    torch.testing.assert_close(shrink(x), shrink.change(means))
-    assert not grow.picture.any()
-    with torch.no_grad():
-        grow.picture.copy_(normal(4, 16, 16, seed=1))
-    large = grow.change(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    torch.testing.assert_close(grow(x), large + grow.picture)
+def test_pictures_halve_double_and_meet_a_single_pixel() -> None:
+    """A single pixel sees all of a picture, and makes all of one, each place with its weights."""
+    x, point = normal(2, 3, 8, 8), normal(2, 3, 1, 1)
+    assert shrink(3, 4, side=8, to=4).double()(x).shape == (2, 4, 4, 4)
+    all_seen, all_made = shrink(3, 4, side=8, to=1).double(), Grow(3, 4, side=1, to=8).double()
+    flat = all_seen.weight.flatten(1) @ x.flatten(1).T + all_seen.bias[:, None]
+    torch.testing.assert_close(all_seen(x).flatten(1), flat.T)
+    made = torch.einsum("bi,iohw->bohw", F.silu(point).flatten(1), all_made.change.weight)
+    torch.testing.assert_close(all_made(point), made + all_made.change.bias[:, None, None])
+    doubling = Grow(3, 4, side=8, to=16).double()
+    large = F.silu(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    exact = F.conv2d(large, doubling.change.weight, doubling.change.bias, padding=1)
+    torch.testing.assert_close(doubling(x), exact)
 
 
 # The recipe.
@@ -269,11 +272,11 @@ def test_defaults_fit_every_size_of_image(resolution: int, channels: int) -> Non
     loss["total"].backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
     nats = shape.dimensions * math.log(256)
-    assert 0.8 * nats < loss["total"].item() < 2 * nats
+    assert 0.8 * nats < loss["reconstruction"].item() < 2 * nats
     assert sampling.sample(model, 2, 0, MACHINE).shape == (2, *shape.size)
-    sides = [shape[-1] for shape in model.latents.values()]
+    sides = [shape[-1] for shape in model.latents.values() if len(shape) == 3]
     assert sides == sorted(sides)
-    assert sides[0] == 1
+    assert "vector.0" in model.latents
 
 
 BAD = {

@@ -21,6 +21,7 @@ from tests.test_diagnosis import LATENT, SHAPE, line_vae, pixels
 from tests.truths import MACHINE, FixedStreams, NoStreams, normal
 from triptych import api, files, images
 from triptych.console import QUIET
+from triptych.data.dataset import Part
 from triptych.errors import InterruptedRunError
 from triptych.families.base import Batch
 from triptych.families.vae.gaussian import CHUNK, ROUNDING, GaussianVAE
@@ -131,7 +132,7 @@ def test_training_ends_with_the_optimum_of_the_averaged_weights(
     assert state.model.training and not torch.equal(live["log_std"], found["log_std"])
     assert not torch.equal(live["decoder.stages.0.weight"], found["decoder.stages.0.weight"])
     count = 1280 // 64
-    x = images.to_float(diagnosing.chosen(DATA.train, count, 0, "settled"))
+    x = images.to_float(diagnosing.chosen(DATA.train, count, 0, "settled").images)
     model = fresh().model.eval()
     model.load_state_dict(found)
     noise = ImageStreams(0, "settle", range(count)).normal(4)
@@ -180,9 +181,9 @@ def test_how_many_images_settle_follows_from_the_plan(monkeypatch: pytest.Monkey
     """A 64th of the planned ones, 2,048 at most, 16 at least, fewer of large ones."""
     asked: list[int] = []
 
-    def note(part: Any, count: int, *rest: Any) -> Tensor:
+    def note(part: Any, count: int, *rest: Any) -> Part:
         asked.append(count)
-        return part.images[:1]
+        return Part(part.images[:1], None)
 
     monkeypatch.setattr(diagnosing, "chosen", note)
     for planned in (320, 6400, 10**6):

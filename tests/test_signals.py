@@ -34,7 +34,17 @@ def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
     pixels, _ = making.make_images(200)
     data = making.write_npz(folder / "bars.npz", pixels)
     small = ["--resolution", "16", "--set", "batch_size=32", "--set", "widths=8,8"]
-    words = ["train", "vae", "--data", str(data), *small, "--budget", "32kimg", "--threads", "1"]
+    words = [
+        "train",
+        "vae:sigma",
+        "--data",
+        str(data),
+        *small,
+        "--budget",
+        "32kimg",
+        "--threads",
+        "1",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(seconds), *words, "--out", str(folder / "run")],
         stdout=subprocess.PIPE,

@@ -57,7 +57,9 @@ DATA = ImageData(
 )
 
 
-def request(model: str = "vae", budget: str = "1.28kimg", *overrides: str) -> training.Request:
+def request(
+    model: str = "vae:sigma", budget: str = "1.28kimg", *overrides: str
+) -> training.Request:
     return api.make_request(
         model, DATA, budget, "tiny", 0, ("batch_size=32", *overrides), None, QUIET, "triptych train"
     )
@@ -209,7 +211,7 @@ def test_pictures_on_the_way_are_left_out_where_they_take_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first and the last are always drawn."""
-    train(request("vae"), tmp_path / "quick")
+    train(request("vae:sigma"), tmp_path / "quick")
     assert len(list((tmp_path / "quick" / "samples").iterdir())) >= 2
     draw = training.save_grid
 
@@ -219,22 +221,22 @@ def test_pictures_on_the_way_are_left_out_where_they_take_too_long(
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "save_grid", slowly)
-        train(request("vae"), tmp_path / "slow")
+        train(request("vae:sigma"), tmp_path / "slow")
     found = sorted(path.stem for path in (tmp_path / "slow" / "samples").iterdir())
     assert [int(name) for name in found] == [0, 1280]
     monkeypatch.setattr(loop, "GRID_COST", math.inf)
-    train(request("vae"), tmp_path / "all")
+    train(request("vae:sigma"), tmp_path / "all")
     found = sorted(path.stem for path in (tmp_path / "all" / "samples").iterdir())
     assert [int(name) for name in found] == [0, 96, 320, 640, 1280]
 
 
 def test_wall_clock_budget_is_written_down_and_repeatable(tmp_path: Path) -> None:
     """The recorded kimg gives the same weights as the seconds did."""
-    timed = train(request("vae", "12s", "widths=8,8"), tmp_path / "timed")
+    timed = train(request("vae:sigma", "12s", "widths=8,8"), tmp_path / "timed")
     facts = timed.read()
     assert facts["budget"]["unit"] == "seconds" and facts["planned_images"] % 32 == 0
     assert facts["command"].endswith(f"--budget {facts['kimg']!r}kimg")
-    again = train(request("vae", f"{facts['kimg']!r}kimg", "widths=8,8"), tmp_path / "again")
+    again = train(request("vae:sigma", f"{facts['kimg']!r}kimg", "widths=8,8"), tmp_path / "again")
     assert digest(timed) == digest(again)
 
 
@@ -339,7 +341,7 @@ def test_output_folder_must_be_ours(tmp_path: Path) -> None:
         train(request(), other / "letter.txt")
     train(request(), tmp_path / "run")
     with pytest.raises(InputError, match="another settings"):
-        train(request("vae", "1.28kimg", "latent=3"), tmp_path / "run")
+        train(request("vae:sigma", "1.28kimg", "latent=3"), tmp_path / "run")
 
 
 @pytest.mark.parametrize("augment", [Augment(flip=True), Augment(crop=2)])
@@ -359,5 +361,5 @@ def test_varied_images_train_another_model_and_are_recorded(
 
 def test_fewer_images_than_a_batch_are_enough(tmp_path: Path) -> None:
     """A batch of 256 then shows some of the 200 images twice."""
-    folder = train(request("vae", "1.28kimg", "batch_size=256"), tmp_path / "run")
+    folder = train(request("vae:sigma", "1.28kimg", "batch_size=256"), tmp_path / "run")
     assert folder.read()["status"] == "done"

@@ -136,7 +136,13 @@ def test_every_term_has_the_interval_of_its_mean() -> None:
 def test_terms_and_intervals_are_printed(call: Call, stock: Path) -> None:
     words = ("likelihood", stock / "ladder", "--count", "6", "--draws", "2", *SLOW)
     found = call(*words, "--json").json()
-    assert set(found["terms"]) == {"reconstruction", "kl_1x1", "kl_4x4", "kl_8x8"}
+    assert set(found["terms"]) == {
+        "reconstruction",
+        "kl_vector",
+        "kl_1x1",
+        "kl_4x4",
+        "kl_8x8",
+    }
     assert sum(term["bits_per_dim"] for term in found["terms"].values()) == pytest.approx(
         found["value"]
     )

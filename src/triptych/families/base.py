@@ -181,11 +181,12 @@ class GenerativeModel(nn.Module, ABC):
     def network_calls(self) -> int:
         """How often the network runs to decode one latent."""
 
-    def settle(self, images: Tensor, rng: ImageStreams) -> None:
+    def settle(self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None) -> None:
         """Set in closed form what can be, once all other weights are final; here nothing.
 
         images: of the training part, on [-1, 1], [N,C,H,W]
         rng:    a stream for each of them
+        labels: their class numbers [N], where the data have labels
         """
 
 

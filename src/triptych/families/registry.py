@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from triptych.families.base import GenerativeModel, Recipe
 
 FAMILIES = ("vae", "gan", "diffusion")
-DEFAULTS = {"vae": "sigma", "gan": "hinge", "diffusion": "x0"}  # measured: docs/decisions.md
+DEFAULTS = {"vae": "ladder", "gan": "hinge", "diffusion": "x0"}  # measured: docs/decisions.md
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.nn.blocks import DoublingConvolution
+
 
 class Bottleneck(nn.Module):
     """SiLU, convolution, SiLU, 1x1 convolution: [B,C,H,W] -> [B,C',H,W].
@@ -44,31 +46,30 @@ class Residual(Bottleneck):
         return x + super().forward(x)
 
 
-class Shrink(nn.Module):
-    """Mean over squares, then a 1x1 convolution: [B,C,H,W] -> [B,C',side,side]."""
-
-    def __init__(self, inputs: int, outputs: int, side: int) -> None:
-        super().__init__()
-        self.side = side
-        self.change = nn.Conv2d(inputs, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,C',side,side]."""
-        return self.change(F.avg_pool2d(x, x.shape[-1] // self.side))
+def shrink(inputs: int, outputs: int, side: int, to: int) -> nn.Conv2d:
+    """From pictures of one side to half of it, or of any side to a single pixel."""
+    if to == 1:
+        return nn.Conv2d(inputs, outputs, side)
+    return nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
 
 
 class Grow(nn.Module):
-    """1x1 convolution, then each pixel becomes a square, plus a learned picture."""
+    """SiLU, then a single pixel becomes a picture by a linear map, or a picture doubles.
 
-    def __init__(self, inputs: int, outputs: int, side: int) -> None:
+    [B,C,side,side] -> [B,C',to,to]
+    """
+
+    def __init__(self, inputs: int, outputs: int, side: int, to: int) -> None:
         super().__init__()
-        self.change = nn.Conv2d(inputs, outputs, 1)
-        self.picture = nn.Parameter(torch.zeros(outputs, side, side))
+        self.change = (
+            nn.ConvTranspose2d(inputs, outputs, to)
+            if side == 1
+            else DoublingConvolution(inputs, outputs)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,C',side,side]."""
-        factor = self.picture.shape[-1] // x.shape[-1]
-        return F.interpolate(self.change(x), scale_factor=float(factor)) + self.picture
+        """[B,C,side,side] -> [B,C',to,to]."""
+        return self.change(F.silu(x))
 
 
 class Start(nn.Module):

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from triptych import files, images
 from triptych.console import Console
@@ -46,12 +45,13 @@ def share_out(planned: int) -> tuple[int, int]:
     return times, min(MOST, max(count, each // times))
 
 
-def chosen(part: Part, count: int, seed: int, purpose: str) -> Tensor:
-    """At most so many images of a part, always the same ones: uint8 [N,C,H,W]."""
+def chosen(part: Part, count: int, seed: int, purpose: str) -> Part:
+    """At most so many images of a part with their labels, always the same ones."""
     if len(part) == 0:
-        return part.images[:0]
+        return part
     order = Permutation(len(part), generator(seed, purpose))
-    return part.images[torch.from_numpy(order.at(0, min(count, len(part))))]
+    rows = torch.from_numpy(order.at(0, min(count, len(part))))
+    return Part(part.images[rows], None if part.labels is None else part.labels[rows])
 
 
 class Checkups:
@@ -71,8 +71,8 @@ class Checkups:
         self.times, count = share_out(planned)
         if machine.microbatch is not None:  # a batch does not fit; without gradients more does
             count = min(count, 2 * machine.microbatch)
-        self.seen = chosen(data.train, count, seed, "diagnosed train")
-        self.unseen = chosen(data.validation, count, seed, "diagnosed validation")
+        self.seen = chosen(data.train, count, seed, "diagnosed train").images
+        self.unseen = chosen(data.validation, count, seed, "diagnosed validation").images
         self.told: set[str] = set()
 
     def __call__(self, before: int, log: RunLog) -> None:
@@ -142,11 +142,12 @@ def settle(state: TrainingState, part: Part, planned: int, seed: int, machine: M
     """Bring what a model sets in closed form to its optimum, in the weights to use."""
     most = min(SETTLED_BY, int(SETTLED_SHARE * planned))
     count = min(max(LEAST, most), max(1, SETTLED_NUMBERS // part.images[0].numel()))
-    pixels = chosen(part, count, seed, "settled")
-    rng = ImageStreams(seed, "settle", range(len(pixels)), machine.device)
+    some = chosen(part, count, seed, "settled")
+    labels = None if some.labels is None else some.labels.to(machine.device)
+    rng = ImageStreams(seed, "settle", range(len(some)), machine.device)
     with as_used(state.model, state.average) as model:
         with machine.autocast(), uncompiled(machine):
-            model.settle(images.to_float(pixels.to(machine.device)), rng)
+            model.settle(images.to_float(some.images.to(machine.device)), rng, labels)
         if state.average is not None:
             for name, tensor in model.state_dict().items():
                 state.average.state[name].copy_(tensor)

@@ -150,7 +150,7 @@ def train_together(
     )
     run(state, job, clock)
     if group.first:
-        finish(state, folder, facts, clock, request, machine)
+        finish(state, folder, facts, clock, request, machine, draw)
 
 
 def share_batches(request: Request, machine: Machine) -> Batches:
@@ -369,9 +369,12 @@ def finish(
     clock: Clock,
     request: Request,
     machine: Machine,
+    draw: Draw,
 ) -> None:
     """The weights to use, the last facts; checkpoints are no longer needed."""
     settle(state, request.data.train, facts["planned_images"], request.seed, machine)
+    if type(state.model).settle is not GenerativeModel.settle and state.group.size == 1:
+        save_grid(state, folder, draw, machine, facts["planned_images"])  # as it is used
     metadata = model_metadata(request.name, request.settings, request.shape)
     digest = save_weights(folder.weights, state.weights_to_use(), metadata)
     seconds = clock.seconds()

@@ -90,6 +90,7 @@ class GaussianVAE(VAE):
         seen: tuple[Tensor, Tensor],
         noise: dict[str, Tensor] | None,
         labels: Tensor | None = None,
+        share: float = 1.0,
     ) -> Inferred:
         """One posterior."""
         mean, log_variance = seen
@@ -114,7 +115,7 @@ class GaussianVAE(VAE):
         return (images.abs() < EDGE).flatten(1).sum(1) * each
 
     @torch.no_grad()
-    def settle(self, images: Tensor, rng: ImageStreams) -> None:
+    def settle(self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None) -> None:
         """A learned deviation goes to where the bound is highest (arXiv:2006.13202, section 3).
 
         std^2 = mean of (x - decoder(z))^2 over images, a draw z of each one's posterior, and

@@ -8,23 +8,35 @@ that resolution (arXiv:1602.02282, 2011.10650). A block decides itself what its 
 
 which is a prior N(mean(h), gain(h)^2) whose mean is left to the layers around, with the posterior
 in units of the prior (arXiv:2007.03898, section 3.2). Pixels are mixtures of logistics.
+
+Trained for minutes, such a ladder explains each place by itself and never learns what a whole
+image is. So the first latent may be a vector, which learns to guess the whole image before the
+pictures of latents join, and whose prior is fitted to it in the end.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import widened
+from triptych.families.base import Latent, widened
+from triptych.families.vae.exemplars import ExemplarPrior
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
-from triptych.families.vae.model import VAE, Inferred
-from triptych.nn.ladder import Bottleneck, Grow, Residual, Shrink, Start
+from triptych.families.vae.model import LOG_2PI, VAE, Inferred
+from triptych.nn.blocks import GroupNorm
+from triptych.nn.ladder import Bottleneck, Grow, Residual, Start, shrink
 from triptych.seeding import ImageStreams
+
+VECTOR = "vector.0"  # the name of the first latent
+CHUNK = 64  # images whose features are held at once
+GROUPS = 8  # of channels that are normalised together, four channels at least in each
+FIRST_LOG_STD = -2.0  # of a guess's error on [-1, 1], about where it ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +65,7 @@ class StochasticBlock(nn.Module):
     def __init__(self, level: Level, scale: float) -> None:
         super().__init__()
         width, latent, side = level.width, level.latent, level.side
-        self.features = nn.Conv2d(width, width, 1)
-        self.posterior = Bottleneck(width, width, 2 * latent, side, scale=0.1)
+        self.posterior = Bottleneck(2 * width, width, 2 * latent, side, scale=0.1)
         self.gain = nn.Conv2d(width, latent, 1)
         self.spread = nn.Conv2d(latent, width, 1)
         self.residual = Residual(width, width, side, scale)
@@ -66,13 +77,51 @@ class StochasticBlock(nn.Module):
 
     def infer(self, h: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,latent,side,side], float32."""
-        both = self.posterior(h + self.features(features))
-        mean, log_variance = widened(both).chunk(2, dim=1)
+        found = self.posterior(torch.cat([h, features], dim=1))
+        mean, log_variance = widened(found).chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 5)
 
     def forward(self, h: Tensor, latent: Tensor) -> Tensor:
         """What is decoded so far, and one latent more: [B,width,side,side]."""
         return self.residual(h + self.spread(self.gain(h) * latent))
+
+
+class Vector(nn.Module):
+    """The first latent, a vector: its posterior, its prior, its way into the decoded features.
+
+    Training holds it against N(0, I); the prior is fitted to it afterwards.
+    """
+
+    def __init__(self, width: int, size: int, exemplars: int, kinds: int, classes: int) -> None:
+        super().__init__()
+        self.posterior = nn.Linear(width, 2 * size)
+        self.prior = ExemplarPrior(size, exemplars, kinds, classes)
+        self.spread = nn.Linear(size, width)
+
+    def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, each [B,D], float32."""
+        numbers = widened(self.posterior(F.silu(features.flatten(1))))
+        mean, log_variance = numbers.chunk(2, dim=1)
+        return mean, log_variance.clamp(-20, 5)
+
+    def show(self, z: Tensor) -> Tensor:
+        """[B,D] -> features [B,width,1,1]."""
+        return self.spread(z)[:, :, None, None]
+
+
+class Guess(nn.Module):
+    """A first image from features: [B,C,side,side] -> [B,channels,resolution,resolution]."""
+
+    def __init__(self, level: Level, shape: ImageShape) -> None:
+        super().__init__()
+        self.factor = shape.resolution // level.side
+        outputs = shape.channels * self.factor**2
+        self.change = nn.Conv2d(level.width, outputs, 3, padding=1)
+        self.log_std = nn.Parameter(torch.tensor(FIRST_LOG_STD))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """[B,C,side,side] -> [B,channels,resolution,resolution], float32."""
+        return F.pixel_shuffle(widened(self.change(F.silu(h))), self.factor)
 
 
 class Climb(nn.Module):
@@ -81,13 +130,16 @@ class Climb(nn.Module):
     def __init__(self, level: Level, finer: Level | None, scale: float) -> None:
         super().__init__()
         side, width = level.side, level.width
-        self.shrink = nn.Identity() if finer is None else Shrink(finer.width, width, side)
+        self.shrink = (
+            nn.Identity() if finer is None else shrink(finer.width, width, finer.side, side)
+        )
         blocks = [Residual(width, width, side, scale) for _ in range(level.climb)]
         self.blocks = nn.Sequential(*blocks)
+        self.norm = GroupNorm(math.gcd(GROUPS, max(1, width // 4)), width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,finer width,...] -> [B,width,side,side]."""
-        return self.blocks(self.shrink(x))
+        return self.norm(F.silu(self.blocks(self.shrink(x))))
 
 
 class Descent(nn.Module):
@@ -106,7 +158,9 @@ class Descent(nn.Module):
     ) -> None:
         super().__init__()
         self.grow = (
-            Start(level.width) if coarser is None else Grow(coarser.width, level.width, level.side)
+            Start(level.width)
+            if coarser is None
+            else Grow(coarser.width, level.width, coarser.side, level.side)
         )
         self.label = None if classes is None else nn.Linear(classes + 1, level.width, bias=False)
         self.blocks = nn.ModuleDict(
@@ -130,6 +184,10 @@ class LadderVAE(VAE):
 
     levels:     from the finest, whose side is the image's over `patch`, to a single pixel
     components: of the pixels' mixture
+    vector:     numbers of a first latent that is a vector with a learned prior; 0: there is none
+    exemplars:  of that prior, and kinds of their covariances
+    join:       share of the planned images after which pictures of latents take part, and before
+                which the guesses have the vector learn what the whole image looks like
     """
 
     def __init__(
@@ -141,8 +199,12 @@ class LadderVAE(VAE):
         shape: ImageShape,
         optimiser: Optimiser,
         warm_up: float,
+        vector: int = 0,
+        exemplars: tuple[int, int] = (2048, 2),
+        join: float = 0.0,
     ) -> None:
         super().__init__()
+        self.join = join
         self.shape = shape
         self.components = components
         self.optimiser = optimiser
@@ -154,14 +216,25 @@ class LadderVAE(VAE):
         self.stem = nn.Conv2d(shape.channels, finest.width, kernel, stride=patch, padding=padding)
         outputs = mixture_channels(shape.channels, components)
         self.leaf = nn.ConvTranspose2d(finest.width, outputs, kernel, stride=patch, padding=padding)
-        scale = sum(level.climb for level in levels) ** -0.5
+        scale = max(1, sum(level.climb for level in levels)) ** -0.5
         self.tower = nn.ModuleList(
             Climb(level, finer, scale)
             for level, finer in zip(levels, [None, *levels[:-1]], strict=True)
         )
         self.top = top.width
         self.latents, self.descent = {}, nn.ModuleList()
-        scale = sum(level.descend for level in levels) ** -0.5
+        self.vector, self.guesses = None, nn.ModuleDict()
+        if vector:
+            self.latents[VECTOR] = (vector,)
+            self.vector = Vector(top.width, vector, *exemplars, self.classes or 0)
+            self.guesses.update(
+                {
+                    f"guess_{level.side}x{level.side}": Guess(level, shape)
+                    for level in levels
+                    if level.descend
+                }
+            )
+        scale = max(1, sum(level.descend for level in levels)) ** -0.5
         for level, coarser in zip(levels[::-1], [None, *levels[:0:-1]], strict=True):
             side = f"{level.side}x{level.side}"
             names = [f"{side}.{number}" for number in range(level.descend)]
@@ -189,26 +262,83 @@ class LadderVAE(VAE):
         seen: list[Tensor],
         noise: dict[str, Tensor] | None,
         labels: Tensor | None = None,
+        share: float = 1.0,
     ) -> Inferred:
         """From the coarsest latent to the finest, each given those before it."""
-        means: dict[str, Tensor] = {}
-        log_variances: dict[str, Tensor] = {}
-        latents: dict[str, Tensor] = {}
+        found = Inferred({}, {}, {}, seen[0])
         h = self.nothing(seen[0])
+        if self.vector is not None:
+            h = h + self.vector.show(self.infer_vector(seen[0], noise, labels, found))
+        joined = float(share >= self.join)
         for level, features in zip(self.levels(), seen, strict=True):
             h = level.arrive(h, labels)
+            self.guess(level, h, found)
             for name, block in level.named():
-                mean, log_variance = block.infer(h, features)
-                means[name], log_variances[name] = mean, log_variance
-                latents[name] = mean
+                mean, log_variance = (joined * part for part in block.infer(h, features))
+                found.means[name], found.log_variances[name] = mean, log_variance
+                found.latents[name] = mean
                 if noise is not None:
-                    latents[name] = mean + (log_variance / 2).exp() * noise[name]
-                h = block(h, latents[name])
-        return Inferred(means, log_variances, latents, self.finish(h))
+                    found.latents[name] = mean + (log_variance / 2).exp() * noise[name]
+                changed = block(h, found.latents[name])
+                # Even before it joins it has a part, for processes expect gradients of all weights.
+                h = changed if joined else h + 0.0 * changed
+        return replace(found, output=self.finish(h))
+
+    def infer_vector(
+        self,
+        features: Tensor,
+        noise: dict[str, Tensor] | None,
+        labels: Tensor | None,
+        found: Inferred,
+    ) -> Tensor:
+        """The vector drawn; outside training its KL is that to the fitted prior, at the draw."""
+        assert self.vector is not None
+        mean, log_variance = self.vector.infer(features)
+        own = torch.zeros_like(mean) if noise is None else noise[VECTOR]
+        z = mean + (log_variance / 2).exp() * own
+        found.means[VECTOR], found.log_variances[VECTOR], found.latents[VECTOR] = (
+            mean,
+            log_variance,
+            z,
+        )
+        if not self.training:
+            log_posterior = -0.5 * (own**2 + log_variance + LOG_2PI).sum(1)
+            found.estimates[VECTOR] = log_posterior - self.vector.prior.log_density(z, labels)
+        return z
+
+    def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
+        """The vector from its prior, all else from N(0, I)."""
+        found = super().draw_latent(count, rng, labels)
+        if self.vector is not None:
+            choices = rng.uniform(2)
+            found.tensors[VECTOR] = self.vector.prior.draw(
+                choices, found.tensors[VECTOR], found.labels
+            )
+        return found
+
+    @torch.no_grad()
+    def settle(self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None) -> None:
+        """The vector's prior is fitted to the posteriors of these images."""
+        if self.vector is None:
+            return
+        found = [self.vector.infer(self.look(x)[0]) for x in torch.split(images, CHUNK)]
+        means, log_variances = (torch.cat(part) for part in zip(*found, strict=True))
+        self.vector.prior.fit(means, log_variances.exp().mean(0), labels)
+
+    def guess(self, level: Descent, h: Tensor, found: Inferred) -> None:
+        """Say what the image looks like before this level's latents, for the loss alone."""
+        for name, _ in level.named()[:1]:
+            term = f"guess_{name.partition('.')[0]}"
+            if self.training and term in self.guesses:
+                guess = self.guesses[term]
+                assert isinstance(guess, Guess)
+                found.guesses[term] = guess(h), guess.log_std
 
     def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
         """The mixtures' numbers, [B,P,H,W]."""
         h = self.nothing(next(iter(latents.values())))
+        if self.vector is not None:
+            h = h + self.vector.show(latents[VECTOR])
         for level in self.levels():
             h = level.arrive(h, labels)
             for name, block in level.named():

@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import torch
@@ -52,12 +52,16 @@ class Inferred:
     means, log_variances: of each latent, [B, ...]
     latents:              the draws, by the same names
     output:               what the pixels' distribution is made of
+    estimates:            KL at the draw, nats [B], of latents whose prior is no N(0, I)
+    guesses:              of the image, and the log of their deviation, by name: see `guess_loss`
     """
 
     means: dict[str, Tensor]
     log_variances: dict[str, Tensor]
     latents: dict[str, Tensor]
     output: Tensor
+    estimates: dict[str, Tensor] = field(default_factory=dict)
+    guesses: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def kl(self) -> dict[str, Tensor]:
         """Nats of each level, [B]: latents called LEVEL.NUMBER are one level's."""
@@ -65,14 +69,18 @@ class Inferred:
         for name, mean in self.means.items():
             level, _, number = name.partition(".")
             term = f"kl_{level}" if number else "kl"
-            nats = gaussian_kl(mean, self.log_variances[name])
+            nats = self.estimates.get(name)
+            if nats is None:
+                nats = gaussian_kl(mean, self.log_variances[name])
             found[term] = found[term] + nats if term in found else nats
         return found
 
     def log_ratio(self, noise: dict[str, Tensor]) -> Tensor:
         """log N(latents; 0, I) - log q(latents | x), nats, where `noise` drew them: [B]."""
         each = [
-            0.5 * (noise[name] ** 2 + self.log_variances[name] - latent**2).flatten(1).sum(1)
+            -self.estimates[name]
+            if name in self.estimates
+            else 0.5 * (noise[name] ** 2 + self.log_variances[name] - latent**2).flatten(1).sum(1)
             for name, latent in self.latents.items()
         ]
         return torch.stack(each).sum(0)
@@ -100,11 +108,17 @@ class VAE(GenerativeModel, Encodes, BoundsLikelihood, Diagnoses, NoisyPixels):
 
     @abstractmethod
     def infer(
-        self, seen: Any, noise: dict[str, Tensor] | None, labels: Tensor | None = None
+        self,
+        seen: Any,
+        noise: dict[str, Tensor] | None,
+        labels: Tensor | None = None,
+        share: float = 1.0,
     ) -> Inferred:
         """Posteriors, draws mean + std * noise (the means without noise), decoder's answer.
 
-        seen: what `look` gave; labels: [B,classes+1] shares of the classes, the last one unknown
+        seen:   what `look` gave
+        labels: [B,classes+1] shares of the classes, the last one unknown
+        share:  of the planned images seen, for latents that join later than others
         """
 
     @abstractmethod
@@ -243,9 +257,24 @@ class NegativeElbo(Objective):
         if model.classes is not None and labels is not None:
             labels = labels.where(batch.noise["hidden"] >= UNLABELLED, model.classes)
         known = model.known(labels, len(batch.images), batch.images.device)
-        found = model.infer(model.look(batch.images), batch.noise, known)
+        found = model.infer(model.look(batch.images), batch.noise, known, batch.share)
         reconstruction = -model.training_log_pixels(batch.images, found.output).mean()
         kl = {name: nats.mean() for name, nats in found.kl().items()}
         weight = min(1.0, batch.share / model.warm_up) if model.warm_up else 1.0
         total = reconstruction + weight * torch.stack(list(kl.values())).sum()
-        return {"total": total, "reconstruction": reconstruction, **kl}
+        guesses = guess_losses(batch.images, found.guesses)
+        if guesses:
+            total = total + torch.stack(list(guesses.values())).sum()
+        return {"total": total, "reconstruction": reconstruction, **kl, **guesses}
+
+
+def guess_losses(images: Tensor, guesses: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Mean over images of -log N(image; guess, deviation^2) without its constant, nats.
+
+    No part of the bound: it has the first latents tell what the whole image looks like, before
+    later ones explain the rest, as deep supervision does (arXiv:1409.5185).
+    """
+    return {
+        name: (0.5 * ((images - guess) * (-log_std).exp()) ** 2 + log_std).flatten(1).sum(1).mean()
+        for name, (guess, log_std) in guesses.items()
+    }

@@ -16,12 +16,15 @@ class Ladder(Settings):
     batch_size: int = 32
     average: float | None = 0.05
     patch: int = 2  # pixels of the image to a side of a pixel of the finest level
-    widths: tuple[int, ...] = (48, 64, 96, 96)
-    climb: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks on the way up
-    descend: tuple[int, ...] = (3, 2, 2, 1)  # stochastic blocks on the way down
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    climb: tuple[int, ...] = (0, 0, 0, 0)  # residual blocks on the way up
+    descend: tuple[int, ...] = (1, 0, 0, 0)  # stochastic blocks on the way down
     latents: tuple[int, ...] = (8, 8, 16, 32)  # channels of a block's latent
-    components: int = 4  # of the pixels' mixture
-    warm_up: float = 0.1  # share of the planned images over which the KL's weight rises
+    vector: int = 96  # numbers of the first latent; 0: there is none
+    exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
+    components: int = 2  # of the pixels' mixture
+    warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
+    join: float = 0.2  # share of the planned images after which pictures of latents take part
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.02, decay="cosine", clip_norm=500.0
     )
@@ -54,6 +57,9 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         shape=shape,
         optimiser=settings.optimiser,
         warm_up=settings.warm_up,
+        vector=settings.vector,
+        exemplars=settings.exemplars,
+        join=settings.join,
     )
 
 

@@ -1,0 +1,140 @@
+"""A prior that is fitted to latents after training: a mixture of Gaussians around exemplars.
+
+    p(z) = sum over exemplars n and kinds s of  weight_n share_s N(z; z_n, covariance_s)
+
+with the posterior means z_n of training images (Exemplar VAE, arXiv:2004.04795, eq. 5; there all
+covariances are isotropic). A VAE's latents never fill N(0, I), so draws of that decode to odd
+images (arXiv:1903.05789, section 4). The covariances make each exemplar as likely as they can
+under all others, itself left out: a prior that only repeated what it has seen would score badly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LOG_2PI = math.log(2 * math.pi)
+FIRST_SHARES_OF_COVARIANCE = (0.1, 0.02, 0.3, 0.005)  # of all latents together, for each kind
+STEPS = 12  # of the fit, after which the densities no longer change visibly
+JITTER = 1e-4  # least variance, in units of the latents' mean one
+
+
+class ExemplarPrior(nn.Module):
+    """N(0, I) until it is fitted; where there are classes, one mixture for each.
+
+    size: D, the numbers of a latent; most: exemplars that are kept; kinds: of covariances
+    """
+
+    def __init__(self, size: int, most: int, kinds: int, classes: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("exemplars", torch.zeros(most, size))
+        weights = torch.eye(1, most).repeat(classes + 1, 1)  # all on the first one, at 0
+        self.register_buffer("weights", weights)
+        self.register_buffer("shares", torch.eye(1, kinds)[0])
+        self.register_buffer("factors", torch.eye(size).repeat(kinds, 1, 1))
+        self.exemplars: Tensor  # [N,D]
+        self.weights: Tensor  # [classes+1,N], 0 for those of other classes; last of any class
+        self.shares: Tensor  # [S]
+        self.factors: Tensor  # [S,D,D], lower triangular: covariance = factor @ factor.T
+
+    def weights_for(self, labels: Tensor | None, count: int) -> Tensor:
+        """Of each exemplar for each of `count` latents: [count,N].
+
+        labels: shares of the classes and of the unknown one [count,classes+1]; None: all unknown
+        """
+        if labels is None:
+            return self.weights[-1].expand(count, -1)
+        return labels.to(self.weights.dtype) @ self.weights
+
+    def log_density(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """log p(z | labels), nats: [B,D] -> [B]."""
+        log_weights = self.weights_for(labels, len(z)).log()
+        kinds = [
+            share.log() + (log_weights + log_normal(z, self.exemplars, factor)).logsumexp(1)
+            for share, factor in zip(self.shares, self.factors, strict=True)
+        ]
+        return torch.logsumexp(torch.stack(kinds), dim=0)
+
+    def draw(self, choices: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents from two uniform numbers each [B,2] and Gaussian noise [B,D]: [B,D]."""
+        exemplar = pick(self.weights_for(labels, len(noise)), choices[:, 0])
+        kind = pick(self.shares.expand(len(noise), -1), choices[:, 1])
+        moved = torch.einsum("bij,bj->bi", self.factors[kind], noise.to(self.factors.dtype))
+        return self.exemplars[exemplar] + moved
+
+    @torch.no_grad()
+    def fit(self, means: Tensor, variance: Tensor, classes: Tensor | None = None) -> None:
+        """Take posterior means as exemplars and fit the covariances to all but each one itself.
+
+        means:    [N,D], of which the first `most` are used
+        variance: mean posterior variances [D]
+        classes:  class numbers [N]; a class without any exemplar has the weights of all
+        """
+        z = means[: len(self.exemplars)].double()
+        count = len(z)
+        if count < 2:
+            return
+        spread = torch.cov(z.T)
+        least = torch.diag(variance.double() + JITTER * spread.diagonal().mean())
+        kinds = len(self.shares)
+        shares = torch.full((kinds,), 1 / kinds, dtype=torch.float64, device=z.device)
+        covariances = [
+            share * spread + least for share in FIRST_SHARES_OF_COVARIANCE[: len(shares)]
+        ]
+        for _ in range(STEPS):
+            factors = [torch.linalg.cholesky(c) for c in covariances]
+            shares, covariances = improved(z, shares, factors, least)
+        self.exemplars.zero_()[:count] = z.to(self.exemplars.dtype)
+        self.weights.zero_()[:, :count] = 1 / count
+        self.shares.copy_(shares)
+        self.factors.copy_(torch.stack([torch.linalg.cholesky(c) for c in covariances]))
+        if classes is None:
+            return
+        for number in range(len(self.weights) - 1):
+            own = (classes[:count] == number).to(self.weights.dtype)
+            if own.any():
+                self.weights[number, :count] = own / own.sum()
+
+
+def improved(
+    z: Tensor, shares: Tensor, factors: list[Tensor], least: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """One step of expectation and maximisation: new shares, new covariances.
+
+    The responsibility of exemplar j and kind s for z_i, j other than i, weighs the outer product
+    of z_i - z_j; `least` is what each covariance has of its own, the latents' posterior variance.
+    """
+    found = torch.stack(
+        [
+            share.log() + log_normal(z, z, factor).fill_diagonal_(-torch.inf)
+            for share, factor in zip(shares, factors, strict=True)
+        ]
+    ).float()  # [S,N,N]
+    responsible = (found - found.logsumexp((0, 2), keepdim=True)).exp().double()
+    totals = responsible.sum((1, 2))
+    covariances = []
+    for weights, total in zip(responsible, totals, strict=True):
+        crossed = z.T @ weights @ z
+        own = (z.T * (weights.sum(1) + weights.sum(0))) @ z
+        covariances.append((own - crossed - crossed.T) / total.clamp(min=1e-6) + least)
+    return totals / totals.sum(), covariances
+
+
+def log_normal(z: Tensor, means: Tensor, factor: Tensor) -> Tensor:
+    """log N(z_i; mean_j, factor @ factor.T), nats: [B,D], [N,D], [D,D] -> [B,N]."""
+    white_z = torch.linalg.solve_triangular(factor, z.T, upper=False).T
+    white_means = torch.linalg.solve_triangular(factor, means.T, upper=False).T
+    squared = torch.cdist(white_z, white_means).square()
+    log_determinant = factor.diagonal().log().sum()
+    return -0.5 * (squared + z.shape[1] * LOG_2PI) - log_determinant
+
+
+def pick(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B]."""
+    ends = weights.double().cumsum(1)
+    places = (ends[:, -1] * uniform.double())[:, None].contiguous()
+    found = torch.searchsorted(ends.contiguous(), places, right=True)[:, 0]
+    numbers = torch.arange(weights.shape[1], device=weights.device)
+    return torch.minimum(found, numbers.where(weights > 0, -1).amax(1))

@@ -1,0 +1,183 @@
+"""The fitted prior against scikit-learn, brute force and latents whose density is known."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from sklearn.neighbors import KernelDensity
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from tests.truths import normal
+from triptych.families.vae.exemplars import STEPS, ExemplarPrior, improved, log_normal, pick
+
+D = 3
+
+
+def fitted(count: int = 60, kinds: int = 2, most: int = 80) -> tuple[ExemplarPrior, Tensor]:
+    """Of latents that lie in two clouds."""
+    z = normal(count, D)
+    z[: count // 2, 0] += 6
+    prior = ExemplarPrior(D, most, kinds).double()
+    prior.fit(z, torch.full((D,), 0.01).double())
+    return prior, z
+
+
+def test_before_it_is_fitted_it_is_standard_normal() -> None:
+    prior, z = ExemplarPrior(D, 5, 2).double(), normal(7, D)
+    exact = Normal(0.0, 1.0).log_prob(z).sum(1)
+    torch.testing.assert_close(prior.log_density(z), exact, rtol=1e-12, atol=1e-12)
+    noise = normal(7, D, seed=1)
+    assert torch.equal(prior.draw(torch.rand(7, 2), noise), noise)
+
+
+def test_the_density_is_the_mixture_s() -> None:
+    prior, z = fitted()
+    x = normal(4, D, seed=3)
+    each = [
+        share.log() + MultivariateNormal(centre, scale_tril=factor).log_prob(x) - math.log(len(z))
+        for share, factor in zip(prior.shares, prior.factors, strict=True)
+        for centre in z
+    ]
+    exact = torch.stack(each).logsumexp(0)
+    torch.testing.assert_close(prior.log_density(x), exact, rtol=1e-10, atol=0)
+
+
+def test_one_round_kind_is_a_kernel_density() -> None:
+    z, x = normal(30, D), normal(5, D, seed=1)
+    prior = ExemplarPrior(D, 30, 1).double()
+    prior.exemplars.copy_(z)
+    prior.weights.fill_(1 / 30)
+    prior.factors.copy_(0.4 * torch.eye(D)[None])
+    exact = KernelDensity(bandwidth=0.4).fit(z.numpy()).score_samples(x.numpy())
+    torch.testing.assert_close(prior.log_density(x), torch.from_numpy(exact))
+
+
+def test_it_sums_to_one() -> None:
+    """By importance sampling with a wide normal."""
+    prior, z = fitted()
+    wide = MultivariateNormal(z.mean(0), 2 * torch.cov(z.T))
+    torch.manual_seed(0)
+    x = wide.sample((20_000,))
+    ratio = (prior.log_density(x) - wide.log_prob(x)).exp()
+    assert abs(ratio.mean().item() - 1) < 4 * ratio.std().item() / math.sqrt(20_000)
+    assert ratio.std() < 3
+
+
+def left_out(z: Tensor, shares: Tensor, factors: list[Tensor]) -> Tensor:
+    """Sum over exemplars of their log density under all others."""
+    kinds = [
+        share.log() + log_normal(z, z, f).fill_diagonal_(-torch.inf)
+        for share, f in zip(shares, factors, strict=True)
+    ]
+    return torch.stack(kinds).logsumexp((0, 2)).sum()
+
+
+def test_every_step_raises_what_others_say_of_each_exemplar() -> None:
+    """Expectation-maximisation; without posterior variance it never falls."""
+    z = normal(50, D)
+    nothing = torch.zeros(D, D).double()
+    shares = torch.tensor([0.5, 0.5]).double()
+    covariances = [0.5 * torch.cov(z.T), 0.1 * torch.cov(z.T)]
+    seen = []
+    for _ in range(STEPS):
+        factors = [torch.linalg.cholesky(c) for c in covariances]
+        seen.append(left_out(z, shares, factors).item())
+        shares, covariances = improved(z, shares, factors, nothing)
+    gains = [b - a for a, b in pairwise(seen)]
+    assert min(gains) > -1e-3
+    assert gains[0] > 1
+    assert sum(shares).item() == 1.0 or abs(sum(shares).item() - 1) < 1e-12
+
+
+def test_the_covariance_is_the_weighted_outer_products() -> None:
+    z = normal(6, D)
+    factor = torch.linalg.cholesky(torch.cov(z.T))
+    _, (found,) = improved(z, torch.ones(1).double(), [factor], torch.eye(D).double())
+    normals = MultivariateNormal(torch.zeros(D).double(), scale_tril=factor)
+    total, exact = 0.0, torch.zeros(D, D).double()
+    for i in range(6):
+        weights = torch.stack([normals.log_prob(z[i] - z[j]).exp() * (i != j) for j in range(6)])
+        for j, weight in enumerate(weights / weights.sum()):
+            exact += weight * torch.outer(z[i] - z[j], z[i] - z[j])
+            total += weight
+    torch.testing.assert_close(found, exact / total + torch.eye(D), rtol=1e-5, atol=1e-6)
+
+
+def test_latents_that_were_not_seen_are_as_likely_as_a_gaussian_s_own() -> None:
+    """Fitted to one Gaussian's draws, it comes close to that Gaussian on others, and no closer."""
+    torch.manual_seed(0)
+    covariance = torch.tensor([[1.0, 0.8, 0.0], [0.8, 1.0, 0.0], [0.0, 0.0, 0.05]]).double()
+    truth = MultivariateNormal(torch.zeros(D).double(), covariance)
+    seen, unseen = truth.sample((400,)), truth.sample((2000,))
+    prior = ExemplarPrior(D, 400, 2).double()
+    prior.fit(seen, torch.full((D,), 1e-4).double())
+    short = (truth.log_prob(unseen) - prior.log_density(unseen)).mean().item()
+    assert 0 < short < 0.1
+    plain = Normal(0.0, 1.0).log_prob(unseen).sum(1)
+    assert (truth.log_prob(unseen) - plain).mean() > 1
+
+
+def test_draws_have_its_moments() -> None:
+    prior, z = fitted()
+    torch.manual_seed(0)
+    drawn = prior.draw(torch.rand(40_000, 2).double(), torch.randn(40_000, D).double())
+    own = sum(
+        share * factor @ factor.T for share, factor in zip(prior.shares, prior.factors, strict=True)
+    )
+    exact = torch.cov(z.T, correction=0) + own
+    torch.testing.assert_close(torch.cov(drawn.T), exact, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(drawn.mean(0), z.mean(0), rtol=0, atol=0.06)
+
+
+def test_indices_come_by_their_weights_and_never_from_empty_places() -> None:
+    weights = torch.tensor([0.25, 0.75, 0.0]).expand(5, -1)
+    uniform = torch.tensor([0.0, 0.2499, 0.2501, 0.999999, 1.0])
+    assert pick(weights, uniform).tolist() == [0, 0, 1, 1, 1]
+
+
+def test_one_latent_is_too_few_and_changes_nothing() -> None:
+    prior = ExemplarPrior(D, 4, 2)
+    before = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
+    prior.fit(torch.randn(1, D), torch.ones(D))
+    assert all(torch.equal(t, before[n]) for n, t in prior.state_dict().items())
+
+
+def test_fewer_exemplars_than_places() -> None:
+    prior, z = fitted(count=10, most=80)
+    assert prior.weights.count_nonzero() == 10
+    assert torch.equal(prior.exemplars[:10], z)
+    assert prior.log_density(z).isfinite().all()
+
+
+def test_classes_have_their_own_exemplars() -> None:
+    """Each class's mixture is of its own; shares of classes mix; an absent class has them all."""
+    z = normal(12, D)
+    classes = torch.tensor([0, 1, 2] * 4)
+    prior = ExemplarPrior(D, 20, 2, classes=4).double()
+    prior.fit(z, torch.full((D,), 0.01).double(), classes)
+    x, one_hot = normal(5, D, seed=1), torch.eye(5).double()
+
+    def density(weights: Tensor) -> Tensor:
+        kinds = [
+            share.log() + (weights.log() + log_normal(x, z, factor)).logsumexp(1)
+            for share, factor in zip(prior.shares, prior.factors, strict=True)
+        ]
+        return torch.stack(kinds).logsumexp(0)
+
+    of_one = density((classes == 1).double() / 4)
+    of_all = density(torch.full((12,), 1 / 12).double())
+    torch.testing.assert_close(prior.log_density(x, one_hot[1].expand(5, -1)), of_one)
+    for row in (3, 4):
+        torch.testing.assert_close(prior.log_density(x, one_hot[row].expand(5, -1)), of_all)
+    torch.testing.assert_close(prior.log_density(x), of_all)
+    half = 0.5 * (one_hot[1] + one_hot[4]).expand(5, -1)
+    mixed = torch.stack([of_one, of_all]).logsumexp(0) - math.log(2)
+    torch.testing.assert_close(prior.log_density(x, half), mixed)
+    still = torch.zeros(200, D).double()
+    choices = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    drawn = prior.draw(choices, still, one_hot[2].expand(200, -1))
+    nearest = torch.cdist(drawn, z).argmin(1)
+    assert sorted(set(nearest.tolist())) == [2, 5, 8, 11]

@@ -1,0 +1,156 @@
+"""The ladder's first latent: a vector whose prior is fitted, guesses, latents that join late."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from tests.ladders import ladder_noise, pictures_for
+from tests.truths import MACHINE, normal
+from triptych.config import ImageShape, Optimiser
+from triptych.families.base import Batch
+from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
+from triptych.families.vae.model import guess_losses
+from triptych.seeding import ImageStreams, generator, initialising
+from triptych.tasks import sampling
+
+PICTURE = "4x4.0"
+
+
+def vector_ladder(join: float = 0.0) -> LadderVAE:
+    """A vector of 3 and a latent picture of 4x4, in float64, stirred."""
+    levels = [
+        Level(side=4, width=6, climb=0, descend=1, latent=2),
+        Level(side=1, width=5, climb=0, descend=0, latent=1),
+    ]
+    with initialising(0):
+        model = LadderVAE(
+            levels,
+            patch=1,
+            components=2,
+            shape=ImageShape(channels=1, resolution=4),
+            optimiser=Optimiser(learning_rate=1.0),
+            warm_up=0.0,
+            vector=3,
+            exemplars=(20, 2),
+            join=join,
+        )
+    rng = generator(0, "stir")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=rng))
+    return model.double()
+
+
+@pytest.fixture
+def settled() -> LadderVAE:
+    """Its prior fitted to 16 images."""
+    model = vector_ladder().eval()
+    model.settle(pictures_for(model, 16), ImageStreams(0, "settle", range(16)))
+    return model
+
+
+def test_settling_fits_the_prior_to_the_posteriors(settled: LadderVAE) -> None:
+    """Draws are then where images are: likelier, under the new prior than under N(0, I)."""
+    assert settled.vector is not None
+    x = pictures_for(settled, 16)
+    mean, log_variance = settled.vector.infer(settled.look(x)[0])
+    prior = settled.vector.prior
+    torch.testing.assert_close(prior.exemplars[:16], mean)
+    assert prior.weights.count_nonzero() == 16
+    drawn = mean + (log_variance / 2).exp() * normal(16, 3, seed=9)
+    plain = Normal(0.0, 1.0).log_prob(drawn).sum(1)
+    assert prior.log_density(drawn).mean() > plain.mean()
+
+
+def test_the_vector_s_kl_is_that_to_the_fitted_prior(settled: LadderVAE) -> None:
+    """log q(z|x) - log p(z) at the draw, by torch.distributions; the weights use the same."""
+    assert settled.vector is not None
+    x, noise = pictures_for(settled), ladder_noise(settled)
+    found = settled.infer(settled.look(x), noise)
+    mean, log_variance = settled.vector.infer(settled.look(x)[0])
+    q = Normal(mean, (log_variance / 2).exp())
+    z = mean + (log_variance / 2).exp() * noise[VECTOR]
+    torch.testing.assert_close(found.latents[VECTOR], z)
+    exact = q.log_prob(z).sum(1) - settled.vector.prior.log_density(z)
+    torch.testing.assert_close(found.kl()["kl_vector"], exact)
+    latent = found.latents[PICTURE]
+    p = Normal(torch.zeros_like(latent), torch.ones_like(latent))
+    other = Normal(found.means[PICTURE], (found.log_variances[PICTURE] / 2).exp())
+    rest = (p.log_prob(latent) - other.log_prob(latent)).flatten(1).sum(1)
+    torch.testing.assert_close(found.log_ratio(noise), rest - exact)
+
+
+def test_training_holds_the_vector_against_a_standard_normal() -> None:
+    """In closed form, whatever the prior."""
+    model = vector_ladder().train()
+    assert model.vector is not None
+    x, noise = pictures_for(model), ladder_noise(model)
+    found = model.infer(model.look(x), noise)
+    mean, log_variance = model.vector.infer(model.look(x)[0])
+    exact = torch.distributions.kl_divergence(
+        Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)
+    ).sum(1)
+    torch.testing.assert_close(found.kl()["kl_vector"], exact)
+
+
+def test_what_is_encoded_decodes_to_the_same(settled: LadderVAE) -> None:
+    x = pictures_for(settled)
+    plain = settled.infer(settled.look(x), None)
+    rng = ImageStreams(0, "none", range(3))
+    assert torch.equal(settled.decode(settled.encode(x), rng), settled.mean_pixels(plain.output))
+
+
+def test_draws_of_the_vector_come_from_its_prior(settled: LadderVAE) -> None:
+    """By two choices and the noise of its own stream."""
+    assert settled.vector is not None
+    drawn = settled.draw_latent(50, ImageStreams(0, "x", range(50)))
+    rng = ImageStreams(0, "x", [7])
+    noise, picture = rng.normal(3), rng.normal(2, 4, 4)
+    exact = settled.vector.prior.draw(rng.uniform(2), noise)
+    torch.testing.assert_close(drawn.tensors[VECTOR][7:8], exact)
+    assert torch.equal(drawn.tensors[PICTURE][7:8], picture)
+    assert not torch.equal(exact, noise)
+    assert sampling.sample(settled.float(), 3, 0, MACHINE).shape == (3, 1, 4, 4)
+
+
+def loss(model: LadderVAE, share: float) -> tuple[dict[str, Tensor], Tensor]:
+    x, noise = pictures_for(model), ladder_noise(model)
+    return model.objectives()[0](Batch(x, None, noise, share)), x
+
+
+def test_pictures_of_latents_join_late_and_all_weights_have_gradients_before() -> None:
+    """Before, the latent picture costs and changes nothing; its weights' gradients are zero."""
+    model = vector_ladder(join=0.5).train()
+    before, _ = loss(model, 0.4)
+    assert before["kl_4x4"] == 0
+    before["total"].backward()
+    inner = [p for n, p in model.named_parameters() if "blocks.4x4" in n]
+    assert inner
+    assert all(p.grad is not None and not p.grad.any() for p in inner)
+    after, _ = loss(model, 0.5)
+    assert after["kl_4x4"] > 0
+    assert torch.equal(before["kl_vector"], after["kl_vector"])
+    assert after["reconstruction"] != before["reconstruction"]
+    after["total"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in inner)
+
+
+def test_guesses_are_a_gaussian_s_and_part_of_the_loss_alone() -> None:
+    """Up to its constant -log N(x; guess, std^2); not of the bound."""
+    model = vector_ladder().train()
+    terms, x = loss(model, 1.0)
+    parts = ["reconstruction", "kl_vector", "kl_4x4", "guess_4x4"]
+    assert list(terms) == ["total", *parts]
+    torch.testing.assert_close(terms["total"], sum(terms[p] for p in parts))
+    found = model.infer(model.look(x), ladder_noise(model))
+    guess, log_std = found.guesses["guess_4x4"]
+    density = Normal(guess, log_std.exp()).log_prob(x).flatten(1).sum(1).mean()
+    constant = 8 * math.log(2 * math.pi)
+    torch.testing.assert_close(terms["guess_4x4"], -density - constant)
+    assert guess_losses(x, {}) == {}
+    assert "guess_4x4" not in model.eval().infer(model.look(x), None).guesses
