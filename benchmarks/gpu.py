@@ -122,7 +122,7 @@ class Trainer:
         """Multiplications and additions of a round's forward and backward passes."""
         total = 0.0
         for mover in (m for m in self.state.movers if m.objective.phase == 0):
-            batch = self.state.batch(self.batches, mover.objective, 0, repeat=0)
+            batch = self.state.batch(self.batches, mover.objective, 0, repeat=0, share=0.0)
             with FlopCounterMode(display=False) as counter:
                 mover.gradients(batch, self.machine)
             total += counter.get_total_flops() * mover.objective.repeats / mover.objective.every
