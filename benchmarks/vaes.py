@@ -4,8 +4,8 @@
 
 Beside them stands what lossless WebP needs for a mosaic of the same validation images. Distances
 are on the features of the data's classifier, sharpness is of mean decodes and of draws of the
-pixels. A recipe's own draws come within that many grey levels of a training image as often as
-validation images do, or not: `near_training`.
+pixels. `near_training` is the share of draws within a few grey levels of a training image, to be
+read beside that of validation images.
 """
 
 from __future__ import annotations

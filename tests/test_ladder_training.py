@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tests.ladders import ladder_noise, pictures_for, tiny_ladder
 from tests.truths import MACHINE, NoStreams, grey_levels_apart, normal, random_pixels
 from triptych import images
-from triptych.config import Budget, ImageShape
+from triptych.config import Budget, ImageShape, override
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import Batch, Latent
@@ -307,6 +307,24 @@ def test_settings_that_make_no_ladder_are_refused(case: str) -> None:
     with pytest.raises(InputError, match="these settings make no vae:ladder") as caught:
         fresh_state(asked, MACHINE)
     assert "\n" not in str(caught.value)
+
+
+WRONG = {
+    "components=0": "components must be at least 1, got 0",
+    "exemplars=0,2": "exemplars must be at least 1, got 0",
+    "descend=1,1,1,-1": "must not be negative",
+    "vector=-1": "must not be negative",
+    "vector=0 descend=0,0,0,0": "there is no latent",
+    "join=1.5": "shares, from 0 to 1",
+    "warm_up=nan": "shares, from 0 to 1",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_settings_out_of_range_are_refused(words: str) -> None:
+    defaults = ladder.defaults("tiny", ImageShape(channels=1, resolution=32))
+    with pytest.raises(InputError, match=WRONG[words]):
+        override(defaults, words.split())
 
 
 @pytest.mark.parametrize("resolution", [12, 18, 24, 28, 34, 48, 80])

@@ -114,6 +114,7 @@ class Guess(nn.Module):
 
     def __init__(self, level: Level, shape: ImageShape) -> None:
         super().__init__()
+        self.name = f"guess_{level.side}x{level.side}"
         self.factor = shape.resolution // level.side
         outputs = shape.channels * self.factor**2
         self.change = nn.Conv2d(level.width, outputs, 3, padding=1)
@@ -146,6 +147,7 @@ class Descent(nn.Module):
     """A level on the way down: the coarser level's features, made larger, the label, the latents.
 
     names: of the latents
+    guess: what tells in training what the image looks like before them, where anything does
     """
 
     def __init__(
@@ -155,8 +157,10 @@ class Descent(nn.Module):
         classes: int | None,
         scale: float,
         names: list[str],
+        guess: Guess | None,
     ) -> None:
         super().__init__()
+        self.guess = guess
         self.grow = (
             Start(level.width)
             if coarser is None
@@ -223,23 +227,17 @@ class LadderVAE(VAE):
         )
         self.top = top.width
         self.latents, self.descent = {}, nn.ModuleList()
-        self.vector, self.guesses = None, nn.ModuleDict()
+        self.vector = None
         if vector:
             self.latents[VECTOR] = (vector,)
             self.vector = Vector(top.width, vector, *exemplars, self.classes or 0)
-            self.guesses.update(
-                {
-                    f"guess_{level.side}x{level.side}": Guess(level, shape)
-                    for level in levels
-                    if level.descend
-                }
-            )
         scale = max(1, sum(level.descend for level in levels)) ** -0.5
         for level, coarser in zip(levels[::-1], [None, *levels[:0:-1]], strict=True):
             side = f"{level.side}x{level.side}"
             names = [f"{side}.{number}" for number in range(level.descend)]
             self.latents |= dict.fromkeys(names, (level.latent, level.side, level.side))
-            self.descent.append(Descent(level, coarser, self.classes, scale, names))
+            guess = Guess(level, shape) if vector and names else None
+            self.descent.append(Descent(level, coarser, self.classes, scale, names, guess))
 
     def networks(self) -> Sequence[nn.Module]:
         """The levels of the tower, and the blocks on the way down."""
@@ -272,7 +270,8 @@ class LadderVAE(VAE):
         joined = float(share >= self.join)
         for level, features in zip(self.levels(), seen, strict=True):
             h = level.arrive(h, labels)
-            self.guess(level, h, found)
+            if self.training and level.guess is not None:
+                found.guesses[level.guess.name] = level.guess(h), level.guess.log_std
             for name, block in level.named():
                 mean, log_variance = (joined * part for part in block.infer(h, features))
                 found.means[name], found.log_variances[name] = mean, log_variance
@@ -324,15 +323,6 @@ class LadderVAE(VAE):
         found = [self.vector.infer(self.look(x)[0]) for x in torch.split(images, CHUNK)]
         means, log_variances = (torch.cat(part) for part in zip(*found, strict=True))
         self.vector.prior.fit(means, log_variances.exp().mean(0), labels)
-
-    def guess(self, level: Descent, h: Tensor, found: Inferred) -> None:
-        """Say what the image looks like before this level's latents, for the loss alone."""
-        for name, _ in level.named()[:1]:
-            term = f"guess_{name.partition('.')[0]}"
-            if self.training and term in self.guesses:
-                guess = self.guesses[term]
-                assert isinstance(guess, Guess)
-                found.guesses[term] = guess(h), guess.log_std
 
     def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
         """The mixtures' numbers, [B,P,H,W]."""

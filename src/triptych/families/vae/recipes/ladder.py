@@ -29,6 +29,24 @@ class Ladder(Settings):
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.02, decay="cosine", clip_norm=500.0
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least = {
+            "components": (self.components,),
+            "exemplars": self.exemplars,
+            "widths": self.widths,
+            "latents": self.latents,
+        }
+        for name, values in least.items():
+            if min(values, default=1) < 1:
+                raise ValueError(f"{name} must be at least 1, got {min(values)}")
+        if min(*self.climb, *self.descend, self.vector) < 0:
+            raise ValueError("climb, descend and vector must not be negative")
+        if not (self.vector or any(self.descend)):
+            raise ValueError("there is no latent: neither vector nor descend asks for one")
+        if not 0 <= self.warm_up <= 1 or not 0 <= self.join <= 1:
+            raise ValueError("warm_up and join are shares, from 0 to 1")
+
 
 def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
     """Levels whose sides halve down to 4, then a single pixel.
