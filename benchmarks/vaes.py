@@ -1,6 +1,6 @@
 """VAE recipes trained for the same time on the same images, measured on the validation part.
 
-    python benchmarks/vaes.py --data DATA ... --models vae:course vae:ladder --budget 5m --out JSON
+    python benchmarks/vaes.py --data DATA ... --models vae:ladder pythae:conv --budget 5m --out JSON
 
 Beside them stands what lossless WebP needs for a mosaic of the same validation images. Distances
 are on the features of the data's classifier, sharpness is of mean decodes and of draws of the
@@ -15,7 +15,6 @@ import io
 import json
 import math
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor
 
 import triptych
 from triptych import hardware, images
+from triptych.config import Budget, Size
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.evaluation import classifier
@@ -40,14 +40,15 @@ from triptych.tasks import likelihood, reconstruction, sampling
 
 SAMPLES = 2000
 MEASURED = 1024  # validation images at most
-NEAR = 5.0
+NEAR = 5.0  # grey levels
+PEER = "pythae:"  # and which of its networks
 
 
 class Yardstick:
     """The real images of one data set, and all that is measured against them."""
 
     def __init__(self, data: ImageData, machine: Machine) -> None:
-        self.machine = machine
+        self.data, self.machine = data, machine
         self.real = pick(data.validation, MEASURED, "validation").images
         self.network = classifier.classifier_for(data, machine, Console())
         self.features = classifier.read(self.network, data.validation.images, machine).features
@@ -89,28 +90,19 @@ def bits(value: Tensor, dimensions: int) -> Estimate:
     return Estimate(mean, mean - margin, mean + margin)
 
 
-def ours(
-    model: str, data: ImageData, budget: str, sets: list[str], keep: Path, machine: Machine
-) -> dict[str, Any]:
-    """Train and measure one of our recipes."""
-    yardstick = Yardstick(data, machine)
-    run = triptych.train(
-        model, data, budget=budget, size="tiny", overrides=sets, out=keep, machine=machine
-    )
-    assert isinstance(run.model, VAE)
-    terms = likelihood.negative_bounds(run.model, yardstick.real, "elbo", 0, machine)
-    dimensions = run.model.shape.dimensions
-    drawn = sampling.sample(run.model, SAMPLES, 0, machine)
-    noisy = sampling.sample(run.model.with_pixel_noise(), SAMPLES, 0, machine)
-    again = reconstruction.reconstruct(run.model, yardstick.real, 0, machine)
+def measured(model: VAE, yardstick: Yardstick, keep: Path) -> dict[str, Any]:
+    """All numbers of a trained model, and two pictures."""
+    machine, dimensions = yardstick.machine, model.shape.dimensions
+    terms = likelihood.negative_bounds(model, yardstick.real, "elbo", 0, machine)
+    drawn = sampling.sample(model, SAMPLES, 0, machine)
+    noisy = sampling.sample(model.with_pixel_noise(), SAMPLES, 0, machine)
+    again = reconstruction.reconstruct(model, yardstick.real, 0, machine)
+    pairs = torch.stack([yardstick.real[:32], again[:32]], 1).flatten(0, 1)
+    keep.mkdir(parents=True, exist_ok=True)
     images.grid(drawn[:64]).save(keep / "samples.png")
-    images.grid(torch.stack([yardstick.real[:32], again[:32]], 1).flatten(0, 1)).save(
-        keep / "reconstructions.png"
-    )
+    images.grid(pairs).save(keep / "reconstructions.png")
     return {
-        "images_seen": run.facts["images_seen"],
-        "seconds": run.facts["train_seconds"],
-        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "bits_per_dim": asdict(bits(torch.stack(list(terms.values())).sum(0), dimensions)),
         "terms": {name: asdict(bits(nats, dimensions)) for name, nats in terms.items()},
         **yardstick.samples(drawn),
@@ -119,41 +111,99 @@ def ours(
     }
 
 
+def ours(
+    name: str, yardstick: Yardstick, budget: str, size: Size, sets: list[str], keep: Path
+) -> dict[str, Any]:
+    """Train and measure one of our recipes."""
+    machine = yardstick.machine
+    run = triptych.train(
+        name,
+        yardstick.data,
+        budget=budget,
+        size=size,
+        overrides=sets,
+        out=keep,
+        machine=machine,
+    )
+    assert isinstance(run.model, VAE)
+    facts = {"images_seen": run.facts["images_seen"], "seconds": run.facts["train_seconds"]}
+    return facts | measured(run.model, yardstick, keep)
+
+
+def theirs(name: str, yardstick: Yardstick, budget: str, keep: Path) -> dict[str, Any]:
+    """Train and measure pythae's VAE, which must be installed.
+
+    bits_per_dim is at the deviation that it trains with, best_bits_per_dim at the best one for
+    the training images; with_mixture are samples of its mixture of Gaussians.
+    """
+    import vaes_pythae
+
+    train = yardstick.data.train.images
+    peer = vaes_pythae.fresh(name.removeprefix(PEER), yardstick.data.shape)
+    peer.train(train, Budget.parse(budget).amount)
+    best = measured(peer.as_ours(train, best_std=True), yardstick, keep / "best")
+    drawn = peer.mixture_draws(train, SAMPLES)
+    images.grid(drawn[:64]).save(keep / "mixture.png")
+    facts = {"images_seen": peer.images_seen, "seconds": peer.seconds}
+    return (
+        facts
+        | measured(peer.as_ours(train, best_std=False), yardstick, keep)
+        | {
+            "best_bits_per_dim": best["bits_per_dim"],
+            "with_mixture": yardstick.samples(drawn),
+        }
+    )
+
+
+def said(name: str, e: dict[str, Any]) -> str:
+    """One line on a model."""
+    return (
+        f"{name}: {e['seconds']:.0f} s, {e['images_seen']} images, "
+        f"{e['bits_per_dim']['value']:.3f} bits/dim, "
+        f"FD {e['frechet_distance']['value']:.0f}, sharpness {e['sharpness']['value']:.2f} "
+        f"(pixel noise {e['with_pixel_noise']['frechet_distance']['value']:.0f}, "
+        f"{e['with_pixel_noise']['sharpness']['value']:.2f}), "
+        f"{e['reconstruction_psnr']['value']:.1f} dB, near training {e['near_training']:.3f}, "
+        + ", ".join(f"{term} {nats['value']:.3f}" for term, nats in e["terms"].items())
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", required=True, help="as `triptych train` takes it")
     parser.add_argument("--models", nargs="+", default=["vae:course", "vae:sigma", "vae:ladder"])
     parser.add_argument("--budget", default="5m")
+    parser.add_argument("--size", default="tiny", choices=["tiny", "small", "base"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], help="settings of our recipes")
     parser.add_argument("--keep", type=Path, help="a folder for the runs and their pictures")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     asked = parser.parse_args()
     machine = hardware.pick(threads=asked.threads)
-    found: dict[str, Any] = {"threads": asked.threads, "budget": asked.budget, "data": {}}
+    found: dict[str, Any] = {
+        "threads": asked.threads,
+        "size": asked.size,
+        "budget": asked.budget,
+        "data": {},
+    }
     for source in asked.data:
-        data = open_images(source)
-        real = Yardstick(data, machine)
-        near = real.near_training(real.real)
-        entry = {"webp": real.webp_bits_per_dim(), "validation_near_training": near}
-        found["data"][data.name] = entry
+        yardstick = Yardstick(open_images(source), machine)
+        name = yardstick.data.name
+        entry: dict[str, Any] = {
+            "webp_bits_per_dim": yardstick.webp_bits_per_dim(),
+            "validation_near_training": yardstick.near_training(yardstick.real),
+        }
+        print(name, entry, flush=True)
+        found["data"][name] = entry
         for model in asked.models:
-            started = time.perf_counter()
             with tempfile.TemporaryDirectory() as scratch:
-                place = (asked.keep or Path(scratch)) / f"{data.name}-{model.replace(':', '-')}"
-                entry[model] = ours(model, data, asked.budget, asked.set, place, machine)
-            e = entry[model]
-            print(
-                f"{data.name} {model} bpd {e['bits_per_dim']['value']:.3f} "
-                f"FD {e['frechet_distance']['value']:.0f} sharp {e['sharpness']['value']:.2f} "
-                f"noisy FD {e['with_pixel_noise']['frechet_distance']['value']:.0f} "
-                f"{e['with_pixel_noise']['sharpness']['value']:.2f} "
-                f"psnr {e['reconstruction_psnr']['value']:.1f} seen {e['images_seen']} "
-                f"{time.perf_counter() - started:.0f} s webp {entry['webp']:.2f} near "
-                f"{e['near_training']:.3f} validation {near:.3f}",
-                {k: round(v["value"], 3) for k, v in e["terms"].items()},
-                flush=True,
-            )
+                place = (asked.keep or Path(scratch)) / f"{name}-{model.replace(':', '-')}"
+                entry[model] = (
+                    theirs(model, yardstick, asked.budget, place)
+                    if model.startswith(PEER)
+                    else ours(model, yardstick, asked.budget, asked.size, asked.set, place)
+                )
+            print(said(model, entry[model]), flush=True)
             if asked.out:
                 asked.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -81,12 +81,37 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
     )
 
 
+SMALL = Ladder(
+    batch_size=64,
+    widths=(64, 128, 256, 512),
+    climb=(1, 0, 0, 0),
+    descend=(2, 0, 0, 0),
+    vector=128,
+    components=4,
+    optimiser=replace(Ladder.optimiser, learning_rate=1e-3),
+)
+BASE = Ladder(
+    batch_size=128,
+    patch=1,
+    widths=(96, 192, 256, 384, 512),
+    climb=(2, 2, 1, 1, 0),
+    descend=(3, 2, 1, 0, 0),
+    latents=(8, 8, 8, 16, 32),
+    vector=128,
+    exemplars=(4096, 2),
+    components=10,
+    optimiser=replace(Ladder.optimiser, learning_rate=1e-3),
+)
+
+
 def defaults(size: Size, shape: ImageShape) -> Ladder:
-    """Patches that leave pictures of 16x16, and larger ones for larger images."""
-    found = Ladder(patch=max(1, shape.resolution // 16))
-    missing = {8: 1, 4: 2}.get(shape.resolution, 0)  # the finest levels of 16x16
+    """Patches that leave pictures of 16x16, of 32x32 at `base`, and larger ones for more pixels."""
+    found = {"tiny": Ladder(), "small": SMALL, "base": BASE}[size]
+    finest = 32 if size == "base" else 16
+    missing = 0 if shape.resolution >= finest else (finest // shape.resolution).bit_length() - 1
     return replace(
         found,
+        patch=max(1, shape.resolution // finest),
         widths=found.widths[missing:],
         climb=found.climb[missing:],
         descend=found.descend[missing:],
