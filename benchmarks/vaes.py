@@ -4,14 +4,12 @@
 
 Beside them stands what lossless WebP needs for a mosaic of the same validation images. Distances
 are on the features of the data's classifier, sharpness is of mean decodes and of draws of the
-pixels. `near_training` is the share of draws within a few grey levels of a training image, to be
-read beside that of validation images.
+pixels.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import tempfile
@@ -25,61 +23,13 @@ from torch import Tensor
 import triptych
 from triptych import hardware, images
 from triptych.config import Budget, Size
-from triptych.console import Console
-from triptych.data.dataset import ImageData
-from triptych.evaluation import classifier
-from triptych.evaluation.evaluate import pick
-from triptych.evaluation.frechet import frechet_distance
 from triptych.evaluation.intervals import Estimate
-from triptych.evaluation.reconstruction import reconstruction_psnr
-from triptych.evaluation.sharpness import sharpness
 from triptych.families.vae.model import VAE
-from triptych.hardware import Machine
 from triptych.reading import open_images
 from triptych.tasks import likelihood, reconstruction, sampling
+from yardstick import SAMPLES, Yardstick
 
-SAMPLES = 2000
-MEASURED = 1024  # validation images at most
-NEAR = 5.0  # grey levels
 PEER = "pythae:"  # and which of its networks
-
-
-class Yardstick:
-    """The real images of one data set, and all that is measured against them."""
-
-    def __init__(self, data: ImageData, machine: Machine) -> None:
-        self.data, self.machine = data, machine
-        self.real = pick(data.validation, MEASURED, "validation").images
-        self.network = classifier.classifier_for(data, machine, Console())
-        self.features = classifier.read(self.network, data.validation.images, machine).features
-        self.train = data.train.images.float().flatten(1)
-
-    def samples(self, drawn: Tensor) -> dict[str, Any]:
-        """Of uint8 samples."""
-        features = classifier.read(self.network, drawn, self.machine).features
-        return {
-            "frechet_distance": asdict(frechet_distance(features, self.features)),
-            "sharpness": asdict(sharpness(drawn, self.real)),
-            "near_training": self.near_training(drawn),
-        }
-
-    def near_training(self, drawn: Tensor) -> float:
-        """Share of images within NEAR grey levels, root-mean-square, of a training image."""
-        chunks = torch.split(drawn.float().flatten(1), 100)
-        nearest = torch.cat([torch.cdist(chunk, self.train).amin(1) for chunk in chunks])
-        return (nearest / self.train.shape[1] ** 0.5 < NEAR).float().mean().item()
-
-    def reconstructions(self, found: Tensor) -> dict[str, Any]:
-        """Of what became of the validation images."""
-        return {"reconstruction_psnr": asdict(reconstruction_psnr(self.real, found))}
-
-    def webp_bits_per_dim(self) -> float:
-        """Lossless WebP of one mosaic, best effort."""
-        side = math.isqrt(len(self.real))
-        mosaic = images.to_pil(images.grid(self.real[: side**2], side, gap=0).pixels)
-        buffer = io.BytesIO()
-        mosaic.save(buffer, "WEBP", lossless=True, quality=100, method=6)
-        return 8 * buffer.tell() / self.real[: side**2].numel()
 
 
 def bits(value: Tensor, dimensions: int) -> Estimate:

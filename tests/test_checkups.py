@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.test_diagnosis import line_vae
+from tests.test_gan_diagnosis import sentences as gan_sentences
 from tests.test_report import change, read, write_comparison
 from tests.test_survival import Heard
 from tests.truths import MACHINE, random_pixels
@@ -214,12 +215,34 @@ def test_new_advice_is_told_once_and_every_one_is_logged(tmp_path: Path) -> None
 def test_only_the_first_process_looks_and_only_at_models_that_can(tmp_path: Path) -> None:
     state, log = fresh(), RunLog(tmp_path / "log.jsonl")
     state.seen = 1280
-    checkups(state, group=Group(rank=1, size=2))(1248, log)
+    with pytest.MonkeyPatch.context() as patch:  # the first process tells what it found
+        patch.setattr(Group, "told", lambda self, find: "trouble")
+        assert checkups(state, group=Group(rank=1, size=2))(1248, log) == "trouble"
     state.phase = 1
     checkups(state)(1248, log)
     state.phase, state.model = 0, nn.Linear(2, 2)  # type: ignore[assignment]
     checkups(state)(1248, log)
     assert not log.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("vitals", "troubled"),
+    [
+        ([0.1, 0.2, 0.1], [False, False, False]),  # it never lived
+        ([0.9, 0.5, 0.37, 0.35], [False, False, False, True]),  # below 0.4 of its best
+        ([0.59, 0.1], [False, False]),
+        ([0.6, 0.1, 0.7], [False, True, False]),
+    ],
+)
+def test_trouble_is_to_have_been_well_before(
+    tmp_path: Path, vitals: list[float], troubled: list[bool]
+) -> None:
+    found, log = checkups(fresh()), RunLog(tmp_path / "log.jsonl")
+    for vital, expected in zip(vitals, troubled, strict=True):
+        told = Diagnosis({}, [], vital, "it collapsed")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Checkups, "diagnose", lambda self, model, told=told: told)
+            assert (found.tell(line_vae(), log) == "it collapsed") == expected
 
 
 def test_a_sentence_is_known_again_by_its_words() -> None:
@@ -289,14 +312,14 @@ def test_a_run_with_other_advice_is_refused(tmp_path: Path, advice: Any) -> None
 
 
 def every_sentence() -> list[str]:
-    """What a VAE may be told, each kind at least once."""
+    """What VAEs and GANs may be told, each kind at least once."""
     gap = Gap(seen=3.125, unseen=4.5, gap=1.375, error=0.01, avoidable=3.0)
     found = []
     for model in (line_vae(), line_vae(1.0, learn_std=False), line_vae(warm_up=0.15)):
-        for suffix in ("", "_16x16"):
+        for suffix in ("", "_16x16", "_vector"):
             level = LevelFound(suffix, 0.00123, 32, 2)
             found += advise(model, [level], -0.25, 1.5e-7, gap)
-    return found
+    return found + gan_sentences()
 
 
 def test_every_sentence_has_its_french_with_its_numbers() -> None:

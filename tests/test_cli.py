@@ -607,7 +607,8 @@ def test_evaluate_and_report(
     found = call("evaluate", *runs, "--json", *SLOW).json()
     assert [run["model"] for run in found["runs"]] == ["vae:course", "gan:course"]
     told = call("evaluate", runs[1], *SLOW)
-    assert "reconstruction_psnr (test)" in told.out and "not defined: no encoder yet" in told.out
+    assert "reconstruction_psnr (test)" in told.out and "] dB" in told.out
+    assert "not defined: a GAN has no explicit density" in told.out
     assert call("report", *runs, "--json").json() == {"report": "report.html"}
     assert Path("report.html").read_text().startswith("<!doctype html>")
     Path("folder.html").mkdir()
@@ -689,8 +690,13 @@ def test_doctor(call: Call) -> None:
         ("likelihood {vae} --method magic", "no method 'magic' for this model: choose from elbo"),
         ("likelihood {gan} --method elbo", "no method 'elbo' for a gan"),
         ("likelihood {vae} --data nowhere", "no data 'nowhere'"),
-        ("reconstruct {gan} --out a.png", "no encoder yet"),
+        ("likelihood {gan} --method ais --noise 2", "--noise 2 is no noise of 8-bit pixels"),
+        ("likelihood {gan} --method ais --noise nan", "--noise nan is no noise of 8-bit pixels"),
+        ("likelihood {vae} --noise 0.1", "--noise is for --method ais, of a GAN: leave it out"),
+        ("reconstruct {vae} --steps 3 --out a.png", "a vae refines no latents: leave out --steps"),
+        ("reconstruct {gan} --steps -1 --out a.png", "--steps -1 is below zero: give 0 or more"),
         ("interpolate {vae} --points 1 --out a.png", "--points 1 is too few"),
+        ("interpolate {gan} --way up --out a.png", "no --way 'up': choose straight or spherical"),
         ("interpolate {vae} --from x.png --out a.png", "cannot read x.png"),
         ("sample {vae} --temperature 0 --out a.png", "--temperature 0 is not positive"),
         ("sample {vae} --steps 5 --out a.png", "a vae samples in one step"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,15 +20,17 @@ from triptych.families import registry
 from triptych.families.base import (
     Batch,
     BoundsLikelihood,
+    Diagnoses,
     Encodes,
     GenerativeModel,
     Iterative,
     Latent,
     Objective,
+    Represents,
     describe_absence,
 )
 from triptych.seeding import ImageStreams, generator
-from triptych.tasks import interpolation, sampling
+from triptych.tasks import interpolation, representation, sampling
 from triptych.training.mover import Mover
 
 NAMES = registry.known_models()
@@ -37,6 +40,8 @@ SHAPES = {
 }
 CAPABILITIES: dict[type, tuple[str, ...]] = {
     Encodes: ("encode",),
+    Represents: ("represent",),
+    Diagnoses: ("diagnose",),
     BoundsLikelihood: ("bounds", "negative_bound"),
     Iterative: ("samplers", "with_sampler", "deterministic", "trajectory"),
 }
@@ -204,9 +209,8 @@ def test_a_step_is_the_mean_of_its_ranks(model: GenerativeModel, shape: ImageSha
         assert all(len(t) == 4 for t in batch.noise.values())
         again = objective.noise(4, generator(0, objective.name))
         assert all(torch.equal(t, again[key]) for key, t in batch.noise.items())
-        with torch.no_grad():
-            whole = objective(batch)["total"]
-            ranks = [objective(part(batch, slice(i, i + 2)))["total"] for i in (0, 2)]
+        whole = objective(batch)["total"].detach()  # with gradients: they may be a part of it
+        ranks = [objective(part(batch, slice(i, i + 2)))["total"].detach() for i in (0, 2)]
         torch.testing.assert_close(torch.stack(ranks).mean(), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -221,6 +225,8 @@ def test_capabilities_are_declared_and_absences_explained(
         assert describe_absence("encode", family)
     if not isinstance(model, BoundsLikelihood):
         assert describe_absence("likelihood", family)
+    if not isinstance(model, Represents):
+        assert describe_absence("represent", family)
 
 
 def test_what_is_encoded_can_be_decoded(model: GenerativeModel, shape: ImageShape) -> None:
@@ -235,6 +241,43 @@ def test_what_is_encoded_can_be_decoded(model: GenerativeModel, shape: ImageShap
         k: t.shape for k, t in drawn.tensors.items()
     }
     assert decoded.shape == pixels.shape
+
+
+def test_features_are_one_row_per_image(model: GenerativeModel, shape: ImageShape) -> None:
+    """The same alone as among others, and not the same of another image."""
+    if not isinstance(model, Represents):
+        pytest.skip("does not represent")
+    found = representation.represent(model, random_pixels(3, *shape.size), MACHINE)
+    alone = representation.represent(model, random_pixels(3, *shape.size)[1:2], MACHINE)
+    assert found.shape[0] == 3 and found.ndim == 2 and found.dtype == torch.float32
+    torch.testing.assert_close(alone, found[1:2], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(found[0], found[1])
+
+
+def test_a_diagnosis_changes_nothing(model: GenerativeModel, shape: ImageShape) -> None:
+    """Its numbers are finite, the same again, and the model stays as it was."""
+    if not isinstance(model, Diagnoses):
+        pytest.skip("makes no diagnoses")
+    before = {key: t.clone() for key, t in model.state_dict().items()}
+    x = images.to_float(random_pixels(4, *shape.size))
+    with torch.inference_mode():
+        first, again = (model.diagnose(x[:2], x[2:], streams(0, 1, 2, 3)) for _ in range(2))
+    assert first == again
+    assert first.numbers and all(math.isfinite(n) for n in first.numbers.values())
+    assert all(torch.equal(t, before[key]) for key, t in model.state_dict().items())
+
+
+def test_what_settles_is_done_by_settling_once(model: GenerativeModel, shape: ImageShape) -> None:
+    """A second time finds it where it is; a model with nothing to settle stays as it was."""
+    x, rng = images.to_float(random_pixels(16, *shape.size)), tuple(range(16))
+    before = {key: t.clone() for key, t in model.state_dict().items()}
+    model.settle(x, streams(*rng))
+    once = {key: t.clone() for key, t in model.state_dict().items()}
+    model.settle(x, streams(*rng))
+    assert all(torch.equal(t, once[key]) for key, t in model.state_dict().items())
+    settles = type(model).settle is not GenerativeModel.settle
+    moved = any(not torch.equal(t, before[key]) for key, t in once.items())
+    assert settles or not moved
 
 
 def test_a_bound_does_not_depend_on_the_batch(model: GenerativeModel, shape: ImageShape) -> None:
@@ -294,6 +337,18 @@ def test_interpolations_end_in_the_decoded_draws(model: GenerativeModel) -> None
     assert grey_levels_apart(found[:, 0], ends[::2]) <= 1
     assert grey_levels_apart(found[:, -1], ends[1::2]) <= 1
     assert not torch.equal(found[:, 1], found[:, 0])
+
+
+def test_the_way_between_draws_can_be_chosen(model: GenerativeModel) -> None:
+    """Other images on the way, the same at its ends; by default the model's own."""
+    ways = [
+        interpolation.between_draws(model, 1, 3, 0, MACHINE, way=way)
+        for way in (None, "straight", "spherical")
+    ]
+    own, straight, spherical = ways
+    assert torch.equal(own, straight) != torch.equal(own, spherical)
+    assert torch.equal(straight[:, 0], spherical[:, 0])
+    assert grey_levels_apart(straight[:, -1], spherical[:, -1]) <= 1
 
 
 @pytest.mark.parametrize("path", ["straight", "spherical"])

@@ -286,6 +286,13 @@ def test_a_level_collapses_below_its_least_share_or_its_least_divergence(
     assert LevelFound("", kl, units, active, picture).collapsed == collapsed
 
 
+def test_a_vector_that_sleeps_is_named_with_its_own_setting() -> None:
+    levels = [LevelFound("_vector", 0.0, 96, 2), LevelFound("_4x4", 9.0, 64, 60, picture=True)]
+    (sentence,) = advise(tiny_ladder(), levels, 9.0, 9.0, None)
+    assert sentence.startswith("2 of 96 units of the level vector are active")
+    assert sentence.endswith("or lower --set vector")
+
+
 def test_levels_of_more_than_a_pixel_are_pictures() -> None:
     model = tiny_ladder().eval()
     with torch.no_grad():

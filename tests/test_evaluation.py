@@ -477,11 +477,11 @@ def test_without_labels_label_metrics_are_not_defined(run: Run, tmp_path: Path) 
 
 
 def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> None:
-    found = evaluating.reconstruction_entries(nn.Identity(), "gan", data, one_thread())  # type: ignore[arg-type]
+    found = evaluating.reconstruction_entries(nn.Identity(), "diffusion", data, one_thread())  # type: ignore[arg-type]
     assert [m["name"] for m in found] == ["reconstruction_psnr", "reconstruction_ssim"]
     for metric in found:
         assert metric["value"] is None and metric["kind"] == "not defined"
-        assert metric["note"] == describe_absence("encode", "gan")
+        assert metric["note"] == describe_absence("encode", "diffusion")
 
 
 def test_images_of_another_shape_are_not_measured_on(run: Run, data: ImageData) -> None:

@@ -62,7 +62,7 @@ def test_hinge_by_hand() -> None:
 def test_objectives_are_the_losses_of_the_networks(name: str) -> None:
     """Scores as reported, real and fake in their places; the critic steps first."""
     model = build(name).eval()
-    first, second = model.objectives()
+    first, second = model.objectives()[:2]
     assert isinstance(first, CriticObjective)
     assert isinstance(second, GeneratorObjective)
     data = batch(first)
@@ -81,7 +81,7 @@ def test_objectives_are_the_losses_of_the_networks(name: str) -> None:
 def test_each_player_follows_its_own_gradient(name: str) -> None:
     """The same gradient as through both networks at once, and none for the opponent."""
     model = build(name).eval()
-    critic, generator = model.objectives()
+    critic, generator = model.objectives()[:2]
     data = batch(critic)
     for objective, mine, other in (
         (critic, model.critic, model.generator),
@@ -90,9 +90,9 @@ def test_each_player_follows_its_own_gradient(name: str) -> None:
         model.zero_grad(set_to_none=True)
         fake = model.critic(model.generator(data.noise["z"]))
         loss = (
-            model.generator_loss(fake)
+            model.game.generator(fake)
             if objective is generator
-            else model.critic_loss(model.critic(data.images), fake)
+            else model.game.critic(model.critic(data.images), fake)
         )
         exact = torch.autograd.grad(loss, list(mine.parameters()))
         objective(data)["total"].backward()
@@ -176,7 +176,8 @@ def test_dcgan_s_layers() -> None:
     assert [m.in_channels for m in down] == [3, 64, 128, 256]
     assert {m.kernel_size for m in up + down} == {(4, 4)}
     assert {m.negative_slope for m in critic if isinstance(m, nn.LeakyReLU)} == {0.2}
-    assert sum(p.numel() for p in model.parameters()) == 1_732_224
+    players = [*model.generator.parameters(), *model.critic.parameters()]
+    assert sum(p.numel() for p in players) == 1_732_224
 
 
 def test_dcgan_s_numbers() -> None:
@@ -189,7 +190,8 @@ def test_dcgan_s_numbers() -> None:
 
 def test_dcgan_s_first_weights() -> None:
     """N(0, 0.02) and, for BatchNorm's scale, N(1, 0.02): within 5 standard errors."""
-    for module in build("gan:course").modules():
+    model = build("gan:course")
+    for module in (*model.generator.modules(), *model.critic.modules()):
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
             continue
         weight, centre = module.weight, float(isinstance(module, nn.BatchNorm2d))

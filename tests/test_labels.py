@@ -162,7 +162,7 @@ def test_the_recorded_command_repeats_a_conditional_run(call: Call, stock: Path)
     [
         ("vae:ladder {bare}", "bare has no labels: leave out --conditional"),
         ("vae:ladder {bars} --label-column none", "bars has no labels"),
-        ("gan:hinge {bars}", "gan:hinge cannot be told the labels: choose from vae:ladder"),
+        ("gan:course {bars}", "gan:course cannot be told the labels: choose from vae:ladder"),
         ("vae:course {bars}", "vae:course cannot be told the labels: choose from vae:ladder"),
     ],
 )

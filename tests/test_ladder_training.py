@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from tests.ladders import ladder_noise, pictures_for, tiny_ladder
 from tests.truths import MACHINE, NoStreams, grey_levels_apart, normal, random_pixels
 from triptych import images
-from triptych.config import Budget, ImageShape, override
+from triptych.config import Budget, ImageShape, Size, override
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import Batch, Latent
+from triptych.families.labels import UNLABELLED
 from triptych.families.registry import ModelName
 from triptych.families.vae.ladder import LadderVAE
-from triptych.families.vae.model import UNLABELLED
 from triptych.families.vae.recipes import ladder
 from triptych.nn.ladder import Bottleneck, Grow, Residual, shrink
 from triptych.seeding import ImageStreams, generator
@@ -325,6 +325,25 @@ def test_settings_out_of_range_are_refused(words: str) -> None:
     defaults = ladder.defaults("tiny", ImageShape(channels=1, resolution=32))
     with pytest.raises(InputError, match=WRONG[words]):
         override(defaults, words.split())
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "patch", "levels"),
+    [("tiny", 32, 2, 4), ("small", 64, 4, 4), ("base", 32, 1, 5), ("base", 8, 1, 3)],
+)
+def test_sizes_make_ladders(size: Size, resolution: int, patch: int, levels: int) -> None:
+    """`base` keeps every pixel of 32x32 apart; the larger the size, the more weights."""
+    shape = ImageShape(channels=1, resolution=resolution)
+    settings = ladder.defaults(size, shape)
+    model = ladder.build(settings, shape)
+    assert (settings.patch, len(model.descent)) == (patch, levels)
+    tiny = ladder.build(ladder.defaults("tiny", shape), shape)
+    count, least = (sum(p.numel() for p in m.parameters()) for m in (model, tiny))
+    assert count == least if size == "tiny" else count > 2 * least
+    assert model.log_pixels(
+        torch.zeros(1, *shape.size),
+        model.infer(model.look(torch.zeros(1, *shape.size)), None).output,
+    ).isfinite()
 
 
 @pytest.mark.parametrize("resolution", [12, 18, 24, 28, 34, 48, 80])

@@ -31,7 +31,12 @@ FREE_WITHIN = (LAYERS[0],
                {"cli", "commands", "run_commands", "options", "lines", "usage", "web"})  # fmt: skip
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 FAMILIES = ("vae", "gan", "diffusion")
-TYING = {"evaluate", "classifier", "cost"}  # the files of evaluation that may see models and data
+TYING = {
+    "evaluate",
+    "classifier",
+    "cost",
+    "scoring",
+}  # the files of evaluation that may see models and data
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,5 +1,6 @@
 """Sentences appear and disappear with the numbers; words and charts hold in both languages."""
 
+import json
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,20 @@ from typing import Any
 import pytest
 
 from triptych.report import reading
-from triptych.report.charts import Series, draw_chart, linear_axis, log_axis
+from triptych.report.charts import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Series,
+    diagnosis_series,
+    draw_chart,
+    linear_axis,
+    log_axis,
+    speed_series,
+)
 from triptych.report.columns import Column, best, make_columns
 from triptych.report.figures import Grid, find_grid
-from triptych.report.load import Comparison, Metric, Run
+from triptych.report.load import Comparison, Metric, Run, load_log
 from triptych.report.texts import NOTES, TEXTS
 from triptych.report.tongue import Interval, Name, Quantity, Sentence, Tongue
 
@@ -225,3 +236,29 @@ def test_charts_survive_any_numbers() -> None:
         assert svg.count("<") == svg.count(">")
         assert "nan" not in svg and "inf" not in svg
     assert draw_chart([Series("total", ())], Tongue(), "loss", "images") == ""
+
+
+def test_scores_have_a_chart_with_the_choice_marked(tmp_path: Path) -> None:
+    """And speeds are of the first phase alone, whose images the axis counts."""
+    path = tmp_path / "log.jsonl"
+    lines: list[dict[str, Any]] = [
+        {"event": "losses", "images": 32, "phase": 0, "images_per_second": 9.0, "losses": {}},
+        {"event": "score", "images": 32, "value": 2.0, "sha256": "0"},
+        {"event": "diagnosis", "images": 32, "numbers": {"spread": 0.9, "slope": 3.0}},
+        {"event": "score", "images": 64, "value": 3.0, "sha256": "1"},
+        {"event": "choice", "images": 32, "value": 2.0},
+        {"event": "losses", "images": 8, "phase": 1, "images_per_second": 99.0, "losses": {}},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = load_log(path)
+    assert log.chosen == 32
+    charts = diagnosis_series(log.diagnoses)
+    assert charts == {
+        "game": [Series("spread", ((32.0, 0.9),))],
+        "score": [Series("score", ((32.0, 2.0), (64.0, 3.0)))],
+    }
+    assert speed_series(log.losses) == [Series("speed", ((32.0, 9.0),))]
+    marked = str(draw_chart(charts["score"], Tongue(), "score", "images", log.chosen))
+    plain = str(draw_chart(charts["score"], Tongue(), "score", "images"))
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    assert f'<path class="mark" d="M{middle} ' in marked and "mark" not in plain

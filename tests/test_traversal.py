@@ -188,7 +188,6 @@ def test_traversals_by_the_command(call: Call, stock: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("{gan}", "traversals are of latents that encode (no encoder yet: a GAN maps noise"),
         ("{diffusion}", "traversals are of latents that encode (no inversion yet"),
         ("{vae} --rows 0", "--rows 0 is too few: give 1 or more"),
         ("{vae} --points 1", "--points 1 is too few: give 2 or more"),

@@ -19,8 +19,10 @@ from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.families.base import Batch
 from triptych.training import checkpoint, loop
 from triptych.training import train as training
+from triptych.training.diagnosing import Checkups
 from triptych.training.log import RunLog
 from triptych.training.mover import Mover
+from triptych.training.state import TrainingState
 
 
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
@@ -44,7 +46,7 @@ def events_of(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
-    wanted = request("vae", "3.2kimg", "optimiser.learning_rate=1e30", "optimiser.warmup=0")
+    wanted = request("vae:sigma", "3.2kimg", "optimiser.learning_rate=1e30", "optimiser.warmup=0")
     with pytest.raises(TrainingFailedError, match="not finite"):
         train(wanted, tmp_path / "run")
     assert events_of(tmp_path / "run", "warning")
@@ -68,7 +70,7 @@ def test_trouble_leads_back_to_checkpoints_at_lower_rates(
 ) -> None:
     """160 steps of 32 images: a checkpoint every 256, a return after 20 bad steps or more."""
     poison_while_fast(monkeypatch)
-    folder = train(request("vae", "5.12kimg"), tmp_path / "run")
+    folder = train(request("vae:sigma", "5.12kimg"), tmp_path / "run")
     assert folder.read()["status"] == "done"
     first, second = events_of(folder.path, "rewind")
     assert first["images"] >= 2560 + 20 * 32
@@ -83,7 +85,7 @@ def test_an_interruption_after_the_trouble_changes_nothing(
 ) -> None:
     """The lowered rate and the half-filled log interval are part of what is resumed."""
     poison_while_fast(monkeypatch)
-    whole = train(request("vae", "5.12kimg"), tmp_path / "whole")
+    whole = train(request("vae:sigma", "5.12kimg"), tmp_path / "whole")
     write = RunLog.write
 
     def interrupt(self: RunLog, event: str, **values: Any) -> None:
@@ -94,8 +96,8 @@ def test_an_interruption_after_the_trouble_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(RunLog, "write", interrupt)
         with pytest.raises(InterruptedRunError):
-            train(request("vae", "5.12kimg"), tmp_path / "cut")
-    resumed = train(request("vae", "5.12kimg"), tmp_path / "cut")
+            train(request("vae:sigma", "5.12kimg"), tmp_path / "cut")
+    resumed = train(request("vae:sigma", "5.12kimg"), tmp_path / "cut")
     assert digest(resumed) == digest(whole)
     kept = ("images", "losses")
     of_whole, of_resumed = (events_of(folder.path, "losses") for folder in (whole, resumed))
@@ -106,11 +108,72 @@ def test_trouble_stops_where_that_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison_while_fast(monkeypatch)
-    wanted = replace(request("vae", "5.12kimg"), on_trouble="stop")
+    wanted = replace(request("vae:sigma", "5.12kimg"), on_trouble="stop")
     with pytest.raises(TrainingFailedError, match="training stopped at image"):
         train(wanted, tmp_path / "run")
     assert not events_of(tmp_path / "run", "rewind")
     assert checkpoint.complete(tmp_path / "run" / "checkpoints")
+
+
+COLLAPSE = "the generator collapsed"
+
+
+def collapse(monkeypatch: pytest.MonkeyPatch, returns: int) -> None:
+    """From half of the plan on, until there were so many returns, every round finds a collapse."""
+
+    def found(self: Checkups, before: int, log: RunLog) -> str:
+        late = self.state.seen >= self.planned / 2
+        return COLLAPSE if late and self.state.rewinds < returns else ""
+
+    monkeypatch.setattr(Checkups, "__call__", found)
+
+
+def test_a_collapse_leads_back_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At image 2560, where a checkpoint was due: back to the one before, then the one before that.
+
+    A collapse that stays is told so often and no more, for the model is still one.
+    """
+    collapse(monkeypatch, returns=2)
+    folder = train(request("vae:sigma", "5.12kimg"), tmp_path / "run")
+    assert folder.read()["status"] == "done"
+    found = events_of(folder.path, "rewind")
+    assert [(event["images"], event["to"]) for event in found] == [(2560, 2304), (2560, 2048)]
+    assert found[0]["message"] == f"{COLLAPSE}: back to image 2304, half the learning rate"
+    collapse(monkeypatch, returns=100)
+    folder = train(request("vae:sigma", "5.12kimg"), tmp_path / "ever")
+    assert folder.read()["status"] == "done"
+    assert len(events_of(folder.path, "rewind")) == loop.REWINDS
+
+
+def test_a_collapse_stops_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collapse(monkeypatch, returns=2)
+    wanted = replace(request("vae:sigma", "5.12kimg"), on_trouble="stop")
+    with pytest.raises(TrainingFailedError, match=f"stopped at image 2560: {COLLAPSE}"):
+        train(wanted, tmp_path / "run")
+
+
+def test_an_interruption_amid_a_collapse_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes in the very round that finds it: the way back is gone first."""
+    collapse(monkeypatch, returns=2)
+    whole = train(request("vae:sigma", "5.12kimg"), tmp_path / "whole")
+    one_round = TrainingState.round
+
+    def interrupt_round(self: TrainingState, *arguments: Any) -> None:
+        one_round(self, *arguments)
+        if self.seen == 2560 and self.rewinds == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "round", interrupt_round)
+        with pytest.raises(InterruptedRunError):
+            train(request("vae:sigma", "5.12kimg"), tmp_path / "cut")
+    assert len(events_of(tmp_path / "cut", "rewind")) == 1
+    resumed = train(request("vae:sigma", "5.12kimg"), tmp_path / "cut")
+    assert digest(resumed) == digest(whole)
 
 
 @pytest.mark.parametrize("model", ["vae:course", "gan:course"])

@@ -25,6 +25,7 @@ from triptych.data.opening import DataOptions
 from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating
+from triptych.evaluation.scoring import scorer
 from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
@@ -40,7 +41,8 @@ from triptych.repeating import command_of, machine_options
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
 from triptych.training.folder import RunFolder, labels_of, load_model
-from triptych.training.train import Request, check_output
+from triptych.training.request import Request
+from triptych.training.train import check_output
 from triptych.training.train import train as train_request
 
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
@@ -146,6 +148,7 @@ def train_folder(request: Request, out: Path, machine: Machine, console: Console
         machine,
         console,
         draw=lambda model, machine: sampling.quick_grid(model, seed, machine, labels),
+        score=scorer(request.data, labels),
     )
 
 

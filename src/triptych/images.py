@@ -69,13 +69,13 @@ def grid(images: Tensor, columns: int = 8, gap: int = 2) -> Grid:
     return Grid(pixels)
 
 
-def interleave(top: Tensor, bottom: Tensor, columns: int) -> Tensor:
-    """Rows of `top` images, each above its row of `bottom` images; rows filled with white.
+def interleave(*bands: Tensor, columns: int) -> Tensor:
+    """Rows of the first images, each above those of the others; rows filled with white.
 
-    uint8 [N,C,H,W] twice -> [M,C,H,W] for a grid of that many columns
+    uint8 [N,C,H,W] each -> [M,C,H,W] for a grid of that many columns
     """
-    rows = zip(torch.split(top, columns), torch.split(bottom, columns), strict=True)
-    return torch.cat([fill_row(row, columns) for pair in rows for row in pair])
+    rows = zip(*(torch.split(band, columns) for band in bands), strict=True)
+    return torch.cat([fill_row(row, columns) for together in rows for row in together])
 
 
 def fill_row(row: Tensor, columns: int) -> Tensor:

@@ -29,10 +29,19 @@ def interval(metric: dict[str, Any]) -> str:
     return f"{text} {metric['unit']}{floor}"
 
 
+def nearness(found: dict[str, float]) -> str:
+    """How near reconstructions come to their originals."""
+    similar = f", SSIM {found['ssim']:.3f}" if "ssim" in found else ""
+    return f"{found['psnr']:.2f} dB{similar}, {found['seconds']:.2f} s"
+
+
+BY_ESTIMATE = "\n  --method ais estimates that of the generator plus noise"
+
+
 def likelihood(found: dict[str, Any]) -> str:
     """The bound and its terms."""
     if found["value"] is None:
-        return f"bits per dimension: not defined: {found['note']}"
+        return f"bits per dimension: not defined: {found['note']}" + BY_ESTIMATE
     shown = [
         f"bits per dimension: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}] "
         f"({found['kind']}, {found['method']}, {found['n']} {found['reference']} images)"

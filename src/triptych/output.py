@@ -59,14 +59,13 @@ class Place:
 
 
 def as_grid(tensors: list[Tensor]) -> images.Grid:
-    """One grid: paths as rows, or rows of the first tensor each above that of the second."""
+    """One grid: paths as rows, or rows of the first tensor each above those of the others."""
     if tensors[0].ndim == 5:
         return images.grid(tensors[0].flatten(0, 1), columns=tensors[0].shape[1])
     columns = 8 if len(tensors[0]) <= 64 else 16
     if len(tensors) == 1:
         return images.grid(tensors[0], columns)
-    top, bottom = tensors
-    return images.grid(images.interleave(top, bottom, columns), columns)
+    return images.grid(images.interleave(*tensors, columns=columns), columns)
 
 
 def check(path: Path) -> Place:

@@ -19,11 +19,22 @@ from triptych.families.base import (
     GenerativeModel,
     Iterative,
     NoisyPixels,
+    Refines,
+    Represents,
+    Way,
     describe_absence,
 )
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
-from triptych.tasks import interpolation, likelihood, reconstruction, sampling, traversal
+from triptych.tasks import (
+    interpolation,
+    likelihood,
+    reconstruction,
+    representation,
+    sampling,
+    traversal,
+)
+from triptych.tasks.reconstruction import Answer
 from triptych.tasks.traversal import Traversal
 from triptych.training.folder import RunFolder, labels_of, load_model
 
@@ -109,11 +120,38 @@ class Run:
         labels = self.labels_for(label)
         return None if labels is None else labels.draw(seed, range(count))
 
-    def reconstruct(self, originals: Tensor, seed: int = 0) -> Tensor:
-        """What the model makes of images of its own size: uint8 (N,C,H,W)."""
+    def represent(self, originals: Tensor) -> Tensor:
+        """The model's own features of images: float (N,F)."""
+        self.check_images(originals)
+        if not isinstance(self.model, Represents):
+            raise InputError(describe_absence("represent", self.family), "use a vae")
+        return representation.represent(self.model, originals, self.machine)
+
+    def reconstruct(self, originals: Tensor, seed: int = 0, steps: int | None = None) -> Tensor:
+        """What the model makes of images of its own size: uint8 (N,C,H,W).
+
+        steps: of the latents' refinement, for a GAN; its recipe's by default, 0 for none
+        """
+        return self.answers(originals, seed, steps)["reconstruction"].images
+
+    def answers(
+        self, originals: Tensor, seed: int = 0, steps: int | None = None
+    ) -> dict[str, Answer]:
+        """As `reconstruct`, with the seconds; for a GAN also what its encoder says first."""
         self.check_images(originals)
         self.require_encoder()
-        return reconstruction.reconstruct(self.model, originals, seed, self.machine)
+        model = self.with_refinement(steps)
+        return reconstruction.answers(model, originals, seed, self.machine)
+
+    def with_refinement(self, steps: int | None) -> GenerativeModel:
+        """The model with so many steps of refinement; InputError where it has none."""
+        if steps is None:
+            return self.model
+        if not isinstance(self.model, Refines):
+            raise InputError(f"a {self.family} refines no latents", "leave out --steps")
+        if steps < 0:
+            raise InputError(f"--steps {steps} is below zero", "give 0 or more")
+        return self.model.with_refinement(steps)
 
     def interpolate(
         self,
@@ -122,13 +160,19 @@ class Run:
         points: int = 10,
         seed: int = 0,
         paths: int = 1,
+        way: Way | None = None,
     ) -> Tensor:
-        """The way between two images (N,C,H,W), or between prior draws: (N,points,C,H,W)."""
+        """The way between two images (N,C,H,W), or between prior draws: (N,points,C,H,W).
+
+        way: "straight" or "spherical"; as suits the model by default
+        """
+        if way not in (None, "straight", "spherical"):
+            raise InputError(f"no --way '{way}'", "choose straight or spherical")
         if points < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
         if first is None and last is None:
             return interpolation.between_draws(
-                self.model, paths, points, seed, self.machine, self.labels
+                self.model, paths, points, seed, self.machine, self.labels, way
             )
         if first is None or last is None:
             raise InputError("one end of the interpolation is missing", "give --from and --to")
@@ -136,7 +180,9 @@ class Run:
         self.check_images(last)
         if not isinstance(self.model, Encodes):
             raise InputError(describe_absence("encode", self.family), "leave out --from and --to")
-        return interpolation.between_images(self.model, first, last, points, seed, self.machine)
+        return interpolation.between_images(
+            self.model, first, last, points, seed, self.machine, way
+        )
 
     def traverse(
         self, originals: Tensor, rows: int = 10, points: int = 9, seed: int = 0
@@ -168,10 +214,15 @@ class Run:
         seed: int = 0,
         console: Console = QUIET,
         draws: int | None = None,
+        noise: float | None = None,
+        validation: Tensor | None = None,
     ) -> dict[str, Any]:
         """The `bits_per_dim` entry with its terms; `not defined` with the reason for a GAN.
 
-        draws: for each image: K of the importance-weighted bound; other bounds are averages
+        method:     "ais" estimates that of a GAN plus noise on its pixels
+        draws:      for each image: K of the importance-weighted bound; other bounds are averages;
+                    temperatures of an estimate
+        noise:      its deviation on [-1, 1]; else it is chosen on `validation`, uint8 (M,C,H,W)
         """
         self.check_images(originals)
         if len(originals) < 2:
@@ -186,6 +237,8 @@ class Run:
                 method,
                 draws,
                 report=bar.update,
+                noise=noise,
+                validation=validation,
             )
 
     def require_encoder(self) -> None:

@@ -16,9 +16,13 @@ from triptych.errors import InputError
 from triptych.options import UsesModel
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from triptych.data.dataset import ImageData
     from triptych.run import Run
+    from triptych.tasks.reconstruction import Answer
 
+MANY, FEW = 256, 32  # images of a likelihood, and of one that takes seconds each
 TRAVERSED = 256  # held-out images over which units are compared
 
 
@@ -95,16 +99,18 @@ class Reconstruct(ReadsRunData):
     path: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder of the run."""
     out: Path
-    """.png for originals above reconstructions, .npz for both arrays, else a folder."""
+    """.png for originals above what is made of them, .npz for arrays, else a folder."""
     data: str | None = None
     """Images to reconstruct; the test part of the run's own data by default."""
     count: int = 64
     """How many."""
+    steps: int | None = None
+    """GAN: steps that refine what its encoder answers; the recipe's by default, 0 for none."""
     seed: int = 0
     """Of the decoder's noise, where it has any."""
 
     def run(self) -> Any:
-        """Where the pictures went."""
+        """Where the pictures went, and how near they come to the originals."""
         from triptych import output
         from triptych.run import Run, check_count
 
@@ -112,10 +118,26 @@ class Reconstruct(ReadsRunData):
         check_count(self.count)
         run = Run(self.path, self.machine())
         run.require_encoder()
+        run.with_refinement(self.steps)
         originals = data_of(self, run).test.images[: self.count]
-        found = run.reconstruct(originals, self.seed)
-        place.write({"original": originals, "reconstruction": found})
-        return {"out": str(self.out), "count": len(originals)} if self.json else str(self.out)
+        found = run.answers(originals, self.seed, self.steps)
+        place.write({"original": originals} | {name: a.images for name, a in found.items()})
+        near = {name: nearness(originals, answer) for name, answer in found.items()}
+        if self.json:
+            return {"out": str(self.out), "count": len(originals), "answers": near}
+        for name, numbers in near.items():
+            self.console().say(f"{name}: {lines.nearness(numbers)}")
+        return str(self.out)
+
+
+def nearness(originals: Tensor, answer: Answer) -> dict[str, float]:
+    """PSNR in dB, SSIM where the images are large enough for it, and the seconds all took."""
+    from triptych.evaluation import reconstruction
+
+    found = {"psnr": reconstruction.reconstruction_psnr(originals, answer.images).value}
+    if min(originals.shape[2:]) >= reconstruction.WINDOW:
+        found["ssim"] = reconstruction.reconstruction_ssim(originals, answer.images).value
+    return found | {"seconds": answer.seconds}
 
 
 @dataclass(kw_only=True)
@@ -132,6 +154,8 @@ class Interpolate(UsesModel):
     """An image to arrive at."""
     points: int = 10
     """Images on the way, both ends included."""
+    way: str | None = None
+    """straight or spherical; as suits the model by default."""
     seed: int = 0
     """Of the draws."""
 
@@ -144,7 +168,7 @@ class Interpolate(UsesModel):
         run = Run(self.path, self.machine())
         first = None if self.first is None else run.read_image(self.first)
         last = None if self.last is None else run.read_image(self.last)
-        found = run.interpolate(first, last, points=self.points, seed=self.seed, paths=8)
+        found = run.interpolate(first, last, self.points, self.seed, paths=8, way=self.way)  # type: ignore[arg-type] # checked there
         place.write({"images": found})
         return {"out": str(self.out), "points": self.points} if self.json else str(self.out)
 
@@ -192,25 +216,31 @@ class Likelihood(ReadsRunData):
     """Folder of the run."""
     data: str | None = None
     """Images to measure on; the test part of the run's own data by default."""
-    count: int = 256
-    """How many images."""
+    count: int | None = None
+    """How many images; 256 by default, 32 for a GAN's estimate."""
     method: str | None = None
-    """VAE: elbo or importance; diffusion: variational."""
+    """VAE: elbo or importance; GAN: ais, which adds noise; diffusion: variational."""
     draws: int | None = None
     """For each image: K of the importance-weighted bound, 100 by default; other bounds are
-    averaged over them, 1 by default."""
+    averaged over them, 1 by default; temperatures of ais, 300 by default."""
+    noise: float | None = None
+    """Deviation of a GAN's noise on [-1, 1] for ais; chosen on validation images by default."""
 
     def run(self) -> Any:
         """The bits_per_dim entry."""
         from triptych.run import Run, check_count
 
-        check_count(self.count)
+        count = (FEW if self.method == "ais" else MANY) if self.count is None else self.count
+        check_count(count)
         run = Run(self.path, self.machine())
+        data = data_of(self, run)
         found = run.log_likelihood(
-            data_of(self, run).test.images[: self.count],
+            data.test.images[:count],
             self.method,
             console=self.console(),
             draws=self.draws,
+            noise=self.noise,
+            validation=data.validation.images,
         )
         return found if self.json else lines.likelihood(found)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from triptych.evaluation.intervals import Estimate, mean_interval
 
 PEAK = 255.0
+WINDOW = 11  # pixels a side that SSIM looks at together
 CHUNK = 32  # images whose windowed moments are held at once
 
 
@@ -30,7 +31,7 @@ def reconstruction_ssim(originals: Tensor, reconstructions: Tensor) -> Estimate:
     each = []
     for ours, theirs in pairs:
         found = structural_similarity_index_measure(
-            theirs.double(), ours.double(), kernel_size=11, data_range=PEAK, reduction="none"
+            theirs.double(), ours.double(), kernel_size=WINDOW, data_range=PEAK, reduction="none"
         )
         assert isinstance(found, Tensor)  # a pair only where the whole map is asked for
         each.append(found)

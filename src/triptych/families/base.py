@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.seeding import ImageStreams
 
+Way = Literal["straight", "spherical"]
+
 
 @dataclass(frozen=True)
 class Latent:
@@ -29,7 +31,7 @@ class Latent:
     """
 
     tensors: dict[str, Tensor]
-    path: Literal["straight", "spherical"]
+    path: Way
     labels: Tensor | None = None
 
     def __len__(self) -> int:
@@ -75,12 +77,14 @@ class Batch:
     labels: class numbers [B], or None where the data have none
     noise:  every random number of the step, drawn before it, each [B, ...]
     share:  of the planned images of this phase that were seen before this step
+    number: of the round in its phase, from 0
     """
 
     images: Tensor
     labels: Tensor | None
     noise: dict[str, Tensor] = field(default_factory=dict)
     share: float = 1.0
+    number: int = 0
 
     def parts(self, size: int) -> list[Batch]:
         """The same images in batches of at most so many."""
@@ -89,7 +93,7 @@ class Batch:
             rows = slice(first, first + size)
             labels = None if self.labels is None else self.labels[rows]
             noise = {name: tensor[rows] for name, tensor in self.noise.items()}
-            found.append(Batch(self.images[rows], labels, noise, self.share))
+            found.append(Batch(self.images[rows], labels, noise, self.share, self.number))
         return found
 
 
@@ -108,12 +112,12 @@ class Borrowed:
     def __init__(self, network: nn.Module) -> None:
         self._hidden = (network,)  # a tuple keeps nn.Module from registering it
 
-    def detached(self, *inputs: Tensor) -> Tensor:
+    def detached(self, *inputs: Tensor | None) -> Tensor:
         """The output as a constant: no gradient reaches the network or its inputs."""
         with torch.no_grad():
             return self._hidden[0](*inputs)
 
-    def frozen(self, *inputs: Tensor) -> Tensor:
+    def frozen(self, *inputs: Tensor | None) -> Tensor:
         """The output with gradients to the inputs, through the network but not into it."""
         with frozen(self._hidden[0]):
             return self._hidden[0](*inputs)
@@ -198,6 +202,27 @@ class Encodes(ABC):
         """images [N,C,H,W] on [-1, 1] -> their most plausible latent."""
 
 
+class Refines(ABC):
+    """What `encode` finds first can be brought nearer to the images, step by step."""
+
+    @property
+    @abstractmethod
+    def refining_steps(self) -> int:
+        """How many steps `encode` takes."""
+
+    @abstractmethod
+    def with_refinement(self, steps: int) -> GenerativeModel:
+        """The same networks, whose `encode` takes so many steps; 0 leaves it at the first."""
+
+
+class Represents(ABC):
+    """The model describes images by features of its own, for whoever learns from them."""
+
+    @abstractmethod
+    def represent(self, images: Tensor) -> Tensor:
+        """images [N,C,H,W] on [-1, 1] -> [N,F]."""
+
+
 class BoundsLikelihood(ABC):
     """The model bounds log P of 8-bit images from below."""
 
@@ -211,6 +236,31 @@ class BoundsLikelihood(ABC):
 
         draws: random numbers of the estimate for each image; None for the method's usual count
         """
+
+
+class EstimatesLikelihood(ABC):
+    """log P of 8-bit images can be estimated under a Gaussian noise that the model does not have.
+
+    So it is told only when asked for, with the noise: by itself the likelihood is not defined.
+    """
+
+    estimates: ClassVar[Mapping[str, int]]  # methods and their usual number of temperatures
+
+    @abstractmethod
+    def noise_for(self, images: Tensor) -> float:
+        """The noise's deviation on [-1, 1] that suits these held-out images [N,C,H,W]."""
+
+    @abstractmethod
+    def estimate_likelihood(
+        self, images: Tensor, rng: ImageStreams, std: float, temperatures: int
+    ) -> Tensor:
+        """log P(8-bit image) under noise of that deviation, nats, [N]; too low rather than high."""
+
+    @abstractmethod
+    def simulated_bounds(
+        self, rng: ImageStreams, std: float, temperatures: int
+    ) -> tuple[Tensor, Tensor]:
+        """For images of its own, one for each stream: bounds from below and above, nats, [N]."""
 
 
 def mean_terms(draws: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -227,10 +277,14 @@ class Diagnosis:
 
     numbers: by name
     advice:  for each thing that is wrong a sentence: what it is, by which number, what to do
+    vital:   how well the model is by the worst of what it lives by; about 1 is well, 0 is dead
+    trouble: in a few words what it suffers from, should that have fallen far: training goes back
     """
 
     numbers: dict[str, float]
     advice: list[str] = field(default_factory=list)
+    vital: float = 1.0
+    trouble: str = ""
 
 
 class Diagnoses(ABC):
@@ -293,6 +347,7 @@ class Recipe(Generic[S]):
     settings: type[S]
     defaults: Callable[[Size, ImageShape], S]
     build: Callable[[S, ImageShape], GenerativeModel]
+    selects: bool = False  # its model is the best of several snapshots, not the last weights
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
     conditional: bool = False  # it can be told the labels: `build` heeds `shape.classes`
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md
@@ -304,8 +359,8 @@ def describe_absence(capability: str, family: str) -> str:
 
 
 _ABSENCES = {
+    ("represent", "diffusion"): "no features yet: those of the U-Net come with a later version",
     ("likelihood", "gan"): "a GAN has no explicit density: its likelihood is not defined",
-    ("encode", "gan"): ("no encoder yet: a GAN maps noise to images and has no inverse of its own"),
     ("encode", "diffusion"): (
         "no inversion yet: running the sampler backwards comes with a later version"
     ),

@@ -8,10 +8,12 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from triptych.errors import InputError
 from triptych.seeding import ImageStreams
 
+UNLABELLED = 0.1  # share of labelled images whose label is kept from the networks in training
 SHOWN = 20  # classes named in a message; run.json names them all
 
 
@@ -61,3 +63,24 @@ class Labels:
         ends = torch.tensor(self.counts, device=device).cumsum(0).double()
         places = ImageStreams(seed, "label", numbers, device).uniform().double() * ends[-1]
         return torch.searchsorted(ends, places, right=True)
+
+
+def class_shares(
+    labels: Tensor | None, classes: int | None, count: int, device: torch.device | str
+) -> Tensor | None:
+    """Class numbers [count] as shares of the classes, [count,classes+1]; without any, unknown.
+
+    None for a model that is told no labels.
+    """
+    if classes is None:
+        return None
+    if labels is None:
+        labels = torch.full((count,), classes, device=device)
+    return F.one_hot(labels.long(), classes + 1).float()
+
+
+def hide_some(labels: Tensor | None, chance: Tensor | None, classes: int | None) -> Tensor | None:
+    """Class numbers [B] of which some become unknown, where uniform numbers [B] say so."""
+    if labels is None or chance is None or classes is None:
+        return labels
+    return labels.where(chance >= UNLABELLED, classes)

@@ -65,9 +65,14 @@ def iterate_spectral_norms(network: nn.Module) -> None:
 
 
 class SpectralCritic(nn.Module):
-    """Convolutions of unit spectral norm (arXiv:1802.05957, table 3): [B,C,H,W] -> score [B]."""
+    """Convolutions of unit spectral norm (arXiv:1802.05957, table 3): [B,C,H,W] -> score [B].
 
-    def __init__(self, channels: int, resolution: int, width: int) -> None:
+    classes: where it is told the labels, by a projection (arXiv:1802.05637, eq. 3)
+    """
+
+    def __init__(
+        self, channels: int, resolution: int, width: int, classes: int | None = None
+    ) -> None:
         super().__init__()
         widths = stage_widths(resolution, width)[::-1]
         stages: list[nn.Module] = []
@@ -83,10 +88,17 @@ class SpectralCritic(nn.Module):
         ]
         self.stages = nn.Sequential(*stages)
         self.head = spectral_norm(nn.Linear(widths[-1] * 16, 1))
+        self.label = None
+        if classes is not None:
+            self.label = spectral_norm(nn.Linear(classes + 1, widths[-1] * 16, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B]."""
-        return self.head(self.stages(x)).flatten()
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """[B,C,H,W], shares of the classes [B,classes+1] -> [B]."""
+        features = self.stages(x)
+        score = self.head(features).flatten()
+        if self.label is None or labels is None:
+            return score
+        return score + (self.label(labels) * features).sum(1)
 
 
 class PixelNorm(nn.Module):
@@ -98,13 +110,24 @@ class PixelNorm(nn.Module):
 
 
 class UpsamplingGenerator(nn.Module):
-    """Nearest doubling, 3x3 convolutions, PixelNorm; Tanh at the end: z [B,D] -> [B,C,H,W]."""
+    """Nearest doubling, 3x3 convolutions, PixelNorm; Tanh at the end: z [B,D] -> [B,C,H,W].
 
-    def __init__(self, latent: int, channels: int, resolution: int, width: int) -> None:
+    classes: where it is told the labels, by more numbers beside z (arXiv:1411.1784)
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        channels: int,
+        resolution: int,
+        width: int,
+        classes: int | None = None,
+    ) -> None:
         super().__init__()
         widths = stage_widths(resolution, width)
+        self.label = None if classes is None else nn.Linear(classes + 1, latent, bias=False)
         stages: list[nn.Module] = [
-            nn.Linear(latent, widths[0] * 16),
+            nn.Linear(latent if classes is None else 2 * latent, widths[0] * 16),
             nn.Unflatten(1, (widths[0], 4, 4)),
             PixelNorm(),
             nn.LeakyReLU(LEAK),
@@ -119,6 +142,8 @@ class UpsamplingGenerator(nn.Module):
         stages += [nn.Identity(), DoublingConvolution(widths[-1], channels), nn.Tanh()]
         self.stages = nn.Sequential(*stages)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """z [B,D] -> [B,C,H,W] on [-1, 1]."""
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """z [B,D], shares of the classes [B,classes+1] -> [B,C,H,W] on [-1, 1]."""
+        if self.label is not None and labels is not None:
+            z = torch.cat([z, self.label(labels)], dim=1)
         return self.stages(z)

@@ -64,20 +64,28 @@ def split_objectives(log: Sequence[Losses]) -> dict[str, list[Series]]:
 
 
 def speed_series(log: Sequence[Losses]) -> list[Series]:
-    """Images per second along training."""
-    points = [(e.images, e.images_per_second) for e in log if e.images_per_second is not None]
+    """Images per second along the model's own training."""
+    own = [e for e in log if e.phase == 0 and e.images_per_second is not None]
+    points = [(e.images, e.images_per_second) for e in own if e.images_per_second is not None]
     return [Series("speed", thin(points))] if points else []
 
 
+DIAGNOSED = {  # numbers of diagnoses by the chart that shows them; those of levels begin alike
+    "rate": ("rate", "distortion"),
+    "kl": ("kl",),
+    "game": ("separation", "spread", "reach", "memory"),
+    "score": ("score",),
+}
+
+
 def diagnosis_series(diagnoses: Sequence[Diagnosed]) -> dict[str, list[Series]]:
-    """Rate and distortion along training, and the KL of each level, where they were found."""
-    charts: dict[str, dict[str, list[Point]]] = {"rate": {}, "kl": {}}
+    """What was found along training, by chart: see `DIAGNOSED`."""
+    charts: dict[str, dict[str, list[Point]]] = {chart: {} for chart in DIAGNOSED}
     for each in diagnoses:
         for name, value in each.numbers.items():
-            if name in ("rate", "distortion"):
-                charts["rate"].setdefault(name, []).append((each.images, value))
-            if name == "kl" or name.startswith("kl_"):
-                charts["kl"].setdefault(name, []).append((each.images, value))
+            for chart, shown in DIAGNOSED.items():
+                if name in shown or (chart == "kl" and name.startswith("kl_")):
+                    charts[chart].setdefault(name, []).append((each.images, value))
     return {
         chart: [Series(term, thin(points)) for term, points in terms.items()]
         for chart, terms in charts.items()
@@ -128,8 +136,13 @@ def value_axis(series: Sequence[Series]) -> Axis:
     return linear_axis(values[cut], values[-1 - cut])
 
 
-def draw_chart(series: Sequence[Series], tongue: Tongue, title: str, across: str) -> Markup:
-    """The chart as an SVG element; empty when there is nothing to draw."""
+def draw_chart(
+    series: Sequence[Series], tongue: Tongue, title: str, across: str, mark: float | None = None
+) -> Markup:
+    """The chart as an SVG element; empty when there is nothing to draw.
+
+    mark: images seen at which an upright line stands
+    """
     drawn = [line for line in series if line.points]
     if not drawn:
         return Markup("")
@@ -145,6 +158,9 @@ def draw_chart(series: Sequence[Series], tongue: Tongue, title: str, across: str
         f'aria-label="{escape(label, {chr(34): "&quot;"})}">',
         *draw_grid(x, y, tongue),
         *(draw_line(line, index, x, y) for index, line in enumerate(drawn)),
+        ""
+        if mark is None
+        else f'<path class="mark" d="M{right(x.place(mark))} {TOP}V{down(0)}"></path>',
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
         f"{escape(across)}</text></svg>",
     ]
@@ -167,6 +183,11 @@ def draw_grid(x: Axis, y: Axis, tongue: Tongue) -> list[str]:
         for tick in x.ticks
     ]
     return parts
+
+
+def upright(share: float) -> str:
+    """A line from foot to top at a share of the x axis."""
+    return f'<path class="mark" d="M{right(share)} {TOP}V{down(0)}"></path>'
 
 
 def draw_line(line: Series, index: int, x: Axis, y: Axis) -> str:

@@ -49,11 +49,12 @@ class Losses:
     images: float
     images_per_second: float | None
     losses: Mapping[str, float]  # "objective/term" -> mean since the line before
+    phase: float = 0  # images are counted from 0 in each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosed:
-    """One "diagnosis" line of log.jsonl: numbers by name, after so many images."""
+    """One "diagnosis" or "score" line of log.jsonl: numbers by name, after so many images."""
 
     images: float
     numbers: Mapping[str, float]
@@ -65,6 +66,7 @@ class Log:
 
     losses: tuple[Losses, ...] = ()
     diagnoses: tuple[Diagnosed, ...] = ()
+    chosen: float | None = None  # images seen by the weights that were chosen among snapshots
     warnings: tuple[str, ...] = ()
 
 
@@ -80,6 +82,7 @@ class Run:
     warnings: tuple[str, ...] = ()
     log: tuple[Losses, ...] = ()
     diagnoses: tuple[Diagnosed, ...] = ()
+    chosen: float | None = None
     record: Json = field(default_factory=dict)  # run.json as it stands
     folder: Path | None = None
 
@@ -149,6 +152,7 @@ def load_run(result: Json, folder: Path | None) -> Run:
         warnings=tuple(dict.fromkeys((*texts(result.get("warnings")), *log.warnings))),
         log=log.losses,
         diagnoses=log.diagnoses,
+        chosen=log.chosen,
         record=record,
         folder=folder,
     )
@@ -177,6 +181,7 @@ def load_log(path: Path) -> Log:
     lines: list[Losses] = []
     diagnoses: list[Diagnosed] = []
     warned: list[str] = []
+    chosen = None
     try:
         text = files.read_bytes(path, MOST_LOG).decode(errors="replace")
     except (OSError, ValueError):
@@ -192,6 +197,11 @@ def load_log(path: Path) -> Log:
             warned.append(str(entry["message"]))
         if images is not None and entry.get("event") == "diagnosis":
             diagnoses.append(Diagnosed(images=images, numbers=numbers(entry.get("numbers"))))
+        if images is not None and entry.get("event") == "score":
+            found = numbers({"score": entry.get("value")})
+            diagnoses.append(Diagnosed(images=images, numbers=found))
+        if entry.get("event") == "choice":
+            chosen = images
         if images is None or entry.get("event") != "losses":
             continue
         lines.append(
@@ -199,9 +209,12 @@ def load_log(path: Path) -> Log:
                 images=images,
                 images_per_second=number(entry.get("images_per_second")),
                 losses=numbers(entry.get("losses")),
+                phase=number(entry.get("phase")) or 0,
             )
         )
-    return Log(losses=tuple(lines), diagnoses=tuple(diagnoses), warnings=tuple(warned))
+    return Log(
+        losses=tuple(lines), diagnoses=tuple(diagnoses), chosen=chosen, warnings=tuple(warned)
+    )
 
 
 def find_folder(base: Path, places: tuple[str, ...], index: int, name: str) -> Path | None:

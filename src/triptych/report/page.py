@@ -259,7 +259,8 @@ def make_training(run: Run, name: Name, tongue: Tongue) -> Training:
     for objective, series in lines.items():
         key = f"objective.{objective}"
         title = tongue.text(key) if key in TEXTS else objective
-        svg = draw_chart(series, tongue, title, tongue.text("training.images"))
+        mark = run.chosen if objective == "score" else None
+        svg = draw_chart(series, tongue, title, tongue.text("training.images"), mark)
         terms = [f"term.{line.term}" for line in series]
         words = tuple(
             tongue.text(t) if t in TEXTS else t.removeprefix("term.kl_").removeprefix("term.")

@@ -181,6 +181,12 @@ PAGE: dict[str, Pair] = {
     "objective.critic": ("Critic loss", "Perte du critique"),
     "objective.generator": ("Generator loss", "Perte du générateur"),
     "objective.denoiser": ("Denoiser loss", "Perte du débruiteur"),
+    "objective.inversion": ("Finding the latent of an image", "Retrouver le latent d'une image"),
+    "objective.game": ("The players, beside real images", "Les joueurs, face aux vraies images"),
+    "objective.score": (
+        "Snapshots scored on validation images; the chosen one is marked",
+        "Instantanés notés sur les images de validation ; celui qui est retenu est marqué",
+    ),
     "objective.rate": (
         "Rate and distortion (bits per dimension)",
         "Débit et distorsion (bits par dimension)",
@@ -192,6 +198,16 @@ PAGE: dict[str, Pair] = {
     "term.kl": ("KL", "KL"),
     "term.rate": ("rate", "débit"),
     "term.distortion": ("distortion", "distorsion"),
+    "term.separation": (
+        "pairs that the critic tells apart",
+        "paires que le critique distingue",
+    ),
+    "term.spread": ("spread of fake images", "étendue des images produites"),
+    "term.reach": ("real images they come near", "vraies images qu'elles approchent"),
+    "term.memory": ("the critic's memory", "mémoire du critique"),
+    "term.score": ("score", "score"),
+    "term.latents": ("error of latents", "erreur des latents"),
+    "term.pixels": ("error of pixels", "erreur des pixels"),
     "term.speed": ("speed", "vitesse"),
     "warnings": ("Warnings", "Avertissements"),
     "cost.title": ("What it cost", "Ce que cela a coûté"),
@@ -256,9 +272,6 @@ PAGE: dict[str, Pair] = {
 NOTES: dict[str, str] = {
     "a GAN has no explicit density: its likelihood is not defined": (
         "un GAN n'a pas de densité explicite : sa vraisemblance n'est pas définie"
-    ),
-    "no encoder yet: a GAN maps noise to images and has no inverse of its own": (
-        "pas encore d'encodeur : un GAN transforme du bruit en images et n'a pas d'inverse propre"
     ),
     "no inversion yet: running the sampler backwards comes with a later version": (
         "pas encore d'inversion : parcourir l'échantillonneur à rebours viendra dans une "

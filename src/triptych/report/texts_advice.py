@@ -23,6 +23,7 @@ MENDS = {
         "entraîner vae:sigma, qui apprend l'écart type des pixels"
     ),
     LONGER[0] + "--set latent": LONGER[1] + "--set latent",
+    LONGER[0] + "--set vector": LONGER[1] + "--set vector",
     LONGER[0] + "its number in --set latents": LONGER[1] + "son nombre dans --set latents",
 }
 ADVICE: dict[str, str] = {
@@ -36,5 +37,22 @@ ADVICE: dict[str, str] = {
         "surapprentissage, {seen} bits par dimension sur les images d'apprentissage et {unseen} "
         "sur celles de validation : donner plus de données, --flip ou --crop 2 si elles s'y "
         "prêtent, un --size plus petit ou un --budget plus court"
-    )
+    ),
+    "the critic tells {separation} of the pairs apart and leaves the generator a slope of {slope}: "
+    "lower the critic's learning rate, or train gan:r3, whose penalties keep it smooth": (
+        "le critique distingue {separation} des paires et ne laisse au générateur qu'une pente de "
+        "{slope} : diminuer le taux d'apprentissage du critique, ou entraîner gan:r3, dont les "
+        "pénalités le gardent lisse"
+    ),
+    "the fake images are {spread} times as far apart as real ones and come near {reach} times as "
+    "many of them: lower the learning rates, or train gan:r3, which pairs real and fake images": (
+        "les images produites sont {spread} fois aussi éloignées entre elles que les vraies et "
+        "en approchent {reach} fois autant : diminuer les taux d'apprentissage, ou entraîner "
+        "gan:r3, qui apparie vraies et fausses images"
+    ),
+    "the critic knows its training images by heart, {memory} of the way: give more data, "
+    "--set augment=true, or a shorter --budget": (
+        "le critique connaît par cœur ses images d'apprentissage, {memory} du chemin : donner "
+        "plus de données, --set augment=true, ou un --budget plus court"
+    ),
 }

@@ -49,8 +49,10 @@ def draw_figures(
     save(folder, "interpolation", paths.flatten(0, 1), POINTS, note)
     if isinstance(model, Encodes):
         originals = held_out[: 2 * PAIRS]
-        found = reconstruction.reconstruct(model, originals, seed, machine)
-        save(folder, "reconstruction", images.interleave(originals, found, PAIRS), PAIRS, note)
+        answers = reconstruction.answers(model, originals, seed, machine)
+        bands = [originals, *(answer.images for answer in answers.values())]
+        pictures = images.interleave(*bands, columns=PAIRS)
+        save(folder, "reconstruction", pictures, PAIRS, note)
     else:
         write(
             folder, "reconstruction", {"defined": False, "note": describe_absence("encode", family)}

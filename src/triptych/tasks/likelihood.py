@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +9,19 @@ import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.config import ImageShape
 from triptych.errors import InputError
-from triptych.families.base import BoundsLikelihood, GenerativeModel, describe_absence
+from triptych.families.base import (
+    BoundsLikelihood,
+    EstimatesLikelihood,
+    GenerativeModel,
+    describe_absence,
+)
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
+from triptych.tasks import annealing
+from triptych.tasks.bits import in_units
 from triptych.tasks.sharing import shared
 
-NATS_PER_BIT = math.log(2)
 DRAWS = "draws for each image"  # notes: the report knows them in French
 DRAWS_UNTOLD = "labels withheld from the model, draws for each image"
 
@@ -57,12 +61,15 @@ def bits_per_dim(
     method: str | None = None,
     draws: int | None = None,
     report: Callable[[int], None] = lambda done: None,
+    noise: float | None = None,
+    validation: Tensor | None = None,
 ) -> dict[str, Any]:
     """The `bits_per_dim` entry of results.json with its terms; not defined where there is none.
 
     pixels: uint8 [N,C,H,W], N at least 2; InputError on a method the model does not have.
     draws:  for each image, at least 1: K of the importance-weighted bound; other bounds are
-            averaged over them; the method's usual count by default
+            averaged over them, or over as many temperatures; the method's usual count by default
+    noise, validation: as `annealing.estimated` takes them
     """
     if draws is not None and draws < 1:
         raise InputError(f"--draws {draws} is too few", "give 1 or more")
@@ -81,6 +88,12 @@ def bits_per_dim(
         "method": None,
         "note": "",
     }
+    if method is not None and isinstance(model, EstimatesLikelihood) and method in model.estimates:
+        return entry | annealing.estimated(
+            model, pixels, seed, machine, method, draws, noise, validation, report
+        )
+    if noise is not None:
+        raise InputError("--noise is for --method ais, of a GAN", "leave it out")
     if not isinstance(model, BoundsLikelihood):
         if method is not None:
             raise InputError(f"no method '{method}' for a {family}", "leave --method out")
@@ -102,14 +115,3 @@ def bits_per_dim(
         "note": f"{DRAWS if model.shape.classes is None else DRAWS_UNTOLD}: {draws}",
         "terms": {name: in_units(nats, model.shape) for name, nats in terms.items()},
     }
-
-
-def in_units(nats: Tensor, shape: ImageShape) -> dict[str, float]:
-    """Mean over images, nats [N], in bits per dimension and nats, with the mean's 95 % interval."""
-    mean = nats.mean().item()
-    margin = 1.96 * nats.std().item() / math.sqrt(len(nats))
-    found = {}
-    for unit, size in {"bits_per_dim": shape.dimensions * NATS_PER_BIT, "nats": 1.0}.items():
-        found[unit] = mean / size
-        found[f"{unit}_low"], found[f"{unit}_high"] = (mean - margin) / size, (mean + margin) / size
-    return found

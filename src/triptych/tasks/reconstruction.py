@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel
+from triptych.families.base import Encodes, GenerativeModel, Refines
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks.sharing import shared
@@ -21,3 +24,26 @@ def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: M
         return images.to_uint8(model.decode(model.encode(x), rng))
 
     return shared(again, len(originals), machine)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """images: uint8 [N,C,H,W]; seconds: it took to find all of them."""
+
+    images: Tensor
+    seconds: float
+
+
+def answers(
+    model: GenerativeModel, originals: Tensor, seed: int, machine: Machine
+) -> dict[str, Answer]:
+    """What is made of images: what is found first, where that is refined, and the last word."""
+    models = {"reconstruction": model}
+    if isinstance(model, Refines) and model.refining_steps:
+        models = {"encoded": model.with_refinement(0), **models}
+    found = {}
+    for name, kind in models.items():
+        started = time.perf_counter()
+        pictures = reconstruct(kind, originals, seed, machine)
+        found[name] = Answer(pictures, time.perf_counter() - started)
+    return found

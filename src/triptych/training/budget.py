@@ -20,6 +20,7 @@ from triptych.training.loop import GRID_SHARES
 from triptych.training.state import TrainingState
 
 WARM_UP_ROUNDS = 3
+LATER_ROUNDS = 10  # measured of each later phase
 MEASURED_SHARE = 0.05  # of the budget goes into measuring, within these bounds
 LEAST_SECONDS, MOST_SECONDS = 1.0, 10.0
 # An interruption loses a twentieth, or more where writing so often would cost over 1 % of the time.
@@ -31,7 +32,7 @@ FEW_ROUNDS = 100  # and less often than this, hardly anything
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one round, of a grid of samples, of a checkpoint."""
+    """Seconds of one round and its share of later phases, of a grid of samples, of a checkpoint."""
 
     round: float
     grid: float
@@ -130,5 +131,10 @@ def measure_rounds(
     estimate = timed(lambda: rounds(WARM_UP_ROUNDS)) / WARM_UP_ROUNDS
     count = machine.group.told(lambda: max(WARM_UP_ROUNDS, round(wanted / estimate)))
     per_round = timed(lambda: rounds(count)) / count
-    found = Speed(per_round, timed(draw_grid), timed(save_checkpoint))
+    grid, saving = timed(draw_grid), timed(save_checkpoint)
+    for _, share in sorted(state.shares().items()):
+        state.next_phase()
+        rounds(WARM_UP_ROUNDS)
+        per_round += share * timed(lambda: rounds(LATER_ROUNDS)) / LATER_ROUNDS
+    found = Speed(per_round, grid, saving)
     return Speed(**machine.group.told(lambda: asdict(found)))

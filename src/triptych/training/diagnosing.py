@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,6 +31,8 @@ SHARE = 0.004  # of the planned images are looked at: under 0.5 % of the time
 SETTLED_BY = 2_048  # training images, or fewer:
 SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
 SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
+WELL = 0.6  # vital number of a model that lives
+FALLEN = 0.4  # share of its best vital number so far, below which training goes back
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
 
 
@@ -75,20 +78,39 @@ class Checkups:
         self.unseen = chosen(data.validation, count, seed, "diagnosed validation").images
         self.told: set[str] = set()
 
-    def __call__(self, before: int, log: RunLog) -> None:
-        """Diagnose where one of the run's equal parts ended since `before` images."""
+    def __call__(self, before: int, log: RunLog) -> str:
+        """Diagnose where one of the run's equal parts ended since `before` images.
+
+        Returns the trouble that was found, the same in all processes, or nothing.
+        """
         state, times = self.state, self.times
         due = before * times // self.planned != state.seen * times // self.planned
-        if not due or state.phase > 0 or not self.machine.group.first:
-            return
-        if not isinstance(state.model, Diagnoses) or len(self.seen) + len(self.unseen) < 2:
-            return
-        found = self.diagnose(state.model)
-        log.write("diagnosis", images=state.seen, numbers=found.numbers, advice=found.advice)
+        if not due or state.phase > 0 or len(self.seen) + len(self.unseen) < 2:
+            return ""
+        model = state.model
+        if not isinstance(model, Diagnoses):
+            return ""
+        return str(self.machine.group.told(lambda: self.tell(model, log)))
+
+    def tell(self, model: Diagnoses, log: RunLog) -> str:
+        """Diagnose now, into the log; advice goes to the console once.
+
+        Returns the trouble where the model was well before and no longer is.
+        """
+        found = self.diagnose(model)
+        before = max((entry.get("vital", 0.0) for entry in diagnoses(log.path)), default=0.0)
+        log.write(
+            "diagnosis",
+            images=self.state.seen,
+            numbers=found.numbers,
+            advice=found.advice,
+            vital=found.vital,
+        )
         for sentence in found.advice:
             if wording(sentence) not in self.told:
                 self.told.add(wording(sentence))
                 self.console.say(f"  warning: {sentence}")
+        return found.trouble if before >= WELL and found.vital < FALLEN * before else ""
 
     def diagnose(self, model: Diagnoses) -> Diagnosis:
         """What the model finds in the weights as they would be used now."""
@@ -124,18 +146,25 @@ def wording(sentence: str) -> str:
 
 def last_advice(path: Path) -> list[str]:
     """The advice of a log's last diagnosis."""
+    found = diagnoses(path)
+    return [str(sentence) for sentence in found[-1].get("advice", [])] if found else []
+
+
+def diagnoses(path: Path) -> list[dict[str, Any]]:
+    """The diagnoses of a log, in order; lines that are torn or none of ours are passed over."""
+    found = []
     try:
         lines = files.read_bytes(path, MOST_LOG).splitlines()
-    except ValueError:
+    except (OSError, ValueError):
         return []
-    for line in reversed(lines):
+    for line in lines:
         try:
             entry = files.parse_json(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and entry.get("event") == "diagnosis":
-            return [str(sentence) for sentence in entry.get("advice", [])]
-    return []
+            found.append(entry)
+    return found
 
 
 def settle(state: TrainingState, part: Part, planned: int, seed: int, machine: Machine) -> None:

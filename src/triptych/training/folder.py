@@ -69,6 +69,7 @@ class RunFolder:
         self.facts = path / "run.json"
         self.weights = path / WEIGHTS
         self.checkpoints = path / "checkpoints"
+        self.snapshots = path / "snapshots"
         self.log = path / "log.jsonl"
         self.samples = path / "samples"
         self.figures = path / "figures"
@@ -95,7 +96,7 @@ class RunFolder:
 
     def tidy(self, done: bool) -> None:
         """Remove what a killed process left: files half-written, checkpoints of a finished run."""
-        for place in (self.path, self.samples, self.checkpoints):
+        for place in (self.path, self.samples, self.checkpoints, self.snapshots):
             files.clean(place)
         if done:
             checkpoint.discard(self.checkpoints)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from triptych import hardware
 from triptych.console import Bar, Console
@@ -19,6 +19,7 @@ from triptych.hardware import Machine
 from triptych.training import checkpoint
 from triptych.training.folder import RunFolder
 from triptych.training.log import RunLog
+from triptych.training.selection import Selection
 from triptych.training.state import Tally, TrainingState
 
 LOG_POINTS = 100  # per phase
@@ -79,7 +80,8 @@ class Job:
     machine: Machine
     console: Console
     draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
-    diagnose: Callable[[int, RunLog], None]  # images seen before this round -> where the log has it
+    diagnose: Callable[[int, RunLog], str]  # images seen before this round, the log -> trouble
+    select: Selection
     begin_again: Callable[[TrainingState], None]  # brings a state back to its first weights
     on_trouble: OnTrouble = "rewind"
 
@@ -100,27 +102,41 @@ def run(state: TrainingState, job: Job, clock: Clock) -> None:
         while state.phase < len(lengths):
             length, before = lengths[state.phase], state.seen
             if before >= length:
-                state.phase, state.seen = state.phase + 1, 0
+                state.next_phase()
+                if state.phase == 1:
+                    job.select.choose(log)
                 continue
             state.round(job.batches, job.plan.seed, length, job.machine)
             stop = group.largest(received[0] if received else 0)
             if job.plan.due(before, state.seen, LOG_POINTS, length):
                 lost = report_losses(state, log, clock, job, bar)
                 if lost and not stop:
-                    rewind(lost, state, log, clock, job)
+                    rewind(not_finite(lost, state, job), state, log, clock, job)
                     continue
             if state.phase == 0 and any(
                 before < share * length <= state.seen for share in GRID_SHARES
             ):
                 picture(state, length, clock, job)
-            job.diagnose(before, log)
-            due = job.plan.due(before, state.seen, job.plan.checkpoints, length)
+            trouble = job.diagnose(before, log)
+            if trouble and may_go_back(trouble, state, job):
+                rewind(trouble, state, log, clock, job)
+                if not stop:
+                    continue
+                leave(stop, group)
+            job.select(before, log)
+            times = max(1, job.plan.checkpoints * length // lengths[0])
+            due = job.plan.due(before, state.seen, times, length)
             if stop or (due and not any(state.in_a_row.values())):  # not amid trouble
                 save(state, log, clock, job)
             if stop:
-                group.wait()  # who leaves first would have the others killed
-                raise InterruptedRunError(stop)
+                leave(stop, group)
             bar.update(state.seen, length)
+
+
+def leave(stop: int, group: Group) -> NoReturn:
+    """End for a signal, all processes at once: who leaves first would have the others killed."""
+    group.wait()
+    raise InterruptedRunError(stop)
 
 
 def picture(state: TrainingState, length: int, clock: Clock, job: Job) -> None:
@@ -137,26 +153,43 @@ def picture(state: TrainingState, length: int, clock: Clock, job: Job) -> None:
     clock.pictures += 1
 
 
-def rewind(lost: list[str], state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
+def not_finite(lost: list[str], state: TrainingState, job: Job) -> str:
+    """What is wrong; TrainingFailedError when going back is not wanted or was done often enough."""
+    names = ", ".join(lost)
+    if job.on_trouble == "stop" or state.rewinds >= REWINDS:
+        raise TrainingFailedError(
+            f"training stopped at image {state.seen}: the last {PATIENCE} steps of the {names} "
+            "were not finite; lower the learning rate with --set"
+        )
+    return f"the {names} stayed not finite"
+
+
+def may_go_back(trouble: str, state: TrainingState, job: Job) -> bool:
+    """Whether to go back to before a trouble that still leaves a model.
+
+    TrainingFailedError when the user would rather stop.
+    """
+    if job.on_trouble == "stop":
+        raise TrainingFailedError(
+            f"training stopped at image {state.seen}: {trouble}; lower the learning rate with "
+            "--set, or leave out --on-trouble stop"
+        )
+    return state.rewinds < REWINDS
+
+
+def rewind(trouble: str, state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
     """Go back to a checkpoint, or to the start, and on at half the learning rate.
 
     One that was gone back to before has not helped, so it is the turn of the one before it.
-    TrainingFailedError when this is not wanted, or has been done often enough.
     """
-    where, names = state.seen, ", ".join(lost)
-    if job.on_trouble == "stop" or state.rewinds >= REWINDS:
-        raise TrainingFailedError(
-            f"training stopped at image {where}: the last {PATIENCE} steps of the {names} were "
-            "not finite; lower the learning rate with --set"
-        )
-    rewinds, group = state.rewinds + 1, job.machine.group
+    where, rewinds, group = state.seen, state.rewinds + 1, job.machine.group
     if group.first:
         checkpoint.drop_returned(job.folder.checkpoints)
     group.wait()
     if take_up(state, job.folder, job.console) is None:
         job.begin_again(state)
     state.rewinds, state.in_a_row = rewinds, {}
-    message = f"the {names} stayed not finite: back to image {state.seen}, half the learning rate"
+    message = f"{trouble}: back to image {state.seen}, half the learning rate"
     log.write("rewind", images=where, to=state.seen, message=message)
     job.console.say(f"  warning: {message}")
     save(state, log, clock, job, returned=True)

@@ -112,7 +112,8 @@ class TrainingState:
         self.group = group
         self.dtype = next(model.parameters()).dtype
         self.movers = [Mover(objective, group) for objective in model.objectives()]
-        self.average = None if settings.average is None else WeightAverage(model, settings.average)
+        self.width = settings.average  # of the average, which the first phase alone keeps
+        self.average = self.fresh_average()
         self.statistics = joined_statistics(model)
         self.phase = 0
         self.seen = 0
@@ -120,15 +121,28 @@ class TrainingState:
         self.tally = Tally()
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
 
+    def fresh_average(self) -> WeightAverage | None:
+        """Of the weights as they are now, where one is kept."""
+        return None if self.width is None else WeightAverage(self.model, self.width)
+
+    def shares(self) -> dict[int, float]:
+        """Length of each later phase, as a share of the planned images."""
+        objectives = [mover.objective for mover in self.movers]
+        return {o.phase: o.share for o in objectives if o.phase > 0}
+
     def phases(self, planned: int) -> list[int]:
         """Images of each phase, whole batches: the planned ones, then each later phase's share."""
         lengths = {0: planned}
-        for mover in self.movers:
-            objective = mover.objective
-            if objective.phase > 0:
-                length = planned * objective.share / self.batch_size
-                lengths[objective.phase] = max(1, round(length)) * self.batch_size
+        for phase, share in self.shares().items():
+            lengths[phase] = max(1, round(planned * share / self.batch_size)) * self.batch_size
         return [lengths[phase] for phase in sorted(lengths)]
+
+    def next_phase(self) -> None:
+        """Later phases build on the weights to use, which they leave as they are."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.state)
+            self.average = None
+        self.phase, self.seen = self.phase + 1, 0
 
     def round(self, batches: Batches, seed: int, planned: int, machine: Machine) -> None:
         """Every objective that is due takes its steps; `planned` is this phase's length."""
@@ -176,6 +190,7 @@ class TrainingState:
             labels,
             {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in own.items()},
             share,
+            self.seen // self.batch_size,
         )
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -200,6 +215,7 @@ class TrainingState:
         tally = Tally()
         tally.load(files["tally"], next(self.model.parameters()).device)  # may still raise
         self.model.load_state_dict(files["model"])
+        self.average = None if progress["phase"] > 0 else self.average or self.fresh_average()
         if self.average is not None:
             for name, tensor in self.average.state.items():
                 tensor.copy_(files["average"][name])
@@ -213,8 +229,8 @@ class TrainingState:
         """ValueError where this is no checkpoint of such a state."""
         names = [mover.objective.name for mover in self.movers]
         expected = {"model": self.model.state_dict()}
-        if self.average is not None:
-            expected["average"] = self.average.state
+        if self.width is not None and progress["phase"] == 0:
+            expected["average"] = self.model.state_dict()
         parts = {"tally", *expected, *(f"optimiser-{name}" for name in names)}
         if files.keys() != parts:
             raise ValueError(f"its files are {', '.join(sorted(files))}")

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,13 @@ from torch import Tensor
 
 import triptych
 from triptych import config, files, hardware, images
-from triptych.config import Budget, ImageShape, Size
 from triptych.console import Console
 from triptych.data.batches import Batches
-from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
-from triptych.families.labels import Labels
-from triptych.families.registry import ModelName
 from triptych.hardware import Machine
-from triptych.training import checkpoint
+from triptych.training import checkpoint, selection
 from triptych.training.average import as_used
 from triptych.training.budget import (
     PlannedImages,
@@ -38,50 +34,25 @@ from triptych.training.fitting import images_at_once
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
-from triptych.training.loop import Clock, Job, OnTrouble, Plan, progress_of, run, take_up
+from triptych.training.loop import Clock, Job, Plan, progress_of, run, take_up
+from triptych.training.request import Request
+from triptych.training.selection import Score, Selection
 from triptych.training.state import TrainingState
 
 Draw = Callable[[GenerativeModel, Machine], Tensor]  # a few samples, uint8 [N,C,H,W]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be trained."""
-
-    name: ModelName
-    size: Size
-    settings: Any
-    data: ImageData
-    budget: Budget
-    seed: int
-    command: str  # as it could be typed again, without budget and output folder
-    on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
-    labels: Labels | None = None  # that the model is told in training, where it is conditional
-
-    @property
-    def shape(self) -> ImageShape:
-        """What the model must know of the data."""
-        classes = None if self.labels is None else len(self.labels.names)
-        return replace(self.data.shape, classes=classes)
-
-    def identity(self) -> dict[str, Any]:
-        """What must agree for a run to be resumed."""
-        return {
-            "model": str(self.name),
-            "settings": config.to_json(self.settings),
-            "data fingerprint": self.data.fingerprint,
-            "resolution": self.data.shape.resolution,
-            "flips": self.data.augment.flip,
-            "crops": self.data.augment.crop,
-            "seed": self.seed,
-            "use of labels": "none" if self.labels is None else "conditional",
-            "budget": self.budget.asked,
-        }
-
-
-def train(request: Request, out: Path, machine: Machine, console: Console, draw: Draw) -> RunFolder:
+def train(
+    request: Request,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    draw: Draw,
+    score: Score | None = None,
+) -> RunFolder:
     """Train to the end of the budget, going on where an earlier call stopped.
 
+    score: chooses among snapshots, for recipes that have it so
     Raises InputError on an output folder that holds something else, or that another process
     trains into.
     """
@@ -90,13 +61,18 @@ def train(request: Request, out: Path, machine: Machine, console: Console, draw:
     group.told(lambda: check_output(folder, request))
     with alone_in(folder.path) if group.first else nullcontext():
         group.told(lambda: check_output(folder, request))  # nobody came between
-        train_together(request, folder, machine, console, draw)
+        train_together(request, folder, machine, console, draw, score)
         group.wait()  # until the first one has written everything
     return folder
 
 
 def train_together(
-    request: Request, folder: RunFolder, machine: Machine, console: Console, draw: Draw
+    request: Request,
+    folder: RunFolder,
+    machine: Machine,
+    console: Console,
+    draw: Draw,
+    score: Score | None,
 ) -> None:
     """As `train`, in a folder that no other job trains into."""
     hardware.forget_peak_memory()
@@ -138,6 +114,14 @@ def train_together(
         draw_grid=lambda seen: save_grid(state, folder, draw, machine, seen),
         diagnose=Checkups(
             state, request.data, facts["planned_images"], request.seed, machine, console
+        ),
+        select=Selection(
+            state,
+            folder,
+            facts["planned_images"],
+            machine,
+            console,
+            score if registry.recipe(request.name).selects else None,
         ),
         begin_again=lambda state: begin_again(state, request, machine),
         on_trouble=request.on_trouble,
@@ -394,3 +378,4 @@ def finish(
         },
     )
     checkpoint.discard(folder.checkpoints)
+    selection.discard(folder)

@@ -26,3 +26,18 @@ def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
 def hinge_generator(fake: Tensor) -> Tensor:
     """-D(G(z)) (arXiv:1802.05957, eq. 17)."""
     return -fake.mean()
+
+
+def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """D(G(z)) - D(x) (arXiv:1701.07875, eq. 2)."""
+    return fake.mean() - real.mean()
+
+
+def pairing_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """-log sigmoid(D(x) - D(G(z))), of pairs of images (arXiv:2501.05441, eq. 2)."""
+    return pairing_generator(real - fake)
+
+
+def pairing_generator(margin: Tensor) -> Tensor:
+    """-log sigmoid(D(G(z)) - D(x)), given that margin (arXiv:2501.05441, eq. 2)."""
+    return F.softplus(-margin).mean()

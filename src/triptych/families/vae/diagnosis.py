@@ -173,7 +173,7 @@ def advise(
             place = f"level {level.suffix[1:]}" if several else "latent"
             said.append(
                 f"{level.active} of {level.units} units of the {place} are active, "
-                f"its KL is {level.kl:.3g} nats: {mend(model, several)}"
+                f"its KL is {level.kl:.3g} nats: {mend(model, several, level.suffix)}"
             )
     if gain < max(rate, LEAST_GAIN):
         said.append(
@@ -190,10 +190,16 @@ def advise(
     return said
 
 
-def mend(model: VAE, several: bool) -> str:
-    """What wakes latents up, by options that the model's recipe has."""
+def mend(model: VAE, several: bool, suffix: str = "") -> str:
+    """What wakes latents up, by options that the model's recipe has.
+
+    suffix: of the level that sleeps, where it is one of several
+    """
     if not model.learns_pixels:
         return "train vae:sigma, which learns the pixels' deviation"
     longer = min(0.5, max(0.2, 2 * model.warm_up))
-    latents = "lower its number in --set latents" if several else "lower --set latent"
+    latents = "lower --set latent"
+    if several:
+        vector = suffix == "_vector"
+        latents = "lower --set vector" if vector else "lower its number in --set latents"
     return f"raise the KL's warm-up, --set warm_up={longer:g}, or the --budget, or {latents}"

@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from triptych.config import Optimiser
 from triptych.families.base import (
@@ -30,8 +29,10 @@ from triptych.families.base import (
     Latent,
     NoisyPixels,
     Objective,
+    Represents,
     mean_terms,
 )
+from triptych.families.labels import class_shares, hide_some
 from triptych.families.vae import diagnosis
 from triptych.seeding import ImageStreams
 
@@ -86,7 +87,7 @@ class Inferred:
         return torch.stack(each).sum(0)
 
 
-class VAE(GenerativeModel, Encodes, BoundsLikelihood, Diagnoses, NoisyPixels):
+class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, NoisyPixels):
     """A VAE of any depth.
 
     latents:   shape of each latent, the first decoded first
@@ -155,12 +156,8 @@ class VAE(GenerativeModel, Encodes, BoundsLikelihood, Diagnoses, NoisyPixels):
         return Latent(drawn, path="straight", labels=self.known(labels, count, rng.device))
 
     def known(self, labels: Tensor | None, count: int, device: torch.device | str) -> Tensor | None:
-        """Class numbers as shares of the classes, [count,classes+1]; without any, unknown."""
-        if self.classes is None:
-            return None
-        if labels is None:
-            labels = torch.full((count,), self.classes, device=device)
-        return F.one_hot(labels.long(), self.classes + 1).float()
+        """What the networks are told of class numbers [count]: `class_shares`."""
+        return class_shares(labels, self.classes, count, device)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The expected image, or a draw of its pixels under `with_pixel_noise`: [N,C,H,W]."""
@@ -183,6 +180,11 @@ class VAE(GenerativeModel, Encodes, BoundsLikelihood, Diagnoses, NoisyPixels):
         labels = self.known(None, len(images), images.device)
         found = self.infer(self.look(images), None, labels)
         return Latent(found.means, path="straight", labels=labels)
+
+    def represent(self, images: Tensor) -> Tensor:
+        """The posterior means, those decoded first at the front: [N,F]."""
+        means = self.encode(images).tensors.values()
+        return torch.cat([mean.flatten(1) for mean in means], dim=1)
 
     def negative_bound(
         self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None
@@ -225,9 +227,6 @@ class VAE(GenerativeModel, Encodes, BoundsLikelihood, Diagnoses, NoisyPixels):
         return {name: rng.normal(*shape) for name, shape in self.latents.items()}
 
 
-UNLABELLED = 0.1  # share of labelled images whose label is kept from the network in training
-
-
 class NegativeElbo(Objective):
     """Mean over images of -log p(x | latents) + KL (arXiv:1312.6114, eq. 10), nats.
 
@@ -253,9 +252,8 @@ class NegativeElbo(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Nats per image; the KL's terms without their weight."""
-        model, labels = self.model, batch.labels
-        if model.classes is not None and labels is not None:
-            labels = labels.where(batch.noise["hidden"] >= UNLABELLED, model.classes)
+        model = self.model
+        labels = hide_some(batch.labels, batch.noise.get("hidden"), model.classes)
         known = model.known(labels, len(batch.images), batch.images.device)
         found = model.infer(model.look(batch.images), batch.noise, known, batch.share)
         reconstruction = -model.training_log_pixels(batch.images, found.output).mean()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.families.base import Recipe
+from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import cross_entropy_critic, cross_entropy_generator
-from triptych.families.gan.model import GAN
+from triptych.families.gan.model import GAN, Game
 from triptych.nn.dcgan import DCGANCritic, DCGANGenerator
 
 
@@ -17,6 +18,7 @@ class CourseGAN(Settings):
 
     latent: int = 100
     width: int = 64
+    inversion: Inversion = Inversion()
     optimiser: Optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
@@ -26,10 +28,10 @@ def build(settings: CourseGAN, shape: ImageShape) -> GAN:
         DCGANGenerator(settings.latent, shape.channels, shape.resolution, settings.width),
         DCGANCritic(shape.channels, shape.resolution, settings.width),
         latent=settings.latent,
-        critic_loss=cross_entropy_critic,
-        generator_loss=cross_entropy_generator,
+        game=Game(critic=cross_entropy_critic, generator=cross_entropy_generator),
         critic_optimiser=settings.optimiser,
         generator_optimiser=settings.optimiser,
+        inversion=settings.inversion,
         shape=shape,
     )
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.families.base import Recipe
+from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import hinge_critic, hinge_generator
-from triptych.families.gan.model import GAN
+from triptych.families.gan.model import GAN, Game
 from triptych.nn.spectral import SpectralCritic, UpsamplingGenerator
 
 
@@ -19,6 +20,8 @@ class HingeGAN(Settings):
     average: float | None = 0.05
     latent: int = 128
     width: int = 32
+    augment: bool = False
+    inversion: Inversion = Inversion()
     critic: Optimiser = Optimiser(learning_rate=8e-4, betas=(0.0, 0.9))
     generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
 
@@ -26,13 +29,15 @@ class HingeGAN(Settings):
 def build(settings: HingeGAN, shape: ImageShape) -> GAN:
     """Two networks of the same widths, the critic the faster learner (arXiv:1706.08500)."""
     return GAN(
-        UpsamplingGenerator(settings.latent, shape.channels, shape.resolution, settings.width),
-        SpectralCritic(shape.channels, shape.resolution, settings.width),
+        UpsamplingGenerator(
+            settings.latent, shape.channels, shape.resolution, settings.width, shape.classes
+        ),
+        SpectralCritic(shape.channels, shape.resolution, settings.width, shape.classes),
         latent=settings.latent,
-        critic_loss=hinge_critic,
-        generator_loss=hinge_generator,
+        game=Game(critic=hinge_critic, generator=hinge_generator, augmented=settings.augment),
         critic_optimiser=settings.critic,
         generator_optimiser=settings.generator,
+        inversion=settings.inversion,
         shape=shape,
     )
 
@@ -54,5 +59,7 @@ RECIPE = Recipe(
     settings=HingeGAN,
     defaults=defaults,
     build=build,
+    conditional=True,
+    selects=True,
     channels_last=True,
 )

@@ -1,0 +1,79 @@
+"""Real images of one data set, and what models for it are measured by in these benchmarks.
+
+Distances and shares are on the features of the data's classifier, against the validation part.
+`near_training` is the share of samples within a few grey levels of a training image, to be read
+beside that of validation images.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych import images
+from triptych.console import Console
+from triptych.data.dataset import ImageData
+from triptych.evaluation import classifier
+from triptych.evaluation.evaluate import pick
+from triptych.evaluation.frechet import frechet_distance
+from triptych.evaluation.kernel import kernel_distance
+from triptych.evaluation.neighbours import neighbours
+from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
+from triptych.evaluation.shares import label_balance, recognisable
+from triptych.evaluation.sharpness import sharpness
+from triptych.hardware import Machine
+
+SAMPLES = 2000
+MEASURED = 1024  # validation images at most
+NEAR = 5.0  # grey levels
+
+
+class Yardstick:
+    """The real images of one data set, and all that is measured against them."""
+
+    def __init__(self, data: ImageData, machine: Machine) -> None:
+        self.data, self.machine = data, machine
+        self.real = pick(data.validation, MEASURED, "validation").images
+        self.network = classifier.classifier_for(data, machine, Console())
+        self.reading = classifier.read(self.network, data.validation.images, machine)
+        self.train = data.train.images.float().flatten(1)
+
+    def samples(self, drawn: Tensor) -> dict[str, Any]:
+        """Of uint8 samples."""
+        found = classifier.read(self.network, drawn, self.machine)
+        real = self.reading
+        return {
+            "frechet_distance": asdict(frechet_distance(found.features, real.features)),
+            "kernel_distance": asdict(kernel_distance(found.features, real.features)),
+            **asdict(neighbours(real.features, found.features)),
+            "recognisable": asdict(recognisable(found.probabilities)),
+            "label_balance": asdict(label_balance(found.probabilities, real.probabilities)),
+            "sharpness": asdict(sharpness(drawn, self.real)),
+            "near_training": self.near_training(drawn),
+        }
+
+    def near_training(self, drawn: Tensor) -> float:
+        """Share of images within NEAR grey levels, root-mean-square, of a training image."""
+        chunks = torch.split(drawn.float().flatten(1), 100)
+        nearest = torch.cat([torch.cdist(chunk, self.train).amin(1) for chunk in chunks])
+        return (nearest / self.train.shape[1] ** 0.5 < NEAR).float().mean().item()
+
+    def reconstructions(self, found: Tensor) -> dict[str, Any]:
+        """Of what became of the validation images."""
+        return {
+            "reconstruction_psnr": asdict(reconstruction_psnr(self.real, found)),
+            "reconstruction_ssim": asdict(reconstruction_ssim(self.real, found)),
+        }
+
+    def webp_bits_per_dim(self) -> float:
+        """Lossless WebP of one mosaic, best effort."""
+        side = math.isqrt(len(self.real))
+        mosaic = images.to_pil(images.grid(self.real[: side**2], side, gap=0).pixels)
+        buffer = io.BytesIO()
+        mosaic.save(buffer, "WEBP", lossless=True, quality=100, method=6)
+        return 8 * buffer.tell() / self.real[: side**2].numel()

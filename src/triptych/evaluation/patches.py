@@ -1,0 +1,64 @@
+"""Features without labels or learned weights: what fixed random filters see of small patches.
+
+Filters at three scales, rectified and averaged over a grid of places: texture and layout. Random
+networks tell images apart well enough to compare generators where no trained one fits
+(arXiv:2002.09797, section 4.2).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from triptych import images
+from triptych.seeding import generator
+
+FILTERS, SIDE = 32, 4  # of each scale: how many, how wide
+SCALES = 3
+GRID = 3  # places along a side over which answers are averaged
+CHUNK = 256  # images at once
+LEAST = 0.1  # of the mean deviation: what hardly varies in the reference must not rule
+
+
+class Patches:
+    """Features standardised by the images they are first made for.
+
+    reference: uint8 [N,C,H,W], sides of 16 at least
+    """
+
+    def __init__(self, reference: Tensor) -> None:
+        channels = reference.shape[1]
+        self.filters = orthogonal(channels)
+        raw = self.raw(reference)
+        self.mean, std = raw.mean(0), raw.std(0)
+        self.std = std.clamp(min=LEAST * std.mean().item() + 1e-6)
+
+    def raw(self, pixels: Tensor) -> Tensor:
+        """uint8 [N,C,H,W] -> [N,F]."""
+        return torch.cat([self._raw(part) for part in torch.split(pixels, CHUNK)])
+
+    def _raw(self, pixels: Tensor) -> Tensor:
+        x, found = images.to_float(pixels), []
+        filters = self.filters.to(x.device)
+        for _ in range(SCALES):
+            answers = F.conv2d(x, filters, padding=SIDE // 2)
+            found += [
+                F.adaptive_avg_pool2d(F.relu(a), GRID).flatten(1) for a in (answers, -answers)
+            ]
+            x = F.avg_pool2d(x, 2)
+        return torch.cat(found, dim=1)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 [N,C,H,W] -> [N,F], about standard normal for images like the reference."""
+        return (self.raw(pixels) - self.mean.to(pixels.device)) / self.std.to(pixels.device)
+
+
+def orthogonal(channels: int) -> Tensor:
+    """Filters of unit length [FILTERS,channels,SIDE,SIDE], as many as can be orthogonal so."""
+    width = channels * SIDE**2
+    found: list[Tensor] = []
+    rng = generator(0, "patches", channels)
+    while sum(map(len, found)) < FILTERS:
+        found.append(torch.linalg.qr(torch.randn(width, width, generator=rng)).Q)
+    return torch.cat(found)[:FILTERS].view(FILTERS, channels, SIDE, SIDE)

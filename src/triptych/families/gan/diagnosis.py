@@ -1,0 +1,135 @@
+"""What goes wrong while a GAN is trained, as a few images tell.
+
+separation   share of pairs of a real and a fake image that the critic tells apart
+slope        what the generator's loss would change if a fake image went along its gradient as far
+             as real images lie from their mean: the generator's signal, in nats or scores
+spread       mean distance between two fake images over that between two real ones
+reach        real images that are the nearest one to some fake image, over those that are it to
+             some other real image: few where the fakes are of few kinds
+memory       share of the way from fake to training images that validation images stay behind:
+             0 where the critic takes both alike, 1 where it knows its training images by heart
+             (arXiv:2006.06676, eq. 1)
+
+Distances are between images shrunk to 8x8, where noise does not count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from triptych.families.base import Diagnosis, frozen, widened
+from triptych.seeding import ImageStreams
+
+if TYPE_CHECKING:
+    from triptych.families.gan.model import GAN
+
+EARLY = 0.2  # share of the planned images before which nothing is judged
+NARROW = 0.4  # of spread or of reach: advice
+APART = 0.98  # separation: advice where the slope is small too
+FAINT = 0.05  # slope
+BY_HEART = 0.75  # memory: advice
+SIDE = 8  # pixels of the shrunk images
+LEAST = 8  # images of each kind, below which nothing is judged
+
+
+def diagnose(
+    model: GAN, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float
+) -> Diagnosis:
+    """As `Diagnoses.diagnose`; memory is left out where there are no validation images."""
+    real = torch.cat([seen, unseen])
+    fake = model.decode(model.draw_latent(len(real), rng), rng)
+    known = model.known(None, len(real), real.device)
+    real_scores, fake_scores = (widened(model.critic(x, *known)).double() for x in (real, fake))
+    apart = (real_scores[:, None] > fake_scores).double().mean().item()
+    small_real, small_fake = shrunk(real), shrunk(fake)
+    numbers = {
+        "separation": apart,
+        "slope": find_slope(model, fake, real_scores, known) * radius(real),
+        "spread": ratio(mean_distance(small_fake), mean_distance(small_real)),
+        "reach": find_reach(small_real, small_fake),
+    }
+    if len(unseen) > 0 and len(seen) > 0:
+        train, validation = real_scores[: len(seen)].mean(), real_scores[len(seen) :].mean()
+        numbers["memory"] = ratio((train - validation).item(), (train - fake_scores.mean()).item())
+    if share < EARLY or len(real) < LEAST:
+        return Diagnosis(numbers, vital=0.0)  # not judged, so nothing to fall from
+    return Diagnosis(numbers, advise(model, numbers), *find_trouble(numbers))
+
+
+def shrunk(images: Tensor) -> Tensor:
+    """[N,C,H,W] -> [N,F], means of places: no more than 8x8 of them."""
+    side = min(SIDE, images.shape[-1])
+    return F.adaptive_avg_pool2d(images.double().clamp(-1, 1), side).flatten(1)
+
+
+def mean_distance(points: Tensor) -> float:
+    """Over all pairs of two different rows; 0 where there are none."""
+    count = len(points)
+    return torch.cdist(points, points).sum().item() / max(1, count * (count - 1))
+
+
+def ratio(a: float, b: float) -> float:
+    """a / b; 0 where b is 0."""
+    return a / b if b else 0.0
+
+
+def radius(images: Tensor) -> float:
+    """Mean distance of images from their mean, all pixels."""
+    flat = images.double().flatten(1)
+    return (flat - flat.mean(0)).norm(dim=1).mean().item()
+
+
+def find_reach(real: Tensor, fake: Tensor) -> float:
+    """Distinct nearest real images of fake ones, over those of as many real ones: [N,F] each."""
+    to_fake = torch.cdist(fake, real).argmin(1)
+    within = torch.cdist(real, real).fill_diagonal_(float("inf")).argmin(1)
+    return ratio(len(set(to_fake.tolist())), len(set(within.tolist())))
+
+
+def find_slope(model: GAN, fake: Tensor, real_scores: Tensor, known: list[Tensor]) -> float:
+    """Mean length of the gradient of each fake image's loss."""
+    with torch.inference_mode(False), torch.enable_grad(), frozen(model.critic):
+        x = fake.clone().requires_grad_()
+        scores = widened(model.critic(x, *(k.clone() for k in known)))
+        if model.game.paired:
+            scores = scores - real_scores.clone().to(scores.dtype)
+        loss = model.game.generator(scores) * len(x)  # a sum: each image's own gradient
+        (gradient,) = torch.autograd.grad(loss, x)
+    return gradient.double().flatten(1).norm(dim=1).mean().item()
+
+
+def find_trouble(numbers: dict[str, float]) -> tuple[float, str]:
+    """How well the players are, and what they suffer from most."""
+    signal = min(1.0, numbers["slope"] / FAINT)
+    variety = min(numbers["spread"], numbers["reach"])
+    if signal < variety:
+        return signal, "the generator's gradient vanished"
+    return variety, "the generator collapsed onto few images"
+
+
+def advise(model: GAN, numbers: dict[str, float]) -> list[str]:
+    """A sentence for each thing that is wrong."""
+    said = []
+    apart = numbers["separation"] > APART or numbers["slope"] == 0
+    if apart and numbers["slope"] < FAINT:
+        said.append(
+            f"the critic tells {numbers['separation']:.3g} of the pairs apart and leaves the "
+            f"generator a slope of {numbers['slope']:.3g}: lower the critic's learning rate, or "
+            "train gan:r3, whose penalties keep it smooth"
+        )
+    if min(numbers["spread"], numbers["reach"]) < NARROW:
+        said.append(
+            f"the fake images are {numbers['spread']:.3g} times as far apart as real ones and "
+            f"come near {numbers['reach']:.3g} times as many of them: lower the learning rates, "
+            "or train gan:r3, which pairs real and fake images"
+        )
+    if numbers.get("memory", 0.0) > BY_HEART and not model.game.augmented:
+        said.append(
+            f"the critic knows its training images by heart, {numbers['memory']:.3g} of the way: "
+            "give more data, --set augment=true, or a shorter --budget"
+        )
+    return said

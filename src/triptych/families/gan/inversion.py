@@ -1,0 +1,144 @@
+"""From an image back to the latent that a generator makes it of: an encoder, then refinement.
+
+The encoder is trained once the generator is final, on fake images, whose latents are known, and
+on real ones, which their latents should make again. Refinement follows the gradient of one
+image's own error from there (arXiv:1609.03552, section 3.2, has both and the two in this order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from triptych.config import ImageShape, Optimiser
+from triptych.families.base import Batch, Borrowed, Objective, frozen, widened
+from triptych.nn.convnets import StridedEncoder
+from triptych.nn.dcgan import stage_widths
+
+if TYPE_CHECKING:
+    from triptych.families.gan.model import GAN
+
+REFINING_RATE = 0.1  # of Adam on latents of unit deviation, falling to 0
+BETAS, EPSILON = (0.9, 0.99), 1e-8  # of that Adam
+KEEP_NEAR = 1e-3  # weight of |z|^2 per number beside the error per pixel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inversion:
+    """How the encoder is trained.
+
+    share:  of the planned images: how long
+    pixels: weight of the pixels' mean squared error beside that of the latents
+    steps:  of the refinement, unless others are asked for
+    """
+
+    share: float = 0.1
+    width: int = 32
+    pixels: float = 10.0
+    steps: int = 100
+    optimiser: Optimiser = Optimiser(learning_rate=1e-3, warmup=0.05, decay="cosine")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 10 or self.width < 4 or self.pixels < 0 or self.steps < 0:
+            raise ValueError(f"an inversion needs share, width, pixels and steps above 0: {self}")
+
+
+class Inverter(nn.Module):
+    """Images [B,C,H,W] -> latents [B,D]; no statistics of batches."""
+
+    def __init__(self, latent: int, shape: ImageShape, width: int) -> None:
+        super().__init__()
+        widths = stage_widths(shape.resolution, width)[::-1]
+        self.features = StridedEncoder(shape.channels, shape.resolution, widths, norm="group")
+        self.latent = nn.Linear(self.features.features, latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B,D]."""
+        return self.latent(self.features(x))
+
+
+class InversionObjective(Objective):
+    """Find the latents of fake images, and make real images again; moves the encoder alone."""
+
+    name = "inversion"
+    phase = 1
+
+    def __init__(self, model: GAN) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self._model = (model,)
+        self.generator = Borrowed(model.generator)
+        self.optimiser = model.inversion.optimiser
+        self.share = model.inversion.share
+
+    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The latents of the fake images, [count,D]."""
+        return {"z": torch.randn(count, self._model[0].latent, generator=generator)}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared errors of latents and of pixels."""
+        model, z = self._model[0], batch.noise["z"]
+        known = model.known(batch.labels, len(z), z.device)
+        with evaluating(model.generator):
+            fake = widened(self.generator.detached(z, *known))
+            again = widened(self.generator.frozen(self.encoder(batch.images), *known))
+        latents = (widened(self.encoder(fake)) - z).square().mean()
+        pixels = (again - batch.images).square().mean()
+        return {
+            "total": latents + model.inversion.pixels * pixels,
+            "latents": latents,
+            "pixels": pixels,
+        }
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Inside, batch statistics are those that were gathered, and none are gathered."""
+    was = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was)
+
+
+def refine(
+    generator: nn.Module, images: Tensor, z: Tensor, known: list[Tensor], steps: int
+) -> Tensor:
+    """Latents whose images come nearer to these: Adam on each image's mean squared error.
+
+    The best latent on the way is kept, so no image ends further off than it began; what becomes
+    of an image depends on no other one. images [N,C,H,W], z [N,D] -> [N,D]
+    """
+    with torch.inference_mode(False), torch.enable_grad(), frozen(generator), evaluating(generator):
+        x, z = images.clone(), widened(z).clone()
+        known = [k.clone() for k in known]
+        best, least = z.clone(), torch.full((len(z),), float("inf"), device=z.device)
+        moments = [torch.zeros_like(z), torch.zeros_like(z)]
+        for step in range(1, steps + 2):
+            z.requires_grad_()
+            errors = (widened(generator(z, *known)) - x).square().flatten(1).mean(1)
+            better = errors.detach() < least
+            best = torch.where(better[:, None], z.detach(), best)
+            least = torch.where(better, errors.detach(), least)
+            if step > steps:
+                break
+            costs = errors + KEEP_NEAR * z.square().mean(1)
+            (gradient,) = torch.autograd.grad(costs.sum(), z)
+            rate = REFINING_RATE * (1 - (step - 1) / steps)
+            z = z.detach() - rate * adam_step(moments, gradient, step)
+    return best
+
+
+def adam_step(moments: list[Tensor], gradient: Tensor, step: int) -> Tensor:
+    """The direction of arXiv:1412.6980, Algorithm 1, number by number; moments are moved on."""
+    corrected = []
+    for moment, value, beta in zip(moments, (gradient, gradient**2), BETAS, strict=True):
+        moment.lerp_(value, 1 - beta)
+        corrected.append(moment / (1 - beta**step))
+    return corrected[0] / (corrected[1].sqrt() + EPSILON)

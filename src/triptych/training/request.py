@@ -1,0 +1,48 @@
+"""What is to be trained, all of it checked and resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from triptych import config
+from triptych.config import Budget, ImageShape, Size
+from triptych.data.dataset import ImageData
+from triptych.families.labels import Labels
+from triptych.families.registry import ModelName
+from triptych.training.loop import OnTrouble
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be trained."""
+
+    name: ModelName
+    size: Size
+    settings: Any
+    data: ImageData
+    budget: Budget
+    seed: int
+    command: str  # as it could be typed again, without budget and output folder
+    on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
+    labels: Labels | None = None  # that the model is told in training, where it is conditional
+
+    @property
+    def shape(self) -> ImageShape:
+        """What the model must know of the data."""
+        classes = None if self.labels is None else len(self.labels.names)
+        return replace(self.data.shape, classes=classes)
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a run to be resumed."""
+        return {
+            "model": str(self.name),
+            "settings": config.to_json(self.settings),
+            "data fingerprint": self.data.fingerprint,
+            "resolution": self.data.shape.resolution,
+            "flips": self.data.augment.flip,
+            "crops": self.data.augment.crop,
+            "seed": self.seed,
+            "use of labels": "none" if self.labels is None else "conditional",
+            "budget": self.budget.asked,
+        }

@@ -1,0 +1,132 @@
+"""Which weights of a run become its model: snapshots along training, scored on held-out images.
+
+For players of a game the last weights need not be the best. Snapshots are of the weights as they
+would be used; each is scored by whoever trains, lower being better, and the best one is what the
+first phase leaves. When, how often and on how many samples follows from the plan alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from triptych import files
+from triptych.console import Console
+from triptych.families.base import GenerativeModel
+from triptych.hardware import Machine
+from triptych.training.average import as_used
+from triptych.training.folder import RunFolder, save_weights
+from triptych.training.log import RunLog
+from triptych.training.state import TrainingState
+
+Score = Callable[[GenerativeModel, int, Machine], float]  # the model, how many samples to draw
+
+TIMES = 8
+FIRST = 0.3  # share of the planned images at the first of them, the last one being at the end
+SHARE = 0.06  # samples of all scores, over the planned images: under 3 % of the time
+LEAST, MOST = 100, 1000  # samples of one score
+MOST_LOG = 2**26  # bytes
+
+
+def samples_for(planned: int) -> int:
+    """Samples of each score; 0 where the budget is too small for scores that tell anything.
+
+    >>> samples_for(10**6), samples_for(20_000), samples_for(10_000)
+    (1000, 150, 0)
+    """
+    count = min(MOST, int(SHARE * planned / TIMES))
+    return count if count >= LEAST else 0
+
+
+def places(planned: int) -> list[int]:
+    """Images seen at each snapshot.
+
+    >>> places(1000)
+    [300, 400, 500, 600, 700, 800, 900, 1000]
+    """
+    step = (1 - FIRST) / (TIMES - 1)
+    return [math.ceil(planned * (FIRST + step * number) - 1e-9) for number in range(TIMES)]
+
+
+class Selection:
+    """The snapshots of one run; called after each round.
+
+    score: None where the last weights are the ones to use
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        folder: RunFolder,
+        planned: int,
+        machine: Machine,
+        console: Console,
+        score: Score | None,
+    ) -> None:
+        self.state, self.folder, self.planned = state, folder, planned
+        self.machine, self.console, self.score = machine, console, score
+        self.count = 0 if score is None else samples_for(planned)
+
+    def __call__(self, before: int, log: RunLog) -> None:
+        """Score the weights where one of the places was passed since `before` images."""
+        state = self.state
+        passed = any(before < place <= state.seen for place in places(self.planned))
+        if state.phase > 0 or not passed or not self.count or self.score is None:
+            return
+        with as_used(state.model, state.average) as model:
+            value = self.score(model, self.count, self.machine)
+            if self.machine.group.first:
+                path = self.path(state.seen)
+                files.make_folder(path.parent)
+                digest = save_weights(path, model.state_dict(), {})
+                log.write("score", images=state.seen, value=value, sha256=digest)
+
+    def path(self, seen: int) -> Path:
+        """Of a snapshot."""
+        return self.folder.snapshots / f"{seen:012d}.safetensors"
+
+    def choose(self, log: RunLog) -> None:
+        """Bring the model to its best snapshot, when the first phase is over.
+
+        A snapshot that is not as it was written is passed over.
+        """
+        state, group = self.state, self.machine.group
+        if not self.count:
+            return
+        found = group.told(lambda: self.best(log.path))
+        if found is None:
+            return
+        images, value, last = found
+        device = next(state.model.parameters()).device
+        state.model.load_state_dict(load_file(self.path(images), device=str(device)))
+        log.write("choice", images=images, value=value)
+        if images != last:
+            self.console.say(f"  the weights after {images:,} images scored best: they are used")
+
+    def best(self, path: Path) -> tuple[int, float, int] | None:
+        """Images seen and score of the best snapshot, and images at the last one."""
+        scores: dict[int, tuple[float, str]] = {}
+        for line in files.read_bytes(path, MOST_LOG).splitlines():
+            entry = files.parse_json(line)
+            if entry["event"] == "score" and entry["value"] is not None:
+                scores[entry["images"]] = entry["value"], entry["sha256"]
+        whole = {
+            images: value
+            for images, (value, digest) in scores.items()
+            if self.path(images).is_file() and files.sha256(self.path(images)) == digest
+        }
+        if not whole:
+            return None
+        images = min(whole, key=lambda seen: (whole[seen], -seen))
+        return images, whole[images], max(scores)
+
+
+def discard(folder: RunFolder) -> None:
+    """Snapshots that have served."""
+    for path in folder.snapshots.glob("*.safetensors"):
+        path.unlink(missing_ok=True)
+    if folder.snapshots.is_dir() and not files.visible(folder.snapshots):
+        folder.snapshots.rmdir()

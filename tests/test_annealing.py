@@ -1,0 +1,156 @@
+"""Annealed importance sampling where p(x) is known: a linear generator under Gaussian noise."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from tests.truths import normal
+from triptych.families.gan import annealing
+from triptych.families.gan.annealing import (
+    LogLikelihood,
+    State,
+    hamiltonian_step,
+    log_weights,
+    schedule,
+)
+from triptych.seeding import ImageStreams
+
+PIXELS, LATENT, STD = 256, 6, 0.3
+WEIGHT = normal(PIXELS, LATENT, seed=1) / 4
+CHAINS = 24
+
+
+def drawn(count: int = CHAINS) -> tuple[Tensor, Tensor]:
+    """z and x = Wz + noise."""
+    z = normal(count, LATENT, seed=2)
+    return z, z @ WEIGHT.T + STD * normal(count, PIXELS, seed=3)
+
+
+def likelihood_of(x: Tensor, std: float = STD) -> LogLikelihood:
+    """log N(x; Wz, std^2 I)."""
+
+    def log_likelihood(z: Tensor) -> Tensor:
+        squares = ((x - z @ WEIGHT.T) / std).square().sum(1)
+        return -0.5 * squares - PIXELS * (math.log(std) + 0.5 * math.log(2 * math.pi))
+
+    return log_likelihood
+
+
+def exact(x: Tensor, std: float = STD) -> Tensor:
+    """log N(x; 0, W W^T + std^2 I)."""
+    covariance = WEIGHT @ WEIGHT.T + std**2 * torch.eye(PIXELS, dtype=torch.float64)
+    return MultivariateNormal(torch.zeros(PIXELS, dtype=torch.float64), covariance).log_prob(x)
+
+
+def streams(count: int = CHAINS, seed: int = 0) -> ImageStreams:
+    return ImageStreams(seed, "annealing", range(count))
+
+
+def test_the_schedule_goes_from_nothing_to_all() -> None:
+    betas = schedule(50)
+    assert (betas[0], betas[-1], len(betas)) == (0, 1, 51)
+    steps = [b - a for a, b in pairwise(betas)]
+    assert min(steps) > 0 and steps[0] < steps[-1] < max(steps)
+
+
+def test_it_finds_the_marginal_likelihood() -> None:
+    """Within half a nat on average, from below; the way back from above."""
+    z, x = drawn()
+    truth = exact(x)
+    prior = normal(CHAINS, LATENT, seed=4)
+    below = log_weights(likelihood_of(x), prior, streams(), 600)
+    assert abs((below - truth).mean()) < 0.5
+    # x's own z is one draw of its posterior.
+    above = -log_weights(likelihood_of(x), z, streams(seed=1), 600, backwards=True)
+    assert abs((above - truth).mean()) < 0.5
+    error = (below.std() + above.std()) / CHAINS**0.5
+    assert below.mean() < truth.mean() + 2 * error
+    assert above.mean() > truth.mean() - 2 * error
+
+
+def test_the_gap_closes_with_more_temperatures() -> None:
+    z, x = drawn()
+    gaps = []
+    for temperatures in (10, 60, 360):
+        below = log_weights(
+            likelihood_of(x), normal(CHAINS, LATENT, seed=4), streams(), temperatures
+        )
+        above = -log_weights(likelihood_of(x), z, streams(seed=1), temperatures, backwards=True)
+        gaps.append((above - below).mean().item())
+    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 0
+
+
+def test_weights_average_to_the_likelihood() -> None:
+    """E w = p(x) however few the temperatures: many chains of one image, in a narrow world."""
+    x = drawn(1)[1]
+    chains = 4000
+    some = x[:, :4].expand(chains, -1)
+
+    def log_likelihood(at: Tensor) -> Tensor:
+        squares = (some - at @ WEIGHT[:4].T).square().sum(1)
+        return -0.5 * squares - 2 * math.log(2 * math.pi)
+
+    covariance = WEIGHT[:4] @ WEIGHT[:4].T + torch.eye(4, dtype=torch.float64)
+    truth = MultivariateNormal(torch.zeros(4, dtype=torch.float64), covariance).log_prob(x[0, :4])
+    found = log_weights(log_likelihood, normal(chains, LATENT, seed=5), streams(chains), 8)
+    weights = (found - truth).exp()
+    assert abs(weights.mean().item() - 1) < 4 * weights.std().item() / chains**0.5
+    assert weights.std() > 0.01
+
+
+@pytest.mark.parametrize("beta", [0.3, 1.0])
+def test_a_step_leaves_its_target_as_it_is(beta: float) -> None:
+    """Exact draws of p(z) p(x | z)^beta keep their mean and covariance over many steps."""
+    count = 4000
+    x = drawn(1)[1][:, :3].expand(count, -1)
+    weight = WEIGHT[:3]
+
+    def log_likelihood(z: Tensor) -> Tensor:
+        return -0.5 * ((x - z @ weight.T) / 0.5).square().sum(1)
+
+    precision = torch.eye(LATENT, dtype=torch.float64) + beta * 4 * weight.T @ weight
+    covariance = torch.linalg.inv(precision)
+    mean = covariance @ (beta * 4 * weight.T @ x[0])
+    z = mean + normal(count, LATENT, seed=6) @ torch.linalg.cholesky(covariance).T
+    rng, shares = streams(count), []
+    state = State.at(log_likelihood, z)
+    for _ in range(10):
+        size = torch.full((count,), 0.4, dtype=torch.float64)
+        state, accepted = hamiltonian_step(log_likelihood, state, beta, size, rng)
+        shares.append(accepted.double().mean().item())
+    assert 0.3 < sum(shares) / 10 < 0.9999
+    z, error = state.z, 4 * covariance.diag().sqrt() / count**0.5
+    assert ((z.mean(0) - mean).abs() < error).all()
+    torch.testing.assert_close(z.T.cov(), covariance, atol=0.06, rtol=0)
+
+
+def test_a_chain_depends_on_its_own_image_alone() -> None:
+    _, x = drawn()
+    prior = normal(CHAINS, LATENT, seed=4)
+    whole = log_weights(likelihood_of(x), prior, streams(), 10)
+    own = ImageStreams(0, "annealing", [7])
+    alone = log_weights(likelihood_of(x[7:8]), prior[7:8], own, 10)
+    torch.testing.assert_close(alone, whole[7:8])
+
+
+def test_steps_that_explode_are_not_taken() -> None:
+    _, x = drawn()
+    z = normal(CHAINS, LATENT, seed=4)
+    size = torch.full((CHAINS,), 1e6, dtype=torch.float64)
+    before = State.at(likelihood_of(x), z)
+    after, accepted = hamiltonian_step(likelihood_of(x), before, 1.0, size, streams())
+    assert not accepted.any()
+    for name in ("z", "value", "slope"):
+        assert torch.equal(getattr(after, name), getattr(before, name))
+
+
+def test_step_sizes_stay_where_the_wanted_share_is_accepted() -> None:
+    wanted = annealing.WANTED
+    grown = annealing.FASTER**wanted * annealing.SLOWER ** (1 - wanted)
+    assert grown == pytest.approx(1)

@@ -1,0 +1,189 @@
+"""What a few images tell of a GAN in training, on players whose faults are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.truths import normal
+from triptych.config import ImageShape, Optimiser
+from triptych.families.base import Diagnosis
+from triptych.families.gan import diagnosis
+from triptych.families.gan.inversion import Inversion
+from triptych.families.gan.losses import (
+    hinge_critic,
+    hinge_generator,
+    pairing_critic,
+    pairing_generator,
+)
+from triptych.families.gan.model import GAN, Game
+from triptych.seeding import ImageStreams
+
+SHAPE = ImageShape(channels=1, resolution=8)
+HINGE = Game(critic=hinge_critic, generator=hinge_generator)
+
+
+class Painter(nn.Module):
+    """z itself, as an image, times a factor and plus a mean."""
+
+    def __init__(self, factor: float = 0.3, mean: float = 0.0) -> None:
+        super().__init__()
+        self.factor, self.mean = factor, mean
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.mean + self.factor * z.double().view(-1, 1, 8, 8)
+
+
+class FewKinds(nn.Module):
+    """One of some images, whichever the first numbers of z choose."""
+
+    def __init__(self, kinds: int) -> None:
+        super().__init__()
+        self.images = 0.3 * normal(kinds, 1, 8, 8, seed=5)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.images[z[:, : len(self.images)].argmax(1)]
+
+
+class Linear(nn.Module):
+    """w.x, with a weight for every pixel."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight
+
+
+def players(
+    generator: nn.Module | None = None, weight: Tensor | None = None, game: Game = HINGE
+) -> GAN:
+    adam = Optimiser(learning_rate=1e-3)
+    return GAN(
+        generator or Painter(),
+        Linear(normal(64, seed=3) if weight is None else weight),
+        latent=64,
+        game=game,
+        critic_optimiser=adam,
+        generator_optimiser=adam,
+        inversion=Inversion(),
+        shape=SHAPE,
+    ).eval()
+
+
+def real(count: int, seed: int = 0, mean: float = 0.0) -> Tensor:
+    return mean + 0.3 * normal(count, 1, 8, 8, seed=seed)
+
+
+def told(model: GAN, seen: Tensor, unseen: Tensor, share: float = 1.0) -> Diagnosis:
+    rng = ImageStreams(0, "diagnosis", range(len(seen) + len(unseen)))
+    with torch.inference_mode():
+        return model.diagnose(seen, unseen, rng, share)
+
+
+def test_players_that_are_well_are_told_nothing() -> None:
+    """Fake images of the very distribution of the real ones."""
+    found = told(players(), real(64), real(64, seed=1))
+    assert found.advice == [] and found.vital > 0.7
+    assert found.numbers["spread"] == pytest.approx(1, abs=0.1)
+    assert found.numbers["reach"] == pytest.approx(1, abs=0.25)
+    assert found.numbers["separation"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_one_image_for_all_is_a_collapse() -> None:
+    found = told(players(Painter(factor=0.0)), real(64), real(64, seed=1))
+    assert found.numbers["spread"] == found.vital == 0
+    assert found.trouble == "the generator collapsed onto few images"
+    assert any("0 times as far apart" in sentence for sentence in found.advice)
+
+
+def test_few_kinds_of_image_are_a_collapse_though_they_are_far_apart() -> None:
+    found = told(players(FewKinds(4)), real(64), real(64, seed=1))
+    assert found.numbers["spread"] > diagnosis.NARROW
+    assert found.numbers["reach"] == found.vital < 0.25
+    assert found.trouble == "the generator collapsed onto few images"
+
+
+def test_the_slope_of_a_linear_critic() -> None:
+    """Each image's loss -w.x has the gradient -w: |w| times the real images' mean radius."""
+    weight, x = normal(64, seed=3), real(32)
+    flat = x.flatten(1)
+    away = (flat - flat.mean(0)).norm(dim=1).mean()
+    found = told(players(weight=weight), x[:16], x[16:])
+    assert found.numbers["slope"] == pytest.approx((weight.norm() * away).item(), rel=1e-5)
+
+
+def test_the_slope_of_pairs_is_damped_by_how_sure_the_critic_is() -> None:
+    """-log sigmoid(m) has the slope sigmoid(-m) in its margin m = D(G(z)) - D(x)."""
+    game = Game(critic=pairing_critic, generator=pairing_generator, paired=True)
+    model, x = players(weight=0.1 * normal(64, seed=3), game=game), real(32)
+    rng = ImageStreams(0, "diagnosis", range(32))
+    fake = model.decode(model.draw_latent(32, rng), rng)
+    margin = model.critic(fake) - model.critic(x)
+    flat = x.flatten(1)
+    away = (flat - flat.mean(0)).norm(dim=1).mean()
+    exact = torch.sigmoid(-margin).mean() * model.critic.weight.norm() * away
+    found = told(model, x[:16], x[16:])
+    assert found.numbers["slope"] == pytest.approx(exact.item(), rel=1e-4)
+
+
+def test_a_flat_critic_teaches_nothing() -> None:
+    found = told(players(weight=torch.zeros(64, dtype=torch.float64)), real(64), real(64, seed=1))
+    assert found.numbers["slope"] == found.vital == 0
+    assert found.trouble == "the generator's gradient vanished"
+    assert any("a slope of 0" in sentence for sentence in found.advice)
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1.0, False), (1e-3, True)])
+def test_a_critic_that_knows_all_is_bad_only_where_it_is_flat(scale: float, said: bool) -> None:
+    weight = scale * torch.ones(64, dtype=torch.float64)
+    model = players(Painter(mean=-2.0), weight=weight)
+    found = told(model, real(64), real(64, seed=1))
+    assert found.numbers["separation"] == 1
+    assert any("pairs apart" in sentence for sentence in found.advice) == said
+
+
+def test_memory_is_the_share_of_the_way_to_training_images() -> None:
+    """Mean scores: 1 on training, -0.6 on validation, -1 on fake images."""
+    weight = torch.full((64,), 1 / 64, dtype=torch.float64)
+
+    def centred(x: Tensor, mean: float) -> Tensor:
+        return x - x.mean() + mean
+
+    class Exact(Painter):
+        def forward(self, z: Tensor) -> Tensor:
+            return centred(super().forward(z), -1.0)
+
+    model = players(Exact(), weight=weight)
+    seen, unseen = centred(real(64), 1.0), centred(real(64, seed=1), -0.6)
+    found = told(model, seen, unseen)
+    assert found.numbers["memory"] == pytest.approx(0.8, abs=1e-6)
+    assert any("by heart" in sentence for sentence in found.advice)
+    assert "memory" not in told(model, seen, unseen[:0]).numbers
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.19, 32), (1.0, 3)])
+def test_nothing_is_judged_early_or_on_few_images(share: float, count: int) -> None:
+    found = told(players(Painter(factor=0.0)), real(count), real(count, seed=1), share)
+    assert (found.advice, found.trouble, found.vital) == ([], "", 0.0)
+    assert found.numbers["spread"] == 0
+
+
+def test_the_critic_can_still_be_trained_afterwards() -> None:
+    model = players()
+    told(model, real(8), real(8, seed=1))
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def sentences() -> Any:
+    """All advice, for the French."""
+    worst = {"separation": 1.0, "slope": 0.0, "spread": 0.1, "reach": 0.1, "memory": 1.0}
+    return diagnosis.advise(players(), worst)
+
+
+def test_every_fault_has_its_sentence() -> None:
+    assert len(sentences()) == 3

@@ -1,0 +1,210 @@
+"""Snapshots along training: when, how scored, and that the best one is the run's model."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.test_training import DATA, MACHINE, digest, request
+from tests.truths import random_pixels
+from triptych.config import ImageShape
+from triptych.console import QUIET
+from triptych.data.dataset import Part
+from triptych.errors import InterruptedRunError
+from triptych.evaluation import scoring
+from triptych.evaluation.scoring import Scorer, scorer
+from triptych.families import registry
+from triptych.families.base import GenerativeModel
+from triptych.hardware import Machine
+from triptych.tasks import sampling
+from triptych.training import selection
+from triptych.training import train as training
+from triptych.training.folder import RunFolder
+from triptych.training.selection import Selection, places
+from triptych.training.state import TrainingState
+
+PLANNED = 1280
+PLACES = places(PLANNED)
+
+
+def draw(model: GenerativeModel, machine: Machine) -> Tensor:
+    return sampling.quick_grid(model, 0, machine)
+
+
+class Told:
+    """Scores as they are told, one after another; keeps the weights it saw."""
+
+    def __init__(self, *values: float) -> None:
+        self.values, self.seen = list(values), []  # type: ignore[var-annotated]
+
+    def __call__(self, model: GenerativeModel, count: int, machine: Machine) -> float:
+        self.seen.append({key: t.clone() for key, t in model.state_dict().items()})
+        return self.values[len(self.seen) - 1]
+
+
+def train(out: Path, score: Any, model: str = "gan:hinge") -> RunFolder:
+    wanted = request(model, f"{PLANNED / 1000}kimg", "width=8")
+    return training.train(wanted, out, MACHINE, QUIET, draw, score)
+
+
+def events(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    return [entry for entry in entries if entry["event"] == kind]
+
+
+@pytest.fixture(autouse=True)
+def _always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores however small the budget."""
+    monkeypatch.setattr(selection, "LEAST", 1)
+
+
+FALLING = [9.0, 8.0, 7.0, 1.0, 6.0, 5.0, 4.0, 3.0]  # but for the fourth
+
+
+def test_the_best_snapshot_is_the_run_s_model(tmp_path: Path) -> None:
+    """All players of that moment, averaged; only the encoder is trained after it."""
+    told = Told(*FALLING)
+    folder = train(tmp_path / "run", told)
+    scores = events(folder, "score")
+    assert [entry["value"] for entry in scores] == FALLING
+    rounds = [math.ceil(place / 32) * 32 for place in PLACES]
+    assert [entry["images"] for entry in scores] == rounds
+    (choice,) = events(folder, "choice")
+    assert (choice["images"], choice["value"]) == (rounds[3], 1.0)
+    weights = load_file(folder.weights)
+    for key, tensor in told.seen[3].items():
+        assert torch.equal(weights[key], tensor) != key.startswith("encoder."), key
+    assert not folder.snapshots.exists()
+    assert folder.read()["images_seen"] == PLANNED
+
+
+def test_of_equals_the_last_is_taken(tmp_path: Path) -> None:
+    told = Told(*[1.0] * 8)
+    folder = train(tmp_path / "run", told)
+    weights = load_file(folder.weights)
+    assert torch.equal(
+        weights["generator.stages.0.weight"], told.seen[-1]["generator.stages.0.weight"]
+    )
+
+
+def test_scores_that_are_no_numbers_do_not_count(tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", Told(math.nan, *FALLING[1:3], math.nan, *FALLING[4:]))
+    assert events(folder, "choice")[0]["value"] == 3.0
+    none = train(tmp_path / "none", Told(*[math.nan] * 8))
+    assert events(none, "choice") == [] and none.read()["status"] == "done"
+
+
+def test_a_damaged_snapshot_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = Selection.best
+
+    def after_damage(self: Selection, path: Path) -> Any:
+        victim = sorted(self.folder.snapshots.iterdir())[3]
+        damaged = bytearray(victim.read_bytes())
+        damaged[-1] ^= 1
+        victim.write_bytes(bytes(damaged))
+        return best(self, path)
+
+    monkeypatch.setattr(Selection, "best", after_damage)
+    folder = train(tmp_path / "run", Told(*FALLING))
+    assert events(folder, "choice")[0]["value"] == 3.0
+
+
+@pytest.mark.parametrize("rounds", [20, 21])
+def test_an_interrupted_run_chooses_the_same(tmp_path: Path, rounds: int) -> None:
+    """Cut after the fourth snapshot, which a checkpoint of then may or may not know."""
+
+    def score(model: GenerativeModel, count: int, machine: Machine) -> float:
+        drawn = sampling.sample(model, count, 0, machine)
+        return drawn.double().mean().item() % 7  # anything that the weights decide
+
+    whole = train(tmp_path / "whole", score)
+    one_round = TrainingState.round
+
+    def interrupted(self: TrainingState, *arguments: Any) -> None:
+        one_round(self, *arguments)
+        if self.phase == 0 and self.seen == rounds * 32:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingState, "round", interrupted)
+        with pytest.raises(InterruptedRunError):
+            train(tmp_path / "cut", score)
+    resumed = train(tmp_path / "cut", score)
+    assert digest(resumed) == digest(whole)
+    kinds = ("images", "value")
+    for kind in ("score", "choice"):
+        ours, theirs = ([[e[k] for k in kinds] for e in events(f, kind)] for f in (resumed, whole))
+        assert ours == theirs
+
+
+def test_only_recipes_that_select_do(tmp_path: Path) -> None:
+    """The practical's own keep their last weights."""
+    told = Told(*FALLING)
+    train(tmp_path / "run", told, "gan:course")
+    assert told.seen == []
+    selecting = {
+        n for n in registry.known_models() if registry.recipe(registry.ModelName.parse(n)).selects
+    }
+    assert selecting == {"gan:hinge", "gan:r3", "gan:wgan-gp"}
+
+
+def test_small_budgets_do_not_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    told = Told(*FALLING)
+    folder = train(tmp_path / "run", told)
+    assert told.seen == [] and events(folder, "choice") == []
+
+
+# The score
+
+
+class Painted(GenerativeModel):
+    """Shows given images."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        super().__init__()
+        self.pixels = pixels
+        self.shape = ImageShape(channels=pixels.shape[1], resolution=pixels.shape[2])
+
+    objectives = networks = None  # type: ignore[assignment]
+    network_calls = 1
+
+    def draw_latent(self, count: int, rng: Any, labels: Any = None) -> Any:
+        from triptych.families.base import Latent
+
+        return Latent({"z": rng.normal(1)}, "straight")
+
+    def decode(self, latent: Any, rng: Any) -> Tensor:
+        from triptych import images
+
+        self.shown = getattr(self, "shown", 0) + len(latent)
+        return images.to_float(self.pixels[self.shown - len(latent) : self.shown])
+
+
+def test_the_score_is_lower_for_images_like_the_held_out_ones() -> None:
+    from tests.making import make_images
+
+    pixels = torch.from_numpy(make_images(400)[0]).permute(0, 3, 1, 2).contiguous()
+    score = Scorer(pixels[:200], None)
+    alike = score(Painted(pixels[200:]), 200, MACHINE)
+    other = score(Painted(random_pixels(200, 3, 16, 16)), 200, MACHINE)
+    assert abs(alike) < 0.1 * other
+
+
+def test_there_is_no_score_without_images_to_measure_on() -> None:
+    from dataclasses import replace
+
+    assert scorer(DATA, None) is not None
+    assert scorer(replace(DATA, validation=Part(DATA.validation.images[:1], None)), None) is None
+    small = Part(random_pixels(20, 1, 8, 8), None)
+    tiny = replace(DATA, train=small, validation=small, test=small)
+    assert scorer(tiny, None) is None
+    assert scoring.SMALLEST == 16
