@@ -4,50 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, Optimiser, Size
 from triptych.families.base import Recipe
-from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import pairing_critic, pairing_generator
 from triptych.families.gan.model import GAN, Game
 from triptych.families.gan.penalties import Penalty
-from triptych.nn.residual import Backbone, ResidualCritic, ResidualGenerator
+from triptych.families.gan.residual import ResidualSettings, build_residual
+from triptych.nn.residual import Backbone
 
 
 @dataclass(frozen=True, kw_only=True)
-class R3GAN(Settings):
+class R3GAN(ResidualSettings):
     """Defaults for `tiny`."""
 
-    batch_size: int = 32
-    average: float | None = 0.05
-    latent: int = 64
-    networks: Backbone = Backbone()
     gamma: float = 1.0  # weight of R1 and R2
-    penalty_every: int = 1
-    augment: bool = False
-    inversion: Inversion = Inversion()
-    critic: Optimiser = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
-    generator: Optimiser = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
+    penalty_every: int = 1  # of so many steps one pays it, so many times as much
 
 
 def build(settings: R3GAN, shape: ImageShape) -> GAN:
-    """Two networks that mirror each other."""
-    sizes = shape.channels, shape.resolution, settings.networks, shape.classes
-    return GAN(
-        ResidualGenerator(settings.latent, *sizes),
-        ResidualCritic(*sizes),
-        latent=settings.latent,
-        game=Game(
-            critic=pairing_critic,
-            generator=pairing_generator,
-            paired=True,
-            penalty=Penalty(kind="zero", weight=settings.gamma, every=settings.penalty_every),
-            augmented=settings.augment,
-        ),
-        critic_optimiser=settings.critic,
-        generator_optimiser=settings.generator,
-        inversion=settings.inversion,
-        shape=shape,
+    """The critic pays for its slope on real and on fake images."""
+    game = Game(
+        critic=pairing_critic,
+        generator=pairing_generator,
+        paired=True,
+        penalty=Penalty(kind="zero", weight=settings.gamma, every=settings.penalty_every),
+        augmented=settings.augment,
     )
+    return build_residual(settings, shape, game)
 
 
 def defaults(size: Size, shape: ImageShape) -> R3GAN:

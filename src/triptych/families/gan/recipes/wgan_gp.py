@@ -4,51 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, Optimiser, Size
 from triptych.families.base import Recipe
-from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import hinge_generator, wasserstein_critic
 from triptych.families.gan.model import GAN, Game
 from triptych.families.gan.penalties import Penalty
-from triptych.nn.residual import Backbone, ResidualCritic, ResidualGenerator
+from triptych.families.gan.residual import ResidualSettings, build_residual
+from triptych.nn.residual import Backbone
 
 
 @dataclass(frozen=True, kw_only=True)
-class WassersteinGAN(Settings):
-    """The paper's weight, steps and betas; residual networks as small as `gan:r3`'s."""
+class WassersteinGAN(ResidualSettings):
+    """The paper's weight, steps and betas; the rate for `tiny`."""
 
-    batch_size: int = 32
-    average: float | None = 0.05
     latent: int = 128
-    networks: Backbone = Backbone()
     penalty: float = 10.0
-    penalty_every: int = 1
+    penalty_every: int = 1  # of so many steps one pays it, so many times as much
     critic_steps: int = 5
-    augment: bool = False
-    inversion: Inversion = Inversion()
     critic: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
     generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
 
 
 def build(settings: WassersteinGAN, shape: ImageShape) -> GAN:
     """Networks without batch statistics, as the penalty asks (arXiv:1704.00028, section 4)."""
-    sizes = shape.channels, shape.resolution, settings.networks, shape.classes
-    return GAN(
-        ResidualGenerator(settings.latent, *sizes),
-        ResidualCritic(*sizes),
-        latent=settings.latent,
-        game=Game(
-            critic=wasserstein_critic,
-            generator=hinge_generator,
-            penalty=Penalty(kind="one", weight=settings.penalty, every=settings.penalty_every),
-            critic_steps=settings.critic_steps,
-            augmented=settings.augment,
-        ),
-        critic_optimiser=settings.critic,
-        generator_optimiser=settings.generator,
-        inversion=settings.inversion,
-        shape=shape,
+    game = Game(
+        critic=wasserstein_critic,
+        generator=hinge_generator,
+        penalty=Penalty(kind="one", weight=settings.penalty, every=settings.penalty_every),
+        critic_steps=settings.critic_steps,
+        augmented=settings.augment,
     )
+    return build_residual(settings, shape, game)
 
 
 def defaults(size: Size, shape: ImageShape) -> WassersteinGAN:
