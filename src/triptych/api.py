@@ -125,7 +125,8 @@ def make_request(
     parsed = Budget.parse(budget or usual)
     opened = data if isinstance(data, ImageData) else open_images(data, options, console)
     labels = labels_to_tell(name, opened) if conditional else None
-    settings = config.override(registry.defaults(name, chosen_size, opened.shape), overrides)
+    usual_settings = registry.defaults(name, chosen_size, opened.shape, len(opened.train))
+    settings = config.override(usual_settings, overrides)
     return Request(
         name=name,
         size=chosen_size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from triptych.errors import InputError
 if TYPE_CHECKING:
     from triptych.families.base import GenerativeModel, Recipe
 
+FEW_IMAGES = 10_000  # below so many, a critic learns its training images by heart
 FAMILIES = ("vae", "gan", "diffusion")
 DEFAULTS = {"vae": "ladder", "gan": "hinge", "diffusion": "x0"}  # measured: docs/decisions.md
 
@@ -76,9 +77,16 @@ def require_conditional(name: ModelName) -> None:
         raise InputError(f"{name} cannot be told the labels", f"choose from {', '.join(able)}")
 
 
-def defaults(name: ModelName, size: Size, shape: ImageShape) -> Any:
-    """The recipe's settings for a size and a shape of data."""
-    return recipe(name).defaults(size, shape)
+def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None = None) -> Any:
+    """The recipe's settings for a size and a shape of data.
+
+    images: of the training part, where that is known
+    """
+    found = recipe(name)
+    settings = found.defaults(size, shape)
+    if found.augments_few and images is not None and images < FEW_IMAGES:
+        return replace(settings, augment=True)
+    return settings
 
 
 def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> GenerativeModel:

@@ -91,9 +91,9 @@ def train_together(
             console.say(f"  images at once: {machine.choices['microbatch']}")
         with console.bar("  measuring the speed"):
             planned = plan_images(request, batches, machine, draw)
-        few = note_few(planned.images, batches.batch_size)
-        if few is not None:
-            console.say(f"  {few}")
+        for note in (note_few(planned.images, batches.batch_size), note_augmented(request)):
+            if note is not None:
+                console.say(f"  {note}")
         facts = group.told(lambda: begin(request, folder, planned, machine))
     else:
         check_machine(folder, facts, machine)
@@ -135,6 +135,17 @@ def train_together(
     run(state, job, clock)
     if group.first:
         finish(state, folder, facts, clock, request, machine, draw)
+
+
+def note_augmented(request: Request) -> str | None:
+    """What to say where the critic is shown changed images because there are few."""
+    count = len(request.data.train)
+    if not registry.recipe(request.name).augments_few or not request.settings.augment:
+        return None
+    return (
+        f"the critic is shown changed images, as {count:,} are few: --set augment=false leaves "
+        "them as they are"
+    )
 
 
 def share_batches(request: Request, machine: Machine) -> Batches:

@@ -60,6 +60,7 @@ RECIPE = Recipe(
     defaults=defaults,
     build=build,
     conditional=True,
+    augments_few=True,
     selects=True,
     channels_last=True,
 )

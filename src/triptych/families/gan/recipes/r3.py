@@ -53,5 +53,6 @@ RECIPE = Recipe(
     defaults=defaults,
     build=build,
     conditional=True,
+    augments_few=True,
     selects=True,
 )

@@ -57,5 +57,6 @@ RECIPE = Recipe(
     defaults=defaults,
     build=build,
     conditional=True,
+    augments_few=True,
     selects=True,
 )
