@@ -237,6 +237,18 @@ def test_every_layer_of_the_spectral_critic_has_norm_one() -> None:
         assert 1 - 1e-5 < norm.item() < 1.01
 
 
+def test_averaged_vectors_leave_the_norm_as_it_is() -> None:
+    """Means of unit vectors are shorter; what counts is where they point."""
+    critic = SpectralCritic(3, 32, 16)
+    for _ in range(50):
+        iterate_spectral_norms(critic)
+    x = normal(2, 3, 32, 32).float()
+    expected = critic(x)
+    for name, buffer in critic.named_buffers():
+        buffer.mul_(0.5 if name.endswith("left") else 0.7)
+    torch.testing.assert_close(critic(x), expected)
+
+
 def test_pixel_norm_leaves_unit_features() -> None:
     x = 3 * normal(2, 8, 4, 4)
     found = PixelNorm()(x)

@@ -316,6 +316,7 @@ WRONG = {
     "vector=-1": "must not be negative",
     "vector=0 descend=0,0,0,0": "there is no latent",
     "join=1.5": "shares, from 0 to 1",
+    "deviation=-0.1": "shares, from 0 to 1",
     "warm_up=nan": "shares, from 0 to 1",
 }
 

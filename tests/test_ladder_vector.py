@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from triptych.config import ImageShape, Optimiser
 from triptych.families.base import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
 from triptych.families.vae.model import guess_losses
+from triptych.families.vae.recipes import ladder
+from triptych.report.tongue import Tongue
 from triptych.seeding import ImageStreams, generator, initialising
 from triptych.tasks import sampling
 
@@ -154,3 +157,21 @@ def test_guesses_are_a_gaussian_s_and_part_of_the_loss_alone() -> None:
     torch.testing.assert_close(terms["guess_4x4"], -density - constant)
     assert guess_losses(x, {}) == {}
     assert "guess_4x4" not in model.eval().infer(model.look(x), None).guesses
+
+
+def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
+    """The vector is not: its prior was fitted. What is said of samples tells it, in French too."""
+    shape = ImageShape(channels=1, resolution=16)
+    settings = replace(ladder.defaults("tiny", shape), deviation=0.25)
+    model = ladder.build(settings, shape)
+    whole = ladder.build(replace(settings, deviation=1.0), shape)
+    whole.load_state_dict(model.state_dict())
+    found, plain = (m.draw_latent(3, ImageStreams(0, "x", range(3))) for m in (model, whole))
+    for name, tensor in plain.tensors.items():
+        share = 1.0 if name == VECTOR else 0.25
+        torch.testing.assert_close(found.tensors[name], share * tensor)
+    assert model.said_of_samples.endswith("fine latents drawn at 0.25 of their deviation")
+    assert whole.said_of_samples == "mean decodes, without pixel noise"
+    assert "tirés à 0,25 de leur écart type" in Tongue("fr").note(model.said_of_samples)
+    none = ladder.build(replace(settings, vector=0), shape)
+    assert none.deviation == 1.0

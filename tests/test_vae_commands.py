@@ -171,14 +171,16 @@ def test_a_measurement_says_its_draws(
     [found] = triptych.evaluate([place], count=10, machine=one_thread())
     notes = {metric["name"]: metric["note"] for metric in found["metrics"]}
     assert notes["bits_per_dim"] == "draws for each image: 1"
-    assert notes["sharpness"] == "mean decodes, without pixel noise"
+    fine = ", fine latents drawn at 0.3 of their deviation"
+    assert notes["sharpness"] == f"mean decodes, without pixel noise{fine}"
     assert Tongue("fr").note(notes["bits_per_dim"]) == "tirages par image\u00a0: 1"
     told = "labels withheld from the model, draws for each image: 1"
     assert Tongue("fr").note(told).startswith("étiquettes cachées au modèle")
     assert TOLD not in found["warnings"]
     for figure in ("samples", "interpolation", "reconstruction"):
         said = json.loads((place / "figures" / f"{figure}.json").read_text())
-        assert said["note"] == "mean decodes, without pixel noise"
+        drawn = "" if figure == "reconstruction" else fine
+        assert said["note"] == f"mean decodes, without pixel noise{drawn}"
     for language, words in {
         "en": ("Mean decodes, without pixel noise", "means of its pixels"),
         "fr": ("Décodages moyens, sans bruit de pixel", "sans bruit de pixel"),

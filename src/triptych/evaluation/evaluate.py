@@ -19,7 +19,7 @@ from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
-from triptych.families.base import MEAN_PIXELS, Encodes, GenerativeModel, describe_absence
+from triptych.families.base import Encodes, GenerativeModel, describe_absence
 from triptych.hardware import Machine
 from triptych.seeding import generator
 from triptych.tasks import likelihood, reconstruction, sampling
@@ -117,7 +117,7 @@ def evaluate(
     seconds = time.perf_counter() - started
     metrics = [
         *label_metrics(samples, real, machine),
-        sharpness_entry(samples, real, facts["family"]),
+        sharpness_entry(samples, real, model.said_of_samples),
         likelihood_entry(model, facts["family"], data, machine),
         *reconstruction_entries(model, facts["family"], data, machine),
     ]
@@ -238,8 +238,8 @@ def label_metrics(samples: Tensor, real: Real, machine: Machine) -> list[dict[st
     return found
 
 
-def sharpness_entry(samples: Tensor, real: Real, family: str) -> dict[str, Any]:
-    """Ratio to real; its floor is 1 by definition."""
+def sharpness_entry(samples: Tensor, real: Real, said: str) -> dict[str, Any]:
+    """Ratio to real; its floor is 1 by definition. `said` of the samples."""
     return entry(
         "sharpness",
         sharpness(samples, real.test),
@@ -249,7 +249,7 @@ def sharpness_entry(samples: Tensor, real: Real, family: str) -> dict[str, Any]:
         reference="test",
         floor=1.0,
         method="delete-group jackknife",
-        note=MEAN_PIXELS if family == "vae" else "",
+        note=said,
     )
 
 

@@ -160,9 +160,13 @@ class Objective(nn.Module, ABC):
 
 
 class GenerativeModel(nn.Module, ABC):
-    """What all families share."""
+    """What all families share.
+
+    said_of_samples: what must be known to read them right
+    """
 
     shape: ImageShape
+    said_of_samples: str = ""
 
     @abstractmethod
     def objectives(self) -> Sequence[Objective]:

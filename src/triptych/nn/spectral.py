@@ -45,9 +45,12 @@ class SpectralNorm(nn.Module):
         self.right.copy_(F.normalize(matrix.mT @ self.left, dim=0))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with spectral norm 1; elementwise, so autocast leaves it in full precision."""
+        """The weight with spectral norm 1; elementwise, so autocast leaves it in full precision.
+
+        Averaged vectors are shorter than 1.
+        """
         sigma = (self.left[:, None] * weight.flatten(1) * self.right).sum()
-        return weight / sigma
+        return weight * (self.left.norm() * self.right.norm() / sigma)
 
 
 def spectral_norm(layer: nn.Conv2d | nn.Linear) -> nn.Module:

@@ -300,6 +300,10 @@ NOTES: dict[str, str] = {
     **DATA_NOTES,
 }
 
-PATTERNS: dict[str, str] = ADVICE
+PATTERNS: dict[str, str] = ADVICE | {
+    "mean decodes, without pixel noise, fine latents drawn at {share} of their deviation": (
+        "décodages moyens, sans bruit de pixel, latents fins tirés à {share} de leur écart type"
+    ),
+}
 
 TEXTS: dict[str, Pair] = {**PAGE, **METRICS, **READING, **PRACTICAL}

@@ -44,9 +44,9 @@ def draw_figures(
     seed = FIGURE_SEED
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
     drawn = sampling.sample(model, SIDE**2, seed, machine, labels=labels)
-    save(folder, "samples", drawn, SIDE, note)
+    save(folder, "samples", drawn, SIDE, model.said_of_samples)
     paths = interpolation.between_draws(model, PATHS, POINTS, seed, machine, labels)
-    save(folder, "interpolation", paths.flatten(0, 1), POINTS, note)
+    save(folder, "interpolation", paths.flatten(0, 1), POINTS, model.said_of_samples)
     if isinstance(model, Encodes):
         originals = held_out[: 2 * PAIRS]
         answers = reconstruction.answers(model, originals, seed, machine)

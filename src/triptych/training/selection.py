@@ -28,6 +28,7 @@ TIMES = 8
 FIRST = 0.3  # share of the planned images at the first of them, the last one being at the end
 SHARE = 0.06  # samples of all scores, over the planned images: under 3 % of the time
 LEAST, MOST = 100, 1000  # samples of one score
+NOISE = 0.2  # of the best score
 MOST_LOG = 2**26  # bytes
 
 
@@ -107,7 +108,10 @@ class Selection:
             self.console.say(f"  the weights after {images:,} images scored best: they are used")
 
     def best(self, path: Path) -> tuple[int, float, int] | None:
-        """Images seen and score of the best snapshot, and images at the last one."""
+        """Images seen and score of the best snapshot, and images at the last one.
+
+        Of those within the scores' noise the latest, which has learned most.
+        """
         scores: dict[int, tuple[float, str]] = {}
         for line in files.read_bytes(path, MOST_LOG).splitlines():
             entry = files.parse_json(line)
@@ -120,7 +124,8 @@ class Selection:
         }
         if not whole:
             return None
-        images = min(whole, key=lambda seen: (whole[seen], -seen))
+        least = min(whole.values())
+        images = max(seen for seen, value in whole.items() if value <= least + NOISE * abs(least))
         return images, whole[images], max(scores)
 
 

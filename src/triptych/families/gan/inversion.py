@@ -37,7 +37,7 @@ class Inversion:
     steps:  of the refinement, unless others are asked for
     """
 
-    share: float = 0.1
+    share: float = 0.05
     width: int = 32
     pixels: float = 10.0
     steps: int = 100

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Latent, widened
+from triptych.families.base import MEAN_PIXELS, Latent, widened
 from triptych.families.vae.exemplars import ExemplarPrior
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
 from triptych.families.vae.model import LOG_2PI, VAE, Inferred
@@ -190,6 +190,7 @@ class LadderVAE(VAE):
     components: of the pixels' mixture
     vector:     numbers of a first latent that is a vector with a learned prior; 0: there is none
     exemplars:  of that prior, and kinds of their covariances
+    deviation:  of pictures of latents in samples, where there is a vector to vary the image
     join:       share of the planned images after which pictures of latents take part, and before
                 which the guesses have the vector learn what the whole image looks like
     """
@@ -206,9 +207,15 @@ class LadderVAE(VAE):
         vector: int = 0,
         exemplars: tuple[int, int] = (2048, 2),
         join: float = 0.0,
+        deviation: float = 1.0,
     ) -> None:
         super().__init__()
         self.join = join
+        self.deviation = deviation if vector else 1.0
+        if self.deviation != 1.0:
+            self.said_of_samples = (
+                f"{MEAN_PIXELS}, fine latents drawn at {self.deviation:g} of their deviation"
+            )
         self.shape = shape
         self.components = components
         self.optimiser = optimiser
@@ -306,9 +313,15 @@ class LadderVAE(VAE):
         return z
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """The vector from its prior, all else from N(0, I)."""
+        """The vector from its prior, all else from N(0, deviation^2 I).
+
+        Places of a picture of latents are independent in its prior and not in images: drawn at
+        their whole deviation they make grain, and of short trainings nothing else.
+        """
         found = super().draw_latent(count, rng, labels)
         if self.vector is not None:
+            for name in found.tensors.keys() - {VECTOR}:
+                found.tensors[name] = self.deviation * found.tensors[name]
             choices = rng.uniform(2)
             found.tensors[VECTOR] = self.vector.prior.draw(
                 choices, found.tensors[VECTOR], found.labels

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from triptych.config import Optimiser
 from triptych.families.base import (
+    MEAN_PIXELS,
     Batch,
     BoundsLikelihood,
     Diagnoses,
@@ -102,6 +103,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
+    said_of_samples = MEAN_PIXELS
 
     @abstractmethod
     def look(self, images: Tensor) -> Any:

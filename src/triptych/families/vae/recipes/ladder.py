@@ -24,6 +24,7 @@ class Ladder(Settings):
     exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
     components: int = 2  # of the pixels' mixture
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
+    deviation: float = 0.3  # of pictures of latents in samples, beside that of their prior
     join: float = 0.2  # share of the planned images after which pictures of latents take part
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.02, decay="cosine", clip_norm=500.0
@@ -44,8 +45,8 @@ class Ladder(Settings):
             raise ValueError("climb, descend and vector must not be negative")
         if not (self.vector or any(self.descend)):
             raise ValueError("there is no latent: neither vector nor descend asks for one")
-        if not 0 <= self.warm_up <= 1 or not 0 <= self.join <= 1:
-            raise ValueError("warm_up and join are shares, from 0 to 1")
+        if not all(0 <= share <= 1 for share in (self.warm_up, self.join, self.deviation)):
+            raise ValueError("warm_up, join and deviation are shares, from 0 to 1")
 
 
 def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
@@ -78,6 +79,7 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         vector=settings.vector,
         exemplars=settings.exemplars,
         join=settings.join,
+        deviation=settings.deviation,
     )
 
 
