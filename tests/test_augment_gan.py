@@ -15,8 +15,8 @@ from triptych.families import registry
 from triptych.families.base import Batch, Latent
 from triptych.families.gan.augment import NUMBERS, augment, colour, cut, translate
 from triptych.families.gan.model import GAN
-from triptych.training import train as training
 from triptych.training.mover import Mover
+from triptych.training.request import note_augmented
 
 STILL = 0.5  # the number that changes nothing, but for the hole
 
@@ -122,11 +122,11 @@ def test_it_is_on_by_itself_for_few_images_alone(name: str) -> None:
 
 def test_that_is_said_and_can_be_undone() -> None:
     wanted = request("gan:hinge")
-    told = training.note_augmented(wanted)
+    told = note_augmented(wanted)
     assert wanted.settings.augment and told is not None and "as 200 are few" in told
     undone = request("gan:hinge", "1.28kimg", "augment=false")
-    assert not undone.settings.augment and training.note_augmented(undone) is None
-    assert training.note_augmented(request("gan:course")) is None
+    assert not undone.settings.augment and note_augmented(undone) is None
+    assert note_augmented(request("gan:course")) is None
 
 
 @pytest.mark.parametrize("name", ["hinge", "r3"])

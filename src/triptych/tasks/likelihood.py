@@ -52,6 +52,25 @@ def negative_bounds(
     return dict(zip(names, found.unbind(1), strict=True))
 
 
+def undefined(count: int) -> dict[str, Any]:
+    """The `bits_per_dim` entry before anything is known of so many images."""
+    return {
+        "name": "bits_per_dim",
+        "value": None,
+        "low": None,
+        "high": None,
+        "n": count,
+        "floor": None,
+        "unit": "bits per dimension",
+        "better": "lower",
+        "features": None,
+        "reference": "test",
+        "kind": "not defined",
+        "method": None,
+        "note": "",
+    }
+
+
 def bits_per_dim(
     model: GenerativeModel,
     family: str,
@@ -73,21 +92,7 @@ def bits_per_dim(
     """
     if draws is not None and draws < 1:
         raise InputError(f"--draws {draws} is too few", "give 1 or more")
-    entry = {
-        "name": "bits_per_dim",
-        "value": None,
-        "low": None,
-        "high": None,
-        "n": len(pixels),
-        "floor": None,
-        "unit": "bits per dimension",
-        "better": "lower",
-        "features": None,
-        "reference": "test",
-        "kind": "not defined",
-        "method": None,
-        "note": "",
-    }
+    entry = undefined(len(pixels))
     if method is not None and isinstance(model, EstimatesLikelihood) and method in model.estimates:
         return entry | annealing.estimated(
             model, pixels, seed, machine, method, draws, noise, validation, report

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from triptych import files, images
+from triptych import images
 from triptych.console import Console
 from triptych.data.dataset import ImageData, Part
 from triptych.data.permutation import Permutation
@@ -22,7 +21,7 @@ from triptych.families.base import Diagnoses, Diagnosis
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams, generator
 from triptych.training.average import as_used
-from triptych.training.log import RunLog
+from triptych.training.log import RunLog, events
 from triptych.training.state import TrainingState
 
 TIMES = 10  # in a run, at most
@@ -33,7 +32,6 @@ SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of t
 SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
 WELL = 0.6  # vital number of a model that lives
 FALLEN = 0.4  # share of its best vital number so far, below which training goes back
-MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
 
 
 def share_out(planned: int) -> tuple[int, int]:
@@ -98,7 +96,9 @@ class Checkups:
         Returns the trouble where the model was well before and no longer is.
         """
         found = self.diagnose(model)
-        before = max((entry.get("vital", 0.0) for entry in diagnoses(log.path)), default=0.0)
+        before = max(
+            (entry.get("vital", 0.0) for entry in events(log.path, "diagnosis")), default=0.0
+        )
         log.write(
             "diagnosis",
             images=self.state.seen,
@@ -146,25 +146,8 @@ def wording(sentence: str) -> str:
 
 def last_advice(path: Path) -> list[str]:
     """The advice of a log's last diagnosis."""
-    found = diagnoses(path)
+    found = events(path, "diagnosis")
     return [str(sentence) for sentence in found[-1].get("advice", [])] if found else []
-
-
-def diagnoses(path: Path) -> list[dict[str, Any]]:
-    """The diagnoses of a log, in order; lines that are torn or none of ours are passed over."""
-    found = []
-    try:
-        lines = files.read_bytes(path, MOST_LOG).splitlines()
-    except (OSError, ValueError):
-        return []
-    for line in lines:
-        try:
-            entry = files.parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("event") == "diagnosis":
-            found.append(entry)
-    return found
 
 
 def settle(state: TrainingState, part: Part, planned: int, seed: int, machine: Machine) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from triptych import config
 from triptych.config import Budget, ImageShape, Size
 from triptych.data.dataset import ImageData
+from triptych.families import registry
 from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
 from triptych.training.loop import OnTrouble
@@ -46,3 +47,14 @@ class Request:
             "use of labels": "none" if self.labels is None else "conditional",
             "budget": self.budget.asked,
         }
+
+
+def note_augmented(request: Request) -> str | None:
+    """What to say where the critic is shown changed images because there are few."""
+    count = len(request.data.train)
+    if not registry.recipe(request.name).augments_few or not request.settings.augment:
+        return None
+    return (
+        f"the critic is shown changed images, as {count:,} are few: --set augment=false leaves "
+        "them as they are"
+    )

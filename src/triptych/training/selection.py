@@ -19,7 +19,7 @@ from triptych.families.base import GenerativeModel
 from triptych.hardware import Machine
 from triptych.training.average import as_used
 from triptych.training.folder import RunFolder, save_weights
-from triptych.training.log import RunLog
+from triptych.training.log import RunLog, events
 from triptych.training.state import TrainingState
 
 Score = Callable[[GenerativeModel, int, Machine], float]  # the model, how many samples to draw
@@ -29,7 +29,6 @@ FIRST = 0.3  # share of the planned images at the first of them, the last one be
 SHARE = 0.06  # samples of all scores, over the planned images: under 3 % of the time
 LEAST, MOST = 100, 1000  # samples of one score
 NOISE = 0.2  # of the best score
-MOST_LOG = 2**26  # bytes
 
 
 def samples_for(planned: int) -> int:
@@ -113,9 +112,8 @@ class Selection:
         Of those within the scores' noise the latest, which has learned most.
         """
         scores: dict[int, tuple[float, str]] = {}
-        for line in files.read_bytes(path, MOST_LOG).splitlines():
-            entry = files.parse_json(line)
-            if entry["event"] == "score" and entry["value"] is not None:
+        for entry in events(path, "score"):
+            if entry["value"] is not None:
                 scores[entry["images"]] = entry["value"], entry["sha256"]
         whole = {
             images: value

@@ -35,7 +35,7 @@ from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata,
 from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
 from triptych.training.loop import Clock, Job, Plan, progress_of, run, take_up
-from triptych.training.request import Request
+from triptych.training.request import Request, note_augmented
 from triptych.training.selection import Score, Selection
 from triptych.training.state import TrainingState
 
@@ -101,31 +101,7 @@ def train_together(
     state = fresh_state(request, machine)
     clock = Clock(before=facts["calibration_seconds"])
     resume(state, folder, clock, console)
-    job = Job(
-        batches=batches,
-        plan=Plan(
-            planned=facts["planned_images"],
-            seed=request.seed,
-            checkpoints=facts["checkpoints"],
-        ),
-        folder=folder,
-        machine=machine,
-        console=console,
-        draw_grid=lambda seen: save_grid(state, folder, draw, machine, seen),
-        diagnose=Checkups(
-            state, request.data, facts["planned_images"], request.seed, machine, console
-        ),
-        select=Selection(
-            state,
-            folder,
-            facts["planned_images"],
-            machine,
-            console,
-            score if registry.recipe(request.name).selects else None,
-        ),
-        begin_again=lambda state: begin_again(state, request, machine),
-        on_trouble=request.on_trouble,
-    )
+    job = job_of(request, folder, facts, state, batches, machine, console, draw, score)
     RunLog(folder.log, group.first).write(
         "resume" if state.seen else "start",
         images=state.seen,
@@ -137,14 +113,41 @@ def train_together(
         finish(state, folder, facts, clock, request, machine, draw)
 
 
-def note_augmented(request: Request) -> str | None:
-    """What to say where the critic is shown changed images because there are few."""
-    count = len(request.data.train)
-    if not registry.recipe(request.name).augments_few or not request.settings.augment:
-        return None
-    return (
-        f"the critic is shown changed images, as {count:,} are few: --set augment=false leaves "
-        "them as they are"
+def job_of(
+    request: Request,
+    folder: RunFolder,
+    facts: dict[str, Any],
+    state: TrainingState,
+    batches: Batches,
+    machine: Machine,
+    console: Console,
+    draw: Draw,
+    score: Score | None,
+) -> Job:
+    """What stays the same over the training. `facts` is run.json."""
+    planned = facts["planned_images"]
+    return Job(
+        batches=batches,
+        plan=Plan(
+            planned=planned,
+            seed=request.seed,
+            checkpoints=facts["checkpoints"],
+        ),
+        folder=folder,
+        machine=machine,
+        console=console,
+        draw_grid=lambda seen: save_grid(state, folder, draw, machine, seen),
+        diagnose=Checkups(state, request.data, planned, request.seed, machine, console),
+        select=Selection(
+            state,
+            folder,
+            planned,
+            machine,
+            console,
+            score if registry.recipe(request.name).selects else None,
+        ),
+        begin_again=lambda state: begin_again(state, request, machine),
+        on_trouble=request.on_trouble,
     )
 
 
