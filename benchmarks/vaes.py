@@ -9,27 +9,30 @@ pixels.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-import triptych
-from triptych import hardware, images
-from triptych.config import Budget, Size
+from trials import Found, Trial, run_trials
+from triptych import images
+from triptych.config import Budget
 from triptych.evaluation.intervals import Estimate
 from triptych.families.vae.model import VAE
-from triptych.reading import open_images
 from triptych.tasks import likelihood, reconstruction, sampling
 from yardstick import SAMPLES, Yardstick
 
 PEER = "pythae:"  # and which of its networks
+
+
+def about(yardstick: Yardstick) -> Found:
+    """What a lossless file needs, and how near real images are to training images."""
+    return {
+        "webp_bits_per_dim": yardstick.webp_bits_per_dim(),
+        "validation_near_training": yardstick.near_training(yardstick.real),
+    }
 
 
 def bits(value: Tensor, dimensions: int) -> Estimate:
@@ -40,7 +43,7 @@ def bits(value: Tensor, dimensions: int) -> Estimate:
     return Estimate(mean, mean - margin, mean + margin)
 
 
-def measured(model: VAE, yardstick: Yardstick, keep: Path) -> dict[str, Any]:
+def measured(model: VAE, yardstick: Yardstick, keep: Path) -> Found:
     """All numbers of a trained model, and two pictures."""
     machine, dimensions = yardstick.machine, model.shape.dimensions
     terms = likelihood.negative_bounds(model, yardstick.real, "elbo", 0, machine)
@@ -61,26 +64,17 @@ def measured(model: VAE, yardstick: Yardstick, keep: Path) -> dict[str, Any]:
     }
 
 
-def ours(
-    name: str, yardstick: Yardstick, budget: str, size: Size, sets: list[str], keep: Path
-) -> dict[str, Any]:
-    """Train and measure one of our recipes."""
-    machine = yardstick.machine
-    run = triptych.train(
-        name,
-        yardstick.data,
-        budget=budget,
-        size=size,
-        overrides=sets,
-        out=keep,
-        machine=machine,
-    )
+def measure(trial: Trial) -> Found:
+    """Train and measure one of them."""
+    if trial.model.startswith(PEER):
+        return theirs(trial)
+    run = trial.train()
     assert isinstance(run.model, VAE)
     facts = {"images_seen": run.facts["images_seen"], "seconds": run.facts["train_seconds"]}
-    return facts | measured(run.model, yardstick, keep)
+    return facts | measured(run.model, trial.yardstick, trial.keep)
 
 
-def theirs(name: str, yardstick: Yardstick, budget: str, keep: Path) -> dict[str, Any]:
+def theirs(trial: Trial) -> Found:
     """Train and measure pythae's VAE, which must be installed.
 
     bits_per_dim is at the deviation that it trains with, best_bits_per_dim at the best one for
@@ -88,9 +82,10 @@ def theirs(name: str, yardstick: Yardstick, budget: str, keep: Path) -> dict[str
     """
     import vaes_pythae
 
+    yardstick, keep = trial.yardstick, trial.keep
     train = yardstick.data.train.images
-    peer = vaes_pythae.fresh(name.removeprefix(PEER), yardstick.data.shape)
-    peer.train(train, Budget.parse(budget).amount)
+    peer = vaes_pythae.fresh(trial.model.removeprefix(PEER), yardstick.data.shape)
+    peer.train(train, Budget.parse(trial.budget).amount)
     best = measured(peer.as_ours(train, best_std=True), yardstick, keep / "best")
     drawn = peer.mixture_draws(train, SAMPLES)
     images.grid(drawn[:64]).save(keep / "mixture.png")
@@ -105,10 +100,10 @@ def theirs(name: str, yardstick: Yardstick, budget: str, keep: Path) -> dict[str
     )
 
 
-def said(name: str, e: dict[str, Any]) -> str:
+def said(e: Found) -> str:
     """One line on a model."""
     return (
-        f"{name}: {e['seconds']:.0f} s, {e['images_seen']} images, "
+        f"{e['seconds']:.0f} s, {e['images_seen']} images, "
         f"{e['bits_per_dim']['value']:.3f} bits/dim, "
         f"FD {e['frechet_distance']['value']:.0f}, sharpness {e['sharpness']['value']:.2f} "
         f"(pixel noise {e['with_pixel_noise']['frechet_distance']['value']:.0f}, "
@@ -118,46 +113,5 @@ def said(name: str, e: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", required=True, help="as `triptych train` takes it")
-    parser.add_argument("--models", nargs="+", default=["vae:course", "vae:sigma", "vae:ladder"])
-    parser.add_argument("--budget", default="5m")
-    parser.add_argument("--size", default="tiny", choices=["tiny", "small", "base"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--set", nargs="*", default=[], help="settings of our recipes")
-    parser.add_argument("--keep", type=Path, help="a folder for the runs and their pictures")
-    parser.add_argument("--out", type=Path, help="also write the JSON here")
-    asked = parser.parse_args()
-    machine = hardware.pick(threads=asked.threads)
-    found: dict[str, Any] = {
-        "threads": asked.threads,
-        "size": asked.size,
-        "budget": asked.budget,
-        "data": {},
-    }
-    for source in asked.data:
-        yardstick = Yardstick(open_images(source), machine)
-        name = yardstick.data.name
-        entry: dict[str, Any] = {
-            "webp_bits_per_dim": yardstick.webp_bits_per_dim(),
-            "validation_near_training": yardstick.near_training(yardstick.real),
-        }
-        print(name, entry, flush=True)
-        found["data"][name] = entry
-        for model in asked.models:
-            with tempfile.TemporaryDirectory() as scratch:
-                place = (asked.keep or Path(scratch)) / f"{name}-{model.replace(':', '-')}"
-                entry[model] = (
-                    theirs(model, yardstick, asked.budget, place)
-                    if model.startswith(PEER)
-                    else ours(model, yardstick, asked.budget, asked.size, asked.set, place)
-                )
-            print(said(model, entry[model]), flush=True)
-            if asked.out:
-                asked.out.write_text(json.dumps(found, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    hardware.keep_memory()
-    main()
+    run_trials(__doc__ or "", ["vae:course", "vae:sigma", "vae:ladder"], about, measure, said)

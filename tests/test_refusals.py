@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from tests.making import encode, make_images, write_folder, write_npz, write_parquet
+from tests.test_training import request
+from triptych.config import ImageShape
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions, open_images
 from triptych.errors import InputError
+from triptych.families import registry
 
 SMALL = DataOptions(resolution=16)
 
@@ -112,3 +115,18 @@ def test_bad_images_are_not_forgotten_in_other_refusals(tmp_path: Path) -> None:
         (tmp_path / "dogs" / f"{number}.jpg").write_bytes(heic)
     with pytest.raises(InputError, match=r"30 bad, first dogs/0.jpg: HEIC is not read: convert"):
         opened(tmp_path)
+
+
+def test_batches_larger_than_the_training_part_are_refused() -> None:
+    images = len(request("vae:course").data.train)
+    for model in ("vae", "gan", "diffusion:course"):
+        fitting = request(model, "64kimg", f"batch_size={images}")
+        assert fitting.settings.batch_size == images
+        with pytest.raises(InputError, match=f"{images} training images do not fill a batch of"):
+            request(model, "64kimg", f"batch_size={images + 1}")
+
+
+def test_usual_batches_shrink_for_few_images() -> None:
+    name, shape = registry.ModelName.parse("gan:course"), ImageShape(channels=1, resolution=16)
+    sizes = {n: registry.defaults(name, "tiny", shape, n).batch_size for n in (64, 63, 20, 1)}
+    assert sizes == {64: 64, 63: 32, 20: 16, 1: 1}

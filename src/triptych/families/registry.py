@@ -84,8 +84,12 @@ def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None 
     """
     found = recipe(name)
     settings = found.defaults(size, shape)
-    if found.augments_few and images is not None and images < FEW_IMAGES:
-        return replace(settings, augment=True)
+    if images is None:
+        return settings
+    while settings.batch_size > max(images, 1):
+        settings = replace(settings, batch_size=settings.batch_size // 2)
+    if found.augments_few and images < FEW_IMAGES:
+        settings = replace(settings, augment=True)
     return settings
 
 

@@ -95,11 +95,12 @@ class RunFolder:
         return self.facts.is_file()
 
     def tidy(self, done: bool) -> None:
-        """Remove what a killed process left: files half-written, checkpoints of a finished run."""
+        """Remove what a killed process left half-written, and what a finished run needs no more."""
         for place in (self.path, self.samples, self.checkpoints, self.snapshots):
             files.clean(place)
         if done:
             checkpoint.discard(self.checkpoints)
+            checkpoint.discard(self.snapshots)
 
 
 def first_wrong(facts: dict[str, Any]) -> str | None:

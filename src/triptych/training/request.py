@@ -8,6 +8,7 @@ from typing import Any
 from triptych import config
 from triptych.config import Budget, ImageShape, Size
 from triptych.data.dataset import ImageData
+from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
@@ -27,6 +28,14 @@ class Request:
     command: str  # as it could be typed again, without budget and output folder
     on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
     labels: Labels | None = None  # that the model is told in training, where it is conditional
+
+    def __post_init__(self) -> None:
+        images, batch_size = len(self.data.train), self.settings.batch_size
+        if batch_size > images:
+            raise InputError(
+                f"{images:,} training images do not fill a batch of {batch_size:,}",
+                f"give more, or use --set batch_size={images}",
+            )
 
     @property
     def shape(self) -> ImageShape:

@@ -125,11 +125,3 @@ class Selection:
         least = min(whole.values())
         images = max(seen for seen, value in whole.items() if value <= least + NOISE * abs(least))
         return images, whole[images], max(scores)
-
-
-def discard(folder: RunFolder) -> None:
-    """Snapshots that have served."""
-    for path in folder.snapshots.glob("*.safetensors"):
-        path.unlink(missing_ok=True)
-    if folder.snapshots.is_dir() and not files.visible(folder.snapshots):
-        folder.snapshots.rmdir()

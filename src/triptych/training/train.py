@@ -20,7 +20,7 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.hardware import Machine
-from triptych.training import checkpoint, selection
+from triptych.training import checkpoint
 from triptych.training.average import as_used
 from triptych.training.budget import (
     PlannedImages,
@@ -391,5 +391,4 @@ def finish(
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )
-    checkpoint.discard(folder.checkpoints)
-    selection.discard(folder)
+    folder.tidy(done=True)

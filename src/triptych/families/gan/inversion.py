@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from triptych.families.gan.model import GAN
 
 REFINING_RATE = 0.1  # of Adam on latents of unit deviation, falling to 0
-BETAS, EPSILON = (0.9, 0.99), 1e-8  # of that Adam
+BETAS = (0.9, 0.99)  # of that Adam
 KEEP_NEAR = 1e-3  # weight of |z|^2 per number beside the error per pixel
 
 
@@ -116,29 +116,20 @@ def refine(
     of an image depends on no other one. images [N,C,H,W], z [N,D] -> [N,D]
     """
     with torch.inference_mode(False), torch.enable_grad(), frozen(generator), evaluating(generator):
-        x, z = images.clone(), widened(z).clone()
+        x, z = images.clone(), widened(z).clone().requires_grad_()
         known = [k.clone() for k in known]
-        best, least = z.clone(), torch.full((len(z),), float("inf"), device=z.device)
-        moments = [torch.zeros_like(z), torch.zeros_like(z)]
-        for step in range(1, steps + 2):
-            z.requires_grad_()
-            errors = (widened(generator(z, *known)) - x).square().flatten(1).mean(1)
+        best, least = z.detach().clone(), torch.full((len(z),), float("inf"), device=z.device)
+        optimiser = torch.optim.Adam([z], betas=BETAS)
+        for step in range(steps + 1):
+            current = z.view_as(z)  # no leaf: of those autocast keeps a copy, and sees no step
+            errors = (widened(generator(current, *known)) - x).square().flatten(1).mean(1)
             better = errors.detach() < least
             best = torch.where(better[:, None], z.detach(), best)
             least = torch.where(better, errors.detach(), least)
-            if step > steps:
+            if step == steps:
                 break
             costs = errors + KEEP_NEAR * z.square().mean(1)
-            (gradient,) = torch.autograd.grad(costs.sum(), z)
-            rate = REFINING_RATE * (1 - (step - 1) / steps)
-            z = z.detach() - rate * adam_step(moments, gradient, step)
+            (z.grad,) = torch.autograd.grad(costs.sum(), z)
+            optimiser.param_groups[0]["lr"] = REFINING_RATE * (1 - step / steps)
+            optimiser.step()
     return best
-
-
-def adam_step(moments: list[Tensor], gradient: Tensor, step: int) -> Tensor:
-    """The direction of arXiv:1412.6980, Algorithm 1, number by number; moments are moved on."""
-    corrected = []
-    for moment, value, beta in zip(moments, (gradient, gradient**2), BETAS, strict=True):
-        moment.lerp_(value, 1 - beta)
-        corrected.append(moment / (1 - beta**step))
-    return corrected[0] / (corrected[1].sqrt() + EPSILON)

@@ -128,12 +128,11 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
 
     def encode(self, images: Tensor) -> Latent:
         """The encoder's answer, refined: [N,D]."""
-        shares = class_shares(None, self.shape.classes, len(images), images.device)
-        known = [] if shares is None else [shares]
+        known = self.known(None, len(images), images.device)
         z = widened(self.encoder(images))
         if self.steps:
             z = refine(self.generator, images, z, known, self.steps)
-        return Latent({"z": z}, path="straight", labels=shares)
+        return Latent({"z": z}, path="straight", labels=known[0] if known else None)
 
     @property
     def refining_steps(self) -> int:
