@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from triptych import hardware
+from triptych import hardware, requesting
 
 hardware.keep_memory()  # before torch, as users have it
 
@@ -29,7 +29,6 @@ import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from triptych import api  # noqa: E402
 from triptych.data.batches import Batches, sent  # noqa: E402
 from triptych.data.dataset import ImageData, Part  # noqa: E402
 from triptych.seeding import generator  # noqa: E402
@@ -103,7 +102,7 @@ class Trainer:
         cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         cuda.allow_tf32, cudnn.allow_tf32 = run.tf32 if way.tf32 is None else (way.tf32,) * 2
         self.machine = replace(run.machine, precision=way.precision, compile=way.compile)
-        request = api.make_request(model, run.data, "1kimg", size, 0, run.overrides, None)
+        request = requesting.make_request(model, run.data, "1kimg", size, 0, run.overrides, None)
         self.state = fresh_state(request, self.machine)
         self.part, self.count = request.data.train, request.settings.batch_size
         self.batches = Batches(self.part, self.count, 0, self.machine.device, ranks=ranks)

@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from triptych import api, files, hardware
+from triptych import api, files, hardware, requesting
 from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
@@ -73,7 +73,7 @@ def noise_images(seed: int = 0) -> ImageData:
 
 def make_request(model: str, intervals: int) -> training.Request:
     planned = intervals * ROUNDS * 16 / 1000
-    return api.make_request(
+    return requesting.make_request(
         model, noise_images(), f"{planned}kimg", "tiny", 0, SETTINGS[model], None, QUIET, "train"
     )
 

@@ -109,7 +109,7 @@ def test_images_of_any_channels_keep_their_shape(channels: int) -> None:
 # Small sets
 
 
-@pytest.mark.parametrize("name", ["gan:hinge", "gan:r3", "gan:wgan-gp"])
+@pytest.mark.parametrize("name", ["gan:hinge", "gan:r1", "gan:r3", "gan:wgan-gp"])
 def test_it_is_on_by_itself_for_few_images_alone(name: str) -> None:
     parsed, shape = registry.ModelName.parse(name), ImageShape(channels=1, resolution=16)
     few, enough = registry.FEW_IMAGES - 1, registry.FEW_IMAGES

@@ -19,7 +19,7 @@ from tests.test_gan_diagnosis import sentences as gan_sentences
 from tests.test_report import change, read, write_comparison
 from tests.test_survival import Heard
 from tests.truths import MACHINE, random_pixels
-from triptych import api, files, images
+from triptych import api, files, images, requesting
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.distributed import Group
@@ -62,7 +62,9 @@ DATA = ImageData(
 def request(model: str = "vae:sigma", *more: str, images: int = 1280) -> training.Request:
     sets = ("batch_size=32", "widths=8,8", "latent=4", *more)
     budget = f"{images / 1000}kimg"
-    return api.make_request(model, DATA, budget, "tiny", 0, sets, None, QUIET, "triptych train")
+    return requesting.make_request(
+        model, DATA, budget, "tiny", 0, sets, None, QUIET, "triptych train"
+    )
 
 
 def diagnoses(folder: RunFolder) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from safetensors import safe_open
 
 import triptych
 from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
-from triptych import api, cli, commands, files, usage
+from triptych import api, cli, commands, files, requesting, usage
 from triptych.data import opening
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
@@ -101,16 +101,18 @@ def refuses(call: Call, tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data and two runs that tests only read."""
+    """Data and three runs that tests only read."""
     folder = tmp_path_factory.mktemp("stock")
     images, labels = make_images(300)
     write_npz(folder / "bars.npz", images, labels)
-    for model in ("vae", "gan"):
+    small = ("widths=8,16", "attention=false,false", "steps=2")
+    for model, sets in (("vae:course", ()), ("gan:course", ()), ("diffusion:x0", small)):
         triptych.train(
-            f"{model}:course",
+            model,
             str(folder / "bars.npz"),
             budget="0.64kimg",
-            out=folder / model,
+            overrides=sets,
+            out=folder / model.partition(":")[0],
             options=DataOptions(resolution=16),
             machine=one_thread(),
         )
@@ -640,9 +642,9 @@ def test_the_size_follows_the_device(call: Call, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda number: Large())
-    assert api.pick_size(None) == api.pick_size(None, "cuda") == "base"
-    assert api.pick_size(None, "cpu") == "tiny"
-    assert api.pick_size("small", "cpu") == "small"
+    assert requesting.pick_size(None) == requesting.pick_size(None, "cuda") == "base"
+    assert requesting.pick_size(None, "cpu") == "tiny"
+    assert requesting.pick_size("small", "cpu") == "small"
     monkeypatch.setattr("triptych.hardware.describe", dict)
     assert call("doctor", "--json", *SLOW).json()["size"] == "tiny"
 
@@ -693,13 +695,24 @@ def test_doctor(call: Call) -> None:
         ("likelihood {gan} --method ais --noise 2", "--noise 2 is no noise of 8-bit pixels"),
         ("likelihood {gan} --method ais --noise nan", "--noise nan is no noise of 8-bit pixels"),
         ("likelihood {vae} --noise 0.1", "--noise is for --method ais, of a GAN: leave it out"),
-        ("reconstruct {vae} --steps 3 --out a.png", "a vae refines no latents: leave out --steps"),
+        ("reconstruct {vae} --steps 3 --out a.png", "a vae encodes in one step: leave out --steps"),
         ("reconstruct {gan} --steps -1 --out a.png", "--steps -1 is below zero: give 0 or more"),
         ("interpolate {vae} --points 1 --out a.png", "--points 1 is too few"),
         ("interpolate {gan} --way up --out a.png", "no --way 'up': choose straight or spherical"),
         ("interpolate {vae} --from x.png --out a.png", "cannot read x.png"),
         ("sample {vae} --temperature 0 --out a.png", "--temperature 0 is not positive"),
         ("sample {vae} --steps 5 --out a.png", "a vae samples in one step"),
+        ("sample {vae} --guidance 2 --out a.png", "a vae samples in one step"),
+        ("sample {diffusion} --guidance 2 --out a.png", "told no labels has no guidance"),
+        ("sample {diffusion} --steps 0 --out a.png", "--steps 0 is too few: give 1 or more"),
+        ("sample {diffusion} --sampler magic --out a.png", "no sampler 'magic': choose from"),
+        ("sample {diffusion} --eta 2 --sampler ddim --out a.png", "--eta 2 is no share of noise"),
+        ("reconstruct {diffusion} --steps 0 --out a.png", "--steps 0 is too few"),
+        ("average {vae} --out b", "vae kept no averages to make another one of"),
+        ("average {diffusion} --width 2 --out b", "--width 2 is no share of a training"),
+        ("train diffusion:consistency {data}", "starts from a trained model: name it: --teacher"),
+        ("train vae {data} --teacher {diffusion}", "vae:ladder starts from no trained model"),
+        ("train diffusion:consistency {data} --teacher {vae}", "it is vae:course, not one of edm"),
         ("sample {vae} --label 3 --out a.png", "was trained without labels"),
         ("sample {vae} --out a.jpg", "cannot write .jpg files: end --out in .png or .npz"),
         ("sample {vae} --out {stock}", "is a folder that is not empty: name another --out"),
@@ -709,7 +722,7 @@ def test_doctor(call: Call) -> None:
 def test_bad_requests_to_runs_are_refused(
     refuses: Callable[..., str], stock: Path, words: str, line: str
 ) -> None:
-    places = {"vae": stock / "vae", "gan": stock / "gan", "stock": stock}
+    places = {name: stock / name for name in ("vae", "gan", "diffusion")} | {"stock": stock}
     bars = f"--data {stock / 'bars.npz'} --budget 0.64kimg --resolution"
     places |= {"data": f"{bars} 16", "other": f"{bars} 32"}
     assert line in refuses(*words.format(**places).split(), *SLOW)

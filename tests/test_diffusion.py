@@ -1,4 +1,4 @@
-"""Schedules, samplers and the bound against diffusers, Gaussian data and counted pixel values."""
+"""Schedules and the bound against diffusers, Gaussian data and counted pixel values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
-from tests.truths import FixedStreams, NoStreams, Recorder, normal, random_pixels
+from tests.truths import FixedStreams, Recorder, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Optimiser
-from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.base import Batch, spherical
+from triptych.families.base import Batch
 from triptych.families.diffusion.bound import (
     Decoder,
     VariationalBound,
@@ -29,25 +28,18 @@ from triptych.families.diffusion.denoisers import NoisePredictor, Preconditioned
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.patches import stratified_normal
 from triptych.families.diffusion.recipes import course
-from triptych.families.diffusion.samplers import SAMPLERS, Denoise, ancestral, ddim, follow
+from triptych.families.diffusion.samplers import Denoise
 from triptych.families.diffusion.schedule import linear_beta_sigmas, power_sigmas, spaced_sigmas
 from triptych.seeding import ImageStreams
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its imports are not ours to mend
-    from diffusers import DDIMScheduler, DDPMScheduler
+    from diffusers import DDPMScheduler
 
 SHAPE = ImageShape(channels=3, resolution=32)
 SIGMAS = linear_beta_sigmas(1000, 1e-4, 0.02)
 ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 DDPM = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "clip_sample": False}
-
-
-class Curved(nn.Module):
-    """A noise predictor that depends on every pixel and step in its own way."""
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return torch.tanh(x + 0.1 * x.roll(1, -1)) * (1 + t.view(-1, 1, 1, 1) / 700)
 
 
 def course_model() -> Diffusion:
@@ -140,117 +132,6 @@ def test_a_silent_network_denoises_gaussian_data_ideally() -> None:
     found = Preconditioned(network, 0.5)(x, sigma)
     torch.testing.assert_close(found, x * (0.25 / (0.25 + sigma**2)).view(-1, 1, 1, 1))
     torch.testing.assert_close(network.level, sigma.log() / 4)
-
-
-# Samplers.
-
-
-def in_double(scheduler: DDPMScheduler | DDIMScheduler) -> DDPMScheduler | DDIMScheduler:
-    """The same scheduler with its table in float64."""
-    scheduler.alphas_cumprod = ABAR
-    return scheduler
-
-
-@pytest.mark.parametrize("t", [999, 998, 500, 37, 1, 0])
-def test_an_ancestral_step_is_that_of_diffusers(t: int) -> None:
-    """In float64, with the same noise; x here is x_t / sqrt(abar_t) there."""
-    scheduler = in_double(DDPMScheduler(**DDPM, variance_type="fixed_small"))
-    x = normal(2, 3, 4, 4)
-    exact = scheduler.step(
-        Curved()(x, torch.full((2,), t)), t, x, generator=torch.Generator().manual_seed(7)
-    ).prev_sample
-    noise = normal(2, 3, 4, 4, seed=7)
-    levels = torch.cat([torch.zeros(1), SIGMAS])
-    denoiser = NoisePredictor(Curved(), SIGMAS)
-    found = ancestral(
-        denoiser, x / ABAR[t].sqrt(), levels[t + 1], levels[t], FixedStreams(noise.flatten(1))
-    )
-    abar_before = ABAR[t - 1] if t else torch.ones(())
-    found = found.view(2, 3, 4, 4) * abar_before.sqrt()
-    torch.testing.assert_close(found, exact, rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("t", [999, 900, 500, 99])
-def test_a_ddim_step_is_that_of_diffusers(t: int) -> None:
-    """A tenth of the schedule at once, from 99 to zero noise; nothing is drawn."""
-    scheduler = in_double(DDIMScheduler(**DDPM, set_alpha_to_one=True))
-    scheduler.set_timesteps(10)
-    x = normal(2, 3, 4, 4)
-    exact = scheduler.step(Curved()(x, torch.full((2,), t)), t, x, eta=0.0).prev_sample
-    levels = torch.cat([torch.zeros(1), SIGMAS])
-    denoiser = NoisePredictor(Curved(), SIGMAS)
-    found = ddim(denoiser, x / ABAR[t].sqrt(), levels[t + 1], levels[t - 99], NoStreams())
-    abar_before = ABAR[t - 100] if t > 99 else torch.ones(())
-    torch.testing.assert_close(found * abar_before.sqrt(), exact, rtol=1e-7, atol=1e-9)
-
-
-def gaussian_denoiser(std: float) -> Denoise:
-    """E[y | x] for y ~ N(0, std^2)."""
-    return lambda x, sigma: x * (std**2 / (std**2 + sigma**2)).view(-1, 1, 1, 1)
-
-
-def path_error(sampler: str, steps: int) -> float:
-    """For y ~ N(0, s^2) the noise-free path keeps x / sqrt(s^2 + sigma^2)."""
-    std, sigmas = 0.5, power_sigmas(steps, 0.002, 80.0, 7.0)
-    x = sigmas[0] * normal(4, 1, 4, 4)
-    states = follow(SAMPLERS[sampler].step, gaussian_denoiser(std), x, sigmas, NoStreams())
-    assert len(states) == steps + 1
-    exact = x * std / (std**2 + sigmas[0] ** 2).sqrt()
-    return (states[-1] - exact).abs().max().item()
-
-
-@pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("heun", 2)])
-def test_samplers_converge_to_the_exact_path(sampler: str, order: int) -> None:
-    """Twice the steps divide the error by 2 to the power of the order."""
-    ratio = path_error(sampler, 64) / path_error(sampler, 128)
-    assert math.log2(ratio) == pytest.approx(order, abs=0.15)
-    assert path_error(sampler, 128) < (0.04 if order == 1 else 0.002)
-
-
-def test_ancestral_chains_end_in_the_data_s_deviation() -> None:
-    """The exact posterior of Gaussian data is Gaussian, so many small steps keep N(0, s^2).
-
-    4,096 values: the deviation's standard error is 1.1 %.
-    """
-    sigmas = spaced_sigmas(SIGMAS, 1000)
-    x = (1 + SIGMAS[-1] ** 2).sqrt() * normal(4, 1, 32, 32)
-    denoise = gaussian_denoiser(0.5)
-    states = follow(ancestral, denoise, x, sigmas, ImageStreams(0, "chain", range(4)))
-    assert states[-1].std().item() == pytest.approx(0.5, rel=0.05)
-    middle = 500
-    exact = (0.25 + sigmas[middle] ** 2).sqrt().item()
-    assert states[middle].std().item() == pytest.approx(exact, rel=0.05)
-
-
-def test_samplers_that_there_are_not_are_refused() -> None:
-    model = course_model()
-    with pytest.raises(InputError, match="choose from ancestral, ddim, heun"):
-        model.with_sampler("magic")
-    with pytest.raises(InputError, match="too few"):
-        model.with_sampler(steps=0)
-    assert model.with_sampler("heun", 7).network_calls == 13
-    assert model.network_calls == 1000  # as it was
-
-
-def test_only_a_noisy_sampler_is_replaced_for_interpolation() -> None:
-    model = course_model()
-    still = model.deterministic()
-    assert (still.sampling.name, still.sampling.steps) == ("ddim", 50)
-    assert still.denoiser is model.denoiser
-    heun = model.with_sampler("heun", 30)
-    assert heun.deterministic().sampling == heun.sampling
-
-
-def test_spherical_walks_keep_the_length() -> None:
-    """Between unit vectors at angle w the point at share s is at angle s w from the first."""
-    a, b = (F.normalize(normal(5, 12, seed=s), dim=1) for s in (0, 1))
-    angle = torch.acos((a * b).sum(1))
-    for share in (0.0, 0.2, 0.5, 1.0):
-        found = spherical(a, b, share)
-        torch.testing.assert_close(found.norm(dim=1), torch.ones(5, dtype=torch.float64))
-        torch.testing.assert_close((found * a).sum(1), torch.cos(share * angle))
-    torch.testing.assert_close(spherical(a, b, 1.0), b)
-    torch.testing.assert_close(spherical(a, 2 * a, 0.5), 1.5 * a)  # no circle: straight
 
 
 # The bound.
@@ -458,7 +339,7 @@ def test_the_course_s_numbers() -> None:
     ]
     assert (network.time[1].in_features, network.time[1].out_features) == (32, 128)
     assert sum(p.numel() for p in network.parameters()) == course_parameters()
-    assert model.prior_std == pytest.approx((1 / ABAR[-1]).sqrt().item(), rel=1e-9)
+    assert model.process.prior_std == pytest.approx((1 / ABAR[-1]).sqrt().item(), rel=1e-9)
 
 
 # The recipes on patches, whose fresh networks answer exactly 0.

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests import together
 from tests.test_training import DATA, MACHINE, digest, request, train
-from triptych import api, hardware
+from triptych import api, hardware, requesting
 from triptych.console import QUIET
 from triptych.data.batches import Batches
 from triptych.errors import InputError
@@ -95,7 +95,7 @@ print(*peak_and_foretold(sys.argv[1]))
 def peak_and_foretold(model: str) -> tuple[int, float]:
     """Bytes by which the memory of this process grew in a step of 64 images, and the forecast."""
     name = registry.ModelName.parse(model)
-    wanted = api.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
+    wanted = requesting.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
     batches = training.share_batches(wanted, MACHINE)
     state = training.fresh_state(wanted, MACHINE)
     kept, held = fitting.bytes_per_image(state, batches, 0, MACHINE)

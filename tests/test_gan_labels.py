@@ -23,7 +23,7 @@ from triptych.families.gan.model import GAN
 from triptych.families.labels import class_shares, hide_some
 
 SHAPE = ImageShape(channels=3, resolution=16, classes=CLASSES)
-CONDITIONAL = ("gan:hinge", "gan:r3", "gan:wgan-gp")
+CONDITIONAL = ("gan:hinge", "gan:r1", "gan:r3", "gan:wgan-gp")
 
 
 def build(name: str) -> GAN:

@@ -299,7 +299,7 @@ def test_settings_that_make_no_ladder_are_refused(case: str) -> None:
         name=LADDER,
         size="tiny",
         settings=settings,
-        data=SimpleNamespace(shape=shape),
+        data=SimpleNamespace(shape=shape, train=range(1000)),
         budget=Budget.parse("1kimg"),
         seed=0,
         command="",

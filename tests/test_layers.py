@@ -21,13 +21,13 @@ LAYERS = [
     {"evaluation"},
     {"comparison"},
     {"report"},
-    {"api", "reading", "run", "output", "repeating"},
+    {"api", "averaging", "reading", "requesting", "run", "output", "repeating"},
     {"cli", "commands", "run_commands", "options", "lines", "usage", "web"},
     {"__main__"},
 ]
 # Layers of one height know nothing of each other, but for the lowest and the front door.
 FREE_WITHIN = (LAYERS[0],
-               {"api", "reading", "run", "output", "repeating"},
+               {"api", "averaging", "reading", "requesting", "run", "output", "repeating"},
                {"cli", "commands", "run_commands", "options", "lines", "usage", "web"})  # fmt: skip
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 FAMILIES = ("vae", "gan", "diffusion")

@@ -153,7 +153,7 @@ def test_only_recipes_that_select_do(tmp_path: Path) -> None:
     selecting = {
         n for n in registry.known_models() if registry.recipe(registry.ModelName.parse(n)).selects
     }
-    assert selecting == {"gan:hinge", "gan:r3", "gan:wgan-gp"}
+    assert selecting == {"gan:hinge", "gan:r1", "gan:r3", "gan:wgan-gp"}
 
 
 def test_small_budgets_do_not_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from triptych import api, files, hardware
+from triptych import api, files, hardware, requesting
 from triptych.config import Budget, ImageShape, Optimiser, Settings
 from triptych.console import QUIET
 from triptych.data.augment import Augment
@@ -58,11 +58,15 @@ DATA = ImageData(
 
 
 def request(
-    model: str = "vae:sigma", budget: str = "1.28kimg", *overrides: str
+    model: str = "vae:sigma",
+    budget: str = "1.28kimg",
+    *overrides: str,
+    data: ImageData = DATA,
+    **others: Any,
 ) -> training.Request:
-    return api.make_request(
-        model, DATA, budget, "tiny", 0, ("batch_size=32", *overrides), None, QUIET, "triptych train"
-    )
+    sets = ("batch_size=32", *overrides)
+    others = {"command": "triptych train"} | others
+    return requesting.make_request(model, data, budget, "tiny", 0, sets, None, QUIET, **others)
 
 
 def train(wanted: training.Request, out: Path) -> RunFolder:
@@ -362,9 +366,3 @@ def test_varied_images_train_another_model_and_are_recorded(
     assert (described["flip"], described["crop"]) == (augment.flip, augment.crop)
     with pytest.raises(InputError, match=r"a run of another (flips|crops)"):
         train(wanted, tmp_path / "plain")
-
-
-def test_fewer_images_than_a_batch_are_enough(tmp_path: Path) -> None:
-    """A batch of 256 then shows some of the 200 images twice."""
-    folder = train(request("vae:sigma", "1.28kimg", "batch_size=256"), tmp_path / "run")
-    assert folder.read()["status"] == "done"

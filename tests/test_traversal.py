@@ -188,7 +188,7 @@ def test_traversals_by_the_command(call: Call, stock: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("{diffusion}", "traversals are of latents that encode (no inversion yet"),
+        ("{diffusion}", "traversals are of latents that hold little"),
         ("{vae} --rows 0", "--rows 0 is too few: give 1 or more"),
         ("{vae} --points 1", "--points 1 is too few: give 2 or more"),
         ("{vae} --data nowhere", "no data 'nowhere'"),

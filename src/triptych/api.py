@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from triptych import config, files, hardware
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import trained_on_other_data
@@ -32,12 +30,11 @@ from triptych.hardware import Machine
 from triptych.reading import (
     DEFAULT_DATA,
     data_to_compare,
-    labels_to_tell,
-    open_images,
     run_data,
     tell_notes,
 )
-from triptych.repeating import command_of, machine_options
+from triptych.repeating import machine_options
+from triptych.requesting import DEFAULT_BUDGETS, make_request, pick_size, run_name
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
 from triptych.training.folder import RunFolder, labels_of, load_model
@@ -45,23 +42,9 @@ from triptych.training.request import Request
 from triptych.training.train import check_output
 from triptych.training.train import train as train_request
 
-DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
-COURSE_BUDGET = "30epochs"
 RUNS = Path("runs")
 
 Language = Literal["en", "fr"]
-
-
-def pick_size(size: str | None, device: str | None = None) -> Size:
-    """The size asked for, else by hardware: tiny on CPUs, small or base by the GPU's memory."""
-    if size is None:
-        if device == "cpu" or not torch.cuda.is_available():
-            return "tiny"
-        memory = torch.cuda.get_device_properties(0).total_memory
-        return "base" if memory > 30e9 else "small"
-    if size not in config.SIZES:
-        raise InputError(f"no size '{size}'", f"choose from {', '.join(config.SIZES)}")
-    return size
 
 
 def load(path: Path | str) -> Run:
@@ -79,6 +62,7 @@ def train(
     out: Path | str | None = None,
     overrides: Sequence[str] = (),
     conditional: bool = False,
+    teacher: Path | str | None = None,
     on_trouble: str = "rewind",
     options: DataOptions | None = None,
     machine: Machine | None = None,
@@ -87,57 +71,28 @@ def train(
     """Train one model; the same call on the same `out` goes on where it stopped.
 
     conditional: tell the model the labels, so that a class can be asked of it
+    teacher:     the finished run that a model of few steps starts from
     on_trouble:  what to do when losses stay not finite: "rewind" goes back to a checkpoint at half
                  the learning rate, "stop" gives up
     """
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
     request = make_request(
-        model, data, budget, size, seed, overrides, options, console, None, on_trouble, conditional
+        model,
+        data,
+        budget,
+        size,
+        seed,
+        overrides,
+        options,
+        console,
+        on_trouble=on_trouble,
+        conditional=conditional,
+        teacher=teacher,
     )
     folder = Path(out) if out is not None else free_folder(request, machine)
     tell_notes(request.data, console)
     return Run(train_folder(request, folder, machine, console).path, machine)
-
-
-def make_request(
-    model: str,
-    data: str | ImageData,
-    budget: str | None,
-    size: str | None,
-    seed: int,
-    overrides: Sequence[str],
-    options: DataOptions | None,
-    console: Console = QUIET,
-    command: str | None = None,
-    on_trouble: str = "rewind",
-    conditional: bool = False,
-) -> Request:
-    """Everything checked that can be checked before anything is made.
-
-    command: as it is recorded, without budget and machine; worked out unless given
-    """
-    if on_trouble not in ("rewind", "stop"):
-        raise InputError(f"no --on-trouble '{on_trouble}'", "choose rewind or stop")
-    name = ModelName.parse(model)
-    chosen_size = pick_size(size)
-    usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[chosen_size]
-    parsed = Budget.parse(budget or usual)
-    opened = data if isinstance(data, ImageData) else open_images(data, options, console)
-    labels = labels_to_tell(name, opened) if conditional else None
-    usual_settings = registry.defaults(name, chosen_size, opened.shape, len(opened.train))
-    settings = config.override(usual_settings, overrides)
-    return Request(
-        name=name,
-        size=chosen_size,
-        settings=settings,
-        data=opened,
-        budget=parsed,
-        seed=seed,
-        command=command or command_of(name, chosen_size, seed, overrides, opened, conditional),
-        on_trouble=on_trouble,  # type: ignore[arg-type] # checked above
-        labels=labels,
-    )
 
 
 def train_folder(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
@@ -169,11 +124,6 @@ def free_folder(request: Request, machine: Machine) -> Path:
         return str(files.first_free(RUNS / run_name(request), usable))
 
     return Path(machine.group.told(find))
-
-
-def run_name(request: Request) -> str:
-    """What a run is called where the user named no folder."""
-    return f"{request.name.family}-{request.name.recipe}-s{request.seed}"
 
 
 def evaluate(

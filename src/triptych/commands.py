@@ -21,6 +21,7 @@ from triptych import lines
 from triptych.errors import InputError
 from triptych.options import Everywhere, ReadsData, TrainsOnData, UsesModel
 from triptych.run_commands import (
+    Average,
     Evaluate,
     Interpolate,
     Likelihood,
@@ -95,6 +96,8 @@ class Train(TrainsOnData, UsesModel):
     """Folder of the run; a new one under runs/ by default."""
     conditional: bool = False
     """Tell the model the labels, so that samples of one class can be asked for."""
+    teacher: Path | None = None
+    """A finished diffusion run to start from, for diffusion:consistency."""
     dry_run: bool = False
     """Print the settings and stop."""
     set: UseAppendAction[tuple[str, ...]] = ()
@@ -104,20 +107,21 @@ class Train(TrainsOnData, UsesModel):
 
     def run(self) -> Any:
         """run.json, or the settings under --dry-run."""
-        from triptych import api, config, reading
+        from triptych import api, config, reading, requesting
 
         machine = self.machine()
-        request = api.make_request(
+        request = requesting.make_request(
             self.model,
             self.data,
             self.budget,
-            api.pick_size(self.size, machine.device),
+            requesting.pick_size(self.size, machine.device),
             self.seed,
             self.set,
             self.options(),
             self.console(),
             on_trouble=self.on_trouble,
             conditional=self.conditional,
+            teacher=self.teacher,
         )
         if self.dry_run:
             settings = {"model": str(request.name), **config.to_json(request.settings)}
@@ -188,7 +192,7 @@ class Doctor(UsesModel):
 
     def run(self) -> Any:
         """Hardware, versions and choices."""
-        from triptych import api, hardware
+        from triptych import hardware, requesting
 
         machine = self.machine()
         found = {
@@ -197,7 +201,7 @@ class Doctor(UsesModel):
             "device": machine.device,
             "precision": machine.precision,
             "threads": machine.threads,
-            "size": api.pick_size(None, machine.device),
+            "size": requesting.pick_size(None, machine.device),
             "choices": machine.choices,
         }
         return found if self.json else lines.flat(found)
@@ -210,6 +214,7 @@ COMMANDS: dict[str, Callable[..., Everywhere]] = {
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,
     "traverse": Traverse,
+    "average": Average,
     "likelihood": Likelihood,
     "evaluate": Evaluate,
     "report": Report,

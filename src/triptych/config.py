@@ -55,12 +55,15 @@ class Settings:
 
     batch_size: int = 64
     average: float | None = None  # relative width of the weight average; None keeps none
+    second_average: float | None = None  # of another one, so that any width can be had afterwards
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.average is not None and not 0 < self.average < 0.289:
-            raise ValueError(f"average must lie between 0 and 0.289, got {self.average}")
+        for name in ("average", "second_average"):
+            width = getattr(self, name)
+            if width is not None and not 0 < width < 0.289:
+                raise ValueError(f"{name} must lie between 0 and 0.289, got {width}")
 
 
 @dataclass(frozen=True, kw_only=True)

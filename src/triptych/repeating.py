@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from triptych.config import Size
@@ -20,6 +21,7 @@ def command_of(
     overrides: Sequence[str],
     data: ImageData,
     conditional: bool = False,
+    teacher: Path | str | None = None,
 ) -> str:
     """The train command that does the same again, less its budget and machine.
 
@@ -39,6 +41,8 @@ def command_of(
         words.append("--flip")
     if conditional:
         words.append("--conditional")
+    if teacher is not None:
+        words += ["--teacher", str(teacher)]
     for option, (value, default) in given.items():
         if value != default:
             words += [option, str(value)]

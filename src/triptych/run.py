@@ -53,13 +53,22 @@ class Run:
         """vae, gan or diffusion."""
         return str(self.facts["family"])
 
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> GenerativeModel:
+    def with_sampler(
+        self,
+        name: str | None = None,
+        steps: int | None = None,
+        eta: float | None = None,
+        guidance: float | None = None,
+    ) -> GenerativeModel:
         """The model with other sampler settings; InputError where it has no sampler."""
-        if name is None and steps is None:
+        if name is None and steps is None and eta is None and guidance is None:
             return self.model
         if not isinstance(self.model, Iterative):
-            raise InputError(f"a {self.family} samples in one step", "leave out --sampler, --steps")
-        return self.model.with_sampler(name, steps)
+            raise InputError(
+                f"a {self.family} samples in one step",
+                "leave out --sampler, --steps, --eta and --guidance",
+            )
+        return self.model.with_sampler(name, steps, eta, guidance)
 
     def labels_for(self, label: int | str | None) -> Labels | None:
         """What to tell the model: one class, or all by their shares in the training data.
@@ -79,6 +88,8 @@ class Run:
         *,
         sampler: str | None = None,
         steps: int | None = None,
+        eta: float | None = None,
+        guidance: float | None = None,
         temperature: float = 1.0,
         label: int | str | None = None,
         pixel_noise: bool = False,
@@ -86,6 +97,7 @@ class Run:
     ) -> Tensor:
         """Samples: uint8 (count,C,H,W).
 
+        sampler, steps, eta, guidance: as `Iterative.with_sampler` takes them
         label:       a class's name or number, for conditional models; by default image i's class
                      is drawn by the classes' shares in the training data
         pixel_noise: draw from the pixels' distribution instead of showing its mean
@@ -94,7 +106,7 @@ class Run:
         if not temperature > 0:
             raise InputError(f"--temperature {temperature:g} is not positive", "give one above 0")
         labels = self.labels_for(label)
-        model = self.with_sampler(sampler, steps)
+        model = self.with_sampler(sampler, steps, eta, guidance)
         if pixel_noise:
             if not isinstance(model, NoisyPixels):
                 raise InputError(
@@ -123,14 +135,14 @@ class Run:
     def represent(self, originals: Tensor) -> Tensor:
         """The model's own features of images: float (N,F)."""
         self.check_images(originals)
-        if not isinstance(self.model, Represents):
-            raise InputError(describe_absence("represent", self.family), "use a vae")
+        assert isinstance(self.model, Represents)  # all do
         return representation.represent(self.model, originals, self.machine)
 
     def reconstruct(self, originals: Tensor, seed: int = 0, steps: int | None = None) -> Tensor:
         """What the model makes of images of its own size: uint8 (N,C,H,W).
 
-        steps: of the latents' refinement, for a GAN; its recipe's by default, 0 for none
+        steps: for a GAN of the latents' refinement, 0 for none; for diffusion of the way to the
+               noise and of that back; the recipe's by default
         """
         return self.answers(originals, seed, steps)["reconstruction"].images
 
@@ -140,15 +152,17 @@ class Run:
         """As `reconstruct`, with the seconds; for a GAN also what its encoder says first."""
         self.check_images(originals)
         self.require_encoder()
-        model = self.with_refinement(steps)
+        model = self.with_steps(steps)
         return reconstruction.answers(model, originals, seed, self.machine)
 
-    def with_refinement(self, steps: int | None) -> GenerativeModel:
-        """The model with so many steps of refinement; InputError where it has none."""
+    def with_steps(self, steps: int | None) -> GenerativeModel:
+        """The model whose inverse takes so many steps; InputError where it takes but one."""
         if steps is None:
             return self.model
+        if isinstance(self.model, Iterative):
+            return self.model.deterministic().with_sampler(steps=steps)
         if not isinstance(self.model, Refines):
-            raise InputError(f"a {self.family} refines no latents", "leave out --steps")
+            raise InputError(f"a {self.family} encodes in one step", "leave out --steps")
         if steps < 0:
             raise InputError(f"--steps {steps} is below zero", "give 0 or more")
         return self.model.with_refinement(steps)
@@ -199,9 +213,11 @@ class Run:
 
     def check_traversal(self, rows: int, points: int) -> None:
         """InputError where the model has no latents to walk, or rows or points are too few."""
-        if not isinstance(self.model, Encodes):
-            why = describe_absence("encode", self.family)
-            raise InputError(f"traversals are of latents that encode ({why})", "use a vae")
+        if isinstance(self.model, Iterative):
+            raise InputError(
+                "traversals are of latents that hold little; noise has a unit for each pixel",
+                "use a vae or a gan",
+            )
         if rows < 1:
             raise InputError(f"--rows {rows} is too few", "give 1 or more")
         if points < 2:

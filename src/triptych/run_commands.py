@@ -61,9 +61,15 @@ class Sample(UsesModel):
     label: str | None = None
     """The class to draw, by name or number, for models that were trained with --conditional."""
     sampler: str | None = None
-    """Diffusion: ancestral, ddim or heun; the recipe's by default."""
+    """Diffusion: ancestral, ddim, dpm-solver++, euler, heun or stochastic-heun; the recipe's by
+    default."""
     steps: int | None = None
     """Diffusion: steps of the sampler."""
+    eta: float | None = None
+    """Diffusion, ddim: share of fresh noise in a step, from 0 to 1."""
+    guidance: float | None = None
+    """Diffusion trained with --conditional: how strongly samples are led to their class; 1 is as
+    trained."""
     temperature: float = 1.0
     """Deviation of the latent; below 1 samples are more typical."""
     pixel_noise: bool = False
@@ -83,6 +89,8 @@ class Sample(UsesModel):
             self.seed,
             sampler=self.sampler,
             steps=self.steps,
+            eta=self.eta,
+            guidance=self.guidance,
             temperature=self.temperature,
             label=self.label,
             pixel_noise=self.pixel_noise,
@@ -105,7 +113,8 @@ class Reconstruct(ReadsRunData):
     count: int = 64
     """How many."""
     steps: int | None = None
-    """GAN: steps that refine what its encoder answers; the recipe's by default, 0 for none."""
+    """GAN: steps that refine what its encoder answers, 0 for none. Diffusion: steps to the noise,
+    and as many back. The recipe's by default."""
     seed: int = 0
     """Of the decoder's noise, where it has any."""
 
@@ -118,7 +127,7 @@ class Reconstruct(ReadsRunData):
         check_count(self.count)
         run = Run(self.path, self.machine())
         run.require_encoder()
-        run.with_refinement(self.steps)
+        run.with_steps(self.steps)
         originals = data_of(self, run).test.images[: self.count]
         found = run.answers(originals, self.seed, self.steps)
         place.write({"original": originals} | {name: a.images for name, a in found.items()})
@@ -219,7 +228,7 @@ class Likelihood(ReadsRunData):
     count: int | None = None
     """How many images; 256 by default, 32 for a GAN's estimate."""
     method: str | None = None
-    """VAE: elbo or importance; GAN: ais, which adds noise; diffusion: variational."""
+    """VAE: elbo or importance; GAN: ais, which adds noise; diffusion: variational or ode."""
     draws: int | None = None
     """For each image: K of the importance-weighted bound, 100 by default; other bounds are
     averaged over them, 1 by default; temperatures of ais, 300 by default."""
@@ -243,6 +252,40 @@ class Likelihood(ReadsRunData):
             validation=data.validation.images,
         )
         return found if self.json else lines.likelihood(found)
+
+
+@dataclass(kw_only=True)
+class Average(UsesModel):
+    """Write a run with its weights averaged over another span of the training."""
+
+    path: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder of the run; one of diffusion's, which keeps what that takes."""
+    out: Path
+    """Folder of the new run."""
+    width: float | None = None
+    """Deviation of the average's moments, as a share of the training; by default the one whose
+    samples come nearest to the validation images."""
+    data: str | None = None
+    """Where those are; the run's own data by default."""
+
+    def run(self) -> Any:
+        """The new run, and how each width scored."""
+        from triptych import averaging
+
+        found = averaging.average(
+            self.path,
+            self.out,
+            self.width,
+            data=self.data,
+            machine=self.machine(),
+            console=self.console(),
+        )
+        if self.json:
+            return {"run": str(found.run), "width": found.width, "scores": found.scores}
+        for width, score in found.scores.items():
+            chosen = " (used)" if width == found.width else ""
+            self.console().say(f"width {width:g}: kernel distance {score:.4g}{chosen}")
+        return str(found.run)
 
 
 @dataclass(kw_only=True)

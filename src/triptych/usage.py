@@ -70,6 +70,7 @@ def explain_words(text: str, lines: Sequence[str]) -> str:
 
 
 def did_you_mean(typed: str, known: Sequence[str]) -> str:
-    """The nearest known word as a question, or nothing."""
-    near = get_close_matches(typed, known, n=1, cutoff=0.7)
-    return f"did you mean {near[0]}? " if near else ""
+    """The nearest known word as a question, or nothing; dashes make no word near."""
+    bare = {word.lstrip("-"): word for word in known}
+    near = get_close_matches(typed.lstrip("-"), bare, n=1, cutoff=0.7)
+    return f"did you mean {bare[near[0]]}? " if near else ""

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -231,6 +231,7 @@ class BoundsLikelihood(ABC):
     """The model bounds log P of 8-bit images from below."""
 
     bounds: ClassVar[Mapping[str, int]]  # methods, the default first, and their usual draws
+    approximate: ClassVar[Sequence[str]] = ()  # those that solve an equation with some error
 
     @abstractmethod
     def negative_bound(
@@ -324,8 +325,18 @@ class Iterative(ABC):
     samplers: tuple[str, ...]
 
     @abstractmethod
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Self:
-        """The same networks with other sampler settings; None keeps the present one."""
+    def with_sampler(
+        self,
+        name: str | None = None,
+        steps: int | None = None,
+        eta: float | None = None,
+        guidance: float | None = None,
+    ) -> Self:
+        """The same networks with other sampler settings; None keeps the present one.
+
+        eta:      share of fresh noise in a step, from 0 to 1, where the sampler has a choice
+        guidance: how strongly samples are led to their class; 1 leaves them as trained
+        """
 
     @abstractmethod
     def deterministic(self) -> Self:
@@ -343,8 +354,10 @@ S = TypeVar("S", bound=Settings)
 class Recipe(Generic[S]):
     """A named, complete way to train one model.
 
-    settings: the defaults for a size and the data's shape
-    build:    the model, with freshly initialised weights (the caller seeds torch)
+    settings:  the defaults for a size and the data's shape
+    build:     the model, with freshly initialised weights (the caller seeds torch)
+    take_over: (own settings, the teacher's name, its settings) -> settings of the same networks;
+               ValueError with the reason where that one cannot teach
     """
 
     summary: str  # one line
@@ -355,6 +368,7 @@ class Recipe(Generic[S]):
     selects: bool = False  # its model is the best of several snapshots, not the last weights
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
     conditional: bool = False  # it can be told the labels: `build` heeds `shape.classes`
+    take_over: Callable[[S, str, Any], S] | None = None
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md
 
 
@@ -364,9 +378,7 @@ def describe_absence(capability: str, family: str) -> str:
 
 
 _ABSENCES = {
-    ("represent", "diffusion"): "no features yet: those of the U-Net come with a later version",
+    ("encode", "diffusion"): "a consistency model jumps to the image: no path leads back to noise",
+    ("likelihood", "diffusion"): "a consistency model has no density that could be followed",
     ("likelihood", "gan"): "a GAN has no explicit density: its likelihood is not defined",
-    ("encode", "diffusion"): (
-        "no inversion yet: running the sampler backwards comes with a later version"
-    ),
 }

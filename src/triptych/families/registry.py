@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FEW_IMAGES = 10_000  # below so many, a critic learns its training images by heart
 FAMILIES = ("vae", "gan", "diffusion")
-DEFAULTS = {"vae": "ladder", "gan": "hinge", "diffusion": "x0"}  # measured: docs/decisions.md
+DEFAULTS = {"vae": "ladder", "gan": "r1", "diffusion": "x0"}  # measured: docs/decisions.md
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ModelName:
     """`family:recipe`; the family alone means its default recipe.
 
     >>> str(ModelName.parse("gan"))
-    'gan:hinge'
+    'gan:r1'
     """
 
     family: str

@@ -53,6 +53,14 @@ class CourseUNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x [B,C,H,W], t [B] in 0..T-1 -> predicted noise [B,C,H,W]."""
+        return self.head(self.states(x, t)[-1])
+
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        """Means over the pixels of the middle and of each level on the way up: [B,F]."""
+        return torch.cat([h.mean((2, 3)) for h in self.states(x, t)], dim=1)
+
+    def states(self, x: Tensor, t: Tensor) -> list[Tensor]:
+        """The middle and what each level on the way up leaves, the finest last."""
         embedding = self.time(t)
         x = self.stem(x)
         skips = []
@@ -61,9 +69,11 @@ class CourseUNet(nn.Module):
             skips.append(skip)
         x = self.middle_first(x, embedding)
         x = self.middle_second(self.middle_attention(x), embedding)
+        found = [x]
         for level in self.up:
             x = level(torch.cat([x, skips.pop()], dim=1), embedding)
-        return self.head(x)
+            found.append(x)
+        return found
 
 
 class DownLevel(nn.Module):

@@ -90,12 +90,13 @@ class PixelAttention(nn.Module):
 
 
 class PatchUNet(nn.Module):
-    """(x [B,C,H,W], noise level [B]) -> [B,C,H,W].
+    """(x [B,C,H,W], noise level [B], shares of the classes [B,classes+1]) -> [B,C,H,W].
 
     patch:     side of the squares that become channels
     widths:    channels of each level, from the patches downwards; each level halves the picture
     blocks:    residual blocks of each level on each way
     attention: whether each level attends
+    classes:   where it is told the labels, beside the noise level (arXiv:2105.05233, section 3.1)
     """
 
     def __init__(
@@ -107,10 +108,12 @@ class PatchUNet(nn.Module):
         blocks: int,
         attention: tuple[bool, ...],
         embedding: int = 128,
+        classes: int | None = None,
     ) -> None:
         super().__init__()
         self.patch = patch
         self.embed = LevelEmbedding(embedding)
+        self.label = None if classes is None else nn.Linear(classes + 1, embedding, bias=False)
         self.stem = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
 
         def level(width: int, attends: bool) -> nn.ModuleList:
@@ -133,9 +136,20 @@ class PatchUNet(nn.Module):
         outer = {id(self.stem.weight), id(self.head.weight)}
         return [p for p in self.parameters() if p.ndim >= 2 and id(p) not in outer]
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """x [B,C,H,W], level [B] -> [B,C,H,W]."""
+    def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x [B,C,H,W], level [B], labels [B,classes+1] or none -> [B,C,H,W]."""
+        h = self.states(x, level, labels)[-1]
+        return F.pixel_shuffle(self.head(F.silu(self.head_norm(h))), self.patch)
+
+    def features(self, x: Tensor, level: Tensor) -> Tensor:
+        """Means over the pixels of the middle and of each level on the way up: [B,F]."""
+        return torch.cat([h.mean((2, 3)) for h in self.states(x, level)], dim=1)
+
+    def states(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """The middle and what each level on the way up leaves, the finest last."""
         embedding = self.embed(level)
+        if self.label is not None and labels is not None:
+            embedding = embedding + self.label(labels)
         h = self.stem(F.pixel_unshuffle(x, self.patch))
         skips = []
         for index, blocks in enumerate(self.down):
@@ -145,13 +159,15 @@ class PatchUNet(nn.Module):
                 h = block(h, embedding)
             skips.append(h)
         h = self.middle(h, embedding)
+        found = [h]
         for index, blocks in enumerate(self.up):
             if index:
                 h = self.enlarge[index - 1](h)
             h = h + skips.pop()
             for block in blocks:  # type: ignore[attr-defined] # a ModuleList
                 h = block(h, embedding)
-        return F.pixel_shuffle(self.head(F.silu(self.head_norm(h))), self.patch)
+            found.append(h)
+        return found
 
 
 def zero(layer: M) -> M:

@@ -273,9 +273,11 @@ NOTES: dict[str, str] = {
     "a GAN has no explicit density: its likelihood is not defined": (
         "un GAN n'a pas de densité explicite : sa vraisemblance n'est pas définie"
     ),
-    "no inversion yet: running the sampler backwards comes with a later version": (
-        "pas encore d'inversion : parcourir l'échantillonneur à rebours viendra dans une "
-        "version ultérieure"
+    "a consistency model jumps to the image: no path leads back to noise": (
+        "un modèle de cohérence saute jusqu'à l'image : aucun chemin ne ramène au bruit"
+    ),
+    "a consistency model has no density that could be followed": (
+        "un modèle de cohérence n'a pas de densité que l'on puisse suivre"
     ),
     "the data have no labels: no classifier can be trained on them": (
         "les données n'ont pas d'étiquettes : aucun classifieur ne peut être entraîné dessus"

@@ -115,7 +115,7 @@ def bits_per_dim(
         "value": total["bits_per_dim"],
         "low": total["bits_per_dim_low"],
         "high": total["bits_per_dim_high"],
-        "kind": "upper bound",
+        "kind": "estimate" if method in model.approximate else "upper bound",
         "method": method,
         "note": f"{DRAWS if model.shape.classes is None else DRAWS_UNTOLD}: {draws}",
         "terms": {name: in_units(nats, model.shape) for name, nats in terms.items()},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel, Refines
+from triptych.families.base import Encodes, GenerativeModel, Iterative, Refines
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks.sharing import shared
@@ -17,11 +17,12 @@ from triptych.tasks.sharing import shared
 def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: Machine) -> Tensor:
     """uint8 [N,C,H,W] -> what the model makes of them, uint8 [N,C,H,W]."""
     assert isinstance(model, Encodes)
+    decoder = model.deterministic() if isinstance(model, Iterative) else model
 
     def again(numbers: range) -> Tensor:
         rng = ImageStreams(seed, "reconstruct", numbers, machine.device)
         x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))
-        return images.to_uint8(model.decode(model.encode(x), rng))
+        return images.to_uint8(decoder.decode(model.encode(x), rng))
 
     return shared(again, len(originals), machine)
 

@@ -51,7 +51,7 @@ def quick_grid(
 ) -> Tensor:
     """Samples for a picture along training: 64, or fewer by a short chain where one is needed."""
     if isinstance(model, Iterative) and model.network_calls > 4 * GRID_CALLS:
-        model = model.with_sampler("ddim", GRID_CALLS)
+        model = model.with_sampler("dpm-solver++", GRID_CALLS)
     count = BATCH if model.network_calls == 1 else GRID_SAMPLES
     return sample(model, count, seed, machine, labels=labels)
 

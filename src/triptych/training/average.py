@@ -30,6 +30,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, relative_width: float) -> None:
+        self.width = relative_width
         self.exponent = power_exponent(relative_width)
         live = model.state_dict()
         self.state = {name: tensor.detach().clone() for name, tensor in live.items()}

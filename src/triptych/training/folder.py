@@ -70,6 +70,7 @@ class RunFolder:
         self.weights = path / WEIGHTS
         self.checkpoints = path / "checkpoints"
         self.snapshots = path / "snapshots"
+        self.averages = path / "averages"
         self.log = path / "log.jsonl"
         self.samples = path / "samples"
         self.figures = path / "figures"
@@ -96,7 +97,7 @@ class RunFolder:
 
     def tidy(self, done: bool) -> None:
         """Remove what a killed process left half-written, and what a finished run needs no more."""
-        for place in (self.path, self.samples, self.checkpoints, self.snapshots):
+        for place in (self.path, self.samples, self.checkpoints, self.snapshots, self.averages):
             files.clean(place)
         if done:
             checkpoint.discard(self.checkpoints)

@@ -19,6 +19,7 @@ from triptych.hardware import Machine
 from triptych.training import checkpoint
 from triptych.training.folder import RunFolder
 from triptych.training.log import RunLog
+from triptych.training.posthoc import Keeper
 from triptych.training.selection import Selection
 from triptych.training.state import Tally, TrainingState
 
@@ -82,6 +83,7 @@ class Job:
     draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
     diagnose: Callable[[int, RunLog], str]  # images seen before this round, the log -> trouble
     select: Selection
+    keep: Keeper
     begin_again: Callable[[TrainingState], None]  # brings a state back to its first weights
     on_trouble: OnTrouble = "rewind"
 
@@ -124,6 +126,7 @@ def run(state: TrainingState, job: Job, clock: Clock) -> None:
                     continue
                 leave(stop, group)
             job.select(before, log)
+            job.keep(before)
             times = max(1, job.plan.checkpoints * length // lengths[0])
             due = job.plan.due(before, state.seen, times, length)
             if stop or (due and not any(state.in_a_row.values())):  # not amid trouble

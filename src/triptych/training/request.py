@@ -12,7 +12,9 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
+from triptych.training.folder import RunFolder
 from triptych.training.loop import OnTrouble
+from triptych.training.teaching import check_teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Request:
     command: str  # as it could be typed again, without budget and output folder
     on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
     labels: Labels | None = None  # that the model is told in training, where it is conditional
+    teacher: RunFolder | None = None  # the finished run that training starts from
 
     def __post_init__(self) -> None:
         images, batch_size = len(self.data.train), self.settings.batch_size
@@ -36,6 +39,8 @@ class Request:
                 f"{images:,} training images do not fill a batch of {batch_size:,}",
                 f"give more, or use --set batch_size={images}",
             )
+        if self.teacher is not None:
+            check_teacher(self.shape, self.teacher)
 
     @property
     def shape(self) -> ImageShape:
@@ -45,7 +50,8 @@ class Request:
 
     def identity(self) -> dict[str, Any]:
         """What must agree for a run to be resumed."""
-        return {
+        taught = {} if self.teacher is None else {"teacher": self.teacher.read()["digests"]}
+        return taught | {
             "model": str(self.name),
             "settings": config.to_json(self.settings),
             "data fingerprint": self.data.fingerprint,

@@ -112,8 +112,8 @@ class TrainingState:
         self.group = group
         self.dtype = next(model.parameters()).dtype
         self.movers = [Mover(objective, group) for objective in model.objectives()]
-        self.width = settings.average  # of the average, which the first phase alone keeps
-        self.average = self.fresh_average()
+        self.widths = settings.average, settings.second_average  # the first phase alone keeps them
+        self.average, self.wide = self.fresh_averages()
         self.statistics = joined_statistics(model)
         self.phase = 0
         self.seen = 0
@@ -121,9 +121,15 @@ class TrainingState:
         self.tally = Tally()
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
 
-    def fresh_average(self) -> WeightAverage | None:
-        """Of the weights as they are now, where one is kept."""
-        return None if self.width is None else WeightAverage(self.model, self.width)
+    def fresh_averages(self) -> list[WeightAverage | None]:
+        """Of the weights as they are now, where they are kept."""
+        return [None if w is None else WeightAverage(self.model, w) for w in self.widths]
+
+    @property
+    def averages(self) -> dict[str, WeightAverage]:
+        """Those that are kept, as checkpoints name them."""
+        found = {"average": self.average, "wide": self.wide}
+        return {name: average for name, average in found.items() if average is not None}
 
     def shares(self) -> dict[int, float]:
         """Length of each later phase, as a share of the planned images."""
@@ -141,7 +147,7 @@ class TrainingState:
         """Later phases build on the weights to use, which they leave as they are."""
         if self.average is not None:
             self.model.load_state_dict(self.average.state)
-            self.average = None
+        self.average = self.wide = None
         self.phase, self.seen = self.phase + 1, 0
 
     def round(self, batches: Batches, seed: int, planned: int, machine: Machine) -> None:
@@ -161,8 +167,8 @@ class TrainingState:
                 self.tally.add(objective.name, losses, masked)
         self.seen += self.batch_size
         self.tally.images += self.batch_size
-        if self.average is not None:
-            self.average.update(number + 1)
+        for average in self.averages.values():
+            average.update(number + 1)
 
     def restore(self, before: Tensor | None, masked: Tensor) -> None:
         """A masked step must not have changed the batch statistics."""
@@ -196,15 +202,14 @@ class TrainingState:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by file: what a checkpoint holds."""
         files = {"model": self.model.state_dict(), "tally": self.tally.tensors()}
-        if self.average is not None:
-            files["average"] = self.average.state
+        files |= {name: average.state for name, average in self.averages.items()}
         for mover in self.movers:
             files[f"optimiser-{mover.objective.name}"] = mover.tensors()
         return files
 
     def most_bytes(self) -> int:
-        """More than any checkpoint of this state takes: weights, their average, two moments."""
-        return 5 * checkpoint.size({"model": self.model.state_dict()}) + 2**20
+        """More than any checkpoint of this state takes: weights, two averages, two moments."""
+        return 6 * checkpoint.size({"model": self.model.state_dict()}) + 2**20
 
     def load(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
         """What `tensors` gave, copied into place, and how far it had come.
@@ -215,10 +220,11 @@ class TrainingState:
         tally = Tally()
         tally.load(files["tally"], next(self.model.parameters()).device)  # may still raise
         self.model.load_state_dict(files["model"])
-        self.average = None if progress["phase"] > 0 else self.average or self.fresh_average()
-        if self.average is not None:
-            for name, tensor in self.average.state.items():
-                tensor.copy_(files["average"][name])
+        later = progress["phase"] > 0
+        self.average, self.wide = [None, None] if later else self.fresh_averages()
+        for part, average in self.averages.items():
+            for name, tensor in average.state.items():
+                tensor.copy_(files[part][name])
         for mover in self.movers:
             mover.load_tensors(files[f"optimiser-{mover.objective.name}"])
         self.phase, self.seen = progress["phase"], progress["seen"]
@@ -229,8 +235,9 @@ class TrainingState:
         """ValueError where this is no checkpoint of such a state."""
         names = [mover.objective.name for mover in self.movers]
         expected = {"model": self.model.state_dict()}
-        if self.width is not None and progress["phase"] == 0:
-            expected["average"] = self.model.state_dict()
+        if progress["phase"] == 0:
+            kept = dict(zip(("average", "wide"), self.widths, strict=True))
+            expected |= {k: self.model.state_dict() for k, w in kept.items() if w is not None}
         parts = {"tally", *expected, *(f"optimiser-{name}" for name in names)}
         if files.keys() != parts:
             raise ValueError(f"its files are {', '.join(sorted(files))}")

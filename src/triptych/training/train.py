@@ -20,7 +20,7 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.hardware import Machine
-from triptych.training import checkpoint
+from triptych.training import checkpoint, teaching
 from triptych.training.average import as_used
 from triptych.training.budget import (
     PlannedImages,
@@ -35,6 +35,7 @@ from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata,
 from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
 from triptych.training.loop import Clock, Job, Plan, progress_of, run, take_up
+from triptych.training.posthoc import Keeper
 from triptych.training.request import Request, note_augmented
 from triptych.training.selection import Score, Selection
 from triptych.training.state import TrainingState
@@ -138,6 +139,7 @@ def job_of(
         console=console,
         draw_grid=lambda seen: save_grid(state, folder, draw, machine, seen),
         diagnose=Checkups(state, request.data, planned, request.seed, machine, console),
+        keep=Keeper(state, folder, planned, machine.group.first),
         select=Selection(
             state,
             folder,
@@ -246,6 +248,8 @@ def fresh_state(request: Request, machine: Machine) -> TrainingState:
     """
     try:
         model = registry.build(request.name, request.settings, request.shape, request.seed)
+        if request.teacher is not None:
+            teaching.start_from(model, request.teacher)
         model.to(machine.device).train()
         if machine.compile:
             for network in model.networks():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.families.diffusion.samplers import Denoise, at
+from triptych.families.diffusion.samplers import Denoise
 from triptych.families.pixels import log_posterior_of_noisy, log_probability
 from triptych.seeding import ImageStreams
 
@@ -100,7 +100,7 @@ class VariationalBound:
     def _reconstruction(self, denoise: Denoise, images: Tensor, rng: ImageStreams) -> Tensor:
         sigma = self.sigmas[0]
         noisy = images + sigma.item() * self._noise(images, rng)
-        denoised = at(denoise, noisy, sigma.to(images))
+        denoised = denoise(noisy, sigma.to(images).expand(len(images)))
         return -self.decoder(images, noisy, denoised, sigma.item()).flatten(1).sum(1)
 
     def _noise(self, images: Tensor, rng: ImageStreams) -> Tensor:

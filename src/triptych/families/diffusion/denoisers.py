@@ -1,6 +1,7 @@
 """Denoisers: a network and how its output becomes E[clean image | noisy image].
 
-All take (x [B,C,H,W], sigma [B]) with x = clean + sigma * noise.
+All take (x [B,C,H,W], sigma [B]) with x = clean + sigma * noise, and where the network is told
+the labels, the shares of the classes [B,classes+1].
 """
 
 from __future__ import annotations
@@ -12,13 +13,32 @@ from torch import Tensor, nn
 
 
 class Denoiser(nn.Module, ABC):
-    """(x [B,C,H,W], sigma [B]) -> E[clean image | x] [B,C,H,W], as precise as x."""
+    """(x [B,C,H,W], sigma [B]) -> E[clean image | x] [B,C,H,W], as precise as x.
+
+    network: (what `shown` gives, shares of the classes or nothing) -> [B,C,H,W]
+    """
 
     network: nn.Module
 
     @abstractmethod
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def shown(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is given: the image at its scale, and the level in its terms, [B]."""
+
+    @abstractmethod
+    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """What the network's output says of the clean image; sigma [B,1,1,1]."""
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         """The expected clean image."""
+        known = [] if labels is None else [labels]
+        output = self.network(*self.shown(x, sigma), *known).to(x.dtype)
+        return self.understood(output, x, sigma.view(-1, 1, 1, 1))
+
+    def features(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """What the network makes of an image in its middle: [B,F]."""
+        found = self.network.features(*self.shown(x, sigma))  # type: ignore[operator] # all have it
+        assert isinstance(found, Tensor)
+        return found
 
 
 class NoisePredictor(Denoiser):
@@ -34,20 +54,23 @@ class NoisePredictor(Denoiser):
         self.register_buffer("sigmas", sigmas, persistent=False)
         self.sigmas: Tensor
 
-    def predict_noise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The noise in x, from the table's nearest level: [B,C,H,W]."""
+    def shown(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The variance-preserving scale, and the table's nearest level."""
         middles = (self.sigmas[1:].log() + self.sigmas[:-1].log()) / 2
         t = torch.searchsorted(middles, sigma.log().to(middles))
-        scale = (1 + sigma**2).rsqrt().view(-1, 1, 1, 1)  # sqrt(abar)
-        return self.network(x * scale, t).to(x.dtype)
+        return x * (1 + sigma**2).rsqrt().view(-1, 1, 1, 1), t
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """x - sigma * noise (arXiv:2006.11239, eq. 15)."""
-        return x - sigma.view(-1, 1, 1, 1) * self.predict_noise(x, sigma)
+        return x - sigma * output
+
+    def predict_noise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The noise in x, from the table's nearest level: [B,C,H,W]."""
+        return self.network(*self.shown(x, sigma)).to(x.dtype)
 
 
-class Preconditioned(Denoiser):
-    """EDM: scales that keep the network's input and target near unit variance.
+class OnUnitScale(Denoiser):
+    """The network sees images of about unit variance at every level.
 
     network:    (x [B,C,H,W], level [B]) -> [B,C,H,W]
     sigma_data: deviation of the data on [-1, 1]
@@ -58,30 +81,42 @@ class Preconditioned(Denoiser):
         self.network = network
         self.sigma_data = sigma_data
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """c_skip x + c_out F(c_in x; c_noise) (arXiv:2206.00364, eq. 7 and table 1)."""
+    def shown(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """c_in x and c_noise (arXiv:2206.00364, table 1)."""
+        c_in = (sigma**2 + self.sigma_data**2).rsqrt().view(-1, 1, 1, 1)
+        return c_in * x, sigma.log() / 4
+
+
+class Preconditioned(OnUnitScale):
+    """EDM: scales that keep the network's target near unit variance too."""
+
+    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """c_skip x + c_out F (arXiv:2206.00364, eq. 7 and table 1)."""
         total = sigma**2 + self.sigma_data**2
         c_skip = self.sigma_data**2 / total
         c_out = sigma * self.sigma_data * total.rsqrt()
-        c_in = total.rsqrt()
-        c_noise = sigma.log() / 4
-        c_skip, c_out, c_in = (c.view(-1, 1, 1, 1) for c in (c_skip, c_out, c_in))
-        return c_skip * x + c_out * self.network(c_in * x, c_noise).to(x.dtype)
+        return c_skip * x + c_out * output
 
 
-class CleanPredictor(Denoiser):
+class CleanPredictor(OnUnitScale):
     """The network predicts the clean image itself, never the noise (arXiv:2511.13720).
 
     Noise fills every dimension, images do not: a small network on patches has no room to pass
     noise through, and need not.
     """
 
-    def __init__(self, network: nn.Module, sigma_data: float) -> None:
-        super().__init__()
-        self.network = network
-        self.sigma_data = sigma_data
+    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """sigma_data F, as in `Preconditioned` with c_skip = 0."""
+        return self.sigma_data * output
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """sigma_data F(c_in x; c_noise), scales as in `Preconditioned` with c_skip = 0."""
-        c_in = (sigma**2 + self.sigma_data**2).rsqrt().view(-1, 1, 1, 1)
-        return self.sigma_data * self.network(c_in * x, sigma.log() / 4).to(x.dtype)
+
+class VelocityPredictor(OnUnitScale):
+    """Flow matching on straight paths (arXiv:2210.02747, eq. 20-22 with sigma_min = 0).
+
+    Between image and noise lies (1 - t) clean + t noise, which is x (1 - t) at the level
+    sigma = t / (1 - t); the network predicts the velocity, noise - clean.
+    """
+
+    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """(1 - t) x - t velocity."""
+        return (x - sigma * output) / (1 + sigma)

@@ -1,6 +1,7 @@
 """Diffusion = noise levels + denoiser + sampler.
 
-The latent is the starting noise; decoding follows a sampler down the noise levels.
+The latent is the starting noise; decoding follows a sampler down the noise levels, encoding
+follows the noise-free path up.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,60 +18,63 @@ from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families.base import (
     BoundsLikelihood,
+    Encodes,
     GenerativeModel,
     Iterative,
     Latent,
     Objective,
+    Represents,
     mean_terms,
+    widened,
 )
 from triptych.families.diffusion.bound import VariationalBound
 from triptych.families.diffusion.denoisers import Denoiser
-from triptych.families.diffusion.samplers import SAMPLERS, follow
+from triptych.families.diffusion.flow import FlowLikelihood
+from triptych.families.diffusion.samplers import SAMPLERS, Chain, Denoise, follow, heun
+from triptych.families.diffusion.sampling import Sampling
+from triptych.families.labels import class_shares
 from triptych.seeding import ImageStreams
+
+NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none
+STEPS_WITHOUT_NOISE = 25  # of Heun, where a noisy sampler cannot serve
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """Which sampler, with how many steps; InputError on one that there is not or too few."""
+class Process:
+    """The noise that images are seen through.
 
-    name: str
-    steps: int
-
-    def __post_init__(self) -> None:
-        if self.name not in SAMPLERS:
-            raise InputError(f"no sampler '{self.name}'", f"choose from {', '.join(SAMPLERS)}")
-        if self.steps < 1:
-            raise InputError(f"--steps {self.steps} is too few", "give 1 or more")
-
-
-class Diffusion(GenerativeModel, BoundsLikelihood, Iterative):
-    """denoiser:   (x, sigma) -> expected clean image
-    prior_std: deviation of the starting noise; q(x at the highest level) is close to it
     levels:    steps -> falling noise levels ending in 0, [steps+1]
-    objective: (denoiser, shape) -> the loss that trains it
+    prior_std: deviation of the starting noise; q(x at the highest level) is close to it
     """
 
-    samplers = tuple(SAMPLERS)
-    bounds: ClassVar[Mapping[str, int]] = {"variational": 1}
+    levels: Callable[[int], Tensor]
+    prior_std: float
+
+
+class NoiseToImage(GenerativeModel, Iterative, Represents):
+    """Whatever goes from noise to an image by calls of one network.
+
+    denoiser:    (x, sigma, labels) -> expected clean image
+    objective:   (denoiser, shape) -> the loss that trains it
+    features_at: noise level at which the network describes images
+    """
 
     def __init__(
         self,
         denoiser: Denoiser,
         *,
-        prior_std: float,
-        levels: Callable[[int], Tensor],
+        process: Process,
         sampling: Sampling,
         objective: Callable[[Denoiser, ImageShape], Objective],
-        bound: VariationalBound,
+        features_at: float,
         shape: ImageShape,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.prior_std = prior_std
-        self.levels = levels
+        self.process = process
         self.sampling = sampling
         self.make_objective = objective
-        self.bound = bound
+        self.features_at = features_at
         self.shape = shape
 
     def objectives(self) -> Sequence[Objective]:
@@ -83,47 +87,119 @@ class Diffusion(GenerativeModel, BoundsLikelihood, Iterative):
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """Unit noise in the image's shape: [count,C,H,W]."""
-        return Latent({"noise": rng.normal(*self.shape.size)}, path="spherical")
+        shares = class_shares(labels, self.shape.classes, count, rng.device)
+        return Latent({"noise": rng.normal(*self.shape.size)}, path="spherical", labels=shares)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The end of the chain."""
-        return self._states(latent, rng)[-1]
+        return self.states(latent, rng)[-1]
+
+    def represent(self, images: Tensor) -> Tensor:
+        """The network's own features of images, at one noise level: [N,F]."""
+        sigma = torch.full((len(images),), self.features_at, device=images.device)
+        return widened(self.denoiser.features(images, sigma.to(images.dtype)))
 
     @property
     def network_calls(self) -> int:
-        """Of the present sampler and steps."""
-        return SAMPLERS[self.sampling.name].network_calls(self.sampling.steps)
+        """Of the present sampler, steps and guidance."""
+        return self.sampling.network_calls
 
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Self:
-        """Shares the networks; InputError on a sampler that there is not or too few steps."""
+    def with_sampler(
+        self,
+        name: str | None = None,
+        steps: int | None = None,
+        eta: float | None = None,
+        guidance: float | None = None,
+    ) -> Self:
+        """Shares the networks; InputError on what there is not."""
+        if guidance is not None and self.shape.classes is None:
+            raise InputError("a model that is told no labels has no guidance", "leave it out")
+        if name is not None and name not in self.samplers:
+            raise InputError(f"no sampler '{name}'", f"choose from {', '.join(self.samplers)}")
+        asked = {"name": name, "steps": steps, "eta": eta, "guidance": guidance}
         other = copy.copy(self)
-        other.sampling = replace(
-            self.sampling,
-            name=self.sampling.name if name is None else name,
-            steps=self.sampling.steps if steps is None else steps,
-        )
+        if name is not None and eta is None:
+            asked["eta"] = 0.0  # that of another sampler would not do
+        given = {key: value for key, value in asked.items() if value is not None}
+        other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
         return other
-
-    def deterministic(self) -> Self:
-        """The present sampler if it adds no noise, else DDIM in at most 50 steps."""
-        if SAMPLERS[self.sampling.name].deterministic:
-            return self
-        return self.with_sampler("ddim", min(50, self.sampling.steps))
 
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
         """States scaled to the data's range as a variance-preserving process shows them."""
-        states = self._states(latent, rng)
-        sigmas = self.levels(self.sampling.steps).to(states[0])
+        states = self.states(latent, rng)
+        sigmas = self.process.levels(self.sampling.steps).to(states[0])
         picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
         return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
+
+    def unknown(self, images: Tensor) -> Tensor | None:
+        """Labels of images whose class nobody told: `class_shares`, or None without classes."""
+        return class_shares(None, self.shape.classes, len(images), images.device)
+
+    def told(self, labels: Tensor | None) -> Denoise:
+        """The denoiser for these labels, guided towards them (arXiv:2207.12598, eq. 6)."""
+        guidance = self.sampling.guidance
+        if labels is None:
+            return self.denoiser
+        if guidance == 1:
+            return lambda x, sigma: self.denoiser(x, sigma, labels)
+        unknown = self.unknown(labels)
+        assert unknown is not None
+        both = torch.cat([labels, unknown])
+
+        def guided(x: Tensor, sigma: Tensor) -> Tensor:
+            known, blind = self.denoiser(x.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
+            return blind + guidance * (known - blind)
+
+        return guided
+
+    def states(self, latent: Latent, rng: ImageStreams) -> list[Tensor]:
+        """All of the chain, from the noise to the image."""
+        sampling = self.sampling
+        chain = Chain(self.told(latent.labels), rng, steps=sampling.steps, eta=sampling.eta)
+        start = latent.tensors["noise"] * self.process.prior_std
+        levels = self.process.levels(sampling.steps).tolist()
+        return follow(sampling.sampler.step, chain, start, levels)
+
+
+class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
+    """Its network gives the expected image, and so a path from each image to its noise.
+
+    likelihoods: each method's estimate of -log P(8-bit image)
+    """
+
+    samplers = tuple(name for name in SAMPLERS if name != "consistency")
+    bounds: ClassVar[Mapping[str, int]] = {"variational": 1, "ode": 1}
+    approximate = ("ode",)
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        *,
+        likelihoods: Mapping[str, VariationalBound | FlowLikelihood],
+        **others: Any,
+    ) -> None:
+        super().__init__(denoiser, **others)
+        self.likelihoods = likelihoods
+
+    def encode(self, images: Tensor) -> Latent:
+        """The noise that the noise-free path leads to; its class is taken as unknown.
+
+        The levels are those of `deterministic`, backwards from the lowest; Heun's steps.
+        """
+        labels = self.unknown(images)
+        levels = self.process.levels(self.deterministic().sampling.steps)[:-1].flip(0).tolist()
+        end = follow(heun, Chain(self.told(labels), NO_NOISE), images, levels)[-1]
+        return Latent({"noise": end / self.process.prior_std}, path="spherical", labels=labels)
+
+    def deterministic(self) -> Self:
+        """The present sampler if it adds no noise, else Heun in at most 25 steps."""
+        if self.sampling.deterministic:
+            return self
+        return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, self.sampling.steps))
 
     def negative_bound(
         self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None
     ) -> dict[str, Tensor]:
-        """prior + diffusion + reconstruction, nats, each [N]; means over the draws, usually 1."""
-        return mean_terms(self.bound.terms(self.denoiser, images, rng) for _ in range(draws or 1))
-
-    def _states(self, latent: Latent, rng: ImageStreams) -> list[Tensor]:
-        step = SAMPLERS[self.sampling.name].step
-        start = latent.tensors["noise"] * self.prior_std
-        return follow(step, self.denoiser, start, self.levels(self.sampling.steps), rng)
+        """The method's terms in nats, each [N]; means over the draws, usually 1."""
+        denoise, estimate = self.told(self.unknown(images)), self.likelihoods[method]
+        return mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))

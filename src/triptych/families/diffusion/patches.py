@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,18 @@ from triptych.config import ImageShape, Optimiser, Settings
 from triptych.families.base import Batch, Objective
 from triptych.families.diffusion.bound import VariationalBound, posterior_decoder
 from triptych.families.diffusion.denoisers import Denoiser
-from triptych.families.diffusion.model import Diffusion, Sampling
+from triptych.families.diffusion.flow import FlowLikelihood
+from triptych.families.diffusion.model import Diffusion, Process
+from triptych.families.diffusion.sampling import Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
+from triptych.families.labels import class_shares, hide_some
 from triptych.nn.unet import PatchUNet
 
 BOUND_LEVELS = 1000
+FLOW_LEVELS = 64
+LEAST_NOISE = 0.005  # where likelihoods begin: below, a denoiser knows no more than 8-bit steps say
+
+Weight = Callable[[Tensor], Tensor]  # of the squared error at noise levels [B] -> [B]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +36,7 @@ class PatchDiffusion(Settings):
     """Noise levels are deviations on the [-1, 1] scale of pixels."""
 
     average: float | None = 0.05
+    second_average: float | None = 0.1
     patch: int = 2
     widths: tuple[int, ...] = (32, 64, 96)
     blocks: int = 1
@@ -41,48 +50,83 @@ class PatchDiffusion(Settings):
     weight_cap: float | None = None  # largest weight of a noise level, in units of the highest's
     sampler: str = "heun"
     steps: int = 10
+    guidance: float = 1.0  # towards the class, where the model is told the labels
+    features_at: float = 0.2  # noise level at which the network describes images
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02
     )
 
 
 class WeightedDenoisingLoss(Objective):
-    """Squared error of the denoised image, weighted by noise level (arXiv:2206.00364, eq. 8).
-
-    The weight makes every level's target unit size; capped, it stops chasing noise that cannot
-    be seen (as in arXiv:2303.09556).
-    """
+    """Squared error of the denoised image, weighted by noise level (arXiv:2206.00364, eq. 8)."""
 
     name = "denoiser"
 
     def __init__(
-        self, denoiser: Denoiser, shape: ImageShape, network: PatchUNet, settings: PatchDiffusion
+        self,
+        denoiser: Denoiser,
+        shape: ImageShape,
+        network: PatchUNet,
+        settings: PatchDiffusion,
+        weight: Weight,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.shape = shape
         self.settings = settings
+        self.weight = weight
         self.optimiser = settings.optimiser
         if settings.optimiser.matrix_rate is not None:
             self.matrices = network.inner_matrices()
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Normal numbers for the level, one per stratum, [count]; Gaussian noise [count,C,H,W]."""
-        return {
-            "level": stratified_normal(count, generator),
-            "gaussian": torch.randn(count, *self.shape.size, generator=generator),
-        }
+        """As `level_noise`."""
+        return level_noise(count, self.shape, generator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """lambda(sigma) |D(x + sigma n; sigma) - x|^2, mean over pixels and images."""
         settings = self.settings
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
         noisy = batch.images + sigma.view(-1, 1, 1, 1) * batch.noise["gaussian"]
-        weight = 1 + (settings.sigma_data / sigma) ** 2  # lambda(sigma) sigma_data^2, table 1
-        if settings.weight_cap is not None:
-            weight = weight.clamp(max=settings.weight_cap)
-        error = (self.denoiser(noisy, sigma) - batch.images).square().flatten(1).mean(1)
-        return {"total": (weight * error).mean() / settings.sigma_data**2}
+        denoised = self.denoiser(noisy, sigma, known_classes(batch, self.shape))
+        error = (denoised - batch.images).square().flatten(1).mean(1)
+        return {"total": (self.weight(sigma) * error).mean()}
+
+
+def unit_target_weight(settings: PatchDiffusion, sigma: Tensor) -> Tensor:
+    """lambda(sigma), which makes every level's target unit size (arXiv:2206.00364, table 1).
+
+    Capped, it stops chasing noise that cannot be seen (as in arXiv:2303.09556).
+    """
+    weight = 1 + (settings.sigma_data / sigma) ** 2
+    if settings.weight_cap is not None:
+        weight = weight.clamp(max=settings.weight_cap)
+    return weight / settings.sigma_data**2
+
+
+def velocity_weight(sigma: Tensor) -> Tensor:
+    """1 / t^2: what an error of the clean image is as one of the velocity."""
+    return ((1 + sigma) / sigma) ** 2
+
+
+def level_noise(count: int, shape: ImageShape, generator: torch.Generator) -> dict[str, Tensor]:
+    """Normal numbers for the level, one per stratum, [count]; Gaussian noise [count,C,H,W].
+
+    Uniform numbers [count] tell which labels are hidden (arXiv:2207.12598, Algorithm 1).
+    """
+    drawn = {
+        "level": stratified_normal(count, generator),
+        "gaussian": torch.randn(count, *shape.size, generator=generator),
+    }
+    if shape.classes is not None:
+        drawn["hidden"] = torch.rand(count, generator=generator)
+    return drawn
+
+
+def known_classes(batch: Batch, shape: ImageShape) -> Tensor | None:
+    """The classes of a batch, of which some are hidden: [B,classes+1], or None."""
+    labels = hide_some(batch.labels, batch.noise.get("hidden"), shape.classes)
+    return class_shares(labels, shape.classes, len(batch.images), batch.images.device)
 
 
 def stratified_normal(count: int, generator: torch.Generator) -> Tensor:
@@ -95,45 +139,61 @@ def stratified_normal(count: int, generator: torch.Generator) -> Tensor:
     return torch.special.ndtri(share.clamp(1e-6, 1 - 1e-6)).float()
 
 
-def assemble(
-    settings: PatchDiffusion,
-    shape: ImageShape,
-    denoiser: Callable[[nn.Module, float], Denoiser],
-    bound_from: float,
-    residual: float | None = None,
-) -> Diffusion:
-    """A patch U-Net made a denoiser by `denoiser(network, sigma_data)`.
-
-    bound_from, residual: the likelihood bound's lowest level, and its `residual`
-    Raises ValueError where the patches and the levels do not divide the picture.
-    """
+def patch_network(settings: PatchDiffusion, shape: ImageShape) -> PatchUNet:
+    """ValueError where the patches and the levels do not divide the picture."""
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
     if shape.resolution % coarsest:
         raise ValueError(f"patch and widths need a resolution divisible by {coarsest}")
-    network = PatchUNet(
+    return PatchUNet(
         shape.channels,
         patch=settings.patch,
         widths=settings.widths,
         blocks=settings.blocks,
         attention=settings.attention,
+        classes=shape.classes,
     )
+
+
+def common_parts(settings: PatchDiffusion) -> dict[str, Any]:
+    """What `NoiseToImage` takes besides its denoiser, objective and shape."""
     levels = partial(
         power_sigmas, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max, rho=settings.rho
     )
-    bound = VariationalBound(
-        log_sigmas(BOUND_LEVELS, bound_from, settings.sigma_max),
-        settings.sigma_max,
-        posterior_decoder,
-        residual=residual,
-    )
+    return {
+        "process": Process(levels=levels, prior_std=settings.sigma_max),
+        "sampling": Sampling(
+            name=settings.sampler, steps=settings.steps, guidance=settings.guidance
+        ),
+        "features_at": settings.features_at,
+    }
+
+
+def assemble(
+    settings: PatchDiffusion,
+    shape: ImageShape,
+    denoiser: Callable[[nn.Module, float], Denoiser],
+    weight: Weight | None = None,
+    residual: float | None = None,
+) -> Diffusion:
+    """A patch U-Net made a denoiser by `denoiser(network, sigma_data)`.
+
+    weight:   of the training loss; `unit_target_weight` by default
+    residual: as the likelihood bound takes it
+    """
+    network, prior_std = patch_network(settings, shape), settings.sigma_max
+    weight = weight or partial(unit_target_weight, settings)
+    rising = partial(log_sigmas, sigma_min=LEAST_NOISE, sigma_max=prior_std)
     return Diffusion(
         denoiser(network, settings.sigma_data),
-        prior_std=settings.sigma_max,
-        levels=levels,
-        sampling=Sampling(name=settings.sampler, steps=settings.steps),
-        objective=partial(WeightedDenoisingLoss, network=network, settings=settings),
-        bound=bound,
+        objective=partial(WeightedDenoisingLoss, network=network, settings=settings, weight=weight),
+        likelihoods={
+            "variational": VariationalBound(
+                rising(BOUND_LEVELS), prior_std, posterior_decoder, residual=residual
+            ),
+            "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std),
+        },
         shape=shape,
+        **common_parts(settings),
     )
 
 

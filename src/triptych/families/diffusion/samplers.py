@@ -1,75 +1,139 @@
-"""Samplers: one loop, and one `step` each from a noise level to the next lower one.
+"""Samplers: one loop, and one `step` each from a noise level to the next.
 
-denoise: (x [B,C,H,W], sigma [B]) -> E[clean image | x] [B,C,H,W]
+States are x + sigma * noise. On the noise-free path dx/dsigma = (x - denoised) / sigma
+(arXiv:2206.00364, eq. 1 with sigma(t) = t and eq. 3).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from triptych.seeding import ImageStreams
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-Step = Callable[[Denoise, Tensor, Tensor, Tensor, ImageStreams], Tensor]
+# Of stochastic Heun, as its authors chose them for 32x32 images (arXiv:2206.00364, table 5)
+CHURN = 30.0  # over the steps: how much noise each of them takes in, as a share of its level
+CHURN_LEVELS = (0.01, 1.0)  # where that happens
+CHURN_NOISE = 1.007  # its deviation, against the details that denoising loses
+
+Denoise = Callable[[Tensor, Tensor], Tensor]  # (x [B,C,H,W], sigma [B]) -> E[clean image | x]
 
 
-def follow(
-    step: Step, denoise: Denoise, x: Tensor, sigmas: Tensor, rng: ImageStreams
-) -> list[Tensor]:
-    """Every state from sigmas[0] down to sigmas[-1] = 0; the last is the sample.
+@dataclass
+class Chain:
+    """What the steps of one chain share.
 
-    x:      noise already scaled by the prior's deviation, [B,C,H,W]
-    sigmas: falling, ending in 0, [T+1]
+    rng:   streams of the noise that steps take in
+    steps: of the whole chain
+    eta:   share of fresh noise in a step of `ddim`, from 0 to 1
+    past:  noise level and denoised image of the step before, for methods that look back
+    """
+
+    denoise: Denoise
+    rng: ImageStreams
+    steps: int = 1
+    eta: float = 0.0
+    past: tuple[float, Tensor] | None = None
+
+    def denoised(self, x: Tensor, sigma: float) -> Tensor:
+        """One level for the whole batch."""
+        return self.denoise(x, torch.full((len(x),), sigma, dtype=x.dtype, device=x.device))
+
+    def slope(self, x: Tensor, sigma: float) -> Tensor:
+        """dx/dsigma on the noise-free path."""
+        return (x - self.denoised(x, sigma)) / sigma
+
+    def noise(self, x: Tensor) -> Tensor:
+        """Unit noise for every image."""
+        return self.rng.normal(*x.shape[1:]).to(x)
+
+
+Step = Callable[[Chain, Tensor, float, float], Tensor]  # (chain, x, sigma, sigma_next) -> x_next
+
+
+def follow(step: Step, chain: Chain, x: Tensor, sigmas: list[float]) -> list[Tensor]:
+    """Every state from the first level to the last.
+
+    x: noise already scaled by its deviation, or an image to run backwards from, [B,C,H,W]
     """
     states = [x]
-    for sigma, sigma_next in pairwise(sigmas.to(x)):
-        states.append(step(denoise, states[-1], sigma, sigma_next, rng))
+    for sigma, sigma_next in pairwise(sigmas):
+        states.append(step(chain, states[-1], sigma, sigma_next))
     return states
 
 
-def at(denoise: Denoise, x: Tensor, sigma: Tensor) -> Tensor:
-    """The denoiser with one level for the whole batch."""
-    return denoise(x, sigma.expand(len(x)))
+def renoised(chain: Chain, x: Tensor, sigma: float, sigma_next: float, eta: float) -> Tensor:
+    """Denoise, then bring the noise to the next level: part of it kept, part of it fresh.
 
-
-def ancestral(
-    denoise: Denoise, x: Tensor, sigma: Tensor, sigma_next: Tensor, rng: ImageStreams
-) -> Tensor:
-    """Draw from q(x_next | x, denoised), variance beta-tilde (arXiv:2006.11239, eq. 6-7)."""
-    denoised = at(denoise, x, sigma)
-    keep = (sigma_next / sigma) ** 2
-    mean = denoised + keep * (x - denoised)
-    std = sigma_next * (1 - keep).sqrt()
-    if sigma_next == 0:  # the mode at the last step
-        return mean
-    return mean + std * rng.normal(*x.shape[1:]).to(x)
-
-
-def ddim(
-    denoise: Denoise, x: Tensor, sigma: Tensor, sigma_next: Tensor, rng: ImageStreams
-) -> Tensor:
-    """Keep the predicted noise, lower its level (arXiv:2010.02502, eq. 12 with eta = 0).
-
-    In these coordinates it is Euler's method on the probability flow.
+    arXiv:2010.02502, eq. 12 and 16: eta = 0 keeps the predicted noise, eta = 1 draws from
+    q(x_next | x, denoised).
     """
-    denoised = at(denoise, x, sigma)
-    return denoised + sigma_next / sigma * (x - denoised)
+    denoised = chain.denoised(x, sigma)
+    fresh = eta * sigma_next * math.sqrt(max(0.0, 1 - (sigma_next / sigma) ** 2))
+    kept = math.sqrt(sigma_next**2 - fresh**2)
+    found = denoised + kept / sigma * (x - denoised)
+    return found + fresh * chain.noise(x) if fresh else found
 
 
-def heun(
-    denoise: Denoise, x: Tensor, sigma: Tensor, sigma_next: Tensor, rng: ImageStreams
-) -> Tensor:
+def ancestral(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """Draw from the posterior, variance beta-tilde (arXiv:2006.11239, eq. 6-7)."""
+    return renoised(chain, x, sigma, sigma_next, 1.0)
+
+
+def ddim(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """With the share of fresh noise that was asked for (arXiv:2010.02502)."""
+    return renoised(chain, x, sigma, sigma_next, chain.eta)
+
+
+def euler(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """First-order step along the noise-free path, which is DDIM's without fresh noise."""
+    return renoised(chain, x, sigma, sigma_next, 0.0)
+
+
+def heun(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Second-order step along the noise-free path (arXiv:2206.00364, Algorithm 1)."""
-    slope = (x - at(denoise, x, sigma)) / sigma
+    slope = chain.slope(x, sigma)
     x_next = x + (sigma_next - sigma) * slope
     if sigma_next == 0:  # the slope is undefined at zero noise
         return x_next
-    slope_next = (x_next - at(denoise, x_next, sigma_next)) / sigma_next
-    return x + (sigma_next - sigma) * (slope + slope_next) / 2
+    return x + (sigma_next - sigma) * (slope + chain.slope(x_next, sigma_next)) / 2
+
+
+def stochastic_heun(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """Take in some noise, then go a step of Heun from there (arXiv:2206.00364, Algorithm 2)."""
+    churned = CHURN_LEVELS[0] <= sigma <= CHURN_LEVELS[1]
+    gamma = min(CHURN / chain.steps, math.sqrt(2) - 1) if churned else 0.0
+    raised = sigma * (1 + gamma)
+    if gamma:
+        x = x + CHURN_NOISE * math.sqrt(raised**2 - sigma**2) * chain.noise(x)
+    return heun(chain, x, raised, sigma_next)
+
+
+def dpm_solver_2m(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """DPM-Solver++(2M), second order with one network call (arXiv:2211.01095, Algorithm 2).
+
+    Its first step and the one to zero noise are of first order.
+    """
+    denoised = chain.denoised(x, sigma)
+    guess = denoised
+    if chain.past is not None and sigma_next > 0:
+        sigma_before, denoised_before = chain.past
+        ratio = math.log(sigma_before / sigma) / math.log(sigma / sigma_next)
+        guess = denoised + (denoised - denoised_before) / (2 * ratio)
+    chain.past = sigma, denoised
+    keep = sigma_next / sigma  # e^-h
+    return keep * x + (1 - keep) * guess
+
+
+def consistency(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """Jump to the image, then back to the next level by fresh noise (arXiv:2303.01469, Alg. 1)."""
+    found = chain.denoised(x, sigma)
+    return found + sigma_next * chain.noise(x) if sigma_next > 0 else found
 
 
 @dataclass(frozen=True)
@@ -77,8 +141,8 @@ class Sampler:
     """A step and what is to be known of it."""
 
     step: Step
-    calls_per_step: int
-    deterministic: bool
+    calls_per_step: int = 1
+    deterministic: bool = True
 
     def network_calls(self, steps: int) -> int:
         """A second-order method saves its second call at the last step."""
@@ -86,7 +150,11 @@ class Sampler:
 
 
 SAMPLERS = {
-    "ancestral": Sampler(ancestral, 1, deterministic=False),
-    "ddim": Sampler(ddim, 1, deterministic=True),
-    "heun": Sampler(heun, 2, deterministic=True),
+    "ancestral": Sampler(ancestral, deterministic=False),
+    "consistency": Sampler(consistency, deterministic=False),
+    "ddim": Sampler(ddim),
+    "dpm-solver++": Sampler(dpm_solver_2m),
+    "euler": Sampler(euler),
+    "heun": Sampler(heun, 2),
+    "stochastic-heun": Sampler(stochastic_heun, 2, deterministic=False),
 }

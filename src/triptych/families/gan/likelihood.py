@@ -18,6 +18,13 @@ from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 
 
+def mean_of(generator: nn.Module, z: Tensor, known: list[Tensor]) -> Tensor:
+    """The image before its noise, in full precision whatever autocast is on: [N,C,H,W]."""
+    dtype = next(generator.parameters()).dtype
+    with evaluating(generator), torch.autocast(z.device.type, enabled=False):
+        return widened(generator(z.to(dtype), *known))
+
+
 def of_pixels(
     generator: nn.Module, images: Tensor, known: list[Tensor], std: float
 ) -> LogLikelihood:
@@ -26,11 +33,10 @@ def of_pixels(
     with torch.inference_mode(False):
         x, labels = images.clone(), [k.clone() for k in known]
         deviation = torch.tensor(std, dtype=torch.float64, device=device)
-    dtype = next(generator.parameters()).dtype
 
     def log_likelihood(z: Tensor) -> Tensor:
-        with frozen(generator), evaluating(generator), torch.autocast(device.type, enabled=False):
-            mean = widened(generator(z.to(dtype), *labels))
+        with frozen(generator):
+            mean = mean_of(generator, z, labels)
         return log_probability(x, mean, deviation).flatten(1).sum(1)
 
     return log_likelihood
@@ -64,9 +70,8 @@ def simulated_bounds(
     How far they are apart tells how far such estimates may be off (arXiv:1606.02275, section 3).
     """
     z = rng.normal(latent)
-    dtype = next(generator.parameters()).dtype
-    with torch.no_grad(), evaluating(generator):
-        clean = widened(generator(z.to(dtype), *known))
+    with torch.no_grad():
+        clean = mean_of(generator, z, known)
     images = rounded(clean + std * rng.normal(*clean.shape[1:]))
     below = estimate(generator, images, known, std, temperatures, latent, rng)
     log_likelihood = of_pixels(generator, images, known, std)

@@ -13,9 +13,13 @@ from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.families.base import Batch, Objective, Recipe
 from triptych.families.diffusion.bound import VariationalBound, gaussian_decoder
 from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
-from triptych.families.diffusion.model import Diffusion, Sampling
+from triptych.families.diffusion.flow import FlowLikelihood
+from triptych.families.diffusion.model import Diffusion, Process
+from triptych.families.diffusion.sampling import Sampling
 from triptych.families.diffusion.schedule import linear_beta_sigmas, spaced_sigmas
 from triptych.nn.course_unet import CourseUNet
+
+FLOW_LEVELS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +68,16 @@ def build(settings: CourseDDPM, shape: ImageShape) -> Diffusion:
     prior_std = (1 + sigmas[-1] ** 2).sqrt().item()  # N(0, I) in variance-preserving scale
     return Diffusion(
         NoisePredictor(CourseUNet(shape.channels, settings.width), sigmas),
-        prior_std=prior_std,
-        levels=partial(spaced_sigmas, sigmas),
+        process=Process(levels=partial(spaced_sigmas, sigmas), prior_std=prior_std),
         sampling=sampling,
         objective=partial(HuberNoiseLoss, optimiser=settings.optimiser),
-        bound=VariationalBound(sigmas, prior_std, gaussian_decoder),
+        likelihoods={
+            "variational": VariationalBound(sigmas, prior_std, gaussian_decoder),
+            "ode": FlowLikelihood(
+                spaced_sigmas(sigmas, FLOW_LEVELS)[:-1].flip(0).tolist(), prior_std
+            ),
+        },
+        features_at=0.2,
         shape=shape,
     )
 

@@ -11,7 +11,7 @@ from triptych.families.diffusion.patches import PatchDiffusion, assemble, whole_
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:
     """The network predicts a mixture of noise and image that has unit size at every level."""
-    return assemble(settings, shape, Preconditioned, bound_from=settings.sigma_min)
+    return assemble(settings, shape, Preconditioned)
 
 
 def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
@@ -31,4 +31,5 @@ RECIPE = Recipe(
     settings=PatchDiffusion,
     defaults=defaults,
     build=build,
+    conditional=True,
 )

@@ -16,7 +16,7 @@ RESIDUAL = 0.07  # deviation of the prediction's own error on [-1, 1], from vali
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:
     """A patch U-Net whose output is the image in units of its deviation."""
-    return assemble(settings, shape, CleanPredictor, bound_from=0.002, residual=RESIDUAL)
+    return assemble(settings, shape, CleanPredictor, residual=RESIDUAL)
 
 
 def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
@@ -31,4 +31,5 @@ RECIPE = Recipe(
     settings=PatchDiffusion,
     defaults=defaults,
     build=build,
+    conditional=True,
 )

@@ -9,7 +9,8 @@ from triptych.families.base import Recipe
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import hinge_critic, hinge_generator
 from triptych.families.gan.model import GAN, Game
-from triptych.nn.spectral import SpectralCritic, UpsamplingGenerator
+from triptych.nn.convgan import UpsamplingGenerator
+from triptych.nn.spectral import SpectralCritic
 
 
 @dataclass(frozen=True, kw_only=True)

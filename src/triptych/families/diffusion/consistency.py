@@ -1,0 +1,104 @@
+"""Consistency: a diffusion model tuned until one call leads from any noise level to the image.
+
+All points of a noise-free path belong to one image. The network learns to give the same one from
+two neighbouring levels of one image's noise, which draw apart as it learns (arXiv:2303.01469,
+2406.14548); at zero noise that image is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from triptych.config import ImageShape, Optimiser
+from triptych.families.base import Batch, Borrowed, Objective
+from triptych.families.diffusion.denoisers import Denoiser
+from triptych.families.diffusion.model import NoiseToImage
+from triptych.families.diffusion.patches import PatchDiffusion, known_classes, level_noise
+
+STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548, section 3.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencySettings(PatchDiffusion):
+    """teacher: the recipe of the model that training starts from, whose networks these are
+    stages:  how often the neighbouring level comes nearer, by half of its distance each time
+    huber:   c of the pseudo-Huber distance, for each pixel's share of it
+    """
+
+    teacher: str = "x0"
+    stages: int = 6
+    huber: float = 5e-4
+    noise_mean: float = -0.5
+    noise_std: float = 1.6
+    sampler: str = "consistency"
+    steps: int = 2
+    optimiser: Optimiser = Optimiser(
+        learning_rate=5e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", matrix_rate=0.005
+    )
+
+
+class ConsistencyModel(NoiseToImage):
+    """Its network gives the end of the path, no expected image: so there is no path to follow."""
+
+    samplers = ("consistency",)
+
+    def deterministic(self) -> Self:
+        """One call, as every further one takes in noise."""
+        return self.with_sampler(steps=1)
+
+
+def neighbour(sigma: Tensor, share: float, stages: int) -> Tensor:
+    """The lower level whose answer is the target, 0 where it would be below: [B].
+
+    sigma (1 - n(sigma) / 2^a), n(sigma) = 1 + k sigmoid(-b sigma), a = 1 ... stages as training
+    goes on (arXiv:2406.14548, eq. 13).
+    """
+    stage = 1 + min(int(share * stages), stages - 1)
+    widening = 1 + STEEPNESS * torch.sigmoid(-SLOPE * sigma)
+    return (sigma * (1 - widening / 2**stage)).clamp(min=0)
+
+
+class ConsistencyLoss(Objective):
+    """Distance of the answers at two levels, the lower one being the target."""
+
+    name = "consistency"
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        shape: ImageShape,
+        network: nn.Module,
+        settings: ConsistencySettings,
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.target = Borrowed(denoiser)
+        self.shape = shape
+        self.settings = settings
+        self.optimiser = settings.optimiser
+        if settings.optimiser.matrix_rate is not None:
+            self.matrices = network.inner_matrices()  # type: ignore[operator]
+
+    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """As `WeightedDenoisingLoss`."""
+        return level_noise(count, self.shape, generator)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (sigma - r) (arXiv:2406.14548, eq. 12)."""
+        settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
+        sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
+        lower = neighbour(sigma, batch.share, settings.stages)
+        known = known_classes(batch, self.shape)
+        found = self.denoiser(x + sigma.view(-1, 1, 1, 1) * noise, sigma, known)
+        # The level 0 has no logarithm: what is said of it is not used.
+        least = lower.clamp(min=settings.sigma_min)
+        target = self.target.detached(x + lower.view(-1, 1, 1, 1) * noise, least, known)
+        target = torch.where((lower > 0).view(-1, 1, 1, 1), target, x)
+        squared = (found - target).square().flatten(1).sum(1)
+        c = settings.huber * x[0].numel() ** 0.5
+        distance = (squared + c**2).sqrt() - c
+        return {"total": (distance / (sigma - lower)).mean()}

@@ -1,0 +1,77 @@
+"""`diffusion:consistency`: a trained model tuned to sample in a few calls (arXiv:2406.14548)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from triptych.config import ImageShape, Size
+from triptych.families.base import Recipe
+from triptych.families.diffusion.consistency import (
+    ConsistencyLoss,
+    ConsistencyModel,
+    ConsistencySettings,
+)
+from triptych.families.diffusion.denoisers import (
+    CleanPredictor,
+    OnUnitScale,
+    Preconditioned,
+    VelocityPredictor,
+)
+from triptych.families.diffusion.patches import PatchDiffusion, common_parts, patch_network
+
+TEACHERS: dict[str, type[OnUnitScale]] = {
+    "edm": Preconditioned,
+    "flow": VelocityPredictor,
+    "x0": CleanPredictor,
+}
+TAKEN_OVER = (
+    "patch",
+    "widths",
+    "blocks",
+    "attention",
+    "sigma_data",
+    "sigma_min",
+    "sigma_max",
+    "rho",
+    "features_at",
+)
+
+
+def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
+    """The teacher's network and what its output means; ValueError for a teacher of no such kind."""
+    if settings.teacher not in TEACHERS:
+        raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, got {settings.teacher}")
+    network = patch_network(settings, shape)
+    return ConsistencyModel(
+        TEACHERS[settings.teacher](network, settings.sigma_data),
+        objective=partial(ConsistencyLoss, network=network, settings=settings),
+        shape=shape,
+        **common_parts(settings),
+    )
+
+
+def take_over(
+    settings: ConsistencySettings, teacher: str, theirs: PatchDiffusion
+) -> ConsistencySettings:
+    """The teacher's networks and levels."""
+    family, _, recipe = teacher.partition(":")
+    if family != "diffusion" or recipe not in TEACHERS:
+        raise ValueError(f"it is {teacher}, not one of {', '.join(TEACHERS)} of diffusion")
+    kept = {name: getattr(theirs, name) for name in TAKEN_OVER}
+    return replace(settings, teacher=recipe, **kept)
+
+
+def defaults(size: Size, shape: ImageShape) -> ConsistencySettings:
+    """Of the teacher's sizes, which replace these."""
+    return ConsistencySettings()
+
+
+RECIPE = Recipe(
+    summary="a trained model tuned to sample in 1 to 4 calls: --teacher RUN",
+    settings=ConsistencySettings,
+    defaults=defaults,
+    build=build,
+    conditional=True,
+    take_over=take_over,
+)

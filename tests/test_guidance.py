@@ -1,0 +1,91 @@
+"""Diffusion that is told the labels: what is hidden in training, and guidance in sampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.truths import normal
+from triptych.config import ImageShape
+from triptych.families import registry
+from triptych.families.base import Batch
+from triptych.families.diffusion.model import Diffusion
+from triptych.families.labels import UNLABELLED, class_shares
+from triptych.seeding import ImageStreams
+
+CLASSES = 3
+SHAPE = ImageShape(channels=1, resolution=16, classes=CLASSES)
+NAMES = ["diffusion:edm", "diffusion:flow", "diffusion:x0"]
+
+
+def model_of(name: str, shape: ImageShape = SHAPE) -> Diffusion:
+    """With an output layer that is not zero, as after training."""
+    parsed = registry.ModelName.parse(name)
+    model = registry.build(parsed, registry.defaults(parsed, "tiny", shape), shape, seed=0)
+    assert isinstance(model, Diffusion)
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    return model.eval()
+
+
+def shares(*labels: int) -> Tensor:
+    found = class_shares(torch.tensor(labels), CLASSES, len(labels), "cpu")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_guidance_goes_on_from_the_unknown_class_to_the_known_one(name: str) -> None:
+    """D(unknown) + w (D(class) - D(unknown)) (arXiv:2207.12598, eq. 6 with 1 + w there)."""
+    model, x, sigma = model_of(name), normal(2, *SHAPE.size).float(), torch.tensor([0.3, 4.0])
+    known = model.denoiser(x, sigma, shares(0, 2))
+    blind = model.denoiser(x, sigma, shares(CLASSES, CLASSES))
+    assert (known - blind).abs().max() > 1e-3
+    for weight in (0.0, 1.0, 2.5):
+        denoise = model.with_sampler(guidance=weight).told(shares(0, 2))
+        expected = blind + weight * (known - blind)
+        torch.testing.assert_close(denoise(x, sigma), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_samples_follow_their_labels_alone() -> None:
+    """Image i depends on its stream and its class."""
+    model = model_of("diffusion:x0").with_sampler("euler", 3, guidance=2.0)
+
+    def draw(numbers: range, labels: list[int]) -> Tensor:
+        rng = ImageStreams(0, "sample", numbers)
+        latent = model.draw_latent(len(numbers), rng, torch.tensor(labels))
+        with torch.no_grad():
+            return model.decode(latent, rng)
+
+    whole = draw(range(3), [0, 1, 2])
+    torch.testing.assert_close(draw(range(1, 2), [1]), whole[1:2], atol=1e-4, rtol=1e-4)
+    assert (draw(range(1, 2), [2]) - whole[1:2]).abs().max() > 1e-2
+
+
+def test_some_labels_are_hidden_in_training() -> None:
+    """The loss with labels that are all hidden is the loss of unknown classes."""
+    [objective] = model_of("diffusion:x0").objectives()
+    noise = objective.noise(4000, torch.Generator().manual_seed(0))
+    hidden = (noise["hidden"] < UNLABELLED).float().mean().item()
+    assert hidden == pytest.approx(UNLABELLED, abs=0.02)
+    few = {key: value[:4] for key, value in noise.items()}
+    x, labels = normal(4, *SHAPE.size).float(), torch.tensor([0, 1, 2, 0])
+
+    def loss(chance: float, told: Tensor | None) -> Tensor:
+        noise = few | {"hidden": torch.full((4,), chance)}
+        return objective(Batch(x, told, noise))["total"]
+
+    torch.testing.assert_close(loss(0.0, labels), loss(0.9, None))
+    assert (loss(0.9, labels) - loss(0.9, None)).abs() > 1e-6
+
+
+def test_without_labels_nothing_is_told() -> None:
+    model = model_of("diffusion:edm", ImageShape(channels=1, resolution=16))
+    [objective] = model.objectives()
+    assert "hidden" not in objective.noise(2, torch.Generator().manual_seed(0))
+    assert model.denoiser.network.label is None
+    latent = model.draw_latent(2, ImageStreams(0, "sample", range(2)))
+    assert latent.labels is None

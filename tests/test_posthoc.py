@@ -1,0 +1,118 @@
+"""Averages of the weights of any width, made afterwards from two that were kept."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from torch import nn
+
+from tests.test_training import DATA, MACHINE, request, train
+from tests.truths import normal
+from triptych import averaging
+from triptych.errors import InputError
+from triptych.run import Run
+from triptych.training import posthoc
+from triptych.training.average import WeightAverage, power_exponent
+from triptych.training.folder import RunFolder
+
+
+def test_inner_products_are_integrals() -> None:
+    """Of (g + 1) t^g / T^(g+1) and (h + 1) t^h / S^(h+1) up to the earlier end."""
+    times, exponents = np.array([3.0, 8.0]), np.array([5.0, 17.0])
+    found = posthoc.inner_products(times, exponents, times, exponents)
+
+    def product(t: float, a: float, g: float, b: float, h: float) -> float:
+        return (g + 1) * t**g / a ** (g + 1) * (h + 1) * t**h / b ** (h + 1)
+
+    for (i, a), (j, b) in itertools.product(enumerate(times), repeat=2):
+        powers = (a, exponents[i], b, exponents[j])
+        assert found[i, j] == pytest.approx(quad(product, 0, min(a, b), powers)[0], rel=1e-9)
+
+
+def test_another_width_is_nearly_the_average_that_would_have_been_kept() -> None:
+    """A random walk of 200 weights over 800 rounds; errors in units of how far widths differ."""
+    model = nn.Linear(200, 1, bias=False)
+    kept = {width: WeightAverage(model, width) for width in (0.05, 0.1, 0.07, 0.16)}
+    steps, saved = 0.1 * normal(800, 1, 200).float(), []
+    for number, step in enumerate(steps, start=1):
+        model.weight.data += step
+        for average in kept.values():
+            average.update(number)
+        if number % 100 == 0:
+            saved += [(number, w, kept[w].state["weight"].clone()) for w in (0.05, 0.1)]
+    rounds, widths = (np.array([one[i] for one in saved], dtype=float) for i in (0, 1))
+    apart = (kept[0.07].state["weight"] - kept[0.16].state["weight"]).norm()
+    for width, most in ((0.05, 1e-4), (0.07, 0.03), (0.16, 0.06)):
+        factors, off = posthoc.coefficients(rounds, widths, width)
+        assert factors.sum() == pytest.approx(1, abs=0.02) and off < 0.1
+        mixed = sum(f * one[2] for f, one in zip(factors, saved, strict=True))
+        assert ((mixed - kept[width].state["weight"]).norm() / apart).item() < most
+
+
+def test_a_width_far_from_both_is_not_made() -> None:
+    rounds, widths = np.array([100.0, 100.0, 50.0, 50.0]), np.array([0.05, 0.1, 0.05, 0.1])
+    assert posthoc.coefficients(rounds, widths, 0.005)[1] > posthoc.MOST_OFF
+    assert power_exponent(0.005) > 150
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("averaged") / "run"
+    train(request("diffusion:x0", "3.2kimg", "widths=8,16,16", "steps=2"), folder)
+    return folder
+
+
+def test_the_width_in_use_gives_the_run_s_own_weights(trained: Path, tmp_path: Path) -> None:
+    found = averaging.average(trained, tmp_path / "same", 0.05, machine=MACHINE)
+    own, again = Run(trained, MACHINE), Run(found.run, MACHINE)
+    for name, tensor in own.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], tensor, rtol=2e-3, atol=1e-4)
+    assert len(list(RunFolder(trained).averages.iterdir())) == 2 * posthoc.TIMES
+
+
+def test_another_width_is_a_run_of_its_own(trained: Path, tmp_path: Path) -> None:
+    before = RunFolder(trained).weights.read_bytes()
+    found = averaging.average(trained, tmp_path / "wide", 0.15, machine=MACHINE)
+    run = Run(found.run, MACHINE)
+    assert run.facts["settings"]["average"] == 0.15
+    assert run.facts["averaged_from"]["run"] == "run"
+    assert run.sample(2).shape == (2, 1, 16, 16)
+    assert RunFolder(trained).weights.read_bytes() == before
+    with pytest.raises(InputError, match="is there already"):
+        averaging.average(trained, tmp_path / "wide", 0.1, machine=MACHINE)
+    with pytest.raises(InputError, match="kept no averages"):
+        averaging.average(found.run, tmp_path / "more", 0.1, machine=MACHINE)
+
+
+def test_the_best_of_some_widths_is_used(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(averaging, "SCORED", 20)
+    found = averaging.average(trained, tmp_path / "best", data=DATA, machine=MACHINE)
+    assert found.width == min(found.scores, key=found.scores.__getitem__)
+    assert set(found.scores) == set(averaging.WIDTHS) and len(set(found.scores.values())) > 1
+    exact = averaging.average(trained, tmp_path / "exact", found.width, machine=MACHINE)
+    assert RunFolder(exact.run).weights.read_bytes() == RunFolder(found.run).weights.read_bytes()
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, 0.3, float("nan")])
+def test_widths_that_there_are_not(trained: Path, tmp_path: Path, width: float) -> None:
+    with pytest.raises(InputError, match="no share of a training"):
+        averaging.average(trained, tmp_path / "none", width, machine=MACHINE)
+    assert not (tmp_path / "none").exists()
+
+
+def test_damaged_averages_are_named(trained: Path, tmp_path: Path) -> None:
+    victim = next(RunFolder(trained).averages.iterdir())
+    content = victim.read_bytes()
+    victim.write_bytes(content[:100])
+    try:
+        with pytest.raises(InputError, match=f"{victim.name} is damaged"):
+            averaging.average(trained, tmp_path / "none", 0.1, machine=MACHINE)
+    finally:
+        victim.write_bytes(content)
