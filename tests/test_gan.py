@@ -15,6 +15,7 @@ from triptych.config import ImageShape, Optimiser
 from triptych.families import registry
 from triptych.families.base import Batch, Borrowed, Objective, frozen
 from triptych.families.gan import losses
+from triptych.families.gan.convolutional import ConvolutionalSettings
 from triptych.families.gan.model import GAN, CriticObjective, GeneratorObjective
 from triptych.families.gan.recipes import course, hinge
 from triptych.nn.convgan import PixelNorm
@@ -209,7 +210,7 @@ def test_networks_fit_every_resolution(resolution: int, channels: int) -> None:
     shape = ImageShape(channels=channels, resolution=resolution)
     for model in (
         course.build(course.CourseGAN(latent=5, width=8), shape),
-        hinge.build(hinge.HingeGAN(latent=5, width=8), shape),
+        hinge.build(ConvolutionalSettings(latent=5, width=8), shape),
     ):
         fake = model.generator(normal(2, 5).float())
         assert fake.shape == (2, *shape.size)
@@ -259,7 +260,7 @@ def test_pixel_norm_leaves_unit_features() -> None:
 
 def test_the_hinge_recipe_s_critic_learns_faster() -> None:
     """Two time scales (arXiv:1706.08500) and no momentum (arXiv:1802.05957, setting of 5)."""
-    settings = hinge.HingeGAN()
+    settings = ConvolutionalSettings()
     assert settings.critic.learning_rate > settings.generator.learning_rate
     model = build("gan:hinge")
     assert model.critic_optimiser == settings.critic

@@ -14,6 +14,7 @@ from tests.test_training import digest, request, train
 from tests.truths import MACHINE, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
+from triptych.families.gan.convolutional import ConvolutionalSettings
 from triptych.families.gan.inversion import (
     Inversion,
     InversionObjective,
@@ -80,7 +81,7 @@ def test_an_image_s_latent_depends_on_no_other_image() -> None:
 
 
 def small(name: str = "hinge") -> GAN:
-    settings: Any = hinge.HingeGAN(latent=6, width=8) if name == "hinge" else None
+    settings: Any = ConvolutionalSettings(latent=6, width=8) if name == "hinge" else None
     settings = settings or course.CourseGAN(latent=6, width=8)
     module = hinge if name == "hinge" else course
     return module.build(settings, SHAPE)

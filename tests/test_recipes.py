@@ -16,7 +16,7 @@ from triptych.config import Budget, ImageShape, Optimiser, Settings, override
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.diffusion.recipes.course import CourseDDPM
-from triptych.families.gan.recipes.hinge import HingeGAN
+from triptych.families.gan.convolutional import ConvolutionalSettings
 from triptych.families.registry import ModelName, known_models, recipe_names
 from triptych.families.vae.recipes.sigma import SigmaVAE
 
@@ -64,7 +64,7 @@ def test_modern_recipes_alone_do_without_batch_statistics(name: str) -> None:
         (SigmaVAE(), "optimiser.learning_rate=3e-4", ("optimiser", "learning_rate"), 3e-4),
         (SigmaVAE(), "optimiser.decay=linear", ("optimiser", "decay"), "linear"),
         (SigmaVAE(), "optimiser.clip_norm=None", ("optimiser", "clip_norm"), None),
-        (HingeGAN(), "critic.betas=0.5,0.9", ("critic", "betas"), (0.5, 0.9)),
+        (ConvolutionalSettings(), "critic.betas=0.5,0.9", ("critic", "betas"), (0.5, 0.9)),
         (CourseDDPM(), "sampler=ddim", ("sampler",), "ddim"),
     ],
 )

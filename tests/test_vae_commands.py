@@ -335,3 +335,5 @@ def test_few_steps_are_noted(call: Call, stock: Path) -> None:
 def test_the_lines_of_a_likelihood_that_there_is_not() -> None:
     entry = likelihood.bits_per_dim(torch.nn.Module(), "gan", torch.zeros(2), 0, MACHINE)  # type: ignore[arg-type]
     assert lines.likelihood(entry).startswith("bits per dimension: not defined: a GAN has no")
+    assert "ais" not in lines.likelihood(entry)
+    assert lines.likelihood(entry, lines.BY_ESTIMATE).endswith(f"\n  {lines.BY_ESTIMATE}")

@@ -35,13 +35,14 @@ def nearness(found: dict[str, float]) -> str:
     return f"{found['psnr']:.2f} dB{similar}, {found['seconds']:.2f} s"
 
 
-BY_ESTIMATE = "\n  --method ais estimates that of the generator plus noise"
+BY_ESTIMATE = "--method ais estimates that of the generator plus noise"
 
 
-def likelihood(found: dict[str, Any]) -> str:
-    """The bound and its terms."""
+def likelihood(found: dict[str, Any], instead: str = "") -> str:
+    """The bound and its terms; or why there is none, and what there is instead."""
     if found["value"] is None:
-        return f"bits per dimension: not defined: {found['note']}" + BY_ESTIMATE
+        line = f"bits per dimension: not defined: {found['note']}"
+        return f"{line}\n  {instead}" if instead else line
     shown = [
         f"bits per dimension: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}] "
         f"({found['kind']}, {found['method']}, {found['n']} {found['reference']} images)"

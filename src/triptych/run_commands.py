@@ -237,6 +237,7 @@ class Likelihood(ReadsRunData):
 
     def run(self) -> Any:
         """The bits_per_dim entry."""
+        from triptych.families.base import EstimatesLikelihood
         from triptych.run import Run, check_count
 
         count = (FEW if self.method == "ais" else MANY) if self.count is None else self.count
@@ -251,7 +252,8 @@ class Likelihood(ReadsRunData):
             noise=self.noise,
             validation=data.validation.images,
         )
-        return found if self.json else lines.likelihood(found)
+        instead = lines.BY_ESTIMATE if isinstance(run.model, EstimatesLikelihood) else ""
+        return found if self.json else lines.likelihood(found, instead)
 
 
 @dataclass(kw_only=True)

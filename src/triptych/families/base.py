@@ -343,6 +343,14 @@ class Iterative(ABC):
         """The same networks with a sampler that adds no noise, for interpolation."""
 
     @abstractmethod
+    def noise_levels(self) -> Tensor:
+        """Of the present sampler: falling, the last one 0, [steps+1]."""
+
+    @abstractmethod
+    def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
+        """What the network makes of image + sigma * noise, no label told: [N,C,H,W]."""
+
+    @abstractmethod
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
         """The chain at evenly spaced steps, start and end included: [N,points,C,H,W]."""
 

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from markupsafe import Markup
 
-from triptych.report.load import Diagnosed, Losses
+from triptych.report.load import Curve, Diagnosed, Losses
 from triptych.report.tongue import Tongue
 
 WIDTH, HEIGHT = 400, 220
@@ -136,20 +136,42 @@ def value_axis(series: Sequence[Series]) -> Axis:
     return linear_axis(values[cut], values[-1 - cut])
 
 
+def curve_series(curve: Curve) -> list[Series]:
+    """The lines of a curve."""
+    return [
+        Series(name, tuple(zip(curve.across, values, strict=True)))
+        for name, values in curve.lines.items()
+    ]
+
+
+def across_axis(series: Sequence[Series], log: bool) -> Axis:
+    """From 0 to the furthest place, or over the decades of all places."""
+    places = [place for line in series for place, _ in line.points]
+    if log and min(places) > 0:
+        return log_axis(min(places), max(places))
+    furthest = max(places)
+    x = linear_axis(0.0, furthest)
+    ticks = tuple(tick for tick in x.ticks if tick <= furthest * 1.001)
+    return Axis(0.0, max(furthest, 1.0), ticks)
+
+
 def draw_chart(
-    series: Sequence[Series], tongue: Tongue, title: str, across: str, mark: float | None = None
+    series: Sequence[Series],
+    tongue: Tongue,
+    title: str,
+    across: str,
+    mark: float | None = None,
+    log: bool = False,
 ) -> Markup:
     """The chart as an SVG element; empty when there is nothing to draw.
 
-    mark: images seen at which an upright line stands
+    mark: the place at which an upright line stands
+    log:  whether places are spread over decades
     """
     drawn = [line for line in series if line.points]
     if not drawn:
         return Markup("")
-    furthest = max(images for line in drawn for images, _ in line.points)
-    x = linear_axis(0.0, furthest)
-    x = Axis(0.0, max(furthest, 1.0), tuple(tick for tick in x.ticks if tick <= furthest * 1.001))
-    y = value_axis(drawn)
+    x, y = across_axis(drawn, log), value_axis(drawn)
     first, last = drawn[0].points[0][1], drawn[0].points[-1][1]
     words = {"objective": title, "first": tongue.number(first), "last": tongue.number(last)}
     label = tongue.text("training.alt").format(**words)
@@ -158,9 +180,7 @@ def draw_chart(
         f'aria-label="{escape(label, {chr(34): "&quot;"})}">',
         *draw_grid(x, y, tongue),
         *(draw_line(line, index, x, y) for index, line in enumerate(drawn)),
-        ""
-        if mark is None
-        else f'<path class="mark" d="M{right(x.place(mark))} {TOP}V{down(0)}"></path>',
+        "" if mark is None else upright(x.place(mark)),
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
         f"{escape(across)}</text></svg>",
     ]

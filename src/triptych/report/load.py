@@ -61,6 +61,17 @@ class Diagnosed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One entry of figures/curves.json: lines over one axis, and the place of the choice."""
+
+    name: str
+    across: tuple[float, ...]
+    lines: Mapping[str, tuple[float, ...]]
+    log: bool = False
+    mark: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Log:
     """What the page shows of a log.jsonl."""
 
@@ -83,6 +94,7 @@ class Run:
     log: tuple[Losses, ...] = ()
     diagnoses: tuple[Diagnosed, ...] = ()
     chosen: float | None = None
+    curves: tuple[Curve, ...] = ()
     record: Json = field(default_factory=dict)  # run.json as it stands
     folder: Path | None = None
 
@@ -153,6 +165,7 @@ def load_run(result: Json, folder: Path | None) -> Run:
         log=log.losses,
         diagnoses=log.diagnoses,
         chosen=log.chosen,
+        curves=load_curves(folder / "figures" / "curves.json") if folder else (),
         record=record,
         folder=folder,
     )
@@ -215,6 +228,26 @@ def load_log(path: Path) -> Log:
     return Log(
         losses=tuple(lines), diagnoses=tuple(diagnoses), chosen=chosen, warnings=tuple(warned)
     )
+
+
+def load_curves(path: Path) -> tuple[Curve, ...]:
+    """Those that hold a number for every place; others are passed over."""
+    found = []
+    for name, entry in read_optional(path).items():
+        given = mapping(entry)
+        across = all_numbers(given.get("across"))
+        lines = {key: all_numbers(values) for key, values in mapping(given.get("lines")).items()}
+        if across and lines and all(len(values) == len(across) for values in lines.values()):
+            mark, log = number(given.get("mark")), given.get("log") is True
+            found.append(Curve(name=name, across=across, lines=lines, log=log, mark=mark))
+    return tuple(found)
+
+
+def all_numbers(values: object) -> tuple[float, ...]:
+    """A list of numbers; empty where anything else is in it."""
+    found = [number(value) for value in values] if isinstance(values, list) else []
+    known = tuple(value for value in found if value is not None)
+    return known if len(known) == len(found) else ()
 
 
 def find_folder(base: Path, places: tuple[str, ...], index: int, name: str) -> Path | None:

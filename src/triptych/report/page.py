@@ -17,7 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from triptych.errors import InputError
-from triptych.report.charts import diagnosis_series, draw_chart, speed_series, split_objectives
+from triptych.report.charts import (
+    Series,
+    curve_series,
+    diagnosis_series,
+    draw_chart,
+    speed_series,
+    split_objectives,
+)
 from triptych.report.columns import make_columns, name_runs
 from triptych.report.load import Comparison, Run, load_comparison, mapping, number, texts
 from triptych.report.panels import (
@@ -251,23 +258,35 @@ def count_text(value: object, tongue: Tongue) -> str:
     return "?" if count is None else tongue.number(count, "count")
 
 
+def term_of(line: Series, tongue: Tongue) -> str:
+    """What a line of a chart is called."""
+    key = f"term.{line.term}"
+    return tongue.text(key) if key in TEXTS else line.term.removeprefix("kl_")
+
+
 def make_training(run: Run, name: Name, tongue: Tongue) -> Training:
-    """One chart per objective, those of the diagnoses, then one of the speed."""
-    charts = []
+    """One chart per objective, those of the diagnoses, one of the speed, then the curves."""
     diagnosed = diagnosis_series(run.diagnoses)
     lines = {**split_objectives(run.log), **diagnosed, "speed": speed_series(run.log)}
+    drawn = []
     for objective, series in lines.items():
         key = f"objective.{objective}"
         title = tongue.text(key) if key in TEXTS else objective
         mark = run.chosen if objective == "score" else None
         svg = draw_chart(series, tongue, title, tongue.text("training.images"), mark)
-        terms = [f"term.{line.term}" for line in series]
-        words = tuple(
-            tongue.text(t) if t in TEXTS else t.removeprefix("term.kl_").removeprefix("term.")
-            for t in terms
-        )
-        if svg:
-            charts.append(Chart(title=title, svg=svg, terms=words))
+        drawn.append((title, svg, series))
+    for curve in run.curves:
+        if f"curve.{curve.name}" not in TEXTS:
+            continue
+        title, series = tongue.text(f"curve.{curve.name}"), curve_series(curve)
+        across = tongue.text(f"across.{curve.name}")
+        svg = draw_chart(series, tongue, title, across, curve.mark, curve.log)
+        drawn.append((title, svg, series))
+    charts = [
+        Chart(title=title, svg=svg, terms=tuple(term_of(line, tongue) for line in series))
+        for title, svg, series in drawn
+        if svg
+    ]
     absent = "" if charts else tongue.tell(Sentence("training.none", {"who": name}))
     warnings = tuple(sentence_case(tongue.note(warning)) for warning in run.warnings)
     return Training(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from triptych.families.base import (
 )
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
-from triptych.tasks import interpolation, reconstruction, sampling
+from triptych.tasks import curves, interpolation, reconstruction, sampling
 
 GAP = 2
 SIDE = 8  # the practical's grids hold 64 samples
 PATHS, POINTS = 4, 10  # interpolations: ten points, as in the practical
 PAIRS = 10  # reconstructions in a row
+CURVED = 128  # held-out images over which curves are averaged
 FIGURE_SEED = 0
 
 
@@ -60,6 +62,8 @@ def draw_figures(
     if isinstance(model, Iterative):
         ways = sampling.trajectory(model, PATHS, POINTS, seed, machine)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
+        drawn = curves.curves_of(model, held_out[:CURVED], seed, machine)
+        write(folder, "curves", {name: asdict(curve) for name, curve in drawn.items()})
 
 
 def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: str = "") -> None:

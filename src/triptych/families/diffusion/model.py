@@ -124,10 +124,19 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
         return other
 
+    def noise_levels(self) -> Tensor:
+        """Of the present number of steps."""
+        return self.process.levels(self.sampling.steps)
+
+    def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
+        """One call."""
+        levels = torch.full((len(noisy),), sigma, dtype=noisy.dtype, device=noisy.device)
+        return self.told(self.unknown(noisy))(noisy, levels)
+
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
         """States scaled to the data's range as a variance-preserving process shows them."""
         states = self.states(latent, rng)
-        sigmas = self.process.levels(self.sampling.steps).to(states[0])
+        sigmas = self.noise_levels().to(states[0])
         picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
         return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
 
