@@ -45,9 +45,29 @@ def test_guidance_goes_on_from_the_unknown_class_to_the_known_one(name: str) -> 
     blind = model.denoiser(x, sigma, shares(CLASSES, CLASSES))
     assert (known - blind).abs().max() > 1e-3
     for weight in (0.0, 1.0, 2.5):
-        denoise = model.with_sampler(guidance=weight).told(shares(0, 2))
+        denoise = model.told(shares(0, 2), weight)
         expected = blind + weight * (known - blind)
         torch.testing.assert_close(denoise(x, sigma), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_samples_are_guided_and_inversions_are_not() -> None:
+    """Guidance is the sampler's; likelihood, inversion and features know no class to go to."""
+    model = model_of("diffusion:x0").with_sampler("euler", 2, guidance=3.0)
+    free = model.with_sampler(guidance=1.0)
+    rng = ImageStreams(0, "sample", range(2))
+    latent = model.draw_latent(2, rng, torch.tensor([0, 1]))
+    x = normal(2, *SHAPE.size).float().clamp(-1, 1)
+    with torch.no_grad():
+        assert (model.decode(latent, rng) - free.decode(latent, rng)).abs().max() > 1e-2
+        assert torch.equal(model.encode(x).tensors["noise"], free.encode(x).tensors["noise"])
+        assert torch.equal(model.denoised(x, 0.5), free.denoised(x, 0.5))
+    assert model.network_calls == 2 * free.network_calls
+
+
+def test_a_model_without_labels_makes_no_guided_calls() -> None:
+    shape = ImageShape(channels=1, resolution=16)
+    assert model_of("diffusion:x0").sampling.guidance == 1.5
+    assert model_of("diffusion:x0", shape).sampling.guidance == 1.0
 
 
 def test_samples_follow_their_labels_alone() -> None:

@@ -62,8 +62,8 @@ def draw_figures(
     if isinstance(model, Iterative):
         ways = sampling.trajectory(model, PATHS, POINTS, seed, machine)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
-        drawn = curves.curves_of(model, held_out[:CURVED], seed, machine)
-        write(folder, "curves", {name: asdict(curve) for name, curve in drawn.items()})
+        found = curves.curves_of(model, held_out[:CURVED], seed, machine)
+        write(folder, "curves", {name: asdict(curve) for name, curve in found.items()})
 
 
 def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: str = "") -> None:

@@ -36,6 +36,7 @@ class ConsistencySettings(PatchDiffusion):
     noise_std: float = 1.6
     sampler: str = "consistency"
     steps: int = 2
+    guidance: float = 1.0
     optimiser: Optimiser = Optimiser(
         learning_rate=5e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", matrix_rate=0.005
     )

@@ -144,9 +144,8 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         """Labels of images whose class nobody told: `class_shares`, or None without classes."""
         return class_shares(None, self.shape.classes, len(images), images.device)
 
-    def told(self, labels: Tensor | None) -> Denoise:
+    def told(self, labels: Tensor | None, guidance: float = 1.0) -> Denoise:
         """The denoiser for these labels, guided towards them (arXiv:2207.12598, eq. 6)."""
-        guidance = self.sampling.guidance
         if labels is None:
             return self.denoiser
         if guidance == 1:
@@ -164,7 +163,8 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
     def states(self, latent: Latent, rng: ImageStreams) -> list[Tensor]:
         """All of the chain, from the noise to the image."""
         sampling = self.sampling
-        chain = Chain(self.told(latent.labels), rng, steps=sampling.steps, eta=sampling.eta)
+        denoise = self.told(latent.labels, sampling.guidance)
+        chain = Chain(denoise, rng, steps=sampling.steps, eta=sampling.eta)
         start = latent.tensors["noise"] * self.process.prior_std
         levels = self.process.levels(sampling.steps).tolist()
         return follow(sampling.sampler.step, chain, start, levels)

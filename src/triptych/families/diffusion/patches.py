@@ -50,7 +50,7 @@ class PatchDiffusion(Settings):
     weight_cap: float | None = None  # largest weight of a noise level, in units of the highest's
     sampler: str = "heun"
     steps: int = 10
-    guidance: float = 1.0  # towards the class, where the model is told the labels
+    guidance: float = 1.5  # towards the class, where the model is told the labels
     features_at: float = 0.2  # noise level at which the network describes images
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02
@@ -154,16 +154,16 @@ def patch_network(settings: PatchDiffusion, shape: ImageShape) -> PatchUNet:
     )
 
 
-def common_parts(settings: PatchDiffusion) -> dict[str, Any]:
-    """What `NoiseToImage` takes besides its denoiser, objective and shape."""
+def common_parts(settings: PatchDiffusion, shape: ImageShape) -> dict[str, Any]:
+    """What `NoiseToImage` takes besides its denoiser and objective."""
+    guidance = 1.0 if shape.classes is None else settings.guidance
     levels = partial(
         power_sigmas, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max, rho=settings.rho
     )
     return {
         "process": Process(levels=levels, prior_std=settings.sigma_max),
-        "sampling": Sampling(
-            name=settings.sampler, steps=settings.steps, guidance=settings.guidance
-        ),
+        "sampling": Sampling(name=settings.sampler, steps=settings.steps, guidance=guidance),
+        "shape": shape,
         "features_at": settings.features_at,
     }
 
@@ -192,8 +192,7 @@ def assemble(
             ),
             "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std),
         },
-        shape=shape,
-        **common_parts(settings),
+        **common_parts(settings, shape),
     )
 
 

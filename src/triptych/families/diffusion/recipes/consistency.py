@@ -46,8 +46,7 @@ def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
     return ConsistencyModel(
         TEACHERS[settings.teacher](network, settings.sigma_data),
         objective=partial(ConsistencyLoss, network=network, settings=settings),
-        shape=shape,
-        **common_parts(settings),
+        **common_parts(settings, shape),
     )
 
 
