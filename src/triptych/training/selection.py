@@ -28,7 +28,7 @@ TIMES = 8
 FIRST = 0.3  # share of the planned images at the first of them, the last one being at the end
 SHARE = 0.06  # samples of all scores, over the planned images: under 3 % of the time
 LEAST, MOST = 100, 1000  # samples of one score
-NOISE = 0.2  # of the best score
+NOISE = 0.5  # of the best score
 
 
 def samples_for(planned: int) -> int:
