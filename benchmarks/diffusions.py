@@ -2,9 +2,10 @@
 
     python benchmarks/diffusions.py --data DATA ... --models diffusion:course diffusion --out JSON
 
-Each is sampled as its recipe has it, the practical's by Heun instead of its 1000 steps. With
-`--keep` the runs stay, and samplers are compared on them: `samplers` in the JSON holds their
-distances, seconds and calls, all from the same noise.
+Each is sampled as its recipe has it, the practical's by Heun instead of its 1000 steps.
+`samplers` in the JSON holds the distances, seconds and calls of other samplers on the same weights
+and from the same noise. A model `consistency` is tuned on the run of `--teacher`; one named
+`denoising` is denoising-diffusion-pytorch's own (see diffusions_denoising.py).
 """
 
 from __future__ import annotations

@@ -90,14 +90,17 @@ class PlainAdamW(torch.optim.AdamW):
     found_inf = property(lambda self: None, lambda self, masked: None)
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """Muon's iteration in float32."""
+def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
+    """Muon's iteration as its author writes it, one matrix after another."""
     a, b, c = muon.COEFFICIENTS
-    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
-    for _ in range(muon.ITERATIONS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x
+    found = []
+    for matrix in matrices:
+        x = matrix / (matrix.norm() + 1e-7)
+        for _ in range(muon.ITERATIONS):
+            gram = x @ x.T
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        found.append(x)
+    return found
 
 
 @dataclass

@@ -14,13 +14,11 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from tests.test_diffusion import ABAR, DDPM, SHAPE, SIGMAS, course_model
 from tests.truths import FixedStreams, NoStreams, normal
-from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families.base import Latent, spherical
 from triptych.families.diffusion.denoisers import NoisePredictor
-from triptych.families.diffusion.model import Diffusion
-from triptych.families.diffusion.recipes import course
 from triptych.families.diffusion.samplers import (
     CHURN,
     CHURN_NOISE,
@@ -36,19 +34,15 @@ from triptych.families.diffusion.samplers import (
     stochastic_heun,
 )
 from triptych.families.diffusion.sampling import Sampling
-from triptych.families.diffusion.schedule import linear_beta_sigmas, power_sigmas, spaced_sigmas
+from triptych.families.diffusion.schedule import power_sigmas, spaced_sigmas
 from triptych.seeding import ImageStreams
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its imports are not ours to mend
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-SHAPE = ImageShape(channels=3, resolution=32)
-SIGMAS = linear_beta_sigmas(1000, 1e-4, 0.02)
+SCHEDULE = {key: value for key, value in DDPM.items() if key != "clip_sample"}
 LEVELS = [0.0, *SIGMAS.tolist()]  # LEVELS[t + 1] is the level of step t
-ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-DDPM = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02}
-UNCLIPPED = {**DDPM, "clip_sample": False}
 
 
 class Curved(nn.Module):
@@ -60,10 +54,6 @@ class Curved(nn.Module):
 
 def curved(streams: Any, **settings: float) -> Chain:
     return Chain(NoisePredictor(Curved(), SIGMAS), streams, **settings)  # type: ignore[arg-type]
-
-
-def course_model() -> Diffusion:
-    return course.RECIPE.build(course.RECIPE.defaults("tiny", SHAPE), SHAPE)
 
 
 # Against diffusers, in float64 and with the same noise. Our states are theirs over sqrt(abar).
@@ -80,7 +70,7 @@ def scale_before(t: int) -> Tensor:
 
 @pytest.mark.parametrize("t", [999, 998, 500, 37, 1, 0])
 def test_an_ancestral_step_is_that_of_diffusers(t: int) -> None:
-    scheduler = in_double(DDPMScheduler(**UNCLIPPED, variance_type="fixed_small"))
+    scheduler = in_double(DDPMScheduler(**DDPM, variance_type="fixed_small"))
     x, noise = normal(2, 3, 4, 4), normal(2, 3, 4, 4, seed=7)
     predicted = Curved()(x, torch.full((2,), t))
     exact = scheduler.step(predicted, t, x, generator=torch.Generator().manual_seed(7))
@@ -93,7 +83,7 @@ def test_an_ancestral_step_is_that_of_diffusers(t: int) -> None:
 @pytest.mark.parametrize("t", [999, 900, 500, 99])
 def test_a_ddim_step_is_that_of_diffusers(t: int, eta: float) -> None:
     """A tenth of the schedule at once, from 99 to zero noise, where nothing is drawn."""
-    scheduler = in_double(DDIMScheduler(**UNCLIPPED, set_alpha_to_one=True))
+    scheduler = in_double(DDIMScheduler(**DDPM, set_alpha_to_one=True))
     scheduler.set_timesteps(10)
     x, noise = normal(2, 3, 4, 4), normal(2, 3, 4, 4, seed=1)
     predicted = Curved()(x, torch.full((2,), t))
@@ -108,7 +98,9 @@ def test_a_ddim_step_is_that_of_diffusers(t: int, eta: float) -> None:
 def test_dpm_solver_is_that_of_diffusers(steps: int) -> None:
     """The whole chain, whose steps know of each other."""
     scheduler = in_double(
-        DPMSolverMultistepScheduler(**DDPM, algorithm_type="dpmsolver++", final_sigmas_type="zero")
+        DPMSolverMultistepScheduler(
+            **SCHEDULE, algorithm_type="dpmsolver++", final_sigmas_type="zero"
+        )
     )
     scheduler.set_timesteps(steps)
     levels = [LEVELS[int(t) + 1] for t in scheduler.timesteps] + [0.0]
@@ -124,7 +116,7 @@ def test_dpm_solver_is_that_of_diffusers(steps: int) -> None:
 def test_our_network_in_their_loop_gives_our_samples() -> None:
     """The practical's U-Net under diffusers' DDIM in a plain loop."""
     model = course_model().with_sampler("ddim", 10).eval().double()
-    scheduler = in_double(DDIMScheduler(**UNCLIPPED, set_alpha_to_one=True))
+    scheduler = in_double(DDIMScheduler(**DDPM, set_alpha_to_one=True))
     scheduler.set_timesteps(10)
     scheduler.timesteps = spaced_steps(10)
     noise = normal(2, *SHAPE.size)

@@ -23,6 +23,7 @@ from triptych.data.opening import DataOptions
 from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating
+from triptych.evaluation.calls import quality_by_calls
 from triptych.evaluation.scoring import scorer
 from triptych.families import registry
 from triptych.families.registry import ModelName
@@ -175,7 +176,16 @@ def measurer(
         found = evaluating.evaluate(model, facts, data, real, machine, console)
         drawn = folder.figures if machine.group.first else None
         labels = labels_of(facts)
-        figures.draw_figures(model, facts["family"], data.test.images, drawn, machine, labels)
+        by_calls = quality_by_calls(model, real, labels, machine, console)
+        figures.draw_figures(
+            model,
+            facts["family"],
+            data.test.images,
+            drawn,
+            machine,
+            labels,
+            {} if by_calls is None else {"quality_by_calls": by_calls},
+        )
         return found
 
     return measure

@@ -189,6 +189,12 @@ class GenerativeModel(nn.Module, ABC):
     def network_calls(self) -> int:
         """How often the network runs to decode one latent."""
 
+    def survey(self, images: Tensor, seed: int) -> None:
+        """Take from some training images what must be known before training; here nothing.
+
+        images: uint8 [N,C,H,W]
+        """
+
     def settle(self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None) -> None:
         """Set in closed form what can be, once all other weights are final; here nothing.
 

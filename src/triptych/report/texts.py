@@ -216,6 +216,17 @@ PAGE: dict[str, Pair] = {
         "Erreur de l'image débruitée",
     ),
     "across.error_by_level": ("noise level", "niveau de bruit"),
+    "curve.quality_by_calls": (
+        "Kernel distance to real images by network calls",
+        "Distance à noyau aux vraies images selon les appels du réseau",
+    ),
+    "across.quality_by_calls": (
+        "network calls for each image; upright: the default",
+        "appels du réseau par image ; trait vertical : le choix par défaut",
+    ),
+    "term.heun": ("Heun", "Heun"),
+    "term.dpm-solver++": ("DPM-Solver++(2M)", "DPM-Solver++(2M)"),
+    "term.consistency": ("consistency", "cohérence"),
     "term.sigma": ("noise level", "niveau de bruit"),
     "term.denoised": ("denoised", "débruitée"),
     "term.noise": ("noisy", "bruitée"),

@@ -35,7 +35,7 @@ class Curve:
 
 
 def curves_of(model: Iterative, originals: Tensor, seed: int, machine: Machine) -> dict[str, Curve]:
-    """All curves of a model: originals are held-out images, uint8 [N,C,H,W]."""
+    """The curves by noise level: originals are held-out images, uint8 [N,C,H,W]."""
     return {
         "schedule": schedule(model),
         "error_by_level": error_by_level(model, originals, seed, machine),

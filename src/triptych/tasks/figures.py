@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from triptych.families.base import (
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
 from triptych.tasks import curves, interpolation, reconstruction, sampling
+from triptych.tasks.curves import Curve
 
 GAP = 2
 SIDE = 8  # the practical's grids hold 64 samples
@@ -36,12 +38,14 @@ def draw_figures(
     folder: Path | None,
     machine: Machine,
     labels: Labels | None = None,
+    more: Mapping[str, Curve] | None = None,
 ) -> None:
     """Samples, reconstructions, interpolations and the trajectory, or why there are none.
 
     held_out: real images to reconstruct, uint8 [N,C,H,W]
     folder:   None in a process that draws its share and leaves the writing to another
     labels:   classes by whose shares samples are drawn, for models that are told them
+    more:     curves that others measured
     """
     seed = FIGURE_SEED
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
@@ -62,7 +66,7 @@ def draw_figures(
     if isinstance(model, Iterative):
         ways = sampling.trajectory(model, PATHS, POINTS, seed, machine)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
-        found = curves.curves_of(model, held_out[:CURVED], seed, machine)
+        found = {**curves.curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
         write(folder, "curves", {name: asdict(curve) for name, curve in found.items()})
 
 

@@ -17,7 +17,7 @@ from triptych import images
 from triptych.console import Console
 from triptych.data.dataset import ImageData, Part
 from triptych.data.permutation import Permutation
-from triptych.families.base import Diagnoses, Diagnosis
+from triptych.families.base import Diagnoses, Diagnosis, GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams, generator
 from triptych.training.average import as_used
@@ -30,6 +30,7 @@ SHARE = 0.004  # of the planned images are looked at: under 0.5 % of the time
 SETTLED_BY = 2_048  # training images, or fewer:
 SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
 SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
+SURVEYED, SURVEYED_NUMBERS = 5_000, 2**28  # training images, or fewer large ones: 256 MB
 WELL = 0.6  # vital number of a model that lives
 FALLEN = 0.4  # share of its best vital number so far, below which training goes back
 
@@ -148,6 +149,13 @@ def last_advice(path: Path) -> list[str]:
     """The advice of a log's last diagnosis."""
     found = events(path, "diagnosis")
     return [str(sentence) for sentence in found[-1].get("advice", [])] if found else []
+
+
+def survey(model: GenerativeModel, part: Part, seed: int) -> None:
+    """Show a fresh model some training images, where it wants to see any."""
+    if type(model).survey is not GenerativeModel.survey:
+        count = max(1, min(SURVEYED, SURVEYED_NUMBERS // part.images[0].numel()))
+        model.survey(chosen(part, count, seed, "surveyed").images, seed)
 
 
 def settle(state: TrainingState, part: Part, planned: int, seed: int, machine: Machine) -> None:

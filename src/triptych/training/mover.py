@@ -83,6 +83,8 @@ class Mover:
         )
         self.optimisers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
         self.rates = {"adamw": settings.learning_rate}
+        if settings.matrix_rate is not None and not matrices:
+            raise ValueError(f"the {objective.name} has no matrices for a matrix_rate")
         if matrices:
             assert settings.matrix_rate is not None
             self.optimisers["muon"] = Muon(matrices, settings.matrix_rate)

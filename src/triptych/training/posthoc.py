@@ -72,7 +72,7 @@ def inner_products(
     other_times: NDArray[np.float64],
     other_exponents: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Of two weightings (g + 1) t^g / T^(g+1) on [0, T], each with each: eq. 131, Algorithm 3."""
+    """Of two weightings (g + 1) t^g / T^(g+1) on [0, T], each with each, in closed form."""
     a, b = times[:, None], other_times[None]
     g, h = exponents[:, None], other_exponents[None]
     first = np.minimum(a, b)

@@ -41,6 +41,14 @@ def samples_for(planned: int) -> int:
     return count if count >= LEAST else 0
 
 
+def note_last(planned: int, selects: bool) -> str | None:
+    """What to say where a recipe would choose among snapshots and the budget is too small."""
+    if not selects or samples_for(planned):
+        return None
+    enough = math.ceil(LEAST * TIMES / SHARE / 1000)
+    return f"too short to choose among snapshots: the last weights are used; {enough}kimg would do"
+
+
 def places(planned: int) -> list[int]:
     """Images seen at each snapshot.
 

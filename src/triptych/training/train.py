@@ -29,7 +29,7 @@ from triptych.training.budget import (
     note_few,
     planned_images,
 )
-from triptych.training.diagnosing import Checkups, last_advice, settle
+from triptych.training.diagnosing import Checkups, last_advice, settle, survey
 from triptych.training.fitting import images_at_once
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
@@ -37,7 +37,7 @@ from triptych.training.log import RunLog
 from triptych.training.loop import Clock, Job, Plan, progress_of, run, take_up
 from triptych.training.posthoc import Keeper
 from triptych.training.request import Request, note_augmented
-from triptych.training.selection import Score, Selection
+from triptych.training.selection import Score, Selection, note_last
 from triptych.training.state import TrainingState
 
 Draw = Callable[[GenerativeModel, Machine], Tensor]  # a few samples, uint8 [N,C,H,W]
@@ -92,9 +92,10 @@ def train_together(
             console.say(f"  images at once: {machine.choices['microbatch']}")
         with console.bar("  measuring the speed"):
             planned = plan_images(request, batches, machine, draw)
-        for note in (note_few(planned.images, batches.batch_size), note_augmented(request)):
-            if note is not None:
-                console.say(f"  {note}")
+        selects = registry.recipe(request.name).selects
+        few, last = note_few(planned.images, batches.batch_size), note_last(planned.images, selects)
+        for note in filter(None, (few, last, note_augmented(request))):
+            console.say(f"  {note}")
         facts = group.told(lambda: begin(request, folder, planned, machine))
     else:
         check_machine(folder, facts, machine)
@@ -248,7 +249,9 @@ def fresh_state(request: Request, machine: Machine) -> TrainingState:
     """
     try:
         model = registry.build(request.name, request.settings, request.shape, request.seed)
-        if request.teacher is not None:
+        if request.teacher is None:
+            survey(model, request.data.train, request.seed)
+        else:
             teaching.start_from(model, request.teacher)
         model.to(machine.device).train()
         if machine.compile:

@@ -8,6 +8,7 @@ two neighbouring levels of one image's noise, which draw apart as it learns (arX
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from triptych.config import ImageShape, Optimiser
 from triptych.families.base import Batch, Borrowed, Objective
 from triptych.families.diffusion.denoisers import Denoiser
+from triptych.families.diffusion.groups import Kinds
 from triptych.families.diffusion.model import NoiseToImage
-from triptych.families.diffusion.patches import PatchDiffusion, known_classes, level_noise
+from triptych.families.diffusion.patches import PatchDiffusion, known_kinds, level_noise
 
-STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548, section 3.2
+STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def neighbour(sigma: Tensor, share: float, stages: int) -> Tensor:
     """The lower level whose answer is the target, 0 where it would be below: [B].
 
     sigma (1 - n(sigma) / 2^a), n(sigma) = 1 + k sigmoid(-b sigma), a = 1 ... stages as training
-    goes on (arXiv:2406.14548, eq. 13).
+    goes on (arXiv:2406.14548).
     """
     stage = 1 + min(int(share * stages), stages - 1)
     widening = 1 + STEEPNESS * torch.sigmoid(-SLOPE * sigma)
@@ -74,12 +76,14 @@ class ConsistencyLoss(Objective):
         shape: ImageShape,
         network: nn.Module,
         settings: ConsistencySettings,
+        kinds: Kinds | None,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.target = Borrowed(denoiser)
         self.shape = shape
         self.settings = settings
+        self.known = partial(known_kinds, kinds)
         self.optimiser = settings.optimiser
         if settings.optimiser.matrix_rate is not None:
             self.matrices = network.inner_matrices()  # type: ignore[operator]
@@ -89,11 +93,11 @@ class ConsistencyLoss(Objective):
         return level_noise(count, self.shape, generator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (sigma - r) (arXiv:2406.14548, eq. 12)."""
+        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (sigma - r) (arXiv:2406.14548)."""
         settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
         lower = neighbour(sigma, batch.share, settings.stages)
-        known = known_classes(batch, self.shape)
+        known = self.known(batch)
         found = self.denoiser(x + sigma.view(-1, 1, 1, 1) * noise, sigma, known)
         # The level 0 has no logarithm: what is said of it is not used.
         least = lower.clamp(min=settings.sigma_min)

@@ -30,9 +30,9 @@ from triptych.families.base import (
 from triptych.families.diffusion.bound import VariationalBound
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.flow import FlowLikelihood
+from triptych.families.diffusion.groups import Groups, Kinds, shares_of
 from triptych.families.diffusion.samplers import SAMPLERS, Chain, Denoise, follow, heun
 from triptych.families.diffusion.sampling import Sampling
-from triptych.families.labels import class_shares
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none
@@ -57,6 +57,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
     denoiser:    (x, sigma, labels) -> expected clean image
     objective:   (denoiser, shape) -> the loss that trains it
     features_at: noise level at which the network describes images
+    kinds:       what it is told of an image
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         objective: Callable[[Denoiser, ImageShape], Objective],
         features_at: float,
         shape: ImageShape,
+        kinds: Kinds | None = None,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
+        self.kinds = kinds
         self.process = process
         self.sampling = sampling
         self.make_objective = objective
@@ -86,9 +89,16 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return [self.denoiser.network]
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """Unit noise in the image's shape: [count,C,H,W]."""
-        shares = class_shares(labels, self.shape.classes, count, rng.device)
-        return Latent({"noise": rng.normal(*self.shape.size)}, path="spherical", labels=shares)
+        """Unit noise in the image's shape, [count,C,H,W], and the kind of image."""
+        noise = rng.normal(*self.shape.size)
+        numbers = None if self.kinds is None else self.kinds.draw(rng, labels)
+        shares = shares_of(self.kinds, numbers, noise)
+        return Latent({"noise": noise}, path="spherical", labels=shares)
+
+    def survey(self, images: Tensor, seed: int) -> None:
+        """Find the groups, where there are any to find."""
+        if isinstance(self.kinds, Groups):
+            self.kinds.find(images, seed)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The end of the chain."""
@@ -112,7 +122,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         guidance: float | None = None,
     ) -> Self:
         """Shares the networks; InputError on what there is not."""
-        if guidance is not None and self.shape.classes is None:
+        if guidance is not None and self.kinds is None:
             raise InputError("a model that is told no labels has no guidance", "leave it out")
         if name is not None and name not in self.samplers:
             raise InputError(f"no sampler '{name}'", f"choose from {', '.join(self.samplers)}")
@@ -141,11 +151,11 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
 
     def unknown(self, images: Tensor) -> Tensor | None:
-        """Labels of images whose class nobody told: `class_shares`, or None without classes."""
-        return class_shares(None, self.shape.classes, len(images), images.device)
+        """What the network is told of images whose kind nobody knows; None if it is told none."""
+        return shares_of(self.kinds, None, images)
 
     def told(self, labels: Tensor | None, guidance: float = 1.0) -> Denoise:
-        """The denoiser for these labels, guided towards them (arXiv:2207.12598, eq. 6)."""
+        """The denoiser for these kinds, guided towards them (arXiv:2207.12598, eq. 6)."""
         if labels is None:
             return self.denoiser
         if guidance == 1:
@@ -209,6 +219,14 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
     def negative_bound(
         self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None
     ) -> dict[str, Tensor]:
-        """The method's terms in nats, each [N]; means over the draws, usually 1."""
-        denoise, estimate = self.told(self.unknown(images)), self.likelihoods[method]
-        return mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
+        """The method's terms in nats, each [N]; means over the draws, usually 1.
+
+        A model with groups of its own names each image's own: P(x) >= P(group) P(x | group).
+        """
+        kinds, estimate = self.kinds, self.likelihoods[method]
+        numbers = kinds.of(images) if isinstance(kinds, Groups) else None
+        denoise = self.told(shares_of(kinds, numbers, images))
+        found = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
+        if isinstance(kinds, Groups) and numbers is not None:
+            found["group"] = kinds.surprise(numbers)
+        return found

@@ -18,10 +18,11 @@ from triptych.families.base import Batch, Objective
 from triptych.families.diffusion.bound import VariationalBound, posterior_decoder
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.flow import FlowLikelihood
+from triptych.families.diffusion.groups import Classes, Groups, Kinds, shares_of
 from triptych.families.diffusion.model import Diffusion, Process
 from triptych.families.diffusion.sampling import Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
-from triptych.families.labels import class_shares, hide_some
+from triptych.families.labels import hide_some
 from triptych.nn.unet import PatchUNet
 
 BOUND_LEVELS = 1000
@@ -48,9 +49,10 @@ class PatchDiffusion(Settings):
     noise_mean: float = -0.8  # of log sigma in training
     noise_std: float = 1.2
     weight_cap: float | None = None  # largest weight of a noise level, in units of the highest's
-    sampler: str = "heun"
+    sampler: str = "dpm-solver++"
     steps: int = 10
-    guidance: float = 1.5  # towards the class, where the model is told the labels
+    groups: int = 100  # found among training images, where the model is told no labels; 0: none
+    guidance: float = 1.5  # towards the class or group
     features_at: float = 0.2  # noise level at which the network describes images
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02
@@ -68,12 +70,14 @@ class WeightedDenoisingLoss(Objective):
         shape: ImageShape,
         network: PatchUNet,
         settings: PatchDiffusion,
+        kinds: Kinds | None,
         weight: Weight,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.shape = shape
         self.settings = settings
+        self.known = partial(known_kinds, kinds)
         self.weight = weight
         self.optimiser = settings.optimiser
         if settings.optimiser.matrix_rate is not None:
@@ -88,7 +92,7 @@ class WeightedDenoisingLoss(Objective):
         settings = self.settings
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
         noisy = batch.images + sigma.view(-1, 1, 1, 1) * batch.noise["gaussian"]
-        denoised = self.denoiser(noisy, sigma, known_classes(batch, self.shape))
+        denoised = self.denoiser(noisy, sigma, self.known(batch))
         error = (denoised - batch.images).square().flatten(1).mean(1)
         return {"total": (self.weight(sigma) * error).mean()}
 
@@ -112,21 +116,21 @@ def velocity_weight(sigma: Tensor) -> Tensor:
 def level_noise(count: int, shape: ImageShape, generator: torch.Generator) -> dict[str, Tensor]:
     """Normal numbers for the level, one per stratum, [count]; Gaussian noise [count,C,H,W].
 
-    Uniform numbers [count] tell which labels are hidden (arXiv:2207.12598, Algorithm 1).
+    Uniform numbers [count] tell whose kind is hidden (arXiv:2207.12598, Algorithm 1).
     """
-    drawn = {
+    return {
         "level": stratified_normal(count, generator),
         "gaussian": torch.randn(count, *shape.size, generator=generator),
+        "hidden": torch.rand(count, generator=generator),
     }
-    if shape.classes is not None:
-        drawn["hidden"] = torch.rand(count, generator=generator)
-    return drawn
 
 
-def known_classes(batch: Batch, shape: ImageShape) -> Tensor | None:
-    """The classes of a batch, of which some are hidden: [B,classes+1], or None."""
-    labels = hide_some(batch.labels, batch.noise.get("hidden"), shape.classes)
-    return class_shares(labels, shape.classes, len(batch.images), batch.images.device)
+def known_kinds(kinds: Kinds | None, batch: Batch) -> Tensor | None:
+    """What the network is told of a batch, of which some is hidden: [B,kinds+1], or None."""
+    if kinds is None:
+        return None
+    numbers = kinds.of(batch.images, batch.labels)
+    return shares_of(kinds, hide_some(numbers, batch.noise["hidden"], kinds.count), batch.images)
 
 
 def stratified_normal(count: int, generator: torch.Generator) -> Tensor:
@@ -139,7 +143,14 @@ def stratified_normal(count: int, generator: torch.Generator) -> Tensor:
     return torch.special.ndtri(share.clamp(1e-6, 1 - 1e-6)).float()
 
 
-def patch_network(settings: PatchDiffusion, shape: ImageShape) -> PatchUNet:
+def kinds_of(settings: PatchDiffusion, shape: ImageShape) -> Kinds | None:
+    """The data's classes where they are told, else groups that are yet to be found."""
+    if shape.classes is not None:
+        return Classes(shape.classes)
+    return Groups(settings.groups, shape.resolution) if settings.groups else None
+
+
+def patch_network(settings: PatchDiffusion, shape: ImageShape, kinds: Kinds | None) -> PatchUNet:
     """ValueError where the patches and the levels do not divide the picture."""
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
     if shape.resolution % coarsest:
@@ -150,13 +161,15 @@ def patch_network(settings: PatchDiffusion, shape: ImageShape) -> PatchUNet:
         widths=settings.widths,
         blocks=settings.blocks,
         attention=settings.attention,
-        classes=shape.classes,
+        classes=None if kinds is None else kinds.count,
     )
 
 
-def common_parts(settings: PatchDiffusion, shape: ImageShape) -> dict[str, Any]:
+def common_parts(
+    settings: PatchDiffusion, shape: ImageShape, kinds: Kinds | None
+) -> dict[str, Any]:
     """What `NoiseToImage` takes besides its denoiser and objective."""
-    guidance = 1.0 if shape.classes is None else settings.guidance
+    guidance = 1.0 if kinds is None else settings.guidance
     levels = partial(
         power_sigmas, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max, rho=settings.rho
     )
@@ -164,6 +177,7 @@ def common_parts(settings: PatchDiffusion, shape: ImageShape) -> dict[str, Any]:
         "process": Process(levels=levels, prior_std=settings.sigma_max),
         "sampling": Sampling(name=settings.sampler, steps=settings.steps, guidance=guidance),
         "shape": shape,
+        "kinds": kinds,
         "features_at": settings.features_at,
     }
 
@@ -180,19 +194,22 @@ def assemble(
     weight:   of the training loss; `unit_target_weight` by default
     residual: as the likelihood bound takes it
     """
-    network, prior_std = patch_network(settings, shape), settings.sigma_max
+    kinds, prior_std = kinds_of(settings, shape), settings.sigma_max
+    network = patch_network(settings, shape, kinds)
     weight = weight or partial(unit_target_weight, settings)
     rising = partial(log_sigmas, sigma_min=LEAST_NOISE, sigma_max=prior_std)
     return Diffusion(
         denoiser(network, settings.sigma_data),
-        objective=partial(WeightedDenoisingLoss, network=network, settings=settings, weight=weight),
+        objective=partial(
+            WeightedDenoisingLoss, network=network, settings=settings, kinds=kinds, weight=weight
+        ),
         likelihoods={
             "variational": VariationalBound(
                 rising(BOUND_LEVELS), prior_std, posterior_decoder, residual=residual
             ),
             "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std),
         },
-        **common_parts(settings, shape),
+        **common_parts(settings, shape, kinds),
     )
 
 

@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
-from triptych.families.gan.inversion import Inversion
+from triptych.config import ImageShape, Optimiser, Size
 from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.players import PlayerSettings, build_players
 from triptych.nn.convgan import ConvolutionalCritic, UpsamplingGenerator
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvolutionalSettings(Settings):
+class ConvolutionalSettings(PlayerSettings):
     """Defaults for `tiny`; the critic is the faster learner (arXiv:1706.08500)."""
 
-    batch_size: int = 32  # in a short training many small steps beat few large ones
-    average: float | None = 0.05
-    latent: int = 128
     width: int = 32
-    augment: bool = False
-    inversion: Inversion = Inversion()
     critic: Optimiser = Optimiser(learning_rate=8e-4, betas=(0.0, 0.9))
     generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
 
@@ -49,13 +44,5 @@ def build_convolutional(
 ) -> GAN:
     """Two networks of the same widths."""
     sizes = shape.channels, shape.resolution, settings.width, shape.classes
-    return GAN(
-        UpsamplingGenerator(settings.latent, *sizes),
-        critic(*sizes),
-        latent=settings.latent,
-        game=game,
-        critic_optimiser=settings.critic,
-        generator_optimiser=settings.generator,
-        inversion=settings.inversion,
-        shape=shape,
-    )
+    generator = UpsamplingGenerator(settings.latent, *sizes)
+    return build_players(settings, shape, game, generator, critic(*sizes))

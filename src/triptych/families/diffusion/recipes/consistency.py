@@ -18,7 +18,12 @@ from triptych.families.diffusion.denoisers import (
     Preconditioned,
     VelocityPredictor,
 )
-from triptych.families.diffusion.patches import PatchDiffusion, common_parts, patch_network
+from triptych.families.diffusion.patches import (
+    PatchDiffusion,
+    common_parts,
+    kinds_of,
+    patch_network,
+)
 
 TEACHERS: dict[str, type[OnUnitScale]] = {
     "edm": Preconditioned,
@@ -30,6 +35,7 @@ TAKEN_OVER = (
     "widths",
     "blocks",
     "attention",
+    "groups",
     "sigma_data",
     "sigma_min",
     "sigma_max",
@@ -42,11 +48,12 @@ def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
     """The teacher's network and what its output means; ValueError for a teacher of no such kind."""
     if settings.teacher not in TEACHERS:
         raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, got {settings.teacher}")
-    network = patch_network(settings, shape)
+    kinds = kinds_of(settings, shape)
+    network = patch_network(settings, shape, kinds)
     return ConsistencyModel(
         TEACHERS[settings.teacher](network, settings.sigma_data),
-        objective=partial(ConsistencyLoss, network=network, settings=settings),
-        **common_parts(settings, shape),
+        objective=partial(ConsistencyLoss, network=network, settings=settings, kinds=kinds),
+        **common_parts(settings, shape, kinds),
     )
 
 

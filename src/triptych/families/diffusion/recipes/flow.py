@@ -18,7 +18,7 @@ def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:
 
 
 def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
-    """EDM's networks under logit-normal times (arXiv:2403.03206, section 3.1).
+    """EDM's networks under logit-normal times (arXiv:2403.03206).
 
     t = sigma / (1 + sigma), so that logit t is log sigma.
     """
