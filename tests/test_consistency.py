@@ -22,10 +22,12 @@ from triptych.families.diffusion.consistency import (
     ConsistencyLoss,
     ConsistencyModel,
     ConsistencySettings,
+    Teacher,
     neighbour,
 )
 from triptych.families.diffusion.denoisers import CleanPredictor
 from triptych.families.diffusion.samplers import Chain, consistency
+from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.run import Run
 from triptych.training.request import Request
 
@@ -71,7 +73,9 @@ def loss_of(value: float, share: float, x: Tensor) -> tuple[Tensor, Constant, di
     network, settings = Constant(value), ConsistencySettings()
     optimiser = replace(settings.optimiser, matrix_rate=None)
     settings = replace(settings, optimiser=optimiser, sigma_data=1.0)
-    objective = ConsistencyLoss(CleanPredictor(network, 1.0), SHAPE, network, settings)
+    objective = ConsistencyLoss(
+        CleanPredictor(network, 1.0), SHAPE, network, settings, None, Teacher(1.0)
+    )
     noise = objective.noise(len(x), torch.Generator().manual_seed(0))
     return objective(Batch(x, None, noise, share=share))["total"], network, noise
 
@@ -104,7 +108,9 @@ def test_the_target_is_not_moved() -> None:
     x, network = 0.5 * normal(8, *SHAPE.size), Linear(0.4).double()
     settings = ConsistencySettings(huber=0.0, stages=1, noise_mean=3.0, noise_std=0.1)
     settings = replace(settings, optimiser=replace(settings.optimiser, matrix_rate=None))
-    objective = ConsistencyLoss(CleanPredictor(network, 1.0), SHAPE, network, settings)
+    objective = ConsistencyLoss(
+        CleanPredictor(network, 1.0), SHAPE, network, settings, None, Teacher(1.0)
+    )
     noise = {k: v.double() for k, v in objective.noise(8, torch.Generator().manual_seed(0)).items()}
     objective(Batch(x, None, noise))["total"].backward()
     sigma = (3.0 + 0.1 * noise["level"]).exp()
@@ -121,6 +127,41 @@ def test_the_target_is_not_moved() -> None:
     exact.backward()
     assert network.value.grad is not None and w.grad is not None
     torch.testing.assert_close(network.value.grad, w.grad)
+
+
+def test_the_target_lies_below_on_the_teacher_s_path() -> None:
+    """For a teacher that says D(x) = x / 4: x_r = x / 4 + r / sigma (x - x / 4), or x / 4 at 0."""
+
+    class Quarter(Teacher):
+        def denoised(self, x: Tensor, sigma: Tensor, known: Tensor | None) -> Tensor:
+            return x / 4
+
+    class Scaled(Constant):
+        def forward(self, x: Tensor, level: Tensor) -> Tensor:
+            return self.value * x
+
+    x, network, teacher = 0.5 * normal(64, *SHAPE.size), Scaled(0.7).double(), Quarter(1.0)
+    teacher.model = model_of()  # type: ignore[assignment] # only that there is one
+    settings = ConsistencySettings(stages=2)
+    settings = replace(settings, optimiser=replace(settings.optimiser, matrix_rate=None))
+    objective = ConsistencyLoss(
+        CleanPredictor(network, 1.0), SHAPE, network, settings, None, teacher
+    )
+    noise = {
+        k: v.double() for k, v in objective.noise(64, torch.Generator().manual_seed(0)).items()
+    }
+    found = objective(Batch(x, None, noise, share=0.9))["total"]
+    sigma = (settings.noise_mean + settings.noise_std * noise["level"]).exp().view(-1, 1, 1, 1)
+    r = neighbour(sigma, 0.9, 2)
+    assert (r > 0).any() and (r == 0).any()
+    upper = x + sigma * noise["gaussian"]
+    below = upper / 4 + r / sigma * (upper - upper / 4)
+    least = r.clamp(min=settings.sigma_min)
+    target = torch.where(r > 0, 0.7 * below / (1 + least**2).sqrt(), upper / 4)
+    apart = (0.7 * upper / (1 + sigma**2).sqrt() - target).square().flatten(1).sum(1)
+    c = settings.huber * math.sqrt(x[0].numel())
+    exact = (((apart + c**2).sqrt() - c) / (sigma - r).flatten()).mean()
+    torch.testing.assert_close(found, exact)
 
 
 # Few calls.
@@ -140,6 +181,18 @@ def test_one_call_is_the_network_s_answer_and_further_ones_take_in_noise() -> No
     torch.testing.assert_close(between, x / 10 + 3 * noise)
     still = Chain(halve, NoStreams())  # type: ignore[arg-type]
     torch.testing.assert_close(consistency(still, between, 3.0, 0.0), between / 5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_jumps_start_at_the_top_and_end_at_the_image(steps: int) -> None:
+    levels = jump_sigmas(steps, 80.0)
+    assert len(levels) == steps + 1
+    assert (levels[0], levels[-1]) == (80.0, 0.0)
+    assert (levels[1:] < levels[:-1]).all()
+    inner = levels[1:-1].log().diff()
+    torch.testing.assert_close(inner, inner[:1].expand_as(inner))
+    if steps == 2:
+        assert levels[1].item() == pytest.approx(math.sqrt(0.4 * 3.0))
 
 
 def test_a_model_of_few_calls() -> None:
@@ -184,6 +237,7 @@ def test_a_student_has_its_teacher_s_networks_and_first_weights(
     wanted = student_request(teacher)
     assert wanted.settings.widths == (8, 16, 16) and wanted.settings.teacher == "x0"
     trained = Run(teacher)
+    assert wanted.settings.led == trained.facts["settings"]["guidance"] > 1
     still = replace(
         wanted.settings,
         optimiser=replace(wanted.settings.optimiser, learning_rate=0.0, matrix_rate=0.0),

@@ -110,3 +110,10 @@ def test_without_labels_and_groups_nothing_is_told() -> None:
     assert model.denoiser.network.label is None
     latent = model.draw_latent(2, ImageStreams(0, "sample", range(2)))
     assert latent.labels is None
+
+
+def test_a_likelihood_along_the_flow_can_be_had_of_a_model_that_is_told_labels() -> None:
+    model, x = model_of("diffusion:flow"), normal(2, *SHAPE.size).float().clamp(-1, 1)
+    with torch.inference_mode():
+        terms = model.negative_bound(x, ImageStreams(0, "bound", range(2)), "ode")
+    assert all(term.isfinite().all() for term in terms.values())

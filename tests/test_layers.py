@@ -32,6 +32,7 @@ FREE_WITHIN = (LAYERS[0],
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 FAMILIES = ("vae", "gan", "diffusion")
 TYING = {
+    "calls",
     "evaluate",
     "classifier",
     "cost",

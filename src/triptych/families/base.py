@@ -225,6 +225,14 @@ class Refines(ABC):
         """The same networks, whose `encode` takes so many steps; 0 leaves it at the first."""
 
 
+class Learns(ABC):
+    """Training starts from a trained model and asks it for answers."""
+
+    @abstractmethod
+    def learn_from(self, teacher: GenerativeModel) -> None:
+        """Take over its weights; it is used as it is, in training alone."""
+
+
 class Represents(ABC):
     """The model describes images by features of its own, for whoever learns from them."""
 

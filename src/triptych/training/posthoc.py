@@ -113,7 +113,7 @@ def saved_averages(folder: RunFolder) -> list[Saved]:
 
 
 def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights averaged at a relative width, in the types of the run's own.
+    """The weights averaged at a relative width, in the types of the run's own; counts are its own.
 
     InputError where the files are not those of such a model, or cannot make such a width.
     """
@@ -135,7 +135,10 @@ def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[s
             raise InputError(f"{one.path} is of another model", "train the model again")
         for name, tensor in tensors.items():
             total[name] += factor * tensor.double()
-    return {name: tensor.to(like[name].dtype) for name, tensor in total.items()}
+    return {
+        name: total[name].to(own.dtype) if own.is_floating_point() else own.clone()
+        for name, own in like.items()
+    }
 
 
 def write_run(folder: RunFolder, out: RunFolder, width: float, weights: dict[str, Tensor]) -> None:

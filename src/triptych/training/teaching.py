@@ -8,7 +8,7 @@ from triptych import config
 from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.base import GenerativeModel
+from triptych.families.base import GenerativeModel, Learns
 from triptych.families.registry import ModelName
 from triptych.training.folder import RunFolder, labels_of, load_model
 
@@ -58,6 +58,7 @@ def check_teacher(shape: ImageShape, teacher: RunFolder) -> None:
 
 
 def start_from(model: GenerativeModel, teacher: RunFolder) -> None:
-    """Give a fresh model its teacher's weights."""
+    """Give a fresh model its teacher."""
     trained, _ = load_model(teacher)
-    model.load_state_dict(trained.state_dict())
+    assert isinstance(model, Learns)  # what `take_over` stands for
+    model.learn_from(trained)

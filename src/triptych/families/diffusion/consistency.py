@@ -1,24 +1,25 @@
 """Consistency: a diffusion model tuned until one call leads from any noise level to the image.
 
 All points of a noise-free path belong to one image. The network learns to give the same one from
-two neighbouring levels of one image's noise, which draw apart as it learns (arXiv:2303.01469,
-2406.14548); at zero noise that image is known.
+two neighbouring levels of a path, which draw apart as it learns; at zero noise that image is known
+(arXiv:2303.01469, 2406.14548). The teacher's guided answers make the path (arXiv:2310.04378), so
+what guidance gives the teacher for two calls a step the student has for one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch, Borrowed, Objective
+from triptych.families.base import Batch, Borrowed, GenerativeModel, Learns, Objective
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.groups import Kinds
-from triptych.families.diffusion.model import NoiseToImage
+from triptych.families.diffusion.model import Diffusion, NoiseToImage
 from triptych.families.diffusion.patches import PatchDiffusion, known_kinds, level_noise
 
 STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
@@ -27,11 +28,13 @@ STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
 @dataclass(frozen=True, kw_only=True)
 class ConsistencySettings(PatchDiffusion):
     """teacher: the recipe of the model that training starts from, whose networks these are
+    led:     the teacher's guidance along its paths
     stages:  how often the neighbouring level comes nearer, by half of its distance each time
     huber:   c of the pseudo-Huber distance, for each pixel's share of it
     """
 
     teacher: str = "x0"
+    led: float = 1.0
     stages: int = 6
     huber: float = 5e-4
     noise_mean: float = -0.5
@@ -44,10 +47,34 @@ class ConsistencySettings(PatchDiffusion):
     )
 
 
-class ConsistencyModel(NoiseToImage):
+class Teacher:
+    """The trained model, once there is one; no part of the student, which outlives it."""
+
+    def __init__(self, guidance: float) -> None:
+        self.guidance = guidance
+        self.model: Diffusion | None = None
+
+    @torch.no_grad()
+    def denoised(self, x: Tensor, sigma: Tensor, known: Tensor | None) -> Tensor:
+        """The guided expected image of noisy ones [B,C,H,W] of these kinds: a constant."""
+        assert self.model is not None
+        return self.model.to(x.device).told(known, self.guidance)(x, sigma)
+
+
+class ConsistencyModel(NoiseToImage, Learns):
     """Its network gives the end of the path, no expected image: so there is no path to follow."""
 
     samplers = ("consistency",)
+
+    def __init__(self, denoiser: Denoiser, *, teacher: Teacher, **others: Any) -> None:
+        super().__init__(denoiser, **others)
+        self.teacher = teacher
+
+    def learn_from(self, teacher: GenerativeModel) -> None:
+        """Its weights are the first ones, its paths those to be learned."""
+        assert isinstance(teacher, Diffusion)
+        self.load_state_dict(teacher.state_dict())
+        self.teacher.model = teacher
 
     def deterministic(self) -> Self:
         """One call, as every further one takes in noise."""
@@ -77,6 +104,7 @@ class ConsistencyLoss(Objective):
         network: nn.Module,
         settings: ConsistencySettings,
         kinds: Kinds | None,
+        teacher: Teacher,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -84,6 +112,7 @@ class ConsistencyLoss(Objective):
         self.shape = shape
         self.settings = settings
         self.known = partial(known_kinds, kinds)
+        self.teacher = teacher
         self.optimiser = settings.optimiser
         if settings.optimiser.matrix_rate is not None:
             self.matrices = network.inner_matrices()  # type: ignore[operator]
@@ -93,16 +122,22 @@ class ConsistencyLoss(Objective):
         return level_noise(count, self.shape, generator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (sigma - r) (arXiv:2406.14548)."""
+        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (sigma - r) (arXiv:2406.14548).
+
+        x_r lies a step of Euler's method below x_sigma on the teacher's path; without a teacher
+        the image itself stands for what it would say.
+        """
         settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
         lower = neighbour(sigma, batch.share, settings.stages)
         known = self.known(batch)
-        found = self.denoiser(x + sigma.view(-1, 1, 1, 1) * noise, sigma, known)
+        upper = x + sigma.view(-1, 1, 1, 1) * noise
+        clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, known)
+        below = clean + (lower / sigma).view(-1, 1, 1, 1) * (upper - clean)
+        found = self.denoiser(upper, sigma, known)
         # The level 0 has no logarithm: what is said of it is not used.
-        least = lower.clamp(min=settings.sigma_min)
-        target = self.target.detached(x + lower.view(-1, 1, 1, 1) * noise, least, known)
-        target = torch.where((lower > 0).view(-1, 1, 1, 1), target, x)
+        target = self.target.detached(below, lower.clamp(min=settings.sigma_min), known)
+        target = torch.where((lower > 0).view(-1, 1, 1, 1), target, clean)
         squared = (found - target).square().flatten(1).sum(1)
         c = settings.huber * x[0].numel() ** 0.5
         distance = (squared + c**2).sqrt() - c

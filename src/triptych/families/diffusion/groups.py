@@ -67,7 +67,8 @@ class Groups(nn.Module):
 
     def described(self, images: Tensor) -> Tensor:
         """Small grey pictures without brightness or contrast, of any scale: [N,C,H,W] -> [N,D]."""
-        small = F.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), self.side).flatten(1)
+        grey = images.to(self.centres.dtype).mean(1, keepdim=True)
+        small = F.adaptive_avg_pool2d(grey, self.side).flatten(1)
         return F.normalize(small - small.mean(1, keepdim=True), dim=1)
 
     @staticmethod
@@ -108,6 +109,7 @@ def shares_of(kinds: Kinds | None, numbers: Tensor | None, like: Tensor) -> Tens
     """Kinds [N] as the network is told them, [N,kinds+1]; None where it is told none.
 
     numbers: None where the kind of none of them is known
-    like:    a tensor for each of them, [N, ...]
+    like:    of its type and device, [N, ...]
     """
-    return None if kinds is None else class_shares(numbers, kinds.count, len(like), like.device)
+    found = class_shares(numbers, None if kinds is None else kinds.count, len(like), like.device)
+    return None if found is None else found.to(like.dtype)

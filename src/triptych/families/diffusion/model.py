@@ -225,7 +225,11 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
         """
         kinds, estimate = self.kinds, self.likelihoods[method]
         numbers = kinds.of(images) if isinstance(kinds, Groups) else None
-        denoise = self.told(shares_of(kinds, numbers, images))
+        shares = shares_of(kinds, numbers, images)
+        if shares is not None:
+            with torch.inference_mode(False):  # a divergence needs gradients through the network
+                shares = shares.clone()
+        denoise = self.told(shares)
         found = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
         if isinstance(kinds, Groups) and numbers is not None:
             found["group"] = kinds.surprise(numbers)

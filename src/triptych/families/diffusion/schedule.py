@@ -6,8 +6,12 @@ through a scale: divide by sqrt(abar) and sigma = sqrt((1 - abar) / abar).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+JUMPS = (0.4, 3.0)  # deviations of noise
 
 
 def linear_beta_sigmas(steps: int, beta_first: float, beta_last: float) -> Tensor:
@@ -36,3 +40,14 @@ def spaced_sigmas(sigmas: Tensor, steps: int) -> Tensor:
     if steps == 1:
         index = torch.tensor([len(sigmas) - 1])
     return torch.cat([sigmas[index], torch.zeros(1, dtype=sigmas.dtype)])
+
+
+def jump_sigmas(steps: int, sigma_max: float) -> Tensor:
+    """The top, then levels at which another jump still mends an image, then 0: [steps+1].
+
+    They lie evenly in the logarithm within JUMPS, where noise hides strokes but not the whole.
+    """
+    low, high = (math.log(level) for level in JUMPS)
+    inner = torch.linspace(high, low, steps + 1, dtype=torch.float64)[1:-1].exp()
+    top, bottom = (torch.tensor([level], dtype=torch.float64) for level in (sigma_max, 0.0))
+    return torch.cat([top, inner, bottom])

@@ -11,6 +11,7 @@ from triptych.families.diffusion.consistency import (
     ConsistencyLoss,
     ConsistencyModel,
     ConsistencySettings,
+    Teacher,
 )
 from triptych.families.diffusion.denoisers import (
     CleanPredictor,
@@ -18,12 +19,14 @@ from triptych.families.diffusion.denoisers import (
     Preconditioned,
     VelocityPredictor,
 )
+from triptych.families.diffusion.model import Process
 from triptych.families.diffusion.patches import (
     PatchDiffusion,
     common_parts,
     kinds_of,
     patch_network,
 )
+from triptych.families.diffusion.schedule import jump_sigmas
 
 TEACHERS: dict[str, type[OnUnitScale]] = {
     "edm": Preconditioned,
@@ -48,24 +51,28 @@ def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
     """The teacher's network and what its output means; ValueError for a teacher of no such kind."""
     if settings.teacher not in TEACHERS:
         raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, got {settings.teacher}")
-    kinds = kinds_of(settings, shape)
-    network = patch_network(settings, shape, kinds)
+    kinds, teacher = kinds_of(settings, shape), Teacher(settings.led)
+    network, top = patch_network(settings, shape, kinds), settings.sigma_max
+    process = Process(levels=partial(jump_sigmas, sigma_max=top), prior_std=top)
     return ConsistencyModel(
         TEACHERS[settings.teacher](network, settings.sigma_data),
-        objective=partial(ConsistencyLoss, network=network, settings=settings, kinds=kinds),
-        **common_parts(settings, shape, kinds),
+        objective=partial(
+            ConsistencyLoss, network=network, settings=settings, kinds=kinds, teacher=teacher
+        ),
+        teacher=teacher,
+        **common_parts(settings, shape, kinds) | {"process": process},
     )
 
 
 def take_over(
     settings: ConsistencySettings, teacher: str, theirs: PatchDiffusion
 ) -> ConsistencySettings:
-    """The teacher's networks and levels."""
+    """The teacher's networks, levels and guidance."""
     family, _, recipe = teacher.partition(":")
     if family != "diffusion" or recipe not in TEACHERS:
         raise ValueError(f"it is {teacher}, not one of {', '.join(TEACHERS)} of diffusion")
     kept = {name: getattr(theirs, name) for name in TAKEN_OVER}
-    return replace(settings, teacher=recipe, **kept)
+    return replace(settings, teacher=recipe, led=theirs.guidance, **kept)
 
 
 def defaults(size: Size, shape: ImageShape) -> ConsistencySettings:
