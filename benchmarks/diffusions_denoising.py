@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from peers_networks import STEPS_OF_DDPM, declare_torchvision
+from peers_networks import STEPS_OF_DDPM  # declares what torchvision lacks beside this torch
 from peers_theirs import quiet
 from triptych.config import ImageShape
 
 TURN = 8  # steps between two looks at the clock
-CALLS = 50  # of its DDIM sampler; its default of 1000 would take hours for as many samples
+CALLS = 25  # of its DDIM sampler; its default of 1000 would take hours for as many samples
 WIDTH, MULTIPLIERS = 32, (1, 2, 4, 8)  # of the Unet of its README, half as wide: as ours, 9.2 M
 
 
@@ -46,7 +46,6 @@ class Denoising:
 
 def train(pixels: Tensor, shape: ImageShape, seconds: float) -> Denoising:
     """Its Trainer at its defaults, without mirroring, on uint8 images [N,C,H,W] as PNG files."""
-    keep = declare_torchvision()
     from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
 
     torch.manual_seed(0)
@@ -76,6 +75,5 @@ def train(pixels: Tensor, shape: ImageShape, seconds: float) -> Denoising:
             with quiet():
                 trainer.train()
             spent = time.perf_counter() - started
-    del keep
     seen = trainer.step * trainer.batch_size
     return Denoising(trainer.ema.ema_model, diffusion, seen, spent)

@@ -91,7 +91,7 @@ def run_trials(
         print(name, entry, flush=True)
         for model, seed in itertools.product(asked.models, asked.seeds):
             with tempfile.TemporaryDirectory() as scratch:
-                place = f"{name}-{model}-s{seed}".replace(":", "-")
+                place = f"{name}-{model}-s{seed}".replace(":", "-").replace("+", "-")
                 trial = Trial(
                     model=model,
                     seed=seed,

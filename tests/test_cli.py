@@ -101,18 +101,24 @@ def refuses(call: Call, tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data and three runs that tests only read."""
+    """Data and four runs that tests only read."""
     folder = tmp_path_factory.mktemp("stock")
     images, labels = make_images(300)
     write_npz(folder / "bars.npz", images, labels)
     small = ("widths=8,16", "attention=false,false", "steps=2")
-    for model, sets in (("vae:course", ()), ("gan:course", ()), ("diffusion:x0", small)):
+    wanted: dict[str, tuple[str, tuple[str, ...]]] = {
+        "vae": ("vae:course", ()),
+        "gan": ("gan:course", ()),
+        "diffusion": ("diffusion:x0", small),
+        "untold": ("diffusion:x0", (*small, "groups=0")),
+    }
+    for name, (model, sets) in wanted.items():
         triptych.train(
             model,
             str(folder / "bars.npz"),
             budget="0.64kimg",
             overrides=sets,
-            out=folder / model.partition(":")[0],
+            out=folder / name,
             options=DataOptions(resolution=16),
             machine=one_thread(),
         )
@@ -703,7 +709,8 @@ def test_doctor(call: Call) -> None:
         ("sample {vae} --temperature 0 --out a.png", "--temperature 0 is not positive"),
         ("sample {vae} --steps 5 --out a.png", "a vae samples in one step"),
         ("sample {vae} --guidance 2 --out a.png", "a vae samples in one step"),
-        ("sample {diffusion} --guidance 2 --out a.png", "told no labels has no guidance"),
+        ("sample {diffusion} --guidance -1 --out a.png", "--guidance -1 is no weight"),
+        ("sample {untold} --guidance 2 --out a.png", "told no kinds of images has no guidance"),
         ("sample {diffusion} --steps 0 --out a.png", "--steps 0 is too few: give 1 or more"),
         ("sample {diffusion} --sampler magic --out a.png", "no sampler 'magic': choose from"),
         ("sample {diffusion} --eta 2 --sampler ddim --out a.png", "--eta 2 is no share of noise"),
@@ -722,7 +729,8 @@ def test_doctor(call: Call) -> None:
 def test_bad_requests_to_runs_are_refused(
     refuses: Callable[..., str], stock: Path, words: str, line: str
 ) -> None:
-    places = {name: stock / name for name in ("vae", "gan", "diffusion")} | {"stock": stock}
+    names = ("vae", "gan", "diffusion", "untold")
+    places = {name: stock / name for name in names} | {"stock": stock}
     bars = f"--data {stock / 'bars.npz'} --budget 0.64kimg --resolution"
     places |= {"data": f"{bars} 16", "other": f"{bars} 32"}
     assert line in refuses(*words.format(**places).split(), *SLOW)

@@ -14,6 +14,7 @@ from triptych.families import registry
 from triptych.families.base import Batch
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELLED, class_shares
+from triptych.report.tongue import Tongue
 from triptych.seeding import ImageStreams
 
 CLASSES = 3
@@ -71,6 +72,18 @@ def test_a_model_that_is_told_nothing_makes_no_guided_calls() -> None:
     shape = ImageShape(channels=1, resolution=16)
     assert model_of("diffusion:x0").sampling.guidance > 1
     assert model_of("diffusion:x0", shape, groups=0).sampling.guidance == 1.0
+
+
+def test_guided_samples_are_said_to_be_so() -> None:
+    """In the report, whose French knows the sentences."""
+    labelled = model_of("diffusion:x0")
+    grouped = model_of("diffusion:x0", ImageShape(channels=1, resolution=16))
+    assert labelled.said_of_samples == "guided by 1.7 to their classes"
+    found = grouped.with_sampler(guidance=2.0).said_of_samples
+    assert found == "guided by 2 to groups found among training images"
+    assert grouped.with_sampler(guidance=1.0).said_of_samples == ""
+    french = Tongue("fr").note(found)
+    assert french.startswith("guidés de 2 vers des groupes")
 
 
 def test_samples_follow_their_labels_alone() -> None:

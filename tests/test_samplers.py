@@ -263,7 +263,7 @@ def test_samplers_that_there_are_not_are_refused() -> None:
         model.with_sampler("ddim", eta=1.5)
     with pytest.raises(InputError, match="--eta is for ddim, not for heun"):
         model.with_sampler("heun", eta=0.5)
-    with pytest.raises(InputError, match="told no labels has no guidance"):
+    with pytest.raises(InputError, match="told no kinds of images has no guidance"):
         model.with_sampler(guidance=2.0)
     for wrong in (-1.0, math.nan, math.inf):
         with pytest.raises(InputError, match="is no weight"):

@@ -20,7 +20,7 @@ def flops_per_image(model: GenerativeModel, device: str) -> int:
     A chain is counted on one call of its network, times the calls.
     """
     calls = model.network_calls
-    single = model.with_sampler("euler", 1) if isinstance(model, Iterative) else model
+    single = model.with_sampler(steps=1) if isinstance(model, Iterative) else model
     rng = ImageStreams(0, "flops", range(1), device)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         single.decode(single.draw_latent(1, rng), rng)

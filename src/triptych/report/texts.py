@@ -325,6 +325,10 @@ NOTES: dict[str, str] = {
 }
 
 PATTERNS: dict[str, str] = ADVICE | {
+    "guided by {weight} to their classes": "guidés de {weight} vers leurs classes",
+    "guided by {weight} to groups found among training images": (
+        "guidés de {weight} vers des groupes trouvés parmi les images d'apprentissage"
+    ),
     "mean decodes, without pixel noise, fine latents drawn at {share} of their deviation": (
         "décodages moyens, sans bruit de pixel, latents fins tirés à {share} de leur écart type"
     ),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from triptych.families.diffusion.denoisers import anchored
 from triptych.families.diffusion.samplers import Denoise
 from triptych.families.pixels import log_posterior_of_noisy, log_probability
 from triptych.seeding import ImageStreams
@@ -45,8 +46,7 @@ class VariationalBound:
 
     sigmas:   rising, [T]
     draws:    levels tried per image (all of them if at least T-1)
-    residual: deviation of the denoiser's own error, where it has one that no small noise helps;
-              the noisy image, whose error is sigma, is then averaged with the denoised one
+    residual: where the denoiser's own error is one that no small noise helps: see `anchored`
     """
 
     sigmas: Tensor
@@ -90,12 +90,11 @@ class VariationalBound:
         return total * count / draws
 
     def _denoised(self, denoise: Denoise, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Both estimates of the clean image, weighted by the inverse of their variances."""
+        """The better estimate of the clean image that there is."""
         denoised = denoise(noisy, sigma)
         if self.residual is None:
             return denoised
-        keep = (self.residual**2 / (self.residual**2 + sigma**2)).view(-1, 1, 1, 1)
-        return torch.lerp(denoised, noisy, keep)
+        return anchored(denoised, noisy, sigma.view(-1, 1, 1, 1), self.residual)
 
     def _reconstruction(self, denoise: Denoise, images: Tensor, rng: ImageStreams) -> Tensor:
         sigma = self.sigmas[0]

@@ -35,7 +35,7 @@ class ConsistencySettings(PatchDiffusion):
 
     teacher: str = "x0"
     led: float = 1.0
-    stages: int = 6
+    stages: int = 4
     huber: float = 5e-4
     noise_mean: float = -0.5
     noise_std: float = 1.6

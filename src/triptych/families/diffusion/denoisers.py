@@ -12,6 +12,15 @@ import torch
 from torch import Tensor, nn
 
 
+def anchored(denoised: Tensor, noisy: Tensor, sigma: Tensor, residual: float) -> Tensor:
+    """Two estimates of the clean image, weighted by the inverse of their variances.
+
+    residual: deviation of the denoised one's own error on [-1, 1], which no small noise helps;
+              that of the noisy one is sigma, [B,1,1,1]
+    """
+    return torch.lerp(denoised, noisy, residual**2 / (residual**2 + sigma**2))
+
+
 class Denoiser(nn.Module, ABC):
     """(x [B,C,H,W], sigma [B]) -> E[clean image | x] [B,C,H,W], as precise as x.
 
@@ -108,6 +117,21 @@ class CleanPredictor(OnUnitScale):
     def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """sigma_data F, as in `Preconditioned` with c_skip = 0."""
         return self.sigma_data * output
+
+
+class AnchoredPredictor(CleanPredictor):
+    """The clean image, which at zero noise is what the network is shown (arXiv:2303.01469, eq. 5).
+
+    residual: as `anchored` takes it
+    """
+
+    def __init__(self, network: nn.Module, sigma_data: float, residual: float) -> None:
+        super().__init__(network, sigma_data)
+        self.residual = residual
+
+    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """Ever more the noisy image itself as its noise falls."""
+        return anchored(super().understood(output, x, sigma), x, sigma, self.residual)
 
 
 class VelocityPredictor(OnUnitScale):

@@ -79,6 +79,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         self.make_objective = objective
         self.features_at = features_at
         self.shape = shape
+        self.said_of_samples = said_of(sampling, kinds)
 
     def objectives(self) -> Sequence[Objective]:
         """One: the denoiser's."""
@@ -123,7 +124,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
     ) -> Self:
         """Shares the networks; InputError on what there is not."""
         if guidance is not None and self.kinds is None:
-            raise InputError("a model that is told no labels has no guidance", "leave it out")
+            raise InputError("a model that is told no kinds of images has no guidance", "leave it out")
         if name is not None and name not in self.samplers:
             raise InputError(f"no sampler '{name}'", f"choose from {', '.join(self.samplers)}")
         asked = {"name": name, "steps": steps, "eta": eta, "guidance": guidance}
@@ -132,6 +133,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
             asked["eta"] = 0.0  # that of another sampler would not do
         given = {key: value for key, value in asked.items() if value is not None}
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
+        other.said_of_samples = said_of(other.sampling, self.kinds)
         return other
 
     def noise_levels(self) -> Tensor:
@@ -178,6 +180,14 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         start = latent.tensors["noise"] * self.process.prior_std
         levels = self.process.levels(sampling.steps).tolist()
         return follow(sampling.sampler.step, chain, start, levels)
+
+
+def said_of(sampling: Sampling, kinds: Kinds | None) -> str:
+    """What must be known of samples that are guided: they are more typical than the data."""
+    if kinds is None or sampling.guidance == 1:
+        return ""
+    whither = "groups found among training images" if isinstance(kinds, Groups) else "their classes"
+    return f"guided by {sampling.guidance:g} to {whither}"
 
 
 class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):

@@ -52,7 +52,7 @@ class PatchDiffusion(Settings):
     sampler: str = "dpm-solver++"
     steps: int = 10
     groups: int = 100  # found among training images, where the model is told no labels; 0: none
-    guidance: float = 1.5  # towards the class or group
+    guidance: float = 1.7  # towards the class or group
     features_at: float = 0.2  # noise level at which the network describes images
     optimiser: Optimiser = Optimiser(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02

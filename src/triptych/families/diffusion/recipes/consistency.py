@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+
+from torch import nn
 
 from triptych.config import ImageShape, Size
 from triptych.families.base import Recipe
@@ -14,7 +17,7 @@ from triptych.families.diffusion.consistency import (
     Teacher,
 )
 from triptych.families.diffusion.denoisers import (
-    CleanPredictor,
+    AnchoredPredictor,
     OnUnitScale,
     Preconditioned,
     VelocityPredictor,
@@ -26,12 +29,13 @@ from triptych.families.diffusion.patches import (
     kinds_of,
     patch_network,
 )
+from triptych.families.diffusion.recipes.x0 import RESIDUAL
 from triptych.families.diffusion.schedule import jump_sigmas
 
-TEACHERS: dict[str, type[OnUnitScale]] = {
+TEACHERS: dict[str, Callable[[nn.Module, float], OnUnitScale]] = {
     "edm": Preconditioned,
     "flow": VelocityPredictor,
-    "x0": CleanPredictor,
+    "x0": partial(AnchoredPredictor, residual=RESIDUAL),
 }
 TAKEN_OVER = (
     "patch",

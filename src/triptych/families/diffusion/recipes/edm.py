@@ -27,7 +27,7 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
 
 
 RECIPE = Recipe(
-    summary="EDM: preconditioned denoiser on patches, Heun in 19 network calls",
+    summary="EDM: preconditioned denoiser on patches",
     settings=PatchDiffusion,
     defaults=defaults,
     build=build,
