@@ -83,7 +83,7 @@ def loss_of(value: float, share: float, x: Tensor) -> tuple[Tensor, Constant, di
 def test_a_network_with_one_answer_is_consistent_but_where_the_image_is_known() -> None:
     """Above zero noise both answers are alike; next to zero the target is the image itself.
 
-    There the loss is (sqrt(|v - x|^2 + c^2) - c) / sigma, which alone moves the parameter.
+    There the loss is sqrt(|v - x|^2 + c^2) - c, which alone moves the parameter.
     """
     x = 0.5 * normal(64, *SHAPE.size).float()
     found, network, noise = loss_of(0.3, 0.0, x)
@@ -93,7 +93,7 @@ def test_a_network_with_one_answer_is_consistent_but_where_the_image_is_known() 
     assert 0 < anchored.sum() < 64
     c = settings.huber * math.sqrt(x[0].numel())
     distance = ((0.3 - x).square().flatten(1).sum(1) + c**2).sqrt() - c
-    torch.testing.assert_close(found, (distance / sigma * anchored).mean(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(found, (distance * anchored).mean(), rtol=1e-4, atol=0)
     found.backward()
     assert network.value.grad is not None and network.value.grad.abs() > 0
 
@@ -123,7 +123,7 @@ def test_the_target_is_not_moved() -> None:
         return (x + s * noise["gaussian"]) * (1 + s**2).rsqrt()
 
     apart = w * shown(sigma) - 0.4 * shown(lower)
-    exact = (apart.flatten(1).norm(dim=1) / (sigma - lower)).mean()
+    exact = (apart.flatten(1).norm(dim=1) * sigma / (sigma - lower)).mean()
     exact.backward()
     assert network.value.grad is not None and w.grad is not None
     torch.testing.assert_close(network.value.grad, w.grad)
@@ -160,7 +160,7 @@ def test_the_target_lies_below_on_the_teacher_s_path() -> None:
     target = torch.where(r > 0, 0.7 * below / (1 + least**2).sqrt(), upper / 4)
     apart = (0.7 * upper / (1 + sigma**2).sqrt() - target).square().flatten(1).sum(1)
     c = settings.huber * math.sqrt(x[0].numel())
-    exact = (((apart + c**2).sqrt() - c) / (sigma - r).flatten()).mean()
+    exact = (((apart + c**2).sqrt() - c) * (sigma / (sigma - r)).flatten()).mean()
     torch.testing.assert_close(found, exact)
 
 

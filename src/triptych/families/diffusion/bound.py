@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.families.diffusion.denoisers import anchored
+from triptych.families.diffusion.denoisers import with_anchor
 from triptych.families.diffusion.samplers import Denoise
 from triptych.families.pixels import log_posterior_of_noisy, log_probability
 from triptych.seeding import ImageStreams
@@ -57,6 +57,7 @@ class VariationalBound:
 
     def terms(self, denoise: Denoise, images: Tensor, rng: ImageStreams) -> dict[str, Tensor]:
         """Nats, each [N], float64."""
+        denoise = with_anchor(denoise, self.residual)
         return {
             "prior": self._prior(images),
             "diffusion": self._diffusion(denoise, images, rng),
@@ -84,17 +85,10 @@ class VariationalBound:
         for level in levels.unbind(1):
             sigma = sigmas[1:][level].to(images)
             noisy = images + sigma.view(-1, 1, 1, 1) * self._noise(images, rng)
-            denoised = self._denoised(denoise, noisy, sigma)
+            denoised = denoise(noisy, sigma)
             error = (images - denoised).double().flatten(1).square().sum(1)
             total += weights[level].to(error) * error
         return total * count / draws
-
-    def _denoised(self, denoise: Denoise, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """The better estimate of the clean image that there is."""
-        denoised = denoise(noisy, sigma)
-        if self.residual is None:
-            return denoised
-        return anchored(denoised, noisy, sigma.view(-1, 1, 1, 1), self.residual)
 
     def _reconstruction(self, denoise: Denoise, images: Tensor, rng: ImageStreams) -> Tensor:
         sigma = self.sigmas[0]

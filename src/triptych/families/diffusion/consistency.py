@@ -122,10 +122,11 @@ class ConsistencyLoss(Objective):
         return level_noise(count, self.shape, generator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (sigma - r) (arXiv:2406.14548).
+        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (1 - r / sigma).
 
-        x_r lies a step of Euler's method below x_sigma on the teacher's path; without a teacher
-        the image itself stands for what it would say.
+        As in arXiv:2406.14548, but that the gap counts as a share of its level; per unit of sigma
+        small noise would rule. x_r lies a step of Euler's method below x_sigma on the teacher's
+        path; without a teacher the image itself stands for what it would say.
         """
         settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
@@ -141,4 +142,4 @@ class ConsistencyLoss(Objective):
         squared = (found - target).square().flatten(1).sum(1)
         c = settings.huber * x[0].numel() ** 0.5
         distance = (squared + c**2).sqrt() - c
-        return {"total": (distance / (sigma - lower)).mean()}
+        return {"total": (distance * sigma / (sigma - lower)).mean()}

@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from triptych.families.diffusion.samplers import Denoise
+
 
 def anchored(denoised: Tensor, noisy: Tensor, sigma: Tensor, residual: float) -> Tensor:
     """Two estimates of the clean image, weighted by the inverse of their variances.
@@ -19,6 +21,13 @@ def anchored(denoised: Tensor, noisy: Tensor, sigma: Tensor, residual: float) ->
               that of the noisy one is sigma, [B,1,1,1]
     """
     return torch.lerp(denoised, noisy, residual**2 / (residual**2 + sigma**2))
+
+
+def with_anchor(denoise: Denoise, residual: float | None) -> Denoise:
+    """The same but `anchored`, for likelihoods, which small noise decides; as it is for None."""
+    if residual is None:
+        return denoise
+    return lambda x, sigma: anchored(denoise(x, sigma), x, sigma.view(-1, 1, 1, 1), residual)
 
 
 class Denoiser(nn.Module, ABC):

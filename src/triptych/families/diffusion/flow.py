@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from triptych.families.diffusion.denoisers import with_anchor
 from triptych.families.diffusion.samplers import Denoise
 from triptych.families.pixels import log_posterior_of_noisy
 from triptych.seeding import ImageStreams
@@ -65,11 +66,13 @@ class FlowLikelihood:
     With y = x + sigma_1 noise drawn by q(y | x), and P(x | y) as in the variational bound,
     -log P(x) <= E[log q(y | x) - log p(y) - log P(x | y)] (arXiv:1511.01844, section 3.1).
 
-    sigmas: rising from sigma_1
+    sigmas:   rising from sigma_1
+    residual: as `VariationalBound` takes it
     """
 
     sigmas: list[float]
     prior_std: float
+    residual: float | None = None
 
     def terms(self, denoise: Denoise, images: Tensor, rng: ImageStreams) -> dict[str, Tensor]:
         """Nats, each [N], float64; they hold the estimate of a divergence, so they are no bound."""
@@ -77,6 +80,7 @@ class FlowLikelihood:
         noisy = images + sigma * noise
         # log q of the noise that was drawn, not its mean: most of what varies then cancels.
         drawn = -0.5 * (noise.double() ** 2 + math.log(2 * math.pi * sigma**2)).flatten(1).sum(1)
+        denoise = with_anchor(denoise, self.residual)
         density = log_density(denoise, noisy, self.sigmas, self.prior_std, rng)
         decoded = log_posterior_of_noisy(images, noisy, sigma).flatten(1).sum(1)
         return {"flow": drawn - density, "reconstruction": -decoded}

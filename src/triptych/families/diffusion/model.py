@@ -124,7 +124,9 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
     ) -> Self:
         """Shares the networks; InputError on what there is not."""
         if guidance is not None and self.kinds is None:
-            raise InputError("a model that is told no kinds of images has no guidance", "leave it out")
+            raise InputError(
+                "a model that is told no kinds of images has no guidance", "leave it out"
+            )
         if name is not None and name not in self.samplers:
             raise InputError(f"no sampler '{name}'", f"choose from {', '.join(self.samplers)}")
         asked = {"name": name, "steps": steps, "eta": eta, "guidance": guidance}

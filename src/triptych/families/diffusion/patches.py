@@ -192,7 +192,7 @@ def assemble(
     """A patch U-Net made a denoiser by `denoiser(network, sigma_data)`.
 
     weight:   of the training loss; `unit_target_weight` by default
-    residual: as the likelihood bound takes it
+    residual: as the likelihoods take it
     """
     kinds, prior_std = kinds_of(settings, shape), settings.sigma_max
     network = patch_network(settings, shape, kinds)
@@ -207,7 +207,7 @@ def assemble(
             "variational": VariationalBound(
                 rising(BOUND_LEVELS), prior_std, posterior_decoder, residual=residual
             ),
-            "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std),
+            "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std, residual),
         },
         **common_parts(settings, shape, kinds),
     )
