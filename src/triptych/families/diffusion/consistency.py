@@ -43,7 +43,7 @@ class ConsistencySettings(PatchDiffusion):
     steps: int = 2
     guidance: float = 1.0
     optimiser: Optimiser = Optimiser(
-        learning_rate=5e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", matrix_rate=0.005
+        learning_rate=1.25e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", matrix_rate=0.00125
     )
 
 
