@@ -111,8 +111,9 @@ def open_tiny(folder: Path, count: int = 400, labelled: bool = True) -> ImageDat
 
 
 def heed_interrupts() -> None:
-    """For a child process, which would ignore SIGINT if we were started in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """For a child process, which would ignore these if we were started in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def one_thread() -> Machine:
