@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.test_training import request, train
+from triptych.errors import InputError
 from triptych.training.muon import Muon, orthogonalise
 
 SHAPES = [(16, 40), (40, 16), (16, 16), (16, 24), (8, 300)]
@@ -75,3 +78,9 @@ def test_masked_step_changes_nothing() -> None:
     muon.step()
     assert torch.equal(parameter.detach(), weights)
     assert torch.equal(muon.state[parameter]["momentum"], momentum)
+
+
+def test_a_rate_for_matrices_that_there_are_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no matrices for a matrix_rate"):
+        train(request("vae:sigma", "0.64kimg", "optimiser.matrix_rate=0.01"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -208,3 +208,13 @@ def test_there_is_no_score_without_images_to_measure_on() -> None:
     tiny = replace(DATA, train=small, validation=small, test=small)
     assert scorer(tiny, None) is None
     assert scoring.SMALLEST == 16
+
+
+def test_a_budget_too_short_to_choose_by_is_said() -> None:
+    """At the budget that the note names, and for recipes that choose nothing, it is silent."""
+    note = selection.note_last(1, selects=True)
+    assert note is not None
+    enough = int(note.split("; ")[1].removesuffix("kimg would do")) * 1000
+    assert selection.samples_for(enough) > 0 and selection.samples_for(enough - 1000) == 0
+    assert selection.note_last(enough, selects=True) is None
+    assert selection.note_last(1, selects=False) is None

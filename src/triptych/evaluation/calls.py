@@ -42,9 +42,11 @@ def quality_by_calls(
     if not isinstance(model, Iterative) or describe is None:
         return None
     chains = {name: steps for name, steps in CHAINS.items() if name in model.samplers}
-    test, count = describe(real.test), min(SAMPLES, real.count)
+    # The classifier has read the test images already.
+    test = describe(real.test) if real.readings is None else real.readings["test"].features
+    count = min(SAMPLES, real.count)
     lines: dict[str, list[float]] = {name: [] for name in chains}
-    across: dict[float, None] = {}  # calls of each length, the same for all samplers
+    across: list[float] = []  # calls of each length, the same for all samplers
     plan = [(name, steps) for name, lengths in chains.items() for steps in lengths]
     with console.bar("  quality by calls", len(plan)) as bar:
         for done, (name, steps) in enumerate(plan, start=1):
@@ -52,10 +54,11 @@ def quality_by_calls(
             assert isinstance(kind, GenerativeModel)
             drawn = sampling.sample(kind, count, EVALUATION_SEED, machine, labels=labels)
             lines[name].append(kernel_distance(describe(drawn), test).value)
-            across[float(kind.network_calls)] = None
+            if name == plan[0][0]:
+                across.append(float(kind.network_calls))
             bar.update(done)
     mark = float(model.network_calls)
-    return Curve(list(across), lines, mark=mark if mark <= max(across) else None)
+    return Curve(across, lines, mark=mark if mark <= max(across) else None)
 
 
 def describer(real: Real, machine: Machine) -> Callable[[Tensor], Tensor] | None:
