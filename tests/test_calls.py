@@ -12,17 +12,38 @@ from tests.truths import MACHINE, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
 from triptych.console import QUIET
+from triptych.data.dataset import ImageData, Part
 from triptych.evaluation.calls import quality_by_calls
-from triptych.evaluation.evaluate import EVALUATION_SEED, Real
+from triptych.evaluation.evaluate import EVALUATION_SEED
+from triptych.evaluation.extractors import LeadingPatches
 from triptych.evaluation.kernel import kernel_distance
 from triptych.evaluation.patches import Patches
+from triptych.evaluation.real import Real
 from triptych.report.charts import across_axis, curve_series
 from triptych.report.load import Curve as Drawn
 from triptych.tasks import sampling
 
 
+class Standing(LeadingPatches):
+    """Patches as they are, without a choice of directions."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.patches = Patches(pixels)
+        self.directions = torch.eye(self.patches.mean.numel())
+
+
 def real(pixels: Tensor, count: int = 100) -> Real:
-    return Real(count, pixels, pixels, pixels, None, None, None)
+    extractor = Standing(pixels)
+    features = dict.fromkeys(("test", "train", "other"), extractor(pixels, MACHINE))
+    part = Part(pixels, None)
+    data = ImageData(
+        name="a", source="a", fingerprint="a", fit="stretch", classes=None, notes=(),
+        train=part, validation=part, test=part,
+    )  # fmt: skip
+    return Real(
+        data=data, count=count, test=pixels, train=pixels, other=pixels, extractor=extractor,
+        features=features, labels=None, readings={}, accuracy=None, machine=MACHINE,
+    )  # fmt: skip
 
 
 def gaussian_pixels(count: int = 300) -> Tensor:
@@ -32,7 +53,7 @@ def gaussian_pixels(count: int = 300) -> Tensor:
 
 def test_each_place_is_the_distance_of_samples_of_so_many_calls() -> None:
     model, test = ideal_model(7), gaussian_pixels()
-    found = quality_by_calls(model, real(test), None, MACHINE, QUIET)
+    found = quality_by_calls(model, real(test), None, QUIET)
     assert found is not None
     assert found.across == [5.0, 9.0, 15.0, 25.0]
     assert list(found.lines) == ["heun", "dpm-solver++"]
@@ -46,32 +67,30 @@ def test_each_place_is_the_distance_of_samples_of_so_many_calls() -> None:
 
 
 def test_more_calls_come_nearer_to_what_the_model_learned() -> None:
-    found = quality_by_calls(ideal_model(7), real(gaussian_pixels()), None, MACHINE, QUIET)
+    found = quality_by_calls(ideal_model(7), real(gaussian_pixels()), None, QUIET)
     assert found is not None
     for line in found.lines.values():
         assert line[0] > 5 * abs(line[-1])
 
 
 def test_a_longer_chain_than_those_shown_has_no_mark() -> None:
-    found = quality_by_calls(ideal_model(200), real(gaussian_pixels()), None, MACHINE, QUIET)
+    found = quality_by_calls(ideal_model(200), real(gaussian_pixels()), None, QUIET)
     assert found is not None and found.mark is None
 
 
 def test_models_of_few_calls_have_a_line_of_their_own() -> None:
     model = fresh("diffusion:consistency", ImageShape(channels=1, resolution=16))
-    found = quality_by_calls(model, real(random_pixels(20, 1, 16, 16), 8), None, MACHINE, QUIET)
+    found = quality_by_calls(model, real(random_pixels(20, 1, 16, 16), 8), None, QUIET)
     assert found is not None
     assert found.across == [1.0, 2.0, 3.0, 4.0]
     assert list(found.lines) == ["consistency"]
 
 
-def test_what_takes_one_call_or_has_no_features_is_left_out() -> None:
+def test_what_takes_one_call_is_left_out() -> None:
     small = ImageShape(channels=1, resolution=16)
     vae = fresh("vae:sigma", small)
     pixels = random_pixels(20, 1, 16, 16)
-    assert quality_by_calls(vae, real(pixels), None, MACHINE, QUIET) is None
-    tiny = real(random_pixels(20, 1, 8, 8))
-    assert quality_by_calls(ideal_model(3), tiny, None, MACHINE, QUIET) is None
+    assert quality_by_calls(vae, real(pixels), None, QUIET) is None
 
 
 def test_the_chart_s_axis_holds_every_place() -> None:

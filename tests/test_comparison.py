@@ -64,6 +64,7 @@ FACTS: dict[str, Any] = {
 
 
 DATA: dict[str, Any] = {"name": "b", "fingerprint": "f9"}
+MEASURED = {"count": 10, "features": "labels"}
 PLACE: dict[str, Any] = {"device": "cuda", "precision": "bf16", "threads": 3}
 
 
@@ -145,7 +146,7 @@ def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     assert len(comparing.read_finished([first, second])) == 2
     with pytest.raises(InputError, match="device differs"):
         comparing.write_contract(
-            tmp_path, [first, second], {}, "triptych", 10, DATA, PLACE, force=False
+            tmp_path, [first, second], {}, "triptych", MEASURED, DATA, PLACE, force=False
         )
     with pytest.raises(InputError, match="named twice"):
         comparing.read_finished([first, first])
@@ -162,7 +163,7 @@ def test_forced_contracts_are_marked(tmp_path: Path) -> None:
         write_run(tmp_path / "a", FACTS),
         write_run(tmp_path / "b", changed("precision", "bf16") | {"seed": 4}),
     ]
-    comparing.write_contract(tmp_path, runs, {}, "triptych", 10, DATA, PLACE, force=True)
+    comparing.write_contract(tmp_path, runs, {}, "triptych", MEASURED, DATA, PLACE, force=True)
     contract = json.loads((tmp_path / "contract.json").read_text())
     assert contract["forced"] is True
     assert contract["differences"] == ["precision differs: a fp32, b bf16"]
@@ -170,7 +171,7 @@ def test_forced_contracts_are_marked(tmp_path: Path) -> None:
     assert contract["seeds"] == [0, 4]
     assert contract["data"] == DATA  # what was measured on, not what the first was trained on
     assert {key: contract[key] for key in PLACE} == PLACE
-    comparing.write_contract(tmp_path, runs[:1], {}, "triptych", 10, DATA, PLACE, force=True)
+    comparing.write_contract(tmp_path, runs[:1], {}, "triptych", MEASURED, DATA, PLACE, force=True)
     assert json.loads((tmp_path / "contract.json").read_text())["forced"] is False
 
 

@@ -32,10 +32,15 @@ FREE_WITHIN = (LAYERS[0],
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 FAMILIES = ("vae", "gan", "diffusion")
 TYING = {
+    "abilities",
     "calls",
-    "evaluate",
     "classifier",
     "cost",
+    "evaluate",
+    "extractors",
+    "generation",
+    "kept",
+    "real",
     "scoring",
 }  # the files of evaluation that may see models and data
 

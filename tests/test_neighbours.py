@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
-from tests.truths import normal
+from tests.truths import coverage, normal
+from triptych.evaluation import kernel as kernels
 from triptych.evaluation import neighbours as module
+from triptych.evaluation.intervals import LeftOut, group_numbers, jackknife
 from triptych.evaluation.kernel import kernel_distance
-from triptych.evaluation.neighbours import neighbours, radii
+from triptych.evaluation.neighbours import Neighbours, neighbours, squared_radii, subsets
 
 # Five points on a line, their balls for k = 1, and three generated ones.
 REAL = torch.tensor([[0.0], [1.0], [3.0], [7.0], [15.0]])
@@ -20,13 +24,24 @@ FAKE = torch.tensor([[0.5], [0.7], [30.0]])
 
 def test_shares_by_hand() -> None:
     """Balls reach 1, 1, 2, 4, 8 around the real points, 0.2, 0.2, 29.3 around the others."""
-    assert radii(REAL, 1).tolist() == [1, 1, 2, 4, 8]
-    torch.testing.assert_close(radii(FAKE, 1).flatten(), torch.tensor([0.2, 0.2, 29.3]))
-    found = neighbours(REAL, FAKE, k=1)
-    assert found.precision == pytest.approx(2 / 3)  # 30 lies in no ball
-    assert found.recall == pytest.approx(4 / 5)  # 30 reaches down to 0.7
-    assert found.density == pytest.approx((2 + 2 + 0) / 3)  # 0.5 and 0.7 in the balls of 0 and 1
-    assert found.coverage == pytest.approx(2 / 5)
+    assert reach(REAL, 1).tolist() == [1, 1, 2, 4, 8]
+    torch.testing.assert_close(reach(FAKE, 1).float(), torch.tensor([0.2, 0.2, 29.3]))
+    found = neighbours(REAL, FAKE, k=1, intervals=False)
+    assert found.precision.value == pytest.approx(2 / 3)  # 30 lies in no ball
+    assert found.recall.value == pytest.approx(4 / 5)  # 30 reaches down to 0.7
+    assert found.density.value == pytest.approx((2 + 2 + 0) / 3)  # 0.5, 0.7 in the balls of 0, 1
+    assert found.coverage.value == pytest.approx(2 / 5)
+
+
+def reach(points: Tensor, k: int) -> Tensor:
+    """Radius of each point's ball."""
+    everything = torch.ones(1, len(points), dtype=torch.bool)
+    return squared_radii(points, k, everything)[0].sqrt()
+
+
+def values(found: Neighbours) -> list[float]:
+    shares = (found.precision, found.recall, found.density, found.coverage)
+    return [share.value for share in shares]
 
 
 def plain(real: Tensor, fake: Tensor, k: int) -> list[float]:
@@ -56,18 +71,97 @@ def plain(real: Tensor, fake: Tensor, k: int) -> list[float]:
 def test_shares_are_their_definitions(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In chunks as at once, real and generated not to be swapped."""
     monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(module, "COLUMNS", rows)
     real, fake = normal(40, 3), 0.8 * normal(30, 3, seed=1) + 0.5
-    found = neighbours(real, fake, k=3)
     exact = plain(real, fake, 3)
-    assert [found.precision, found.recall, found.density, found.coverage] == pytest.approx(exact)
+    assert values(neighbours(real, fake, k=3)) == pytest.approx(exact)
+    assert values(neighbours(real, fake, k=3, intervals=False)) == pytest.approx(exact)
     assert len(set(exact)) == 4
+
+
+def test_halves_are_measured_as_if_they_were_alone() -> None:
+    """Their spread is that of the definitions on each half, the other side being whole."""
+    real, fake = normal(60, 3), 0.8 * normal(50, 3, seed=1) + 0.5
+    halves = {"real": subsets(60, "real")[1:], "fake": subsets(50, "generated")[1:]}
+    for kept in halves.values():
+        assert kept.sum(1).tolist() == [len(kept[0]) // 2] * len(kept)
+        assert (kept[::2] ^ kept[1::2]).all()
+    alone = torch.tensor(
+        [
+            [plain(real[kept], fake, 2) for kept in halves["real"]],
+            [plain(real, fake[kept], 2) for kept in halves["fake"]],
+        ],
+        dtype=torch.float64,
+    )  # [side,half,share]
+    angles = alone.clamp(max=1).sqrt().asin().var(1).sum(0).sqrt()
+    found = neighbours(real, fake, k=2)
+    quantile = stats.t.ppf(0.975, 20)
+    for place, share in ((0, found.precision), (1, found.recall), (3, found.coverage)):
+        ends = [np.arcsin(np.sqrt(end)) for end in (share.low, share.high)]
+        centre = np.arcsin(np.sqrt(share.value))
+        assert centre - ends[0] == pytest.approx(quantile * angles[place].item())
+        assert ends[1] == pytest.approx(min(np.pi / 2, 2 * centre - ends[0]))
+    margin = quantile * alone[:, :, 2].var(1).sum().sqrt().item()
+    assert found.density.high - found.density.value == pytest.approx(margin)
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(200, 8), (300, 4)])
+def test_intervals_hold_the_expected_value(count: int, dimensions: int) -> None:
+    found = [
+        neighbours(
+            normal(count, dimensions, seed=2 * repeat),
+            0.9 * normal(count, dimensions, seed=2 * repeat + 1) + 0.15,
+        )
+        for repeat in range(200)
+    ]
+    for name in ("precision", "recall", "density", "coverage"):
+        held = coverage([getattr(each, name) for each in found])
+        assert 0.92 <= held <= 0.995, name  # of 0.95 so many in 200 by chance
 
 
 def test_equal_sets_are_precise_and_covered() -> None:
     x = normal(200, 4)
     found = neighbours(x, x.clone())
-    assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
-    assert found.density == pytest.approx(6 / 5)  # every ball holds its centre and 5 neighbours
+    density = 6 / 5  # every ball holds its centre and 5 neighbours
+    assert values(found) == pytest.approx([1, 1, density, 1])
+
+
+def test_they_agree_with_scikit_learn_s_distances() -> None:
+    """The published code's way: full distance matrices and partitions of them."""
+    from sklearn.metrics import pairwise_distances
+
+    real, fake = normal(300, 6), normal(250, 6, seed=1) * 1.2
+    apart = pairwise_distances(real, fake)
+    around = [np.partition(pairwise_distances(x), 5, axis=1)[:, 5] for x in (real, fake)]
+    expected = [
+        (apart < around[0][:, None]).any(0).mean(),
+        (apart < around[1][None]).any(1).mean(),
+        (apart < around[0][:, None]).sum(0).mean() / 5,
+        (apart.min(1) < around[0]).mean(),
+    ]
+    assert values(neighbours(real, fake)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "one_mode", [True, False], ids=["half of the modes are lost", "half of the samples are noise"]
+)
+def test_swapping_the_sides_swaps_precision_and_recall(one_mode: bool) -> None:
+    """A model of one mode is precise and recalls half; one with noise recalls all, half precise."""
+    modes = torch.cat([normal(100, 4), normal(100, 4, seed=1) + 50])
+    other = (
+        normal(200, 4, seed=2)
+        if one_mode
+        else torch.cat(
+            [normal(50, 4, seed=2), normal(50, 4, seed=3) + 50, 1000 * normal(100, 4, seed=4)]
+        )
+    )
+    found, swapped = neighbours(modes, other), neighbours(other, modes)
+    assert swapped.precision.value == found.recall.value
+    assert swapped.recall.value == found.precision.value
+    if one_mode:
+        assert found.precision.value > 0.9 > 0.55 > found.recall.value
+    else:
+        assert found.recall.value > 0.85 > 0.55 > found.precision.value
 
 
 def test_kernel_distance_is_its_definition() -> None:
@@ -93,15 +187,31 @@ def test_kernel_distance_agrees_with_torchmetrics() -> None:
     assert kernel_distance(x, y).value == pytest.approx(float(theirs), rel=1e-9)
 
 
+def test_kernel_distance_is_the_same_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = normal(60, 5), normal(50, 5, seed=1)
+    whole = kernel_distance(x, y)
+    monkeypatch.setattr(kernels, "ROWS", 7)
+    assert kernel_distance(x, y).value == pytest.approx(whole.value)
+
+
+def test_the_kernel_distance_s_interval_holds_the_expected_value() -> None:
+    estimates = [
+        kernel_distance(
+            0.9 * normal(200, 8, seed=2 * repeat) + 0.15, normal(200, 8, seed=2 * repeat + 1)
+        )
+        for repeat in range(200)
+    ]
+    truth = sum(e.value for e in estimates) / 200
+    assert 0.91 <= coverage(estimates, truth) <= 0.98
+
+
 def test_kernel_distance_leaves_groups_out_of_rows_and_columns() -> None:
     """Its interval is that of a jackknife which starts anew each time."""
-    from triptych.evaluation.intervals import group_numbers, jackknife
-
     x, y = normal(60, 5), normal(50, 5, seed=1)
-    left_out = [
-        [kernel_distance(x[group_numbers(60) != g], y).value for g in range(20)],
-        [kernel_distance(x, y[group_numbers(50) != g]).value for g in range(20)],
-    ]
+    left_out: LeftOut = {
+        "samples": [kernel_distance(x[group_numbers(60) != g], y).value for g in range(20)],
+        "reference": [kernel_distance(x, y[group_numbers(50) != g]).value for g in range(20)],
+    }
     value = kernel_distance(x, y)
     exact = jackknife(value.value, left_out, least=-float("inf"))
     assert (value.low, value.high) == pytest.approx((exact.low, exact.high))

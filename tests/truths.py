@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from triptych.evaluation.intervals import Estimate
 from triptych.hardware import Machine
 
 MACHINE = Machine(device="cpu", precision="fp32", threads=1, choices={})
@@ -22,6 +24,13 @@ def random_pixels(*shape: int, seed: int = 0) -> Tensor:
     """Uniform 8-bit numbers of a seed."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+
+
+def coverage(estimates: Sequence[Estimate], expected: float | None = None) -> float:
+    """Share of intervals that hold the expected value: by default the mean over all repeats."""
+    if expected is None:
+        expected = sum(e.value for e in estimates) / len(estimates)
+    return sum(e.low <= expected <= e.high for e in estimates) / len(estimates)
 
 
 class FixedStreams:

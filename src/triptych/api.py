@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from triptych import config, files, hardware
+from triptych import config, files, hardware, images
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import trained_on_other_data
 from triptych.config import Budget, Size
@@ -24,9 +24,10 @@ from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating
 from triptych.evaluation.calls import quality_by_calls
+from triptych.evaluation.extractors import pick_name
+from triptych.evaluation.real import count_samples, read_real
 from triptych.evaluation.scoring import scorer
 from triptych.families import registry
-from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.reading import (
     DEFAULT_DATA,
@@ -35,7 +36,7 @@ from triptych.reading import (
     tell_notes,
 )
 from triptych.repeating import machine_options
-from triptych.requesting import DEFAULT_BUDGETS, make_request, pick_size, run_name
+from triptych.requesting import DEFAULT_BUDGETS, Variant, make_request, pick_size, run_name
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
 from triptych.training.folder import RunFolder, labels_of, load_model
@@ -132,24 +133,28 @@ def evaluate(
     data: str | ImageData | None = None,
     *,
     count: int | None = None,
+    features: str | None = None,
     options: DataOptions | Mapping[str, Any] | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
 ) -> list[dict[str, Any]]:
     """Measure runs on held-out images; writes results.json and figures into each.
 
-    options: as `run_data` takes them
+    features: what distances are measured on: labels, patches, inception or dinov2; labels where
+              the data have them, else patches
+    options:  as `run_data` takes them
     """
     machine = machine or hardware.pick()
     planned = []
     for run in [Run(path, machine) for path in runs]:
         opened = run_data(run, data, options, console)
-        planned.append((run.folder, opened, samples_to_measure(count, opened, machine)))
+        plan = plan_measurement(count, features, opened, machine)
+        planned.append((run.folder, opened, plan))
     measures: dict[str, Callable[[RunFolder], dict[str, Any]]] = {}
     found = []
-    for folder, opened, samples in planned:
+    for folder, opened, plan in planned:
         if opened.fingerprint not in measures:
-            measures[opened.fingerprint] = measurer(opened, samples, machine, console)
+            measures[opened.fingerprint] = measurer(opened, plan, machine, console)
         found.append(measures[opened.fingerprint](folder) | {"run": folder.path.name})
         if machine.group.first:
             files.write_json(folder.results, found[-1])
@@ -157,26 +162,36 @@ def evaluate(
     return found
 
 
-def samples_to_measure(count: int | None, data: ImageData, machine: Machine) -> int:
-    """How many samples a measurement takes; InputError on too few, before anything is made."""
+@dataclass(frozen=True)
+class Plan:
+    """How many samples are measured, and on which features."""
+
+    count: int
+    features: str
+
+
+def plan_measurement(
+    count: int | None, features: str | None, data: ImageData, machine: Machine
+) -> Plan:
+    """InputError on what cannot be measured so, before anything is made."""
     if count is not None:
         check_count(count)
-    return evaluating.count_samples(count, data, machine.device)
+    return Plan(count_samples(count, data, machine.device), pick_name(features, data))
 
 
 def measurer(
-    data: ImageData, count: int, machine: Machine, console: Console
+    data: ImageData, plan: Plan, machine: Machine, console: Console
 ) -> Callable[[RunFolder], dict[str, Any]]:
     """A function from a run's folder to its results; the real side is read once."""
-    real = evaluating.read_real(data, count, machine, console)
+    real = read_real(data, plan.count, plan.features, machine, console)
 
     def measure(folder: RunFolder) -> dict[str, Any]:
         model, facts = load_model(folder, machine.device)
         console.say(f"  measuring {facts['model']}")
-        found = evaluating.evaluate(model, facts, data, real, machine, console)
+        found = evaluating.evaluate(model, facts, real, console)
         drawn = folder.figures if machine.group.first else None
         labels = labels_of(facts)
-        by_calls = quality_by_calls(model, real, labels, machine, console)
+        by_calls = quality_by_calls(model, real, labels, console)
         figures.draw_figures(
             model,
             facts["family"],
@@ -186,7 +201,9 @@ def measurer(
             labels,
             {} if by_calls is None else {"quality_by_calls": by_calls},
         )
-        return found
+        pairs = images.interleave(*found.nearest, columns=evaluating.OFFENDERS)
+        figures.save(drawn, "nearest", pairs, evaluating.OFFENDERS)
+        return found.results
 
     return measure
 
@@ -198,7 +215,10 @@ def compare(
     budget: str | None = None,
     size: str | None = None,
     seeds: int = 1,
+    overrides: Sequence[str] = (),
+    conditional: bool = False,
     count: int | None = None,
+    features: str | None = None,
     out: Path | str | None = None,
     language: Language = "en",
     force: bool = False,
@@ -211,6 +231,11 @@ def compare(
 
     Finished runs among `models` are taken as they are; where there are only such, the data are
     theirs. The same call on the same `out` resumes.
+
+    models:      families, recipes, `MODEL,KEY=VALUE` for one with other settings, run folders
+    overrides:   settings of all models that are trained
+    conditional: tell all of them the labels
+    features:    as `evaluate` takes them
     """
     from triptych.report import page
 
@@ -218,21 +243,23 @@ def compare(
     size = pick_size(size, machine.device)
     budget = budget or DEFAULT_BUDGETS[size]
     folders = [RunFolder(Path(model)) for model in models if comparing.is_run(model)]
-    names = [ModelName.parse(str(model)) for model in models if not comparing.is_run(model)]
+    variants = [Variant.parse(str(model)) for model in models if not comparing.is_run(model)]
     asked = Budget.parse(budget).asked
-    own = Run(folders[0].path, machine) if data is None and folders and not names else None
+    own = Run(folders[0].path, machine) if data is None and folders and not variants else None
     opened = data_to_compare(data, own, options, console)
-    samples = samples_to_measure(count, opened, machine)
-    requests = make_requests(names, opened, budget, size, seeds)
-    identity = comparing.identity(models, opened, asked, size, seeds)
+    plan = plan_measurement(count, features, opened, machine)
+    requests = make_requests(variants, opened, budget, size, seeds, overrides, conditional)
+    told = {"set": list(overrides), "conditional": conditional, "features": features}
+    identity = comparing.identity(models, opened, asked, size, seeds, told)
     group = machine.group
     folder = agreed_folder(out, identity, opened, requests, group)
     more = check_finished(folders, requests, opened, machine, force)
     tell_notes(opened, console)
     for request in requests:
-        console.say(f"training {request.name} for {budget}")
+        variant = f" ({request.variant})" if request.variant else ""
+        console.say(f"training {request.name}{variant} for {budget}")
         folders.append(train_folder(request, folder / run_name(request), machine, console))
-    measure = measurer(opened, samples, machine, console)
+    measure = measurer(opened, plan, machine, console)
     if not group.first:  # these measure their share; the first one writes
         for run in folders:
             measure(run)
@@ -241,7 +268,7 @@ def compare(
     files.make_folder(folder)
     place = comparing.this_machine(machine)
     for sentence in comparing.write_contract(
-        folder, folders, identity, command, samples, opened.describe(), place, force, more
+        folder, folders, identity, command, vars(plan), opened.describe(), place, force, more
     ):
         console.say(f"note: {sentence}")
     comparing.write_results(folder, folders, measure)
@@ -267,21 +294,33 @@ def agreed_folder(
 
 
 def make_requests(
-    names: Sequence[ModelName],
+    variants: Sequence[Variant],
     data: ImageData,
     budget: str,
     size: Size,
     seeds: int,
+    overrides: Sequence[str],
+    conditional: bool,
 ) -> list[Request]:
     """Every model with every seed."""
     if seeds < 1:
         raise InputError(f"--seeds {seeds} is too few", "give 1 or more")
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{name} is named twice", "use --seeds to train it several times")
+    for variant in variants:
+        if variants.count(variant) > 1:
+            raise InputError(f"{variant} is named twice", "use --seeds to train it several times")
     return [
-        make_request(str(name), data, budget, size, seed, (), None)
-        for name in names
+        make_request(
+            str(variant.name),
+            data,
+            budget,
+            variant.size or size,
+            seed,
+            (*overrides, *variant.overrides),
+            None,
+            conditional=conditional or variant.conditional,
+            variant=",".join(variant.told),
+        )
+        for variant in variants
         for seed in range(seeds)
     ]
 

@@ -36,7 +36,8 @@ class Compare(TrainsOnData, UsesModel):
     """Train one model per family (or those named), measure them alike, write the report."""
 
     models: Positional[tuple[str, ...]] = ()
-    """Models (gan, gan:course, ...) and folders of finished runs."""
+    """Models (gan, gan:course, ...), models with settings of their own (gan:r1,penalty=1 or
+    gan:r1,size=small) and folders of finished runs."""
     data: str | None = None
     """A named set, hf:owner/name, a folder of images or a file; street-digits by default."""
     budget: str | None = None
@@ -45,8 +46,15 @@ class Compare(TrainsOnData, UsesModel):
     """tiny, small or base; by hardware."""
     seeds: int = 1
     """Train each model so many times."""
+    conditional: bool = False
+    """Tell all models the labels."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """Change a setting of all models: KEY=VALUE."""
     count: int | None = None
     """Samples to measure; 2,000 on CPUs, 10,000 on GPUs."""
+    features: str | None = None
+    """What distances are measured on: labels, patches, inception or dinov2; labels where the data
+    have them, else patches."""
     out: Path | None = None
     """Folder of the comparison; the same one again resumes."""
     lang: Literal["en", "fr"] = "en"
@@ -65,7 +73,10 @@ class Compare(TrainsOnData, UsesModel):
             budget=self.budget,
             size=self.size,
             seeds=self.seeds,
+            overrides=self.set,
+            conditional=self.conditional,
             count=self.count,
+            features=self.features,
             out=self.out,
             language=self.lang,
             force=self.force,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +25,42 @@ from triptych.training.request import Request
 
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
 COURSE_BUDGET = "30epochs"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model with what sets it apart from its plain recipe.
+
+    Written MODEL[,KEY=VALUE ...], as in `gan:r1,penalty=1`; `size=small` and `conditional` stand
+    for those options.
+    """
+
+    name: ModelName
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """InputError on an unknown model."""
+        model, *told = text.split(",")
+        return cls(ModelName.parse(model), tuple(told))
+
+    def __str__(self) -> str:
+        return ",".join([str(self.name), *self.told])
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Its settings."""
+        return tuple(t for t in self.told if not t.startswith("size=") and t != "conditional")
+
+    @property
+    def size(self) -> str | None:
+        """Its size, where it has one of its own."""
+        return next((t.removeprefix("size=") for t in self.told if t.startswith("size=")), None)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is told the labels though the others may not be."""
+        return "conditional" in self.told
 
 
 def pick_size(size: str | None, device: str | None = None) -> Size:
@@ -50,9 +88,11 @@ def make_request(
     on_trouble: str = "rewind",
     conditional: bool = False,
     teacher: Path | str | None = None,
+    variant: str = "",
 ) -> Request:
     """Everything checked that can be checked before anything is made.
 
+    variant: what sets it apart among others of its recipe, in the user's words
     command: as it is recorded, without budget and machine; worked out unless given
     """
     if on_trouble not in ("rewind", "stop"):
@@ -79,9 +119,12 @@ def make_request(
         on_trouble=on_trouble,  # type: ignore[arg-type] # checked above
         labels=labels,
         teacher=run,
+        variant=variant,
     )
 
 
 def run_name(request: Request) -> str:
     """What a run is called where the user named no folder."""
-    return f"{request.name.family}-{request.name.recipe}-s{request.seed}"
+    safe = re.sub(r"[^A-Za-z0-9._=+-]", "-", request.variant)
+    parts = (request.name.family, request.name.recipe, safe, f"s{request.seed}")
+    return "-".join(part for part in parts if part)

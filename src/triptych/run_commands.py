@@ -300,21 +300,21 @@ class Evaluate(ReadsRunData):
     """The run's own by default."""
     count: int | None = None
     """Samples to measure; 2,000 on CPUs, 10,000 on GPUs."""
-    features: str = "labels"
-    """Feature extractor."""
+    features: str | None = None
+    """What distances are measured on: labels, patches, inception or dinov2; labels where the data
+    have them, else patches."""
 
     def run(self) -> Any:
         """The results."""
         from triptych import api
 
-        if self.features != "labels":
-            raise InputError(f"no features '{self.features}'", "choose labels")
         if not self.runs:
             raise InputError("no run named", "give folders that `triptych train` made")
         found = api.evaluate(
             self.runs,
             self.data,
             count=self.count,
+            features=self.features,
             options=self.options(),
             machine=self.machine(),
             console=self.console(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import triptych
 from triptych import files, hardware
 from triptych.comparison.contract import (
     differences,
+    features_used,
     marks,
     measured_differently,
     samples_measured,
     trained_on_other_data,
 )
+from triptych.comparison.trainings import all_differences, by_model, together
 from triptych.config import Size
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
@@ -68,9 +70,14 @@ def refuse_unequal(
 
 
 def identity(
-    models: Sequence[str | Path], data: ImageData, budget: str, size: Size, seeds: int
+    models: Sequence[str | Path],
+    data: ImageData,
+    budget: str,
+    size: Size,
+    seeds: int,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What must agree for a comparison to be gone on with."""
+    """What must agree for a comparison to be gone on with. `more` counts where it says anything."""
     return {
         "models": [str(model) for model in models],
         "data": data.fingerprint,
@@ -79,6 +86,7 @@ def identity(
         "budget": budget,
         "size": size,
         "seeds": seeds,
+        **{name: value for name, value in more.items() if value},
     }
 
 
@@ -118,7 +126,7 @@ def write_contract(
     folders: list[RunFolder],
     request: dict[str, Any],
     command: str,
-    count: int,
+    measured: Mapping[str, Any],
     data: dict[str, Any],
     place: dict[str, Any],
     force: bool,
@@ -126,7 +134,9 @@ def write_contract(
 ) -> list[str]:
     """contract.json of finished runs; returns the sentences that mark the page.
 
-    data: what was measured on; place: what `this_machine` gives, of where
+    measured: how many samples were, and on which features
+    data:     what was measured on
+    place:    what `this_machine` gives, of where
     Raises InputError when they may not be compared, for what run.json says or for what `more` says.
     """
     runs = read_finished(folders)
@@ -142,7 +152,7 @@ def write_contract(
         "size": first["size"],
         "budget": first["budget"],
         "seeds": sorted({facts["seed"] for facts in runs.values()}),
-        "evaluation": {"count": count, "features": "labels", "seed": EVALUATION_SEED},
+        "evaluation": {**measured, "seed": EVALUATION_SEED},
         **place,
         "runs": [os.path.relpath(folder.path, out) for folder in folders],
         "differences": sentences,
@@ -161,8 +171,24 @@ def write_results(
         found = measure(folder) | {"run": os.path.relpath(folder.path, out)}
         files.write_json(folder.results, found)
         results.append(found)
-    files.write_json(out / RESULTS, {"schema": SCHEMA, "runs": results})
+    write_together(out, folders, results)
     return results
+
+
+def write_together(
+    out: Path, folders: Sequence[RunFolder], results: Sequence[dict[str, Any]]
+) -> None:
+    """results.json of the comparison: the runs, several trainings as one, and what they differ by.
+
+    Values without each group of images stay in the runs' own results.json.
+    """
+    variants = [str(folder.read().get("variant", "")) for folder in folders]
+    models = [together(group) for group in by_model(results, variants)]
+    content: dict[str, Any] = {"schema": SCHEMA, "runs": results}
+    if len(models) < len(results):
+        content["models"] = models
+    content["differences"] = all_differences(models)
+    files.write_json(out / RESULTS, content)
 
 
 def join(out: Path, folders: list[RunFolder], force: bool) -> None:
@@ -177,11 +203,11 @@ def join(out: Path, folders: list[RunFolder], force: bool) -> None:
     command = "triptych report " + " ".join(request["runs"])
     more = measured_differently(dict(zip(runs, results, strict=True)))
     more += trained_on_other_data(runs, measured_on["fingerprint"])
-    count = samples_measured(results[0])
-    write_contract(out, folders, request, command, count, data, place, force, more)
+    measured = {"count": samples_measured(results[0]), "features": features_used(results[0])}
+    write_contract(out, folders, request, command, measured, data, place, force, more)
     for found, folder in zip(results, folders, strict=True):
         found["run"] = os.path.relpath(folder.path, out)
-    files.write_json(out / RESULTS, {"schema": SCHEMA, "runs": results})
+    write_together(out, folders, results)
 
 
 def read_results(folder: RunFolder) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def measured_differently(results: dict[str, dict[str, Any]]) -> list[str]:
     measured: dict[str, Callable[[dict[str, Any]], Any]] = {
         "count of samples": samples_measured,
         "data measured on": lambda result: result["data"]["fingerprint"],
+        "features": features_used,
     }
     for what, value_of in measured.items():
         values = {name: value_of(result) for name, result in results.items()}
@@ -62,8 +63,26 @@ def samples_measured(result: dict[str, Any]) -> int:
     return max(counts, default=0)
 
 
+def features_used(result: dict[str, Any]) -> Any:
+    """The extractor that the distances of a results.json were found on."""
+    return _at(result, ("extractor", "name"))
+
+
 def marks(runs: dict[str, dict[str, Any]]) -> list[str]:
     """Sentences that belong on the page though they do not forbid comparing."""
+    return [*told_marks(runs), *time_marks(runs)]
+
+
+def told_marks(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Whether some models were told the labels and others were not."""
+    told = [name for name, facts in runs.items() if facts.get("labels") is not None]
+    if len(told) in (0, len(runs)):
+        return []
+    return [f"told the labels, as the others were not: {', '.join(told)}"]
+
+
+def time_marks(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Whether true training times are apart though budgets in seconds were equal."""
     seconds = {name: facts["train_seconds"] for name, facts in runs.items()}
     timed = all(facts["budget"]["unit"] == "seconds" for facts in runs.values())
     if not timed or max(seconds.values()) <= (1 + TIME_TOLERANCE) * min(seconds.values()):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.evaluation.intervals import Estimate, group_numbers, jackknife
+from triptych.evaluation.intervals import Estimate, LeftOut, group_numbers, jackknife
 
 
 @dataclass(frozen=True)
@@ -36,51 +36,70 @@ class Moments:
             self.count - other.count, self.total - other.total, self.products - other.products
         )
 
-    def mean(self) -> Tensor:
-        """[d]."""
-        return self.total / self.count
-
-    def covariance(self) -> Tensor:
-        """Unbiased, [d,d]."""
-        mean = self.mean()
-        return (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+    def gaussian(self) -> Gaussian:
+        """With this mean and the unbiased covariance."""
+        mean = self.total / self.count
+        covariance = (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+        return Gaussian(mean, covariance)
 
 
-def gaussian_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
-    """Squared Frechet distance between two Gaussians, float64.
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean [d] and covariance [d,d], float64."""
 
-    tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which
-    is symmetric: no matrix root of a non-symmetric product, and singular covariances are fine.
+    mean: Tensor
+    covariance: Tensor
+
+    def root(self) -> Tensor:
+        """R with R R^T = covariance, [d,d]."""
+        factor, failed = torch.linalg.cholesky_ex(self.covariance)
+        if not failed:
+            return factor
+        values, vectors = torch.linalg.eigh(self.covariance)  # singular: fewer images than features
+        return vectors * values.clamp(min=0).sqrt()
+
+
+def distance(first: Gaussian, second: Gaussian, root: Tensor | None = None) -> float:
+    """Squared Frechet distance between two Gaussians.
+
+    tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of R1^T S2 R1 with R1 R1^T = S1,
+    which is symmetric: no matrix root of a non-symmetric product, and singular covariances are
+    fine.
+
+    root: of the first covariance, where it is known
     """
-    values, vectors = torch.linalg.eigh(cov1)
-    root = vectors * values.clamp(min=0).sqrt()  # S1 = root root^T
-    eigenvalues = torch.linalg.eigvalsh(root.T @ cov2 @ root)
+    root = first.root() if root is None else root
+    eigenvalues = torch.linalg.eigvalsh(root.T @ second.covariance @ root)
     cross = eigenvalues.clamp(min=0).sqrt().sum()
-    distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * cross
-    return max(0.0, distance.item())
+    traces = first.covariance.trace() + second.covariance.trace()
+    return max(0.0, ((first.mean - second.mean).square().sum() + traces - 2 * cross).item())
 
 
-def distance(first: Moments, second: Moments) -> float:
-    """Squared Frechet distance between the Gaussians with these moments."""
-    return gaussian_distance(first.mean(), first.covariance(), second.mean(), second.covariance())
+def frechet_value(features: Tensor, reference: Tensor) -> float:
+    """Distance between two sets of features [N,d] and [M,d], without an interval."""
+    return distance(Moments.of(features).gaussian(), Moments.of(reference).gaussian())
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     """Distance between two sets of features [N,d] and [M,d] with its interval.
 
     The interval is of the expected value at these counts: few samples bias the distance upwards,
-    which its floor shows.
+    which its floor shows, and which `intervals.extrapolated` takes away.
     """
-    sets = [features.double(), reference.double()]
+    # Distances do not change when both sets are moved; sums of squares lose fewer digits at zero.
+    centre = reference.double().mean(0)
+    sets = [x.double() - centre for x in (features, reference)]
     whole = [Moments.of(x) for x in sets]
+    gaussians = [moments.gaussian() for moments in whole]
     left_out: list[list[float]] = []
-    for which, x in enumerate(sets):
+    for x, moments, other in zip(sets, whole, reversed(gaussians), strict=True):
         group = group_numbers(len(x))
-        other = whole[1 - which]
+        root = other.root()  # of the side that stays as it is
         left_out.append(
             [
-                distance(whole[which].without(Moments.of(x[group == g])), other)
+                distance(other, moments.without(Moments.of(x[group == g])).gaussian(), root)
                 for g in range(int(group.max()) + 1)
             ]
         )
-    return jackknife(distance(*whole), left_out)
+    by_side: LeftOut = {"samples": left_out[0], "reference": left_out[1]}
+    return jackknife(distance(gaussians[0], gaussians[1]), by_side)

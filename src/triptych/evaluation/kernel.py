@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from triptych.evaluation.intervals import Estimate, group_numbers, jackknife
+from triptych.evaluation.intervals import Estimate, LeftOut, group_numbers, jackknife
+
+ROWS = 1024  # whose kernels are held at once
 
 
 def polynomial(x: Tensor, y: Tensor) -> Tensor:
@@ -31,11 +34,15 @@ class Kernels:
     def of(cls, x: Tensor, y: Tensor, same: bool) -> Kernels:
         """Of all pairs; without an image's pair with itself where both are the `same` set."""
         groups = [group_numbers(len(x)), group_numbers(len(y))]
-        rows, columns = (torch.nn.functional.one_hot(g).double() for g in groups)
-        k = polynomial(x.double(), y.double())
+        rows, columns = (F.one_hot(g).double() for g in groups)
+        y = y.double()
+        sums = torch.zeros(rows.shape[1], columns.shape[1], dtype=torch.float64)
+        for part, group in zip(torch.split(x, ROWS), torch.split(rows, ROWS), strict=True):
+            sums += group.T @ (polynomial(part.double(), y) @ columns)
         if same:
-            k.fill_diagonal_(0)
-        return cls(rows.T @ k @ columns, rows.sum(0), columns.sum(0))
+            own = ((y * y).sum(1) / y.shape[1] + 1) ** 3
+            sums -= rows.T @ (own[:, None] * columns)
+        return cls(sums, rows.sum(0), columns.sum(0))
 
     def total(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Sum over the groups that are kept, 1 or 0 each."""
@@ -66,4 +73,5 @@ def kernel_distance(features: Tensor, reference: Tensor) -> Estimate:
             kept[which][group] = 0
             values.append(distance(kept))
         left_out.append(values)
-    return jackknife(distance(everything), left_out, least=-float("inf"))
+    by_side: LeftOut = {"samples": left_out[0], "reference": left_out[1]}
+    return jackknife(distance(everything), by_side, least=-float("inf"))

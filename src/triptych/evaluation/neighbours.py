@@ -6,57 +6,147 @@ precision  share of generated images inside any real image's ball (arXiv:1904.06
 recall     share of real images inside any generated image's ball (the same)
 density    balls of real images that a generated one lies in, over k (arXiv:2002.09797, eq. 4)
 coverage   share of real images whose ball holds a generated one (arXiv:2002.09797, eq. 5)
+
+Real images come first everywhere: swapping the two swaps precision and recall.
+
+Intervals come from random halves of either side. Leaving out few images is not enough: the
+jackknife of such jumping statistics is right only where many are left out (Shao and Wu 1989).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+from scipy import stats
 from torch import Tensor
 
+from triptych.evaluation.intervals import Estimate
+from triptych.seeding import generator
+
 K = 5
-ROWS = 1024  # whose distances are held at once
+HALVES = 20  # of each side, in pairs that make a whole
+NEAREST = 30  # other images among which the k-th nearest of a half is looked for
+ROWS, COLUMNS = 512, 8192  # squared distances that are computed at once
+GONE = -1.0  # squared radius of a ball that is left out: it holds nothing
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The four shares; density may pass 1."""
+    """The four numbers with their intervals; density may pass 1."""
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
-def radii(features: Tensor, k: int) -> Tensor:
-    """Distance of each row to the k-th nearest of the other rows: [N]."""
-    found = []
-    for rows in torch.split(features, ROWS):
-        nearest = torch.cdist(rows, features).topk(k + 1, largest=False).values
-        found.append(nearest[:, k])  # the nearest of all is the row itself
-    return torch.cat(found)
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
 
 
-def neighbours(real: Tensor, generated: Tensor, k: int = K) -> Neighbours:
-    """real [N,d], generated [M,d], more than k of each; float64 inside."""
-    real, generated = real.double(), generated.double()
-    around_real, around_generated = radii(real, k), radii(generated, k)
-    balls, recalled, covered = [], [], []
-    for rows, reach in zip(torch.split(real, ROWS), torch.split(around_real, ROWS), strict=True):
-        distances = torch.cdist(rows, generated)  # [rows,M]
-        inside = distances <= reach[:, None]
-        balls.append(inside.sum(0))
-        covered.append(inside.any(1))
-        recalled.append((distances <= around_generated).any(1))
-    holding = torch.stack(balls).sum(0)  # real balls that hold each generated image
+def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = True) -> Neighbours:
+    """real [N,d], generated [M,d], at least 2 (k + 1) of each; float64, a few rows at a time.
 
-    def share(where: Tensor) -> float:
-        return where.double().mean().item()
-
-    return Neighbours(
-        precision=share(holding > 0),
-        recall=share(torch.cat(recalled)),
-        density=share(holding) / k,
-        coverage=share(torch.cat(covered)),
+    intervals: without them it takes half the time
+    """
+    kept_real, kept_generated = (
+        subsets(len(x), name) if intervals else torch.ones(1, len(x), dtype=torch.bool)
+        for x, name in ((real, "real"), (generated, "generated"))
     )
+    around_real = squared_radii(real, k, kept_real)  # [S,N]
+    around_generated = squared_radii(generated, k, kept_generated)  # [S,M]
+    members = kept_generated.T.float()  # [M,S]
+
+    # Sums over the rows of `real`; the first of each is of all images on both sides.
+    holding = torch.zeros(len(kept_real), len(generated))  # balls of a real subset around each
+    held, held_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
+    near, near_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
+    for first in range(0, len(real), ROWS):
+        rows = slice(first, first + ROWS)
+        distances = squared_distances(real[rows], generated)  # [rows,M]
+        for index, radii in enumerate(around_real[:, rows]):
+            inside = distances <= radii[:, None]
+            holding[index] += inside.sum(0)
+            held_real[index] += inside.any(1).sum()
+            if index == 0:
+                held += (inside.float() @ members > 0).sum(0)
+        for index, radii in enumerate(around_generated):
+            reached = (distances <= radii).any(1)
+            near[index] += reached.sum()
+            if index == 0:
+                near_real += (reached & kept_real[:, rows]).sum(1)
+
+    count_real, count_generated = kept_real.sum(1), kept_generated.sum(1)
+    by_generated = members / count_generated  # averages over the generated images of a subset
+    return Neighbours(
+        precision=share((holding > 0).float().mean(1), (holding[0] > 0).float() @ by_generated),
+        recall=share(near_real / count_real, near / len(real)),
+        density=plain(holding.mean(1) / k, holding[0] @ by_generated / k),
+        coverage=share(held_real / count_real, held / len(real)),
+    )
+
+
+def subsets(count: int, name: str) -> Tensor:
+    """All images, then random halves of them, each followed by the other one: bool [1+HALVES,N]."""
+    kept = torch.ones(1 + HALVES, count, dtype=torch.bool)
+    for pair in range(1, 1 + HALVES, 2):
+        order = torch.randperm(count, generator=generator(0, f"halves of {name} images", pair))
+        kept[pair, order[count // 2 :]] = False
+        kept[pair + 1] = ~kept[pair]
+    return kept
+
+
+def share(*sides: Tensor) -> Estimate:
+    """A share of all images (first) from its values on halves of each side.
+
+    On the scale of arcsin(sqrt(p)) a share's variance does not depend on the share, which is
+    another one in halves: intervals are found there (Anscombe 1948, Biometrika 35).
+    """
+    found = plain(*(side.clamp(0, 1).sqrt().asin() for side in sides))
+    low, high = max(0.0, found.low), min(math.pi / 2, found.high)
+    return Estimate(sides[0][0].item(), math.sin(low) ** 2, math.sin(high) ** 2)
+
+
+def plain(*sides: Tensor) -> Estimate:
+    """A statistic of all images (first) from its values on halves of each side.
+
+    Half of the images vary by twice the variance, of which half is the choice among those at hand.
+    """
+    value = sides[0][0].item()
+    if len(sides[0]) == 1:
+        return Estimate(value, value, value)
+    variance = sum(side[1:].double().var().item() for side in sides)
+    degrees = len(sides) * (HALVES // 2)  # a half and the other one are hardly independent
+    margin = float(stats.t.ppf(0.975, degrees)) * math.sqrt(variance)
+    return Estimate(value, max(0.0, value - margin), value + margin)
+
+
+def squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Of all pairs, float64: [N,d], [M,d] -> [N,M]."""
+    x = x.double()
+    found = []
+    for columns in torch.split(y, COLUMNS):
+        columns = columns.double()
+        squares = (x * x).sum(1)[:, None] + (columns * columns).sum(1)
+        found.append((squares - 2 * (x @ columns.T)).clamp_(min=0))
+    return torch.cat(found, dim=1)
+
+
+def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
+    """Squared distance of each row to the k-th nearest other row of each subset, float64: [S,N].
+
+    kept: which rows are in each subset, [S,N], the first one holding all; rows that are not in it
+          are GONE
+    """
+    found = torch.full(kept.shape, GONE, dtype=torch.float64)
+    for first in range(0, len(x), ROWS):
+        rows = torch.arange(first, min(first + ROWS, len(x)))
+        distances = squared_distances(x[rows], x)
+        distances[rows - first, rows] = torch.inf  # a row is no neighbour of itself
+        near = distances.topk(min(NEAREST, len(x) - 1), largest=False)
+        for index, members in enumerate(kept):
+            values = near.values.masked_fill(~members[near.indices], torch.inf)
+            radii = values.kthvalue(k, dim=1).values
+            # Hardly ever fewer than k are among them; then the last one is the best that is known.
+            radii = torch.minimum(radii, near.values[:, -1])
+            own = members[rows]
+            found[index, rows[own]] = radii[own]
+    return found

@@ -8,9 +8,9 @@ from functools import cached_property
 from torch import Tensor
 
 from triptych.data.dataset import ImageData
-from triptych.evaluation.evaluate import pick
 from triptych.evaluation.kernel import kernel_distance
 from triptych.evaluation.patches import Patches
+from triptych.evaluation.real import pick
 from triptych.families.base import GenerativeModel
 from triptych.families.labels import Labels
 from triptych.hardware import Machine

@@ -35,4 +35,5 @@ def label_balance(probabilities: Tensor, real_probabilities: Tensor) -> Estimate
     return jackknife_statistic(
         lambda classes: total_variation(class_shares(classes, count), real),
         probabilities.argmax(1),
+        "samples",
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.evaluation.intervals import Estimate, group_numbers, jackknife
+from triptych.evaluation.intervals import Estimate, jackknife, without_each_group
 
 CHUNK = 1024
 
@@ -23,14 +23,15 @@ def laplacian_rms(images: Tensor) -> Tensor:
 
 def sharpness(images: Tensor, real: Tensor) -> Estimate:
     """Median Laplacian of the images over the real images' median; 1 is as sharp as real."""
-    sets = [laplacian_rms(images), laplacian_rms(real)]
+    ours, theirs = laplacian_rms(images), laplacian_rms(real)
 
     def ratio(top: Tensor, bottom: Tensor) -> float:
         return (top.median() / bottom.median().clamp(min=1e-9)).item()
 
-    groups = [group_numbers(len(x)) for x in sets]
-    left_out = [
-        [ratio(sets[0][groups[0] != g], sets[1]) for g in range(int(groups[0].max()) + 1)],
-        [ratio(sets[0], sets[1][groups[1] != g]) for g in range(int(groups[1].max()) + 1)],
-    ]
-    return jackknife(ratio(*sets), left_out)
+    return jackknife(
+        ratio(ours, theirs),
+        {
+            "samples": without_each_group(lambda kept: ratio(kept, theirs), ours),
+            "reference": without_each_group(lambda kept: ratio(ours, kept), theirs),
+        },
+    )

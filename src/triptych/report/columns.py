@@ -2,17 +2,20 @@
 
 Two numbers are comparable when metric, features and reference agree, and, for metrics whose
 expected value moves with the number of samples, when that number agrees too. A model is best only
-when its 95 % interval lies wholly apart from every other one.
+when the 95 % interval of its difference from every other one excludes zero.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
+from triptych.comparison.differences import Difference, difference
 from triptych.report.load import Metric, Run
 from triptych.report.tongue import Name
 
 MOVES_WITH_N = {"frechet_distance", "precision", "recall", "density", "coverage", "memorised"}
+EXTRAPOLATED = "extrapolated"  # the method of such a number
 FAMILIES = ("vae", "gan", "diffusion")
 
 
@@ -38,6 +41,7 @@ class Column:
     features: str
     reference: str
     cells: tuple[Cell, ...]
+    extrapolated: bool = False  # to infinitely many images
 
     @property
     def known(self) -> tuple[tuple[Name, Metric], ...]:
@@ -72,10 +76,10 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
     """
     names = name_runs(runs)
     keys: dict[tuple[object, ...], Metric] = {}
-    numbered = {metric.name for run in runs for metric in run.metrics if metric.defined}
+    numbered = {column_key(m)[:2] for run in runs for m in run.metrics if m.defined}
     for run in runs:
         for metric in run.metrics:
-            if metric.defined or metric.name not in numbered:
+            if metric.defined or column_key(metric) not in numbered:
                 keys.setdefault(column_key(metric), metric)
     order = list(dict.fromkeys(metric.name for run in runs for metric in run.metrics))
     ranked = sorted(keys.items(), key=lambda item: order.index(item[1].name))  # stable
@@ -84,9 +88,9 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
             name=first.name,
             features=first.features,
             reference=first.reference,
+            extrapolated=first.method == EXTRAPOLATED,
             cells=tuple(
-                Cell(run, name, find_entry(run, first.name, key))
-                for run, name in zip(runs, names, strict=True)
+                Cell(run, name, find_entry(run, key)) for run, name in zip(runs, names, strict=True)
             ),
         )
         for key, first in ranked
@@ -95,16 +99,16 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
 
 def column_key(metric: Metric) -> tuple[object, ...]:
     """What must agree for two numbers to stand in one column."""
+    name = metric.name, metric.method == EXTRAPOLATED
     if not metric.defined:
-        return (metric.name,)
+        return name
     count = metric.n if metric.name in MOVES_WITH_N else None
-    extrapolated = "extrapolated" in metric.method
-    return (metric.name, metric.features, metric.reference, count, extrapolated)
+    return (*name, metric.features, metric.reference, count)
 
 
-def find_entry(run: Run, name: str, key: tuple[object, ...]) -> Metric | None:
-    """The run's number for a column, else its undefined entry, else None."""
-    of_name = [metric for metric in run.metrics if metric.name == name]
+def find_entry(run: Run, key: tuple[object, ...]) -> Metric | None:
+    """The run's number for this column, else its entry that says why there is none."""
+    of_name = [metric for metric in run.metrics if column_key(metric)[:2] == key[:2]]
     exact = [metric for metric in of_name if metric.defined and column_key(metric) == key]
     undefined = [metric for metric in of_name if not metric.defined]
     return next(iter(exact + undefined), None)
@@ -113,75 +117,68 @@ def find_entry(run: Run, name: str, key: tuple[object, ...]) -> Metric | None:
 def name_runs(runs: Sequence[Run]) -> list[Name]:
     """The shortest names that tell the runs apart: family, else model, else model and seed."""
     families = [run.family for run in runs]
-    models = [run.model for run in runs]
+    models = [(run.model, run.variant) for run in runs]
     names = []
-    for run in runs:
+    for run, model in zip(runs, models, strict=True):
         alone = families.count(run.family) == 1 and run.family in FAMILIES
-        twin = models.count(run.model) > 1
-        model = "" if alone else run.model
+        twin = models.count(model) > 1
+        words = "" if alone else " ".join(model).strip()
         if twin and run.seed is None:
-            model = run.name
-        names.append(Name(run.family, model, run.seed if twin else None))
+            words = run.name
+        names.append(Name(run.family, words, run.seed if twin else None))
     return names
 
 
-def badness(metric: Metric) -> tuple[float, float] | None:
-    """The 95 % interval on a scale where lower is better; None when there is no interval."""
-    if metric.low is None or metric.high is None or not metric.defined:
-        return None
-    low, high = sorted((metric.low, metric.high))
-    if metric.better == "lower":
-        return low, high
-    if metric.better == "higher":
-        return -high, -low
-    if metric.better == "floor" and metric.floor is not None:
-        ends = sorted((abs(low - metric.floor), abs(high - metric.floor)))
-        return (0.0 if low <= metric.floor <= high else ends[0]), ends[1]
-    return None
-
-
 def best(column: Column) -> int | None:
-    """Index among `column.known` of the entry whose interval beats all others; else None."""
-    return extreme(column, sign=1)
+    """Index among `column.known` of the entry that is better than all others; else None."""
+    return extreme(column, "first")
 
 
 def worst(column: Column) -> int | None:
-    """Index among `column.known` of the entry that all others beat; else None."""
-    return extreme(column, sign=-1)
+    """Index among `column.known` of the entry that is worse than all others; else None."""
+    return extreme(column, "second")
 
 
-def extreme(column: Column, sign: int) -> int | None:
-    """Bounds are compared with bounds and values with values, never one with the other."""
-    spans = [badness(metric) for _, metric in column.known]
-    bounds = {kind.endswith("bound") for kind in column.kinds}
-    if len(spans) < 2 or len(bounds) > 1:
-        return None
-    found = [span for span in spans if span is not None]
-    if len(found) < len(spans):
-        return None
-    turned = [(low, high) if sign > 0 else (-high, -low) for low, high in found]
-    leader = min(range(len(turned)), key=lambda index: turned[index][1])
-    others = (span for index, span in enumerate(turned) if index != leader)
-    return leader if all(turned[leader][1] < low for low, _ in others) else None
+def extreme(column: Column, which: Literal["first", "second"]) -> int | None:
+    """The entry that wins every comparison, or loses it."""
+    for index, differences in enumerate(all_apart(column)):
+        if differences and all(each and each.better == which for each in differences):
+            return index
+    return None
+
+
+def all_apart(column: Column) -> list[list[Difference | None]]:
+    """Of each of `column.known` the differences from the others."""
+    metrics = [metric for _, metric in column.known]
+    return [[difference(m, other) for other in metrics if other is not m] for m in metrics]
+
+
+def runners_up(column: Column) -> list[tuple[Name, Difference]]:
+    """How much worse each of the others is than the best one; empty where none is best."""
+    leader = best(column)
+    if leader is None:
+        return []
+    others = [(who, metric) for index, (who, metric) in enumerate(column.known) if index != leader]
+    apart = [(who, difference(metric, column.known[leader][1])) for who, metric in others]
+    return [(who, each) for who, each in apart if each is not None]
 
 
 def overlapping(column: Column) -> tuple[Name, ...]:
-    """The models that could each be best: those whose interval reaches the leader's."""
-    spans = [(name, badness(metric)) for name, metric in column.known]
-    found = [(name, span) for name, span in spans if span is not None]
-    if len(found) < 2 or len(found) < len(spans):
+    """The models that could each be best: those that no other one is better than."""
+    apart = all_apart(column)
+    if len(apart) < 2 or any(each is None for differences in apart for each in differences):
         return ()
-    reach = min(high for _, (_, high) in found)
-    return tuple(name for name, (low, _) in found if low <= reach)
+    return tuple(
+        name
+        for (name, _), differences in zip(column.known, apart, strict=True)
+        if not any(each and each.better == "second" for each in differences)
+    )
 
 
 def ascending(column: Column) -> tuple[Name, ...]:
-    """Names from the lowest value to the highest; empty when any two intervals overlap."""
-    spans = [(m.low, m.high, name) for name, m in column.known if m.low is not None]
-    if len(spans) < 2 or len(spans) < len(column.known):
-        return ()
-    spans.sort(key=lambda span: span[0])
-    for (_, high, _), (low, _, _) in pairwise(spans):
-        if high is None or high >= low:
-            return ()
-    return tuple(name for _, _, name in spans)
+    """Names from the lowest value to the highest; empty when any two are not told apart."""
+    known = [(name, replace(metric, better="lower")) for name, metric in column.known]
+    known.sort(key=lambda pair: pair[1].value or 0.0)
+    apart = [difference(a, b) for (_, a), (_, b) in pairwise(known)]
+    decided = bool(apart) and all(each and each.better == "first" for each in apart)
+    return tuple(name for name, _ in known) if decided else ()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych import files
+from triptych.comparison.differences import Measured
 from triptych.errors import InputError
 
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
@@ -19,20 +20,14 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One measured number of one run; `value` is None when it is not defined."""
+class Metric(Measured):
+    """One measured number of one model; `value` is None when it is not defined."""
 
     name: str
-    value: float | None = None
-    low: float | None = None  # 95 % interval of the expected value at this n
-    high: float | None = None
     n: int | None = None  # images measured
-    floor: float | None = None  # what real images score against real images
     unit: str = ""
-    better: str = ""  # lower, higher or floor
     features: str = ""
     reference: str = ""  # train, test, validation or none
-    kind: str = "estimate"
     method: str = ""
     note: str = ""
 
@@ -87,7 +82,8 @@ class Run:
 
     name: str
     model: str  # family:recipe
-    seed: int | None = None
+    seed: int | None = None  # None where several trainings stand in one row
+    trainings: tuple[str, ...] = ()  # the names of those
     metrics: tuple[Metric, ...] = ()
     cost: Mapping[str, float | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -108,14 +104,24 @@ class Run:
         """The part of the model after the colon."""
         return self.model.partition(":")[2]
 
+    @property
+    def variant(self) -> str:
+        """What sets it apart from its plain recipe, in the user's words."""
+        return str(self.record.get("variant") or "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Runs under one contract."""
+    """Models under one contract.
+
+    runs:      a row each; several trainings of a model are one row of means
+    trainings: every single training, where there are more of them than rows
+    """
 
     folder: Path
     contract: Json
     runs: tuple[Run, ...]
+    trainings: tuple[Run, ...] = ()
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -135,18 +141,24 @@ def load_comparison(folder: Path) -> Comparison:
     """
     contract = read_required(folder / "contract.json")
     path = folder / "results.json"
-    results = read_required(path).get("runs")
-    if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
+    results = read_required(path)
+    models = load_runs(results.get("models", results.get("runs")), folder, contract, path)
+    trained = load_runs(results.get("runs"), folder, contract, path) if "models" in results else ()
+    return Comparison(folder=folder, contract=contract, runs=models, trainings=trained)
+
+
+def load_runs(found: object, folder: Path, contract: Json, path: Path) -> tuple[Run, ...]:
+    """The runs of a list in results.json, whose path is named where it cannot be read."""
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise corrupt(path)
     places = texts(contract.get("runs"))
     try:
-        runs = tuple(
+        return tuple(
             load_run(result, find_folder(folder, places, index, str(result.get("run", ""))))
-            for index, result in enumerate(results)
+            for index, result in enumerate(found)
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise corrupt(path) from error
-    return Comparison(folder=folder, contract=contract, runs=runs)
 
 
 def load_run(result: Json, folder: Path | None) -> Run:
@@ -155,10 +167,12 @@ def load_run(result: Json, folder: Path | None) -> Run:
     cost = mapping(result.get("cost"))
     seed = number(record.get("seed"))
     log = load_log(folder / "log.jsonl") if folder else Log()
+    trainings = texts(result.get("runs"))
     return Run(
         name=str(result.get("run") or (folder.name if folder else "")),
         model=str(result["model"]),
-        seed=None if seed is None else int(seed),
+        seed=None if seed is None or trainings else int(seed),
+        trainings=trainings,
         metrics=tuple(load_metric(each) for each in result.get("metrics", [])),
         cost={key: number(value) for key, value in cost.items()},
         warnings=tuple(dict.fromkeys((*texts(result.get("warnings")), *log.warnings))),
@@ -185,6 +199,8 @@ def load_metric(entry: Json) -> Metric:
         high=number(entry.get("high")),
         n=None if count is None else int(count),
         floor=number(entry.get("floor")),
+        left_out={k: all_numbers(v) for k, v in mapping(entry.get("left_out")).items()},
+        values=all_numbers(entry.get("values")),
         **{word: str(entry.get(word) or "") for word in words},
     )
 

@@ -31,6 +31,7 @@ class Request:
     on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
     labels: Labels | None = None  # that the model is told in training, where it is conditional
     teacher: RunFolder | None = None  # the finished run that training starts from
+    variant: str = ""  # what sets it apart from the plain recipe, in the user's words
 
     def __post_init__(self) -> None:
         images, batch_size = len(self.data.train), self.settings.batch_size

@@ -283,6 +283,7 @@ def begin(
         "model": str(request.name),
         "family": request.name.family,
         "recipe": request.name.recipe,
+        "variant": request.variant,
         "size": request.size,
         "settings": config.to_json(request.settings),
         "data": request.data.describe(),

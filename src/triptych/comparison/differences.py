@@ -1,0 +1,155 @@
+"""Differences between models with their intervals: what decides whether one is better.
+
+Two models measured against the same real images share what the choice of those images does to
+both, so the interval of their difference is not that of two strangers. From nothing but entries of
+results.json; better is what this module says, nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
+
+from scipy import stats
+
+LEVEL = 0.975  # of each side of a 95 % interval
+BOUNDS = ("lower bound", "upper bound")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One metric of one model, as far as comparing needs it; `value` is None when not defined.
+
+    low, high: 95 % interval of the expected value at this number of images
+    floor:     what real images score
+    better:    lower, higher or floor
+    kind:      exact, estimate, lower bound, upper bound or not defined
+    left_out:  values without each group of samples, or of real images, by side
+    values:    of each training, where there were several
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+    better: str = ""
+    kind: str = "estimate"
+    left_out: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    values: Sequence[float] = ()
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """From an entry of results.json."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in entry.items() if name in known})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much worse the first is than the second: below zero it is better. 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def better(self) -> Literal["first", "second", "undecided"]:
+        """Which of the two: decided only where the interval excludes zero."""
+        if self.high < 0:
+            return "first"
+        return "second" if self.low > 0 else "undecided"
+
+
+def difference(first: Measured, second: Measured) -> Difference | None:
+    """None where they cannot be compared: not defined, without intervals, or bound and value.
+
+    With several trainings each, by Welch's interval of their means (1947, Biometrika 34); else
+    with each group of images left out for both, where they keep such values; else from their
+    intervals as if they were independent (Zou and Donner 2008, Statistics in Medicine 27, eq. 4).
+    """
+    if first.kind in BOUNDS and second.kind not in BOUNDS:
+        return None
+    if second.kind in BOUNDS and first.kind not in BOUNDS:
+        return None
+    a, b = badness(first), badness(second)
+    if a is None or b is None:
+        return None
+    value = a.value - b.value
+    if len(first.values) > 1 and len(second.values) > 1:
+        margin = welch(of_all(first, first.values), of_all(second, second.values))
+        return Difference(value, value - margin, value + margin)
+    sides = {side for m in (first, second) for side in m.left_out}
+    if sides and set(first.left_out) == set(second.left_out):
+        margin = paired(first, second)
+        return Difference(value, value - margin, value + margin)
+    low = math.hypot(a.value - a.low, b.high - b.value)
+    high = math.hypot(a.high - a.value, b.value - b.low)
+    return Difference(value, value - low, value + high)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value with its interval on a scale where lower is better."""
+
+    value: float
+    low: float
+    high: float
+
+
+def badness(metric: Measured) -> Span | None:
+    """How bad it is: itself, its negative, or how far it is from the floor."""
+    if metric.value is None or metric.low is None or metric.high is None:
+        return None
+    if metric.kind == "not defined" or metric.better not in ("lower", "higher", "floor"):
+        return None
+    if metric.better == "floor" and metric.floor is None:
+        return None
+    ends = [of_all(metric, [end])[0] for end in (metric.low, metric.high)]
+    inside = metric.better == "floor" and metric.low <= (metric.floor or 0.0) <= metric.high
+    return Span(of_all(metric, [metric.value])[0], 0.0 if inside else min(ends), max(ends))
+
+
+def of_all(metric: Measured, values: Sequence[float]) -> list[float]:
+    """Values on the scale where lower is better."""
+    if metric.better == "higher":
+        return [-value for value in values]
+    if metric.better == "floor":
+        return [abs(value - (metric.floor or 0.0)) for value in values]
+    return list(values)
+
+
+def paired(first: Measured, second: Measured) -> float:
+    """Half the interval's width by the delete-group jackknife.
+
+    Samples are each model's own, so their variances add; real images are the same for both, so
+    each group of them is left out on both sides at once.
+    """
+    variance, degrees = 0.0, 0
+    for side in first.left_out:
+        ours = of_all(first, first.left_out[side])
+        theirs = of_all(second, second.left_out[side])
+        together = side == "reference" and len(ours) == len(theirs)
+        sets = [[a - b for a, b in zip(ours, theirs, strict=True)]] if together else [ours, theirs]
+        for values in sets:
+            variance += (len(values) - 1) ** 2 / len(values) * variance_of(values)
+            degrees += len(values) - 1
+    return float(stats.t.ppf(LEVEL, degrees)) * math.sqrt(variance)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
+    """Half the width of the interval of the difference of two means."""
+    shares = [variance_of(values) / len(values) for values in (first, second)]
+    total = sum(shares)
+    if total == 0:
+        return 0.0
+    counts = len(first) - 1, len(second) - 1
+    degrees = total**2 / sum(s**2 / count for s, count in zip(shares, counts, strict=True))
+    return float(stats.t.ppf(LEVEL, degrees)) * math.sqrt(total)
+
+
+def variance_of(values: Sequence[float]) -> float:
+    """Unbiased."""
+    mean = sum(values) / len(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)

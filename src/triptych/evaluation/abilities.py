@@ -1,0 +1,131 @@
+"""Metrics of what a model does with held-out images: the same images for every model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triptych.evaluation.entries import entry
+from triptych.evaluation.intervals import Estimate
+from triptych.evaluation.paths import path_length, path_uniformity
+from triptych.evaluation.real import Real, pick, probe
+from triptych.evaluation.reconstruction import WINDOW, reconstruction_psnr, reconstruction_ssim
+from triptych.families.base import Encodes, GenerativeModel, Represents, describe_absence
+from triptych.tasks import interpolation, likelihood, reconstruction, representation
+
+LIKELIHOOD_IMAGES = 256
+RECONSTRUCTED_IMAGES = 256
+PAIRS, POINTS = 64, 16  # of real images that paths lead between, and images on each
+SMALL = f"images smaller than the {WINDOW} pixels that SSIM looks at together"
+NOWHERE = "the paths lead nowhere: both ends are decoded alike"
+FEW_PAIRS = "fewer than two pairs of test images"
+NO_LABELS = "the data have no labels to read off a representation"
+FEW_PROBED = "too few labelled images"
+
+
+def ability_entries(
+    model: GenerativeModel, family: str, real: Real, seed: int
+) -> list[dict[str, Any]]:
+    """Likelihood, reconstruction, interpolation and representation."""
+    return [
+        likelihood_entry(model, family, real, seed),
+        *reconstruction_entries(model, family, real, seed),
+        *path_entries(model, family, real, seed),
+        probe_entry(model, real),
+    ]
+
+
+def likelihood_entry(model: GenerativeModel, family: str, real: Real, seed: int) -> dict[str, Any]:
+    """The default bound on held-out images."""
+    pixels = pick(real.data.test, LIKELIHOOD_IMAGES, "likelihood").images
+    return likelihood.bits_per_dim(model, family, pixels, seed, real.machine)
+
+
+def reconstruction_entries(
+    model: GenerativeModel, family: str, real: Real, seed: int
+) -> list[dict[str, Any]]:
+    """PSNR and SSIM, for models that encode."""
+    pixels = pick(real.data.test, RECONSTRUCTED_IMAGES, "reconstruction").images
+    found: dict[str, Estimate | None] = {"reconstruction_psnr": None, "reconstruction_ssim": None}
+    note = dict.fromkeys(found, "")
+    if isinstance(model, Encodes):
+        again = reconstruction.reconstruct(model, pixels, seed, real.machine)
+        found["reconstruction_psnr"] = reconstruction_psnr(pixels, again)
+        if min(pixels.shape[2:]) >= WINDOW:
+            found["reconstruction_ssim"] = reconstruction_ssim(pixels, again)
+        else:
+            note["reconstruction_ssim"] = SMALL
+    else:
+        note = dict.fromkeys(found, describe_absence("encode", family))
+    return [
+        entry(
+            name,
+            estimate,
+            len(pixels),
+            unit="dB" if name == "reconstruction_psnr" else "",
+            better="higher",
+            reference="test",
+            method="normal",
+            note=note[name],
+        )
+        for name, estimate in found.items()
+    ]
+
+
+def path_entries(
+    model: GenerativeModel, family: str, real: Real, seed: int
+) -> list[dict[str, Any]]:
+    """Length and evenness of the ways between pairs of real images, for models that encode."""
+    pixels = pick(real.data.test, 2 * PAIRS, "paths").images
+    pairs = len(pixels) // 2
+    found: dict[str, Estimate | None] = {"path_length": None, "path_uniformity": None}
+    if not isinstance(model, Encodes):
+        note = describe_absence("encode", family)
+    elif pairs < 2:
+        note = FEW_PAIRS
+    else:
+        first, last = pixels[:pairs], pixels[pairs : 2 * pairs]
+        ways = interpolation.between_images(model, first, last, POINTS, seed, real.machine)
+        features = real.extractor(ways.flatten(0, 1), real.machine).view(pairs, POINTS, -1)
+        found = {
+            "path_length": path_length(features),
+            "path_uniformity": path_uniformity(features),
+        }
+        note = NOWHERE if None in found.values() else ""
+    return [
+        entry(
+            name,
+            estimate,
+            pairs,
+            unit="ratio to straight" if name == "path_length" else "",
+            better="lower",
+            reference="test",
+            features=real.extractor.name,
+            method="normal",
+            note=note,
+        )
+        for name, estimate in found.items()
+    ]
+
+
+def probe_entry(model: GenerativeModel, real: Real) -> dict[str, Any]:
+    """Accuracy of a linear probe on the model's representation; its floor is that on raw pixels."""
+    parts, found = real.probed, None
+    note = NO_LABELS if real.data.classes is None else ""
+    if not note and min(map(len, parts)) < 2:
+        note = FEW_PROBED
+    if not note:
+        assert isinstance(model, Represents)  # all do
+        found = probe(
+            [representation.represent(model, part.images, real.machine) for part in parts], parts
+        )
+    return entry(
+        "probe_accuracy",
+        found,
+        len(parts[-1]),
+        unit="share",
+        better="higher",
+        reference="test",
+        floor=None if found is None else real.pixel_accuracy,
+        method="Wilson",
+        note=note,
+    )

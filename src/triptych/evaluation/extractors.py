@@ -1,0 +1,154 @@
+"""What turns images into the features that distances are measured on.
+
+labels     the classifier of this data's labels: knows what matters in these images
+patches    fixed random filters: no labels, no weights, no training (why: `patches`)
+inception  Inception-v3's pool, by torch-fidelity: the one that makes a Frechet distance an FID
+dinov2     DINOv2 ViT-B/14, by torch-fidelity
+
+Numbers on different features are different quantities and never stand in one column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from triptych.console import Console
+from triptych.data.dataset import ImageData
+from triptych.errors import InputError
+from triptych.evaluation import classifier, pretrained
+from triptych.evaluation.classifier import Classifier, Reading
+from triptych.evaluation.patches import Patches
+from triptych.hardware import Machine
+
+NAMES = ("labels", "patches", *pretrained.NETWORKS)
+LEADING = 128  # principal components of the patches: as many as the classifier has features
+CHUNK = 128  # images at once in a pretrained network, which makes them large
+
+
+class Extractor(ABC):
+    """uint8 images [N,C,H,W] -> features [N,F], float32."""
+
+    name: str
+
+    @abstractmethod
+    def parts(self) -> Iterable[Tensor]:
+        """All tensors that its answers depend on."""
+
+    @cached_property
+    def key(self) -> str:
+        """What cached features are kept under: nothing that would give others has this one."""
+        return f"{self.name}-{digest(self.parts())}"
+
+    @abstractmethod
+    def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
+        """Features of images, on the processor."""
+
+
+class Labels(Extractor):
+    """The data's own classifier; it also says how sure it is of each class."""
+
+    name = "labels"
+
+    def __init__(self, network: Classifier) -> None:
+        self.network = network
+
+    def parts(self) -> Iterable[Tensor]:
+        """Its weights."""
+        return self.network.state_dict().values()
+
+    def read(self, pixels: Tensor, machine: Machine) -> Reading:
+        """Features and probabilities."""
+        return classifier.read(self.network, pixels, machine)
+
+    def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
+        """What its last layer but one says."""
+        return self.read(pixels, machine).features
+
+
+class LeadingPatches(Extractor):
+    """The leading principal components of what `Patches` sees, found on training images."""
+
+    name = "patches"
+
+    def __init__(self, training: Tensor) -> None:
+        self.patches = Patches(training)
+        seen = self.patches(training).double()
+        covariance = seen.T @ seen / len(seen)
+        self.directions = torch.linalg.eigh(covariance).eigenvectors[:, -LEADING:].float()  # [F,d]
+
+    def parts(self) -> Iterable[Tensor]:
+        """Scale and directions; the filters are always the same."""
+        return self.patches.mean, self.patches.std, self.directions
+
+    def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
+        """Coordinates along the directions."""
+        return self.patches(pixels) @ self.directions
+
+
+class Pretrained(Extractor):
+    """A network trained elsewhere, which takes uint8 RGB images of any size."""
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        self.name, self.network = name, network
+
+    def parts(self) -> Iterable[Tensor]:
+        """Its weights."""
+        return self.network.state_dict().values()
+
+    def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
+        """Of grey images the same value in all three channels."""
+        network, found = self.network.to(machine.device), []
+        with torch.inference_mode():
+            for part in torch.split(pixels, CHUNK):
+                colour = part.expand(-1, 3, -1, -1).to(machine.device)
+                found.append(network(colour)[0].float().cpu())
+        return torch.cat(found)
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Of their bytes."""
+    found = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def pick_name(asked: str | None, data: ImageData) -> str:
+    """The extractor asked for, else the one that suits the data; InputError where it cannot be."""
+    name = asked or ("patches" if data.classes is None else "labels")
+    if name not in NAMES:
+        raise InputError(f"no features '{name}'", f"choose from {', '.join(NAMES)}")
+    if name == "labels" and data.classes is None:
+        raise InputError("the data have no labels to learn features from", "use --features patches")
+    if name in pretrained.NETWORKS:
+        pretrained.check(name)
+    return name
+
+
+def extractor_for(
+    name: str, data: ImageData, training: Tensor, labels: Labels | None, machine: Machine
+) -> Extractor:
+    """The extractor of a name that `pick_name` gave.
+
+    training: images of the training part, which patches take their scale from
+    labels:   the data's classifier, where it has one
+    """
+    if name == "labels":
+        assert labels is not None
+        return labels
+    if name == "patches":
+        return LeadingPatches(training)
+    return Pretrained(name, pretrained.load(name))
+
+
+def labels_of_data(data: ImageData, machine: Machine, console: Console) -> Labels | None:
+    """The data's classifier, from the cache or trained now; None where there are no labels."""
+    if data.classes is None:
+        return None
+    return Labels(classifier.classifier_for(data, machine, console))

@@ -1,0 +1,200 @@
+"""Metrics of generated images: how far they are from real ones, and in what they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from triptych.evaluation.entries import entry
+from triptych.evaluation.frechet import frechet_distance, frechet_value
+from triptych.evaluation.intervals import Estimate, extrapolated
+from triptych.evaluation.kernel import kernel_distance
+from triptych.evaluation.memorised import HELD_OUT_SHARE, Nearest, memorised, nearest
+from triptych.evaluation.neighbours import K, neighbours
+from triptych.evaluation.real import MOST_TRAINING, Real
+from triptych.evaluation.shares import label_balance, recognisable
+from triptych.evaluation.sharpness import sharpness
+
+JACKKNIFE = "delete-group jackknife"
+EXTRAPOLATED = "extrapolated"
+FEW_TO_EXTRAPOLATE = "fewer than twice as many images as features"
+FEW_NEIGHBOURS = "fewer images than nearest neighbours are looked for among"
+NO_LABELS = "the data have no labels: no classifier can be trained on them"
+NOT_ALL = "training images looked among"  # the report knows these in French
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """Samples, uint8 [N,C,H,W], their features, and the training images nearest to them."""
+
+    images: Tensor
+    features: Tensor
+    nearest: Nearest
+
+
+def describe(samples: Tensor, real: Real) -> Generated:
+    """By the extractor that described the real images."""
+    features = real.extractor(samples, real.machine)
+    return Generated(samples, features, nearest(features, real.training_features))
+
+
+def generation_entries(generated: Generated, real: Real, said: str) -> list[dict[str, Any]]:
+    """All of them. `said` of the model's samples."""
+    return [
+        *distance_entries(generated, real),
+        *neighbour_entries(generated, real),
+        *label_entries(generated, real),
+        sharpness_entry(generated, real, said),
+        memorised_entry(generated, real),
+    ]
+
+
+def distance_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
+    """Frechet and kernel distance to both references; Frechet's to the test images extrapolated.
+
+    The floor against the test images is that of as many other real images, against the training
+    images that of as many test images.
+    """
+    features, n = generated.features, real.count
+    test, train = real.features["test"], real.features["train"]
+    found = []
+    for reference, theirs, others in (
+        ("test", test, real.features["other"]),
+        ("train", train, test[:n]),
+    ):
+        about: dict[str, Any] = {
+            "better": "lower",
+            "reference": reference,
+            "features": real.extractor.name,
+        }
+        distance = frechet_distance(features, theirs)
+        floor = frechet_value(others, theirs)
+        found.append(entry("frechet_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
+        if reference == "test":
+            found.append(extrapolated_entry(distance, others, theirs, n, about))
+        distance, floor = kernel_distance(features, theirs), kernel_distance(others, theirs).value
+        found.append(entry("kernel_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
+    return found
+
+
+def extrapolated_entry(
+    distance: Estimate, others: Tensor, theirs: Tensor, n: int, about: dict[str, Any]
+) -> dict[str, Any]:
+    """The Frechet distance at infinitely many images, where there are enough to tell.
+
+    Tested down to twice as many images as features: there it is a tenth too low, the distance
+    itself eight times too high.
+    """
+    enough = min(n, len(theirs)) >= 2 * theirs.shape[1]
+    return entry(
+        "frechet_distance",
+        extrapolated(distance) if enough else None,
+        n,
+        floor=extrapolated(frechet_distance(others, theirs)).value if enough else None,
+        method=EXTRAPOLATED,
+        note="" if enough else f"{FEW_TO_EXTRAPOLATE}: {n}",
+        **about,
+    )
+
+
+def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
+    """Precision, recall, density and coverage, among as many test images as there are samples."""
+    n, test = real.count, real.features["test"][: real.count]
+    names = ("precision", "recall", "density", "coverage")
+    found: dict[str, Estimate | None] = dict.fromkeys(names)
+    floors: dict[str, float | None] = dict.fromkeys(names)
+    if n > 2 * K:
+        found |= vars(neighbours(test, generated.features))
+        without = neighbours(test, real.features["other"], intervals=False)
+        floors |= {name: share.value for name, share in vars(without).items()}
+    return [
+        entry(
+            name,
+            estimate,
+            n,
+            unit="" if name == "density" else "share",
+            better="higher",
+            reference="test",
+            floor=floors[name],
+            features=real.extractor.name,
+            method=JACKKNIFE,
+            note="" if estimate is not None else f"{FEW_NEIGHBOURS}: {n}",
+        )
+        for name, estimate in found.items()
+    ]
+
+
+def label_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
+    """What the data's classifier reads in samples: whether it is sure, and how often each class."""
+    sure = balance = None
+    sure_floor = balance_floor = None
+    if real.labels is not None:
+        ours = real.labels.read(generated.images, real.machine).probabilities
+        test, other = (real.readings[name].probabilities for name in ("test", "other"))
+        sure, sure_floor = recognisable(ours), recognisable(test).value
+        balance, balance_floor = label_balance(ours, test), label_balance(other, test).value
+    n, note = real.count, NO_LABELS if real.labels is None else ""
+    about: dict[str, Any] = {"unit": "share", "features": "labels", "note": note}
+    return [
+        entry(
+            "recognisable",
+            sure,
+            n,
+            better="higher",
+            reference="none",
+            floor=sure_floor,
+            method="Wilson",
+            **about,
+        ),
+        entry(
+            "label_balance",
+            balance,
+            n,
+            better="lower",
+            reference="test",
+            floor=balance_floor,
+            method=JACKKNIFE,
+            **about,
+        ),
+    ]
+
+
+def sharpness_entry(generated: Generated, real: Real, said: str) -> dict[str, Any]:
+    """Ratio to real; its floor is 1 by definition."""
+    return entry(
+        "sharpness",
+        sharpness(generated.images, real.test),
+        real.count,
+        unit="ratio to real",
+        better="floor",
+        reference="test",
+        floor=1.0,
+        method=JACKKNIFE,
+        note=said,
+    )
+
+
+def memorised_entry(generated: Generated, real: Real) -> dict[str, Any]:
+    """Share of samples suspiciously near to a training image; its floor is 1 % by definition."""
+    found = memorised(generated.nearest.distance, real.held_out_nearest.distance)
+    all_there = len(real.data.train) <= MOST_TRAINING
+    return entry(
+        "memorised",
+        found,
+        real.count,
+        unit="share",
+        better="lower",
+        reference="train",
+        floor=HELD_OUT_SHARE,
+        features=real.extractor.name,
+        method=JACKKNIFE,
+        note="" if all_there else f"{NOT_ALL}: {MOST_TRAINING}",
+    )
+
+
+def worst_offenders(generated: Generated, real: Real, count: int) -> tuple[Tensor, Tensor]:
+    """The samples nearest to a training image, and those images: uint8 [count,C,H,W] each."""
+    order = generated.nearest.distance.argsort()[:count]
+    return generated.images[order], real.training.images[generated.nearest.index[order]]

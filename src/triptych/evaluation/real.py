@@ -1,0 +1,154 @@
+"""The real side of every metric, read once for all models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from triptych import images
+from triptych.console import Console
+from triptych.data.dataset import ImageData, Part
+from triptych.errors import InputError
+from triptych.evaluation import classifier
+from triptych.evaluation.extractors import Extractor, Labels, extractor_for, labels_of_data
+from triptych.evaluation.intervals import Estimate
+from triptych.evaluation.kept import kept_features
+from triptych.evaluation.memorised import Nearest, nearest
+from triptych.evaluation.probe import Represented, probe_accuracy
+from triptych.hardware import Machine
+from triptych.seeding import generator
+
+LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
+MOST_REFERENCES = 10_000  # real images a distance is measured against
+MOST_TRAINING = 50_000  # training images that samples are looked for among
+PROBE_TRAIN, PROBE_VALIDATION = 5000, 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """Real images of one data set, and what is known of them.
+
+    count:     samples to measure
+    test, train: the two references, uint8 [M,C,H,W]
+    other:     as many real images as there are samples, outside the test part, for the floor
+    features:  of all three by name, by the extractor
+    labels:    the data's classifier; None where it has no labels
+    readings:  what that makes of `test` and `other`, by name
+    accuracy:  of the classifier on the test images
+    """
+
+    data: ImageData
+    count: int
+    test: Tensor
+    train: Tensor
+    other: Tensor
+    extractor: Extractor
+    features: dict[str, Tensor]
+    labels: Labels | None
+    readings: dict[str, classifier.Reading]
+    accuracy: float | None
+    machine: Machine
+
+    @cached_property
+    def training(self) -> Part:
+        """The training images that samples are looked for among."""
+        return pick(self.data.train, MOST_TRAINING, "memorised")
+
+    @cached_property
+    def training_features(self) -> Tensor:
+        """Of those, by the extractor."""
+        return kept_features(self.extractor, self.training.images, self.machine)
+
+    @cached_property
+    def held_out_nearest(self) -> Nearest:
+        """The training image that is nearest to each test image."""
+        return nearest(self.features["test"], self.training_features)
+
+    @cached_property
+    def probed(self) -> list[Part]:
+        """The images that a probe learns from, is chosen on and is tested on."""
+        return [
+            pick(self.data.train, PROBE_TRAIN, "probe"),
+            pick(self.data.validation, PROBE_VALIDATION, "probe validation"),
+            pick(self.data.test, MOST_REFERENCES, "reference test"),
+        ]
+
+    @cached_property
+    def pixel_accuracy(self) -> float:
+        """Of a probe on raw pixels: what a representation should better."""
+        flat = [images.to_float(part.images).flatten(1) for part in self.probed]
+        return probe(flat, self.probed).value
+
+
+def probe(represented: Sequence[Tensor], parts: Sequence[Part]) -> Estimate:
+    """Accuracy on representations [N,F] of the three parts of `Real.probed`."""
+    told = []
+    for features, part in zip(represented, parts, strict=True):
+        assert part.labels is not None
+        told.append(Represented(features, part.labels))
+    return probe_accuracy(*told)
+
+
+def count_samples(asked: int | None, data: ImageData, device: str) -> int:
+    """Samples to measure: 2,000 on CPU, 10,000 on GPU, never more than there are test images.
+
+    Raises InputError on too few to measure anything.
+    """
+    usual = 10_000 if device.startswith("cuda") else 2_000
+    count = min(asked or usual, len(data.test))
+    if count < LEAST_SAMPLES:
+        raise InputError(
+            f"{count} samples against {len(data.test)} test images are too few to measure",
+            f"give at least {LEAST_SAMPLES} of both",
+        )
+    return count
+
+
+def read_real(
+    data: ImageData, count: int, features: str, machine: Machine, console: Console
+) -> Real:
+    """Choose the real images and describe them.
+
+    count:    as `count_samples` gives it
+    features: as `extractors.pick_name` gives it
+    """
+    test = pick(data.test, MOST_REFERENCES, "reference test")
+    train = pick(data.train, MOST_REFERENCES, "reference train").images
+    validation = pick(data.validation, count, "floor").images
+    rest = pick(data.train, count - len(validation), "floor").images
+    chosen = {"test": test.images, "train": train, "other": torch.cat([validation, rest])}
+    labels = labels_of_data(data, machine, console)
+    extractor = extractor_for(features, data, train, labels, machine)
+    readings, accuracy = {}, None
+    if labels is not None:
+        readings = {name: labels.read(chosen[name], machine) for name in ("test", "other")}
+        assert test.labels is not None
+        accuracy = classifier.accuracy(readings["test"], test.labels)
+    with console.bar("  describing real images", len(chosen)) as bar:
+        described = {}
+        for name, pixels in chosen.items():
+            described[name] = kept_features(extractor, pixels, machine)
+            bar.update(len(described))
+    return Real(
+        data=data,
+        count=count,
+        **chosen,
+        extractor=extractor,
+        features=described,
+        labels=labels,
+        readings=readings,
+        accuracy=accuracy,
+        machine=machine,
+    )
+
+
+def pick(part: Part, count: int, purpose: str) -> Part:
+    """At most `count` images of a part with their labels, the same ones every time."""
+    if count >= len(part):
+        return part
+    rows = torch.randperm(len(part), generator=generator(0, purpose))[: max(count, 0)]
+    return Part(part.images[rows], None if part.labels is None else part.labels[rows])

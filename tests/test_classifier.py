@@ -1,0 +1,86 @@
+"""The classifier that the labels extractor is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.making import CLASSES, one_thread, open_tiny
+from triptych import images as pixels
+from triptych.console import QUIET
+from triptych.data.dataset import ImageData
+from triptych.evaluation import classifier
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    return open_tiny(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 8000)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+
+
+def no_training(*arguments: object) -> None:
+    raise AssertionError("trained again")
+
+
+def test_classifier_learns_and_is_kept(
+    data: ImageData, brief: None, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = one_thread()
+    network = classifier.classifier_for(data, machine, QUIET)
+    reading = classifier.read(network, data.test.images, machine)
+    assert reading.features.shape == (len(data.test), 128)
+    torch.testing.assert_close(reading.probabilities.sum(1), torch.ones(len(data.test)))
+    assert data.test.labels is not None
+    assert classifier.accuracy(reading, data.test.labels) > 0.9
+    assert classifier.accuracy(reading, (data.test.labels + 1) % CLASSES) < 0.1
+
+    files = list((own_cache / "classifiers").glob(f"{data.fingerprint}-*"))
+    assert len(files) == 1
+    monkeypatch.setattr(classifier, "fit", no_training)
+    again = classifier.read(
+        classifier.classifier_for(data, machine, QUIET), data.test.images, machine
+    )
+    assert torch.equal(again.features, reading.features)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 128)
+    monkeypatch.setattr(classifier, "EPOCHS", 0)
+    whole = files[0].read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"\xff" * 64):
+        files[0].write_bytes(damaged)
+        classifier.classifier_for(data, machine, QUIET)
+        assert len(files[0].read_bytes()) == len(whole)  # trained and kept again
+    files[0].write_bytes(whole)
+
+
+def test_classifier_sees_the_training_part_alone(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 640)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    seen: list[Tensor] = []
+    forward = classifier.Classifier.forward
+
+    def spy(self: classifier.Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(pixels.to_uint8(x[: classifier.BATCH_SIZE]))  # the rest are non-images
+        return forward(self, x)
+
+    def spy_source(x: Tensor, number: int) -> Tensor:
+        seen.append(pixels.to_uint8(x))
+        return non_images(x, number)
+
+    non_images = classifier.non_images
+    monkeypatch.setattr(classifier.Classifier, "forward", spy)
+    monkeypatch.setattr(classifier, "non_images", spy_source)
+    monkeypatch.setattr(classifier, "LARGEST_SHIFT", 0)
+    classifier.fit(classifier.fresh(data), data, one_thread(), QUIET)
+    train = {image.numpy().tobytes() for image in data.train.images}
+    assert {image.numpy().tobytes() for image in torch.cat(seen)} <= train

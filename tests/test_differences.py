@@ -1,0 +1,175 @@
+"""Differences between models: closed forms, SciPy, and repetition with a shared side."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from torch import Tensor
+
+from tests.truths import coverage, normal
+from triptych.comparison.differences import Difference, Measured, difference
+from triptych.comparison.trainings import all_differences, by_model, mean_entry, together
+from triptych.evaluation.frechet import frechet_distance
+from triptych.evaluation.intervals import Estimate, mean_interval
+
+REPEATS = 200
+
+
+def measured(estimate: Estimate, better: str = "lower", **more: Any) -> Measured:
+    return Measured(
+        value=estimate.value, low=estimate.low, high=estimate.high, better=better,
+        left_out=dict(estimate.left_out), **more,
+    )  # fmt: skip
+
+
+def apart(first: Measured, second: Measured) -> Difference:
+    found = difference(first, second)
+    assert found is not None
+    return found
+
+
+def plain(value: float, low: float, high: float, better: str = "lower", **more: Any) -> Measured:
+    return Measured(value=value, low=low, high=high, better=better, **more)
+
+
+def test_images_that_both_were_measured_on_are_paired() -> None:
+    """Left out one at a time, twenty images: the paired t test."""
+    ours, noise = normal(20) * 5 + 30, 0.1 * normal(20, seed=1)
+    theirs = ours + 1 + noise
+    found = apart(measured(mean_interval(ours)), measured(mean_interval(theirs)))
+    exact = stats.ttest_rel(ours.numpy(), theirs.numpy()).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    assert found.better == "first"
+    strangers = plain(ours.mean().item(), 28, 32), plain(theirs.mean().item(), 29, 33)
+    assert apart(*strangers).better == "undecided"  # what their intervals alone would say
+
+
+def test_higher_is_better_turns_the_sign() -> None:
+    a, b = measured(mean_interval(normal(40)), "higher"), measured(mean_interval(normal(40) + 1))
+    assert apart(a, Measured.of(vars(b) | {"better": "higher"})).better == "second"
+    found, turned = apart(plain(3, 2, 4, "higher"), plain(9, 8, 10, "higher")), 6.0
+    assert found.value == turned and found.better == "second"
+
+
+def test_independent_intervals_add_as_squares() -> None:
+    """Equal, symmetric intervals: root two times as wide; lopsided ones end by end."""
+    found = apart(plain(5, 4, 6), plain(2, 1, 3))
+    assert (found.low, found.high) == pytest.approx((3 - math.sqrt(2), 3 + math.sqrt(2)))
+    lopsided = apart(plain(0.5, 0.3, 0.6), plain(0.2, 0.15, 0.4))
+    assert lopsided.low == pytest.approx(0.3 - math.hypot(0.2, 0.2))
+    assert lopsided.high == pytest.approx(0.3 + math.hypot(0.1, 0.05))
+
+
+def test_newcombe_s_interval_of_two_shares() -> None:
+    """56 of 70 and 48 of 80: the published example, method 10 (1998, Statistics in Medicine 17)."""
+    from triptych.evaluation.intervals import wilson
+
+    found = apart(measured(wilson(56, 70)), measured(wilson(48, 80)))
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_nearness_to_the_floor_is_compared() -> None:
+    at = {"better": "floor", "floor": 1.0}
+    near, blurry = plain(1.02, 1.0, 1.04, **at), plain(0.5, 0.45, 0.55, **at)
+    sharp = plain(1.5, 1.45, 1.55, **at)
+    assert apart(near, blurry).better == "first"
+    assert apart(near, sharp).better == "first"
+    assert apart(blurry, sharp).better == "undecided"
+
+
+def test_bounds_are_not_compared_with_values() -> None:
+    bound = plain(4, 3.9, 4.1, kind="upper bound")
+    assert difference(bound, plain(3, 2.9, 3.1)) is None
+    assert apart(bound, plain(3, 2.9, 3.1, kind="upper bound")).better == "second"
+    assert difference(Measured(kind="not defined", better="lower"), bound) is None
+    assert difference(plain(1, 0, 2, "unknown"), plain(1, 0, 2, "unknown")) is None
+
+
+def test_trainings_are_compared_by_welch() -> None:
+    ours, theirs = [3.0, 4.5, 4.0, 3.2], [6.0, 5.1, 7.4]
+    found = apart(plain(3.675, 0, 9, values=ours), plain(37 / 6, 0, 9, values=theirs))
+    exact = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    mean = np.mean(ours) - 37 / 6
+    assert found.high - mean == pytest.approx(exact.high - (np.mean(ours) - np.mean(theirs)))
+    assert found.better == "first"
+
+
+def frechet(repeat: int, scale: float, seed: int, real: Tensor) -> Measured:
+    samples = scale * normal(200, 6, seed=3 * repeat + seed)
+    return measured(frechet_distance(samples, real))
+
+
+def test_intervals_of_differences_hold_the_expected_difference() -> None:
+    """Two models against the same real images; their noise is shared, and so is paired."""
+    found, paired, strangers = [], 0.0, 0.0
+    for repeat in range(REPEATS):
+        real = normal(200, 6, seed=3 * repeat)
+        models = [frechet(repeat, scale, s, real) for scale, s in ((0.6, 1), (0.7, 2))]
+        between = apart(*models)
+        found.append(Estimate(between.value, between.low, between.high))
+        paired += between.high - between.low
+        unpaired = [Measured.of(vars(m) | {"left_out": {}}) for m in models]
+        strangers += apart(*unpaired).high - apart(*unpaired).low
+    assert 0.92 <= coverage(found) <= 0.985
+    assert paired < 0.85 * strangers
+
+
+def test_equal_models_are_called_different_one_time_in_twenty() -> None:
+    wrong = 0
+    for repeat in range(REPEATS):
+        real = normal(200, 6, seed=3 * repeat)
+        between = apart(*(frechet(repeat, 0.7, s, real) for s in (1, 2)))
+        wrong += between.better != "undecided"
+    assert wrong / REPEATS <= 0.08
+
+
+# Several trainings
+
+
+def result(model: str, run: str, value: float | None, **more: Any) -> dict[str, Any]:
+    metric = {
+        "name": "frechet_distance", "value": value, "low": None, "high": None, "n": 10,
+        "features": "labels", "reference": "test", "method": "m", "better": "lower",
+        "kind": "estimate" if value is not None else "not defined", "left_out": {"samples": [1.0]},
+    }  # fmt: skip
+    return {"model": model, "run": run, "metrics": [metric | more], "cost": {"seconds": 2.0}}
+
+
+def test_trainings_of_a_model_become_one_row() -> None:
+    values = [3.0, 4.0, 8.0]
+    runs = [result("gan:r1", f"s{i}", value) for i, value in enumerate(values)]
+    runs[2]["cost"]["seconds"] = 5.0
+    runs.append(result("gan:r1", "other", 9.0))
+    variants = ["", "", "", "penalty=1"]
+    groups = by_model(runs, variants)
+    assert [[each["run"] for each in group] for group in groups] == [["s0", "s1", "s2"], ["other"]]
+    found = together(groups[0])
+    assert found["cost"] == {"seconds": 3.0} and found["runs"] == ["s0", "s1", "s2"]
+    [metric] = found["metrics"]
+    exact = stats.t.interval(0.95, 2, 5.0, stats.sem(values))
+    assert (metric["value"], metric["values"]) == (5.0, values)
+    assert (metric["low"], metric["high"]) == pytest.approx(exact)
+    assert "left_out" not in metric
+    assert together(groups[1]) == runs[3]
+
+
+def test_what_one_training_has_not_the_mean_has_not() -> None:
+    entries = [result("a", "b", v)["metrics"][0] for v in (1.0, None)]
+    assert mean_entry(entries)["value"] is None
+
+
+def test_all_pairs_are_compared_in_what_both_have() -> None:
+    models = [
+        result("vae", "a", 3.0, low=2.9, high=3.1),
+        result("gan", "b", 5.0, low=4.9, high=5.1),
+        result("diffusion", "c", 2.0, low=1.9, high=2.1, features="patches"),
+    ]
+    for model in models:
+        model["metrics"][0]["left_out"] = {}
+    [found] = all_differences(models)
+    assert (found["first"], found["second"], found["better"]) == ("a", "b", "first")
+    assert found["value"] == pytest.approx(-2.0) and found["features"] == "labels"

@@ -1,0 +1,65 @@
+"""Intervals against closed forms and SciPy, and against repetition: do they hold the truth?"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy import stats
+
+from tests.truths import normal
+from triptych.evaluation.intervals import (
+    group_numbers,
+    jackknife,
+    jackknife_statistic,
+    mean_interval,
+    wilson,
+)
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    """Leaving out one of n values gives exactly the classical interval (Efron and Stein 1981)."""
+    values = normal(12, seed=3)
+    found = jackknife_statistic(lambda x: x.mean().item(), values, "samples", -math.inf)
+    margin = stats.t.ppf(0.975, 11) * values.std().item() / math.sqrt(12)
+    assert found.value == pytest.approx(values.mean().item())
+    assert found.high - found.value == pytest.approx(margin, rel=1e-9)
+    assert found.value - found.low == pytest.approx(margin, rel=1e-9)
+
+
+def test_jackknife_in_groups_is_about_the_standard_error() -> None:
+    values = [normal(400, seed=s) + 9 for s in range(100)]
+    found = [jackknife_statistic(lambda x: x.mean().item(), x, "samples") for x in values]
+    margins = sum((e.high - e.low) / 2 for e in found) / len(found)
+    assert margins == pytest.approx(stats.t.ppf(0.975, 19) / math.sqrt(400), rel=0.05)
+
+
+def test_two_samples_add_their_variances() -> None:
+    left = [1.0, 2.0, 3.0, 4.0]
+    one = jackknife(9, {"samples": left})
+    two = jackknife(9, {"samples": left, "reference": left})
+    ratio = stats.t.ppf(0.975, 6) / stats.t.ppf(0.975, 3) * math.sqrt(2)
+    assert (two.high - 9) / (one.high - 9) == pytest.approx(ratio)
+    assert jackknife(1.0, {"samples": left}).low == 0.0  # a distance is never below zero
+
+
+def test_groups_are_equal_and_mixed() -> None:
+    assert group_numbers(45).bincount().tolist() == [3] * 5 + [2] * 15
+    assert group_numbers(7).tolist() == list(range(7))
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 10), (3, 10), (10, 10), (431, 2000)])
+def test_wilson_is_scipys(successes: int, count: int) -> None:
+    found = wilson(successes, count)
+    expected = stats.binomtest(successes, count).proportion_ci(method="wilson")
+    assert found.low == pytest.approx(expected.low, abs=1e-12)
+    assert found.high == pytest.approx(expected.high, abs=1e-12)
+    assert found.value == successes / count
+
+
+def test_mean_interval_is_scipys() -> None:
+    values = normal(300, seed=5)
+    error = stats.sem(values.numpy())
+    low, high = stats.norm.interval(0.95, values.mean().item(), error)
+    found = mean_interval(values)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))

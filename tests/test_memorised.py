@@ -1,0 +1,54 @@
+"""Memorised samples: found where they are, one in a hundred where there are none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.truths import coverage, normal
+from triptych.evaluation import memorised as module
+from triptych.evaluation.memorised import memorised, nearest
+
+
+@pytest.mark.parametrize("rows", [7, 512])
+def test_nearest_is_the_nearest(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In chunks as at once; SciPy's distances."""
+    from scipy.spatial.distance import cdist
+
+    monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(module, "COLUMNS", rows)
+    x, training = normal(30, 5), normal(40, 5, seed=1)
+    found, apart = nearest(x, training), cdist(x, training)
+    assert found.distance.tolist() == pytest.approx(apart.min(1))
+    assert found.index.tolist() == apart.argmin(1).tolist()
+
+
+def test_a_model_that_draws_from_the_data_memorises_one_in_a_hundred() -> None:
+    training = normal(500, 6)
+    fresh, held_out = (nearest(normal(2000, 6, seed=s), training).distance for s in (1, 2))
+    found = memorised(fresh, held_out)
+    assert found.low <= 0.01 <= found.high
+    assert found.value == pytest.approx(0.01, abs=0.006)
+
+
+def test_copies_are_counted() -> None:
+    """Three in ten samples are training images, hardly changed."""
+    training = normal(500, 6)
+    held_out = nearest(normal(2000, 6, seed=1), training).distance
+    copies = training[:300] + 1e-3 * normal(300, 6, seed=2)
+    samples = torch.cat([copies, normal(700, 6, seed=3)])
+    found = memorised(nearest(samples, training).distance, held_out)
+    assert found.value == pytest.approx(0.3 + 0.7 * 0.01, abs=0.01)
+    assert found.low > 0.2
+    copied = nearest(copies, training)
+    assert copied.index.tolist() == list(range(300))
+
+
+def test_the_interval_holds_the_expected_value() -> None:
+    """Threshold and share both vary: distances uniform for held-out images, nearer for samples."""
+    estimates = []
+    for repeat in range(200):
+        rng = torch.Generator().manual_seed(repeat)
+        samples, held_out = torch.rand(2, 1000, generator=rng, dtype=torch.float64)
+        estimates.append(memorised(samples**1.5, held_out))
+    assert 0.91 <= coverage(estimates) <= 0.98

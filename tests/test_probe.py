@@ -1,0 +1,57 @@
+"""The linear probe against scikit-learn, and on data whose answer is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+
+from tests.truths import normal
+from triptych.evaluation.probe import Represented, fit, logits, probe_accuracy
+
+
+def classes(count: int, apart: float, seed: int, kinds: int = 4) -> Represented:
+    """Gaussians around corners that lie `apart` from the origin."""
+    labels = torch.arange(count) % kinds
+    corners = apart * torch.eye(kinds, 6, dtype=torch.float64)
+    return Represented(corners[labels] + normal(count, 6, seed=seed), labels)
+
+
+@pytest.mark.parametrize("penalty", [0.1, 0.001])
+def test_the_fit_is_scikit_learn_s(penalty: float) -> None:
+    """Its C weighs the summed loss: 1 / (n penalty). The bias is free in both."""
+    from sklearn.linear_model import LogisticRegression
+
+    part = classes(200, 2.0, seed=0)
+    theirs = LogisticRegression(C=1 / (200 * penalty), max_iter=2000, tol=1e-10)
+    theirs.fit(part.features.numpy(), part.labels.numpy())
+    start = torch.zeros(7, 4, dtype=torch.float64)
+    ours = fit(part.features, part.labels, penalty, start)
+    expected = torch.from_numpy(theirs.predict_proba(part.features.numpy()))
+    torch.testing.assert_close(logits(ours, part.features).softmax(1), expected, atol=2e-3, rtol=0)
+
+
+def test_two_gaussians_are_told_apart_as_often_as_they_can_be() -> None:
+    """Two classes 2 s apart: the best accuracy is the normal distribution's at s."""
+    train, validation, test = (classes(n, 2.0, s, 2) for n, s in ((4000, 0), (1000, 1), (8000, 2)))
+    found = probe_accuracy(train, validation, test)
+    best = stats.norm.cdf(2.0 / 2**0.5)  # half the distance between the corners
+    assert found.value == pytest.approx(best, abs=0.012)
+    assert found.low < best < found.high
+
+
+def test_scale_and_offset_do_not_matter() -> None:
+    parts = [classes(300, 2.0, seed) for seed in range(3)]
+    moved = [Represented(1e4 * p.features + 50, p.labels) for p in parts]
+    assert probe_accuracy(*parts).value == probe_accuracy(*moved).value
+
+
+def test_what_holds_no_label_gives_chance() -> None:
+    parts = [Represented(normal(2000, 6, seed=s), torch.arange(2000) % 4) for s in range(3)]
+    assert probe_accuracy(*parts).value == pytest.approx(0.25, abs=0.03)
+
+
+def test_features_that_never_vary_do_no_harm() -> None:
+    parts = [classes(300, 3.0, seed) for seed in range(3)]
+    still = [Represented(torch.cat([p.features, torch.ones(300, 2)], 1), p.labels) for p in parts]
+    assert probe_accuracy(*still).value == pytest.approx(probe_accuracy(*parts).value, abs=0.02)
