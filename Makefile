@@ -9,13 +9,16 @@ OUT ?= runs/demo
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 INSTALL_VENV := $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv
 
+# The page is tested in a browser where there is one: a password is never asked for it.
+INSTALL_BROWSER := $(subst sudo,sudo -n,$(SUDO)) apt-get update -q && $(subst sudo,sudo -n,$(SUDO)) apt-get install -qy --no-install-recommends chromium
+
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed ## install, compare the three families, say where the report is
 	$(BIN)/triptych compare --out $(OUT)
 	@echo "The report: $(abspath $(OUT))/report.html"
 
-test: $(VENV)/.installed-dev lint ## install with the development tools, run everything
+test: $(VENV)/.installed-dev $(VENV)/.browser lint ## install with the development tools, run everything
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.installed-dev
@@ -34,6 +37,11 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.browser: $(VENV)/bin/python
+	@command -v chromium google-chrome >/dev/null || { $(INSTALL_BROWSER) >/dev/null 2>&1; } || \
+		echo "no Chromium: the tests of the page in a browser are skipped"
+	touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

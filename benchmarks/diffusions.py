@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from triptych.families.labels import Labels
 from triptych.run import Run
 from triptych.tasks import likelihood, reconstruction, sampling
 from vaes import bits
-from yardstick import Yardstick
+from yardstick import Yardstick, brief
 
 OFTEN = 4 * 25  # network calls beyond which a recipe's own sampler is too slow to be measured
 QUICK, FEW = ("ancestral", 100), 192  # its steps then, and how many samples
@@ -59,7 +59,7 @@ LIKELIHOOD_IMAGES = 64
 
 def about(yardstick: Yardstick) -> Found:
     """What the classifier makes of real images."""
-    return {"real_recognisable": asdict(recognisable(yardstick.reading.probabilities))}
+    return {"real_recognisable": brief(recognisable(yardstick.reading.probabilities))}
 
 
 def draw(
@@ -105,7 +105,7 @@ def likelihoods(model: Diffusion, methods: Sequence[str], trial: Trial) -> Found
     for method in methods:
         terms = likelihood.negative_bounds(model, pixels, method, 0, machine)
         total = torch.stack(list(terms.values())).sum(0)
-        found[method] = asdict(bits(total, model.shape.dimensions))
+        found[method] = brief(bits(total, model.shape.dimensions))
     return found
 
 

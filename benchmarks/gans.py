@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict
 
 import torch
 
@@ -21,7 +20,7 @@ from triptych.evaluation.shares import recognisable
 from triptych.families.base import Encodes, GenerativeModel
 from triptych.tasks import reconstruction, sampling
 from triptych.training import log
-from yardstick import SAMPLES, Yardstick
+from yardstick import SAMPLES, Yardstick, brief
 
 PUBLIC = "dcgan"
 TIMED = 50  # single images
@@ -29,7 +28,7 @@ TIMED = 50  # single images
 
 def about(yardstick: Yardstick) -> Found:
     """What the classifier makes of real images."""
-    return {"real_recognisable": asdict(recognisable(yardstick.reading.probabilities))}
+    return {"real_recognisable": brief(recognisable(yardstick.reading.probabilities))}
 
 
 def sampled(model: GenerativeModel, trial: Trial) -> Found:

@@ -10,7 +10,6 @@ pixels.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from triptych.config import Budget
 from triptych.evaluation.intervals import Estimate
 from triptych.families.vae.model import VAE
 from triptych.tasks import likelihood, reconstruction, sampling
-from yardstick import SAMPLES, Yardstick
+from yardstick import SAMPLES, Yardstick, brief
 
 PEER = "pythae:"  # and which of its networks
 
@@ -56,8 +55,8 @@ def measured(model: VAE, yardstick: Yardstick, keep: Path) -> Found:
     images.grid(pairs).save(keep / "reconstructions.png")
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "bits_per_dim": asdict(bits(torch.stack(list(terms.values())).sum(0), dimensions)),
-        "terms": {name: asdict(bits(nats, dimensions)) for name, nats in terms.items()},
+        "bits_per_dim": brief(bits(torch.stack(list(terms.values())).sum(0), dimensions)),
+        "terms": {name: brief(bits(nats, dimensions)) for name, nats in terms.items()},
         **yardstick.samples(drawn),
         "with_pixel_noise": yardstick.samples(noisy),
         **yardstick.reconstructions(again),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -19,10 +18,11 @@ from triptych import images
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.evaluation import classifier
-from triptych.evaluation.evaluate import pick
 from triptych.evaluation.frechet import frechet_distance
+from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.kernel import kernel_distance
 from triptych.evaluation.neighbours import neighbours
+from triptych.evaluation.real import pick
 from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
@@ -31,6 +31,11 @@ from triptych.hardware import Machine
 SAMPLES = 2000
 MEASURED = 1024  # validation images at most
 NEAR = 5.0  # grey levels
+
+
+def brief(estimate: Estimate) -> dict[str, float]:
+    """A number and its interval."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 class Yardstick:
@@ -48,12 +53,15 @@ class Yardstick:
         found = classifier.read(self.network, drawn, self.machine)
         real = self.reading
         return {
-            "frechet_distance": asdict(frechet_distance(found.features, real.features)),
-            "kernel_distance": asdict(kernel_distance(found.features, real.features)),
-            **asdict(neighbours(real.features, found.features)),
-            "recognisable": asdict(recognisable(found.probabilities)),
-            "label_balance": asdict(label_balance(found.probabilities, real.probabilities)),
-            "sharpness": asdict(sharpness(drawn, self.real)),
+            "frechet_distance": brief(frechet_distance(found.features, real.features)),
+            "kernel_distance": brief(kernel_distance(found.features, real.features)),
+            **{
+                name: share.value
+                for name, share in vars(neighbours(real.features, found.features)).items()
+            },
+            "recognisable": brief(recognisable(found.probabilities)),
+            "label_balance": brief(label_balance(found.probabilities, real.probabilities)),
+            "sharpness": brief(sharpness(drawn, self.real)),
             "near_training": self.near_training(drawn),
         }
 
@@ -66,8 +74,8 @@ class Yardstick:
     def reconstructions(self, found: Tensor) -> dict[str, Any]:
         """Of what became of the validation images."""
         return {
-            "reconstruction_psnr": asdict(reconstruction_psnr(self.real, found)),
-            "reconstruction_ssim": asdict(reconstruction_ssim(self.real, found)),
+            "reconstruction_psnr": brief(reconstruction_psnr(self.real, found)),
+            "reconstruction_ssim": brief(reconstruction_ssim(self.real, found)),
         }
 
     def webp_bits_per_dim(self) -> float:

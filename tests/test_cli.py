@@ -29,7 +29,7 @@ from triptych.data import opening
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
-from triptych.evaluation import classifier, evaluate
+from triptych.evaluation import classifier
 from triptych.report import page
 from triptych.training.folder import save_weights
 
@@ -660,13 +660,13 @@ def test_evaluate_reads_the_real_side_once(
 ) -> None:
     monkeypatch.setattr(classifier, "LEAST_IMAGES", 1280)
     monkeypatch.setattr(classifier, "EPOCHS", 1)
-    read, seen = evaluate.read_real, []
+    read, seen = api.read_real, []
 
     def count(data: ImageData, *rest: Any) -> Any:
         seen.append(data.fingerprint)
         return read(data, *rest)
 
-    monkeypatch.setattr(evaluate, "read_real", count)
+    monkeypatch.setattr(api, "read_real", count)
     runs = [Path(shutil.copytree(stock / name, tmp_path / name)) for name in ("vae", "gan")]
     triptych.evaluate(runs, count=10, machine=one_thread())
     assert len(seen) == 1
@@ -699,7 +699,7 @@ def test_doctor(call: Call) -> None:
             "compare {vae} --features dinov2",
             "torch_fidelity'): pip install 'triptych[fid]', or use",
         ),
-        ("compare vae:course,latent=0,x {data}", "'x' is not KEY=VALUE"),
+        ("compare vae:course,latent=0,x {data}", "--set x has no '='"),
         ("compare vae:course,size=huge {data}", "no size 'huge'"),
         ("likelihood {vae} --count 1", "one image gives no interval"),
         ("likelihood {vae} --method magic", "no method 'magic' for this model: choose from elbo"),

@@ -17,7 +17,7 @@ from triptych.evaluation.real import MOST_TRAINING, Real
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
 
-JACKKNIFE = "delete-group jackknife"
+JACKKNIFE, HALVES = "delete-group jackknife", "random halves"
 EXTRAPOLATED = "extrapolated"
 FEW_TO_EXTRAPOLATE = "fewer than twice as many images as features"
 FEW_NEIGHBOURS = "fewer images than nearest neighbours are looked for among"
@@ -119,7 +119,7 @@ def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
             reference="test",
             floor=floors[name],
             features=real.extractor.name,
-            method=JACKKNIFE,
+            method=HALVES,
             note="" if estimate is not None else f"{FEW_NEIGHBOURS}: {n}",
         )
         for name, estimate in found.items()

@@ -25,7 +25,10 @@ from triptych.report.charts import (
     speed_series,
     split_objectives,
 )
-from triptych.report.columns import make_columns, name_runs
+from triptych.report.claims import judge_all
+from triptych.report.columns import Column, make_columns, name_runs
+from triptych.report.exports import export
+from triptych.report.frontier import draw_frontiers
 from triptych.report.load import Comparison, Run, load_comparison, mapping, number, texts
 from triptych.report.panels import (
     data_name,
@@ -38,7 +41,7 @@ from triptych.report.panels import (
 )
 from triptych.report.practical import answer_all, weigh
 from triptych.report.reading import read_comparison
-from triptych.report.table import make_cost_table, make_table, metric_label
+from triptych.report.table import make_cost_table, make_tables, metric_label
 from triptych.report.texts import TEXTS
 from triptych.report.tongue import Language, Name, Sentence, Tongue
 
@@ -79,6 +82,8 @@ def write_page(
 ) -> Path:
     """Read a comparison folder and write its page; returns the page's path.
 
+    Where the page goes into that folder, its tables and charts go there as files too.
+
     comparison: folder with contract.json, results.json and the runs that they name
     out:        the page, default COMPARISON/report.html; replaced at once, never left half written
     course:     put the practical's questions first
@@ -86,13 +91,16 @@ def write_page(
     Raises InputError when contract.json or results.json is missing or corrupt, or when the system
     does not let us write.
     """
-    page = render_page(load_comparison(comparison), language, course)
+    loaded = load_comparison(comparison)
+    page = render_page(loaded, language, course)
     target = out or comparison / PAGE
     draft = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(page, encoding="utf-8", errors="backslashreplace")
         draft.replace(target)
+        if out is None:
+            export(loaded, Tongue(language))
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -160,11 +168,18 @@ def measure_all(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
         (tongue.text(f"topic.{topic}"), topic, [tongue.tell(sentence) for sentence in group])
         for topic, group in groupby(rest, key=lambda sentence: sentence.topic)
     ]
+    tables, notes = make_tables(runs, tongue)
+    trained = comparison.trainings
     return {
         "lead": tongue.tell(lead) if lead else "",
         "groups": groups,
-        "table": make_table(runs, tongue),
+        "tables": tables,
+        "notes": notes,
         "costs": make_cost_table(runs, tongue),
+        "trainings_table": make_tables(trained, tongue)[0][:1] if trained else [],
+        "training_rows": [make_row(run, name, tongue) for run, name in named(trained)],
+        "frontiers": draw_frontiers(runs, tongue),
+        "claims": judge_all(comparison, tongue),
         "bands": make_bands(comparison, tongue),
         "trainings": [make_training(run, name, tongue) for run, name in named(runs)],
     }
@@ -188,18 +203,19 @@ def explain(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
         }
         for answer in answer_all(runs)
     ]
-    seen = dict.fromkeys((column.name, metric_label(column, tongue)) for column in columns)
+    seen = dict.fromkeys(
+        (definition_of(column), metric_label(column, tongue)) for column in columns
+    )
+    several = any(run.trainings for run in runs)
     return {
         "answers": answers,
         "weighed": weigh(runs, tongue),
-        "definitions": [
-            (name, tongue.text(f"definition.{key}"))
-            for key, name in seen
-            if f"definition.{key}" in TEXTS
-        ],
+        "definitions": [(name, tongue.text(key)) for key, name in seen if key in TEXTS],
         "protocol": [
             tongue.text("method.counts").format(**counts),
-            tongue.text("method.interval").format(methods=told) if told else "",
+            tongue.text("method.interval").format(methods=told) if told and not several else "",
+            tongue.text("method.trainings") if several else "",
+            tongue.text("method.differences"),
             tongue.text("method.floor"),
             tongue.text("method.choose"),
             *(sentence_case(tongue.note(each)) for each in data_notes(contract)),
@@ -250,6 +266,11 @@ def make_facts(contract: Mapping[str, Any], tongue: Tongue) -> list[tuple[str, s
         words = value if isinstance(value, str) else tongue.text(pattern).format(**value)
         facts.append((tongue.text(heading), words))
     return facts
+
+
+def definition_of(column: Column) -> str:
+    """Where the texts define a column's metric."""
+    return f"definition.{column.name}{'.extrapolated' * column.extrapolated}"
 
 
 def count_text(value: object, tongue: Tongue) -> str:

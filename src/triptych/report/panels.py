@@ -17,7 +17,7 @@ from triptych.report.figures import (
 from triptych.report.load import Comparison, Run, read_optional
 from triptych.report.tongue import Name, Sentence, Tongue, Value
 
-BANDS = ("samples", "reconstruction", "interpolation", "trajectory")
+BANDS = ("samples", "reconstruction", "interpolation", "trajectory", "nearest")
 QUESTIONS = {
     ("samples", "vae"): "1.3a, 1.3b",
     ("samples", "gan"): "2.2a, 2.2b",
@@ -70,6 +70,8 @@ def make_bands(comparison: Comparison, tongue: Tongue) -> list[Band]:
     runs = comparison.runs
     bands = []
     for kind in BANDS:
+        if kind == "nearest" and not any(has_figure(run, kind) for run in runs):
+            continue  # a comparison of before it was measured
         panels = [
             run_panel(run, name, kind, tongue)
             for run, name in zip(runs, name_runs(runs), strict=True)
@@ -87,6 +89,11 @@ def make_bands(comparison: Comparison, tongue: Tongue) -> list[Band]:
         shown = tuple(panel for panel in progress if panel.pictures)
         bands.append(Band(kind="progress", title=tongue.text("panels.progress"), panels=shown))
     return bands
+
+
+def has_figure(run: Run, kind: str) -> bool:
+    """Whether this picture was drawn."""
+    return run.folder is not None and (run.folder / "figures" / f"{kind}.png").is_file()
 
 
 def run_panel(run: Run, name: Name, kind: str, tongue: Tongue) -> Panel:

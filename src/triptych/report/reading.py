@@ -13,6 +13,7 @@ from triptych.report.columns import (
     make_columns,
     name_runs,
     overlapping,
+    runners_up,
 )
 from triptych.report.load import Comparison, Metric, Run
 from triptych.report.tongue import Form, Interval, Name, Note, Quantity, Sentence, Value
@@ -27,7 +28,7 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
     runs = comparison.runs
     columns = make_columns(runs)
     first = first_references(columns)
-    later = [column for column in columns if column not in first]
+    later = [column for column in columns if column not in first and not column.extrapolated]
     said: list[Sentence | None] = [
         unequal(comparison),
         *each(first, DISTANCES, distance_best, distance_undecided, distance_floor),
@@ -35,17 +36,22 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
         distance_reference(columns),
         *each(columns, ("recognisable",), recognisable_shares, recognisable_best),
         *each(columns, ("recognisable",), recognisable_undecided),
+        *each(columns, ("coverage",), coverage_best, coverage_undecided),
+        *copies_of_each(columns),
         *sharpness_of_each(columns),
         *each(columns, ("sharpness",), sharpness_order),
         *each(columns, ("label_balance",), balance_best, balance_undecided),
         *likelihood_of_each(columns),
         *each(columns, ("bits_per_dim",), likelihood_best),
         *reconstruction_of_each(columns),
+        *each(columns, ("reconstruction_psnr",), reconstruction_best),
+        *each(columns, ("path_length",), path_best, path_undecided),
+        *each(columns, ("probe_accuracy",), probe_of_each, probe_best, probe_undecided),
         sampling_cost(runs),
         network_calls(runs),
         training_cost(runs),
         few_samples(columns),
-        single_seeds(runs),
+        trainings(runs),
     ]
     found = [sentence for sentence in said if sentence is not None]
     return [sentence for index, sentence in enumerate(found) if sentence not in found[:index]]
@@ -55,7 +61,8 @@ def first_references(columns: Sequence[Column]) -> list[Column]:
     """Of columns that differ in reference or count alone, the first."""
     found: dict[tuple[str, str], Column] = {}
     for column in columns:
-        found.setdefault((column.name, column.features), column)
+        if not column.extrapolated:
+            found.setdefault((column.name, column.features), column)
     return list(found.values())
 
 
@@ -87,6 +94,8 @@ def measure(column: Column) -> Sentence:
     known = column.features in ("labels", "patches")
     features: Value = Sentence(f"features.{column.features}") if known else column.features
     key = "measure.fid" if fid else f"measure.{column.name}"
+    if column.extrapolated:
+        key += ".extrapolated"
     return Sentence(key, {"reference": Sentence(f"images.{reference}"), "features": features})
 
 
@@ -94,13 +103,28 @@ def measure(column: Column) -> Sentence:
 
 
 def distance_best(column: Column) -> Sentence | None:
-    """One model is nearest, if its interval lies wholly below all others."""
+    """One model is nearest, if its difference from every other one excludes zero."""
     leader = best(column)
     if leader is None:
         return None
     who, metric = column.known[leader]
     values: dict[str, Value] = {"who": who, "measure": measure(column), **measured(metric)}
-    return Sentence("distance.best", values, "distance")
+    return Sentence("distance.best", values | {"clauses": behind(column)}, "distance")
+
+
+def behind(column: Column, form: Form = "number") -> tuple[Value, ...]:
+    """How far each of the others is behind the best one."""
+    return tuple(
+        Sentence(
+            "behind",
+            {
+                "who": who,
+                "value": Quantity(apart.value, form, apart.high - apart.low),
+                "interval": Interval(apart.low, apart.high, form),
+            },
+        )
+        for who, apart in runners_up(column)
+    )
 
 
 def distance_undecided(column: Column) -> Sentence | None:
@@ -132,7 +156,7 @@ def distance_reference(columns: Sequence[Column]) -> Sentence | None:
     winners: dict[str, Name] = {}
     for column in columns:
         leader = best(column) if column.name == "frechet_distance" else None
-        if leader is not None:
+        if leader is not None and not column.extrapolated:
             winners.setdefault(column.reference, column.known[leader][0])
     if not {"test", "train"} <= winners.keys():
         return None
@@ -161,10 +185,17 @@ def recognisable_shares(column: Column) -> Sentence | None:
 
 def recognisable_best(column: Column) -> Sentence | None:
     """One model is recognised most often, beyond the intervals."""
+    return leading(column, "recognisable.best", "recognisable", "percent")
+
+
+def leading(column: Column, key: str, topic: str, form: Form = "number") -> Sentence | None:
+    """One model is best, and how far the others are behind it."""
     leader = best(column)
     if leader is None:
         return None
-    return Sentence("recognisable.best", {"who": column.known[leader][0]}, "recognisable")
+    who, metric = column.known[leader]
+    values: dict[str, Value] = {"who": who, **measured(metric, form)}
+    return Sentence(key, values | {"clauses": behind(column, form)}, topic)
 
 
 def recognisable_undecided(column: Column) -> Sentence | None:
@@ -205,13 +236,36 @@ def sharpness_order(column: Column) -> Sentence | None:
     return Sentence("sharpness.order", {"order": order}, "sharpness") if order else None
 
 
+def coverage_best(column: Column) -> Sentence | None:
+    """One model comes near to most real images, beyond the intervals."""
+    return leading(column, "coverage.best", "variety", "percent")
+
+
+def coverage_undecided(column: Column) -> Sentence | None:
+    """Several models could cover most real images."""
+    return undecided(column, "coverage.undecided", "variety")
+
+
+def copies_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
+    """The models whose samples are too near to training images; or that there are none."""
+    known = [pair for column in columns if column.name == "memorised" for pair in column.known]
+    near = [
+        (who, m)
+        for who, m in known
+        if m.low is not None and m.floor is not None and m.low > m.floor
+    ]
+    said: list[Sentence | None] = [
+        Sentence("memorised.near", {"who": who, **measured(metric, "percent")}, "variety")
+        for who, metric in near
+    ]
+    if known and not near:
+        said.append(Sentence("memorised.none", {"who": tuple(who for who, _ in known)}, "variety"))
+    return said
+
+
 def balance_best(column: Column) -> Sentence | None:
     """One model keeps the class shares best, beyond the intervals."""
-    leader = best(column)
-    if leader is None:
-        return None
-    who, metric = column.known[leader]
-    return Sentence("balance.best", {"who": who, **measured(metric)}, "balance")
+    return leading(column, "balance.best", "balance")
 
 
 def balance_undecided(column: Column) -> Sentence | None:
@@ -241,12 +295,8 @@ def likelihood_of(who: Name, metric: Metric | None) -> Sentence | None:
 
 def likelihood_best(column: Column) -> Sentence | None:
     """One model needs the fewest bits, among bounds or among values."""
-    leader = best(column)
-    if leader is None:
-        return None
     bounds = column.kinds == ("upper bound",)
-    key = "likelihood.bounds.best" if bounds else "likelihood.best"
-    return Sentence(key, {"who": column.known[leader][0]}, "likelihood")
+    return leading(column, "likelihood.bounds.best" if bounds else "likelihood.best", "likelihood")
 
 
 def reconstruction_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
@@ -263,6 +313,43 @@ def reconstruction_of(who: Name, metric: Metric | None) -> Sentence | None:
         values: dict[str, Value] = {"who": who, "note": Note(metric.note)}
         return Sentence("reconstruction.none", values, "reconstruction") if metric.note else None
     return Sentence("reconstruction.value", {"who": who, **measured(metric)}, "reconstruction")
+
+
+def reconstruction_best(column: Column) -> Sentence | None:
+    """One model brings the images back best."""
+    return leading(column, "reconstruction.best", "reconstruction")
+
+
+def path_best(column: Column) -> Sentence | None:
+    """One model's ways between real images are the straightest."""
+    return leading(column, "path.best", "interpolation")
+
+
+def path_undecided(column: Column) -> Sentence | None:
+    """Several models' ways could be the straightest."""
+    return undecided(column, "path.undecided", "interpolation")
+
+
+def probe_of_each(column: Column) -> Sentence | None:
+    """What can be read off each representation, beside raw pixels."""
+    if not column.known or len(column.floors) != 1:
+        return None
+    clauses = tuple(
+        Sentence("probe.clause", {"who": who, **measured(metric, "percent")})
+        for who, metric in column.known
+    )
+    values: dict[str, Value] = {"floor": Quantity(column.floors[0], "percent"), "clauses": clauses}
+    return Sentence("probe.shares", values, "representation")
+
+
+def probe_best(column: Column) -> Sentence | None:
+    """One model's representation tells most of the labels."""
+    return leading(column, "probe.best", "representation", "percent")
+
+
+def probe_undecided(column: Column) -> Sentence | None:
+    """Several representations could tell most."""
+    return undecided(column, "probe.undecided", "representation")
 
 
 # Cost and caution
@@ -329,11 +416,15 @@ def few_samples(columns: Sequence[Column]) -> Sentence | None:
     return Sentence("caution.few", {"n": min(counts)}, "caution")
 
 
-def single_seeds(runs: Sequence[Run]) -> Sentence | None:
-    """A reminder, while every model was trained once, that training has its own luck."""
-    models = [run.model for run in runs]
-    alone = len(models) > 1 and len(set(models)) == len(models)
-    return Sentence("caution.seeds", {}, "caution") if alone else None
+def trainings(runs: Sequence[Run]) -> Sentence | None:
+    """How often every model was trained: whether the intervals hold the luck of training."""
+    counts = {len(run.trainings) or 1 for run in runs}
+    apart = len({(run.model, run.variant) for run in runs}) == len(runs)
+    if len(runs) < 2 or len(counts) > 1 or not apart:
+        return None
+    if counts == {1}:
+        return Sentence("caution.seeds", {}, "caution")
+    return Sentence("caution.trainings", {"n": counts.pop()}, "caution")
 
 
 def unequal(comparison: Comparison) -> Sentence | None:

@@ -23,6 +23,17 @@ COSTS: dict[str, Form] = {
     "peak_memory_bytes": "bytes",
 }
 BESIDE_QUALITY = ("train_seconds", "sample_seconds_per_image")
+GROUPS = {  # the tables that metrics are shown in; those that no table names come last
+    "distance": ("frechet_distance", "kernel_distance"),
+    "samples": (
+        "precision", "recall", "density", "coverage", "recognisable", "label_balance",
+        "sharpness", "memorised",
+    ),
+    "abilities": (
+        "bits_per_dim", "reconstruction_psnr", "reconstruction_ssim", "path_length",
+        "path_uniformity", "probe_accuracy",
+    ),
+}  # fmt: skip
 ROUNDED = {"parameters", "flops_per_image"}  # read better as 1.2 M than digit by digit
 
 
@@ -65,24 +76,33 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Headings over rows of cells; rows are in the order of the runs."""
+    """Headings over rows of cells; rows are in the order of the runs.
 
+    key: names it in the texts and among the files
+    """
+
+    key: str
     headings: tuple[Heading, ...]
     rows: tuple[tuple[Shown, ...], ...]
-    notes: tuple[str, ...]
 
 
-def make_table(runs: Sequence[Run], tongue: Tongue) -> Table:
-    """Metrics first, then the two costs that weigh most."""
-    notes = Notes()
-    columns = make_columns(runs)
-    names = [name for name in BESIDE_QUALITY if any(run.cost.get(name) for run in runs)]
-    headings = [metric_heading(column, tongue) for column in columns]
-    headings += [Heading(label=tongue.text(f"cost.{name}")) for name in names]
-    shown = [[metric_cell(c, column, tongue, notes) for c in column.cells] for column in columns]
-    shown += [cost_column(runs, name, tongue) for name in names]
-    rows = tuple(zip(*shown, strict=True)) if shown else tuple(() for _ in runs)
-    return Table(headings=tuple(headings), rows=rows, notes=tuple(notes.words))
+def make_tables(runs: Sequence[Run], tongue: Tongue) -> tuple[list[Table], tuple[str, ...]]:
+    """A table for each group of metrics, the first with the costs that weigh most; their notes."""
+    notes, columns = Notes(), make_columns(runs)
+    tables: list[Table] = []
+    grouped = {name: group for group, names in GROUPS.items() for name in names}
+    for group in (*GROUPS, "other"):
+        own = [column for column in columns if grouped.get(column.name, "other") == group]
+        headings = [metric_heading(column, tongue) for column in own]
+        shown = [[metric_cell(c, column, tongue, notes) for c in column.cells] for column in own]
+        if not tables:
+            names = [name for name in BESIDE_QUALITY if any(run.cost.get(name) for run in runs)]
+            headings += [Heading(label=tongue.text(f"cost.{name}")) for name in names]
+            shown += [cost_column(runs, name, tongue) for name in names]
+        if headings:
+            rows = tuple(zip(*shown, strict=True))
+            tables.append(Table(key=group, headings=tuple(headings), rows=rows))
+    return tables, tuple(notes.words)
 
 
 def make_cost_table(runs: Sequence[Run], tongue: Tongue) -> Table:
@@ -91,14 +111,20 @@ def make_cost_table(runs: Sequence[Run], tongue: Tongue) -> Table:
     headings = tuple(Heading(label=tongue.text(f"cost.{name}")) for name in known)
     shown = [cost_column(runs, name, tongue) for name in known]
     rows = tuple(zip(*shown, strict=True)) if shown else tuple(() for _ in runs)
-    return Table(headings=headings, rows=rows, notes=())
+    return Table(key="costs", headings=headings, rows=rows)
 
 
 def metric_label(column: Column, tongue: Tongue) -> str:
     """Only Inception's Fréchet distance is an FID; an unknown metric keeps its own name."""
-    fid = column.name == "frechet_distance" and column.features == "inception"
-    key = "metric.fid" if fid else f"metric.{column.name}"
+    key = f"metric.{name_of(column)}"
     return tongue.text(key) if key in TEXTS else column.name
+
+
+def name_of(column: Column) -> str:
+    """What a column is called in the texts."""
+    fid = column.name == "frechet_distance" and column.features == "inception"
+    name = "fid" if fid else column.name
+    return f"{name}.extrapolated" if column.extrapolated else name
 
 
 def metric_form(metric: Metric) -> Form:

@@ -6,6 +6,7 @@ those with numbers in them.
 """
 
 from triptych.report.texts_advice import ADVICE
+from triptych.report.texts_claims import CLAIMS_TEXTS
 from triptych.report.texts_data import DATA_NOTES
 from triptych.report.texts_metrics import METRICS
 from triptych.report.texts_practical import PRACTICAL
@@ -78,6 +79,9 @@ PAGE: dict[str, Pair] = {
     "topic.distance": ("Distance", "Distance"),
     "topic.recognisable": ("Recognisable", "Reconnaissance"),
     "topic.sharpness": ("Sharpness", "Netteté"),
+    "topic.variety": ("Variety", "Variété"),
+    "topic.interpolation": ("Interpolation", "Interpolation"),
+    "topic.representation": ("Representation", "Représentation"),
     "topic.balance": ("Balance", "Équilibre"),
     "topic.likelihood": ("Likelihood", "Vraisemblance"),
     "topic.reconstruction": ("Reconstruction", "Reconstruction"),
@@ -86,15 +90,20 @@ PAGE: dict[str, Pair] = {
     "table.title": ("What was measured", "Ce qui a été mesuré"),
     "table.intro": (
         "Brackets hold 95 % intervals. A mark stands beside the best model of a column only "
-        "where its interval lies wholly apart from all the others. Click a heading to sort.",
+        "where the interval of its difference from every other one excludes zero. Click a "
+        "heading to sort.",
         "Les crochets donnent des intervalles à 95 %. Une marque signale le meilleur modèle "
-        "d'une colonne seulement si son intervalle est entièrement séparé de tous les autres. "
-        "Cliquer sur un titre pour trier.",
+        "d'une colonne seulement si l'intervalle de son écart avec chacun des autres exclut "
+        "zéro. Cliquer sur un titre pour trier.",
     ),
-    "table.caption": (
-        "Measurements and costs, one row per model",
-        "Mesures et coûts, une ligne par modèle",
+    "table.group.distance": ("How far from real images", "À quelle distance des vraies images"),
+    "table.group.samples": ("What the samples are like", "Comment sont les échantillons"),
+    "table.group.abilities": (
+        "What the models do with real images",
+        "Ce que les modèles font de vraies images",
     ),
+    "table.group.other": ("Further measurements", "Autres mesures"),
+    "table.trainings": ("Each training on its own", "Chaque apprentissage séparément"),
     "table.model": ("Model", "Modèle"),
     "table.floor": ("Real images", "Vraies images"),
     "table.floor.small": ("the floor", "le plancher"),
@@ -125,6 +134,10 @@ PAGE: dict[str, Pair] = {
     "panels.samples": ("Samples", "Échantillons"),
     "panels.reconstruction": ("Reconstructions beside originals", "Reconstructions et originaux"),
     "panels.interpolation": ("Interpolation", "Interpolation"),
+    "panels.nearest": (
+        "The samples nearest to a training image",
+        "Les échantillons les plus proches d'une image d'apprentissage",
+    ),
     "panels.trajectory": ("From noise to image", "Du bruit à l'image"),
     "panels.progress": ("Progress along training", "Progrès au fil de l'apprentissage"),
     "caption.samples": ("Samples drawn after training.", "Échantillons tirés après apprentissage."),
@@ -140,6 +153,11 @@ PAGE: dict[str, Pair] = {
         "Each row is one path from its left end to its right end.",
         "Chaque ligne est un chemin, de son extrémité gauche à son extrémité droite.",
     ),
+    "caption.nearest": (
+        "Samples above, the training image nearest to each below; the nearest pair is first.",
+        "Échantillons au-dessus, l'image d'apprentissage la plus proche en dessous ; la paire la "
+        "plus proche vient en premier.",
+    ),
     "caption.trajectory": (
         "Each row is one image, from pure noise to the finished sample.",
         "Chaque ligne est une image, du bruit pur à l'échantillon achevé.",
@@ -154,6 +172,10 @@ PAGE: dict[str, Pair] = {
     "alt.interpolation": (
         "Rows of images, each a path between two latents of {who}",
         "Lignes d'images, chacune un chemin entre deux points latents pour {who}",
+    ),
+    "alt.nearest": (
+        "Samples made by {who} and, below each, the training image nearest to it",
+        "Échantillons produits par {who} et, sous chacun, l'image d'apprentissage la plus proche",
     ),
     "alt.trajectory": (
         "Rows of images going from noise to a sample, by {who}",
@@ -271,6 +293,20 @@ PAGE: dict[str, Pair] = {
         "d'échantillons. Méthodes : {methods}. Ils tiennent compte du choix des échantillons, "
         "pas du hasard de l'apprentissage.",
     ),
+    "method.trainings": (
+        "Brackets are 95 % intervals of the mean over trainings (Student's), which hold the luck "
+        "of training and the choice of samples.",
+        "Les crochets sont des intervalles à 95 % de la moyenne sur les apprentissages (Student), "
+        "qui tiennent compte du hasard de l'apprentissage et du choix des échantillons.",
+    ),
+    "method.differences": (
+        "A model is called better only where the 95 % interval of the difference excludes zero: "
+        "real images are the same for all models, so what their choice does to both is taken "
+        "out of the difference.",
+        "Un modèle n'est dit meilleur que si l'intervalle à 95 % de l'écart exclut zéro : les "
+        "vraies images étant les mêmes pour tous les modèles, l'effet commun de leur choix est "
+        "retiré de l'écart.",
+    ),
     "method.floor": (
         "The floor is the score of real images against other real images, with the same "
         "counts: no model can be asked to do better.",
@@ -317,7 +353,30 @@ NOTES: dict[str, str] = {
         "moins de 2 000 échantillons : lire l'intervalle, pas la valeur"
     ),
     "delete-group jackknife": "jackknife par groupes",
-    "subsampling": "sous-échantillonnage",
+    "extrapolated": "extrapolation à une infinité d'images",
+    "normal": "loi normale",
+    "random halves": "moitiés tirées au hasard",
+    "images smaller than the 11 pixels that SSIM looks at together": (
+        "images plus petites que les 11 pixels que SSIM regarde ensemble"
+    ),
+    "the paths lead nowhere: both ends are decoded alike": (
+        "les chemins ne mènent nulle part : les deux extrémités donnent la même image"
+    ),
+    "fewer than two pairs of test images": "moins de deux paires d'images de test",
+    "the data have no labels to read off a representation": (
+        "les données n'ont pas d'étiquettes à lire dans une représentation"
+    ),
+    "too few labelled images": "trop peu d'images étiquetées",
+    "fewer than twice as many images as features": (
+        "moins de deux fois plus d'images que de caractéristiques"
+    ),
+    "fewer images than nearest neighbours are looked for among": (
+        "moins d'images qu'il n'en faut pour y chercher les plus proches voisins"
+    ),
+    "training images looked among": "images d'apprentissage parcourues",
+    "told the labels, as the others were not": (
+        "étiquettes données à l'apprentissage, contrairement aux autres"
+    ),
     "true training seconds differ by more than 10 %": (
         "les durées réelles d'apprentissage diffèrent de plus de 10 %"
     ),
@@ -334,4 +393,4 @@ PATTERNS: dict[str, str] = ADVICE | {
     ),
 }
 
-TEXTS: dict[str, Pair] = {**PAGE, **METRICS, **READING, **PRACTICAL}
+TEXTS: dict[str, Pair] = {**PAGE, **METRICS, **READING, **PRACTICAL, **CLAIMS_TEXTS}

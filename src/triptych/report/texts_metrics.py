@@ -3,6 +3,11 @@
 METRICS: dict[str, tuple[str, str]] = {
     "metric.frechet_distance": ("Fréchet distance", "Distance de Fréchet"),
     "metric.fid": ("FID", "FID"),
+    "metric.frechet_distance.extrapolated": (
+        "Fréchet distance, extrapolated",
+        "Distance de Fréchet extrapolée",
+    ),
+    "metric.fid.extrapolated": ("FID, extrapolated", "FID extrapolée"),
     "metric.kernel_distance": ("Kernel distance", "Distance à noyau"),
     "metric.precision": ("Precision", "Précision"),
     "metric.recall": ("Recall", "Rappel"),
@@ -18,6 +23,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "metric.path_uniformity": ("Path unevenness", "Irrégularité des chemins"),
     "metric.probe_accuracy": ("Probe accuracy", "Exactitude de la sonde"),
     "metric.memorised": ("Memorised share", "Part mémorisée"),
+    "unit.ratio to straight": ("times straight", "fois le plus court"),
     "unit.ratio to real": ("times real", "fois le réel"),
     "unit.bits per dimension": ("bits", "bits"),
     "unit.dB": ("dB", "dB"),
@@ -31,6 +37,13 @@ METRICS: dict[str, tuple[str, str]] = {
         "des vraies images (arXiv:1706.08500). Elle ne s'appelle FID que sur les "
         "caractéristiques d'Inception. Elle baisse quand les images ressemblent davantage aux "
         "vraies et varient autant.",
+    ),
+    "definition.frechet_distance.extrapolated": (
+        "The same distance as it would be with infinitely many images: few images make it too "
+        "large, by an amount that falls as one over their number. It may come out below zero.",
+        "La même distance telle qu'elle serait avec une infinité d'images : peu d'images la "
+        "rendent trop grande, d'une quantité qui baisse comme l'inverse de leur nombre. Elle "
+        "peut tomber sous zéro.",
     ),
     "definition.kernel_distance": (
         "Unbiased squared maximum mean discrepancy between features, with a cubic polynomial "
@@ -116,13 +129,18 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "definition.probe_accuracy": (
         "Test accuracy of a logistic regression on the model's frozen representation of 5,000 "
-        "training images.",
+        "training images. Its floor is that of the same probe on raw pixels.",
         "Exactitude en test d'une régression logistique sur la représentation figée de 5 000 "
-        "images d'apprentissage par le modèle.",
+        "images d'apprentissage par le modèle. Son plancher est celui de la même sonde sur les "
+        "pixels bruts.",
     ),
     "definition.memorised": (
-        "Share of samples nearer to a training image than 99 % of held-out real images are.",
-        "Part des échantillons plus proches d'une image d'apprentissage que ne le sont 99 % "
-        "des vraies images mises de côté.",
+        "Share of samples nearer to a training image, in features, than 99 % of held-out real "
+        "images are: 1 % is what a model that copies nothing has. Smooth, typical samples are "
+        "near to many images, so look at the pairs.",
+        "Part des échantillons plus proches d'une image d'apprentissage, en caractéristiques, "
+        "que ne le sont 99 % des vraies images mises de côté : 1 % est ce qu'a un modèle qui ne "
+        "copie rien. Des échantillons lisses et typiques sont proches de beaucoup d'images : "
+        "regarder les paires.",
     ),
 }

@@ -19,16 +19,15 @@ READING: dict[str, tuple[str, str]] = {
         "la distance à noyau avec les {reference} sur {features}",
     ),
     "distance.best": (
-        "{who} has the lowest {measure}: {value} {interval}. The intervals of the others lie "
-        "wholly above it.",
-        "{measure} est la plus basse pour {who} : {value} {interval}. Les intervalles des "
-        "autres sont entièrement au-dessus.",
+        "{who} has the lowest {measure}: {value} {interval}. The others are behind: {clauses}.",
+        "{measure} est la plus basse pour {who} : {value} {interval}. Les autres suivent : "
+        "{clauses}.",
     ),
     "distance.undecided": (
-        "Not decided at this sample count: the {measure} does not tell {who} apart, since "
-        "their intervals overlap at {n} samples.",
-        "Non tranché avec ce nombre d'échantillons : {measure} ne départage pas {who}, dont "
-        "les intervalles se chevauchent pour {n} échantillons.",
+        "Not decided at this sample count: the {measure} does not tell {who} apart, since the "
+        "intervals of their differences include zero at {n} samples.",
+        "Non tranché avec ce nombre d'échantillons : {measure} ne départage pas {who}, car les "
+        "intervalles de leurs écarts contiennent zéro pour {n} échantillons.",
     ),
     "distance.floor": (
         "Real images score {floor} against other real images, which is the floor of this "
@@ -69,15 +68,14 @@ READING: dict[str, tuple[str, str]] = {
         "{value} {interval} de celles que produit {who}",
     ),
     "recognisable.best": (
-        "{who} makes recognisable images most often; the intervals of the others lie wholly below.",
-        "{who} produit le plus souvent des images reconnaissables ; les intervalles des autres "
-        "sont entièrement en dessous.",
+        "{who} makes recognisable images most often. The others are behind: {clauses}.",
+        "{who} produit le plus souvent des images reconnaissables. Les autres suivent : {clauses}.",
     ),
     "recognisable.undecided": (
-        "Which model is recognised most often is not decided at this sample count: the "
-        "intervals of {who} overlap.",
+        "Which model is recognised most often is not decided at this sample count: the intervals "
+        "of the differences between {who} include zero.",
         "On ne peut trancher quel modèle est le plus souvent reconnu avec ce nombre "
-        "d'échantillons : les intervalles se chevauchent pour {who}.",
+        "d'échantillons : les intervalles des écarts contiennent zéro pour {who}.",
     ),
     "sharpness.blurry": (
         "Samples made by {who} are blurrier than real images: {value} times their sharpness "
@@ -99,20 +97,20 @@ READING: dict[str, tuple[str, str]] = {
     ),
     "aside": (" ({note})", " ({note})"),
     "sharpness.order": (
-        "From blurriest to sharpest: {order}. No two intervals overlap.",
-        "Du plus flou au plus net : {order}. Aucun intervalle n'en chevauche un autre.",
+        "From blurriest to sharpest: {order}. Each difference is beyond its interval.",
+        "Du plus flou au plus net : {order}. Chaque écart dépasse son intervalle.",
     ),
     "balance.best": (
-        "{who} keeps class shares nearest to the real ones: total variation {value} "
-        "{interval}; the intervals of the others lie wholly above.",
+        "{who} keeps class shares nearest to the real ones: total variation {value} {interval}. "
+        "The others are behind: {clauses}.",
         "{who} garde les proportions des classes les plus proches du réel : variation totale "
-        "{value} {interval} ; les intervalles des autres sont entièrement au-dessus.",
+        "{value} {interval}. Les autres suivent : {clauses}.",
     ),
     "balance.undecided": (
         "Which model keeps the class shares best is not decided at this sample count: the "
-        "intervals of {who} overlap.",
+        "intervals of the differences between {who} include zero.",
         "On ne peut trancher quel modèle garde le mieux les proportions des classes avec ce "
-        "nombre d'échantillons : les intervalles se chevauchent pour {who}.",
+        "nombre d'échantillons : les intervalles des écarts contiennent zéro pour {who}.",
     ),
     "likelihood.bound": (
         "A real test image costs at most {value} bits per dimension {interval} with {who} (an "
@@ -129,14 +127,14 @@ READING: dict[str, tuple[str, str]] = {
         "Pas de vraisemblance pour {who} ({note}).",
     ),
     "likelihood.best": (
-        "{who} needs the fewest bits; the intervals of the others lie wholly above.",
-        "{who} demande le moins de bits ; les intervalles des autres sont entièrement au-dessus.",
+        "{who} needs the fewest bits. The others are behind: {clauses}.",
+        "{who} demande le moins de bits. Les autres suivent : {clauses}.",
     ),
     "likelihood.bounds.best": (
-        "{who} has the lowest bound; the intervals of the other bounds lie wholly above. A "
-        "bound does not tell how far below it the true value is.",
-        "{who} a la borne la plus basse ; les intervalles des autres bornes sont entièrement "
-        "au-dessus. Une borne ne dit pas à quelle distance au-dessous se trouve la vraie valeur.",
+        "{who} has the lowest bound. The other bounds are above: {clauses}. A bound does not "
+        "tell how far below it the true value is.",
+        "{who} a la borne la plus basse. Les autres bornes sont au-dessus : {clauses}. Une borne "
+        "ne dit pas à quelle distance au-dessous se trouve la vraie valeur.",
     ),
     "reconstruction.value": (
         "Test images come back from {who} at {value} dB {interval}.",
@@ -183,5 +181,86 @@ READING: dict[str, tuple[str, str]] = {
         "The runs were not equal in all that was to be held equal: see the mark at the top.",
         "Les modèles n'ont pas été égaux en tout ce qui devait l'être : voir l'alerte en tête "
         "de page.",
+    ),
+    "measure.frechet_distance.extrapolated": (
+        "Fréchet distance to {reference} on {features}, extrapolated to infinitely many images",
+        "la distance de Fréchet aux {reference} sur {features}, extrapolée à une infinité d'images",
+    ),
+    "measure.fid.extrapolated": (
+        "FID to {reference}, extrapolated to infinitely many images",
+        "la FID par rapport aux {reference}, extrapolée à une infinité d'images",
+    ),
+    "behind": (
+        "{who} by {value} {interval}",
+        "{who} à {value} {interval}",
+    ),
+    "coverage.best": (
+        "{who} comes near to most of the real images: {value} {interval} of them have a sample "
+        "in their neighbourhood. The others are behind: {clauses}.",
+        "{who} s'approche du plus grand nombre de vraies images : {value} {interval} d'entre "
+        "elles ont un échantillon dans leur voisinage. Les autres suivent : {clauses}.",
+    ),
+    "coverage.undecided": (
+        "Which model covers most of the real images is not decided at this sample count: the "
+        "intervals of the differences between {who} include zero.",
+        "On ne peut trancher quel modèle couvre le plus de vraies images avec ce nombre "
+        "d'échantillons : les intervalles des écarts contiennent zéro pour {who}.",
+    ),
+    "memorised.near": (
+        "{value} {interval} of the samples made by {who} are nearer to a training image than 99 "
+        "% of held-out images are: look at the pairs below before calling it new.",
+        "{value} {interval} des échantillons que produit {who} sont plus proches d'une image "
+        "d'apprentissage que ne le sont 99 % des images mises de côté : regarder les paires plus "
+        "bas avant de les dire nouveaux.",
+    ),
+    "memorised.none": (
+        "No sign of training images learnt by heart by {who}: their samples are no nearer to "
+        "them than held-out images are, as far as these intervals tell.",
+        "Aucun signe d'images d'apprentissage apprises par cœur pour {who} : leurs échantillons "
+        "n'en sont pas plus proches que des images mises de côté, autant que ces intervalles le "
+        "disent.",
+    ),
+    "reconstruction.best": (
+        "{who} reconstructs best. The others are behind: {clauses}.",
+        "{who} reconstruit le mieux. Les autres suivent : {clauses}.",
+    ),
+    "path.best": (
+        "{who} walks the straightest between real images: {value} {interval} times the distance "
+        "of the ends. The others are behind: {clauses}.",
+        "{who} va le plus droit d'une vraie image à l'autre : {value} {interval} fois la "
+        "distance des extrémités. Les autres suivent : {clauses}.",
+    ),
+    "path.undecided": (
+        "Whose ways between real images are the straightest is not decided: the intervals of the "
+        "differences between {who} include zero.",
+        "On ne peut trancher qui va le plus droit d'une vraie image à l'autre : les intervalles "
+        "des écarts contiennent zéro pour {who}.",
+    ),
+    "probe.shares": (
+        "A linear probe reads the label of {floor} of the test images off their raw pixels, and "
+        "{clauses}.",
+        "Une sonde linéaire lit l'étiquette de {floor} des images de test dans leurs pixels "
+        "bruts ; et {clauses}.",
+    ),
+    "probe.clause": (
+        "of {value} {interval} off the representation of {who}",
+        "de {value} {interval} dans la représentation que donne {who}",
+    ),
+    "probe.best": (
+        "{who} represents the labels best. The others are behind: {clauses}.",
+        "{who} représente le mieux les étiquettes. Les autres suivent : {clauses}.",
+    ),
+    "probe.undecided": (
+        "Whose representation tells most of the labels is not decided: the intervals of the "
+        "differences between {who} include zero.",
+        "On ne peut trancher quelle représentation en dit le plus sur les étiquettes : les "
+        "intervalles des écarts contiennent zéro pour {who}.",
+    ),
+    "caution.trainings": (
+        "Each model was trained {n} times: values are means, and intervals hold the luck of "
+        "training as well as the choice of samples.",
+        "Chaque modèle a été entraîné {n} fois : les valeurs sont des moyennes, et les "
+        "intervalles tiennent compte du hasard de l'apprentissage comme du choix des "
+        "échantillons.",
     ),
 }

@@ -1,0 +1,330 @@
+"""What the practical's reports say of the three families, held against these measurements.
+
+A claim is supported or not only where intervals decide it; else it is not decided by these data,
+or nobody measured what would tell. Costs carry no interval: there a ratio of 1.2 tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from triptych.comparison.differences import difference
+from triptych.report import reading
+from triptych.report.columns import Column, make_columns, name_runs, runners_up
+from triptych.report.load import Comparison, Metric, Run
+from triptych.report.tongue import Name, Note, Quantity, Sentence, Tongue, Value
+
+Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
+FEWEST_TRAININGS = 3  # below so many their spread says nothing
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict and the numbers that it rests on."""
+
+    verdict: Verdict
+    sentences: tuple[Sentence, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim as the page shows it."""
+
+    family: str
+    words: str
+    verdict: Verdict
+    judged: str
+    numbers: tuple[str, ...]
+
+
+class Evidence:
+    """The measurements, looked up by family and metric."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs, self.names = runs, name_runs(runs)
+        self.columns = [c for c in make_columns(runs) if not c.extrapolated]
+
+    def column(self, *names: str) -> Column | None:
+        """The first column of the first of these metrics that was measured."""
+        for name in names:
+            for column in self.columns:
+                if column.name == name and column.known:
+                    return column
+        return None
+
+    def of(self, family: str, name: str) -> list[tuple[Name, Metric]]:
+        """What a family's models scored in the first column of a metric."""
+        column = self.column(name)
+        if column is None:
+            return []
+        return [(who, metric) for who, metric in column.known if who.family == family]
+
+    def undefined(self, family: str, name: str) -> list[Sentence]:
+        """The reasons why a family's models have no such number."""
+        return [
+            Sentence("claim.undefined", {"who": who, "note": Note(metric.note)})
+            for run, who in zip(self.runs, self.names, strict=True)
+            for metric in run.metrics
+            if run.family == family and metric.name == name and not metric.defined
+        ]
+
+
+def judge_all(comparison: Comparison, tongue: Tongue) -> list[Claim]:
+    """Every claim about a family that has a model here."""
+    evidence = Evidence(comparison.runs)
+    there = {run.family for run in comparison.runs}
+    found = []
+    for key, (family, judge) in CLAIMS.items():
+        if family not in there:
+            continue
+        finding = judge(evidence, family)
+        found.append(
+            Claim(
+                family=family,
+                words=tongue.text(f"claim.{key}"),
+                verdict=finding.verdict,
+                judged=tongue.text(f"judged.{finding.verdict}"),
+                numbers=tuple(tongue.tell(sentence) for sentence in finding.sentences),
+            )
+        )
+    return found
+
+
+def judged(supported: Iterable[bool | None], sentences: Sequence[Sentence]) -> Finding:
+    """From what each number says: True, False, or None where its interval decides nothing."""
+    said = list(supported)
+    if not said:
+        return Finding("unmeasured")
+    if all(each is True for each in said):
+        return Finding("supported", tuple(sentences))
+    if all(each is False for each in said):
+        return Finding("refuted", tuple(sentences))
+    return Finding("undecided", tuple(sentences))
+
+
+def side(metric: Metric, limit: float) -> Literal["below", "above", "across"]:
+    """Where a whole interval lies."""
+    if metric.high is not None and metric.high < limit:
+        return "below"
+    return "above" if metric.low is not None and metric.low > limit else "across"
+
+
+def numbers(
+    key: str, known: Sequence[tuple[Name, Metric]], percent: bool = False
+) -> list[Sentence]:
+    """A sentence on each model: {who}, {value}, {interval} and {floor}."""
+    form: Literal["percent", "number"] = "percent" if percent else "number"
+    return [
+        Sentence(
+            key,
+            {"who": who, **reading.measured(metric, form)}
+            | {"floor": "" if metric.floor is None else Quantity(metric.floor, form)},
+        )
+        for who, metric in known
+    ]
+
+
+def blurry(evidence: Evidence, family: str) -> Finding:
+    """Sharpness wholly below that of real images."""
+    known = evidence.of(family, "sharpness")
+    at = {"below": True, "above": False, "across": None}
+    return judged(
+        (at[side(m, m.floor or 1.0)] for _, m in known), numbers("claim.sharpness", known)
+    )
+
+
+def not_blurry(evidence: Evidence, family: str) -> Finding:
+    """Sharpness not below that of real images."""
+    found = blurry(evidence, family)
+    turned: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported"}
+    known = evidence.of(family, "sharpness")
+    level = all(side(m, m.floor or 1.0) != "below" for _, m in known)
+    if known and level:
+        return Finding("supported", found.sentences)
+    return Finding(turned.get(found.verdict, found.verdict), found.sentences)
+
+
+def sharper(evidence: Evidence, family: str) -> Finding:
+    """Sharper than every VAE."""
+    ours, vaes = evidence.of(family, "sharpness"), evidence.of("vae", "sharpness")
+    said: list[bool | None] = []
+    for _, mine in ours:
+        for _, theirs in vaes:
+            apart = difference(replace(mine, better="higher"), replace(theirs, better="higher"))
+            decided = {"first": True, "second": False, "undecided": None}
+            said.append(decided[apart.better] if apart else None)
+    return judged(said, numbers("claim.sharpness", [*ours, *vaes]))
+
+
+def followed(evidence: Evidence, family: str) -> Finding:
+    """A likelihood, or a bound on it, is there as a number."""
+    known = evidence.of(family, "bits_per_dim")
+    if known:
+        return Finding("supported", tuple(numbers("claim.bits", known)))
+    reasons = evidence.undefined(family, "bits_per_dim")
+    return Finding("refuted" if reasons else "unmeasured", tuple(reasons))
+
+
+def no_likelihood(evidence: Evidence, family: str) -> Finding:
+    """The likelihood is not defined."""
+    found = followed(evidence, family)
+    turned: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported"}
+    return Finding(turned.get(found.verdict, found.verdict), found.sentences)
+
+
+def reconstructs_worse(evidence: Evidence, family: str) -> Finding:
+    """Another family brings held-out images back better."""
+    column = evidence.column("reconstruction_psnr")
+    known = evidence.of(family, "reconstruction_psnr")
+    if column is None or not known:
+        return Finding("unmeasured")
+    others = [(who, m) for who, m in column.known if who.family != family]
+    said = [beaten(mine, [m for _, m in others]) for _, mine in known] if others else []
+    return judged(said, numbers("claim.psnr", column.known))
+
+
+def beaten(mine: Metric, others: Sequence[Metric]) -> bool | None:
+    """Some other one is better; False where this one is better than all."""
+    found = [difference(mine, other) for other in others]
+    if any(each and each.better == "second" for each in found):
+        return True
+    return False if all(each and each.better == "first" for each in found) else None
+
+
+def best_samples(evidence: Evidence, family: str) -> Finding:
+    """Nearest to real images."""
+    column = evidence.column("frechet_distance", "kernel_distance")
+    if column is None or len(column.known) < 2:
+        return Finding("unmeasured")
+    known = [(who, m) for who, m in column.known if who.family == family]
+    others = [m for who, m in column.known if who.family != family]
+    said = [beaten(mine, others) for _, mine in known] if others else []
+    better = [None if each is None else not each for each in said]
+    behind = [
+        Sentence("claim.behind", {"who": who, "value": Quantity(apart.value)})
+        for who, apart in runners_up(column)
+    ]
+    return judged(better, [*numbers("claim.distance", column.known), *behind])
+
+
+def odd(evidence: Evidence, family: str) -> Finding:
+    """Fewer samples are recognised than real images."""
+    known = evidence.of(family, "recognisable")
+    at = {"below": True, "above": False, "across": None}
+    said = (at[side(m, m.floor)] for _, m in known if m.floor is not None)
+    return judged(said, numbers("claim.recognisable", known, percent=True))
+
+
+def told_apart(evidence: Evidence, family: str) -> Finding:
+    """That nothing but the eye evaluates it: refuted by each number that tells it from others."""
+    counted = decided = 0
+    for column in evidence.columns:
+        known = [(who, m) for who, m in column.known if who.family == family]
+        others = [m for who, m in column.known if who.family != family]
+        for _, mine in known:
+            counted += 1
+            found = [difference(mine, other) for other in others]
+            decided += any(each and each.better != "undecided" for each in found)
+    if not counted:
+        return Finding("unmeasured")
+    values: dict[str, Value] = {"n": counted, "decided": decided}
+    verdict: Verdict = "refuted" if decided else "undecided"
+    return Finding(verdict, (Sentence("claim.counted", values),))
+
+
+def uncontrolled(evidence: Evidence, family: str) -> Finding:
+    """Whether it was told the labels."""
+    runs = [run for run in evidence.runs if run.family == family]
+    told = [run.record.get("labels") is not None for run in runs]
+    key = "claim.told" if all(told) else "claim.untold"
+    verdict: Verdict = "refuted" if all(told) else "undecided" if any(told) else "supported"
+    return Finding(verdict, (Sentence(key),))
+
+
+def unstable(evidence: Evidence, family: str) -> Finding:
+    """Several trainings spread more than those of every other family."""
+    column = evidence.column("frechet_distance", "kernel_distance")
+    if column is None:
+        return Finding("unmeasured")
+    spread = {
+        who: (max(m.values) - min(m.values)) / (sum(m.values) / len(m.values))
+        for who, m in column.known
+        if len(m.values) >= FEWEST_TRAININGS and sum(m.values) > 0
+    }
+    ours = [value for who, value in spread.items() if who.family == family]
+    others = [value for who, value in spread.items() if who.family != family]
+    if not ours or not others:
+        return Finding("unmeasured", (Sentence("claim.trainings", {"n": FEWEST_TRAININGS}),))
+    said: list[bool | None] = [
+        True if mine > reading.SAME_TIME * max(others)
+        else False if reading.SAME_TIME * mine < min(others)
+        else None
+        for mine in ours
+    ]  # fmt: skip
+    sentences = [
+        Sentence("claim.spread", {"who": who, "value": Quantity(value, "percent")})
+        for who, value in spread.items()
+    ]
+    return judged(said, sentences)
+
+
+def robust(evidence: Evidence, family: str) -> Finding:
+    """The contrary of unstable."""
+    found = unstable(evidence, family)
+    turned: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported"}
+    return Finding(turned.get(found.verdict, found.verdict), found.sentences)
+
+
+def costly(name: str, more: bool, against: str = "") -> Callable[[Evidence, str], Finding]:
+    """A judge of whether a family's models cost more (or less) than the others, or one family."""
+
+    def judge(evidence: Evidence, family: str) -> Finding:
+        ranked = reading.costs(evidence.runs, name)
+        ours = [cost for cost, who in ranked if who.family == family]
+        theirs = [
+            cost
+            for cost, who in ranked
+            if who.family != family and (not against or who.family == against)
+        ]
+        if not ours or not theirs:
+            return Finding("unmeasured")
+        top, bottom = (min(ours), max(theirs)) if more else (min(theirs), max(ours))
+        other_top, other_bottom = (min(theirs), max(ours)) if more else (min(ours), max(theirs))
+        said = True if top >= reading.SAME_TIME * bottom else None
+        if other_top >= reading.SAME_TIME * other_bottom:
+            said = False
+        sentences = [
+            Sentence(f"claim.{name}", {"who": who, "value": Quantity(cost, FORMS[name])})
+            for cost, who in ranked
+        ]
+        return judged([said], sentences)
+
+    return judge
+
+
+FORMS: dict[str, Literal["time", "count"]] = {
+    "sample_seconds_per_image": "time",
+    "train_images_per_second": "count",
+}
+
+# In the order in which the reports treat the families; texts_claims words them.
+CLAIMS: dict[str, tuple[str, Callable[[Evidence, str], Finding]]] = {
+    "vae.blurry": ("vae", blurry),
+    "vae.likelihood": ("vae", followed),
+    "vae.reconstruction": ("vae", reconstructs_worse),
+    "vae.robust": ("vae", robust),
+    "vae.cheap": ("vae", costly("sample_seconds_per_image", more=False, against="diffusion")),
+    "gan.sharp": ("gan", sharper),
+    "gan.odd": ("gan", odd),
+    "gan.evaluation": ("gan", told_apart),
+    "gan.likelihood": ("gan", no_likelihood),
+    "gan.unstable": ("gan", unstable),
+    "gan.control": ("gan", uncontrolled),
+    "gan.cheap": ("gan", costly("sample_seconds_per_image", more=False, against="diffusion")),
+    "diffusion.best": ("diffusion", best_samples),
+    "diffusion.clear": ("diffusion", not_blurry),
+    "diffusion.slow": ("diffusion", costly("sample_seconds_per_image", more=True)),
+    "diffusion.training": ("diffusion", costly("train_images_per_second", more=False)),
+}

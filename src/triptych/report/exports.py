@@ -1,0 +1,141 @@
+"""What the page shows as files to use elsewhere: tables as CSV and LaTeX, charts as PNG and SVG.
+
+tables/measurements.csv  every number of every model, one per line, with what it is
+tables/GROUP.tex         the page's tables, in the page's language, for the booktabs package
+figures/NAME.png, .svg   quality against cost
+figures/KIND-RUN.png     the pictures of each model
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from triptych import files
+from triptych.report.columns import make_columns, name_runs
+from triptych.report.frontier import Frontier, draw_frontiers
+from triptych.report.load import Comparison, Run
+from triptych.report.panels import BANDS, label
+from triptych.report.table import Shown, Table, make_cost_table, make_tables
+from triptych.report.tongue import Tongue
+
+TABLES, FIGURES = "tables", "figures"
+COLOURS = {  # of the page in print
+    "vae": "#2f5f9e", "gan": "#b04a22", "diffusion": "#37724b", "other": "#6b5590",
+}  # fmt: skip
+INCHES, DPI = (5.0, 3.2), 200
+FIELDS = (
+    "model", "metric", "features", "reference", "method", "kind", "value", "low", "high", "floor",
+    "n", "unit", "better", "note",
+)  # fmt: skip
+SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+# Signs of our own texts and numbers that old engines do not take from the keyboard.
+SIGNS = {"\N{MINUS SIGN}": "$-$", "\N{NO-BREAK SPACE}": "~", "\N{NARROW NO-BREAK SPACE}": r"\,",
+         "\N{EN DASH}": "--", "\N{MULTIPLICATION SIGN}": r"$\times$",
+         "\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MICRO SIGN}": r"$\mu$"}  # fmt: skip
+
+
+def export(comparison: Comparison, tongue: Tongue) -> None:
+    """Write all of them into the comparison's folder."""
+    runs = comparison.runs
+    tables, _ = make_tables(runs, tongue)
+    names = [label(run, name, tongue) for run, name in zip(runs, name_runs(runs), strict=True)]
+    place = comparison.folder / TABLES
+    place.mkdir(exist_ok=True)
+    files.write_bytes(place / "measurements.csv", to_csv(runs, names).encode())
+    for table in (*tables, make_cost_table(runs, tongue)):
+        files.write_bytes(place / f"{table.key}.tex", to_latex(table, names, tongue).encode())
+    figures = comparison.folder / FIGURES
+    figures.mkdir(exist_ok=True)
+    for frontier in draw_frontiers(runs, tongue):
+        plot(frontier, figures / f"quality-against-{frontier.cost.replace('_', '-')}")
+    for run in runs:
+        copy_pictures(run, figures)
+
+
+def to_csv(runs: Sequence[Run], names: Sequence[str]) -> str:
+    """Numbers as they were measured, neither rounded nor translated."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for column in make_columns(runs):
+        for cell, name in zip(column.cells, names, strict=True):
+            metric = cell.metric
+            if metric is None:
+                continue
+            row = {field: getattr(metric, field) for field in FIELDS if hasattr(metric, field)}
+            writer.writerow(row | {"model": name, "metric": metric.name})
+    return text.getvalue()
+
+
+def to_latex(table: Table, names: Sequence[str], tongue: Tongue) -> str:
+    """One table: the floors, then a row for each model; the best is bold where there is a best."""
+    lines = [
+        "% \\usepackage{booktabs}",
+        "\\begin{tabular}{l" + "r" * len(table.headings) + "}",
+        "\\toprule",
+        " & ".join(["", *(escape(heading.label) for heading in table.headings)]) + " \\\\",
+        "\\midrule",
+    ]
+    if any(heading.floor for heading in table.headings):
+        floors = [escape(heading.floor) for heading in table.headings]
+        lines.append(" & ".join([escape(tongue.text("table.floor")), *floors]) + " \\\\")
+    for name, row in zip(names, table.rows, strict=True):
+        lines.append(" & ".join([escape(name), *map(latex_cell, row)]) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def latex_cell(shown: Shown) -> str:
+    """The value, bold where it is best, and its interval."""
+    text = escape(shown.text)
+    if shown.best:
+        text = f"\\textbf{{{text}}}"
+    return f"{text} {escape(shown.interval)}" if shown.interval else text
+
+
+def escape(text: str) -> str:
+    """Words as LaTeX prints them."""
+    return "".join(SPECIAL.get(sign) or SIGNS.get(sign, sign) for sign in text)
+
+
+def plot(frontier: Frontier, stem: Path) -> None:
+    """The chart as STEM.png and STEM.svg."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "triptych", "svg.fonttype": "none"}):
+        figure = Figure(figsize=INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        for point in frontier.points:
+            colour = COLOURS[point.family]
+            below, above = point.value - point.low, point.high - point.value
+            axes.errorbar(
+                point.cost, point.value, [[below], [above]], marker="o", color=colour, capsize=3
+            )
+            axes.annotate(
+                point.name, (point.cost, point.value), xytext=(6, 6), textcoords="offset points",
+                color=colour,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel(frontier.title)
+        axes.set_ylabel(frontier.quality)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(0.15)
+        for kind, metadata in ((".png", None), (".svg", {"Date": None})):
+            figure.savefig(stem.with_suffix(kind), dpi=DPI, metadata=metadata)
+
+
+def copy_pictures(run: Run, figures: Path) -> None:
+    """The run's pictures beside those of the others."""
+    if run.folder is None:
+        return
+    for kind in BANDS:
+        found = run.folder / "figures" / f"{kind}.png"
+        if found.is_file():
+            shutil.copyfile(found, figures / f"{kind}-{run.folder.name}.png")

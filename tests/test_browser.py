@@ -1,0 +1,156 @@
+"""The page in a real browser: at three widths, in two languages, light, dark and on paper."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_report import write_comparison
+from triptych.report import write_page
+from triptych.report.tongue import Language
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+WIDTHS = (390, 820, 1400)  # a phone, a tablet, a desk
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = write_comparison(tmp_path_factory.mktemp("comparison"))
+    languages: tuple[Language, ...] = ("en", "fr")
+    return {each: write_page(folder, folder / f"{each}.html", language=each) for each in languages}
+
+
+class Watched:
+    """An open page, what it complained of and what it asked of the network."""
+
+    def __init__(self, browser: Any, path: Path, width: int, dark: bool = False) -> None:
+        scheme = "dark" if dark else "light"
+        self.page = browser.new_page(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-GB"
+        )
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def look(self, script: str) -> Any:
+        """What a script on the page answers."""
+        return self.page.evaluate(script)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_page_is_quiet_alone_and_no_wider_than_the_screen(
+    browser: Any, pages: dict[str, Path], width: int, language: str
+) -> None:
+    watched = Watched(browser, pages[language], width, dark=width == 820)
+    watched.page.mouse.wheel(0, 20_000)
+    assert watched.said == []
+    beyond = [url for url in watched.asked if not url.startswith("data:")]
+    assert beyond == [pages[language].as_uri()]
+    assert watched.look("document.documentElement.scrollWidth") <= width
+    assert watched.look("document.documentElement.lang") == language
+    watched.page.close()
+
+
+def test_pictures_are_there_described_and_pixelated(browser: Any, pages: dict[str, Path]) -> None:
+    watched = Watched(browser, pages["en"], 1400)
+    found = watched.look(
+        "[...document.images].map(i => [i.complete, i.naturalWidth, i.alt,"
+        " getComputedStyle(i).imageRendering])"
+    )
+    assert len(found) > 9
+    for complete, wide, words, rendering in found:
+        assert complete and wide > 8 and len(words) > 10 and rendering == "pixelated"
+    charts = watched.look(
+        "[...document.querySelectorAll('svg[role=img]')].map(s => s.getAttribute('aria-label'))"
+    )
+    assert len(charts) > 3 and all(len(words) > 10 for words in charts)
+    watched.page.close()
+
+
+def test_every_link_leads_somewhere(browser: Any, pages: dict[str, Path]) -> None:
+    watched = Watched(browser, pages["en"], 1400)
+    lost = watched.look(
+        "[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href'))"
+        ".filter(h => !document.getElementById(h.slice(1)))"
+    )
+    assert lost == []
+    watched.page.close()
+
+
+def test_a_heading_sorts_its_own_table_both_ways(browser: Any, pages: dict[str, Path]) -> None:
+    watched = Watched(browser, pages["en"], 1400)
+    table = watched.page.locator("#table table").first
+    heading = table.locator("thead button").nth(1)  # the distance: 46.1, 13.2 and 9.1
+
+    def order() -> list[str]:
+        rows = table.locator("tbody.models tr")
+        heads = [rows.nth(i).locator("th").inner_text() for i in range(rows.count())]
+        return [" ".join(head.split()) for head in heads]
+
+    assert order() == ["VAE sigma", "GAN hinge", "Diffusion edm"]
+    heading.click()
+    assert order() == ["Diffusion edm", "GAN hinge", "VAE sigma"]
+    heading.click()
+    assert order() == ["VAE sigma", "GAN hinge", "Diffusion edm"]
+    assert table.locator("th[aria-sort=descending]").count() == 1
+    watched.page.close()
+
+
+def test_a_keyboard_reaches_the_verdict_and_the_sorting(
+    browser: Any, pages: dict[str, Path]
+) -> None:
+    watched = Watched(browser, pages["en"], 1400)
+    watched.page.keyboard.press("Tab")
+    assert watched.look("document.activeElement.getAttribute('href')") == "#verdict"
+    watched.page.locator("#table thead button").first.focus()
+    watched.page.keyboard.press("Enter")
+    assert watched.look("document.querySelectorAll('#table th[aria-sort=ascending]').length") == 1
+    watched.page.close()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_stand_out_from_the_paper(browser: Any, pages: dict[str, Path], dark: bool) -> None:
+    """WCAG 2.1's contrast of 4.5 for the text colours on the page's background."""
+    watched = Watched(browser, pages["en"], 1400, dark=dark)
+    script = """
+        () => {
+          const paint = (c) => { const e = document.createElement('canvas').getContext('2d');
+            e.fillStyle = c; e.fillRect(0, 0, 1, 1);
+            return [...e.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+          const light = (c) => paint(c).map((v) => v / 255)
+            .map((v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+            .reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+          const root = getComputedStyle(document.documentElement);
+          const paper = light(root.getPropertyValue('--paper').trim());
+          return ['ink', 'soft', 'vae', 'gan', 'diffusion', 'other', 'alert', 'mark'].map((n) => {
+            const l = light(root.getPropertyValue('--' + n).trim());
+            return (Math.max(l, paper) + .05) / (Math.min(l, paper) + .05); });
+        }"""
+    assert min(watched.look(script)) >= 4.5
+    watched.page.close()
+
+
+def test_it_prints(browser: Any, pages: dict[str, Path], tmp_path: Path) -> None:
+    watched = Watched(browser, pages["fr"], 1400)
+    found = watched.page.pdf(format="A4")
+    assert found.startswith(b"%PDF") and found.count(b"/Type /Page\n") + found.count(b"/Page>>") > 0
+    watched.page.close()
