@@ -44,6 +44,13 @@ def test_copies_are_counted() -> None:
     assert copied.index.tolist() == list(range(300))
 
 
+def test_nothing_near_leaves_room_for_a_little() -> None:
+    """None of 500 samples: Wilson's upper end, not zero."""
+    found = memorised(torch.full((500,), 9.0), torch.rand(500, dtype=torch.float64))
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(0.0076, abs=1e-4)
+
+
 def test_the_interval_holds_the_expected_value() -> None:
     """Threshold and share both vary: distances uniform for held-out images, nearer for samples."""
     estimates = []

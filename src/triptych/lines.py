@@ -8,13 +8,17 @@ from typing import Any
 
 
 def results(found: dict[str, Any], page: Path | None) -> str:
-    """A small table of what was measured."""
+    """A small table of what was measured; several trainings of a model as one."""
     shown = []
-    for run in found["runs"]:
-        shown.append(f"{run['model']}  ({run['run']})")
+    for run in found.get("models", found["runs"]):
+        trainings = run.get("runs", [])
+        name = f"mean of {len(trainings)} trainings" if trainings else run["run"]
+        shown.append(f"{run['model']}  ({name})")
         for metric in run["metrics"]:
-            reference = f" ({metric['reference']})" if metric["reference"] != "none" else ""
-            shown.append(f"  {metric['name'] + reference:32} {interval(metric)}")
+            words = [metric["reference"]] * (metric["reference"] != "none")
+            words += ["extrapolated"] * (metric["method"] == "extrapolated")
+            told = f" ({', '.join(words)})" if words else ""
+            shown.append(f"  {metric['name'] + told:38} {interval(metric)}")
     if page is not None:
         shown.append(f"report: {page}")
     return "\n".join(shown)

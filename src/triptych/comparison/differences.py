@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
-from scipy import stats
-
 LEVEL = 0.975  # of each side of a 95 % interval
 BOUNDS = ("lower bound", "upper bound")
 
@@ -135,7 +133,7 @@ def paired(first: Measured, second: Measured) -> float:
         for values in sets:
             variance += (len(values) - 1) ** 2 / len(values) * variance_of(values)
             degrees += len(values) - 1
-    return float(stats.t.ppf(LEVEL, degrees)) * math.sqrt(variance)
+    return quantile(degrees) * math.sqrt(variance)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
@@ -146,7 +144,15 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
         return 0.0
     counts = len(first) - 1, len(second) - 1
     degrees = total**2 / sum(s**2 / count for s, count in zip(shares, counts, strict=True))
-    return float(stats.t.ppf(LEVEL, degrees)) * math.sqrt(total)
+    return quantile(degrees) * math.sqrt(total)
+
+
+def quantile(degrees: float) -> float:
+    """Of Student's distribution: how many deviations reach to the end of a 95 % interval."""
+    # Imported late: the report needs it only where models are compared.
+    from scipy import special
+
+    return float(special.stdtrit(degrees, LEVEL))
 
 
 def variance_of(values: Sequence[float]) -> float:

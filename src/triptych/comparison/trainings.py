@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy import stats
-
-from triptych.comparison.differences import LEVEL, Measured, difference, variance_of
+from triptych.comparison.differences import Measured, difference, quantile, variance_of
 
 SINGLE = ("left_out", "low", "high", "value")  # what only one training's entry has so
 WHAT = ("name", "features", "reference", "method")  # which number an entry is
@@ -77,8 +75,7 @@ def mean_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def student(values: Sequence[float]) -> float:
     """Half the width of the interval of a mean (Student 1908, Biometrika 6)."""
-    quantile = float(stats.t.ppf(LEVEL, len(values) - 1))
-    return quantile * math.sqrt(variance_of(values) / len(values))
+    return quantile(len(values) - 1) * math.sqrt(variance_of(values) / len(values))
 
 
 def all_differences(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

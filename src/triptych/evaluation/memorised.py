@@ -7,12 +7,12 @@ nothing puts about 1 % of its samples nearer than that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from triptych.evaluation.intervals import Estimate, jackknife, without_each_group
+from triptych.evaluation.intervals import Estimate, jackknife, wilson, without_each_group
 from triptych.evaluation.neighbours import squared_distances
 
 HELD_OUT_SHARE = 0.01  # of held-out images that are nearer to a training image than the rest
@@ -56,10 +56,13 @@ def memorised(samples: Tensor, held_out: Tensor) -> Estimate:
     def share(ours: Tensor, theirs: Tensor) -> float:
         return (ours < threshold(theirs)).double().mean().item()
 
-    return jackknife(
+    found = jackknife(
         share(samples, held_out),
         {
             "samples": without_each_group(lambda kept: share(kept, held_out), samples),
             "reference": without_each_group(lambda kept: share(samples, kept), held_out),
         },
     )
+    # Where no sample is near, or all are, leaving some out changes nothing: that proves little.
+    alone = wilson(round(found.value * len(samples)), len(samples))
+    return replace(found, low=min(found.low, alone.low), high=min(1.0, max(found.high, alone.high)))

@@ -1,8 +1,10 @@
 """Features without labels or learned weights: what fixed random filters see of small patches.
 
-Filters at three scales, rectified and averaged over a grid of places: texture and layout. Random
-networks tell images apart well enough to compare generators where no trained one fits
-(arXiv:2002.09797, section 4.2).
+Filters on three bands of a Laplacian pyramid (Burt and Adelson 1983, IEEE Transactions on
+Communications 31), rectified and averaged over a grid of places: texture from the finest detail
+up, and layout. Without the bands what is large rules, and noise averages out. Random networks tell
+images apart well enough to compare generators where no trained one fits (arXiv:2002.09797, section
+4.2).
 """
 
 from __future__ import annotations
@@ -42,12 +44,14 @@ class Patches:
         x, found = images.to_float(pixels), []
         filters = self.filters.to(x.device)
         for _ in range(SCALES):
-            answers = F.conv2d(x, filters, padding=SIDE // 2)
+            coarse = F.avg_pool2d(x, 2)
+            band = x - F.interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=False)
+            answers = F.conv2d(band, filters, padding=SIDE // 2)
             found += [
                 F.adaptive_avg_pool2d(F.relu(a), GRID).flatten(1) for a in (answers, -answers)
             ]
-            x = F.avg_pool2d(x, 2)
-        return torch.cat(found, dim=1)
+            x = coarse
+        return torch.cat([*found, F.adaptive_avg_pool2d(x, GRID).flatten(1)], dim=1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 [N,C,H,W] -> [N,F], about standard normal for images like the reference."""

@@ -5,7 +5,7 @@ strength, so that they can be told apart without colour.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -187,9 +187,11 @@ def draw_chart(
     return Markup("".join(parts))
 
 
-def draw_grid(x: Axis, y: Axis, tongue: Tongue) -> list[str]:
-    """Horizontal lines with their values, and values along the foot."""
-    parts = []
+def draw_grid(
+    x: Axis, y: Axis, tongue: Tongue, foot: Callable[[float], str] | None = None
+) -> list[str]:
+    """Horizontal lines with their values, and values along the foot, worded by `foot`."""
+    foot, parts = foot or tongue.short, []
     for tick in y.ticks:
         height = down(y.place(tick))
         parts.append(
@@ -199,7 +201,7 @@ def draw_grid(x: Axis, y: Axis, tongue: Tongue) -> list[str]:
         )
     parts += [
         f'<text class="tick" x="{right(x.place(tick))}" y="{HEIGHT - BOTTOM + 17}" '
-        f'text-anchor="middle">{tongue.short(tick)}</text>'
+        f'text-anchor="middle">{foot(tick)}</text>'
         for tick in x.ticks
     ]
     return parts

@@ -12,7 +12,6 @@ from markupsafe import Markup
 from triptych.report.charts import (
     HEIGHT,
     RIGHT,
-    TOP,
     WIDTH,
     Axis,
     down,
@@ -25,9 +24,14 @@ from triptych.report.columns import Column, make_columns, name_runs
 from triptych.report.load import Run
 from triptych.report.panels import known_family, label
 from triptych.report.table import metric_label
-from triptych.report.tongue import Tongue
+from triptych.report.tongue import Form, Tongue
 
-COSTS = ("train_seconds", "sample_seconds_per_image", "network_calls", "peak_memory_bytes")
+FORMS: dict[str, Form] = {  # the costs that are drawn, and how they are printed
+    "train_seconds": "time",
+    "sample_seconds_per_image": "time",
+    "network_calls": "count",
+    "peak_memory_bytes": "bytes",
+}
 QUALITY = ("frechet_distance", "kernel_distance")  # the first that was measured
 ROOM = 1.25  # beyond the outermost points, as a factor
 SAME = 1.2  # costs within this ratio make no chart
@@ -63,14 +67,14 @@ def draw_frontiers(runs: Sequence[Run], tongue: Tongue) -> list[Frontier]:
         return []
     column = columns[0]
     found = []
-    for cost in COSTS:
+    for cost in FORMS:
         points = place_points(runs, column, cost, tongue)
         costs = [point.cost for point in points]
         if len(points) < 2 or max(costs) < SAME * min(costs):
             continue
         title = tongue.text(f"cost.{cost}")
         quality = metric_label(column, tongue)
-        svg = draw_points(points, title, quality, tongue)
+        svg = draw_points(points, cost, quality, tongue)
         found.append(Frontier(cost, title, quality, points, svg))
     return found
 
@@ -115,12 +119,13 @@ def round_to(value: float, digits: int = 2) -> float:
 def draw_points(points: Sequence[Point], cost: str, quality: str, tongue: Tongue) -> Markup:
     """The chart as an SVG element."""
     x, y = axes(points)
+    title = tongue.text(f"cost.{cost}")
     listed = tongue.listed([f"{p.name} {tongue.number(p.value)}" for p in points])
-    alt = tongue.text("frontier.alt").format(quality=quality, cost=cost, points=listed)
+    alt = tongue.text("frontier.alt").format(quality=quality, cost=title, points=listed)
     parts = [
         f'<svg class="chart frontier" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(alt, {chr(34): "&quot;"})}">',
-        *draw_grid(x, y, tongue),
+        *draw_grid(x, y, tongue, lambda value: tongue.number(value, FORMS[cost])),
     ]
     for point in points:
         across, height = right(x.place(point.cost)), down(y.place(point.value))
@@ -136,7 +141,6 @@ def draw_points(points: Sequence[Point], cost: str, quality: str, tongue: Tongue
         )
     parts.append(
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
-        f'{escape(cost)}</text><text class="axis" x="4" y="{TOP - 2}">{escape(quality)}</text>'
-        "</svg>"
+        f"{escape(title)}</text></svg>"
     )
     return Markup("".join(parts))

@@ -31,7 +31,8 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
     later = [column for column in columns if column not in first and not column.extrapolated]
     said: list[Sentence | None] = [
         unequal(comparison),
-        *each(first, DISTANCES, distance_best, distance_undecided, distance_floor),
+        *each(first, DISTANCES, distance_best, distance_undecided),
+        *each(first, DISTANCES[:1], distance_floor),
         *each(later, DISTANCES, distance_undecided),
         distance_reference(columns),
         *each(columns, ("recognisable",), recognisable_shares, recognisable_best),
@@ -113,10 +114,12 @@ def distance_best(column: Column) -> Sentence | None:
 
 
 def behind(column: Column, form: Form = "number") -> tuple[Value, ...]:
-    """How far each of the others is behind the best one."""
+    """How far each of the others is behind the best one; shares in percentage points."""
+    shares = form == "percent"
+    form = "points" if shares else form
     return tuple(
         Sentence(
-            "behind",
+            "behind.points" if shares else "behind",
             {
                 "who": who,
                 "value": Quantity(apart.value, form, apart.high - apart.low),

@@ -263,4 +263,8 @@ READING: dict[str, tuple[str, str]] = {
         "intervalles tiennent compte du hasard de l'apprentissage comme du choix des "
         "échantillons.",
     ),
+    "behind.points": (
+        "{who} by {value} points {interval}",
+        "{who} à {value} points {interval}",
+    ),
 }

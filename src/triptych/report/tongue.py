@@ -13,7 +13,7 @@ from typing import Literal
 from triptych.report.texts import NOTES, PATTERNS, TEXTS
 
 Language = Literal["en", "fr"]
-Form = Literal["number", "percent", "ratio", "time", "bytes", "count"]
+Form = Literal["number", "percent", "points", "ratio", "time", "bytes", "count"]
 NO_BREAK, NARROW = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 TIMES = ((7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"))
 FEW = 1e-12  # seconds and magnitudes below this are printed as 0
@@ -131,12 +131,12 @@ class Tongue:
             return self.time(value)
         if form == "bytes":
             return self.bytes(value)
-        if form == "percent":
+        if form in ("percent", "points"):
             share = 100 * value
             shown = self.bare(share, 1)
             if spread is not None:
                 shown = self.digits(share, decimals(100 * spread))
-            return f"{shown}{NO_BREAK}%"
+            return f"{shown}{NO_BREAK}%" if form == "percent" else shown
         if form == "ratio":
             return self.bare(value, 0 if value >= 10 else significant(value, 2))
         if form == "count":

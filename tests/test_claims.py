@@ -1,0 +1,148 @@
+"""The practical's claims: each is supported, refuted or left open by the numbers that decide it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triptych.report.claims import CLAIMS, Evidence, Finding, judge_all
+from triptych.report.load import Comparison, Metric, Run
+from triptych.report.texts import TEXTS
+from triptych.report.tongue import Tongue
+
+MODELS = {"vae": "vae:ladder", "gan": "gan:r1", "diffusion": "diffusion:x0"}
+
+
+def metric(name: str, value: float | None, half: float = 0.1, **more: Any) -> Metric:
+    better = {"sharpness": "floor", "reconstruction_psnr": "higher", "recognisable": "higher"}
+    given: dict[str, Any] = {"better": better.get(name, "lower")} | more
+    if value is None:
+        return Metric(name=name, kind="not defined", note="a reason", **given)
+    return Metric(name=name, value=value, low=value - half, high=value + half, **given)
+
+
+def runs(name: str, **values: Any) -> list[Run]:
+    """A run of each family with one metric; a value is a number, or a whole metric."""
+    floor = {"sharpness": 1.0, "recognisable": 0.97}.get(name)
+    found = []
+    for family, value in values.items():
+        entry = value if isinstance(value, Metric) else metric(name, value, floor=floor)
+        found.append(Run(name=family, model=MODELS[family], metrics=(entry,)))
+    return found
+
+
+def verdict(claim: str, found: list[Run]) -> str:
+    family, judge = CLAIMS[claim]
+    return judge(Evidence(found), family).verdict
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "supported", "refuted", "undecided"),
+    [
+        ("vae.blurry", "sharpness", {"vae": 0.5}, {"vae": 1.5}, {"vae": 1.05}),
+        (
+            "gan.sharp",
+            "sharpness",
+            {"vae": 0.5, "gan": 1.0},
+            {"vae": 0.9, "gan": 0.5},
+            {"vae": 0.9, "gan": 1.0},
+        ),
+        ("diffusion.clear", "sharpness", {"diffusion": 1.0}, {"diffusion": 0.5}, None),
+        (
+            "vae.reconstruction",
+            "reconstruction_psnr",
+            {"vae": 20, "diffusion": 30},
+            {"vae": 30, "diffusion": 20},
+            {"vae": 20, "diffusion": 20.05},
+        ),
+        ("gan.odd", "recognisable", {"gan": 0.5}, {"gan": 1.2}, {"gan": 0.95}),
+        (
+            "diffusion.best",
+            "frechet_distance",
+            {"vae": 30, "gan": 20, "diffusion": 10},
+            {"vae": 30, "gan": 5, "diffusion": 10},
+            {"vae": 30, "gan": 10.05, "diffusion": 10},
+        ),
+        ("vae.likelihood", "bits_per_dim", {"vae": 3.5}, {"vae": None}, None),
+        ("gan.likelihood", "bits_per_dim", {"gan": None}, {"gan": 3.5}, None),
+    ],
+)
+def test_a_claim_follows_its_numbers(
+    claim: str, name: str, supported: Any, refuted: Any, undecided: Any
+) -> None:
+    assert verdict(claim, runs(name, **supported)) == "supported"
+    assert verdict(claim, runs(name, **refuted)) == "refuted"
+    if undecided is not None:
+        assert verdict(claim, runs(name, **undecided)) == "undecided"
+    assert verdict(claim, runs("label_balance", vae=0.1, gan=0.1, diffusion=0.1)) == "unmeasured"
+
+
+def costing(**seconds: float) -> list[Run]:
+    names = {"sample_seconds_per_image", "train_images_per_second"}
+    return [
+        Run(name=family, model=MODELS[family], cost=dict.fromkeys(names, value))
+        for family, value in seconds.items()
+    ]
+
+
+def test_costs_decide_by_a_ratio() -> None:
+    slow = costing(vae=1.0, gan=1.0, diffusion=5.0)
+    assert verdict("diffusion.slow", slow) == "supported"
+    assert verdict("vae.cheap", slow) == verdict("gan.cheap", slow) == "supported"
+    assert verdict("diffusion.training", slow) == "refuted"  # it sees more images a second
+    assert verdict("diffusion.slow", costing(vae=1.0, diffusion=1.1)) == "undecided"
+    assert verdict("diffusion.slow", costing(vae=5.0, diffusion=1.0)) == "refuted"
+    between = costing(vae=1.0, gan=9.0, diffusion=3.0)  # slower than one, faster than the other
+    assert verdict("diffusion.slow", between) == "undecided"
+    assert verdict("gan.cheap", between) == "refuted"
+    assert verdict("diffusion.slow", costing(diffusion=1.0)) == "unmeasured"
+
+
+def trained(family: str, *values: float) -> Metric:
+    mean = sum(values) / len(values)
+    return metric("frechet_distance", mean, 9.0, values=values)
+
+
+def test_stability_takes_several_trainings() -> None:
+    wild, calm = trained("gan", 10, 30, 20), trained("vae", 20, 21, 22)
+    found = runs("frechet_distance", vae=calm, gan=wild)
+    assert verdict("gan.unstable", found) == "supported"
+    assert verdict("vae.robust", found) == "supported"
+    turned = runs("frechet_distance", vae=wild, gan=calm)
+    assert verdict("gan.unstable", turned) == "refuted"
+    assert verdict("vae.robust", turned) == "refuted"
+    once = runs("frechet_distance", vae=20.0, gan=30.0)
+    assert verdict("gan.unstable", once) == "unmeasured"
+    alike = runs("frechet_distance", vae=trained("vae", 20, 21, 22), gan=calm)
+    assert verdict("gan.unstable", alike) == "undecided"
+
+
+def test_control_depends_on_what_it_was_told() -> None:
+    untold = Run(name="a", model="gan:r1", record={"labels": None})
+    told = Run(name="b", model="gan:hinge", record={"labels": {"names": ["0"]}})
+    assert verdict("gan.control", [untold]) == "supported"
+    assert verdict("gan.control", [told]) == "refuted"
+    assert verdict("gan.control", [told, untold]) == "undecided"
+
+
+def test_numbers_that_tell_a_gan_from_others_evaluate_it() -> None:
+    apart = runs("frechet_distance", vae=30.0, gan=20.0)
+    finding: Finding = CLAIMS["gan.evaluation"][1](Evidence(apart), "gan")
+    assert finding.verdict == "refuted"
+    assert finding.sentences[0].values == {"n": 1, "decided": 1}
+    alike = runs("frechet_distance", vae=20.0, gan=20.0)
+    assert verdict("gan.evaluation", alike) == "undecided"
+
+
+def test_every_claim_is_worded_in_both_languages_and_only_where_its_family_is(
+    tmp_path: Path,
+) -> None:
+    found = runs("frechet_distance", vae=30.0, gan=20.0)
+    comparison = Comparison(folder=tmp_path, contract={}, runs=tuple(found))
+    for language in ("en", "fr"):
+        claims = judge_all(comparison, Tongue(language))  # type: ignore[arg-type]
+        assert {claim.family for claim in claims} == {"vae", "gan"}
+        assert len(claims) == sum(family != "diffusion" for family, _ in CLAIMS.values())
+    assert all(f"claim.{key}" in TEXTS for key in CLAIMS)
