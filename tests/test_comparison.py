@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shlex
 import shutil
@@ -175,6 +176,21 @@ def test_forced_contracts_are_marked(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "contract.json").read_text())["forced"] is False
 
 
+def test_models_told_the_labels_beside_others_are_marked() -> None:
+    told = changed("seed", 1) | {"labels": {"names": ["a", "b"], "counts": [1, 1]}}
+    assert marks({"a": FACTS, "b": told}) == ["told the labels, as the others were not: b"]
+    assert marks({"a": told, "b": told}) == []
+
+
+def test_measurements_on_other_features_are_not_compared() -> None:
+    metrics = [{"name": "sharpness", "n": 10}]
+    results = {
+        name: {"data": {"fingerprint": "f"}, "extractor": {"name": name}, "metrics": metrics}
+        for name in ("labels", "patches")
+    }
+    assert measured_differently(results) == ["features differs: labels labels, patches patches"]
+
+
 # The folder
 
 
@@ -282,6 +298,64 @@ def test_results_are_in_the_order_of_the_runs(folder: Path) -> None:
     assert len(floors) == 1  # the real side is read once for all
 
 
+def test_trainings_of_a_model_stand_in_one_row(folder: Path) -> None:
+    results = read(folder / "results.json")
+    assert [model["runs"] for model in results["models"]] == [RUNS[:2], RUNS[2:]]
+    for model, first in zip(results["models"], (0, 2), strict=True):
+        pair = results["runs"][first : first + 2]
+        for index, metric in enumerate(model["metrics"]):
+            values = [run["metrics"][index]["value"] for run in pair]
+            if None in values:
+                assert metric["value"] is None
+            else:
+                assert metric["values"] == values
+                assert metric["value"] == pytest.approx(sum(values) / 2)
+                assert metric["low"] <= min(values) and metric["high"] >= max(values)
+    assert results["differences"]
+    for each in results["differences"]:
+        assert (each["first"], each["second"]) == (RUNS[0], RUNS[2])
+        decided = each["low"] > 0 or each["high"] < 0
+        assert (each["better"] != "undecided") == decided
+    page = (folder / "report.html").read_text()
+    assert "Each model was trained 2 times" in page
+    assert "Each training on its own" in page
+    for seed in (0, 1):
+        assert f"vae:course (seed {seed})" in page
+    assert "mean over trainings" in page
+
+
+def test_models_of_one_recipe_differ_by_their_settings(
+    data: ImageData, compare: Compare, tmp_path: Path
+) -> None:
+    models = ["vae:course", "vae:course,batch_size=32"]
+    page = compare(models, tmp_path / "out", features="patches")
+    contract = read(tmp_path / "out" / "contract.json")
+    assert contract["runs"] == ["vae-course-s0", "vae-course-batch_size=32-s0"]
+    assert contract["evaluation"]["features"] == "patches"
+    records = [read(tmp_path / "out" / run / "run.json") for run in contract["runs"]]
+    assert [record["variant"] for record in records] == ["", "batch_size=32"]
+    assert [record["settings"]["batch_size"] for record in records] == [64, 32]
+    assert records[1]["command"].count("--set batch_size=32") == 1
+    assert "vae:course batch_size=32" in page.read_text()
+    results = read(tmp_path / "out" / "results.json")
+    assert "models" not in results
+    with pytest.raises(InputError, match="holds another comparison"):
+        compare(models, tmp_path / "out")
+    with pytest.raises(InputError, match="is named twice"):
+        compare([models[1], models[1]], tmp_path / "other")
+
+
+def test_settings_and_labels_for_all_models(compare: Compare, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="vae:course cannot be told the labels"):
+        compare(["vae:course"], tmp_path / "a", conditional=True)
+    with pytest.raises(InputError, match="vae:course cannot be told the labels"):
+        compare(["vae:course,conditional"], tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    compare(["vae:course"], tmp_path / "b", overrides=["batch_size=32"])
+    record = read(tmp_path / "b" / "vae-course-s0" / "run.json")
+    assert record["settings"]["batch_size"] == 32 and record["variant"] == ""
+
+
 def test_the_same_call_trains_nothing_again(folder: Path, compare: Compare) -> None:
     before = {name: (folder / name / "model.safetensors").stat().st_mtime_ns for name in RUNS}
     results = read(folder / "results.json")
@@ -321,7 +395,7 @@ def test_finished_runs_are_taken_as_they_are(
         run.resolve() for run in runs
     ]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "contract.json", "results.json", "report.html", "figures",
+        "contract.json", "results.json", "report.html", "figures", "tables",
     }  # fmt: skip
 
 
@@ -372,6 +446,23 @@ def test_a_report_says_where_its_runs_were_made(folder: Path, tmp_path: Path) ->
     contract = read(tmp_path / "contract.json")
     for key in ("device", "precision", "threads", "versions", "hardware", "data"):
         assert contract[key] == facts[key], key
+
+
+def test_a_run_measured_on_its_training_images_is_exposed_and_refused(
+    folder: Path, data: ImageData, tmp_path: Path
+) -> None:
+    """Its own training images dressed up as another set's test part."""
+    leaked = dataclasses.replace(data, test=data.train, fingerprint="dressed-up")
+    run = tmp_path / "run"
+    shutil.copytree(folder / RUNS[0], run)
+    with pytest.raises(InputError, match="not trained on the data to measure on: run"):
+        triptych.compare([run], leaked, out=tmp_path / "out", machine=one_thread())
+    [found] = triptych.evaluate([run], leaked, count=30, machine=one_thread())
+    assert any(warning.startswith("measured on other data") for warning in found["warnings"])
+    with pytest.raises(InputError, match="not trained on the data to measure on"):
+        triptych.report([run], out=tmp_path / "a.html")
+    page = triptych.report([run], out=tmp_path / "a.html", force=True)
+    assert "These runs are not equal" in page.read_text()
 
 
 def test_a_report_names_the_data_measured_on(folder: Path, tmp_path: Path) -> None:

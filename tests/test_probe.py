@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from tests.truths import normal
-from triptych.evaluation.probe import Represented, fit, logits, probe_accuracy
+from triptych.evaluation.probe import Represented, Weights, fit, probe_accuracy
 
 
 def classes(count: int, apart: float, seed: int, kinds: int = 4) -> Represented:
@@ -25,10 +25,11 @@ def test_the_fit_is_scikit_learn_s(penalty: float) -> None:
     part = classes(200, 2.0, seed=0)
     theirs = LogisticRegression(C=1 / (200 * penalty), max_iter=2000, tol=1e-10)
     theirs.fit(part.features.numpy(), part.labels.numpy())
-    start = torch.zeros(7, 4, dtype=torch.float64)
+    zeros = torch.zeros(4, 7, dtype=torch.float64)
+    start = Weights(zeros[:, :6], zeros[:, 6])
     ours = fit(part.features, part.labels, penalty, start)
     expected = torch.from_numpy(theirs.predict_proba(part.features.numpy()))
-    torch.testing.assert_close(logits(ours, part.features).softmax(1), expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(ours.logits(part.features).softmax(1), expected, atol=2e-3, rtol=0)
 
 
 def test_two_gaussians_are_told_apart_as_often_as_they_can_be() -> None:

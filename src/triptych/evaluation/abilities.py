@@ -22,22 +22,12 @@ NO_LABELS = "the data have no labels to read off a representation"
 FEW_PROBED = "too few labelled images"
 
 
-def ability_entries(
+def likelihood_entries(
     model: GenerativeModel, family: str, real: Real, seed: int
 ) -> list[dict[str, Any]]:
-    """Likelihood, reconstruction, interpolation and representation."""
-    return [
-        likelihood_entry(model, family, real, seed),
-        *reconstruction_entries(model, family, real, seed),
-        *path_entries(model, family, real, seed),
-        probe_entry(model, real),
-    ]
-
-
-def likelihood_entry(model: GenerativeModel, family: str, real: Real, seed: int) -> dict[str, Any]:
     """The default bound on held-out images."""
     pixels = pick(real.data.test, LIKELIHOOD_IMAGES, "likelihood").images
-    return likelihood.bits_per_dim(model, family, pixels, seed, real.machine)
+    return [likelihood.bits_per_dim(model, family, pixels, seed, real.machine)]
 
 
 def reconstruction_entries(
@@ -107,7 +97,9 @@ def path_entries(
     ]
 
 
-def probe_entry(model: GenerativeModel, real: Real) -> dict[str, Any]:
+def probe_entries(
+    model: GenerativeModel, family: str, real: Real, seed: int
+) -> list[dict[str, Any]]:
     """Accuracy of a linear probe on the model's representation; its floor is that on raw pixels."""
     parts, found = real.probed, None
     note = NO_LABELS if real.data.classes is None else ""
@@ -118,14 +110,19 @@ def probe_entry(model: GenerativeModel, real: Real) -> dict[str, Any]:
         found = probe(
             [representation.represent(model, part.images, real.machine) for part in parts], parts
         )
-    return entry(
-        "probe_accuracy",
-        found,
-        len(parts[-1]),
-        unit="share",
-        better="higher",
-        reference="test",
-        floor=None if found is None else real.pixel_accuracy,
-        method="Wilson",
-        note=note,
-    )
+    return [
+        entry(
+            "probe_accuracy",
+            found,
+            len(parts[-1]),
+            unit="share",
+            better="higher",
+            reference="test",
+            floor=None if found is None else real.pixel_accuracy,
+            method="Wilson",
+            note=note,
+        )
+    ]
+
+
+ABILITIES = (likelihood_entries, reconstruction_entries, path_entries, probe_entries)

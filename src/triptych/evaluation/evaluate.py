@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triptych.console import Console
 from triptych.evaluation import cost
-from triptych.evaluation.abilities import ability_entries
+from triptych.evaluation.abilities import ABILITIES
 from triptych.evaluation.generation import describe, generation_entries, worst_offenders
 from triptych.evaluation.real import Real
 from triptych.families.base import GenerativeModel
@@ -23,6 +23,7 @@ OFFENDERS = 10  # samples nearest to training images that are shown
 EVALUATION_SEED = 1_000_003  # samples shown in figures are not the ones that are measured
 MEASURED_ON = ("name", "fingerprint", "train", "validation", "test")
 TOLD = "told the labels in training: samples are of all classes, by their shares in the data"
+OTHER_DATA = "measured on other data than it was trained on: its training images may be among them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +45,16 @@ def evaluate(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started
-    generated = describe(samples, real)
-    metrics = generation_entries(generated, real, model.said_of_samples)
-    metrics += ability_entries(model, facts["family"], real, EVALUATION_SEED)
+    with console.bar(f"  measuring {facts['model']}", 1 + len(ABILITIES)) as bar:
+        generated = describe(samples, real)
+        metrics = generation_entries(generated, real, model.said_of_samples)
+        for done, entries in enumerate(ABILITIES, start=1):
+            bar.update(done)
+            metrics += entries(model, facts["family"], real, EVALUATION_SEED)
     measured_on = real.data.describe()
     warnings = [] if labels is None else [TOLD]
+    if facts["data"]["fingerprint"] != measured_on["fingerprint"]:
+        warnings.append(OTHER_DATA)
     warnings += facts.get("advice", [])  # of the last diagnosis in training
     if real.count < FEW:
         warnings.append(f"fewer than {FEW:,} samples: read the interval, not the value")

@@ -349,6 +349,10 @@ NOTES: dict[str, str] = {
         "étiquettes données à l'apprentissage : échantillons de toutes les classes, selon leurs "
         "parts dans les données"
     ),
+    "measured on other data than it was trained on: its training images may be among them": (
+        "mesuré sur d'autres données que celles de son apprentissage : ses images "
+        "d'apprentissage peuvent en faire partie"
+    ),
     "fewer than 2,000 samples: read the interval, not the value": (
         "moins de 2 000 échantillons : lire l'intervalle, pas la valeur"
     ),
