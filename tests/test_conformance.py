@@ -24,11 +24,11 @@ from triptych.families.base import (
     Encodes,
     GenerativeModel,
     Iterative,
-    Latent,
     Objective,
     Represents,
     describe_absence,
 )
+from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import interpolation, representation, sampling
 from triptych.training.mover import Mover

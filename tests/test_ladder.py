@@ -14,7 +14,7 @@ from tests.ladders import ladder_noise, pictures_for, stirred_ladder, tiny_ladde
 from tests.truths import ListedStreams, NoStreams, normal
 from triptych import images
 from triptych.config import ImageShape
-from triptych.families.base import Latent
+from triptych.families.latent import Latent
 from triptych.families.vae.ladder import LadderVAE, Level, StochasticBlock
 from triptych.families.vae.mixture import FIRST_LOG_SCALE
 from triptych.families.vae.model import Inferred

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from tests.test_diffusion import ABAR, DDPM, SHAPE, SIGMAS, course_model
 from tests.truths import FixedStreams, NoStreams, normal
 from triptych.errors import InputError
-from triptych.families.base import Latent, spherical
 from triptych.families.diffusion.denoisers import NoisePredictor
 from triptych.families.diffusion.samplers import (
     CHURN,
@@ -35,6 +34,7 @@ from triptych.families.diffusion.samplers import (
 )
 from triptych.families.diffusion.sampling import Sampling
 from triptych.families.diffusion.schedule import power_sigmas, spaced_sigmas
+from triptych.families.latent import Latent, spherical
 from triptych.seeding import ImageStreams
 
 with warnings.catch_warnings():

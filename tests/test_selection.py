@@ -178,7 +178,7 @@ class Painted(GenerativeModel):
     network_calls = 1
 
     def draw_latent(self, count: int, rng: Any, labels: Any = None) -> Any:
-        from triptych.families.base import Latent
+        from triptych.families.latent import Latent
 
         return Latent({"z": rng.normal(1)}, "straight")
 

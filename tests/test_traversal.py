@@ -22,7 +22,8 @@ from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.opening import DataOptions
 from triptych.errors import InputError
-from triptych.families.base import Encodes, GenerativeModel, Latent, Objective
+from triptych.families.base import Encodes, GenerativeModel, Objective
+from triptych.families.latent import Latent
 from triptych.run import Run
 from triptych.seeding import ImageStreams
 from triptych.tasks import traversal

@@ -39,9 +39,9 @@ from triptych.repeating import machine_options
 from triptych.requesting import DEFAULT_BUDGETS, Variant, make_request, pick_size, run_name
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
+from triptych.training.checking import check_output
 from triptych.training.folder import RunFolder, labels_of, load_model
 from triptych.training.request import Request
-from triptych.training.train import check_output
 from triptych.training.train import train as train_request
 
 RUNS = Path("runs")

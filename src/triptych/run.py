@@ -21,10 +21,10 @@ from triptych.families.base import (
     NoisyPixels,
     Refines,
     Represents,
-    Way,
     describe_absence,
 )
 from triptych.families.labels import Labels
+from triptych.families.latent import Way
 from triptych.hardware import Machine
 from triptych.tasks import (
     interpolation,

@@ -10,63 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams
-
-Way = Literal["straight", "spherical"]
-
-
-@dataclass(frozen=True)
-class Latent:
-    """A named bundle of tensors that decodes to images, and how to walk between two of them.
-
-    tensors: each [N, ...]
-    path:    "straight", or "spherical" for Gaussian noise whose length matters
-    labels:  shares of the classes, and of the unknown one, [N,classes+1]; they walk straight
-    """
-
-    tensors: dict[str, Tensor]
-    path: Way
-    labels: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
-
-    def __getitem__(self, index: slice | Tensor) -> Latent:
-        labels = None if self.labels is None else self.labels[index]
-        return Latent({name: t[index] for name, t in self.tensors.items()}, self.path, labels)
-
-    def interpolate(self, other: Latent, share: float) -> Latent:
-        """The point a share of the way to `other`: 0 is self, 1 is other."""
-        walk = torch.lerp if self.path == "straight" else spherical
-        tensors = {name: walk(t, other.tensors[name], share) for name, t in self.tensors.items()}
-        labels = self.labels
-        if labels is not None and other.labels is not None:
-            labels = torch.lerp(labels, other.labels, share)
-        return Latent(tensors, self.path, labels)
-
-    def scaled(self, temperature: float) -> Latent:
-        """With a deviation so many times as large."""
-        tensors = {name: t * temperature for name, t in self.tensors.items()}
-        return Latent(tensors, self.path, self.labels)
-
-
-def spherical(a: Tensor, b: Tensor, share: float) -> Tensor:
-    """Great-circle interpolation of each row (Shoemake 1985, section 3.3): [N, ...]."""
-    dot = (a * b).flatten(1).sum(1)
-    norms = a.flatten(1).norm(dim=1) * b.flatten(1).norm(dim=1)
-    angle = torch.acos((dot / norms).clamp(-1, 1)).view(-1, *[1] * (a.ndim - 1))
-    sine = angle.sin()
-    parallel = sine < 1e-4  # no circle is defined: walk straight
-    safe = sine.where(~parallel, 1.0)
-    weight_a = (((1 - share) * angle).sin() / safe).where(~parallel, 1 - share)
-    weight_b = ((share * angle).sin() / safe).where(~parallel, share)
-    return weight_a * a + weight_b * b
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel, Iterative, Latent, Way
+from triptych.families.base import Encodes, GenerativeModel, Iterative
 from triptych.families.labels import Labels
+from triptych.families.latent import Latent, Way
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel, Latent
+from triptych.families.base import Encodes, GenerativeModel
+from triptych.families.latent import Latent
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks.sharing import shared

@@ -21,7 +21,6 @@ from triptych.families.base import (
     Encodes,
     GenerativeModel,
     Iterative,
-    Latent,
     Objective,
     Represents,
     mean_terms,
@@ -33,6 +32,7 @@ from triptych.families.diffusion.flow import FlowLikelihood
 from triptych.families.diffusion.groups import Groups, Kinds, shares_of
 from triptych.families.diffusion.samplers import SAMPLERS, Chain, Denoise, follow, heun
 from triptych.families.diffusion.sampling import Sampling
+from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none

@@ -24,7 +24,6 @@ from triptych.families.base import (
     Encodes,
     EstimatesLikelihood,
     GenerativeModel,
-    Latent,
     Objective,
     Refines,
     Represents,
@@ -35,6 +34,7 @@ from triptych.families.gan.augment import NUMBERS, augment
 from triptych.families.gan.inversion import Inversion, InversionObjective, Inverter, refine
 from triptych.families.gan.penalties import Penalty, between, one_centred, zero_centred
 from triptych.families.labels import class_shares, hide_some
+from triptych.families.latent import Latent
 from triptych.nn.spectral import iterate_spectral_norms
 from triptych.seeding import ImageStreams
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import MEAN_PIXELS, Latent, widened
+from triptych.families.base import MEAN_PIXELS, widened
+from triptych.families.latent import Latent
 from triptych.families.vae.exemplars import ExemplarPrior
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
 from triptych.families.vae.model import LOG_2PI, VAE, Inferred

@@ -27,13 +27,13 @@ from triptych.families.base import (
     Diagnosis,
     Encodes,
     GenerativeModel,
-    Latent,
     NoisyPixels,
     Objective,
     Represents,
     mean_terms,
 )
 from triptych.families.labels import class_shares, hide_some
+from triptych.families.latent import Latent
 from triptych.families.vae import diagnosis
 from triptych.seeding import ImageStreams
 
