@@ -36,7 +36,7 @@ class Compare(TrainsOnData, UsesModel):
     """Train one model per family (or those named), measure them alike, write the report."""
 
     models: Positional[tuple[str, ...]] = ()
-    """Models (gan, gan:course, ...), models with settings of their own (gan:r1,penalty=1 or
+    """Models (gan, gan:course, ...), models with settings of their own (gan:r1,average=0.1 or
     gan:r1,size=small) and folders of finished runs."""
     data: str | None = None
     """A named set, hf:owner/name, a folder of images or a file; street-digits by default."""

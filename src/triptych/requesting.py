@@ -31,7 +31,7 @@ COURSE_BUDGET = "30epochs"
 class Variant:
     """A model with what sets it apart from its plain recipe.
 
-    Written MODEL[,KEY=VALUE ...], as in `gan:r1,penalty=1`; `size=small` and `conditional` stand
+    Written MODEL[,KEY=VALUE ...], as in `gan:r1,average=0.1`; `size=small` and `conditional` stand
     for those options.
     """
 

@@ -178,10 +178,7 @@ def write_results(
 def write_together(
     out: Path, folders: Sequence[RunFolder], results: Sequence[dict[str, Any]]
 ) -> None:
-    """results.json of the comparison: the runs, several trainings as one, and what they differ by.
-
-    Values without each group of images stay in the runs' own results.json.
-    """
+    """results.json of the comparison: the runs, several trainings as one, and what they differ by."""
     variants = [str(folder.read().get("variant", "")) for folder in folders]
     models = [together(group) for group in by_model(results, variants)]
     content: dict[str, Any] = {"schema": SCHEMA, "runs": results}
