@@ -178,7 +178,7 @@ def write_results(
 def write_together(
     out: Path, folders: Sequence[RunFolder], results: Sequence[dict[str, Any]]
 ) -> None:
-    """results.json of the comparison: the runs, several trainings as one, and what they differ by."""
+    """results.json: the runs, several trainings of a model as one, and what models differ by."""
     variants = [str(folder.read().get("variant", "")) for folder in folders]
     models = [together(group) for group in by_model(results, variants)]
     content: dict[str, Any] = {"schema": SCHEMA, "runs": results}
