@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
-from triptych.report.claims import CLAIMS, Evidence, Finding, judge_all
+from triptych.report.claims import CLAIMS, Evidence, Finding, judge_all, more_varied
 from triptych.report.load import Comparison, Metric, Run
 from triptych.report.texts import TEXTS
 from triptych.report.tongue import Tongue
@@ -49,7 +50,13 @@ def verdict(claim: str, found: list[Run]) -> str:
             {"vae": 0.9, "gan": 0.5},
             {"vae": 0.9, "gan": 1.0},
         ),
-        ("diffusion.clear", "sharpness", {"diffusion": 1.0}, {"diffusion": 0.5}, None),
+        (
+            "diffusion.clear",
+            "sharpness",
+            {"diffusion": 1.0},
+            {"diffusion": 0.5},
+            {"diffusion": 0.92},
+        ),
         (
             "vae.reconstruction",
             "reconstruction_psnr",
@@ -120,11 +127,22 @@ def test_stability_takes_several_trainings() -> None:
 
 
 def test_control_depends_on_what_it_was_told() -> None:
-    untold = Run(name="a", model="gan:r1", record={"labels": None})
+    untold = Run(name="a", model="gan:r1", record={"labels": None, "seed": 0})
     told = Run(name="b", model="gan:hinge", record={"labels": {"names": ["0"]}})
     assert verdict("gan.control", [untold]) == "supported"
     assert verdict("gan.control", [told]) == "refuted"
     assert verdict("gan.control", [told, untold]) == "undecided"
+    assert verdict("gan.control", [Run(name="c", model="gan:r1")]) == "unmeasured"
+
+
+def test_spreads_that_chance_would_make_decide_nothing() -> None:
+    """Three trainings each: the ratio of variances must pass Fisher's 39."""
+    wider = runs("frechet_distance", vae=trained("vae", 18, 20, 22), gan=trained("gan", 12, 20, 28))
+    assert verdict("gan.unstable", wider) == "undecided"
+    assert stats.f.ppf(0.975, 2, 2) == pytest.approx(39, abs=0.01)
+    assert more_varied([0.0, 1.0, 2.0], [0.0, 0.159, 0.318]) is True  # 39.5 times
+    assert more_varied([0.0, 1.0, 2.0], [0.0, 0.161, 0.322]) is None  # 38.6 times
+    assert more_varied([0.0, 0.1, 0.2], [0.0, 1.0, 2.0]) is False
 
 
 def test_numbers_that_tell_a_gan_from_others_evaluate_it() -> None:

@@ -81,6 +81,26 @@ def test_nearness_to_the_floor_is_compared() -> None:
     assert apart(blurry, sharp).better == "undecided"
 
 
+def test_nearness_to_the_floor_keeps_its_spread() -> None:
+    """Values on both sides of 1 are equally far from it, and yet not all the same."""
+    at = {"better": "floor", "floor": 1.0}
+    around = plain(1.0, 0.9, 1.1, values=[0.95, 1.05], left_out={"samples": [0.9, 1.1]}, **at)
+    near = plain(1.05, 1.049, 1.051, values=[1.05, 1.05], left_out={"samples": [1.05, 1.05]}, **at)
+    assert apart(around, near).better == "undecided"
+
+
+def test_values_of_other_counts_are_not_compared() -> None:
+    models = [result("a", "a", 1.0, low=0.9, high=1.1), result("b", "b", 5.0, low=4, high=6, n=99)]
+    assert all_differences(models) == []
+
+
+def test_empty_groups_do_not_divide_by_zero() -> None:
+    found = apart(
+        plain(1, 0, 2, left_out={"samples": []}), plain(5, 4, 6, left_out={"samples": ()})
+    )
+    assert found.low == pytest.approx(-4 - math.sqrt(2))
+
+
 def test_bounds_are_not_compared_with_values() -> None:
     bound = plain(4, 3.9, 4.1, kind="upper bound")
     assert difference(bound, plain(3, 2.9, 3.1)) is None
@@ -144,9 +164,16 @@ def test_trainings_of_a_model_become_one_row() -> None:
     runs = [result("gan:r1", f"s{i}", value) for i, value in enumerate(values)]
     runs[2]["cost"]["seconds"] = 5.0
     runs.append(result("gan:r1", "other", 9.0))
-    variants = ["", "", "", "penalty=1"]
-    groups = by_model(runs, variants)
+    settings = {"average": 0.05}
+    facts = [{"size": "tiny", "identity": {"settings": settings, "seed": i}} for i in range(3)]
+    facts.append({"size": "tiny", "identity": {"settings": {"average": 0.1}, "seed": 0}})
+    groups = by_model(runs, facts)
     assert [[each["run"] for each in group] for group in groups] == [["s0", "s1", "s2"], ["other"]]
+    facts[1] = facts[0]  # the same seed twice is no second training
+    again = by_model(runs, facts)
+    assert [[each["run"] for each in group] for group in again] == [["s0", "s2"], ["s1"], ["other"]]
+    facts[2] = facts[2] | {"size": "small"}
+    assert len(by_model(runs, facts)) == 4
     found = together(groups[0])
     assert found["cost"] == {"seconds": 3.0} and found["runs"] == ["s0", "s1", "s2"]
     [metric] = found["metrics"]

@@ -20,9 +20,9 @@ from triptych.report.charts import (
     log_axis,
     speed_series,
 )
-from triptych.report.columns import Column, best, make_columns
+from triptych.report.columns import Column, best, make_columns, name_runs
 from triptych.report.figures import Grid, find_grid
-from triptych.report.load import Comparison, Metric, Run, load_log
+from triptych.report.load import Comparison, Metric, Run, find_folder, load_log
 from triptych.report.texts import NOTES, TEXTS
 from triptych.report.tongue import Interval, Name, Quantity, Sentence, Tongue
 
@@ -181,6 +181,23 @@ def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
 
 
 # Words, numbers, pictures, charts
+
+
+def test_runs_that_no_name_tells_apart_are_called_by_their_folders() -> None:
+    twins = [Run(name=name, model="gan:r1", seed=0) for name in ("a", "b")]
+    assert [name.model for name in name_runs(twins)] == ["a", "b"]
+    seeds = [Run(name="a", model="gan:r1", seed=seed) for seed in (0, 1)]
+    assert [(name.model, name.seed) for name in name_runs(seeds)] == [("gan:r1", 0), ("gan:r1", 1)]
+
+
+def test_a_row_finds_its_own_folder(tmp_path: Path) -> None:
+    """Two seeds of two models in folders elsewhere: the second row is not the second folder."""
+    places = ("../a0", "../a1", "../b0", "../b1")
+    for place in places:
+        (tmp_path / place[3:]).mkdir()
+    (tmp_path / "comparison").mkdir()
+    found = find_folder(tmp_path / "comparison", places, 1, "../b0")
+    assert found is not None and found.name == "b0"
 
 
 def test_both_languages_are_complete() -> None:

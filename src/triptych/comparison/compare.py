@@ -28,6 +28,7 @@ from triptych.training.folder import RunFolder
 SCHEMA = 1
 CONTRACT = "contract.json"
 RESULTS = "results.json"
+NUMBERS = ("value", "low", "high", "floor")  # of a metric
 PLACE = ("device", "precision", "threads", "versions", "hardware")
 
 
@@ -179,8 +180,7 @@ def write_together(
     out: Path, folders: Sequence[RunFolder], results: Sequence[dict[str, Any]]
 ) -> None:
     """results.json: the runs, several trainings of a model as one, and what models differ by."""
-    variants = [str(folder.read().get("variant", "")) for folder in folders]
-    models = [together(group) for group in by_model(results, variants)]
+    models = [together(group) for group in by_model(results, [f.read() for f in folders])]
     content: dict[str, Any] = {"schema": SCHEMA, "runs": results}
     if len(models) < len(results):
         content["models"] = models
@@ -224,7 +224,10 @@ def is_measured(found: Any) -> bool:
     metrics = found.get("metrics")
     return (
         isinstance(found["data"].get("fingerprint"), str)
+        and isinstance(found.get("model"), str)
+        and isinstance(found.get("cost"), dict)
         and isinstance(metrics, list)
         and all(isinstance(m, dict) and isinstance(m.get("name"), str) for m in metrics)
         and all(type(m.get("n")) is int for m in metrics)
+        and all(isinstance(m.get(k), int | float | None) for m in metrics for k in NUMBERS)
     )

@@ -64,8 +64,9 @@ def difference(first: Measured, second: Measured) -> Difference | None:
     """None where they cannot be compared: not defined, without intervals, or bound and value.
 
     With several trainings each, by Welch's interval of their means (1947, Biometrika 34); else
-    with each group of images left out for both, where they keep such values; else from their
-    intervals as if they were independent (Zou and Donner 2008, Statistics in Medicine 27, eq. 4).
+    with each group of images left out for both, where they keep such values; else, and for
+    nearness to a floor, from their intervals as if they were independent (Zou and Donner 2008,
+    Statistics in Medicine 27, eq. 4).
     """
     if first.kind in BOUNDS and second.kind not in BOUNDS:
         return None
@@ -75,16 +76,26 @@ def difference(first: Measured, second: Measured) -> Difference | None:
     if a is None or b is None:
         return None
     value = a.value - b.value
-    if len(first.values) > 1 and len(second.values) > 1:
+    folded = first.better == "floor"  # distances from the floor have no deviation of their own
+    if len(first.values) > 1 and len(second.values) > 1 and not folded:
         margin = welch(of_all(first, first.values), of_all(second, second.values))
         return Difference(value, value - margin, value + margin)
-    sides = {side for m in (first, second) for side in m.left_out}
-    if sides and set(first.left_out) == set(second.left_out):
+    if not folded and pairs_up(first, second):
         margin = paired(first, second)
         return Difference(value, value - margin, value + margin)
     low = math.hypot(a.value - a.low, b.high - b.value)
     high = math.hypot(a.high - a.value, b.value - b.low)
     return Difference(value, value - low, value + high)
+
+
+def pairs_up(first: Measured, second: Measured) -> bool:
+    """Whether both keep values without groups of the same sides' images."""
+    kept = [values for m in (first, second) for values in m.left_out.values()]
+    return (
+        bool(kept)
+        and set(first.left_out) == set(second.left_out)
+        and all(len(values) > 1 for values in kept)
+    )
 
 
 @dataclass(frozen=True)

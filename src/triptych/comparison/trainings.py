@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,15 +11,23 @@ from triptych.comparison.differences import Measured, difference, quantile, vari
 
 SINGLE = ("left_out", "low", "high", "value")  # what only one training's entry has so
 WHAT = ("name", "features", "reference", "method")  # which number an entry is
+COUNTED = ("n",)  # must agree as well before two models' numbers are compared
 
 
 def by_model(
-    results: Sequence[Mapping[str, Any]], variants: Sequence[str]
+    results: Sequence[Mapping[str, Any]], facts: Sequence[Mapping[str, Any]]
 ) -> list[list[Mapping[str, Any]]]:
-    """Results of the same model and variant together, in the order in which they first appear."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for result, variant in zip(results, variants, strict=True):
-        groups.setdefault((str(result["model"]), variant), []).append(result)
+    """Results that differ in nothing but the seed together, in the order of their first.
+
+    facts: run.json of each. The same seed twice is no second training: its results stand alone.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    known = [told.get("identity", {}) for told in facts]
+    for number, (result, told) in enumerate(zip(results, facts, strict=True)):
+        same = {name: value for name, value in known[number].items() if name != "seed"}
+        key = json.dumps([result["model"], told.get("size"), same], sort_keys=True)
+        again = known[number] in known[:number]
+        groups.setdefault(f"{key} {number}" if again else key, []).append(result)
     return list(groups.values())
 
 
@@ -70,6 +79,7 @@ def mean_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "low": mean - margin,
         "high": mean + margin,
         "values": known,
+        "interval": "Student",
     }
 
 
@@ -89,7 +99,7 @@ def all_differences(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         for other in models[index + 1 :]:
             for entry in other["metrics"]:
                 mine = theirs.get(which(entry))
-                if mine is None:
+                if mine is None or any(mine.get(k) != entry.get(k) for k in COUNTED):
                     continue
                 apart = difference(Measured.of(mine), Measured.of(entry))
                 if apart is None:

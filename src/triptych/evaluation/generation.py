@@ -105,7 +105,7 @@ def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
     names = ("precision", "recall", "density", "coverage")
     found: dict[str, Estimate | None] = dict.fromkeys(names)
     floors: dict[str, float | None] = dict.fromkeys(names)
-    if n > 2 * K:
+    if n >= 2 * (K + 1):
         found |= vars(neighbours(test, generated.features))
         without = neighbours(test, real.features["other"], intervals=False)
         floors |= {name: share.value for name, share in vars(without).items()}

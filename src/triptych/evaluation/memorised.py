@@ -7,7 +7,7 @@ nothing puts about 1 % of its samples nearer than that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -65,4 +65,5 @@ def memorised(samples: Tensor, held_out: Tensor) -> Estimate:
     )
     # Where no sample is near, or all are, leaving some out changes nothing: that proves little.
     alone = wilson(round(found.value * len(samples)), len(samples))
-    return replace(found, low=min(found.low, alone.low), high=min(1.0, max(found.high, alone.high)))
+    low, high = min(found.low, alone.low), min(1.0, max(found.high, alone.high))
+    return Estimate(found.value, low, high)

@@ -16,7 +16,7 @@ from triptych.evaluation.intervals import Estimate, wilson, without_each_group
 
 PENALTIES = (1.0, 1e-1, 1e-2)  # strongest first: each start is the solution before
 STEPS = 200  # of L-BFGS at most, for each penalty
-LEAST = 1e-6  # of the mean deviation: features that hardly vary are left as they are
+LEAST = 1e-6  # of the mean deviation: features that vary less are not blown up beyond it
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,12 @@ def probe(represented: Sequence[Tensor], parts: Sequence[Part]) -> Estimate:
 
 
 def count_samples(asked: int | None, data: ImageData, device: str) -> int:
-    """Samples to measure: 2,000 on CPU, 10,000 on GPU, never more than there are test images.
+    """Samples to measure: 2,000 on CPU, 10,000 on GPU and at most, never more than test images.
 
     Raises InputError on too few to measure anything.
     """
     usual = 10_000 if device.startswith("cuda") else 2_000
-    count = min(asked or usual, len(data.test))
+    count = min(asked or usual, len(data.test), MOST_REFERENCES)
     if count < LEAST_SAMPLES:
         raise InputError(
             f"{count} samples against {len(data.test)} test images are too few to measure",

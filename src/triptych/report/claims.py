@@ -6,17 +6,19 @@ or nobody measured what would tell. Costs carry no interval: there a ratio of 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from triptych.comparison.differences import difference
+from triptych.comparison.differences import LEVEL, difference, variance_of
 from triptych.report import reading
 from triptych.report.columns import Column, make_columns, name_runs, runners_up
 from triptych.report.load import Comparison, Metric, Run
 from triptych.report.tongue import Name, Note, Quantity, Sentence, Tongue, Value
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
+NEARLY = 0.9  # of the sharpness of real images: what counts as without blur
 FEWEST_TRAININGS = 3  # below so many their spread says nothing
 
 
@@ -136,14 +138,14 @@ def blurry(evidence: Evidence, family: str) -> Finding:
 
 
 def not_blurry(evidence: Evidence, family: str) -> Finding:
-    """Sharpness not below that of real images."""
-    found = blurry(evidence, family)
-    turned: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported"}
+    """Sharpness at least nearly that of real images, by its whole interval."""
     known = evidence.of(family, "sharpness")
-    level = all(side(m, m.floor or 1.0) != "below" for _, m in known)
-    if known and level:
-        return Finding("supported", found.sentences)
-    return Finding(turned.get(found.verdict, found.verdict), found.sentences)
+    said: list[bool | None] = []
+    for _, metric in known:
+        real = metric.floor or 1.0
+        level = metric.low is not None and metric.low >= NEARLY * real
+        said.append(True if level else False if side(metric, real) == "below" else None)
+    return judged(said, numbers("claim.sharpness", known))
 
 
 def sharper(evidence: Evidence, family: str) -> Finding:
@@ -236,38 +238,55 @@ def told_apart(evidence: Evidence, family: str) -> Finding:
 
 def uncontrolled(evidence: Evidence, family: str) -> Finding:
     """Whether it was told the labels."""
-    runs = [run for run in evidence.runs if run.family == family]
-    told = [run.record.get("labels") is not None for run in runs]
-    key = "claim.told" if all(told) else "claim.untold"
-    verdict: Verdict = "refuted" if all(told) else "undecided" if any(told) else "supported"
-    return Finding(verdict, (Sentence(key),))
+    known = [
+        (who, run.record.get("labels") is not None)
+        for run, who in zip(evidence.runs, evidence.names, strict=True)
+        if run.family == family and run.record
+    ]
+    sentences = [
+        Sentence("claim.told" if told else "claim.untold", {"who": who}) for who, told in known
+    ]
+    return judged([not told for _, told in known], sentences)
 
 
 def unstable(evidence: Evidence, family: str) -> Finding:
-    """Several trainings spread more than those of every other family."""
+    """Distances of several trainings vary more than those of every other family's models.
+
+    By the interval of the ratio of two variances, each of values over their mean (Fisher's F).
+    """
     column = evidence.column("frechet_distance", "kernel_distance")
-    if column is None:
-        return Finding("unmeasured")
-    spread = {
-        who: (max(m.values) - min(m.values)) / (sum(m.values) / len(m.values))
+    known = [] if column is None else [
+        (who, [value / (sum(m.values) / len(m.values)) for value in m.values])
         for who, m in column.known
         if len(m.values) >= FEWEST_TRAININGS and sum(m.values) > 0
-    }
-    ours = [value for who, value in spread.items() if who.family == family]
-    others = [value for who, value in spread.items() if who.family != family]
+    ]  # fmt: skip
+    ours = [values for who, values in known if who.family == family]
+    others = [values for who, values in known if who.family != family]
     if not ours or not others:
         return Finding("unmeasured", (Sentence("claim.trainings", {"n": FEWEST_TRAININGS}),))
-    said: list[bool | None] = [
-        True if mine > reading.SAME_TIME * max(others)
-        else False if reading.SAME_TIME * mine < min(others)
-        else None
-        for mine in ours
-    ]  # fmt: skip
+    said = []
+    for mine in ours:
+        found = [more_varied(mine, theirs) for theirs in others]
+        said.append(found[0] if len(set(found)) == 1 else None)
     sentences = [
-        Sentence("claim.spread", {"who": who, "value": Quantity(value, "percent")})
-        for who, value in spread.items()
+        Sentence(
+            "claim.spread",
+            {"who": who, "value": Quantity(math.sqrt(variance_of(values)), "percent")},
+        )
+        for who, values in known
     ]
     return judged(said, sentences)
+
+
+def more_varied(mine: Sequence[float], theirs: Sequence[float]) -> bool | None:
+    """Whether the ratio of variances is decided by its 95 % interval, and which way."""
+    from scipy import special
+
+    ours, other = variance_of(mine), variance_of(theirs)
+    degrees = len(mine) - 1, len(theirs) - 1
+    if ours > other * float(special.fdtri(*degrees, LEVEL)):
+        return True
+    return False if other > ours * float(special.fdtri(*degrees[::-1], LEVEL)) else None
 
 
 def robust(evidence: Evidence, family: str) -> Finding:

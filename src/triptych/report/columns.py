@@ -14,7 +14,9 @@ from triptych.comparison.differences import Difference, difference
 from triptych.report.load import Metric, Run
 from triptych.report.tongue import Name
 
-MOVES_WITH_N = {"frechet_distance", "precision", "recall", "density", "coverage", "memorised"}
+MOVES_WITH_N = {
+    "frechet_distance", "precision", "recall", "density", "coverage", "memorised", "label_balance",
+}  # fmt: skip
 EXTRAPOLATED = "extrapolated"  # the method of such a number
 FAMILIES = ("vae", "gan", "diffusion")
 
@@ -118,14 +120,15 @@ def name_runs(runs: Sequence[Run]) -> list[Name]:
     """The shortest names that tell the runs apart: family, else model, else model and seed."""
     families = [run.family for run in runs]
     models = [(run.model, run.variant) for run in runs]
+    seeds = [(*model, run.seed) for model, run in zip(models, runs, strict=True)]
     names = []
-    for run, model in zip(runs, models, strict=True):
+    for run, model, seed in zip(runs, models, seeds, strict=True):
         alone = families.count(run.family) == 1 and run.family in FAMILIES
-        twin = models.count(model) > 1
         words = "" if alone else " ".join(model).strip()
-        if twin and run.seed is None:
-            words = run.name
-        names.append(Name(run.family, words, run.seed if twin else None))
+        if seeds.count(seed) > 1:  # they differ in something that no name tells
+            names.append(Name(run.family, run.name))
+        else:
+            names.append(Name(run.family, words, run.seed if models.count(model) > 1 else None))
     return names
 
 

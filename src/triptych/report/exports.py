@@ -1,6 +1,6 @@
 """What the page shows as files to use elsewhere: tables as CSV and LaTeX, charts as PNG and SVG.
 
-tables/measurements.csv  every number of every model, one per line, with what it is
+tables/measurements.csv  every metric of every model, one per line, with what it is
 tables/GROUP.tex         the page's tables, in the page's language, for the booktabs package
 figures/NAME.png, .svg   quality against cost
 figures/KIND-RUN.png     the pictures of each model
@@ -81,8 +81,11 @@ def to_latex(table: Table, names: Sequence[str], tongue: Tongue) -> str:
         "\\begin{tabular}{l" + "r" * len(table.headings) + "}",
         "\\toprule",
         " & ".join(["", *(escape(heading.label) for heading in table.headings)]) + " \\\\",
-        "\\midrule",
     ]
+    if any(heading.reference for heading in table.headings):  # what tells equal labels apart
+        told = [escape(heading.reference) for heading in table.headings]
+        lines.append(" & ".join(["", *told]) + " \\\\")
+    lines.append("\\midrule")
     if any(heading.floor for heading in table.headings):
         floors = [escape(heading.floor) for heading in table.headings]
         lines.append(" & ".join([escape(tongue.text("table.floor")), *floors]) + " \\\\")
@@ -135,7 +138,8 @@ def copy_pictures(run: Run, figures: Path) -> None:
     """The run's pictures beside those of the others."""
     if run.folder is None:
         return
+    name = "".join(sign if sign.isalnum() or sign in "=._" else "-" for sign in run.name)
     for kind in BANDS:
         found = run.folder / "figures" / f"{kind}.png"
         if found.is_file():
-            shutil.copyfile(found, figures / f"{kind}-{run.folder.name}.png")
+            shutil.copyfile(found, figures / f"{kind}-{name.strip('-.')}.png")

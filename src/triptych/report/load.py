@@ -14,6 +14,7 @@ from triptych import files
 from triptych.comparison.differences import Measured
 from triptych.errors import InputError
 
+MOST_RESULTS = 2**25  # bytes: every pair of models in every number
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
 
 Json = Mapping[str, Any]
@@ -141,7 +142,7 @@ def load_comparison(folder: Path) -> Comparison:
     """
     contract = read_required(folder / "contract.json")
     path = folder / "results.json"
-    results = read_required(path)
+    results = read_required(path, MOST_RESULTS)
     models = load_runs(results.get("models", results.get("runs")), folder, contract, path)
     trained = load_runs(results.get("runs"), folder, contract, path) if "models" in results else ()
     return Comparison(folder=folder, contract=contract, runs=models, trainings=trained)
@@ -271,7 +272,8 @@ def find_folder(base: Path, places: tuple[str, ...], index: int, name: str) -> P
 
     None when there is no such folder: the page is then made without its pictures.
     """
-    named = [place for place in places if Path(place).name == name]
+    named = [place for place in places if place == name]
+    named = named or [place for place in places if Path(place).name == name]
     if not named and index < len(places):
         named = [places[index]]
     try:
@@ -280,12 +282,12 @@ def find_folder(base: Path, places: tuple[str, ...], index: int, name: str) -> P
         return None
 
 
-def read_required(path: Path) -> Json:
-    """A JSON object that has to be there; raises InputError with the mend."""
+def read_required(path: Path, most: int = files.MOST_JSON) -> Json:
+    """A JSON object of so many bytes that has to be there; raises InputError with the mend."""
     if not path.is_file():
         raise InputError(f"{path} is missing", "make the comparison with `triptych compare` first")
     try:
-        content = files.parse_json(files.read_bytes(path, files.MOST_JSON))
+        content = files.parse_json(files.read_bytes(path, most))
     except (OSError, ValueError) as error:
         raise corrupt(path) from error
     if not isinstance(content, dict):

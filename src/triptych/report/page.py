@@ -176,7 +176,7 @@ def measure_all(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
         "tables": tables,
         "notes": notes,
         "costs": make_cost_table(runs, tongue),
-        "trainings_table": make_tables(trained, tongue)[0][:1] if trained else [],
+        "trainings_table": make_tables(trained, tongue, ["distance"])[0] if trained else [],
         "training_rows": [make_row(run, name, tongue) for run, name in named(trained)],
         "frontiers": draw_frontiers(runs, tongue),
         "claims": judge_all(comparison, tongue),

@@ -70,6 +70,7 @@ class Heading:
     """One printed heading."""
 
     label: str
+    reference: str = ""
     details: tuple[str, ...] = ()
     floor: str = ""
 
@@ -86,15 +87,17 @@ class Table:
     rows: tuple[tuple[Shown, ...], ...]
 
 
-def make_tables(runs: Sequence[Run], tongue: Tongue) -> tuple[list[Table], tuple[str, ...]]:
+def make_tables(
+    runs: Sequence[Run], tongue: Tongue, groups: Sequence[str] = (*GROUPS, "other")
+) -> tuple[list[Table], tuple[str, ...]]:
     """A table for each group of metrics, the first with the costs that weigh most; their notes."""
     notes, columns = Notes(), make_columns(runs)
     tables: list[Table] = []
     grouped = {name: group for group, names in GROUPS.items() for name in names}
-    for group in (*GROUPS, "other"):
+    for group in groups:
         own = [column for column in columns if grouped.get(column.name, "other") == group]
         headings = [metric_heading(column, tongue) for column in own]
-        shown = [[metric_cell(c, column, tongue, notes) for c in column.cells] for column in own]
+        shown = [metric_column(column, tongue, notes) for column in own]
         if not tables:
             names = [name for name in BESIDE_QUALITY if any(run.cost.get(name) for run in runs)]
             headings += [Heading(label=tongue.text(f"cost.{name}")) for name in names]
@@ -139,8 +142,10 @@ def metric_heading(column: Column, tongue: Tongue) -> Heading:
     if known and known[0][1].unit not in ("", "share"):
         unit = known[0][1].unit
         details.append(tongue.text(f"unit.{unit}") if f"unit.{unit}" in TEXTS else unit)
+    reference = ""
     if column.reference in ("test", "train", "validation"):
-        details.append(tongue.text(f"reference.{column.reference}"))
+        reference = tongue.text(f"reference.{column.reference}")
+        details.append(reference)
     if column.features not in ("", "none"):
         details.append(tongue.text("on.features").format(features=column.features))
     if f"better.{column.better}" in TEXTS:
@@ -156,11 +161,30 @@ def metric_heading(column: Column, tongue: Tongue) -> Heading:
     if known and column.floors:
         ends = sorted({min(column.floors), max(column.floors)})
         floor = "\N{EN DASH}".join(tongue.number(end, metric_form(known[0][1])) for end in ends)
-    return Heading(label=metric_label(column, tongue), details=tuple(details), floor=floor)
+    return Heading(
+        label=metric_label(column, tongue),
+        reference=reference,
+        details=tuple(details),
+        floor=floor,
+    )
 
 
-def metric_cell(cell: Cell, column: Column, tongue: Tongue, notes: Notes) -> Shown:
-    """Value, interval and mark; or the reason why there is no value."""
+def metric_column(column: Column, tongue: Tongue, notes: Notes) -> list[Shown]:
+    """The cells of a column, all with as many decimals, the best one marked."""
+    leader, spread = best(column), finest(column)
+    first = None if leader is None else column.known[leader][1]
+    return [metric_cell(cell, column, tongue, notes, first, spread) for cell in column.cells]
+
+
+def metric_cell(
+    cell: Cell,
+    column: Column,
+    tongue: Tongue,
+    notes: Notes,
+    first: Metric | None,
+    spread: float | None,
+) -> Shown:
+    """Value, interval and mark where it is the `first`; or the reason why there is no value."""
     metric = cell.metric
     if metric is None:
         return Shown(text=tongue.text("table.missing"), state="missing")
@@ -170,9 +194,7 @@ def metric_cell(cell: Cell, column: Column, tongue: Tongue, notes: Notes) -> Sho
         text = tongue.text("table.undefined")
         return Shown(text=text, title=note, notes=numbers, state="undefined")
     form = metric_form(metric)
-    leader = best(column)
     known = metric.low is not None and metric.high is not None
-    spread = finest(column)
     return Shown(
         text=tongue.number(metric.value, form, spread),
         sort=metric.value,
@@ -182,7 +204,7 @@ def metric_cell(cell: Cell, column: Column, tongue: Tongue, notes: Notes) -> Sho
         kind=kind_text(metric.kind, tongue) if len(column.kinds) > 1 else "",
         title=note,
         notes=numbers,
-        best=leader is not None and column.known[leader][1] is metric,
+        best=metric is first,
     )
 
 

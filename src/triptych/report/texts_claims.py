@@ -97,21 +97,22 @@ CLAIMS_TEXTS: dict[str, tuple[str, str]] = {
         "d'un autre modèle.",
     ),
     "claim.told": (
-        "It was told the labels here: samples of one class can be asked for.",
-        "Les étiquettes lui ont été données ici : on peut demander une classe.",
+        "{who} was told the labels here: samples of one class can be asked for.",
+        "Les étiquettes ont été données ici : {who} peut tirer une classe voulue.",
     ),
     "claim.untold": (
-        "It was trained without labels here; with --conditional it can be asked for a class.",
-        "Il a été entraîné ici sans étiquettes ; avec --conditional, on peut demander une classe.",
+        "{who} was trained without labels here; with --conditional it can be asked for a class.",
+        "{who} a été entraîné ici sans étiquettes ; avec --conditional, on peut demander une "
+        "classe.",
     ),
     "claim.trainings": (
         "That takes at least {n} trainings of each model: --seeds {n}.",
         "Il faut au moins {n} apprentissages de chaque modèle : --seeds {n}.",
     ),
     "claim.spread": (
-        "{who}: distances spread over {value} of their mean from training to training.",
-        "{who} : d'un apprentissage à l'autre, l'étendue des distances est {value} de leur "
-        "moyenne.",
+        "{who}: from training to training distances vary by {value} of their mean (deviation).",
+        "{who} : d'un apprentissage à l'autre, les distances varient de {value} de leur moyenne "
+        "(écart type).",
     ),
     "claim.sample_seconds_per_image": (
         "{who}: {value} for each sample.",

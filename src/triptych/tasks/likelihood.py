@@ -19,7 +19,7 @@ from triptych.families.base import (
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks import annealing
-from triptych.tasks.bits import in_units
+from triptych.tasks.bits import in_units, without_each_group
 from triptych.tasks.sharing import shared
 
 DRAWS = "draws for each image"  # notes: the report knows them in French
@@ -110,7 +110,8 @@ def bits_per_dim(
         )
     draws = draws or model.bounds[method]
     terms = negative_bounds(model, pixels, method, seed, machine, report, draws)
-    total = in_units(torch.stack(list(terms.values())).sum(0), model.shape)
+    nats = torch.stack(list(terms.values())).sum(0)
+    total = in_units(nats, model.shape)
     return entry | {
         "value": total["bits_per_dim"],
         "low": total["bits_per_dim_low"],
@@ -118,5 +119,6 @@ def bits_per_dim(
         "kind": "estimate" if method in model.approximate else "upper bound",
         "method": method,
         "note": f"{DRAWS if model.shape.classes is None else DRAWS_UNTOLD}: {draws}",
-        "terms": {name: in_units(nats, model.shape) for name, nats in terms.items()},
+        "left_out": {"reference": without_each_group(nats, model.shape)},
+        "terms": {name: in_units(term, model.shape) for name, term in terms.items()},
     }
