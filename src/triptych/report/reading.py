@@ -28,7 +28,12 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
     runs = comparison.runs
     columns = make_columns(runs)
     first = first_references(columns)
-    later = [column for column in columns if column not in first and not column.extrapolated]
+    decided = {(column.name, column.features) for column in first if best(column) is not None}
+    later = [
+        c
+        for c in columns
+        if c not in first and not c.extrapolated and (c.name, c.features) in decided
+    ]
     said: list[Sentence | None] = [
         unequal(comparison),
         *each(first, DISTANCES, distance_best, distance_undecided),
@@ -95,8 +100,6 @@ def measure(column: Column) -> Sentence:
     known = column.features in ("labels", "patches")
     features: Value = Sentence(f"features.{column.features}") if known else column.features
     key = "measure.fid" if fid else f"measure.{column.name}"
-    if column.extrapolated:
-        key += ".extrapolated"
     return Sentence(key, {"reference": Sentence(f"images.{reference}"), "features": features})
 
 

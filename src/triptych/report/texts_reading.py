@@ -182,14 +182,6 @@ READING: dict[str, tuple[str, str]] = {
         "Les modèles n'ont pas été égaux en tout ce qui devait l'être : voir l'alerte en tête "
         "de page.",
     ),
-    "measure.frechet_distance.extrapolated": (
-        "Fréchet distance to {reference} on {features}, extrapolated to infinitely many images",
-        "la distance de Fréchet aux {reference} sur {features}, extrapolée à une infinité d'images",
-    ),
-    "measure.fid.extrapolated": (
-        "FID to {reference}, extrapolated to infinitely many images",
-        "la FID par rapport aux {reference}, extrapolée à une infinité d'images",
-    ),
     "behind": (
         "{who} by {value} {interval}",
         "{who} à {value} {interval}",

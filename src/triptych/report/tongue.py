@@ -134,7 +134,7 @@ class Tongue:
         if form in ("percent", "points"):
             share = 100 * value
             shown = self.bare(share, 1)
-            if spread is not None:
+            if spread is not None and spread > FEW:
                 shown = self.digits(share, decimals(100 * spread))
             return f"{shown}{NO_BREAK}%" if form == "percent" else shown
         if form == "ratio":
