@@ -1,6 +1,12 @@
-"""`python -m triptych`, which torchrun needs."""
+"""The command: `triptych`, and `python -m triptych`, which torchrun needs."""
 
-from triptych.cli import main
+import signal
+
+# Interrupted before `main` can answer, while modules are imported: end quietly, by the signal.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from triptych.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

@@ -64,7 +64,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever names data bring
     interrupt = signal.getsignal(signal.SIGINT)
-    if interrupt is signal.default_int_handler:
+    if interrupt is signal.SIG_DFL:  # as `__main__` leaves it
+        interrupt = signal.default_int_handler
+    elif interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # libraries break when stopped in an import
     try:
         code = attempt(interrupt)
