@@ -106,6 +106,12 @@ def judged(supported: Iterable[bool | None], sentences: Sequence[Sentence]) -> F
     return Finding("undecided", tuple(sentences))
 
 
+def contrary(finding: Finding) -> Finding:
+    """What refutes a claim supports its contrary."""
+    turned: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported"}
+    return replace(finding, verdict=turned.get(finding.verdict, finding.verdict))
+
+
 def side(metric: Metric, limit: float) -> Literal["below", "above", "across"]:
     """Where a whole interval lies."""
     if metric.high is not None and metric.high < limit:
@@ -171,9 +177,7 @@ def followed(evidence: Evidence, family: str) -> Finding:
 
 def no_likelihood(evidence: Evidence, family: str) -> Finding:
     """The likelihood is not defined."""
-    found = followed(evidence, family)
-    turned: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported"}
-    return Finding(turned.get(found.verdict, found.verdict), found.sentences)
+    return contrary(followed(evidence, family))
 
 
 def reconstructs_worse(evidence: Evidence, family: str) -> Finding:
@@ -291,9 +295,7 @@ def more_varied(mine: Sequence[float], theirs: Sequence[float]) -> bool | None:
 
 def robust(evidence: Evidence, family: str) -> Finding:
     """The contrary of unstable."""
-    found = unstable(evidence, family)
-    turned: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported"}
-    return Finding(turned.get(found.verdict, found.verdict), found.sentences)
+    return contrary(unstable(evidence, family))
 
 
 def costly(name: str, more: bool, against: str = "") -> Callable[[Evidence, str], Finding]:

@@ -184,7 +184,7 @@ READING: dict[str, tuple[str, str]] = {
     ),
     "behind": (
         "{who} by {value} {interval}",
-        "{who} à {value} {interval}",
+        "{who} (écart de {value} {interval})",
     ),
     "coverage.best": (
         "{who} comes near to most of the real images: {value} {interval} of them have a sample "
@@ -257,6 +257,6 @@ READING: dict[str, tuple[str, str]] = {
     ),
     "behind.points": (
         "{who} by {value} points {interval}",
-        "{who} à {value} points {interval}",
+        "{who} (écart de {value} points {interval})",
     ),
 }
