@@ -8,13 +8,17 @@ import pytest
 from scipy import stats
 
 from tests.truths import normal
+from triptych.config import ImageShape
 from triptych.evaluation.intervals import (
+    GROUPS,
     group_numbers,
     jackknife,
     jackknife_statistic,
     mean_interval,
     wilson,
+    without_each_group,
 )
+from triptych.tasks.bits import without_each_group as bits_without
 
 
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
@@ -63,3 +67,13 @@ def test_mean_interval_is_scipys() -> None:
     low, high = stats.norm.interval(0.95, values.mean().item(), error)
     found = mean_interval(values)
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+@pytest.mark.parametrize("count", [7, 45])
+def test_bits_leave_out_the_same_groups(count: int) -> None:
+    """What tasks, which know no evaluation, keep of a likelihood: the mean of the rest, in bits."""
+    nats, shape = 900 * normal(count, seed=4).abs(), ImageShape(channels=3, resolution=16)
+    bits = nats / (768 * math.log(2))
+    expected = without_each_group(lambda kept: kept.mean().item(), bits)
+    assert bits_without(nats, shape) == pytest.approx(expected)
+    assert len(expected) == min(count, GROUPS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from triptych.report import reading
+from triptych.report import reading, reading_costs
 from triptych.report.charts import (
     LEFT,
     RIGHT,
@@ -149,35 +149,37 @@ def run_costing(model: str, **cost: float) -> Run:
 def test_costs_are_ratios_of_the_measured_seconds() -> None:
     quick = run_costing("vae:a", sample_seconds_per_image=0.002, network_calls=1)
     slow = run_costing("diffusion:c", sample_seconds_per_image=0.1, network_calls=19)
-    sentence = reading.sampling_cost([quick, slow])
+    sentence = reading_costs.sampling_cost([quick, slow])
     assert sentence is not None and sentence.values["ratio"] == Quantity(50.0, "ratio")
     assert "50 times as long" in Tongue().tell(sentence)
-    calls = reading.network_calls([quick, slow])
+    calls = reading_costs.network_calls([quick, slow])
     assert calls is not None and calls.values["calls"] == 19
-    level = reading.sampling_cost([quick, run_costing("gan:b", sample_seconds_per_image=0.0022)])
+    level = reading_costs.sampling_cost(
+        [quick, run_costing("gan:b", sample_seconds_per_image=0.0022)]
+    )
     assert level is not None and level.key == "cost.level"
-    assert reading.sampling_cost([quick]) is None
-    assert reading.network_calls([quick, quick]) is None
+    assert reading_costs.sampling_cost([quick]) is None
+    assert reading_costs.network_calls([quick, quick]) is None
 
 
 def test_images_seen_are_compared_only_in_like_times() -> None:
     long = run_costing("gan:b", train_seconds=75.0, images_seen=1000)
     many = run_costing("vae:a", train_seconds=74.0, images_seen=3000)
-    sentence = reading.training_cost([long, many])
+    sentence = reading_costs.training_cost([long, many])
     assert sentence is not None and sentence.values["ratio"] == Quantity(3.0, "ratio")
     unlike = run_costing("vae:a", train_seconds=20.0, images_seen=3000)
-    assert reading.training_cost([long, unlike]) is None
+    assert reading_costs.training_cost([long, unlike]) is None
 
 
 def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
     few = column_with("frechet_distance", APART, n=500)
-    assert reading.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
-    assert reading.few_samples([column_with("frechet_distance", APART)]) is None
+    assert reading_costs.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
+    assert reading_costs.few_samples([column_with("frechet_distance", APART)]) is None
     runs = runs_with("sharpness", APART)
-    assert reading.trainings(runs) is not None
-    assert reading.trainings([*runs, runs[0]]) is None
+    assert reading_costs.trainings(runs) is not None
+    assert reading_costs.trainings([*runs, runs[0]]) is None
     equal = Comparison(folder=tmp_path, contract={"differences": []}, runs=())
-    assert reading.unequal(equal) is None
+    assert reading_costs.unequal(equal) is None
 
 
 # Words, numbers, pictures, charts

@@ -229,8 +229,8 @@ def compare(
 ) -> Path:
     """Train what must be trained, measure all alike, write the report; returns its path.
 
-    Finished runs among `models` are taken as they are; where there are only such, the data are
-    theirs. The same call on the same `out` resumes.
+    Finished runs are taken as they are; where there are only such, the data are theirs. The same
+    call on the same `out` resumes.
 
     models:      families, recipes, `MODEL,KEY=VALUE` for one with other settings, run folders
     overrides:   settings of all models that are trained
@@ -244,38 +244,62 @@ def compare(
     budget = budget or DEFAULT_BUDGETS[size]
     folders = [RunFolder(Path(model)) for model in models if comparing.is_run(model)]
     variants = [Variant.parse(str(model)) for model in models if not comparing.is_run(model)]
-    asked = Budget.parse(budget).asked
     own = Run(folders[0].path, machine) if data is None and folders and not variants else None
     opened = data_to_compare(data, own, options, console)
     plan = plan_measurement(count, features, opened, machine)
     requests = make_requests(variants, opened, budget, size, seeds, overrides, conditional)
     told = {"set": list(overrides), "conditional": conditional, "features": features}
-    identity = comparing.identity(models, opened, asked, size, seeds, told)
+    identity = comparing.identity(models, opened, Budget.parse(budget).asked, size, seeds, told)
     group = machine.group
     folder = agreed_folder(out, identity, opened, requests, group)
     more = check_finished(folders, requests, opened, machine, force)
     tell_notes(opened, console)
-    for request in requests:
-        variant = f" ({request.variant})" if request.variant else ""
-        console.say(f"training {request.name}{variant} for {budget}")
-        folders.append(train_folder(request, folder / run_name(request), machine, console))
+    folders += train_all(requests, folder, machine, console)
     measure = measurer(opened, plan, machine, console)
-    if not group.first:  # these measure their share; the first one writes
+    if group.first:
+        place, measured_on = comparing.this_machine(machine), opened.describe()
+        contract = partial(
+            comparing.write_contract,
+            folder, folders, identity, command, vars(plan), measured_on, place, force, more,
+        )  # fmt: skip
+        write_comparison(folder, folders, contract, measure, opened, language, console)
+    else:  # these measure their share; the first one writes
         for run in folders:
             measure(run)
-        group.wait()
-        return folder / page.PAGE
+    group.wait()
+    return folder / page.PAGE
+
+
+def write_comparison(
+    folder: Path,
+    folders: list[RunFolder],
+    contract: Callable[[], list[str]],
+    measure: Callable[[RunFolder], dict[str, Any]],
+    data: ImageData,
+    language: Language,
+    console: Console,
+) -> None:
+    """The contract, what `measure` finds for every run, the real images and the page."""
+    from triptych.report import page
+
     files.make_folder(folder)
-    place = comparing.this_machine(machine)
-    for sentence in comparing.write_contract(
-        folder, folders, identity, command, vars(plan), opened.describe(), place, force, more
-    ):
+    for sentence in contract():
         console.say(f"note: {sentence}")
     comparing.write_results(folder, folders, measure)
-    figures.save(folder / "figures", "real", opened.test.images[: figures.SIDE**2], figures.SIDE)
-    written = page.write_page(folder, language=language)
-    group.wait()
-    return written
+    figures.save(folder / "figures", "real", data.test.images[: figures.SIDE**2], figures.SIDE)
+    page.write_page(folder, language=language)
+
+
+def train_all(
+    requests: Sequence[Request], folder: Path, machine: Machine, console: Console
+) -> list[RunFolder]:
+    """Train each into a folder of its own inside a comparison's."""
+    trained = []
+    for request in requests:
+        variant = f" ({request.variant})" if request.variant else ""
+        console.say(f"training {request.name}{variant} for {request.budget.asked}")
+        trained.append(train_folder(request, folder / run_name(request), machine, console))
+    return trained
 
 
 def agreed_folder(

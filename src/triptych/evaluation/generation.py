@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from triptych.evaluation.entries import entry
-from triptych.evaluation.frechet import frechet_distance, frechet_value
+from triptych.evaluation.floors import enough_for_neighbours, enough_to_extrapolate
+from triptych.evaluation.frechet import frechet_distance
 from triptych.evaluation.intervals import Estimate, extrapolated
 from triptych.evaluation.kernel import kernel_distance
 from triptych.evaluation.memorised import HELD_OUT_SHARE, Nearest, memorised, nearest
-from triptych.evaluation.neighbours import K, neighbours
+from triptych.evaluation.neighbours import neighbours
 from triptych.evaluation.real import MOST_TRAINING, Real
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
@@ -52,51 +53,29 @@ def generation_entries(generated: Generated, real: Real, said: str) -> list[dict
 
 
 def distance_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
-    """Frechet and kernel distance to both references; Frechet's to the test images extrapolated.
-
-    The floor against the test images is that of as many other real images, against the training
-    images that of as many test images.
-    """
-    features, n = generated.features, real.count
-    test, train = real.features["test"], real.features["train"]
-    found = []
-    for reference, theirs, others in (
-        ("test", test, real.features["other"]),
-        ("train", train, test[:n]),
-    ):
+    """Frechet and kernel distance to both references; Frechet's to the test images extrapolated."""
+    features, n, found = generated.features, real.count, []
+    for reference in ("test", "train"):
+        theirs = real.features[reference]
         about: dict[str, Any] = {
             "better": "lower",
             "reference": reference,
             "features": real.extractor.name,
         }
+        floor: float | None = real.floors.frechet[reference]
         distance = frechet_distance(features, theirs)
-        floor = frechet_value(others, theirs)
         found.append(entry("frechet_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
         if reference == "test":
-            found.append(extrapolated_entry(distance, others, theirs, n, about))
-        distance, floor = kernel_distance(features, theirs), kernel_distance(others, theirs).value
+            enough = enough_to_extrapolate(n, theirs)
+            limit = extrapolated(distance) if enough else None
+            note = "" if enough else f"{FEW_TO_EXTRAPOLATE}: {n}"
+            floor = real.floors.limit
+            about_limit = about | {"method": EXTRAPOLATED, "note": note}
+            found.append(entry("frechet_distance", limit, n, floor=floor, **about_limit))
+        floor = real.floors.kernel[reference]
+        distance = kernel_distance(features, theirs)
         found.append(entry("kernel_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
     return found
-
-
-def extrapolated_entry(
-    distance: Estimate, others: Tensor, theirs: Tensor, n: int, about: dict[str, Any]
-) -> dict[str, Any]:
-    """The Frechet distance at infinitely many images, where there are enough to tell.
-
-    Tested down to twice as many images as features: there it is a tenth too low, the distance
-    itself eight times too high.
-    """
-    enough = min(n, len(theirs)) >= 2 * theirs.shape[1]
-    return entry(
-        "frechet_distance",
-        extrapolated(distance) if enough else None,
-        n,
-        floor=extrapolated(frechet_distance(others, theirs)).value if enough else None,
-        method=EXTRAPOLATED,
-        note="" if enough else f"{FEW_TO_EXTRAPOLATE}: {n}",
-        **about,
-    )
 
 
 def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
@@ -104,11 +83,8 @@ def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
     n, test = real.count, real.features["test"][: real.count]
     names = ("precision", "recall", "density", "coverage")
     found: dict[str, Estimate | None] = dict.fromkeys(names)
-    floors: dict[str, float | None] = dict.fromkeys(names)
-    if n >= 2 * (K + 1):
+    if enough_for_neighbours(n):
         found |= vars(neighbours(test, generated.features))
-        without = neighbours(test, real.features["other"], intervals=False)
-        floors |= {name: share.value for name, share in vars(without).items()}
     return [
         entry(
             name,
@@ -117,7 +93,7 @@ def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
             unit="" if name == "density" else "share",
             better="higher",
             reference="test",
-            floor=floors[name],
+            floor=real.floors.neighbours.get(name),
             features=real.extractor.name,
             method=HALVES,
             note="" if estimate is not None else f"{FEW_NEIGHBOURS}: {n}",

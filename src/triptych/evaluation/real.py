@@ -15,6 +15,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.extractors import Extractor, Labels, extractor_for, labels_of_data
+from triptych.evaluation.floors import Floors, find_floors
 from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.kept import kept_features
 from triptych.evaluation.memorised import Nearest, nearest
@@ -52,6 +53,11 @@ class Real:
     readings: dict[str, classifier.Reading]
     accuracy: float | None
     machine: Machine
+
+    @cached_property
+    def floors(self) -> Floors:
+        """What real images score against other real images, on the extractor's features."""
+        return find_floors(**self.features)
 
     @cached_property
     def training(self) -> Part:

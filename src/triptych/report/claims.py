@@ -15,6 +15,7 @@ from triptych.comparison.differences import LEVEL, difference, variance_of
 from triptych.report import reading
 from triptych.report.columns import Column, make_columns, name_runs, runners_up
 from triptych.report.load import Comparison, Metric, Run
+from triptych.report.reading_costs import SAME_TIME, costs
 from triptych.report.tongue import Name, Note, Quantity, Sentence, Tongue, Value
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
@@ -302,7 +303,7 @@ def costly(name: str, more: bool, against: str = "") -> Callable[[Evidence, str]
     """A judge of whether a family's models cost more (or less) than the others, or one family."""
 
     def judge(evidence: Evidence, family: str) -> Finding:
-        ranked = reading.costs(evidence.runs, name)
+        ranked = costs(evidence.runs, name)
         ours = [cost for cost, who in ranked if who.family == family]
         theirs = [
             cost
@@ -313,8 +314,8 @@ def costly(name: str, more: bool, against: str = "") -> Callable[[Evidence, str]
             return Finding("unmeasured")
         top, bottom = (min(ours), max(theirs)) if more else (min(theirs), max(ours))
         other_top, other_bottom = (min(theirs), max(ours)) if more else (min(ours), max(theirs))
-        said = True if top >= reading.SAME_TIME * bottom else None
-        if other_top >= reading.SAME_TIME * other_bottom:
+        said = True if top >= SAME_TIME * bottom else None
+        if other_top >= SAME_TIME * other_bottom:
             said = False
         sentences = [
             Sentence(f"claim.{name}", {"who": who, "value": Quantity(cost, FORMS[name])})

@@ -117,7 +117,7 @@ def plot(frontier: Frontier, stem: Path) -> None:
         axes = figure.add_subplot()
         for point in frontier.points:
             colour = COLOURS[point.family]
-            below, above = point.value - point.low, point.high - point.value
+            below, above = max(0.0, point.value - point.low), max(0.0, point.high - point.value)
             axes.errorbar(
                 point.cost, point.value, [[below], [above]], marker="o", color=colour, capsize=3
             )

@@ -23,6 +23,7 @@ from triptych.report.charts import (
 from triptych.report.columns import Column, make_columns, name_runs
 from triptych.report.load import Run
 from triptych.report.panels import known_family, label
+from triptych.report.reading_costs import DISTANCES, SAME_TIME
 from triptych.report.table import metric_label
 from triptych.report.tongue import Form, Tongue
 
@@ -32,9 +33,7 @@ FORMS: dict[str, Form] = {  # the costs that are drawn, and how they are printed
     "network_calls": "count",
     "peak_memory_bytes": "bytes",
 }
-QUALITY = ("frechet_distance", "kernel_distance")  # the first that was measured
 ROOM = 1.25  # beyond the outermost points, as a factor
-SAME = 1.2  # costs within this ratio make no chart
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Frontier:
 
 def draw_frontiers(runs: Sequence[Run], tongue: Tongue) -> list[Frontier]:
     """A chart for every cost in which at least two models differ."""
-    columns = [c for c in make_columns(runs) if c.name in QUALITY and not c.extrapolated]
+    columns = [c for c in make_columns(runs) if c.name in DISTANCES and not c.extrapolated]
     if not columns:
         return []
     column = columns[0]
@@ -70,7 +69,7 @@ def draw_frontiers(runs: Sequence[Run], tongue: Tongue) -> list[Frontier]:
     for cost in FORMS:
         points = place_points(runs, column, cost, tongue)
         costs = [point.cost for point in points]
-        if len(points) < 2 or max(costs) < SAME * min(costs):
+        if len(points) < 2 or max(costs) < SAME_TIME * min(costs):
             continue
         title = tongue.text(f"cost.{cost}")
         quality = metric_label(column, tongue)

@@ -10,6 +10,7 @@ from triptych.report import reading
 from triptych.report.columns import Column, best, make_columns, name_runs, worst
 from triptych.report.figures import load_figure, measure_paths
 from triptych.report.load import Run
+from triptych.report.reading_costs import DISTANCES, SAME_TIME, costs
 from triptych.report.table import metric_label
 from triptych.report.tongue import Name, Note, Quantity, Sentence, Tongue, Value
 
@@ -81,7 +82,7 @@ def columns_named(runs: Sequence[Run], *names: str) -> list[Column]:
 def quality(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Distances of this family's models over the floor."""
     said = []
-    for column in reading.first_references(columns_named(runs, *reading.DISTANCES)):
+    for column in reading.first_references(columns_named(runs, *DISTANCES)):
         for who, metric in column.known:
             if who.family != family or not metric.floor or metric.value is None:
                 continue
@@ -229,7 +230,7 @@ def weigh(runs: Sequence[Run], tongue: Tongue) -> list[Weighed]:
 def weigh_label(column: Column, tongue: Tongue) -> str:
     """The metric's name, with its reference where that tells two columns apart."""
     label = metric_label(column, tongue)
-    if column.name in reading.DISTANCES and column.reference in ("test", "train", "validation"):
+    if column.name in DISTANCES and column.reference in ("test", "train", "validation"):
         return f"{label} ({tongue.text(f'reference.{column.reference}')})"
     return label
 
@@ -251,9 +252,9 @@ def led(
 
 def time_led(runs: Sequence[Run], who: Name, tongue: Tongue, least: bool) -> list[str]:
     """Sampling time, where this model's differs from the next one's by the ratio that tells."""
-    ranked = reading.costs(runs, "sample_seconds_per_image")
+    ranked = costs(runs, "sample_seconds_per_image")
     if len(ranked) < 2 or len(ranked) < len(runs):
         return []
     ends = (ranked[0], ranked[1]) if least else (ranked[-1], ranked[-2])
-    apart = max(ends[0][0], ends[1][0]) >= reading.SAME_TIME * min(ends[0][0], ends[1][0])
+    apart = max(ends[0][0], ends[1][0]) >= SAME_TIME * min(ends[0][0], ends[1][0])
     return [tongue.text("cost.sample_seconds_per_image")] if apart and ends[0][1] == who else []

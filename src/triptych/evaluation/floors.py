@@ -1,0 +1,60 @@
+"""What real images score against other real images with the same counts, once for all models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from triptych.evaluation.frechet import frechet_distance, frechet_value
+from triptych.evaluation.intervals import extrapolated
+from triptych.evaluation.kernel import kernel_distance
+from triptych.evaluation.neighbours import K, neighbours
+
+
+@dataclass(frozen=True)
+class Floors:
+    """By reference, test and train; those that few images have no number for are left out.
+
+    limit:      of the Frechet distance to the test images, extrapolated
+    neighbours: precision, recall, density and coverage by name
+    """
+
+    frechet: dict[str, float]
+    kernel: dict[str, float]
+    limit: float | None
+    neighbours: dict[str, float]
+
+
+def enough_to_extrapolate(count: int, reference: Tensor) -> bool:
+    """Whether so many samples and reference features [M,d] tell the limit of their distance.
+
+    Tested down to twice as many images as features: there it is a tenth too low, the distance
+    itself eight times too high.
+    """
+    return min(count, len(reference)) >= 2 * reference.shape[1]
+
+
+def enough_for_neighbours(count: int) -> bool:
+    """Whether halves of so many images have a K-th neighbour."""
+    return count >= 2 * (K + 1)
+
+
+def find_floors(test: Tensor, train: Tensor, other: Tensor) -> Floors:
+    """From features of the references and of as many other real images as there are samples."""
+    count = len(other)
+    as_many = test[:count]  # against the training images, test images are the other real ones
+    pairs = {"test": (other, test), "train": (as_many, train)}
+    limit = None
+    if enough_to_extrapolate(count, test):
+        limit = extrapolated(frechet_distance(other, test)).value
+    near = {}
+    if enough_for_neighbours(count):
+        found = neighbours(as_many, other, intervals=False)
+        near = {name: share.value for name, share in vars(found).items()}
+    return Floors(
+        frechet={name: frechet_value(*pair) for name, pair in pairs.items()},
+        kernel={name: kernel_distance(*pair).value for name, pair in pairs.items()},
+        limit=limit,
+        neighbours=near,
+    )
