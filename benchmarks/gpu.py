@@ -33,6 +33,7 @@ from triptych.data.batches import Batches, sent  # noqa: E402
 from triptych.data.dataset import ImageData, Part  # noqa: E402
 from triptych.seeding import generator  # noqa: E402
 from triptych.tasks.sampling import sample  # noqa: E402
+from triptych.training.plan import Plan  # noqa: E402
 from triptych.training.train import fresh_state  # noqa: E402
 
 RESOLUTION, IMAGES = 32, 20_000
@@ -115,7 +116,7 @@ class Trainer:
 
     def round(self, count: int = 1) -> None:
         for _ in range(count):
-            self.state.round(self.batches, 0, self.planned, self.machine)
+            self.state.round(self.batches, 0, Plan.straight(self.planned), self.machine)
 
     def flops(self) -> float:
         """Multiplications and additions of a round's forward and backward passes."""

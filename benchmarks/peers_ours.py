@@ -28,6 +28,7 @@ from triptych.hardware import Machine
 from triptych.nn.course_unet import CourseUNet
 from triptych.seeding import ImageStreams, initialising
 from triptych.tasks.sampling import sample
+from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
 SHAPE = ImageShape(channels=3, resolution=SIDE)
@@ -175,7 +176,7 @@ def training(
 
     def turn(steps: int) -> None:
         for _ in range(steps):
-            state.round(batches, 0, PLANNED, machine)
+            state.round(batches, 0, Plan.straight(PLANNED), machine)
 
     takes_step = isinstance(model, Diffusion)
     return Worker(

@@ -37,6 +37,7 @@ from triptych.training.average import as_used
 from triptych.training.diagnosing import Checkups, last_advice, share_out, uncompiled, wording
 from triptych.training.folder import RunFolder
 from triptych.training.log import RunLog
+from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
 # Along training
@@ -126,7 +127,7 @@ def test_a_diagnosis_changes_nothing(
 
 def checkups(state: TrainingState, console: Console = QUIET, **more: Any) -> Checkups:
     machine = replace(MACHINE, **more)
-    return Checkups(state, DATA, 1280, 0, machine, console)
+    return Checkups(state, DATA, Plan.straight(1280), 0, machine, console)
 
 
 def fresh() -> TrainingState:

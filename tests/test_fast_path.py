@@ -27,6 +27,7 @@ from triptych.families.base import GenerativeModel
 from triptych.hardware import Machine
 from triptych.training import muon
 from triptych.training.average import power_exponent
+from triptych.training.plan import Plan
 from triptych.training.state import Tally, TrainingState
 
 SHAPE = ImageShape(channels=3, resolution=16)
@@ -153,7 +154,7 @@ def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
     losses: dict[str, list[float]] = {}
     averaged = first.clone()
     for step in range(1, steps + 1):
-        state.round(batches, seed, steps * settings.batch_size, machine)
+        state.round(batches, seed, Plan.straight(steps * settings.batch_size), machine)
         for term, value in state.tally.sums.items():
             losses.setdefault(term, []).append(value.item())
         state.tally = Tally()

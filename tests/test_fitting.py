@@ -20,6 +20,7 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.training import fitting
 from triptych.training import train as training
+from triptych.training.plan import Plan
 
 
 @pytest.mark.parametrize("model", together.SMALL)
@@ -52,7 +53,7 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
         """Free memory that lets so many images in."""
         state = training.fresh_state(asked, MACHINE)
         batches = training.share_batches(asked, MACHINE)
-        kept, held = fitting.bytes_per_image(state, batches, 0, MACHINE)
+        kept, held = fitting.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
         needed = fitting.bytes_of_moving(state) + 32 * held + count * fitting.MARGIN * kept
         return int(needed / fitting.USABLE)
 
@@ -98,14 +99,15 @@ def peak_and_foretold(model: str) -> tuple[int, float]:
     wanted = requesting.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
     batches = training.share_batches(wanted, MACHINE)
     state = training.fresh_state(wanted, MACHINE)
-    kept, held = fitting.bytes_per_image(state, batches, 0, MACHINE)
+    kept, held = fitting.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
     foretold = 64 * (kept + held) + fitting.bytes_of_moving(state)
     small = training.fresh_state(wanted, replace(MACHINE, microbatch=1))
     assert not registry.recipe(name).batch_statistics
-    small.round(batches, 0, 10**6, replace(MACHINE, microbatch=1))  # kernels and their scratch
+    plan = Plan.straight(10**6)
+    small.round(batches, 0, plan, replace(MACHINE, microbatch=1))  # kernels and their scratch
     hardware.forget_peak_memory()
     before = hardware.peak_memory_bytes("cpu")
-    state.round(batches, 0, 10**6, MACHINE)
+    state.round(batches, 0, plan, MACHINE)
     return hardware.peak_memory_bytes("cpu") - before, foretold
 
 

@@ -45,10 +45,10 @@ import contextlib, io, json, os, shutil, subprocess, sys
 from pathlib import Path
 from tests.test_training import digest, request, train
 from triptych import cli, files
-from triptych.training import budget, checkpoint, loop
+from triptych.training import calibration, checkpoint, loop
 place, pages = Path(sys.argv[1]), [int(n) for n in sys.argv[2].split(",")]
 told = sys.argv[3] == "True"
-budget.MOST_CHECKPOINTS, loop.LOG_POINTS = 3, 4
+calibration.MOST_CHECKPOINTS, loop.LOG_POINTS = 3, 4
 wanted = request("vae:course", "0.19kimg", "widths=8,8", "latent=4")
 expected = digest(train(wanted, place / "whole"))
 disk, run = place / "disk", place / "disk" / "run"

@@ -122,7 +122,7 @@ def collapse(monkeypatch: pytest.MonkeyPatch, returns: int) -> None:
     """From half of the plan on, until there were so many returns, every round finds a collapse."""
 
     def found(self: Checkups, before: int, log: RunLog) -> str:
-        late = self.state.seen >= self.planned / 2
+        late = self.state.seen >= self.plan.planned / 2
         return COLLAPSE if late and self.state.rewinds < returns else ""
 
     monkeypatch.setattr(Checkups, "__call__", found)

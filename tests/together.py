@@ -23,6 +23,7 @@ from triptych.data.dataset import Part
 from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.seeding import generator
+from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
 BATCH, ROUNDS = 16, 50
@@ -48,7 +49,7 @@ def steps(model: str, out: Path, microbatch: int | None = None) -> None:
     batches = Batches(Part(pixels, None), BATCH, seed=0, rank=group.rank, ranks=group.size)
     losses = []
     for _ in range(ROUNDS):
-        state.round(batches, 0, ROUNDS * BATCH, machine)
+        state.round(batches, 0, Plan.straight(ROUNDS * BATCH), machine)
         means, masked = state.tally.read(group)
         assert not any(masked.values())
         losses.append(torch.tensor(list(means.values()), dtype=torch.float64))

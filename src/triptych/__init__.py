@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         compare,
         evaluate,
         load,
+        repeat,
         report,
         train,
     )
@@ -35,6 +36,7 @@ __all__ = [
     "grid",
     "load",
     "open_images",
+    "repeat",
     "report",
     "train",
 ]

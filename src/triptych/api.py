@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal
 from triptych import config, files, hardware, images
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import trained_on_other_data
+from triptych.comparison.turns import train_in_turns
 from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
@@ -35,13 +37,15 @@ from triptych.reading import (
     run_data,
     tell_notes,
 )
-from triptych.repeating import machine_options
+from triptych.repeating import differing_versions, machine_options, request_to_repeat
 from triptych.requesting import DEFAULT_BUDGETS, Variant, make_request, pick_size, run_name
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sampling
 from triptych.training.checking import check_output
 from triptych.training.folder import RunFolder, labels_of, load_model
 from triptych.training.request import Request
+from triptych.training.selection import Score
+from triptych.training.train import Draw, Training, training_in
 from triptych.training.train import train as train_request
 
 RUNS = Path("runs")
@@ -97,16 +101,48 @@ def train(
     return Run(train_folder(request, folder, machine, console).path, machine)
 
 
+def repeat(
+    run: Path | str,
+    out: Path | str,
+    *,
+    data: str | ImageData | None = None,
+    options: DataOptions | Mapping[str, Any] | None = None,
+    machine: Machine | None = None,
+    console: Console = QUIET,
+) -> Run:
+    """Train a finished run again: bit by bit the same on the same kind of machine.
+
+    Progress and threads follow what the run recorded, whatever the clock says now.
+    data, options: where its images are now, as `run_data` takes them
+    InputError where the run cannot be followed, or the data are not the same.
+    """
+    machine = machine or hardware.pick()
+    source = Run(run, machine)
+    opened = run_data(source, data, options, console)
+    request, machine = request_to_repeat(source.folder, opened, machine)
+    for sentence in differing_versions(source.facts):
+        console.say(f"note: {sentence}")
+    return Run(train_folder(request, Path(out), machine, console).path, machine)
+
+
 def train_folder(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
     """Train a request into a folder."""
+    return train_request(*training_arguments(request, out, machine, console))
+
+
+def training_arguments(
+    request: Request, out: Path, machine: Machine, console: Console
+) -> tuple[Request, Path, Machine, Console, Draw, Score | None]:
+    """What `training_in` takes: training is handed a way to draw samples, and one to score them."""
     seed, labels = figures.FIGURE_SEED, request.labels
-    return train_request(
-        replace(request, command=request.command + machine_options(machine)),
+    command = request.command + machine_options(machine)
+    return (
+        replace(request, command=command),
         out,
         machine,
         console,
-        draw=lambda model, machine: sampling.quick_grid(model, seed, machine, labels),
-        score=scorer(request.data, labels),
+        lambda model, machine: sampling.quick_grid(model, seed, machine, labels),
+        scorer(request.data, labels),
     )
 
 
@@ -186,6 +222,10 @@ def measurer(
     real = read_real(data, plan.count, plan.features, machine, console)
 
     def measure(folder: RunFolder) -> dict[str, Any]:
+        with machine.fastest_threads():
+            return measure_here(folder)
+
+    def measure_here(folder: RunFolder) -> dict[str, Any]:
         model, facts = load_model(folder, machine.device)
         console.say(f"  measuring {facts['model']}")
         found = evaluating.evaluate(model, facts, real, console)
@@ -255,7 +295,8 @@ def compare(
     more = check_finished(folders, requests, opened, machine, force)
     tell_notes(opened, console)
     folders += train_all(requests, folder, machine, console)
-    measure = measurer(opened, plan, machine, console)
+    with machine.fastest_threads():
+        measure = measurer(opened, plan, machine, console)
     if group.first:
         place, measured_on = comparing.this_machine(machine), opened.describe()
         contract = partial(
@@ -293,13 +334,17 @@ def write_comparison(
 def train_all(
     requests: Sequence[Request], folder: Path, machine: Machine, console: Console
 ) -> list[RunFolder]:
-    """Train each into a folder of its own inside a comparison's."""
-    trained = []
+    """Train each into a folder of its own inside a comparison's, in turns."""
+
+    def open_training(request: Request) -> AbstractContextManager[Training]:
+        out = folder / run_name(request)
+        return training_in(*training_arguments(request, out, machine, console))
+
     for request in requests:
         variant = f" ({request.variant})" if request.variant else ""
         console.say(f"training {request.name}{variant} for {request.budget.asked}")
-        trained.append(train_folder(request, folder / run_name(request), machine, console))
-    return trained
+    train_in_turns(requests, open_training, machine, console)
+    return [RunFolder(folder / run_name(request)) for request in requests]
 
 
 def agreed_folder(

@@ -18,7 +18,7 @@ import tyro
 from triptych import distributed
 from triptych.commands import COMMANDS, Data, Report
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
-from triptych.hardware import out_of_memory
+from triptych.hardware import keep_memory, let_threads_sleep, out_of_memory
 from triptych.options import Everywhere
 from triptych.usage import explain
 
@@ -82,10 +82,9 @@ def attempt(interrupt: Any) -> int:
     """
     try:
         command = parse(sys.argv[1:])
+        let_threads_sleep()  # before torch is imported, as the next
         if not isinstance(command, Data | Report):
-            from triptych.hardware import keep_memory
-
-            keep_memory()  # before torch is imported
+            keep_memory()
         if not isinstance(command, Report):
             import triptych.api  # noqa: F401 # and with it all that is slow to import
         signal.signal(signal.SIGINT, interrupt)

@@ -26,6 +26,7 @@ from triptych.run_commands import (
     Interpolate,
     Likelihood,
     Reconstruct,
+    Repeat,
     Sample,
     Traverse,
 )
@@ -221,6 +222,7 @@ class Doctor(UsesModel):
 COMMANDS: dict[str, Callable[..., Everywhere]] = {
     "compare": Compare,
     "train": Train,
+    "repeat": Repeat,
     "sample": Sample,
     "reconstruct": Reconstruct,
     "interpolate": Interpolate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,11 @@ class Bar:
     def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
         self._progress, self._task = progress, task
         self._shown = 0.0
+
+    def note(self, text: str) -> None:
+        """Say something beside the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, note=text)
 
     def update(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Move to `done`; redrawn at most ten times a second."""
@@ -52,8 +57,14 @@ class Console:
     @contextmanager
     def bar(self, label: str, total: float | None = None) -> Iterator[Bar]:
         """A bar for as long as the block runs."""
+        with self.bars([label], total) as bars:
+            yield bars[0]
+
+    @contextmanager
+    def bars(self, labels: Sequence[str], total: float | None = None) -> Iterator[list[Bar]]:
+        """A bar for each label, one below the other."""
         if self.quiet or not sys.stderr.isatty() or self._progress is not None:
-            yield Bar(None, None)
+            yield [Bar(None, None) for _ in labels]
             return
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -69,7 +80,10 @@ class Console:
         ) as progress:
             self._progress = progress
             try:
-                yield Bar(progress, progress.add_task(label, total=total, note=""))
+                yield [
+                    Bar(progress, progress.add_task(label, total=total, note=""))
+                    for label in labels
+                ]
             finally:
                 self._progress = None
 

@@ -10,7 +10,11 @@ import platform
 import resource
 import shutil
 import sys
+import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,48 @@ if TYPE_CHECKING:
 
 
 MOST_THREADS = 64  # on fewer cores: enough to repeat a run from a larger machine exactly
+# How long an OpenMP thread that waits keeps its core busy before it sleeps. The default of the
+# PyTorch wheels' library made training 8 to 18 times slower beside one busy program
+# (benchmarks/busy.py, which chose the number).
+SPINS = 1000
+WAITING = {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}  # GNU's; Intel's and LLVM's
+PROBED_SECONDS, PROBED_ROUNDS = 0.05, 2  # for each number of threads that is tried
+WAIT_POLICY = "OMP_WAIT_POLICY"
+MEND = f"set GOMP_SPINCOUNT={SPINS} before torch is imported"
+
+
+def let_threads_sleep() -> None:
+    """Have OpenMP's waiting threads sleep soon; call before torch is imported.
+
+    What the user has set in the environment stays as it is.
+    """
+    if not _waiting_set():
+        os.environ.update(WAITING)
+
+
+def _waiting_set() -> list[str]:
+    """What the environment says of waiting threads, as `NAME=VALUE`."""
+    return [f"{n}={os.environ[n]}" for n in (*WAITING, WAIT_POLICY) if n in os.environ]
+
+
+def _describe_waiting() -> str:
+    """How OpenMP's threads wait; warns once where torch was loaded and they spin."""
+    settings = _waiting_set()
+    if settings == [f"{name}={value}" for name, value in WAITING.items()]:
+        return f"sleep after {SPINS} spins: other programs slow training down less"
+    if settings:
+        return f"as the environment has it ({', '.join(settings)})"
+    _warn_of_spinning()
+    return f"spin, which is many times slower beside a busy program: {MEND}"
+
+
+@cache
+def _warn_of_spinning() -> None:
+    warnings.warn(
+        f"torch's waiting threads spin: beside a busy program it is many times slower; {MEND}",
+        RuntimeWarning,
+        stacklevel=5,
+    )
 
 
 def keep_memory() -> None:
@@ -65,6 +111,32 @@ class Machine:
 
         enabled = self.precision == "bf16"
         return torch.autocast(self.device, torch.bfloat16, enabled=enabled)
+
+    @contextlib.contextmanager
+    def own_threads(self) -> Iterator[None]:
+        """Inside, torch computes with this machine's threads."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    @contextlib.contextmanager
+    def fastest_threads(self) -> Iterator[None]:
+        """Inside, torch computes with as many threads as are fastest now, the user's if he chose.
+
+        For work whose results may differ in rounding: beside a busy program two threads that wait
+        for each other can be many times slower than one.
+        """
+        import torch
+
+        with self.own_threads():
+            if "threads" in self.choices and self.group.size == 1 and self.device == "cpu":
+                torch.set_num_threads(find_fastest_threads(self.threads))
+            yield
 
     def finish(self) -> None:
         """Wait until the device has done all it was given: before a clock is read."""
@@ -114,6 +186,8 @@ def pick(
         choices["compile"] = "no: it gained nothing where it was measured (benchmarks/README.md)"
     elif compile and device == "cpu" and compiler() is None:
         raise InputError("--compile needs a C++ compiler", "install one, or leave it out")
+    if threads > 1:
+        choices["waiting threads"] = _describe_waiting()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # tiny numbers cost hundreds of cycles each
     group = join(device)
@@ -131,6 +205,39 @@ def pick(
         microbatch=microbatch,
         group=group,
     )
+
+
+def counts_to_try(most: int) -> list[int]:
+    """Numbers of threads that can make sense: one, half and all, where they differ.
+
+    >>> counts_to_try(1), counts_to_try(2), counts_to_try(16)
+    ([1], [1, 2], [1, 8, 16])
+    """
+    return sorted({1, max(1, most // 2), most})
+
+
+def find_fastest_threads(most: int) -> int:
+    """Of 1 to `most`, by a few layers of a small network, in a fifth of a second."""
+    import torch
+    from torch.nn import functional as F
+
+    images, weights = torch.ones(16, 32, 16, 16), torch.ones(32, 32, 3, 3)
+
+    def layers() -> None:
+        x = images
+        for _ in range(3):
+            x = F.silu(F.conv2d(x, weights, padding=1))
+
+    seconds = {}
+    for count in counts_to_try(most):
+        torch.set_num_threads(count)
+        layers()
+        started, rounds = time.perf_counter(), 0
+        while rounds < PROBED_ROUNDS or time.perf_counter() - started < PROBED_SECONDS:
+            layers()
+            rounds += 1
+        seconds[count] = (time.perf_counter() - started) / rounds
+    return min(seconds, key=lambda count: seconds[count])
 
 
 def compiler() -> str | None:

@@ -49,6 +49,33 @@ class ReadsRunData(UsesModel):
 
 
 @dataclass(kw_only=True)
+class Repeat(ReadsRunData):
+    """Train a finished run again, bit by bit: the same progress, order of images and threads."""
+
+    trained: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder of a finished run."""
+    out: Path
+    """Folder of the new run; the same command again goes on where it stopped."""
+    data: str | None = None
+    """Where its images are now; where they were by default."""
+
+    def run(self) -> Any:
+        """run.json of the new run."""
+        from triptych import api
+
+        self.console().say(f"repeating {self.trained} into {self.out}")
+        found = api.repeat(
+            self.trained,
+            self.out,
+            data=self.data,
+            options=self.options(),
+            machine=self.machine(),
+            console=self.console(),
+        )
+        return {"run": str(self.out), **found.facts} if self.json else str(self.out)
+
+
+@dataclass(kw_only=True)
 class Sample(UsesModel):
     """Draw samples from a run."""
 

@@ -41,9 +41,12 @@ class WeightAverage:
         self._weights = [live[name] for name in floating]
         self._counters = [(self.state[name], live[name]) for name in live.keys() - floating]
 
-    def update(self, rounds: int) -> None:
-        """Take in the weights after so many rounds, counted from 1."""
-        keep = (1 - 1 / rounds) ** (self.exponent + 1)  # beta, eq. 127
+    def update(self, before: float, now: float) -> None:
+        """Take in the weights at a position of training, the last ones being of `before`.
+
+        The unit does not matter, for the profile has none; training begins at 0.
+        """
+        keep = (1 - (now - before) / now) ** (self.exponent + 1)  # beta, eq. 127
         torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
         for mine, theirs in self._counters:
             mine.copy_(theirs)

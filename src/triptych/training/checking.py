@@ -24,7 +24,7 @@ def check_output(folder: RunFolder, request: Request) -> None:
         for what, ours in request.identity().items():
             theirs = facts["identity"].get(what)
             if theirs != ours:
-                shown = "" if isinstance(ours, dict) else f" ({theirs}, not {ours})"
+                shown = "" if isinstance(ours, dict | list) else f" ({theirs}, not {ours})"
                 raise InputError(
                     f"{path} holds a run of another {what}{shown}", "name another --out"
                 )

@@ -35,6 +35,8 @@ KINDS = {  # of what a progress holds
     "returned": bool,
     "seconds": float,
     "in_a_row": dict,
+    "plans": list,  # of each phase, as `plan.Plan.to_json` gives them
+    "threads": list,  # as `threads.Threads.changes`
 }
 NAME = re.compile(r"([0-9]{1,4})-([0-9]{12,18})")
 
@@ -178,6 +180,8 @@ def file_sizes(path: Path) -> dict[str, int]:
 def read_progress(path: Path) -> Progress:
     """How far a checkpoint had come; ValueError unless that is what its name says."""
     progress = files.parse_json(files.read_bytes(path / PROGRESS, MOST_TEXT))
+    if isinstance(progress, dict):  # older ones follow run.json
+        progress = {"plans": [], "threads": []} | progress
     if not isinstance(progress, dict) or progress.keys() != KINDS.keys():
         raise ValueError(f"{PROGRESS} does not tell how far it came")
     for key, value in progress.items():
@@ -189,7 +193,12 @@ def read_progress(path: Path) -> Progress:
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value is yes or no, a number from 0, or a mapping to such whole numbers."""
+    """Whether a value is yes or no, a number from 0, or a mapping to such whole numbers.
+
+    Lists are read by whoever follows them.
+    """
+    if isinstance(value, list):
+        return True
     if isinstance(value, dict):
         return all(type(inner) is int and inner >= 0 for inner in value.values())
     return isinstance(value, int | float) and value >= 0

@@ -22,6 +22,7 @@ from triptych.hardware import Machine
 from triptych.seeding import ImageStreams, generator
 from triptych.training.average import as_used
 from triptych.training.log import RunLog, events
+from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
 TIMES = 10  # in a run, at most
@@ -63,14 +64,14 @@ class Checkups:
         self,
         state: TrainingState,
         data: ImageData,
-        planned: int,
+        plan: Plan,
         seed: int,
         machine: Machine,
         console: Console,
     ) -> None:
-        self.state, self.planned, self.seed = state, planned, seed
+        self.state, self.plan, self.seed = state, plan, seed
         self.machine, self.console = machine, console
-        self.times, count = share_out(planned)
+        self.times, count = share_out(plan.planned)
         if machine.microbatch is not None:  # a batch does not fit; without gradients more does
             count = min(count, 2 * machine.microbatch)
         self.seen = chosen(data.train, count, seed, "diagnosed train").images
@@ -82,8 +83,8 @@ class Checkups:
 
         Returns the trouble that was found, the same in all processes, or nothing.
         """
-        state, times = self.state, self.times
-        due = before * times // self.planned != state.seen * times // self.planned
+        state = self.state
+        due = self.plan.ended(before, state.seen, self.times)
         if not due or state.phase > 0 or len(self.seen) + len(self.unseen) < 2:
             return ""
         model = state.model
@@ -119,7 +120,7 @@ class Checkups:
         count = len(self.seen) + len(self.unseen)
         rng = ImageStreams(self.seed, "diagnosis", range(count), device)
         seen, unseen = (images.to_float(part.to(device)) for part in (self.seen, self.unseen))
-        share = state.seen / self.planned
+        share = self.plan.progress(state.seen)
         with (
             as_used(state.model, state.average),
             torch.inference_mode(),

@@ -6,14 +6,18 @@ so nothing has to fail first: on a CPU the system would end the process.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from triptych import hardware
 from triptych.data.batches import Batches
+from triptych.families import registry
 from triptych.families.base import Batch, Objective
 from triptych.hardware import Machine
 from triptych.seeding import generator
+from triptych.training.request import Request
 from triptych.training.state import TrainingState
 
 PROBES = 2, 6  # images
@@ -29,10 +33,25 @@ def images_at_once(state: TrainingState, batches: Batches, seed: int, machine: M
 
     0 where not even one image does.
     """
-    kept, held = bytes_per_image(state, batches, seed, machine)
+    kept, held = bytes_per_image(state, batches.images.shape[1:], seed, machine)
     room = USABLE * hardware.free_memory_bytes(machine.device) - bytes_of_moving(state)
     room -= held * batches.batch_size  # there in however many parts it is used
     return min(batches.own, max(0, int(room / (MARGIN * kept))))
+
+
+def forecast_bytes(request: Request, machine: Machine) -> tuple[int, int]:
+    """Memory that a training holds between its steps, and what comes to that in a step.
+
+    Weights, averages, gradients and moments; what autograd keeps of this process's share of a
+    batch, or of as much of it as goes through the networks at once.
+    """
+    model = registry.build(request.name, request.settings, request.shape, request.seed)
+    state = TrainingState(model, request.settings)
+    batch = request.settings.batch_size // machine.group.size
+    on_cpu = replace(machine, device="cpu", compile=False)
+    kept, held = bytes_per_image(state, torch.Size(request.shape.size), request.seed, on_cpu)
+    at_once = min(batch, machine.microbatch or batch)
+    return state.most_bytes(), int(MARGIN * kept * at_once + held * batch)
 
 
 def bytes_of_moving(state: TrainingState) -> int:
@@ -55,15 +74,16 @@ def bytes_of(batch: Batch) -> int:
 
 
 def bytes_per_image(
-    state: TrainingState, batches: Batches, seed: int, machine: Machine
+    state: TrainingState, size: torch.Size, seed: int, machine: Machine
 ) -> tuple[float, float]:
     """Memory of each image: what the hungriest forward pass keeps, and its place in the batch.
 
+    size: [C,H,W]
     The first is the slope between two batches: weights, which are kept too, do not count.
     """
     kept, held = 1.0, 1.0
     for mover in state.movers:
-        batch = probe(state, mover.objective, batches.images.shape[1:], seed)
+        batch = probe(state, mover.objective, size, seed)
         few, more = (kept_bytes(mover.objective, batch.parts(n)[0], machine) for n in PROBES)
         kept = max(kept, (more - few) / (PROBES[1] - PROBES[0]))
         held = max(held, bytes_of(batch) / MOST_PROBED)

@@ -1,14 +1,21 @@
-"""The one training loop. Everything in it happens at counts of images seen."""
+"""The one training loop, which can be advanced and paused.
+
+Everything in it happens at counts of images seen, but for the moments at which a budget in seconds
+is planned anew (`plan.MOMENTS`).
+"""
 
 from __future__ import annotations
 
+import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
+
+import torch
 
 from triptych import hardware
 from triptych.console import Bar, Console
@@ -19,183 +26,382 @@ from triptych.hardware import Machine
 from triptych.training import checkpoint
 from triptych.training.folder import RunFolder
 from triptych.training.log import RunLog
+from triptych.training.plan import Deadline, Plan, next_moment
 from triptych.training.posthoc import Keeper
-from triptych.training.selection import Selection
+from triptych.training.selection import PLACES, Selection
 from triptych.training.state import Tally, TrainingState
+from triptych.training.threads import Threads
 
 LOG_POINTS = 100  # per phase
 PATIENCE = 20  # steps in a row that may be left out before it is trouble
 REWINDS = 5  # returns to before the trouble, each at half the learning rate, then it is given up
-GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of the planned images
+GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of progress
 GRID_COST = 0.015  # of the time: those on the way are left out where they would take more
+LEAST_PACED, LEAST_PACED_SHARE = 3, 0.01  # steps, and asked seconds, that a pace is taken from
 
 
 OnTrouble = Literal["rewind", "stop"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to do when, in images seen."""
-
-    planned: int
-    seed: int
-    checkpoints: int  # per phase
-
-    def due(self, before: int, now: int, times: int, length: int) -> bool:
-        """Whether one of `times` equal parts of `length` ended between two counts."""
-        return before * times // length != now * times // length
-
-
 @dataclass
 class Clock:
-    """Seconds of training, over interruptions; pictures since the last one, and seconds of each."""
+    """Seconds of one training over all interruptions, less its pauses.
+
+    costs: seconds of the last picture, score, diagnosis and checkpoint
+    """
 
     before: float = 0.0
-    started: float = 0.0
+    started: float | None = None
     lap: float = 0.0
     pictures: int = 0
-    per_picture: float = 0.0
+    costs: dict[str, float] = field(default_factory=dict)
 
     def start(self) -> None:
         """Go on."""
-        self.started = self.lap = time.perf_counter()
+        self.started = time.perf_counter()
+
+    def pause(self) -> None:
+        """Stand still until the next `start`."""
+        self.before, self.started = self.seconds(), None
 
     def seconds(self) -> float:
         """All so far."""
-        return self.before + time.perf_counter() - self.started
+        running = 0.0 if self.started is None else time.perf_counter() - self.started
+        return self.before + running
 
     def lap_seconds(self) -> float:
-        """Since the last call, or the start."""
-        now = time.perf_counter()
+        """Since the last call."""
+        now = self.seconds()
         lap, self.lap = now - self.lap, now
         return lap
+
+    @contextmanager
+    def timing(self, kind: str) -> Iterator[None]:
+        """What is done inside is no step."""
+        began = self.seconds()
+        try:
+            yield
+        finally:
+            self.costs[kind] = self.seconds() - began
+
+
+@dataclass
+class Paced:
+    """Steps since the budget was last planned, and their seconds, but for those of trials."""
+
+    steps: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The fixed parts of one training."""
+    """The fixed parts of one training.
+
+    plans:    of each phase; revised where there is a deadline
+    threads:  of every step; tried anew where there is a deadline
+    deadline: of a budget in seconds
+    """
 
     batches: Batches
-    plan: Plan
+    seed: int
+    plans: Sequence[Plan]
+    threads: Threads
+    deadline: Deadline | None
+    checkpoints: int  # in phase 0, at equal parts of progress
     folder: RunFolder
     machine: Machine
     console: Console
     draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
     diagnose: Callable[[int, RunLog], str]  # images seen before this round, the log -> trouble
+    diagnoses: int  # in phase 0, at equal parts of progress
     select: Selection
     keep: Keeper
     begin_again: Callable[[TrainingState], None]  # brings a state back to its first weights
+    record_plans: Callable[[], None]  # into run.json, after they were revised
     on_trouble: OnTrouble = "rewind"
 
 
-def run(state: TrainingState, job: Job, clock: Clock) -> None:
-    """Train from where the state is to the end of its last phase.
+class TrainingLoop:
+    """A state on its way through the phases of a job.
 
-    Raises InterruptedRunError after saving when a signal came to any process,
-    TrainingFailedError when steps stay without finite losses or gradients.
+    slowdown: seconds that a step takes now over those that it took in the calibration
     """
-    group = job.machine.group
-    log = RunLog(job.folder.log, group.first)
-    lengths = state.phases(job.plan.planned)
-    clock.start()
-    if state.seen == 0 and state.phase == 0:
-        picture(state, lengths[0], clock, job)
-    with job.console.bar(f"  {job.folder.path.name}") as bar, stop_signals(group) as received:
-        while state.phase < len(lengths):
-            length, before = lengths[state.phase], state.seen
-            if before >= length:
-                state.next_phase()
-                if state.phase == 1:
-                    job.select.choose(log)
-                continue
-            state.round(job.batches, job.plan.seed, length, job.machine)
-            stop = group.largest(received[0] if received else 0)
-            if job.plan.due(before, state.seen, LOG_POINTS, length):
-                lost = report_losses(state, log, clock, job, bar)
-                if lost and not stop:
-                    rewind(not_finite(lost, state, job), state, log, clock, job)
+
+    def __init__(self, state: TrainingState, job: Job, clock: Clock) -> None:
+        self.state, self.job, self.clock = state, job, clock
+        self.log = RunLog(job.folder.log, job.machine.group.first)
+        self.slowdown = 1.0
+        self.moment = math.inf
+        if job.deadline is not None:
+            self.moment = next_moment(clock.seconds() / job.deadline.seconds)
+        self.paced = Paced()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all phases are over."""
+        return self.state.phase >= len(self.job.plans)
+
+    @property
+    def plan(self) -> Plan:
+        """Of the present phase."""
+        return self.job.plans[self.state.phase]
+
+    def advance(
+        self, seconds: float = math.inf, received: Sequence[int] = (), bar: Bar | None = None
+    ) -> bool:
+        """Train on for so many seconds, or to the end; returns whether that is reached.
+
+        received: signals, as `stop_signals` gathers them
+        Raises InterruptedRunError after saving when a signal came to any process,
+        TrainingFailedError when steps stay without finite losses or gradients.
+        """
+        state, job, bar = self.state, self.job, bar or Bar(None, None)
+        self.clock.start()
+        until, over = self.clock.seconds() + seconds, False
+        with job.machine.own_threads(), self.pausing():
+            if state.seen == 0 and state.phase == 0:
+                self.picture()
+            while not self.ended and not over:
+                if state.seen >= self.plan.end:
+                    self.next_phase()
                     continue
-            if state.phase == 0 and any(
-                before < share * length <= state.seen for share in GRID_SHARES
-            ):
-                picture(state, length, clock, job)
-            trouble = job.diagnose(before, log)
-            if trouble and may_go_back(trouble, state, job):
-                rewind(trouble, state, log, clock, job)
-                if not stop:
+                before = state.seen
+                self.step()
+                stop, due, over = self.agree(received, until)
+                if self.tend(before, stop, bar):  # went back
                     continue
-                leave(stop, group)
-            job.select(before, log)
-            job.keep(before)
-            times = max(1, job.plan.checkpoints * length // lengths[0])
-            due = job.plan.due(before, state.seen, times, length)
-            if stop or (due and not any(state.in_a_row.values())):  # not amid trouble
-                save(state, log, clock, job)
-            if stop:
-                leave(stop, group)
-            bar.update(state.seen, length)
+                if due:
+                    self.replan()
+                    job.threads.try_again()
+                self.show(bar)
+        return self.ended
 
+    def step(self) -> None:
+        """One round of all objectives, with the threads of this moment."""
+        state, job = self.state, self.job
+        count = job.threads.at(state.phase, state.seen)
+        if torch.get_num_threads() != count:
+            torch.set_num_threads(count)
+        trying, began = job.threads.trying, time.perf_counter()
+        state.round(job.batches, job.seed, self.plan, job.machine)
+        seconds = time.perf_counter() - began
+        job.threads.took(seconds, state.phase, state.seen)
+        if not trying:
+            self.paced.steps += 1
+            self.paced.seconds += time.perf_counter() - began
 
-def leave(stop: int, group: Group) -> NoReturn:
-    """End for a signal, all processes at once: who leaves first would have the others killed."""
-    group.wait()
-    raise InterruptedRunError(stop)
+    def agree(self, received: Sequence[int], until: float) -> tuple[int, bool, bool]:
+        """The same in all processes: the signal that ends them, or 0; whether it is time to plan
+        anew; whether this turn is over. The first one's clock decides.
+        """
+        now, deadline = self.clock.seconds(), self.job.deadline
+        due = False
+        if deadline is not None and self.state.phase == 0:
+            reached = max(now / deadline.seconds, self.plan.progress(self.state.seen))
+            due = reached >= self.moment and self.can_pace()
+        group, asked = self.job.machine.group, 4 * (received[0] if received else 0)
+        asked = group.largest(asked + (2 * due + (now >= until) if group.first else 0))
+        return asked // 4, bool(asked & 2), bool(asked & 1)
 
+    def tend(self, before: int, stop: int, bar: Bar) -> bool:
+        """What is due between `before` images and now, but for steps; whether training went back.
 
-def picture(state: TrainingState, length: int, clock: Clock, job: Job) -> None:
-    """The samples of this moment, unless such pictures take more than their share of the time."""
-    share = state.seen / length
-    if 0 < share < 1:
-        whole = clock.seconds() / share
-        too_dear = (clock.pictures + 1) * clock.per_picture > GRID_COST * whole
-        if job.machine.group.largest(too_dear):
+        Raises InterruptedRunError, after saving, where it is to `stop`.
+        """
+        state, job, plan = self.state, self.job, self.plan
+        if plan.ended(before, state.seen, LOG_POINTS):
+            lost = self.report_losses(bar)
+            if lost and not stop:
+                self.rewind(self.not_finite(lost))
+                return True
+        if state.phase == 0 and plan.passed(before, state.seen, GRID_SHARES):
+            self.picture()
+        with self.clock.timing("diagnosis"):
+            trouble = job.diagnose(before, self.log)
+        if trouble and self.may_go_back(trouble):
+            self.rewind(trouble)
+            if not stop:
+                return True
+            raise InterruptedRunError(stop)
+        with self.clock.timing("score"):
+            job.select(before, self.log)
+        job.keep(before)
+        times = max(1, job.checkpoints * plan.planned // job.plans[0].planned)
+        due = plan.ended(before, state.seen, times)
+        if stop or (due and not any(state.in_a_row.values())):  # not amid trouble
+            self.save()
+        if stop:
+            raise InterruptedRunError(stop)
+        return False
+
+    def next_phase(self) -> None:
+        """Later phases build on the weights that the first one chose."""
+        self.state.next_phase()
+        if self.state.phase == 1:
+            self.job.select.choose(self.log)
+        self.paced = Paced()
+        if not self.ended:
+            self.replan()
+            self.job.threads.try_again()
+
+    def can_pace(self) -> bool:
+        """Whether enough steps were made since the last time to tell how fast they are."""
+        deadline, paced = self.job.deadline, self.paced
+        least = LEAST_PACED_SHARE * deadline.seconds if deadline is not None else 0.0
+        return paced.steps >= LEAST_PACED and paced.seconds >= least
+
+    def replan(self) -> None:
+        """Under a budget in seconds, plan the rest of this phase by the latest pace."""
+        state, job, clock = self.state, self.job, self.clock
+        if job.deadline is None:
             return
-    began = time.perf_counter()
-    job.draw_grid(state.seen)
-    clock.per_picture = time.perf_counter() - began
-    clock.pictures += 1
+        job.machine.finish()
+        per_image = job.deadline.per_image[state.phase]
+        if self.can_pace():
+            images = self.paced.steps * state.batch_size
+            self.slowdown = self.paced.seconds / images / per_image
+        self.paced = Paced()
+        share = clock.seconds() / job.deadline.seconds
+        self.moment = next_moment(max(share, self.plan.progress(state.seen)))
+        left = job.deadline.seconds - clock.seconds() - self.still_aside()
+        left -= self.slowdown * job.deadline.after(job.plans, state.phase)
+        rounds = max(1, math.floor(left / (self.slowdown * per_image) / state.batch_size))
+        rounds = job.machine.group.told(lambda: rounds)  # by the first one's clock
+        self.plan.revise(state.seen, state.seen + rounds * state.batch_size)
+        job.record_plans()
 
+    def still_aside(self) -> float:
+        """Seconds that pictures, scores, diagnoses and checkpoints of this phase will yet take."""
+        job, plan, seen = self.job, self.plan, self.state.seen
+        if self.state.phase > 0:
+            return 0.0
+        progress = plan.progress(seen)
+        times = {
+            "picture": sum(share > progress for share in GRID_SHARES),
+            "score": sum(place > progress for place in PLACES) if job.select.count else 0,
+            "diagnosis": job.diagnoses - plan.part(seen, job.diagnoses),
+            "checkpoint": job.checkpoints - plan.part(seen, job.checkpoints),
+        }
+        return sum(count * self.clock.costs.get(kind, 0.0) for kind, count in times.items())
 
-def not_finite(lost: list[str], state: TrainingState, job: Job) -> str:
-    """What is wrong; TrainingFailedError when going back is not wanted or was done often enough."""
-    names = ", ".join(lost)
-    if job.on_trouble == "stop" or state.rewinds >= REWINDS:
-        raise TrainingFailedError(
-            f"training stopped at image {state.seen}: the last {PATIENCE} steps of the {names} "
-            "were not finite; lower the learning rate with --set"
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Afterwards the clock stands still."""
+        try:
+            yield
+        finally:
+            self.job.machine.finish()
+            self.clock.pause()
+
+    def picture(self) -> None:
+        """The samples of this moment, unless pictures take more than their share of the time."""
+        clock, progress = self.clock, self.plan.progress(self.state.seen)
+        if 0 < progress < 1:
+            whole = clock.seconds() / progress
+            cost = clock.costs.get("picture", 0.0)
+            if self.job.machine.group.largest((clock.pictures + 1) * cost > GRID_COST * whole):
+                return
+        with clock.timing("picture"):
+            self.job.draw_grid(self.state.seen)
+        clock.pictures += 1
+
+    def not_finite(self, lost: list[str]) -> str:
+        """What is wrong; TrainingFailedError where going back is not wanted, or no more."""
+        names = ", ".join(lost)
+        if self.job.on_trouble == "stop" or self.state.rewinds >= REWINDS:
+            raise TrainingFailedError(
+                f"training stopped at image {self.state.seen}: the last {PATIENCE} steps of the "
+                f"{names} were not finite; lower the learning rate with --set"
+            )
+        return f"the {names} stayed not finite"
+
+    def may_go_back(self, trouble: str) -> bool:
+        """Whether to go back to before a trouble that still leaves a model.
+
+        TrainingFailedError when the user would rather stop.
+        """
+        if self.job.on_trouble == "stop":
+            raise TrainingFailedError(
+                f"training stopped at image {self.state.seen}: {trouble}; lower the learning rate "
+                "with --set, or leave out --on-trouble stop"
+            )
+        return self.state.rewinds < REWINDS
+
+    def rewind(self, trouble: str) -> None:
+        """Go back to a checkpoint, or to the start, and on at half the learning rate.
+
+        One that was gone back to before has not helped, so it is the turn of the one before it.
+        """
+        state, job = self.state, self.job
+        where, rewinds, group = state.seen, state.rewinds + 1, job.machine.group
+        if group.first:
+            checkpoint.drop_returned(job.folder.checkpoints)
+        group.wait()
+        if take_up(state, job.folder, job.console) is None:
+            job.begin_again(state)
+        state.rewinds, state.in_a_row = rewinds, {}
+        message = f"{trouble}: back to image {state.seen}, half the learning rate"
+        job.threads.rest()
+        job.threads.record(state.phase, state.seen, job.threads.at(state.phase, state.seen))
+        self.log.write("rewind", images=where, to=state.seen, message=message)
+        job.console.say(f"  warning: {message}")
+        self.paced = Paced()
+        self.replan()
+        self.save(returned=True)
+
+    def save(self, returned: bool = False) -> None:
+        """A checkpoint of this very moment.
+
+        returned: it is one gone back to, or of the midst of trouble: trouble leads to one before it
+        """
+        if not self.job.machine.group.first:
+            return
+        with self.clock.timing("checkpoint"):
+            progress = progress_of(
+                self.state,
+                self.clock.seconds(),
+                self.log.size(),
+                self.job.plans,
+                self.job.threads,
+                returned,
+            )
+            checkpoint.save(self.job.folder.checkpoints, self.state.tensors(), progress)
+
+    def report_losses(self, bar: Bar) -> list[str]:
+        """Write the mean losses since the last log point; name steps that were not finite.
+
+        Returns the objectives that have had too many of those in a row.
+        """
+        state = self.state
+        losses, masked = state.tally.read(self.job.machine.group)
+        seconds = self.clock.seconds()
+        speed = state.tally.images / max(self.clock.lap_seconds(), 1e-9)
+        state.tally = Tally()
+        self.log.write(
+            "losses",
+            images=state.seen,
+            phase=state.phase,
+            seconds=round(seconds, 3),
+            images_per_second=round(speed, 1),
+            memory_bytes=hardware.peak_memory_bytes(self.job.machine.device),
+            losses=losses,
         )
-    return f"the {names} stayed not finite"
+        for name, count in masked.items():
+            if not count:
+                continue
+            message = f"{count} steps of the {name} up to image {state.seen} were not finite"
+            self.log.write("warning", images=state.seen, message=f"{message} and were left out")
+            self.job.console.say(f"  warning: {message} and were left out")
+        shown = "  ".join(f"{n.split('/')[0]} {v:.4g}" for n, v in losses.items() if "/total" in n)
+        bar.note(f"{speed:,.0f} images/s  {shown}")
+        return state.lost(losses, masked, PATIENCE)
 
-
-def may_go_back(trouble: str, state: TrainingState, job: Job) -> bool:
-    """Whether to go back to before a trouble that still leaves a model.
-
-    TrainingFailedError when the user would rather stop.
-    """
-    if job.on_trouble == "stop":
-        raise TrainingFailedError(
-            f"training stopped at image {state.seen}: {trouble}; lower the learning rate with "
-            "--set, or leave out --on-trouble stop"
-        )
-    return state.rewinds < REWINDS
-
-
-def rewind(trouble: str, state: TrainingState, log: RunLog, clock: Clock, job: Job) -> None:
-    """Go back to a checkpoint, or to the start, and on at half the learning rate.
-
-    One that was gone back to before has not helped, so it is the turn of the one before it.
-    """
-    where, rewinds, group = state.seen, state.rewinds + 1, job.machine.group
-    if group.first:
-        checkpoint.drop_returned(job.folder.checkpoints)
-    group.wait()
-    if take_up(state, job.folder, job.console) is None:
-        job.begin_again(state)
-    state.rewinds, state.in_a_row = rewinds, {}
-    message = f"{trouble}: back to image {state.seen}, half the learning rate"
-    log.write("rewind", images=where, to=state.seen, message=message)
-    job.console.say(f"  warning: {message}")
-    save(state, log, clock, job, returned=True)
+    def show(self, bar: Bar) -> None:
+        """How far it is: of the asked seconds where there are such, else of the images."""
+        if self.job.deadline is not None:
+            bar.update(self.clock.seconds(), self.job.deadline.seconds)
+        elif not self.ended:
+            bar.update(self.state.seen, self.plan.end)
 
 
 def take_up(
@@ -217,19 +423,13 @@ def take_up(
     return progress
 
 
-def save(state: TrainingState, log: RunLog, clock: Clock, job: Job, returned: bool = False) -> None:
-    """A checkpoint of this very moment.
-
-    returned: it is one gone back to, or of the midst of trouble: trouble leads to one before it
-    """
-    if not job.machine.group.first:
-        return
-    progress = progress_of(state, clock, log.size(), returned)
-    checkpoint.save(job.folder.checkpoints, state.tensors(), progress)
-
-
 def progress_of(
-    state: TrainingState, clock: Clock, log_bytes: int, returned: bool = False
+    state: TrainingState,
+    seconds: float,
+    log_bytes: int,
+    plans: Sequence[Plan] = (),
+    threads: Threads | None = None,
+    returned: bool = False,
 ) -> checkpoint.Progress:
     """How far training has come, as a checkpoint tells it."""
     return {
@@ -238,38 +438,11 @@ def progress_of(
         "rewinds": state.rewinds,
         "in_a_row": state.in_a_row,
         "returned": returned or any(state.in_a_row.values()),
-        "seconds": clock.seconds(),
+        "seconds": seconds,
         "log_bytes": log_bytes,
+        "plans": [plan.to_json() for plan in plans],
+        "threads": [] if threads is None else [list(change) for change in threads.changes],
     }
-
-
-def report_losses(state: TrainingState, log: RunLog, clock: Clock, job: Job, bar: Bar) -> list[str]:
-    """Write the mean losses since the last log point; name steps that were not finite.
-
-    Returns the objectives that have had too many of those in a row.
-    """
-    losses, masked = state.tally.read(job.machine.group)
-    seconds = clock.seconds()
-    speed = state.tally.images / clock.lap_seconds()
-    state.tally = Tally()
-    log.write(
-        "losses",
-        images=state.seen,
-        phase=state.phase,
-        seconds=round(seconds, 3),
-        images_per_second=round(speed, 1),
-        memory_bytes=hardware.peak_memory_bytes(job.machine.device),
-        losses=losses,
-    )
-    for name, count in masked.items():
-        if not count:
-            continue
-        message = f"{count} steps of the {name} up to image {state.seen} were not finite"
-        log.write("warning", images=state.seen, message=f"{message} and were left out")
-        job.console.say(f"  warning: {message} and were left out")
-    shown = "  ".join(f"{n.split('/')[0]} {v:.4g}" for n, v in losses.items() if "/total" in n)
-    bar.update(state.seen, note=f"{speed:,.0f} images/s  {shown}")
-    return state.lost(losses, masked, PATIENCE)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from triptych.errors import InputError
 from triptych.training import tensorfile
 from triptych.training.average import power_exponent
 from triptych.training.folder import WEIGHTS, RunFolder, save_weights
+from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
 TIMES = 8  # moments, evenly spaced, the last one at the end
@@ -33,9 +34,9 @@ NAME = re.compile(r"(\d+)-(0\.\d+)\.safetensors")
 
 @dataclass(frozen=True)
 class Saved:
-    """One average at one moment: rounds that it has seen, its relative width, its file."""
+    """One average at one moment: its position in training, its relative width, its file."""
 
-    rounds: int
+    position: int
     width: float
     path: Path
 
@@ -43,20 +44,20 @@ class Saved:
 class Keeper:
     """Saves the averages of one run at its moments; called after each round."""
 
-    def __init__(self, state: TrainingState, folder: RunFolder, planned: int, writes: bool) -> None:
-        self.state, self.folder, self.planned, self.writes = state, folder, planned, writes
+    def __init__(self, state: TrainingState, folder: RunFolder, plan: Plan, writes: bool) -> None:
+        self.state, self.folder, self.plan, self.writes = state, folder, plan, writes
 
     def __call__(self, before: int) -> None:
         """Save both where a moment was passed since `before` images."""
         state = self.state
         if not self.writes or state.phase > 0 or state.wide is None or state.average is None:
             return
-        if before * TIMES // self.planned == state.seen * TIMES // self.planned:
+        if not self.plan.ended(before, state.seen, TIMES):
             return
         files.make_folder(self.folder.averages)
-        rounds = state.seen // state.batch_size
+        position = round(self.plan.position(state.seen))
         for average in (state.average, state.wide):
-            path = self.folder.averages / f"{rounds:09d}-{average.width:g}.safetensors"
+            path = self.folder.averages / f"{position:09d}-{average.width:g}.safetensors"
             save_weights(path, {k: halved(t) for k, t in average.state.items()}, {})
 
 
@@ -81,16 +82,16 @@ def inner_products(
 
 
 def coefficients(
-    rounds: NDArray[np.float64], widths: NDArray[np.float64], wanted: float
+    positions: NDArray[np.float64], widths: NDArray[np.float64], wanted: float
 ) -> tuple[NDArray[np.float64], float]:
     """What to multiply each saved average with, [K]; and how far the sum's weighting is off.
 
     The latter is a norm of the difference over that of the weighting that is wanted.
     """
     exponents = np.array([power_exponent(width) for width in widths])
-    end, exponent = np.array([rounds.max()]), np.array([power_exponent(wanted)])
-    among = inner_products(rounds, exponents, rounds, exponents)
-    with_wanted = inner_products(rounds, exponents, end, exponent)[:, 0]
+    end, exponent = np.array([positions.max()]), np.array([power_exponent(wanted)])
+    among = inner_products(positions, exponents, positions, exponents)
+    with_wanted = inner_products(positions, exponents, end, exponent)[:, 0]
     found = np.linalg.lstsq(among, with_wanted, rcond=1e-12)[0].astype(np.float64)
     own = inner_products(end, exponent, end, exponent).item()
     left = float(own - 2 * found @ with_wanted + found @ among @ found)
@@ -118,8 +119,8 @@ def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[s
     InputError where the files are not those of such a model, or cannot make such a width.
     """
     saved = saved_averages(folder)
-    rounds = np.array([one.rounds for one in saved], dtype=np.float64)
-    factors, off = coefficients(rounds, np.array([one.width for one in saved]), width)
+    positions = np.array([one.position for one in saved], dtype=np.float64)
+    factors, off = coefficients(positions, np.array([one.width for one in saved]), width)
     if off > MOST_OFF:
         raise InputError(
             f"the averages kept make none of width {width:g} ({off:.0%} off)",

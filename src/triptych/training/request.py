@@ -14,7 +14,40 @@ from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
 from triptych.training.folder import RunFolder
 from triptych.training.loop import OnTrouble
+from triptych.training.plan import Plan
 from triptych.training.teaching import check_teacher
+from triptych.training.threads import Changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a finished run recorded of its way, for a training that follows it.
+
+    run:    its folder
+    points: breakpoints of each phase's plan; none of a plan that goes straight
+    """
+
+    run: str
+    planned: int
+    timed: bool
+    points: list[Any]
+    threads: Changes
+
+    def plans(self, lengths: list[int]) -> list[Plan]:
+        """Of each phase; InputError where they are not of this model.
+
+        lengths: images that had been planned for each
+        """
+        if not self.points:
+            return [Plan.straight(length, self.timed) for length in lengths]
+        if len(self.points) != len(lengths):
+            raise InputError(
+                f"{self.run} cannot be followed: it has {len(self.points)} phases", "train it anew"
+            )
+        return [
+            Plan.read(points, length, self.timed)
+            for points, length in zip(self.points, lengths, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +64,7 @@ class Request:
     on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
     labels: Labels | None = None  # that the model is told in training, where it is conditional
     teacher: RunFolder | None = None  # the finished run that training starts from
+    follow: Recorded | None = None  # the plan to follow instead of making one
     variant: str = ""  # what sets it apart from the plain recipe, in the user's words
 
     def __post_init__(self) -> None:
@@ -52,17 +86,22 @@ class Request:
     def identity(self) -> dict[str, Any]:
         """What must agree for a run to be resumed."""
         taught = {} if self.teacher is None else {"teacher": self.teacher.read()["digests"]}
-        return taught | {
-            "model": str(self.name),
-            "settings": config.to_json(self.settings),
-            "data fingerprint": self.data.fingerprint,
-            "resolution": self.data.shape.resolution,
-            "flips": self.data.augment.flip,
-            "crops": self.data.augment.crop,
-            "seed": self.seed,
-            "use of labels": "none" if self.labels is None else "conditional",
-            "budget": self.budget.asked,
-        }
+        followed = {} if self.follow is None else {"plan": self.follow.points}
+        return (
+            taught
+            | followed
+            | {
+                "model": str(self.name),
+                "settings": config.to_json(self.settings),
+                "data fingerprint": self.data.fingerprint,
+                "resolution": self.data.shape.resolution,
+                "flips": self.data.augment.flip,
+                "crops": self.data.augment.crop,
+                "seed": self.seed,
+                "use of labels": "none" if self.labels is None else "conditional",
+                "budget": self.budget.asked,
+            }
+        )
 
 
 def note_augmented(request: Request) -> str | None:

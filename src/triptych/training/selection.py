@@ -20,12 +20,13 @@ from triptych.hardware import Machine
 from triptych.training.average import as_used
 from triptych.training.folder import RunFolder, save_weights
 from triptych.training.log import RunLog, events
+from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
 Score = Callable[[GenerativeModel, int, Machine], float]  # the model, how many samples to draw
 
 TIMES = 8
-FIRST = 0.3  # share of the planned images at the first of them, the last one being at the end
+FIRST = 0.3  # progress at the first of them, the last one being at the end
 SHARE = 0.06  # samples of all scores, over the planned images: under 3 % of the time
 LEAST, MOST = 100, 1000  # samples of one score
 NOISE = 0.5  # of the best score
@@ -49,14 +50,8 @@ def note_last(planned: int, selects: bool) -> str | None:
     return f"too short to choose among snapshots: the last weights are used; {enough}kimg would do"
 
 
-def places(planned: int) -> list[int]:
-    """Images seen at each snapshot.
-
-    >>> places(1000)
-    [300, 400, 500, 600, 700, 800, 900, 1000]
-    """
-    step = (1 - FIRST) / (TIMES - 1)
-    return [math.ceil(planned * (FIRST + step * number) - 1e-9) for number in range(TIMES)]
+# Progress at each snapshot: 0.3, 0.4, ... 1.
+PLACES = [FIRST + (1 - FIRST) / (TIMES - 1) * number for number in range(TIMES)]
 
 
 class Selection:
@@ -69,19 +64,19 @@ class Selection:
         self,
         state: TrainingState,
         folder: RunFolder,
-        planned: int,
+        plan: Plan,
         machine: Machine,
         console: Console,
         score: Score | None,
     ) -> None:
-        self.state, self.folder, self.planned = state, folder, planned
+        self.state, self.folder, self.plan = state, folder, plan
         self.machine, self.console, self.score = machine, console, score
-        self.count = 0 if score is None else samples_for(planned)
+        self.count = 0 if score is None else samples_for(plan.planned)
 
     def __call__(self, before: int, log: RunLog) -> None:
         """Score the weights where one of the places was passed since `before` images."""
         state = self.state
-        passed = any(before < place <= state.seen for place in places(self.planned))
+        passed = self.plan.passed(before, state.seen, PLACES)
         if state.phase > 0 or not passed or not self.count or self.score is None:
             return
         with as_used(state.model, state.average) as model:

@@ -17,6 +17,7 @@ from triptych.seeding import generator
 from triptych.training import checkpoint
 from triptych.training.average import WeightAverage, averaged_state
 from triptych.training.mover import Mover
+from triptych.training.plan import Plan
 
 
 class Tally:
@@ -150,25 +151,25 @@ class TrainingState:
         self.average = self.wide = None
         self.phase, self.seen = self.phase + 1, 0
 
-    def round(self, batches: Batches, seed: int, planned: int, machine: Machine) -> None:
-        """Every objective that is due takes its steps; `planned` is this phase's length."""
-        share = self.seen / planned
+    def round(self, batches: Batches, seed: int, plan: Plan, machine: Machine) -> None:
+        """Every objective that is due takes its steps; `plan` is this phase's."""
+        share, before = plan.progress(self.seen), plan.position(self.seen)
         number = self.seen // self.batch_size
         for mover in self.movers:
             objective = mover.objective
             if objective.phase != self.phase or number % objective.every:
                 continue
             for repeat in range(objective.repeats):
-                before = None if self.statistics is None else self.statistics.clone()
+                kept = None if self.statistics is None else self.statistics.clone()
                 batch = self.batch(batches, objective, seed, repeat, share)
                 losses = mover.gradients(batch, machine)
                 masked = mover.move(share, 0.5**self.rewinds)
-                self.restore(before, masked)
+                self.restore(kept, masked)
                 self.tally.add(objective.name, losses, masked)
         self.seen += self.batch_size
         self.tally.images += self.batch_size
         for average in self.averages.values():
-            average.update(number + 1)
+            average.update(before, plan.position(self.seen))
 
     def restore(self, before: Tensor | None, masked: Tensor) -> None:
         """A masked step must not have changed the batch statistics."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,21 @@ from torch import Tensor
 
 import triptych
 from triptych import config, files, hardware, images
-from triptych.console import Console
+from triptych.console import Bar, Console
 from triptych.data.batches import Batches
-from triptych.errors import InputError
+from triptych.distributed import processes_here
+from triptych.errors import InputError, InterruptedRunError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
-from triptych.hardware import Machine
+from triptych.hardware import MOST_THREADS, Machine, counts_to_try, usable_cores
 from triptych.training import checkpoint, teaching
 from triptych.training.average import as_used
-from triptych.training.budget import (
-    PlannedImages,
+from triptych.training.calibration import (
+    MOST_CHECKPOINTS,
+    Planned,
     Speed,
-    measure_rounds,
+    may_try_threads,
+    measure_speed,
     note_few,
     planned_images,
 )
@@ -35,11 +40,20 @@ from triptych.training.fitting import images_at_once
 from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
 from triptych.training.lock import alone_in
 from triptych.training.log import RunLog
-from triptych.training.loop import Clock, Job, Plan, progress_of, run, take_up
+from triptych.training.loop import (
+    Clock,
+    Job,
+    TrainingLoop,
+    progress_of,
+    stop_signals,
+    take_up,
+)
+from triptych.training.plan import Deadline, Plan
 from triptych.training.posthoc import Keeper
 from triptych.training.request import Request, note_augmented
 from triptych.training.selection import Score, Selection, note_last
 from triptych.training.state import TrainingState
+from triptych.training.threads import Threads
 
 Draw = Callable[[GenerativeModel, Machine], Tensor]  # a few samples, uint8 [N,C,H,W]
 
@@ -58,101 +72,306 @@ def train(
     Raises InputError on an output folder that holds something else, or that another process
     trains into.
     """
-    folder = RunFolder(out)
-    group = machine.group
+    hardware.forget_peak_memory()
+    with (
+        training_in(request, out, machine, console, draw, score) as training,
+        console.bar(f"  {out.name}") as bar,
+        stop_signals(machine.group) as received,
+    ):
+        try:
+            training.advance(math.inf, received, bar)
+        except InterruptedRunError:
+            machine.group.wait()  # who leaves first would have the others killed
+            raise
+    return training.folder
+
+
+@contextmanager
+def training_in(
+    request: Request,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    draw: Draw,
+    score: Score | None,
+) -> Iterator[Training]:
+    """A training, begun or taken up, in a folder that no other job trains into meanwhile."""
+    folder, group = RunFolder(out), machine.group
     group.told(lambda: check_output(folder, request))
     with alone_in(folder.path) if group.first else nullcontext():
         group.told(lambda: check_output(folder, request))  # nobody came between
-        train_together(request, folder, machine, console, draw, score)
+        timed = request.budget.unit == "seconds" and request.follow is None
+        with machine.fastest_threads() if timed else machine.own_threads():
+            training = Training(request, folder, machine, console, draw, score)
+        yield training
         group.wait()  # until the first one has written everything
-    return folder
 
 
-def train_together(
-    request: Request,
-    folder: RunFolder,
-    machine: Machine,
-    console: Console,
-    draw: Draw,
-    score: Score | None,
-) -> None:
-    """As `train`, in a folder that no other job trains into."""
-    hardware.forget_peak_memory()
-    group = machine.group
-    facts = group.told(lambda: folder.read() if folder.is_run() else None)
-    if group.first:
-        folder.tidy(done=facts is not None and facts["status"] == "done")
-    group.wait()
-    if facts is not None and facts["status"] == "done":
-        console.say(f"  {folder.path} is trained already")
-        return
-    batches = share_batches(request, machine)
-    if facts is None:
-        machine = fitting_machine(request, batches, machine)
-        if "microbatch" in machine.choices:
-            console.say(f"  images at once: {machine.choices['microbatch']}")
-        with console.bar("  measuring the speed"):
-            planned = plan_images(request, batches, machine, draw)
-        selects = registry.recipe(request.name).selects
-        few, last = note_few(planned.images, batches.batch_size), note_last(planned.images, selects)
-        for note in filter(None, (few, last, note_augmented(request))):
-            console.say(f"  {note}")
-        facts = group.told(lambda: begin(request, folder, planned, machine))
-    else:
-        check_machine(folder, facts, machine)
-        machine = replace(machine, microbatch=facts.get("microbatch"))
-    state = fresh_state(request, machine)
-    clock = Clock(before=facts["calibration_seconds"])
-    resume(state, folder, clock, console)
-    job = job_of(request, folder, facts, state, batches, machine, console, draw, score)
-    RunLog(folder.log, group.first).write(
-        "resume" if state.seen else "start",
-        images=state.seen,
-        threads=machine.threads,
-        processes=group.size,
-    )
-    run(state, job, clock)
-    if group.first:
-        finish(state, folder, facts, clock, request, machine, draw)
+class Training:
+    """A run on its way: begun or taken up from its folder, advanced, paused, and finished.
+
+    loop:  None once it is done
+    clock: seconds of the run, from the moment that it is begun here
+    together: how many trainings this process holds, of which peak memory is then
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        folder: RunFolder,
+        machine: Machine,
+        console: Console,
+        draw: Draw,
+        score: Score | None,
+    ) -> None:
+        self.request, self.folder, self.console, self.draw = request, folder, console, draw
+        self.clock, self.together = Clock(), 1
+        self.loop: TrainingLoop | None = None
+        self.clock.start()
+        facts = machine.group.told(lambda: folder.read() if folder.is_run() else None)
+        done = facts is not None and facts["status"] == "done"
+        if machine.group.first:
+            folder.tidy(done)
+        machine.group.wait()
+        if done:
+            console.say(f"  {folder.path} is trained already")
+            return
+        if facts is None:
+            batches = share_batches(request, machine)
+            state = fresh_state(request, machine)
+            machine = fitting_machine(request, state, batches, machine)
+            if "microbatch" in machine.choices:
+                console.say(f"  images at once: {machine.choices['microbatch']}")
+            planned, machine = self.plan(state, batches, machine)
+            self.tell_notes(planned, batches)
+            facts = machine.group.told(lambda: begin(
+                request, folder, planned, state, machine, self.clock.seconds()
+            ))  # fmt: skip
+            self.clock.costs |= first_costs(planned)
+        else:
+            check_machine(folder, facts, machine)
+            machine = replace(
+                machine,
+                microbatch=facts.get("microbatch"),
+                threads=facts["threads"] if "threads" in machine.choices else machine.threads,
+            )
+            batches, state = share_batches(request, machine), fresh_state(request, machine)
+            self.clock = Clock(before=facts["calibration_seconds"])
+        self.facts, self.machine = facts, machine
+        progress = resume(state, folder, self.clock, console)
+        plans, threads = plans_of(facts, progress, state), self.threads(progress)
+        job = job_of(self, state, batches, plans, threads, score)
+        RunLog(folder.log, machine.group.first).write(
+            "resume" if state.seen else "start",
+            images=state.seen,
+            threads=machine.threads,
+            processes=machine.group.size,
+        )
+        self.clock.pause()
+        self.loop = TrainingLoop(state, job, self.clock)
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is trained to its end."""
+        return self.loop is None
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far."""
+        return self.clock.seconds()
+
+    @property
+    def progress(self) -> float:
+        """Of the first phase, or 1 where that is over."""
+        loop = self.loop
+        if loop is None or loop.state.phase > 0:
+            return 1.0
+        return loop.plan.progress(loop.state.seen)
+
+    def advance(
+        self, seconds: float = math.inf, received: Sequence[int] = (), bar: Bar | None = None
+    ) -> bool:
+        """Train on for so many seconds, or to the end, which finishes the run; whether it is done.
+
+        received: signals, as `loop.stop_signals` gathers them
+        """
+        if self.loop is None:
+            return True
+        if not self.loop.advance(seconds, received, bar):
+            return False
+        with self.machine.own_threads():
+            self.clock.start()
+            self.finish(self.loop)
+        self.loop = None
+        return True
+
+    def save(self) -> None:
+        """A checkpoint of this moment, unless the run is done."""
+        if self.loop is not None and self.loop.state.seen > 0:
+            self.loop.save()
+
+    def plan(
+        self, state: TrainingState, batches: Batches, machine: Machine
+    ) -> tuple[Planned, Machine]:
+        """The first plan, and the machine with the threads that are fastest on it."""
+        request, group = self.request, machine.group
+        if request.follow is not None:
+            return Planned(images=request.follow.planned, checkpoints=MOST_CHECKPOINTS), machine
+        with self.console.bar("  measuring the speed"):
+            planned = planned_images(
+                request.budget,
+                len(request.data.train),
+                request.settings.batch_size,
+                lambda: calibrate(request, state, batches, machine, self.draw),
+                self.clock.seconds,
+            )
+        # Each process went by its own clock: the first one's plan holds for all.
+        images, checkpoints = group.told(lambda: [planned.images, planned.checkpoints])
+        planned = replace(planned, images=images, checkpoints=checkpoints)
+        speed = planned.speed
+        if speed is not None and speed.tried:
+            told = ", ".join(f"{n}: {1000 * s:.3g} ms a step" for n, s in speed.tried.items())
+            choices = machine.choices | {"threads": f"{speed.threads} at first ({told})"}
+            machine = replace(machine, threads=speed.threads, choices=choices)
+        return planned, machine
+
+    def tell_notes(self, planned: Planned, batches: Batches) -> None:
+        """What the user should know of what is planned."""
+        few = note_few(planned.images, batches.batch_size)
+        last = note_last(planned.images, registry.recipe(self.request.name).selects)
+        for note in filter(None, (few, last, note_augmented(self.request))):
+            self.console.say(f"  {note}")
+
+    def threads(self, progress: checkpoint.Progress | None) -> Threads:
+        """The counts of this run's steps: what is recorded, and what may yet be tried."""
+        machine, most = self.machine, max(MOST_THREADS, usable_cores())
+        recorded = (progress or {}).get("threads") or self.facts.get("threads_along")
+        if self.request.follow is not None:
+            return Threads([], list(self.request.follow.threads))
+        ours = "threads" in machine.choices
+        changes = [(0, 0, machine.threads)]
+        if ours and progress is not None and recorded:
+            try:
+                changes = Threads.read(recorded, most)
+            except ValueError as error:
+                raise InputError(
+                    f"{self.folder.path} cannot be gone on with ({error})", "train it anew"
+                ) from error
+        timed = self.facts.get("deadline") is not None and ours
+        many = replace(machine, threads=max(usable_cores() // processes_here(), 1))
+        may = timed and may_try_threads(many)
+        tried = self.facts["calibration"].get("tried") or {}
+        usual = tried.get(str(machine.threads), math.inf) if progress is None else math.inf
+        return Threads(counts_to_try(many.threads) if may else [], changes, usual)
+
+    def record_plans(self, plans: Sequence[Plan], threads: Threads) -> None:
+        """Into run.json."""
+        self.facts |= describe_plans(plans, threads)
+        if self.machine.group.first:
+            files.write_json(self.folder.facts, self.facts)
+
+    def finish(self, loop: TrainingLoop) -> None:
+        """The weights to use, the last facts; checkpoints are no longer needed."""
+        if not self.machine.group.first:
+            return
+        state, request, folder = loop.state, self.request, self.folder
+        images = loop.job.plans[0].end
+        digest = finish_weights(state, request, folder, self.machine, self.draw, images,
+                                self.facts["planned_images"])  # fmt: skip
+        RunLog(folder.log).write("done", images=images)
+        seconds = self.clock.seconds()
+        files.write_json(  # from here on the run is done
+            folder.facts,
+            self.facts
+            | describe_plans(loop.job.plans, loop.job.threads)
+            | {
+                "status": "done",
+                "images_seen": images,
+                "kimg": images / 1000,
+                "train_seconds": round(seconds, 3),
+                "images_per_second": round(images / seconds, 1),
+                "peak_memory_bytes": hardware.peak_memory_bytes(self.facts["device"]),
+                "peak_memory_of": self.together,
+                "rewinds": state.rewinds,
+                "digests": {WEIGHTS: digest},
+                "advice": last_advice(folder.log),
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            },
+        )
+        folder.tidy(done=True)
 
 
 def job_of(
-    request: Request,
-    folder: RunFolder,
-    facts: dict[str, Any],
+    training: Training,
     state: TrainingState,
     batches: Batches,
-    machine: Machine,
-    console: Console,
-    draw: Draw,
+    plans: list[Plan],
+    threads: Threads,
     score: Score | None,
 ) -> Job:
-    """What stays the same over the training. `facts` is run.json."""
-    planned = facts["planned_images"]
+    """What stays the same over the training."""
+    request, folder, machine = training.request, training.folder, training.machine
+    console, facts, first = training.console, training.facts, plans[0]
+    checkups = Checkups(state, request.data, first, request.seed, machine, console)
+    chooses = registry.recipe(request.name).selects
+    deadline = facts.get("deadline")
     return Job(
         batches=batches,
-        plan=Plan(
-            planned=planned,
-            seed=request.seed,
-            checkpoints=facts["checkpoints"],
-        ),
+        seed=request.seed,
+        plans=plans,
+        threads=threads,
+        deadline=None if deadline is None else Deadline(**deadline),
+        checkpoints=facts["checkpoints"],
         folder=folder,
         machine=machine,
         console=console,
-        draw_grid=lambda seen: save_grid(state, folder, draw, machine, seen),
-        diagnose=Checkups(state, request.data, planned, request.seed, machine, console),
-        keep=Keeper(state, folder, planned, machine.group.first),
-        select=Selection(
-            state,
-            folder,
-            planned,
-            machine,
-            console,
-            score if registry.recipe(request.name).selects else None,
-        ),
+        draw_grid=lambda seen: save_grid(state, folder, training.draw, machine, seen),
+        diagnose=checkups,
+        diagnoses=checkups.times,
+        select=Selection(state, folder, first, machine, console, score if chooses else None),
+        keep=Keeper(state, folder, first, machine.group.first),
         begin_again=lambda state: begin_again(state, request, machine),
+        record_plans=lambda: training.record_plans(plans, threads),
         on_trouble=request.on_trouble,
     )
+
+
+def first_costs(planned: Planned) -> dict[str, float]:
+    """Seconds of what is no step, as the calibration found them."""
+    speed = planned.speed
+    return {} if speed is None else {"picture": speed.grid, "checkpoint": speed.checkpoint}
+
+
+def describe_plans(plans: Sequence[Plan], threads: Threads) -> dict[str, Any]:
+    """What run.json says of progress and threads along the training."""
+    return {
+        "plan": plans[0].to_json(),
+        "later_plans": [plan.to_json() for plan in plans[1:]],
+        "threads_along": [list(change) for change in threads.changes],
+    }
+
+
+def plans_of(
+    facts: dict[str, Any], progress: checkpoint.Progress | None, state: TrainingState
+) -> list[Plan]:
+    """Of all phases: the checkpoint's where there is one, else the first ones of run.json.
+
+    InputError where what is recorded makes no plans.
+    """
+    planned, timed = facts["planned_images"], facts.get("timed", False)
+    lengths = state.phases(planned)
+    recorded = (progress or {}).get("plans")
+    if facts.get("follows") is not None:
+        recorded = [facts["plan"], *facts["later_plans"]]
+    if not recorded:
+        return [Plan.straight(length, timed) for length in lengths]
+    try:
+        return [
+            Plan.read(points, length, timed)
+            for points, length in zip(recorded, lengths, strict=True)
+        ]
+    except ValueError as error:
+        raise InputError(f"this run cannot be gone on with ({error})", "train it anew") from error
 
 
 def share_batches(request: Request, machine: Machine) -> Batches:
@@ -179,7 +398,9 @@ def share_batches(request: Request, machine: Machine) -> Batches:
     )
 
 
-def fitting_machine(request: Request, batches: Batches, machine: Machine) -> Machine:
+def fitting_machine(
+    request: Request, state: TrainingState, batches: Batches, machine: Machine
+) -> Machine:
     """The machine with as many images at once as fit into its memory.
 
     Raises InputError where a batch would have to be split that cannot be, or where nothing fits.
@@ -193,7 +414,8 @@ def fitting_machine(request: Request, batches: Batches, machine: Machine) -> Mac
                 "leave it out, or lower --set batch_size",
             )
         return machine
-    state = fresh_state(request, replace(machine, compile=False))  # as it is used but once
+    if machine.compile:  # for batches of two sizes that never come again
+        state = fresh_state(request, replace(machine, compile=False))
     fits = images_at_once(state, batches, request.seed, machine)
     fits = -machine.group.largest(-fits)  # the smallest of all processes
     if fits == share:
@@ -236,11 +458,30 @@ def begin_again(state: TrainingState, request: Request, machine: Machine) -> Non
 
 
 def begin(
-    request: Request, folder: RunFolder, planned: PlannedImages, machine: Machine
+    request: Request,
+    folder: RunFolder,
+    planned: Planned,
+    state: TrainingState,
+    machine: Machine,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Write run.json, the first file in the folder."""
+    """Write run.json, the first file in the folder.
+
+    seconds: of the training so far
+    """
+    speed, follow = planned.speed, request.follow
+    timed = follow.timed if follow is not None else request.budget.unit == "seconds"
+    lengths = state.phases(planned.images)
+    if follow is not None:
+        plans = follow.plans(lengths)
+        threads = Threads([], follow.threads)
+    else:
+        plans = [Plan.straight(length, timed) for length in lengths]
+        threads = Threads([], [(0, 0, machine.threads)])
     command = f"{request.command} --budget {planned.images / 1000!r}kimg"
-    if machine.microbatch is not None and "--microbatch" not in request.command:
+    if timed:
+        command = f"triptych repeat {shlex.quote(str(folder.path))} --out NEW"
+    elif machine.microbatch is not None and "--microbatch" not in request.command:
         command += f" --microbatch {machine.microbatch}"
     facts = {
         "schema": SCHEMA,
@@ -253,11 +494,15 @@ def begin(
         "settings": config.to_json(request.settings),
         "data": request.data.describe(),
         "labels": None if request.labels is None else config.to_json(request.labels),
+        "teacher": None if request.teacher is None else str(request.teacher.path.resolve()),
         "budget": config.to_json(request.budget),
         "planned_images": planned.images,
+        "timed": timed,
+        "deadline": None if speed is None else describe_deadline(request, speed),
+        "follows": None if follow is None else follow.run,
         "checkpoints": planned.checkpoints,
-        "calibration": planned.found,
-        "calibration_seconds": planned.seconds,
+        "calibration": {} if speed is None else config.to_json(speed),
+        "calibration_seconds": seconds,
         "seed": request.seed,
         "identity": request.identity(),
         "status": "running",
@@ -274,36 +519,54 @@ def begin(
         "microbatch": machine.microbatch,
         "processes": machine.group.size,
         "choices": machine.choices,
+        **describe_plans(plans, threads),
     }
     files.write_json(folder.facts, facts)
     return facts
 
 
-def plan_images(request: Request, batches: Batches, machine: Machine, draw: Draw) -> PlannedImages:
-    """Turn the budget into images; seconds are measured on a model that is then thrown away."""
-
-    def measure() -> Speed:
-        state = fresh_state(request, machine)
-        with tempfile.TemporaryDirectory() as scratch:
-            progress = progress_of(state, Clock(), log_bytes=0)
-            return measure_rounds(
-                state,
-                batches,
-                request.seed,
-                machine,
-                request.budget.amount,
-                lambda: sample_grid(state, draw, machine).save(Path(scratch) / "grid.png"),
-                lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
-            )
-
-    planned = planned_images(
-        request.budget, len(request.data.train), request.settings.batch_size, measure
-    )
-    # Each process went by its own clock: the first one's plan holds for all.
-    return PlannedImages(**machine.group.told(lambda: asdict(planned)))
+def describe_deadline(request: Request, speed: Speed) -> dict[str, Any]:
+    """A `plan.Deadline` for run.json."""
+    return {
+        "seconds": request.budget.amount,
+        "per_image": speed.per_image,
+        "finishing": speed.finishing,
+    }
 
 
-def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Console) -> None:
+def calibrate(
+    request: Request, state: TrainingState, batches: Batches, machine: Machine, draw: Draw
+) -> Speed:
+    """Measure how fast a fresh state trains, and bring it back to where it was."""
+    first = {
+        part: {name: tensor.clone() for name, tensor in tensors.items()}
+        for part, tensors in state.tensors().items()
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        progress = progress_of(state, seconds=0.0, log_bytes=0)
+
+        def finish(images: int) -> None:
+            settle(state, request.data.train, images, request.seed, machine)
+            if settles(state):
+                sample_grid(state, draw, machine)
+
+        speed = measure_speed(
+            state,
+            batches,
+            request.seed,
+            machine,
+            request.budget.amount,
+            lambda: sample_grid(state, draw, machine).save(Path(scratch) / "grid.png"),
+            lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
+            finish,
+        )
+    state.load(first, {"phase": 0, "seen": 0, "rewinds": 0, "in_a_row": {}})
+    return speed
+
+
+def resume(
+    state: TrainingState, folder: RunFolder, clock: Clock, console: Console
+) -> checkpoint.Progress | None:
     """Go on from the newest checkpoint, if there is one."""
     progress = take_up(state, folder, console)
     log = RunLog(folder.log, state.group.first)
@@ -311,10 +574,11 @@ def resume(state: TrainingState, folder: RunFolder, clock: Clock, console: Conso
         if log.size():
             console.say("  no checkpoint to go on from: starting again from image 0")
         log.cut(0)
-        return
+        return None
     clock.before = progress["seconds"]
     log.cut(progress["log_bytes"])
     console.say(f"  going on from image {state.seen:,}")
+    return progress
 
 
 def sample_grid(state: TrainingState, draw: Draw, machine: Machine) -> images.Grid:
@@ -333,35 +597,26 @@ def save_grid(
         grid.save(folder.samples / f"{seen:09d}.png")
 
 
-def finish(
+def settles(state: TrainingState) -> bool:
+    """Whether the model fits something in closed form after training."""
+    return type(state.model).settle is not GenerativeModel.settle
+
+
+def finish_weights(
     state: TrainingState,
-    folder: RunFolder,
-    facts: dict[str, Any],
-    clock: Clock,
     request: Request,
+    folder: RunFolder,
     machine: Machine,
     draw: Draw,
-) -> None:
-    """The weights to use, the last facts; checkpoints are no longer needed."""
-    settle(state, request.data.train, facts["planned_images"], request.seed, machine)
-    if type(state.model).settle is not GenerativeModel.settle and state.group.size == 1:
-        save_grid(state, folder, draw, machine, facts["planned_images"])  # as it is used
+    images: int,
+    planned: int,
+) -> str:
+    """Fit what is fitted after training, write the weights to use; their digest.
+
+    images, planned: seen in the first phase, and how many had been planned for it
+    """
+    settle(state, request.data.train, planned, request.seed, machine)
+    if settles(state) and state.group.size == 1:
+        save_grid(state, folder, draw, machine, images)  # as it is used
     metadata = model_metadata(request.name, request.settings, request.shape)
-    digest = save_weights(folder.weights, state.weights_to_use(), metadata)
-    seconds = clock.seconds()
-    RunLog(folder.log).write("done", images=facts["planned_images"])
-    files.write_json(  # from here on the run is done
-        folder.facts,
-        facts
-        | {
-            "status": "done",
-            "images_seen": facts["planned_images"],
-            "train_seconds": round(seconds, 3),
-            "images_per_second": round(facts["planned_images"] / seconds, 1),
-            "peak_memory_bytes": hardware.peak_memory_bytes(facts["device"]),
-            "digests": {WEIGHTS: digest},
-            "advice": last_advice(folder.log),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        },
-    )
-    folder.tidy(done=True)
+    return save_weights(folder.weights, state.weights_to_use(), metadata)

@@ -1,0 +1,84 @@
+"""Several trainings side by side, in turns of a few seconds.
+
+Whatever happens to the machine then happens to all of them, so that a busy minute makes no model
+look worse than another. The one that has trained the shortest time is next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+
+from triptych import hardware
+from triptych.console import Console
+from triptych.errors import InterruptedRunError
+from triptych.hardware import Machine
+from triptych.training.fitting import forecast_bytes
+from triptych.training.loop import stop_signals
+from triptych.training.request import Request
+from triptych.training.train import Training
+
+TURN = 3.0  # seconds
+USABLE = 0.8  # of the free memory, for all trainings together
+
+Open = Callable[[Request], AbstractContextManager[Training]]
+
+
+def train_in_turns(
+    requests: Sequence[Request], open_training: Open, machine: Machine, console: Console
+) -> None:
+    """Train all to their ends; one after another where they do not fit into memory together.
+
+    open_training: begins or takes up the training of a request
+    Raises InterruptedRunError on a signal, after all of them were saved.
+    """
+    if len(requests) > 1 and not fit_together(requests, machine):
+        console.say("these models do not fit into memory together: they train one after another")
+        for request in requests:
+            train_together([request], open_training, machine, console)
+    elif requests:
+        train_together(requests, open_training, machine, console)
+
+
+def fit_together(requests: Sequence[Request], machine: Machine) -> bool:
+    """Whether all states, and the largest step of any of them, fit into the free memory."""
+    forecasts = [forecast_bytes(request, machine) for request in requests]
+    wanted = sum(kept for kept, _ in forecasts) + max(step for _, step in forecasts)
+    fits = wanted <= USABLE * hardware.free_memory_bytes(machine.device)
+    return not machine.group.largest(not fits)
+
+
+def seconds_of(trainings: Sequence[Training]) -> list[float]:
+    """Of training so far."""
+    return [training.seconds for training in trainings]
+
+
+def train_together(
+    requests: Sequence[Request], open_training: Open, machine: Machine, console: Console
+) -> None:
+    """Train some that are held in memory at once."""
+    hardware.forget_peak_memory()
+    with ExitStack() as stack:
+        trainings = [stack.enter_context(open_training(request)) for request in requests]
+        for training in trainings:
+            training.together = len(trainings)
+        names = [training.folder.path.name for training in trainings]
+        whole = "training" if len(trainings) == 1 else f"training {len(trainings)} models in turns"
+        bars = stack.enter_context(console.bars([whole, *names]))
+        received = stack.enter_context(stop_signals(machine.group))
+        try:
+            while waiting := [training for training in trainings if not training.done]:
+                # Each process went by its own clock: the first one's says whose turn it is.
+                spent = machine.group.told(partial(seconds_of, waiting))
+                training = waiting[spent.index(min(spent))]
+                turn = TURN if len(waiting) > 1 else math.inf
+                training.advance(turn, received, bars[1 + trainings.index(training)])
+                done = sum(training.progress for training in trainings)
+                bars[0].update(done, len(trainings))
+        except InterruptedRunError:
+            for training in trainings:
+                training.save()
+            machine.group.wait()  # who leaves first would have the others killed
+            raise

@@ -1,0 +1,137 @@
+"""Progress: how far a training has come, from 0 to 1, as a function of images seen.
+
+Everything that changes along a training - learning rates, averages, snapshots, diagnoses, pictures
+- follows progress. Under a budget in images it is images seen / planned images. Under one in
+seconds it is piecewise linear: the plan begins with the speed of a short calibration and is revised
+at a few fixed moments, so that training ends when it was asked to. Between two revisions it is a
+straight line, and the breakpoints alone tell all of it: who follows the recorded plan sees the same
+progress at every image, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# When progress or the share of the asked seconds reaches one of these, the rest is planned anew: so
+# neither a training that becomes slower nor one that becomes faster is far off at its end.
+MOMENTS = (0.05, 0.2, 0.4, 0.55, 0.68, 0.78, 0.86, 0.92, 0.96)
+UNITS = 2**50  # in which progress under a budget in seconds is counted, so that nothing is rounded
+ROUNDING = 1e-9  # of a share of progress
+MOST_POINTS = 64  # of one plan; ours have fewer
+
+Points = list[tuple[int, float]]  # images seen and progress there
+
+
+class Plan:
+    """Progress of one phase of a training.
+
+    points:  breakpoints, from (0, 0.0) to (images at the end, 1.0)
+    planned: images that were planned before anything was revised; numbers of samples and images
+             that scores and diagnoses look at follow from it
+    timed:   whether it may be revised
+    """
+
+    def __init__(self, points: Sequence[tuple[int, float]], planned: int, timed: bool) -> None:
+        self.points: Points = list(points)
+        self.planned, self.timed = planned, timed
+
+    @classmethod
+    def straight(cls, images: int, timed: bool = False) -> Plan:
+        """A plan of so many images that was not revised yet."""
+        return cls([(0, 0.0), (images, 1.0)], images, timed)
+
+    @classmethod
+    def read(cls, value: Any, planned: int, timed: bool) -> Plan:
+        """From JSON, [[images, progress], ...]; ValueError where that is no plan."""
+        if not isinstance(value, list) or not 2 <= len(value) <= MOST_POINTS:
+            raise ValueError("the plan is no list of breakpoints")
+        points: Points = []
+        for pair in value:
+            if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) is not int:
+                raise ValueError("a breakpoint of the plan is no pair of images and progress")
+            images, progress = pair
+            if not isinstance(progress, int | float) or not 0 <= progress <= 1:
+                raise ValueError("the plan has a progress that is not from 0 to 1")
+            if points and (images <= points[-1][0] or progress < points[-1][1]):
+                raise ValueError("the plan goes back")
+            points.append((images, float(progress)))
+        if points[0] != (0, 0.0) or points[-1][1] != 1.0:
+            raise ValueError("the plan does not go from 0 to 1")
+        return cls(points, planned, timed)
+
+    def to_json(self) -> list[list[float]]:
+        """What `read` takes."""
+        return [list(point) for point in self.points]
+
+    @property
+    def end(self) -> int:
+        """Images seen when this phase ends, as it is planned now."""
+        return self.points[-1][0]
+
+    def progress(self, images: int) -> float:
+        """From 0 to 1."""
+        if images >= self.end:
+            return 1.0
+        if not self.timed:
+            return images / self.end
+        return self._units(images) / UNITS
+
+    def _units(self, images: int) -> int:
+        """Progress in UNITS: whole ones for each image, so a cut line keeps its slope exactly."""
+        place = bisect_right(self.points, images, key=lambda point: point[0])
+        (first, low), (last, high) = self.points[place - 1], self.points[place]
+        start, rise, run = round(low * UNITS), round((high - low) * UNITS), last - first
+        each = (2 * rise + run) // (2 * run)  # rounded
+        return min(UNITS, start + (images - first) * each)
+
+    def position(self, images: int) -> float:
+        """Where weight averages count: images, or billionths of progress where that is revised.
+
+        Their profiles have no unit (`average.WeightAverage`).
+        """
+        return 1e9 * self.progress(images) if self.timed else float(images)
+
+    def revise(self, images: int, end: int) -> None:
+        """From here on go straight to 1 at `end`; what was planned beyond `images` is dropped."""
+        here = (images, self.progress(images))
+        self.points = [p for p in self.points if p[0] < images] + [here, (end, 1.0)]
+
+    def ended(self, before: int, now: int, times: int) -> bool:
+        """Whether one of `times` equal parts of progress ended between two counts of images."""
+        return self.part(before, times) != self.part(now, times)
+
+    def part(self, images: int, times: int) -> int:
+        """How many of `times` equal parts of progress have ended."""
+        return math.floor(self.progress(images) * times + ROUNDING)
+
+    def passed(self, before: int, now: int, places: Sequence[float]) -> bool:
+        """Whether one of some shares of progress was reached between two counts of images."""
+        start, end = self.progress(before) + ROUNDING, self.progress(now) + ROUNDING
+        return any(start < place <= end for place in places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadline:
+    """A budget in seconds, and the calibration's seconds by which the rest is planned.
+
+    per_image: seconds of an image in each phase
+    finishing: seconds of what follows the last phase
+    """
+
+    seconds: float
+    per_image: Sequence[float]
+    finishing: float
+
+    def after(self, plans: Sequence[Plan], phase: int) -> float:
+        """Calibrated seconds of all that follows a phase."""
+        later = zip(plans[phase + 1 :], self.per_image[phase + 1 :], strict=True)
+        return self.finishing + sum(plan.planned * seconds for plan, seconds in later)
+
+
+def next_moment(share: float) -> float:
+    """The first moment after this one; infinity after the last."""
+    return next((moment for moment in MOMENTS if moment > share), math.inf)

@@ -1,0 +1,316 @@
+"""A budget in seconds is kept, whatever happens to the machine, and what it led to can be repeated.
+
+The machine is simulated: its clock goes on by what each step is said to take, so that hours pass in
+a moment and nothing hangs on the machine that the tests run on.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.test_training import DATA, MACHINE, digest, request, train
+from triptych import api
+from triptych.comparison import turns
+from triptych.console import QUIET
+from triptych.errors import InputError, InterruptedRunError
+from triptych.repeating import request_to_repeat
+from triptych.training import calibration, loop
+from triptych.training import train as training
+from triptych.training.folder import RunFolder
+from triptych.training.plan import MOMENTS, Plan, next_moment
+from triptych.training.state import TrainingState
+
+ASKED = 60.0
+Pace = Callable[[float], float]  # seconds since the start -> seconds of a step
+
+
+class Simulated:
+    """A clock that steps move; `pace` says how long each takes at a moment."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.pace = 0.0, (lambda now: 0.3)  # type: ignore[var-annotated]
+        clock = SimpleNamespace(perf_counter=self.read)
+        for module in (loop, calibration):
+            monkeypatch.setattr(module, "time", clock)
+        whole = TrainingState.round
+
+        def slow(state: TrainingState, *rest: Any) -> None:
+            whole(state, *rest)
+            self.now += self.pace(self.now)
+
+        monkeypatch.setattr(TrainingState, "round", slow)
+
+    def read(self) -> float:
+        """The time; looking at it takes a moment."""
+        self.now += 1e-5
+        return self.now
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> Simulated:
+    return Simulated(monkeypatch)
+
+
+def run(simulated: Simulated, pace: Pace, out: Path, model: str = "vae:sigma") -> dict[str, Any]:
+    """Train under a pace that is a function of the seconds since the start; run.json."""
+    start = simulated.now
+    simulated.pace = lambda now: pace(now - start)
+    return train(request(model, f"{ASKED:g}s", *SMALL[model]), out).read()
+
+
+SMALL = {"vae:sigma": ("widths=8,8",), "gan:hinge": ("width=8",), "vae:course": ("widths=8,8",)}
+
+PACES: dict[str, tuple[Pace, float]] = {
+    "quiet": (lambda s: 0.3, 0.05),
+    "a neighbor comes": (lambda s: 0.3 if s < ASKED / 2 else 0.6, 0.1),
+    "a neighbor leaves": (lambda s: 0.6 if s < ASKED / 2 else 0.3, 0.1),
+    "much slower at once": (lambda s: 0.1 if s < 20 else 1.0, 0.1),
+    "much faster at once": (lambda s: 1.0 if s < 20 else 0.1, 0.1),
+    "late": (lambda s: 0.2 if s < 0.9 * ASKED else 0.4, 0.1),
+    "the calibration was lucky": (lambda s: 0.1 if s < 3 else 0.4, 0.05),
+    "uneven": (lambda s: random.Random(int(10 * s)).uniform(0.1, 0.5), 0.05),
+}
+
+
+@pytest.mark.parametrize("name", PACES)
+def test_training_ends_when_it_was_asked_to(
+    name: str, simulated: Simulated, tmp_path: Path
+) -> None:
+    pace, most_off = PACES[name]
+    facts = run(simulated, pace, tmp_path / "run")
+    assert abs(facts["train_seconds"] / ASKED - 1) < most_off
+    points = facts["plan"]
+    assert points[0] == [0, 0.0] and points[-1] == [facts["images_seen"], 1.0]
+    assert 2 < len(points) <= 2 + len(MOMENTS)  # revised, ten times at most
+
+
+@pytest.mark.parametrize("name", ["quiet", "a neighbor comes", "a neighbor leaves"])
+def test_later_phases_are_inside_the_asked_seconds(
+    name: str, simulated: Simulated, tmp_path: Path
+) -> None:
+    """The GAN's encoder, which is trained after its players."""
+    pace, most_off = PACES[name]
+    facts = run(simulated, pace, tmp_path / "run", "gan:hinge")
+    assert abs(facts["train_seconds"] / ASKED - 1) < most_off
+    [encoder] = facts["later_plans"]
+    assert 0.02 < encoder[-1][0] / facts["images_seen"] < 0.12  # a twentieth, as planned
+
+
+@pytest.mark.parametrize("model", ["vae:sigma", "gan:hinge"])
+def test_a_run_is_repeated_bit_by_bit(model: str, simulated: Simulated, tmp_path: Path) -> None:
+    """On a machine of another speed, and after an interruption under the new pace."""
+    pace, _ = PACES["a neighbor comes"]
+    run(simulated, pace, tmp_path / "run", model)
+    first = RunFolder(tmp_path / "run")
+    simulated.pace = lambda now: 0.01
+    wanted, machine = request_to_repeat(first, DATA, MACHINE)
+    again = api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+    assert digest(first) == digest(again)
+    assert first.read()["plan"] == again.read()["plan"]
+    # It hangs on the plan: as many images without revisions give other weights.
+    images = first.read()["images_seen"] / 1000
+    straight = train(request(model, f"{images!r}kimg", *SMALL[model]), tmp_path / "straight")
+    assert digest(straight) != digest(first)
+
+
+def test_an_interrupted_run_goes_on_under_its_checkpoint_s_plan(
+    simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The breakpoints before the interruption stay; what then happened can be repeated as well."""
+    agree = loop.TrainingLoop.agree
+
+    def stop(self: loop.TrainingLoop, *rest: Any) -> tuple[int, bool, bool]:
+        return (15, *agree(self, *rest)[1:]) if simulated.now > ASKED / 2 else agree(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingLoop, "agree", stop)
+        with pytest.raises(InterruptedRunError):
+            run(simulated, lambda s: 0.3, tmp_path / "run")
+    [last] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
+    plan = json.loads((last / "progress.json").read_text())["plans"][0]
+    assert len(plan) > 3
+    simulated.pace = lambda now: 0.7
+    folder = train(request("vae:sigma", f"{ASKED:g}s", *SMALL["vae:sigma"]), tmp_path / "run")
+    facts = folder.read()
+    assert facts["plan"][: len(plan) - 1] == plan[:-1] and len(facts["plan"]) > len(plan)
+    assert abs(facts["train_seconds"] / ASKED - 1) < 0.1
+    wanted, machine = request_to_repeat(folder, DATA, MACHINE)
+    again = api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+    assert digest(folder) == digest(again)
+
+
+def test_progress_is_the_same_from_the_breakpoints_alone() -> None:
+    """What was a line to a far end is cut by the next revision: to the last bit the same."""
+    chance = random.Random(0)
+    for _ in range(50):
+        plan = Plan.straight(32 * chance.randrange(50, 5000), timed=True)
+        seen, images, live = [], 0, []
+        while images < plan.end and len(live) < 20_000:
+            live.append(plan.progress(images))
+            seen.append(images)
+            images += 32
+            if chance.random() < 0.01 and len(plan.points) < 12 and images < plan.end:
+                plan.revise(images, images + 32 * chance.randrange(1, 3000))
+        recorded = Plan.read(json.loads(json.dumps(plan.to_json())), plan.planned, timed=True)
+        assert [recorded.progress(n) for n in seen] == live
+        assert live == sorted(live) and plan.progress(plan.end) == 1.0
+
+
+def test_progress_is_piecewise_linear() -> None:
+    """Against exact fractions."""
+    plan = Plan.read([[0, 0.0], [320, 0.25], [960, 0.5], [1000, 1.0]], 1000, timed=True)
+    expected = {160: 0.125, 320: 0.25, 640: 0.375, 980: 0.75, 1000: 1.0, 5000: 1.0}
+    for images, value in expected.items():
+        assert plan.progress(images) == pytest.approx(value, abs=1e-12)
+    straight = Plan.straight(1001)
+    assert all(straight.progress(n) == float(Fraction(n, 1001)) for n in range(1002))
+
+
+def test_positions_of_averages_follow_progress() -> None:
+    """Images where nothing is revised, as ever; else progress, whatever the images."""
+    assert Plan.straight(100).position(7) == 7.0
+    plan = Plan.read([[0, 0.0], [10, 0.5], [1000, 1.0]], 1000, timed=True)
+    assert plan.position(10) == 5e8 and plan.position(505) == pytest.approx(7.5e8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [],
+        [[0, 0.0]],
+        [[0, 0.0], [10, 0.9]],
+        [[1, 0.0], [10, 1.0]],
+        [[0, 0.0], [10, 0.5], [10, 1.0]],
+        [[0, 0.0], [10, 0.5], [20, 0.4], [30, 1.0]],
+        [[0, 0.0], [10, float("nan")], [30, 1.0]],
+        [[0, 0.0], [10.5, 1.0]],
+        [[0, 0.0], ["10", 1.0]],
+        [[0, 0.0, 1], [10, 1.0, 1]],
+    ],
+)
+def test_what_is_no_plan_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="plan"):
+        Plan.read(wrong, 10, timed=True)
+
+
+def test_moments_are_ten_at_most_and_grow_dense() -> None:
+    assert len(MOMENTS) < 10 and list(MOMENTS) == sorted(MOMENTS)
+    assert next_moment(0.0) == MOMENTS[0] and next_moment(MOMENTS[-1]) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rewinds": 1}, "went back on its way"),
+        ({"processes": 2}, "2 processes"),
+        ({"precision": "bf16"}, "repeat it with --precision bf16"),
+        ({"plan": [[0, 0.0], [7, 0.5]]}, "cannot be followed"),
+        ({"threads_along": [[0, 5, 1]]}, "cannot be followed"),
+        ({"later_plans": [[[0, 0.0], [7, 1.0]]]}, "cannot be followed"),
+    ],
+)
+def test_what_cannot_be_repeated_is_refused(
+    change: dict[str, Any], words: str, tmp_path: Path, simulated: Simulated
+) -> None:
+    run(simulated, lambda s: 1.0, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    folder.facts.write_text(json.dumps(folder.read() | change))
+    with pytest.raises(InputError, match=words):
+        wanted, machine = request_to_repeat(folder, DATA, MACHINE)
+        api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+    assert not (tmp_path / "again").exists()
+
+
+def test_other_data_are_not_repeated_on(tmp_path: Path) -> None:
+    folder = train(request(), tmp_path / "run")
+    with pytest.raises(InputError, match="not what"):
+        request_to_repeat(folder, replace(DATA, fingerprint="f" * 16), MACHINE)
+
+
+def test_turns_share_what_happens_to_the_machine(
+    simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy half hits both models alike, and both end together."""
+    clock = simulated
+    clock.pace = lambda now: 0.3 if now < ASKED else 0.9
+    requests = [request("vae:sigma", "60s", "widths=8,8"), request("gan:hinge", "60s", "width=8")]
+    turned: list[str] = []
+    advance = training.Training.advance
+
+    def noting(self: training.Training, *rest: Any) -> bool:
+        turned.append(self.folder.path.name)
+        return advance(self, *rest)
+
+    monkeypatch.setattr(training.Training, "advance", noting)
+    folders = api.train_all(requests, tmp_path, MACHINE, QUIET)
+    seconds = [folder.read()["train_seconds"] for folder in folders]
+    assert max(seconds) / min(seconds) < 1.03 and abs(seconds[0] / ASKED - 1) < 0.1
+    images = [folder.read()["images_seen"] for folder in folders]
+    assert images[0] / images[1] == pytest.approx(1.0, rel=0.15)  # one pace for both
+    changes = sum(a != b for a, b in pairwise(turned))
+    assert changes > 20
+    assert {folder.read()["peak_memory_of"] for folder in folders} == {2}
+
+
+def test_turns_change_no_weights(tmp_path: Path) -> None:
+    """Under budgets in images: as if each had been trained alone."""
+    requests = [request("vae:sigma"), request("vae:course")]
+    turns_of = api.train_all(requests, tmp_path / "turns", MACHINE, QUIET)
+    for wanted, folder in zip(requests, turns_of, strict=True):
+        alone = train(wanted, tmp_path / "alone" / folder.path.name)
+        assert digest(alone) == digest(folder)
+
+
+def test_an_interruption_within_a_turn_saves_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paused ones too; going on gives the weights of never having stopped."""
+    monkeypatch.setattr(turns, "TURN", 0.02)
+    requests = [request("vae:sigma"), request("vae:course")]
+    whole = [digest(f) for f in api.train_all(requests, tmp_path / "whole", MACHINE, QUIET)]
+    agree, count = loop.TrainingLoop.agree, [0]
+
+    def stop(self: loop.TrainingLoop, *rest: Any) -> tuple[int, bool, bool]:
+        count[0] += 1
+        return (2, False, False) if count[0] == 31 else agree(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingLoop, "agree", stop)
+        with pytest.raises(InterruptedRunError):
+            api.train_all(requests, tmp_path / "parts", MACHINE, QUIET)
+    seen = [
+        max(int(p.name.split("-")[1]) for p in (folder / "checkpoints").iterdir())
+        for folder in sorted((tmp_path / "parts").iterdir())
+    ]
+    assert sum(seen) == 31 * 32  # not a step is lost
+    parts = [digest(f) for f in api.train_all(requests, tmp_path / "parts", MACHINE, QUIET)]
+    assert parts == whole
+
+
+def test_models_that_do_not_fit_together_train_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triptych.hardware.free_memory_bytes", lambda device: 40_000_000)
+    requests = [request("vae:sigma"), request("vae:course")]
+    open_now: list[int] = []
+    advance = training.Training.advance
+
+    def noting(self: training.Training, *rest: Any) -> bool:
+        open_now.append(self.together)
+        return advance(self, *rest)
+
+    monkeypatch.setattr(training.Training, "advance", noting)
+    monkeypatch.setattr(turns, "USABLE", 0.0)
+    api.train_all(requests, tmp_path, MACHINE, QUIET)
+    assert open_now == [1, 1]
