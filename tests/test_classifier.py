@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,3 +85,33 @@ def test_classifier_sees_the_training_part_alone(
     classifier.fit(classifier.fresh(data), data, one_thread(), QUIET)
     train = {image.numpy().tobytes() for image in data.train.images}
     assert {image.numpy().tobytes() for image in torch.cat(seen)} <= train
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
+def test_halving_is_max_pooling_to_the_bit(kind: torch.dtype) -> None:
+    """Values and gradients, where pixels are equal too: few levels make many ties."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randint(-3, 4, (5, 3, 8, 12), generator=rng).to(kind).requires_grad_()
+    grad = torch.randn(5, 3, 4, 6, generator=rng).to(kind)
+    ours, theirs = classifier.Halve()(x), torch.nn.functional.max_pool2d(x, 2)
+    assert torch.equal(ours, theirs)
+    found, exact = (torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs))
+    assert torch.equal(found, exact)
+    odd = torch.randn(2, 3, 7, 6)
+    assert torch.equal(classifier.Halve()(odd), torch.nn.functional.max_pool2d(odd, 2))
+
+
+def test_the_order_of_its_layers_changes_no_weight(data: ImageData, monkeypatch: Any) -> None:
+    """Trained as it was first written: pooled after ReLU, by torch."""
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 640)
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    weights = []
+    for plain in (False, True):
+        network = classifier.fresh(data)
+        for place, layer in enumerate(network.features):
+            if plain and isinstance(layer, classifier.Halve):
+                network.features[place] = torch.nn.ReLU()
+                network.features[place + 1] = torch.nn.MaxPool2d(2)
+        classifier.fit(network, data, one_thread(), QUIET)
+        weights.append(network.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

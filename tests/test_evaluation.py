@@ -20,6 +20,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors
 from triptych.evaluation import real as module
+from triptych.evaluation import real as reading
 from triptych.evaluation.abilities import reconstruction_entries
 from triptych.evaluation.cost import flops_per_image, parameters
 from triptych.evaluation.frechet import frechet_value
@@ -124,6 +125,28 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     assert any("fewer than 2,000 samples" in warning for warning in written["warnings"])
     for name in ("samples", "interpolation", "reconstruction", "nearest"):
         assert (run.folder.figures / f"{name}.png").is_file()
+
+
+@pytest.mark.parametrize("features", ["labels", "patches"])
+@pytest.mark.parametrize("most", [20, 50_000], ids=["some are searched", "all are searched"])
+def test_what_is_described_once_is_described_as_if_alone(
+    data: ImageData, brief: None, features: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """References that are rows of all training images, and features that came with a reading."""
+    monkeypatch.setattr(reading, "MOST_REFERENCES", 25)
+    monkeypatch.setattr(reading, "MOST_TRAINING", most)
+    real = read(data, 30, features)
+    assert len(real.train) == 25 and len(real.training_features) == min(most, len(data.train))
+    chosen = {"test": real.test, "train": real.train, "other": real.other}
+    alone = {name: real.extractor(pixels, real.machine) for name, pixels in chosen.items()}
+    assert set(real.features) == set(alone)
+    for name, exact in alone.items():
+        torch.testing.assert_close(real.features[name], exact, rtol=1e-6, atol=1e-5)
+    generated = describe(real.other, real)
+    torch.testing.assert_close(generated.features, alone["other"], rtol=1e-6, atol=1e-5)
+    assert generated.reading is not None and real.labels is not None
+    exact = real.labels.read(real.other, real.machine).probabilities
+    torch.testing.assert_close(generated.reading.probabilities, exact, rtol=1e-6, atol=1e-6)
 
 
 def test_floors_are_real_against_real(

@@ -14,7 +14,7 @@ from tests.truths import coverage, normal
 from triptych.evaluation import kernel as kernels
 from triptych.evaluation import neighbours as module
 from triptych.evaluation.intervals import LeftOut, group_numbers, jackknife
-from triptych.evaluation.kernel import kernel_distance
+from triptych.evaluation.kernel import Kernels, kernel_distance, kernel_value
 from triptych.evaluation.neighbours import Neighbours, neighbours, squared_radii, subsets
 
 # Five points on a line, their balls for k = 1, and three generated ones.
@@ -177,6 +177,37 @@ def test_kernel_distance_is_its_definition() -> None:
 
     between = sum(k(a, b) for a, b in itertools.product(x, y)) / (9 * 7)
     assert kernel_distance(x, y).value == pytest.approx(within(x) + within(y) - 2 * between)
+
+
+@pytest.mark.parametrize("rows", [7, 16, 1024])
+def test_what_is_kept_of_the_real_side_changes_no_number(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float64 by NumPy, from whole matrices with each pair twice: values and all left out."""
+    monkeypatch.setattr(kernels, "ROWS", rows)
+    x, y = 3 + normal(50, 4).float(), 3 + 1.2 * normal(67, 4, seed=1).float()
+    a, b = x.double().numpy(), y.double().numpy()
+
+    def mean(p: np.ndarray, q: np.ndarray, same: bool) -> float:
+        every = (p @ q.T / 4 + 1) ** 3
+        count = len(p) * (len(q) - 1) if same else every.size
+        return float(every.sum() - same * np.trace(every)) / count
+
+    def plain(p: np.ndarray, q: np.ndarray) -> float:
+        return mean(p, p, True) + mean(q, q, True) - 2 * mean(p, q, False)
+
+    known = Kernels.within(y)
+    exact = pytest.approx(plain(a, b), rel=1e-9)
+    assert kernel_value(x, y) == kernel_value(x, y, known) == exact
+    found = kernel_distance(x, y, known)
+    assert found.value == exact
+    groups = np.arange(50) % 20, np.arange(67) % 20
+    assert found.left_out["samples"] == pytest.approx(
+        [plain(a[groups[0] != g], b) for g in range(20)], rel=1e-9
+    )
+    assert found.left_out["reference"] == pytest.approx(
+        [plain(a, b[groups[1] != g]) for g in range(20)], rel=1e-9
+    )
 
 
 def test_kernel_distance_agrees_with_torchmetrics() -> None:

@@ -125,4 +125,9 @@ def probe_entries(
     ]
 
 
-ABILITIES = (likelihood_entries, reconstruction_entries, path_entries, probe_entries)
+ABILITIES = {
+    "likelihood": likelihood_entries,
+    "reconstructions": reconstruction_entries,
+    "paths": path_entries,
+    "linear probe": probe_entries,
+}

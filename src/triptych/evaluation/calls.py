@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from triptych.console import Console
 from triptych.evaluation.evaluate import EVALUATION_SEED
-from triptych.evaluation.kernel import kernel_distance
+from triptych.evaluation.kernel import kernel_value
 from triptych.evaluation.real import Real
 from triptych.families.base import GenerativeModel, Iterative
 from triptych.families.labels import Labels
@@ -29,7 +29,7 @@ def quality_by_calls(
     if not isinstance(model, Iterative):
         return None
     chains = {name: steps for name, steps in CHAINS.items() if name in model.samplers}
-    count = min(SAMPLES, real.count)
+    count, test = min(SAMPLES, real.count), real.features["test"]
     lines: dict[str, list[float]] = {name: [] for name in chains}
     across: list[float] = []  # calls of each length, the same for all samplers
     plan = [(name, steps) for name, lengths in chains.items() for steps in lengths]
@@ -39,7 +39,7 @@ def quality_by_calls(
             assert isinstance(kind, GenerativeModel)
             drawn = sampling.sample(kind, count, EVALUATION_SEED, real.machine, labels=labels)
             features = real.extractor(drawn, real.machine)
-            lines[name].append(kernel_distance(features, real.features["test"]).value)
+            lines[name].append(kernel_value(features, test, real.kernels["test"]))
             if name == plan[0][0]:
                 across.append(float(kind.network_calls))
             bar.update(done)

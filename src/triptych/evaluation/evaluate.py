@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from triptych.console import Console
 from triptych.evaluation import cost
 from triptych.evaluation.abilities import ABILITIES
-from triptych.evaluation.generation import describe, generation_entries, worst_offenders
+from triptych.evaluation.generation import MEASURED, describe, generation_entries, worst_offenders
 from triptych.evaluation.real import Real
 from triptych.families.base import GenerativeModel
 from triptych.tasks import sampling
@@ -45,11 +46,17 @@ def evaluate(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started
-    with console.bar(f"  measuring {facts['model']}", 1 + len(ABILITIES)) as bar:
+    with console.bar(f"  measuring {facts['model']}", 1 + MEASURED + len(ABILITIES)) as bar:
+        steps = count()
+
+        def tell(doing: str) -> None:
+            bar.update(next(steps), note=doing)
+
+        tell("nearest training images")
         generated = describe(samples, real)
-        metrics = generation_entries(generated, real, model.said_of_samples)
-        for done, entries in enumerate(ABILITIES, start=1):
-            bar.update(done)
+        metrics = generation_entries(generated, real, model.said_of_samples, tell)
+        for doing, entries in ABILITIES.items():
+            tell(doing)
             metrics += entries(model, facts["family"], real, EVALUATION_SEED)
     measured_on = real.data.describe()
     warnings = [] if labels is None else [TOLD]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from triptych.evaluation.frechet import frechet_distance, frechet_value
 from triptych.evaluation.intervals import extrapolated
-from triptych.evaluation.kernel import kernel_distance
+from triptych.evaluation.kernel import Kernels, kernel_value
 from triptych.evaluation.neighbours import K, neighbours
 
 
@@ -40,8 +41,13 @@ def enough_for_neighbours(count: int) -> bool:
     return count >= 2 * (K + 1)
 
 
-def find_floors(test: Tensor, train: Tensor, other: Tensor) -> Floors:
-    """From features of the references and of as many other real images as there are samples."""
+def find_floors(
+    test: Tensor, train: Tensor, other: Tensor, kernels: Mapping[str, Kernels]
+) -> Floors:
+    """From features of the references and of as many other real images as there are samples.
+
+    kernels: within each reference
+    """
     count = len(other)
     as_many = test[:count]  # against the training images, test images are the other real ones
     pairs = {"test": (other, test), "train": (as_many, train)}
@@ -54,7 +60,7 @@ def find_floors(test: Tensor, train: Tensor, other: Tensor) -> Floors:
         near = {name: share.value for name, share in vars(found).items()}
     return Floors(
         frechet={name: frechet_value(*pair) for name, pair in pairs.items()},
-        kernel={name: kernel_distance(*pair).value for name, pair in pairs.items()},
+        kernel={name: kernel_value(*pair, kernels[name]) for name, pair in pairs.items()},
         limit=limit,
         neighbours=near,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from triptych.evaluation.classifier import Reading
 from triptych.evaluation.entries import entry
 from triptych.evaluation.floors import enough_for_neighbours, enough_to_extrapolate
 from triptych.evaluation.frechet import frechet_distance
@@ -18,6 +20,7 @@ from triptych.evaluation.real import MOST_TRAINING, Real
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
 
+MEASURED = 3  # times that `generation_entries` tells what is measured next
 JACKKNIFE, HALVES = "delete-group jackknife", "random halves"
 EXTRAPOLATED = "extrapolated"
 FEW_TO_EXTRAPOLATE = "fewer than twice as many images as features"
@@ -28,28 +31,43 @@ NOT_ALL = "training images looked among"  # the report knows these in French
 
 @dataclass(frozen=True, eq=False)
 class Generated:
-    """Samples, uint8 [N,C,H,W], their features, and the training images nearest to them."""
+    """Samples, uint8 [N,C,H,W], and what is known of them.
+
+    nearest: the training images nearest to them
+    reading: what the data's classifier makes of them; None where there is none
+    """
 
     images: Tensor
     features: Tensor
     nearest: Nearest
+    reading: Reading | None
 
 
 def describe(samples: Tensor, real: Real) -> Generated:
     """By the extractor that described the real images."""
-    features = real.extractor(samples, real.machine)
-    return Generated(samples, features, nearest(features, real.training_features))
+    reading = None if real.labels is None else real.labels.read(samples, real.machine)
+    if reading is not None and real.extractor is real.labels:
+        features = reading.features
+    else:
+        features = real.extractor(samples, real.machine)
+    return Generated(samples, features, nearest(features, real.training_features), reading)
 
 
-def generation_entries(generated: Generated, real: Real, said: str) -> list[dict[str, Any]]:
-    """All of them. `said` of the model's samples."""
-    return [
-        *distance_entries(generated, real),
-        *neighbour_entries(generated, real),
-        *label_entries(generated, real),
-        sharpness_entry(generated, real, said),
-        memorised_entry(generated, real),
-    ]
+def generation_entries(
+    generated: Generated, real: Real, said: str, tell: Callable[[str], None] = lambda doing: None
+) -> list[dict[str, Any]]:
+    """All of them.
+
+    said: of the model's samples
+    tell: takes what is measured next, MEASURED times
+    """
+    tell("distances")
+    found = distance_entries(generated, real)
+    tell("neighbours")
+    found += neighbour_entries(generated, real)
+    tell("labels, sharpness, memory")
+    found += label_entries(generated, real)
+    return [*found, sharpness_entry(generated, real, said), memorised_entry(generated, real)]
 
 
 def distance_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
@@ -73,7 +91,7 @@ def distance_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
             about_limit = about | {"method": EXTRAPOLATED, "note": note}
             found.append(entry("frechet_distance", limit, n, floor=floor, **about_limit))
         floor = real.floors.kernel[reference]
-        distance = kernel_distance(features, theirs)
+        distance = kernel_distance(features, theirs, real.kernels[reference])
         found.append(entry("kernel_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
     return found
 
@@ -106,12 +124,12 @@ def label_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
     """What the data's classifier reads in samples: whether it is sure, and how often each class."""
     sure = balance = None
     sure_floor = balance_floor = None
-    if real.labels is not None:
-        ours = real.labels.read(generated.images, real.machine).probabilities
+    if generated.reading is not None:
+        ours = generated.reading.probabilities
         test, other = (real.readings[name].probabilities for name in ("test", "other"))
         sure, sure_floor = recognisable(ours), recognisable(test).value
         balance, balance_floor = label_balance(ours, test), label_balance(other, test).value
-    n, note = real.count, NO_LABELS if real.labels is None else ""
+    n, note = real.count, NO_LABELS if generated.reading is None else ""
     about: dict[str, Any] = {"unit": "share", "features": "labels", "note": note}
     return [
         entry(

@@ -19,7 +19,8 @@ ROWS = 1024  # whose kernels are held at once
 
 def polynomial(x: Tensor, y: Tensor) -> Tensor:
     """(x.y / d + 1)^3 of all pairs (arXiv:1801.01401, eq. 5): [N,d], [M,d] -> [N,M]."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    found = (x @ y.T).div_(x.shape[1]).add_(1)
+    return found.pow_(3)
 
 
 @dataclass(frozen=True)
@@ -31,29 +32,57 @@ class Kernels:
     columns: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor, same: bool) -> Kernels:
-        """Of all pairs; without an image's pair with itself where both are the `same` set."""
-        groups = [group_numbers(len(x)), group_numbers(len(y))]
-        rows, columns = (F.one_hot(g).double() for g in groups)
+    def of(cls, x: Tensor, y: Tensor) -> Kernels:
+        """Of all pairs of two sets, [N,d] and [M,d]."""
+        rows, columns = (F.one_hot(group_numbers(len(each))).double() for each in (x, y))
         y = y.double()
         sums = torch.zeros(rows.shape[1], columns.shape[1], dtype=torch.float64)
         for part, group in zip(torch.split(x, ROWS), torch.split(rows, ROWS), strict=True):
             sums += group.T @ (polynomial(part.double(), y) @ columns)
-        if same:
-            own = ((y * y).sum(1) / y.shape[1] + 1) ** 3
-            sums -= rows.T @ (own[:, None] * columns)
         return cls(sums, rows.sum(0), columns.sum(0))
+
+    @classmethod
+    def within(cls, x: Tensor) -> Kernels:
+        """Of the pairs of different images of one set, [N,d]; each is computed once."""
+        groups, x = F.one_hot(group_numbers(len(x))).double(), x.double()
+        sums = torch.zeros(groups.shape[1], groups.shape[1], dtype=torch.float64)
+        for first in range(0, len(x), ROWS):
+            here, later = slice(first, first + ROWS), slice(first + ROWS, None)
+            square = polynomial(x[here], x[here]).fill_diagonal_(0)
+            sums += groups[here].T @ (square @ groups[here])
+            beyond = groups[here].T @ (polynomial(x[here], x[later]) @ groups[later])
+            sums += beyond + beyond.T
+        return cls(sums, groups.sum(0), groups.sum(0))
 
     def total(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Sum over the groups that are kept, 1 or 0 each."""
         return rows @ self.sums @ columns
 
+    def mean(self) -> float:
+        """Of those `within` one set."""
+        count = self.rows.sum()
+        return (self.sums.sum() / (count * (count - 1))).item()
 
-def kernel_distance(features: Tensor, reference: Tensor) -> Estimate:
-    """Distance between two sets of features [N,d] and [M,d], at least 2 each, with its interval."""
-    sets = features, reference
-    own = [Kernels.of(x, x, same=True) for x in sets]
-    cross = Kernels.of(*sets, same=False)
+
+def kernel_value(features: Tensor, reference: Tensor, known: Kernels | None = None) -> float:
+    """Distance between two sets of features [N,d] and [M,d], at least 2 each; no interval.
+
+    known: `Kernels.within` the reference
+    """
+    within = Kernels.within(features).mean() + (known or Kernels.within(reference)).mean()
+    theirs = reference.double()
+    parts = torch.split(features.double(), ROWS)
+    between = sum(polynomial(part, theirs).sum().item() for part in parts)
+    return within - 2 * between / (len(features) * len(reference))
+
+
+def kernel_distance(features: Tensor, reference: Tensor, known: Kernels | None = None) -> Estimate:
+    """Distance between two sets of features [N,d] and [M,d], at least 2 each, with its interval.
+
+    known: `Kernels.within` the reference
+    """
+    own = [Kernels.within(features), known or Kernels.within(reference)]
+    cross = Kernels.of(features, reference)
 
     def distance(kept: list[Tensor]) -> float:
         counts = [keep @ kernels.rows for keep, kernels in zip(kept, own, strict=True)]

@@ -18,6 +18,7 @@ from triptych.evaluation.extractors import Extractor, Labels, extractor_for, lab
 from triptych.evaluation.floors import Floors, find_floors
 from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.kept import kept_features
+from triptych.evaluation.kernel import Kernels
 from triptych.evaluation.memorised import Nearest, nearest
 from triptych.evaluation.probe import Represented, probe_accuracy
 from triptych.hardware import Machine
@@ -57,7 +58,12 @@ class Real:
     @cached_property
     def floors(self) -> Floors:
         """What real images score against other real images, on the extractor's features."""
-        return find_floors(**self.features)
+        return find_floors(**self.features, kernels=self.kernels)
+
+    @cached_property
+    def kernels(self) -> dict[str, Kernels]:
+        """Within each reference, by name: the same for every model."""
+        return {name: Kernels.within(self.features[name]) for name in ("test", "train")}
 
     @cached_property
     def training(self) -> Part:
@@ -129,32 +135,58 @@ def read_real(
     chosen = {"test": test.images, "train": train, "other": torch.cat([validation, rest])}
     labels = labels_of_data(data, machine, console)
     extractor = extractor_for(features, data, train, labels, machine)
-    readings, accuracy = {}, None
-    if labels is not None:
-        readings = {name: labels.read(chosen[name], machine) for name in ("test", "other")}
-        assert test.labels is not None
-        accuracy = classifier.accuracy(readings["test"], test.labels)
+    names, readings, accuracy = ("test", "other"), {}, None
     with console.bar("  describing real images", len(chosen)) as bar:
+        if labels is not None:
+            bar.update(0, note="what the classifier reads")
+            readings = {name: labels.read(chosen[name], machine) for name in names}
+            assert test.labels is not None
+            accuracy = classifier.accuracy(readings["test"], test.labels)
         described = {}
-        for name, pixels in chosen.items():
-            described[name] = kept_features(extractor, pixels, machine)
-            bar.update(len(described))
-    return Real(
-        data=data,
-        count=count,
-        **chosen,
-        extractor=extractor,
-        features=described,
-        labels=labels,
-        readings=readings,
-        accuracy=accuracy,
-        machine=machine,
-    )
+        for done, name in enumerate(names):
+            bar.update(done, note="features of test images")
+            described[name] = (
+                readings[name].features
+                if extractor is labels
+                else kept_features(extractor, chosen[name], machine)
+            )
+        real = Real(
+            data=data,
+            count=count,
+            **chosen,
+            extractor=extractor,
+            features=described,
+            labels=labels,
+            readings=readings,
+            accuracy=accuracy,
+            machine=machine,
+        )
+        bar.update(len(names), note="features of training images")
+        described["train"] = features_of_reference(real)
+    return real
+
+
+def features_of_reference(real: Real) -> Tensor:
+    """Of the training images that distances are measured against, [M,F].
+
+    Rows of what is known of all training images, where samples are looked for among all of them.
+    """
+    count = len(real.data.train)
+    if count > MOST_TRAINING:
+        return kept_features(real.extractor, real.train, real.machine)
+    return real.training_features[picked(count, MOST_REFERENCES, "reference train")]
 
 
 def pick(part: Part, count: int, purpose: str) -> Part:
     """At most `count` images of a part with their labels, the same ones every time."""
     if count >= len(part):
         return part
-    rows = torch.randperm(len(part), generator=generator(0, purpose))[: max(count, 0)]
+    rows = picked(len(part), count, purpose)
     return Part(part.images[rows], None if part.labels is None else part.labels[rows])
+
+
+def picked(size: int, count: int, purpose: str) -> Tensor:
+    """Which ones those are of so many: [min(count, size)]."""
+    if count >= size:
+        return torch.arange(size)
+    return torch.randperm(size, generator=generator(0, purpose))[: max(count, 0)]

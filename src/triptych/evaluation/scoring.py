@@ -8,7 +8,7 @@ from functools import cached_property
 from torch import Tensor
 
 from triptych.data.dataset import ImageData
-from triptych.evaluation.kernel import kernel_distance
+from triptych.evaluation.kernel import Kernels, kernel_value
 from triptych.evaluation.patches import Patches
 from triptych.evaluation.real import pick
 from triptych.families.base import GenerativeModel
@@ -28,16 +28,17 @@ class Scorer:
         self.validation, self.labels = validation, labels
 
     @cached_property
-    def real(self) -> tuple[Patches, Tensor]:
-        """What describes patches, and the validation images so described."""
+    def real(self) -> tuple[Patches, Tensor, Kernels]:
+        """What describes patches, the validation images so described, and their kernels."""
         patches = Patches(self.validation)
-        return patches, patches(self.validation)
+        features = patches(self.validation)
+        return patches, features, Kernels.within(features)
 
     def __call__(self, model: GenerativeModel, count: int, machine: Machine) -> float:
         """Draw so many samples and measure them."""
-        patches, real = self.real
+        patches, real, known = self.real
         drawn = sampling.sample(model, count, SCORE_SEED, machine, labels=self.labels)
-        return kernel_distance(patches(drawn), real).value
+        return kernel_value(patches(drawn), real, known)
 
 
 def scorer(
