@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+
+# Tests run in parallel processes: one thread each, and none that spins while it waits. Read when
+# torch is loaded, so they stand before whatever could load it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
+
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel processes
+import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -24,6 +30,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["TRIPTYCH_CACHE"]
     else:
         os.environ["TRIPTYCH_CACHE"] = before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread_per_worker() -> Iterator[None]:
+    """Beside other workers torch keeps to one thread, whatever a Machine was told or chose."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            torch.set_num_threads(1)
+            patch.setattr(torch, "set_num_threads", lambda count: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,8 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The recorded command gives the same weights where there is memory enough."""
-    wanted, whole = request("vae"), request("gan:course")
+    wanted = request("vae", "0.32kimg", "widths=8,8,8,8")
+    whole = request("gan:course")
 
     def room_for(asked: training.Request, count: float) -> int:
         """Free memory that lets so many images in."""
@@ -79,7 +80,8 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
 
 def test_a_run_goes_on_with_the_microbatch_it_began_with(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = api.train_folder(request("vae"), run, replace(MACHINE, microbatch=8), QUIET)
+    wanted = request("vae", "0.32kimg", "widths=8,8,8,8")
+    done = api.train_folder(wanted, run, replace(MACHINE, microbatch=8), QUIET)
     facts = done.read() | {"status": "running"}
     training.check_machine(done, facts, MACHINE)
     with pytest.raises(InputError, match="begun with microbatch 8, not 4"):

@@ -24,6 +24,7 @@ from triptych.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+SMALL = "vae:sigma", "1.28kimg", "widths=8,8", "latent=4"
 
 
 @pytest.mark.parametrize("model", ["vae:course", "gan:hinge", "diffusion:x0"])
@@ -130,8 +131,14 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with monkeypatch.context() as patch:
         patch.setattr(TrainingState, "round", stop)
         with pytest.raises(InterruptedRunError):
-            train(request(), tmp_path / "run")
+            train(request(*SMALL), tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The same run, never interrupted."""
+    return train(request(*SMALL), tmp_path_factory.mktemp("whole") / "run")
 
 
 class Heard(Console):
@@ -146,16 +153,15 @@ class Heard(Console):
 
 
 def test_a_damaged_checkpoint_is_said_and_the_end_is_the_same(
-    stopped: Path, tmp_path: Path
+    stopped: Path, whole: RunFolder
 ) -> None:
-    whole = train(request(), tmp_path / "whole")
     newest = checkpoint.complete(stopped / "checkpoints")[-1]
     file = random.Random(0).choice(sorted(newest.iterdir()))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     console = Heard()
-    folder = api.train_folder(request(), stopped, MACHINE, console)
+    folder = api.train_folder(request(*SMALL), stopped, MACHINE, console)
     assert any(f"checkpoint {newest.name} is damaged" in line for line in console.said)
     assert any("going on from image 576" in line for line in console.said)
     assert digest(folder) == digest(whole)
@@ -165,10 +171,9 @@ def test_a_damaged_checkpoint_is_said_and_the_end_is_the_same(
     "part", ["model", "average", "optimiser", "tally", "names", "dtypes", "progress"]
 )
 def test_a_checkpoint_of_another_model_is_passed_over(
-    stopped: Path, tmp_path: Path, part: str
+    stopped: Path, whole: RunFolder, part: str
 ) -> None:
     """Whole by its digests, but not of this state: nothing of it is taken in."""
-    whole = train(request(), tmp_path / "whole")
     newest = checkpoint.complete(stopped / "checkpoints")[-1]
     tensors, progress = checkpoint.load(newest, 10**9)
     name = next((name for name in tensors if name.startswith(part)), "model")
@@ -183,7 +188,7 @@ def test_a_checkpoint_of_another_model_is_passed_over(
         tensors[name][first] = tensors[name][first].new_zeros(3)
     checkpoint.save(newest.parent, tensors, progress)
     console = Heard()
-    folder = api.train_folder(request(), stopped, MACHINE, console)
+    folder = api.train_folder(request(*SMALL), stopped, MACHINE, console)
     assert any(f"checkpoint {newest.name} is damaged" in line for line in console.said)
     assert digest(folder) == digest(whole)
 
@@ -194,14 +199,14 @@ def test_the_next_start_cleans_up(stopped: Path) -> None:
     for name in litter:
         (stopped / name).write_bytes(b"half")
     (stopped / "checkpoints" / ".0-000000000640.17.tmp").mkdir()
-    folder = train(request(), stopped)
+    folder = train(request(*SMALL), stopped)
     done = sorted(path.name for path in stopped.iterdir())
     assert done == ["log.jsonl", "model.safetensors", "run.json", "samples"]
     assert not list(stopped.rglob("*.tmp"))
     weights = digest(folder)
     checkpoint.save(stopped / "checkpoints", {}, progress_at(640))
     (stopped / ".run.json.18.tmp").write_bytes(b"half")
-    train(request(), stopped)
+    train(request(*SMALL), stopped)
     assert sorted(path.name for path in stopped.iterdir()) == done and digest(folder) == weights
 
 
@@ -210,7 +215,7 @@ def test_a_log_shortened_by_a_power_cut_is_gone_on_with(stopped: Path) -> None:
     log = RunFolder(stopped).log
     first = log.read_bytes().splitlines()[0]
     os.truncate(log, len(first) + 20)
-    train(request(), stopped)
+    train(request(*SMALL), stopped)
     lines = log.read_bytes().splitlines()
     assert lines[0] == first
     assert [json.loads(line)["event"] for line in lines[:2]] == ["start", "resume"]
