@@ -70,11 +70,14 @@ class Neighbors:
             process.stdout.readline()
         self.check()
 
+    def running(self) -> bool:
+        """Whether none has ended by itself."""
+        return all(process.poll() is None for process in self.processes)
+
     def check(self) -> None:
         """RuntimeError if one ended by itself: what was measured beside it is worth nothing."""
-        for process in self.processes:
-            if process.poll() is not None:
-                raise RuntimeError(f"a neighbor ended by itself (limit: {self.limit:g} s)")
+        if not self.running():
+            raise RuntimeError(f"a neighbor ended by itself (limit: {self.limit:g} s)")
 
     def end(self) -> None:
         """Kill all of them."""
