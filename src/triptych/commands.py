@@ -216,6 +216,13 @@ class Doctor(UsesModel):
             "size": requesting.pick_size(None, machine.device),
             "choices": machine.choices,
         }
+        if machine.device == "cpu":
+            with machine.own_threads():
+                seconds = hardware.time_threads(machine.threads)
+            found["milliseconds of a few layers now"] = {
+                f"{count} thread{'s' if count > 1 else ''}": round(1000 * value, 2)
+                for count, value in seconds.items()
+            }
         return found if self.json else lines.flat(found)
 
 

@@ -80,6 +80,7 @@ def evaluate(
             "sample_seconds_per_image": seconds / real.count,
             "network_calls": model.network_calls,
             "peak_memory_bytes": facts["peak_memory_bytes"],
+            "peak_memory_of": facts.get("peak_memory_of", 1),
         },
         "warnings": warnings,
     }

@@ -162,6 +162,13 @@ def load_runs(found: object, folder: Path, contract: Json, path: Path) -> tuple[
         raise corrupt(path) from error
 
 
+def own_costs(cost: dict[str, float | None]) -> dict[str, float | None]:
+    """The costs of a run; memory of a process that trained others as well has a name of its own."""
+    if (cost.pop("peak_memory_of", None) or 1) > 1 and "peak_memory_bytes" in cost:
+        cost["process_memory_bytes"] = cost.pop("peak_memory_bytes")
+    return cost
+
+
 def load_run(result: Json, folder: Path | None) -> Run:
     """One entry of results.json, with run.json and log.jsonl beside it where they exist."""
     record = read_optional(folder / "run.json") if folder else {}
@@ -175,7 +182,7 @@ def load_run(result: Json, folder: Path | None) -> Run:
         seed=None if seed is None or trainings else int(seed),
         trainings=trainings,
         metrics=tuple(load_metric(each) for each in result.get("metrics", [])),
-        cost={key: number(value) for key, value in cost.items()},
+        cost=own_costs({key: number(value) for key, value in cost.items()}),
         warnings=tuple(dict.fromkeys((*texts(result.get("warnings")), *log.warnings))),
         log=log.losses,
         diagnoses=log.diagnoses,

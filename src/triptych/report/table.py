@@ -21,6 +21,7 @@ COSTS: dict[str, Form] = {
     "sample_seconds_per_image": "time",
     "network_calls": "count",
     "peak_memory_bytes": "bytes",
+    "process_memory_bytes": "bytes",
 }
 BESIDE_QUALITY = ("train_seconds", "sample_seconds_per_image")
 GROUPS = {  # the tables that metrics are shown in; those that no table names come last

@@ -268,6 +268,10 @@ PAGE: dict[str, Pair] = {
     "cost.sample_seconds_per_image": ("Time per sample", "Temps par échantillon"),
     "cost.network_calls": ("Network calls per sample", "Appels du réseau par échantillon"),
     "cost.peak_memory_bytes": ("Peak memory", "Mémoire maximale"),
+    "cost.process_memory_bytes": (
+        "Peak memory of the process that trained all models in turns",
+        "Mémoire maximale du processus qui a entraîné tous les modèles à tour de rôle",
+    ),
     "method.title": ("How it was measured", "Comment cela a été mesuré"),
     "method.definitions": ("Definitions", "Définitions"),
     "method.protocol": ("Protocol", "Protocole"),

@@ -85,7 +85,8 @@ class Threads:
             if not whole or min(change[:2]) < 0 or not 1 <= change[2] <= most:
                 raise ValueError("a change of threads is no phase, images and count")
         changes = [(phase, images, count) for phase, images, count in value]
-        if changes != sorted(set(changes)) or changes[0][:2] != (0, 0):
+        places = [change[:2] for change in changes]
+        if places != sorted(set(places)) or places[0] != (0, 0):
             raise ValueError("the changes of threads are not in order")
         return changes
 
