@@ -37,6 +37,7 @@ PATIENCE = 20  # steps in a row that may be left out before it is trouble
 REWINDS = 5  # returns to before the trouble, each at half the learning rate, then it is given up
 GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of progress
 GRID_COST = 0.015  # of the time: those on the way are left out where they would take more
+NOTHING_DUE = 1e-3  # seconds
 LEAST_PACED, LEAST_PACED_SHARE = 3, 0.01  # steps, and asked seconds, that a pace is taken from
 
 
@@ -77,12 +78,14 @@ class Clock:
 
     @contextmanager
     def timing(self, kind: str) -> Iterator[None]:
-        """What is done inside is no step."""
+        """What is done inside is no step; most times it finds nothing due, which tells no cost."""
         began = self.seconds()
         try:
             yield
         finally:
-            self.costs[kind] = self.seconds() - began
+            spent = self.seconds() - began
+            if spent > NOTHING_DUE:
+                self.costs[kind] = spent
 
 
 @dataclass
@@ -131,6 +134,7 @@ class TrainingLoop:
         self.state, self.job, self.clock = state, job, clock
         self.log = RunLog(job.folder.log, job.machine.group.first)
         self.slowdown = 1.0
+        clock.lap = clock.seconds()
         self.moment = math.inf
         if job.deadline is not None:
             self.moment = next_moment(clock.seconds() / job.deadline.seconds)
