@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,11 @@ from torch import Tensor, nn
 import triptych
 from tests.making import CLASSES, labels_in, make_images, one_thread, open_tiny
 from tests.truths import random_pixels
-from triptych.console import QUIET
+from triptych.console import QUIET, Bar, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors
 from triptych.evaluation import real as module
-from triptych.evaluation import real as reading
 from triptych.evaluation.abilities import reconstruction_entries
 from triptych.evaluation.cost import flops_per_image, parameters
 from triptych.evaluation.frechet import frechet_value
@@ -133,8 +134,8 @@ def test_what_is_described_once_is_described_as_if_alone(
     data: ImageData, brief: None, features: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """References that are rows of all training images, and features that came with a reading."""
-    monkeypatch.setattr(reading, "MOST_REFERENCES", 25)
-    monkeypatch.setattr(reading, "MOST_TRAINING", most)
+    monkeypatch.setattr(module, "MOST_REFERENCES", 25)
+    monkeypatch.setattr(module, "MOST_TRAINING", most)
     real = read(data, 30, features)
     assert len(real.train) == 25 and len(real.training_features) == min(most, len(data.train))
     chosen = {"test": real.test, "train": real.train, "other": real.other}
@@ -147,6 +148,31 @@ def test_what_is_described_once_is_described_as_if_alone(
     assert generated.reading is not None and real.labels is not None
     exact = real.labels.read(real.other, real.machine).probabilities
     torch.testing.assert_close(generated.reading.probabilities, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_bars_say_what_is_done_and_come_to_their_end(
+    data: ImageData, run: Run, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[float, float | None, str]] = []
+
+    class Told(Console):
+        @contextmanager
+        def bar(self, label: str, total: float | None = None) -> Iterator[Bar]:
+            bar = Bar(None, None)
+
+            def update(done: float, new: float | None = None, note: str | None = None) -> None:
+                told.append((done, new or total, f"{label}: {note}"))
+
+            monkeypatch.setattr(bar, "update", update)
+            yield bar
+
+    triptych.evaluate([run.folder.path], data, machine=one_thread(), console=Told(quiet=True))
+    for verb, last in (("measuring", "linear probe"), ("drawing", "reconstructions")):
+        seen = [(done, total) for done, total, said in told if f"{verb} vae:course" in said]
+        assert [done for done, _ in seen] == list(range(len(seen)))
+        assert all(total is not None and len(seen) <= total for _, total in seen)
+        assert any(f"{verb} vae:course: {last}" in said for *_, said in told)
+    assert all(not said.endswith("None") for *_, said in told if "sampling" not in said)
 
 
 def test_floors_are_real_against_real(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from tests.ladders import ladder_noise, pictures_for
+from tests.ladders import ladder_noise, pictures_for, tiny_ladder
 from tests.truths import MACHINE, normal
 from triptych.config import ImageShape, Optimiser
 from triptych.families.base import Batch
@@ -99,6 +99,16 @@ def test_training_holds_the_vector_against_a_standard_normal() -> None:
         Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)
     ).sum(1)
     torch.testing.assert_close(found.kl()["kl_vector"], exact)
+
+
+@pytest.mark.parametrize("vector", [True, False])
+def test_encoding_leaves_out_what_no_mean_depends_on(vector: bool, settled: LadderVAE) -> None:
+    """To the bit what `infer` finds on its way to the pixels."""
+    model = settled if vector else tiny_ladder().eval()
+    x = pictures_for(model)
+    found, means = model.encode(x).tensors, model.infer(model.look(x), None).means
+    assert list(found) == list(means) == list(model.latents)
+    assert all(torch.equal(found[name], means[name]) for name in means)
 
 
 def test_what_is_encoded_decodes_to_the_same(settled: LadderVAE) -> None:

@@ -232,15 +232,18 @@ def measurer(
         drawn = folder.figures if machine.group.first else None
         labels = labels_of(facts)
         by_calls = quality_by_calls(model, real, labels, console)
-        figures.draw_figures(
-            model,
-            facts["family"],
-            data.test.images,
-            drawn,
-            machine,
-            labels,
-            {} if by_calls is None else {"quality_by_calls": by_calls},
-        )
+        more = {} if by_calls is None else {"quality_by_calls": by_calls}
+        with console.bar(f"  drawing {facts['model']}", figures.DRAWN) as bar:
+            figures.draw_figures(
+                model,
+                facts["family"],
+                data.test.images,
+                drawn,
+                machine,
+                labels,
+                more,
+                evaluating.telling(bar),
+            )
         pairs = images.interleave(*found.nearest, columns=evaluating.OFFENDERS)
         figures.save(drawn, "nearest", pairs, evaluating.OFFENDERS)
         return found.results

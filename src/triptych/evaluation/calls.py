@@ -34,7 +34,8 @@ def quality_by_calls(
     across: list[float] = []  # calls of each length, the same for all samplers
     plan = [(name, steps) for name, lengths in chains.items() for steps in lengths]
     with console.bar("  quality by calls", len(plan)) as bar:
-        for done, (name, steps) in enumerate(plan, start=1):
+        for done, (name, steps) in enumerate(plan):
+            bar.update(done, note=f"{name}, {steps} steps")
             kind = model.with_sampler(name, steps)
             assert isinstance(kind, GenerativeModel)
             drawn = sampling.sample(kind, count, EVALUATION_SEED, real.machine, labels=labels)
@@ -42,6 +43,5 @@ def quality_by_calls(
             lines[name].append(kernel_value(features, test, real.kernels["test"]))
             if name == plan[0][0]:
                 across.append(float(kind.network_calls))
-            bar.update(done)
     mark = float(model.network_calls)
     return Curve(across, lines, mark=mark if mark <= max(across) else None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from torch import Tensor
 
-from triptych.console import Console
+from triptych.console import Bar, Console
 from triptych.evaluation import cost
 from triptych.evaluation.abilities import ABILITIES
 from triptych.evaluation.generation import MEASURED, describe, generation_entries, worst_offenders
@@ -35,6 +36,12 @@ class Evaluation:
     nearest: tuple[Tensor, Tensor]
 
 
+def telling(bar: Bar) -> Callable[[str], None]:
+    """Takes what is done next, and moves the bar by one each time but the first."""
+    steps = count()
+    return lambda doing: bar.update(next(steps), note=doing)
+
+
 def evaluate(
     model: GenerativeModel, facts: dict[str, Any], real: Real, console: Console
 ) -> Evaluation:
@@ -47,11 +54,7 @@ def evaluate(
         )
     seconds = time.perf_counter() - started
     with console.bar(f"  measuring {facts['model']}", 1 + MEASURED + len(ABILITIES)) as bar:
-        steps = count()
-
-        def tell(doing: str) -> None:
-            bar.update(next(steps), note=doing)
-
+        tell = telling(bar)
         tell("nearest training images")
         generated = describe(samples, real)
         metrics = generation_entries(generated, real, model.said_of_samples, tell)

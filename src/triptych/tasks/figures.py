@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ PATHS, POINTS = 4, 10  # interpolations: ten points, as in the practical
 PAIRS = 10  # reconstructions in a row
 CURVED = 128  # held-out images over which curves are averaged
 FIGURE_SEED = 0
+DRAWN = 4  # kinds of figures
 
 
 def draw_figures(
@@ -39,6 +40,7 @@ def draw_figures(
     machine: Machine,
     labels: Labels | None = None,
     more: Mapping[str, Curve] | None = None,
+    tell: Callable[[str], None] = lambda doing: None,
 ) -> None:
     """Samples, reconstructions, interpolations and the trajectory, or why there are none.
 
@@ -46,14 +48,18 @@ def draw_figures(
     folder:   None in a process that draws its share and leaves the writing to another
     labels:   classes by whose shares samples are drawn, for models that are told them
     more:     curves that others measured
+    tell:     takes what is drawn next, DRAWN times at most
     """
     seed = FIGURE_SEED
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
+    tell("samples")
     drawn = sampling.sample(model, SIDE**2, seed, machine, labels=labels)
     save(folder, "samples", drawn, SIDE, model.said_of_samples)
+    tell("interpolations")
     paths = interpolation.between_draws(model, PATHS, POINTS, seed, machine, labels)
     save(folder, "interpolation", paths.flatten(0, 1), POINTS, model.said_of_samples)
     if isinstance(model, Encodes):
+        tell("reconstructions")
         originals = held_out[: 2 * PAIRS]
         answers = reconstruction.answers(model, originals, seed, machine)
         bands = [originals, *(answer.images for answer in answers.values())]
@@ -64,6 +70,7 @@ def draw_figures(
             folder, "reconstruction", {"defined": False, "note": describe_absence("encode", family)}
         )
     if isinstance(model, Iterative):
+        tell("trajectories and curves")
         ways = sampling.trajectory(model, PATHS, POINTS, seed, machine)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
         found = {**curves.curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}

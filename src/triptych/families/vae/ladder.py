@@ -275,7 +275,32 @@ class LadderVAE(VAE):
         h = self.nothing(seen[0])
         if self.vector is not None:
             h = h + self.vector.show(self.infer_vector(seen[0], noise, labels, found))
-        joined = float(share >= self.join)
+        h = self.descend(h, seen, noise, labels, float(share >= self.join), found)
+        return replace(found, output=self.finish(h))
+
+    def posterior_means(self, seen: list[Tensor], labels: Tensor | None) -> dict[str, Tensor]:
+        """Without the pixels, and without how likely the vector is, which cost more."""
+        found = Inferred({}, {}, {}, seen[0])
+        h = self.nothing(seen[0])
+        if self.vector is not None:
+            found.means[VECTOR], _ = self.vector.infer(seen[0])
+            h = h + self.vector.show(found.means[VECTOR])
+        self.descend(h, seen, None, labels, 1.0, found)
+        return found.means
+
+    def descend(
+        self,
+        h: Tensor,
+        seen: list[Tensor],
+        noise: dict[str, Tensor] | None,
+        labels: Tensor | None,
+        joined: float,
+        found: Inferred,
+    ) -> Tensor:
+        """Put the pictures of latents into `found`; the decoded features, [B,width,side,side].
+
+        joined: 1 where they take part, else 0
+        """
         for level, features in zip(self.levels(), seen, strict=True):
             h = level.arrive(h, labels)
             if self.training and level.guess is not None:
@@ -289,7 +314,7 @@ class LadderVAE(VAE):
                 changed = block(h, found.latents[name])
                 # Even before it joins it has a part, for processes expect gradients of all weights.
                 h = changed if joined else h + 0.0 * changed
-        return replace(found, output=self.finish(h))
+        return h
 
     def infer_vector(
         self,

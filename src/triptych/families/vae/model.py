@@ -180,8 +180,12 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     def encode(self, images: Tensor) -> Latent:
         """The posterior means, one after another."""
         labels = self.known(None, len(images), images.device)
-        found = self.infer(self.look(images), None, labels)
-        return Latent(found.means, path="straight", labels=labels)
+        means = self.posterior_means(self.look(images), labels)
+        return Latent(means, path="straight", labels=labels)
+
+    def posterior_means(self, seen: Any, labels: Tensor | None) -> dict[str, Tensor]:
+        """Those of `infer` without noise, of each latent [B, ...]."""
+        return self.infer(seen, None, labels).means
 
     def represent(self, images: Tensor) -> Tensor:
         """The posterior means, those decoded first at the front: [N,F]."""
