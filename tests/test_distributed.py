@@ -68,16 +68,23 @@ def training(images: str, out: Path, *more: str, budget: str = "3.2kimg") -> lis
     ]
 
 
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes find of each model, under its name."""
+    out = tmp_path_factory.mktemp("two")
+    code, _, err = finish("tests.together", "steps", str(out))
+    assert code == 0, err
+    return out
+
+
 @pytest.mark.parametrize("model", together.SMALL)
-def test_two_processes_do_what_one_does(model: str, tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(model: str, pair: Path, tmp_path: Path) -> None:
     """50 rounds in float64 at the same batch: losses and weights agree within 1e-5, relatively.
 
     In bfloat16, Muon's matrices are rounded alike, for their gradients differ by 1e-16 alone.
     """
-    code, _, err = finish("tests.together", "steps", model, str(tmp_path / "two"))
-    assert code == 0, err
     together.steps(model, tmp_path / "one")
-    one, two = load_file(tmp_path / "one"), load_file(tmp_path / "two")
+    one, two = load_file(tmp_path / "one"), load_file(pair / model)
     assert one.keys() == two.keys() and len(one["losses"]) == together.ROUNDS
     assert one["losses"][0, 0] != one["losses"][-1, 0]
     for name, expected in one.items():
@@ -124,8 +131,8 @@ def test_a_signal_stops_all_after_saving(images: str, tmp_path: Path) -> None:
     assert list((run / "checkpoints").iterdir())
 
 
-def test_samples_and_measurements_are_shared(trained: Path, tmp_path: Path) -> None:
-    """Two processes draw the same samples as one, and write the same results."""
+def test_samples_are_shared(trained: Path, tmp_path: Path) -> None:
+    """Two processes draw the same samples as one."""
     asked = ["triptych", "sample", str(trained), "--count", "5", "--precision", "fp32"]
     code, _, err = finish(*asked, "--out", str(tmp_path / "two.npz"))
     assert code == 0, err
@@ -133,6 +140,10 @@ def test_samples_and_measurements_are_shared(trained: Path, tmp_path: Path) -> N
     with np.load(tmp_path / "two.npz") as two:
         apart = two["images"].astype(int) - pixels.to_array(alone).astype(int)
     assert abs(apart).max() <= 1 < abs(pixels.to_array(alone).astype(int)).max()
+
+
+def test_measurements_are_shared(trained: Path) -> None:
+    """Two processes write the same results as one."""
     words = ["evaluate", str(trained), "--count", "8", "--json", "--precision", "fp32"]
     code, out, err = finish("triptych", *words)
     assert code == 0, err

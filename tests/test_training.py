@@ -37,6 +37,7 @@ from triptych.training.state import TrainingState
 
 MACHINE = hardware.pick(device="cpu", precision="fp32", threads=1)
 SHAPE = ImageShape(channels=1, resolution=16)
+SMALL = {"vae:sigma": ("widths=8,16",), "diffusion:edm": ("widths=8,16,16",)}
 
 
 def part(count: int, name: str) -> Part:
@@ -66,7 +67,7 @@ def request(
     data: ImageData = DATA,
     **others: Any,
 ) -> training.Request:
-    sets = ("batch_size=32", *overrides)
+    sets = ("batch_size=32", *SMALL.get(model, ()), *overrides)
     others = {"command": "triptych train"} | others
     return requesting.make_request(model, data, budget, "tiny", 0, sets, None, QUIET, **others)
 

@@ -1,6 +1,7 @@
 """What the processes of a torchrun do in test_distributed.py.
 
-python -m tests.together steps MODEL OUT    50 rounds in float64; losses and weights to OUT
+python -m tests.together steps OUT          50 rounds of each model in float64; losses and weights
+                                            to files of the folder OUT
 python -m tests.together killed STEP ...    as `triptych ...`, but the second process kills itself
                                             at that step of its first life
 """
@@ -78,7 +79,8 @@ def killed(step: int, arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "steps":
-        steps(sys.argv[2], Path(sys.argv[3]))
+        for each in SMALL:
+            steps(each, Path(sys.argv[2]) / each)
         distributed.leave()
     else:
         killed(int(sys.argv[2]), sys.argv[3:])
