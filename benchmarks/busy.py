@@ -94,15 +94,10 @@ def make_steps(models: Sequence[str], threads: int | None) -> tuple[dict[str, St
     from triptych.data.batches import Batches
     from triptych.data.opening import open_images
     from triptych.families import registry
+    from triptych.training.plan import Plan
     from triptych.training.state import TrainingState
 
-    try:
-        from triptych.training.plan import Plan
-    except ImportError:  # older ones are told the number of images alone
-        plan: Any = FAR
-    else:
-        plan = Plan.straight(FAR)
-
+    plan = Plan.straight(FAR)
     machine = hardware.pick("cpu", threads=threads)
     data = open_images("street-digits")
 
