@@ -37,7 +37,7 @@ from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.hardware import Machine
-from triptych.training import budget, checkpoint, loop
+from triptych.training import calibration, checkpoint, loop
 from triptych.training import train as training
 from triptych.training.folder import RunFolder, load_model
 from triptych.training.state import TrainingState
@@ -287,7 +287,7 @@ def main() -> None:
     for model in chosen.models:
         with tempfile.TemporaryDirectory() as scratch:
             family = Family(model, chosen.kills, chosen.intervals, Path(scratch), chosen.seed)
-            budget.MOST_CHECKPOINTS = chosen.intervals
+            calibration.MOST_CHECKPOINTS = chosen.intervals
             loop.GRID_COST = math.inf  # else it depends on the time which pictures are drawn
             warm_up(family.request, family.machine)
             results.append(family.run())

@@ -59,6 +59,7 @@ NAMES = [
 COSTS = {
     "parameters", "train_seconds", "images_seen", "train_images_per_second", "flops_per_image",
     "sample_seconds_per_image", "network_calls", "peak_memory_bytes",
+    "peak_memory_of",
 }  # fmt: skip
 
 

@@ -129,7 +129,15 @@ def test_the_forecast_does_not_depend_on_the_share() -> None:
     wanted = request("vae")
     state = training.fresh_state(wanted, MACHINE)
     found = {
-        fitting.bytes_per_image(state, Batches(DATA.train, 32, 0, rank=0, ranks=ranks), 0, MACHINE)
-        for ranks in (1, 8, 32)
+        fitting.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
+        for batches in (Batches(DATA.train, 32, 0, rank=0, ranks=ranks) for ranks in (1, 8, 32))
     }
     assert len(found) == 1 and min(found)[0] > 1000
+
+
+def test_finding_what_fits_leaves_the_model_as_it_was() -> None:
+    """Batch statistics too: a run that begins is one that was begun before."""
+    state = training.fresh_state(request("vae:course"), MACHINE)
+    before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    fitting.bytes_per_image(state, torch.Size(DATA.shape.size), 0, MACHINE)
+    assert all(torch.equal(before[name], t) for name, t in state.model.state_dict().items())

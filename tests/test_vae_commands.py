@@ -31,7 +31,7 @@ from triptych.report.tongue import Tongue
 from triptych.run import Run
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
-from triptych.training import budget
+from triptych.training import calibration
 
 __all__ = ["call", "refuses"]  # fixtures
 
@@ -311,12 +311,12 @@ def test_too_few_steps_are_refused_with_the_least(refuses: Callable[..., str], s
     )
     line = refuses("train", "vae:ladder", *data, *small, "--budget", "0.01s")
     assert line.startswith("the budget 0.01s pays for 0 steps of 32 images, too few to learn")
-    assert line.endswith(": give at least 0.16kimg")
+    assert re.search(r": give at least \d+s on this machine$", line)
 
 
 def test_the_least_budget_is_enough() -> None:
     def plan(text: str) -> int:
-        return budget.planned_images(Budget.parse(text), 1000, 32, pytest.fail).images
+        return calibration.planned_images(Budget.parse(text), 1000, 32, pytest.fail).images
 
     assert plan("0.16kimg") == 5 * 32
     with pytest.raises(InputError, match=r"give at least 0\.16kimg"):
@@ -328,8 +328,8 @@ def test_few_steps_are_noted(call: Call, stock: Path) -> None:
     small = [word for setting in SMALL.split() for word in ("--set", setting)]
     told = call("train", "vae:ladder", *data, *small, "--budget", "0.16kimg", "--out", "few").err
     assert "note: 5 steps teach a model hardly anything, 3.2kimg would be the least" in told
-    assert budget.note_few(99 * 32, 32) is not None
-    assert budget.note_few(100 * 32, 32) is None
+    assert calibration.note_few(99 * 32, 32) is not None
+    assert calibration.note_few(100 * 32, 32) is None
 
 
 def test_the_lines_of_a_likelihood_that_there_is_not() -> None:

@@ -82,11 +82,13 @@ def bytes_per_image(
     The first is the slope between two batches: weights, which are kept too, do not count.
     """
     kept, held = 1.0, 1.0
+    own = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
     for mover in state.movers:
         batch = probe(state, mover.objective, size, seed)
         few, more = (kept_bytes(mover.objective, batch.parts(n)[0], machine) for n in PROBES)
         kept = max(kept, (more - few) / (PROBES[1] - PROBES[0]))
         held = max(held, bytes_of(batch) / MOST_PROBED)
+    state.model.load_state_dict(own)  # batch statistics saw the probes
     return kept, held
 
 
