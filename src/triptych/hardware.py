@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 MOST_THREADS = 64  # on fewer cores: enough to repeat a run from a larger machine exactly
-# How long an OpenMP thread that waits keeps its core busy before it sleeps. The default of the
-# PyTorch wheels' library made training 8 to 18 times slower beside one busy program
-# (benchmarks/busy.py, which chose the number).
-SPINS = 1000
+# How long an OpenMP thread that waits keeps its core busy before it sleeps: the fewest spins that
+# lose nothing on a quiet machine (benchmarks/busy.py). Beside a busy program no number helps as
+# much as one thread does (training/threads.py).
+SPINS = 10_000
 WAITING = {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}  # GNU's; Intel's and LLVM's
 PROBED_SECONDS, PROBED_ROUNDS = 0.05, 2  # for each number of threads that is tried
 WAIT_POLICY = "OMP_WAIT_POLICY"
