@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.test_training import DATA, MACHINE, digest, request, train
-from triptych import api
+from triptych import api, hardware
 from triptych.comparison import turns
 from triptych.console import QUIET
 from triptych.errors import InputError, InterruptedRunError
@@ -214,7 +215,7 @@ def test_moments_are_ten_at_most_and_grow_dense() -> None:
     [
         ({"rewinds": 1}, "went back on its way"),
         ({"processes": 2}, "2 processes"),
-        ({"precision": "bf16"}, "repeat it with --precision bf16"),
+        ({"precision": "bf16"}, "go on with --precision bf16"),
         ({"plan": [[0, 0.0], [7, 0.5]]}, "cannot be followed"),
         ({"threads_along": [[0, 5, 1]]}, "cannot be followed"),
         ({"later_plans": [[[0, 0.0], [7, 1.0]]]}, "cannot be followed"),
@@ -314,3 +315,53 @@ def test_models_that_do_not_fit_together_train_one_after_another(
     monkeypatch.setattr(turns, "USABLE", 0.0)
     api.train_all(requests, tmp_path, MACHINE, QUIET)
     assert open_now == [1, 1]
+
+
+def test_the_fit_after_training_has_the_threads_of_its_last_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fastest at first may be many times slower by then."""
+    used: list[int] = []
+    monkeypatch.setattr(hardware.Machine, "own_threads", noting_threads(used))
+    wanted = request("vae:sigma")
+    with training.training_in(*api.training_arguments(wanted, tmp_path, MACHINE, QUIET)) as one:
+        assert one.loop is not None
+        one.loop.job.threads.record(0, 640, 3)
+        one.advance()
+    assert used[-1] == 3
+
+
+def noting_threads(used: list[int]) -> Callable[[hardware.Machine], Any]:
+    @contextmanager
+    def own_threads(self: hardware.Machine) -> Iterator[None]:
+        used.append(self.threads)
+        yield
+
+    return own_threads
+
+
+def test_the_recorded_command_of_a_repeated_run_repeats_it(tmp_path: Path) -> None:
+    """Also of one whose budget was in images, which `repeat` takes no --budget for."""
+    first = train(request(), tmp_path / "run")
+    wanted, machine = request_to_repeat(first, DATA, MACHINE)
+    again = api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+    assert digest(first) == digest(again)
+    assert again.read()["command"] == f"triptych repeat {again.path} --out NEW"
+
+
+@pytest.mark.parametrize(
+    "deadline",
+    [
+        5,
+        {"seconds": 5.0},
+        {"seconds": -1, "per_image": [0.1], "finishing": 0.0},
+        {"seconds": 5.0, "per_image": 0.1, "finishing": 0.0},
+        {"seconds": 5.0, "per_image": [0.0], "finishing": 0.0},
+        {"seconds": 5.0, "per_image": [0.1], "finishing": None},
+    ],
+)
+def test_a_deadline_that_is_none_is_refused_in_words(deadline: Any, tmp_path: Path) -> None:
+    folder = train(request(), tmp_path / "run")
+    folder.facts.write_text(json.dumps(folder.read() | {"deadline": deadline}))
+    with pytest.raises(InputError, match="deadline"):
+        folder.read()

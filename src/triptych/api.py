@@ -219,7 +219,8 @@ def measurer(
     data: ImageData, plan: Plan, machine: Machine, console: Console
 ) -> Callable[[RunFolder], dict[str, Any]]:
     """A function from a run's folder to its results; the real side is read once."""
-    real = read_real(data, plan.count, plan.features, machine, console)
+    with machine.fastest_threads():
+        real = read_real(data, plan.count, plan.features, machine, console)
 
     def measure(folder: RunFolder) -> dict[str, Any]:
         with machine.fastest_threads():
@@ -298,8 +299,7 @@ def compare(
     more = check_finished(folders, requests, opened, machine, force)
     tell_notes(opened, console)
     folders += train_all(requests, folder, machine, console)
-    with machine.fastest_threads():
-        measure = measurer(opened, plan, machine, console)
+    measure = measurer(opened, plan, machine, console)
     if group.first:
         place, measured_on = comparing.this_machine(machine), opened.describe()
         contract = partial(

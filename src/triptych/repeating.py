@@ -16,6 +16,7 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.hardware import MOST_THREADS, Machine, usable_cores
+from triptych.training.checking import check_machine
 from triptych.training.folder import RunFolder, labels_of
 from triptych.training.plan import Plan
 from triptych.training.request import Recorded, Request
@@ -113,12 +114,7 @@ def request_to_repeat(
         )
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder.path} cannot be followed ({error})", mend) from error
-    for what in ("device", "precision"):
-        if getattr(machine, what) != facts[what]:
-            raise InputError(
-                f"{folder.path} was trained with {what} {facts[what]}",
-                f"repeat it with --{what} {facts[what]}",
-            )
+    check_machine(folder, facts, machine)
     threads, microbatch = follow.threads[0][2], facts.get("microbatch")
     return request, replace(machine, threads=threads, microbatch=microbatch)
 

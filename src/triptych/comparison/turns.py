@@ -78,7 +78,8 @@ def train_together(
                 done = sum(training.progress for training in trainings)
                 bars[0].update(done, len(trainings))
         except InterruptedRunError:
-            for training in trainings:
-                training.save()
+            for paused in trainings:
+                if paused is not training:  # which has saved itself
+                    paused.save()
             machine.group.wait()  # who leaves first would have the others killed
             raise

@@ -18,6 +18,7 @@ from triptych.families.base import GenerativeModel
 from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
 from triptych.training import checkpoint, tensorfile
+from triptych.training.plan import Deadline
 from triptych.training.tensorfile import Entry
 
 SCHEMA = 1
@@ -122,6 +123,12 @@ def first_wrong(facts: dict[str, Any]) -> str | None:
     advice = facts.get("advice", [])
     if type(advice) is not list or not all(type(sentence) is str for sentence in advice):
         return "its advice is no list of sentences"
+    deadline = facts.get("deadline")
+    try:
+        if deadline is not None:
+            Deadline.read(deadline)
+    except ValueError as error:
+        return str(error)
     try:
         labels_of(facts)
     except InputError:

@@ -267,9 +267,9 @@ class TrainingLoop:
         self.paced = Paced()
         share = clock.seconds() / job.deadline.seconds
         self.moment = next_moment(max(share, self.plan.progress(state.seen)))
-        left = job.deadline.seconds - clock.seconds() - self.still_aside()
-        left -= self.slowdown * job.deadline.after(job.plans, state.phase)
-        rounds = max(1, math.floor(left / (self.slowdown * per_image) / state.batch_size))
+        remaining = job.deadline.seconds - clock.seconds() - self.still_aside()
+        remaining -= self.slowdown * job.deadline.after(job.plans, state.phase)
+        rounds = max(1, math.floor(remaining / (self.slowdown * per_image) / state.batch_size))
         rounds = job.machine.group.told(lambda: rounds)  # by the first one's clock
         self.plan.revise(state.seen, state.seen + rounds * state.batch_size)
         job.record_plans()

@@ -126,6 +126,19 @@ class Deadline:
     per_image: Sequence[float]
     finishing: float
 
+    @classmethod
+    def read(cls, value: Any) -> Deadline:
+        """From run.json; ValueError where that is none."""
+        if not isinstance(value, dict) or value.keys() != {"seconds", "per_image", "finishing"}:
+            raise ValueError("the deadline has other parts")
+        per_image = value["per_image"]
+        numbers = [value["seconds"], *(per_image if isinstance(per_image, list) else [None])]
+        if not all(isinstance(n, int | float) and 0 < n < math.inf for n in numbers):
+            raise ValueError("the deadline's seconds are no positive numbers")
+        if not isinstance(value["finishing"], int | float) or not value["finishing"] >= 0:
+            raise ValueError("the deadline's finishing is no number of seconds")
+        return cls(**value)
+
     def after(self, plans: Sequence[Plan], phase: int) -> float:
         """Calibrated seconds of all that follows a phase."""
         later = zip(plans[phase + 1 :], self.per_image[phase + 1 :], strict=True)

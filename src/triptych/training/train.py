@@ -199,7 +199,8 @@ class Training:
             return True
         if not self.loop.advance(seconds, received, bar):
             return False
-        with self.machine.own_threads():
+        last = self.loop.job.threads.changes[-1][2]  # what is fastest now, and is recorded
+        with replace(self.machine, threads=last).own_threads():
             self.clock.start()
             self.finish(self.loop)
         self.loop = None
@@ -223,15 +224,15 @@ class Training:
                 len(request.data.train),
                 request.settings.batch_size,
                 lambda: calibrate(request, state, batches, machine, self.draw),
-                self.clock.seconds,
+                lambda: group.told(self.clock.seconds),
             )
         # Each process went by its own clock: the first one's plan holds for all.
         images, checkpoints = group.told(lambda: [planned.images, planned.checkpoints])
         planned = replace(planned, images=images, checkpoints=checkpoints)
         speed = planned.speed
         if speed is not None and speed.tried:
-            told = ", ".join(f"{n}: {1000 * s:.3g} ms a step" for n, s in speed.tried.items())
-            choices = machine.choices | {"threads": f"{speed.threads} at first ({told})"}
+            times = ", ".join(f"{n}: {1000 * s:.3g} ms a step" for n, s in speed.tried.items())
+            choices = machine.choices | {"threads": f"{speed.threads} at first ({times})"}
             machine = replace(machine, threads=speed.threads, choices=choices)
         return planned, machine
 
@@ -320,7 +321,7 @@ def job_of(
         seed=request.seed,
         plans=plans,
         threads=threads,
-        deadline=None if deadline is None else Deadline(**deadline),
+        deadline=None if deadline is None else Deadline.read(deadline),
         checkpoints=facts["checkpoints"],
         folder=folder,
         machine=machine,
@@ -361,16 +362,15 @@ def plans_of(
     planned, timed = facts["planned_images"], facts.get("timed", False)
     lengths = state.phases(planned)
     recorded = (progress or {}).get("plans")
-    if facts.get("follows") is not None:
-        recorded = [facts["plan"], *facts["later_plans"]]
-    if not recorded:
+    if not recorded and facts.get("follows") is None:
         return [Plan.straight(length, timed) for length in lengths]
     try:
+        recorded = recorded or [facts["plan"], *facts["later_plans"]]
         return [
             Plan.read(points, length, timed)
             for points, length in zip(recorded, lengths, strict=True)
         ]
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"this run cannot be gone on with ({error})", "train it anew") from error
 
 
@@ -470,19 +470,14 @@ def begin(
     seconds: of the training so far
     """
     speed, follow = planned.speed, request.follow
-    timed = follow.timed if follow is not None else request.budget.unit == "seconds"
     lengths = state.phases(planned.images)
     if follow is not None:
-        plans = follow.plans(lengths)
+        timed, plans = follow.timed, follow.plans(lengths)
         threads = Threads([], follow.threads)
     else:
+        timed = request.budget.unit == "seconds"
         plans = [Plan.straight(length, timed) for length in lengths]
         threads = Threads([], [(0, 0, machine.threads)])
-    command = f"{request.command} --budget {planned.images / 1000!r}kimg"
-    if timed:
-        command = f"triptych repeat {shlex.quote(str(folder.path))} --out NEW"
-    elif machine.microbatch is not None and "--microbatch" not in request.command:
-        command += f" --microbatch {machine.microbatch}"
     facts = {
         "schema": SCHEMA,
         "triptych": triptych.__version__,
@@ -509,7 +504,7 @@ def begin(
         "images_seen": 0,
         "train_seconds": None,
         "kimg": planned.images / 1000,
-        "command": command,
+        "command": command_to_repeat(request, folder, planned, machine),
         "versions": hardware.versions(),
         "hardware": hardware.describe(),
         "device": machine.device,
@@ -523,6 +518,18 @@ def begin(
     }
     files.write_json(folder.facts, facts)
     return facts
+
+
+def command_to_repeat(
+    request: Request, folder: RunFolder, planned: Planned, machine: Machine
+) -> str:
+    """What trains the same weights again: the images where they were asked for, else the record."""
+    if request.follow is not None or request.budget.unit == "seconds":
+        return f"triptych repeat {shlex.quote(str(folder.path))} --out NEW"
+    command = f"{request.command} --budget {planned.images / 1000!r}kimg"
+    if machine.microbatch is not None and "--microbatch" not in request.command:
+        command += f" --microbatch {machine.microbatch}"
+    return command
 
 
 def describe_deadline(request: Request, speed: Speed) -> dict[str, Any]:
