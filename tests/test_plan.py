@@ -25,11 +25,14 @@ from triptych.comparison import turns
 from triptych.console import QUIET
 from triptych.errors import InputError, InterruptedRunError
 from triptych.repeating import request_to_repeat
+from triptych.report.load import own_costs
 from triptych.training import calibration, loop
+from triptych.training import threads as threads_module
 from triptych.training import train as training
 from triptych.training.folder import RunFolder
 from triptych.training.plan import MOMENTS, Plan, next_moment
 from triptych.training.state import TrainingState
+from triptych.training.threads import Threads
 
 ASKED = 60.0
 Pace = Callable[[float], float]  # seconds since the start -> seconds of a step
@@ -324,8 +327,7 @@ def test_the_fit_after_training_has_the_threads_of_its_last_steps(
     used: list[int] = []
     monkeypatch.setattr(hardware.Machine, "own_threads", noting_threads(used))
     wanted = request("vae:sigma")
-    with training.training_in(*api.training_arguments(wanted, tmp_path, MACHINE, QUIET)) as one:
-        assert one.loop is not None
+    with opened(wanted, tmp_path) as one:
         one.loop.job.threads.record(0, 640, 3)
         one.advance()
     assert used[-1] == 3
@@ -365,3 +367,130 @@ def test_a_deadline_that_is_none_is_refused_in_words(deadline: Any, tmp_path: Pa
     folder.facts.write_text(json.dumps(folder.read() | {"deadline": deadline}))
     with pytest.raises(InputError, match="deadline"):
         folder.read()
+
+
+def test_a_later_phase_is_planned_by_the_latest_pace(simulated: Simulated, tmp_path: Path) -> None:
+    """All became four times slower after the last moment of the first phase: the encoder's share
+    of the time was foretold by the old pace.
+    """
+    pace = lambda s: 0.1 if s < 0.925 * ASKED else 0.4  # noqa: E731
+    facts = run(simulated, pace, tmp_path / "run", "gan:hinge")
+    assert abs(facts["train_seconds"] / ASKED - 1) < 0.08
+
+
+def opened(wanted: training.Request, out: Path, machine: hardware.Machine = MACHINE) -> Any:
+    """A training that is begun, and not advanced."""
+    return training.training_in(*api.training_arguments(wanted, out, machine, QUIET))
+
+
+def test_repeating_follows_the_recorded_threads(tmp_path: Path) -> None:
+    folder = train(request(), tmp_path / "run")
+    changes = [[0, 0, 1], [0, 320, 2], [0, 640, 1]]
+    folder.facts.write_text(json.dumps(folder.read() | {"threads_along": changes}))
+    wanted, machine = request_to_repeat(folder, DATA, MACHINE)
+    with opened(wanted, tmp_path / "again", machine) as again:
+        assert again.loop.job.threads.changes == [tuple(change) for change in changes]
+        again.advance()
+    assert RunFolder(tmp_path / "again").read()["threads_along"] == changes
+
+
+def test_every_step_has_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, used = [1], []
+    torch = SimpleNamespace(
+        get_num_threads=lambda: count[0], set_num_threads=lambda n: count.__setitem__(0, n)
+    )
+    monkeypatch.setattr(loop, "torch", torch)
+    whole = TrainingState.round
+
+    def noting(state: TrainingState, *rest: Any) -> None:
+        used.append(count[0])
+        whole(state, *rest)
+
+    with opened(request(), tmp_path) as one:
+        one.loop.job.threads.changes = [(0, 0, 1), (0, 320, 2), (0, 640, 3)]
+        monkeypatch.setattr(TrainingState, "round", noting)
+        one.advance()
+    assert used == [1] * 10 + [2] * 10 + [3] * 20
+
+
+def test_going_on_follows_the_checkpoint_s_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the count is ours; a user's own --threads holds from there on."""
+    agree = loop.TrainingLoop.agree
+
+    def stop(self: loop.TrainingLoop, *rest: Any) -> tuple[int, bool, bool]:
+        return (15, False, False) if self.state.seen == 320 else agree(self, *rest)
+
+    ours = replace(MACHINE, choices={"threads": "1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingLoop, "agree", stop)
+        with pytest.raises(InterruptedRunError), opened(request(), tmp_path, ours) as one:
+            one.loop.job.threads.record(0, 160, 2)
+            one.advance()
+    with opened(request(), tmp_path, ours) as one:
+        assert one.loop.state.seen == 320
+        assert one.loop.job.threads.changes == [(0, 0, 1), (0, 160, 2)]
+    with opened(request(), tmp_path, replace(MACHINE, threads=3)) as one:
+        assert one.loop.job.threads.at(0, 320) == 3
+
+
+def test_moments_try_threads_and_trials_say_nothing_of_the_pace(
+    simulated: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One count is ten times slower: with its steps in the pace, plans would go up and down."""
+    monkeypatch.setattr(training, "usable_cores", lambda: 2)
+    tried: list[int] = []
+    again = Threads.try_again
+
+    def noting(self: Threads) -> None:
+        again(self)
+        tried.append(self.trying)
+
+    monkeypatch.setattr(Threads, "try_again", noting)
+    whole = TrainingState.round
+    where: list[loop.TrainingLoop] = []
+
+    def slow(state: TrainingState, *rest: Any) -> None:
+        whole(state, *rest)
+        if where and where[0].job.threads.at(state.phase, state.seen - 32) == 2:
+            simulated.now += 3.0
+
+    monkeypatch.setattr(TrainingState, "round", slow)
+    monkeypatch.setattr(threads_module, "WORTH", 0.0)  # however dear the last trial was
+    ours = replace(MACHINE, choices={"threads": "1"})
+    paces: list[float] = []
+    take = loop.TrainingLoop.take_pace
+
+    def watching(self: loop.TrainingLoop) -> None:
+        take(self)
+        paces.append(self.slowdown)
+
+    monkeypatch.setattr(loop.TrainingLoop, "take_pace", watching)
+    with opened(request("vae:sigma", "60s", "widths=8,8"), tmp_path, ours) as one:
+        where.append(one.loop)
+        one.advance()
+    assert sum(tried) >= len(MOMENTS) - 2
+    assert max(paces) < 1.3
+    assert {change[2] for change in one.facts["threads_along"]} == {1, 2}
+
+
+def test_measuring_takes_the_fastest_threads_but_for_the_user_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    used: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr(hardware, "time_threads", lambda most: {1: 0.1, 2: 3.0})
+    with replace(MACHINE, threads=2, choices={"threads": "2"}).fastest_threads():
+        assert used[-1] == 1
+    with replace(MACHINE, threads=2, choices={}).fastest_threads():
+        assert used[-1] == 2
+
+
+def test_memory_of_a_process_with_several_models_has_a_name_of_its_own() -> None:
+    alone = {"peak_memory_bytes": 5.0, "peak_memory_of": 1.0}
+    assert own_costs(dict(alone)) == {"peak_memory_bytes": 5.0}
+    assert own_costs(alone | {"peak_memory_of": 3.0}) == {"process_memory_bytes": 5.0}
+    assert own_costs({"peak_memory_bytes": 5.0}) == {"peak_memory_bytes": 5.0}  # earlier versions

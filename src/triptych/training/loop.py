@@ -240,10 +240,10 @@ class TrainingLoop:
 
     def next_phase(self) -> None:
         """Later phases build on the weights that the first one chose."""
+        self.take_pace()
         self.state.next_phase()
         if self.state.phase == 1:
             self.job.select.choose(self.log)
-        self.paced = Paced()
         if not self.ended:
             self.replan()
             self.job.threads.try_again()
@@ -254,17 +254,23 @@ class TrainingLoop:
         least = LEAST_PACED_SHARE * deadline.seconds if deadline is not None else 0.0
         return paced.steps >= LEAST_PACED and paced.seconds >= least
 
+    def take_pace(self) -> None:
+        """Learn from the steps since the last time how slow they are, where they are enough."""
+        deadline = self.job.deadline
+        if deadline is not None and self.can_pace():
+            images = self.paced.steps * self.state.batch_size
+            per_image = deadline.per_image[self.state.phase]
+            self.slowdown = self.paced.seconds / images / per_image
+        self.paced = Paced()
+
     def replan(self) -> None:
         """Under a budget in seconds, plan the rest of this phase by the latest pace."""
         state, job, clock = self.state, self.job, self.clock
         if job.deadline is None:
             return
         job.machine.finish()
+        self.take_pace()
         per_image = job.deadline.per_image[state.phase]
-        if self.can_pace():
-            images = self.paced.steps * state.batch_size
-            self.slowdown = self.paced.seconds / images / per_image
-        self.paced = Paced()
         share = clock.seconds() / job.deadline.seconds
         self.moment = next_moment(max(share, self.plan.progress(state.seen)))
         remaining = job.deadline.seconds - clock.seconds() - self.still_aside()
