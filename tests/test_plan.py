@@ -494,3 +494,19 @@ def test_memory_of_a_process_with_several_models_has_a_name_of_its_own() -> None
     assert own_costs(dict(alone)) == {"peak_memory_bytes": 5.0}
     assert own_costs(alone | {"peak_memory_of": 3.0}) == {"process_memory_bytes": 5.0}
     assert own_costs({"peak_memory_bytes": 5.0}) == {"peak_memory_bytes": 5.0}  # earlier versions
+
+
+def test_the_encoder_begins_with_the_pace_of_the_last_steps(
+    simulated: Simulated, tmp_path: Path
+) -> None:
+    """What happened since the last moment is known, and is not thrown away."""
+    with opened(request("gan:hinge", f"{ASKED:g}s", "width=8"), tmp_path) as one:
+        state, job = one.loop.state, one.loop.job
+        state.seen = one.loop.plan.end
+        one.loop.clock.before = 0.9 * ASKED
+        per_image = job.deadline.per_image
+        one.loop.paced = loop.Paced(steps=10, seconds=10 * 32 * per_image[0] * 1.5)
+        one.loop.next_phase()
+        assert one.loop.slowdown == pytest.approx(1.5)
+        left = 0.1 * ASKED - 1.5 * job.deadline.finishing
+        assert one.loop.plan.end == pytest.approx(left / (1.5 * per_image[1]), abs=32)
