@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.making import CLASSES, one_thread, open_tiny
+from tests.truths import MACHINE
 from triptych import images as pixels
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData
@@ -115,3 +117,13 @@ def test_the_order_of_its_layers_changes_no_weight(data: ImageData, monkeypatch:
         classifier.fit(network, data, one_thread(), QUIET)
         weights.append(network.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_it_is_trained_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would be another classifier on another number of cores, or beside a busy program."""
+    used: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    seen: list[int] = []
+    monkeypatch.setattr(classifier, "_fit", lambda *rest: seen.append(used[-1]))
+    classifier.fit(None, None, replace(MACHINE, threads=4), QUIET)  # type: ignore[arg-type]
+    assert seen == [1]
