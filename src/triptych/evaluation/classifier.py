@@ -10,6 +10,8 @@ likely as the target (outlier exposure, arXiv:1812.04606).
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -30,8 +32,9 @@ from triptych.data.store import cache_folder
 from triptych.hardware import Machine
 from triptych.seeding import generator, initialising
 
-VERSION = 2  # raised whenever the same data would give another classifier
+VERSION = 3  # raised whenever the same data would give another classifier
 BATCH_SIZE = 64
+PARTS = 2  # of a batch, each with batch statistics of its own: they are computed side by side
 NON_IMAGES = 12  # of each of the two kinds, beside every batch
 EPOCHS = 3
 LEAST_IMAGES, MOST_IMAGES = 40_000, 120_000  # seen in training
@@ -39,6 +42,8 @@ TILES = 4  # a shuffled image is cut into 4 x 4
 COARSEST, FINEST = 3, 9  # side of the grid that smooth noise is drawn on
 LARGEST_SHIFT = 2  # pixels: the one augmentation that changes no class
 CHUNK = 500
+
+Gradients = tuple[Tensor, ...]
 
 
 class Largest(torch.autograd.Function):
@@ -167,8 +172,9 @@ def fresh(data: ImageData) -> Classifier:
 def fit(classifier: Classifier, data: ImageData, machine: Machine, console: Console) -> None:
     """AdamW with one rise and fall of the rate, on shifted images.
 
-    On a CPU with one thread, whatever the machine is told: sums in another order grow into another
-    classifier, and a yardstick must not hang on how busy the machine is.
+    On a CPU each half of a batch is computed by one thread, whatever the machine is told: sums in
+    another order grow into another classifier, and a yardstick must not hang on how many cores
+    there are or how busy they are.
     """
     with replace(machine, threads=1).own_threads():
         _fit(classifier, data, machine, console)
@@ -179,24 +185,44 @@ def _fit(classifier: Classifier, data: ImageData, machine: Machine, console: Con
     batches = Batches(data.train, batch_size, seed=0, device=machine.device)
     wanted = min(max(EPOCHS * len(data.train), LEAST_IMAGES), MOST_IMAGES)
     rounds = wanted // batch_size
-    optimiser = torch.optim.AdamW(classifier.parameters(), weight_decay=0.05, fused=True)
+    parameters = list(classifier.parameters())
+    optimiser = torch.optim.AdamW(parameters, weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=rounds)
-    classifier.train()
-    with console.bar("  classifier for the measurements", rounds) as bar:
+    replicas = [classifier.train(), *(replica(classifier) for _ in range(PARTS - 1))]
+    if batch_size < BATCH_SIZE:
+        del replicas[1:]  # too few to be split
+
+    def gradients(network: Classifier, x: Tensor, labels: Tensor, nothing: Tensor) -> Gradients:
+        with machine.autocast():
+            _, logits = network(torch.cat([x, nothing]))
+        unsure = -logits[len(x) :].log_softmax(1).mean()  # cross-entropy to the uniform
+        loss = F.cross_entropy(logits[: len(x)], labels) + len(nothing) / len(x) * unsure
+        return torch.autograd.grad(loss, parameters)
+
+    with (
+        console.bar("  classifier for the measurements", rounds) as bar,
+        ThreadPoolExecutor(len(replicas)) as pool,
+    ):
         for number in range(rounds):
             x, labels = batches.at(number * batch_size)
             assert labels is not None
             source, _ = batches.at(number * batch_size, stream=1)
-            nothing = non_images(source, number)
-            with machine.autocast():
-                _, logits = classifier(torch.cat([shifted(x, number), nothing]))
-            unsure = -logits[len(x) :].log_softmax(1).mean()  # cross-entropy to the uniform
-            loss = F.cross_entropy(logits[: len(x)], labels) + len(nothing) / len(x) * unsure
-            loss.backward()
+            whole = shifted(x, number), labels, non_images(source, number)
+            split = [[each[i :: len(replicas)] for i in range(len(replicas))] for each in whole]
+            of_parts = pool.map(gradients, replicas, *split)
+            for p, *gs in zip(parameters, *of_parts, strict=True):
+                p.grad = torch.stack(gs).mean(0)
             optimiser.step()
             schedule.step()
-            optimiser.zero_grad(set_to_none=True)
             bar.update(number + 1, rounds)
+    for own, *others in zip(*(r.buffers() for r in replicas), strict=True):
+        if own.is_floating_point():  # not the count of batches
+            own.copy_(torch.stack([own, *others]).mean(0))
+
+
+def replica(classifier: Classifier) -> Classifier:
+    """One with the same parameters, which are shared, and batch statistics of its own."""
+    return copy.deepcopy(classifier, {id(p): p for p in classifier.parameters()})
 
 
 def shifted(x: Tensor, number: int) -> Tensor:
