@@ -14,6 +14,7 @@ from tests.making import CLASSES, one_thread, open_tiny
 from tests.truths import MACHINE
 from triptych import images as pixels
 from triptych.console import QUIET
+from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
 from triptych.evaluation import classifier
 
@@ -73,7 +74,9 @@ def test_classifier_sees_the_training_part_alone(
     forward = classifier.Classifier.forward
 
     def spy(self: classifier.Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-        seen.append(pixels.to_uint8(x[: classifier.BATCH_SIZE]))  # the rest are non-images
+        seen.append(
+            pixels.to_uint8(x[: classifier.BATCH_SIZE // classifier.PARTS])
+        )  # the rest are non-images
         return forward(self, x)
 
     def spy_source(x: Tensor, number: int) -> Tensor:
@@ -119,11 +122,51 @@ def test_the_order_of_its_layers_changes_no_weight(data: ImageData, monkeypatch:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_it_is_trained_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_half_is_computed_by_one_thread(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else it would be another classifier on another number of cores, or beside a busy program."""
-    used: list[int] = []
-    monkeypatch.setattr(torch, "set_num_threads", used.append)
-    seen: list[int] = []
-    monkeypatch.setattr(classifier, "_fit", lambda *rest: seen.append(used[-1]))
-    classifier.fit(None, None, replace(MACHINE, threads=4), QUIET)  # type: ignore[arg-type]
-    assert seen == [1]
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 128)
+    monkeypatch.setattr(classifier, "EPOCHS", 0)
+    used: set[int] = set()
+    forward = classifier.Classifier.forward
+
+    def spy(self: classifier.Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
+        used.add(torch.get_num_threads())
+        return forward(self, x)
+
+    monkeypatch.setattr(classifier.Classifier, "forward", spy)
+    with replace(MACHINE, threads=2).own_threads():
+        classifier.fit(classifier.fresh(data), data, replace(MACHINE, threads=2), QUIET)
+    assert used == {1}
+
+
+def test_a_step_follows_every_image_of_its_batch(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step by hand, by the definition of the loss, on each half with its own statistics."""
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 64)
+    monkeypatch.setattr(classifier, "EPOCHS", 0)
+    trained, network = classifier.fresh(data), classifier.fresh(data).train()
+    seen: list[Tensor] = []
+    step = torch.optim.AdamW.step
+
+    def spy(self: torch.optim.AdamW, *rest: Any) -> Any:
+        seen.extend(p.grad.clone() for p in self.param_groups[0]["params"])
+        return step(self, *rest)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    classifier.fit(trained, data, one_thread(), QUIET)
+    batches = Batches(data.train, 64, seed=0, device="cpu")
+    x, labels = batches.at(0)
+    assert labels is not None
+    x, nothing = classifier.shifted(x, 0), classifier.non_images(batches.at(0, stream=1)[0], 0)
+    loss = torch.zeros(())
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        _, logits = network(torch.cat([x[half], nothing[half]]))
+        shares = torch.full((12, CLASSES), 1 / CLASSES)
+        sure = torch.nn.functional.cross_entropy(logits[:32], labels[half], reduction="sum")
+        loss = loss + sure + torch.nn.functional.cross_entropy(logits[32:], shares, reduction="sum")
+    expected = torch.autograd.grad(loss / 64, list(network.parameters()))
+    for ours, theirs in zip(seen, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)

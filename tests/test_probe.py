@@ -17,8 +17,9 @@ def classes(count: int, apart: float, seed: int, kinds: int = 4) -> Represented:
     return Represented(corners[labels] + normal(count, 6, seed=seed), labels)
 
 
+@pytest.mark.parametrize("products", [False, True])
 @pytest.mark.parametrize("penalty", [0.1, 0.001])
-def test_the_fit_is_scikit_learn_s(penalty: float) -> None:
+def test_the_fit_is_scikit_learn_s(penalty: float, products: bool) -> None:
     """Its C weighs the summed loss: 1 / (n penalty). The bias is free in both."""
     from sklearn.linear_model import LogisticRegression
 
@@ -27,9 +28,31 @@ def test_the_fit_is_scikit_learn_s(penalty: float) -> None:
     theirs.fit(part.features.numpy(), part.labels.numpy())
     zeros = torch.zeros(4, 7, dtype=torch.float64)
     start = Weights(zeros[:, :6], zeros[:, 6])
-    ours = fit(part.features, part.labels, penalty, start)
+    x = part.features
+    ours = fit(x, part.labels, penalty, start, x.T @ x / 200 if products else None)
     expected = torch.from_numpy(theirs.predict_proba(part.features.numpy()))
     torch.testing.assert_close(ours.logits(part.features).softmax(1), expected, atol=2e-3, rtol=0)
+
+
+def test_coordinates_that_fit_the_curvature_take_fewer_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Features like pixels, each much like the next one; labels that are mostly chance."""
+    noise = normal(1000, 200, seed=3).float()
+    x = noise.cumsum(1)
+    x = (x - x.mean(0)) / x.std(0)
+    scores = noise @ normal(200, 4, seed=4).float() + 8 * normal(1000, 4, seed=5).float()
+    labels = scores.argmax(1)
+    start = Weights(0.01 * normal(4, 200, seed=6).float(), normal(4, 1, seed=7)[:, 0].float())
+    evaluations, logits = [], Weights.logits
+    monkeypatch.setattr(Weights, "logits", lambda w, x: evaluations.append(1) or logits(w, x))
+    found, steps = [], []
+    for products in (None, x.T @ x / 1000):
+        evaluations.clear()
+        found.append(fit(x, labels, 0.01, start, products))
+        steps.append(len(evaluations))
+    torch.testing.assert_close(*(logits(w, x).softmax(1) for w in found), atol=1e-3, rtol=0)
+    assert steps[1] < 0.5 * steps[0], steps
 
 
 def test_two_gaussians_are_told_apart_as_often_as_they_can_be() -> None:
