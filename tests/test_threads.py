@@ -6,12 +6,17 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.truths import MACHINE
 from triptych import hardware
+from triptych.console import QUIET
+from triptych.families import registry
+from triptych.training import calibration
 from triptych.training.threads import Threads, fastest, try_counts
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -152,3 +157,14 @@ def test_from_python_it_is_told_once() -> None:
         check=True, timeout=100,
     )  # fmt: skip
     assert found.stderr.count("set GOMP_SPINCOUNT=") == 1
+
+
+def test_doctor_times_steps_of_every_family() -> None:
+    """By threads, where their number is not the user's; two steps of each after a first one."""
+    machine = replace(MACHINE, threads=2, choices={"threads": "2: found"})
+    with machine.own_threads(), QUIET.bar("steps") as bar:
+        found = calibration.steps_now(machine, "tiny", bar)
+        assert calibration.steps_now(replace(machine, choices={}), "tiny", bar) == {}
+    assert [name.partition(":")[0] for name in found] == list(registry.FAMILIES)
+    assert all(list(seconds) == [1, 2] for seconds in found.values())
+    assert all(1e-4 < value < 60 for seconds in found.values() for value in seconds.values())

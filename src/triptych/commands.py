@@ -205,23 +205,26 @@ class Doctor(UsesModel):
     def run(self) -> Any:
         """Hardware, versions and choices."""
         from triptych import hardware, requesting
+        from triptych.training.calibration import steps_now
 
         machine = self.machine()
+        size = requesting.pick_size(None, machine.device)
         found = {
             "hardware": hardware.describe(),
             "versions": hardware.versions(),
             "device": machine.device,
             "precision": machine.precision,
             "threads": machine.threads,
-            "size": requesting.pick_size(None, machine.device),
+            "size": size,
             "choices": machine.choices,
         }
-        if machine.device == "cpu":
-            with machine.own_threads():
-                seconds = hardware.time_threads(machine.threads)
-            found["milliseconds of a few layers now"] = {
-                f"{count} thread{'s' if count > 1 else ''}": round(1000 * value, 2)
-                for count, value in seconds.items()
+        with machine.own_threads(), self.console().bar("timing training steps") as bar:
+            steps = steps_now(machine, size, bar)
+        if steps:
+            found["milliseconds of a training step now"] = {
+                f"{name}, {count} thread{'s' if count > 1 else ''}": round(1000 * seconds, 1)
+                for name, counts in steps.items()
+                for count, seconds in counts.items()
             }
         return found if self.json else lines.flat(found)
 

@@ -15,10 +15,15 @@ from typing import Any
 
 import torch
 
-from triptych.config import Budget
+from triptych.config import Budget, ImageShape, Size
+from triptych.console import Bar
 from triptych.data.batches import Batches
+from triptych.data.dataset import Part
 from triptych.errors import InputError
+from triptych.families import registry
+from triptych.families.registry import ModelName
 from triptych.hardware import Machine, counts_to_try
+from triptych.seeding import generator
 from triptych.training.loop import GRID_SHARES
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
@@ -34,6 +39,8 @@ LEAST_CHECKPOINTS, MOST_CHECKPOINTS = 2, 20
 CHECKPOINT_SHARE = 0.01
 LEAST_ROUNDS = 5  # a model that was moved less often than this has learned nothing
 FEW_ROUNDS = 100  # and less often than this, hardly anything
+PROBED = ImageShape(channels=3, resolution=32)  # of the images that steps are timed on at any time
+PROBED_IMAGES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +208,32 @@ def try_threads(
     counts = sorted(counts_to_try(machine.threads), key=lambda count: count != present)
     tried = try_counts(counts, with_threads, limit)
     return fastest(tried), {count: quickest(values) for count, values in tried.items()}
+
+
+def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, float]]:
+    """Seconds of a step of each family's default recipe now, by the number of threads, on noise.
+
+    Empty where the number is not ours to choose. Takes about a second for each.
+    """
+    found = {}
+    names = [ModelName.parse(family) for family in registry.FAMILIES]
+    for done, name in enumerate(names if may_try_threads(machine) else []):
+        bar.update(done, len(names), str(name))
+        settings = registry.defaults(name, size, PROBED, PROBED_IMAGES)
+        state = TrainingState(registry.build(name, settings, PROBED, seed=0), settings)
+        shape, rng = (PROBED_IMAGES, *PROBED.size), generator(0, "probe")
+        noise = Part(torch.randint(256, shape, dtype=torch.uint8, generator=rng), None)
+        batches = Batches(noise, settings.batch_size, seed=0)
+
+        def step(state: TrainingState = state, batches: Batches = batches) -> float:
+            started = time.perf_counter()
+            state.round(batches, 0, Plan.straight(10**9), machine)
+            return time.perf_counter() - started
+
+        torch.set_num_threads(machine.threads)  # the caller sets back what was
+        _, tried = try_threads(machine, MOST_TRIED_SECONDS / TRIED_SHARE, step)
+        found[str(name)] = dict(sorted(tried.items()))
+    return found
 
 
 def may_try_threads(machine: Machine) -> bool:
