@@ -205,6 +205,7 @@ class Plan:
 
     how: str
     budgets: Sequence[str]
+    conditions: Sequence[str]
     rounds: int
     patience: float
     nice: int
@@ -214,7 +215,7 @@ class Plan:
     def seconds(self) -> float:
         """Asked of all trainings together."""
         once = sum(Budget.parse(budget).amount for budget in self.budgets)
-        return once * len(FAMILIES) * len(CONDITIONS) * self.rounds
+        return once * len(FAMILIES) * len(self.conditions) * self.rounds
 
 
 def measure(plan: Plan, out: Path, console: Console) -> dict[str, Any]:
@@ -226,7 +227,7 @@ def measure(plan: Plan, out: Path, console: Console) -> dict[str, Any]:
         spent = 0.0
         for number in range(1, plan.rounds + 1):
             console.say(f"round {number} of {plan.rounds}")
-            for budget, condition in itertools.product(plan.budgets, CONDITIONS):
+            for budget, condition in itertools.product(plan.budgets, plan.conditions):
                 turn = {"round": number, "budget": budget, "condition": condition}
                 folder = Path(scratch) / f"{number}-{budget}-{condition.replace(' ', '-')}"
                 for command in commands(plan.how, budget, folder):
@@ -327,6 +328,7 @@ def text_of(numbers: dict[str, Any]) -> str:
 def main() -> None:
     parser = parser_of(__doc__, rounds=3, out="seconds.json")
     parser.add_argument("--budgets", nargs="+", default=["30s", "75s"])
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS)
     parser.add_argument("--how", choices=("train", "compare"), default="train")
     parser.add_argument("--patience", type=float, default=5.0, help="times the expected seconds")
     asked = parser.parse_args()
@@ -339,6 +341,7 @@ def main() -> None:
     plan = Plan(
         how=asked.how,
         budgets=asked.budgets,
+        conditions=asked.conditions,
         rounds=asked.rounds,
         patience=asked.patience,
         nice=asked.nice,
