@@ -160,5 +160,5 @@ def test_workers_load_little() -> None:
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    heavy = {"torch", "scipy", "matplotlib", "pyarrow", "requests", "pooch", "huggingface_hub"}
+    heavy = {"torch", "scipy", "matplotlib", "pyarrow", "requests", "huggingface_hub"}
     assert not heavy & set(found)

@@ -13,7 +13,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -57,16 +57,6 @@ SMALL = 1 << 16  # bytes; in so small a file nothing can be many
 FOREIGN = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF", b"avif": "AVIF"}
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-ORIENTATION = 0x0112
 ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 GREY_MODES = ("1", "L", "LA", "La")
 PLAIN_MODES = ("1", "L", "P", "RGB", "YCbCr")
@@ -241,11 +231,9 @@ def upright(image: Image.Image) -> Image.Image:
     """The picture turned as its metadata ask; damaged metadata ask nothing."""
     if not image.info.keys() & ORIENTED or image.format == "TIFF":  # TIFF is turned by Pillow
         return image
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow raises many kinds; the pixels are whole
-        return image
-    return image if turn is None else image.transpose(turn)
+    with suppress(Exception):  # Pillow raises many kinds; the pixels are whole
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:
