@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from triptych.data.permutation import Permutation
 
 from triptych import images as pixels
 from triptych.data.augment import Augment
 from triptych.data.batches import BLOCK, Batches
 from triptych.data.dataset import Part
-from triptych.data.permutation import Permutation
 
 REPEATS, STEPS = 5, 500
 CHANGES = {"plain": Augment(), "flip": Augment(flip=True), "flip_crop": Augment(True, crop=4)}

@@ -22,7 +22,6 @@ from triptych.evaluation.frechet import frechet_distance
 from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.kernel import kernel_distance
 from triptych.evaluation.neighbours import neighbours
-from triptych.evaluation.real import pick
 from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
 from triptych.evaluation.shares import label_balance, recognisable
 from triptych.evaluation.sharpness import sharpness
@@ -43,7 +42,7 @@ class Yardstick:
 
     def __init__(self, data: ImageData, machine: Machine) -> None:
         self.data, self.machine = data, machine
-        self.real = pick(data.validation, MEASURED, "validation").images
+        self.real = data.validation.choose(MEASURED, "validation").images
         self.network = classifier.classifier_for(data, machine, Console())
         self.reading = classifier.read(self.network, data.validation.images, machine)
         self.train = data.train.images.float().flatten(1)

@@ -18,146 +18,15 @@ from triptych.data import augment, batches
 from triptych.data.augment import OFF, Augment, changed
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
-from triptych.data.permutation import LARGEST, ROUNDS, Permutation, scrambled
 from triptych.errors import InputError
 from triptych.seeding import generator
 
 UNLIKELY = 1e-4  # the seeds are fixed: a right shuffle passes always
 
 
-def order(size: int, key: int, rounds: int = ROUNDS) -> NDArray[np.int64]:
-    return Permutation(size, generator(key, "test"), rounds).at(0, size)
-
-
 def chance(counts: NDArray[np.int64], expected: float, lost: int = 1) -> float:
     """The probability of counts at least this uneven; `lost`: degrees of freedom that are fixed."""
     return float(stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), counts.size - lost))
-
-
-# Permutation
-
-
-@pytest.mark.parametrize("size", [*range(1, 20), 63, 64, 65, 1000, 4096, 65537, 2**18])
-def test_a_permutation_has_every_number_once(size: int) -> None:
-    for key in range(3):
-        assert np.array_equal(np.sort(order(size, key)), np.arange(size))
-
-
-def test_pieces_of_a_permutation_fit_together() -> None:
-    permutation = Permutation(10_007, generator(0, "test"))
-    pieces = [permutation.at(start, min(start + 911, 10_007)) for start in range(0, 10_007, 911)]
-    assert np.array_equal(np.concatenate(pieces), permutation.at(0, 10_007))
-    assert permutation.at(5, 5).size == 0
-
-
-def test_ten_thousand_million_numbers_are_shuffled_without_a_list() -> None:
-    size, start = 10**10, 7_654_321_000
-    found = Permutation(size, generator(0, "test")).at(start, start + 200_000)
-    assert len(np.unique(found)) == len(found)
-    assert chance(np.bincount(found // (size // 100), minlength=100), 2000) > UNLIKELY
-    last_digits = np.bincount(found % 1000, minlength=1000)
-    assert chance(last_digits, 200) > UNLIKELY
-    assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4.5 / math.sqrt(len(found))
-    assert Permutation(LARGEST, generator(0, "test")).at(LARGEST - 9, LARGEST).min() >= 0
-
-
-def test_impossible_permutations_are_refused() -> None:
-    for size in (0, -1, LARGEST + 1):
-        with pytest.raises(ValueError, match="no permutation"):
-            Permutation(size, generator(0, "test"))
-    for start, stop in ((-1, 2), (3, 2), (0, 11)):
-        with pytest.raises(ValueError, match="positions"):
-            Permutation(10, generator(0, "test")).at(start, stop)
-
-
-def all_orders(size: int, rounds: int) -> float:
-    """Are all orders of a few numbers equally likely?"""
-    found = np.stack([order(size, key, rounds) for key in range(6_000)])
-    kinds = found @ size ** np.arange(size)
-    counts = np.unique(kinds, return_counts=True)[1]
-    counts = np.pad(counts, (0, math.factorial(size) - len(counts)))
-    return chance(counts, 6_000 / len(counts))
-
-
-@pytest.mark.parametrize("size", [2, 3, 4, 5])
-def test_all_orders_of_a_few_are_equally_likely(size: int) -> None:
-    assert all_orders(size, ROUNDS) > UNLIKELY
-
-
-def places_and_pairs(size: int, rounds: int) -> list[float]:
-    """Is any number as likely at any place, and any pair of numbers at two places?"""
-    count = 4_000
-    found = np.stack([order(size, key, rounds) for key in range(count)])
-    at_place = [np.bincount(found[:, place], minlength=size) for place in range(size)]
-    chances = [chance(np.stack(at_place), count / size, lost=2 * size - 1)]
-    for place in (1, size // 2):
-        pairs = np.bincount(found[:, 0] * size + found[:, place], minlength=size**2)
-        different = pairs.reshape(size, size)[~np.eye(size, dtype=bool)]
-        chances.append(chance(different, count / different.size))
-    return chances
-
-
-@pytest.mark.parametrize("size", [7, 20, 33])
-def test_places_and_pairs_are_uniform(size: int) -> None:
-    assert min(places_and_pairs(size, ROUNDS)) > UNLIKELY
-
-
-def fixed_points(rounds: int) -> float:
-    """Do as many numbers stay in place as in a random order: Poisson with mean 1?"""
-    count = 4_000
-    fixed = [int((order(100, key, rounds) == np.arange(100)).sum()) for key in range(count)]
-    found = np.bincount(np.minimum(fixed, 5), minlength=6)
-    expected = count * np.append(stats.poisson.pmf(range(5), 1), stats.poisson.sf(4, 1))
-    return float(stats.chisquare(found, expected).pvalue)
-
-
-def test_fixed_points_are_as_many_as_in_random_orders() -> None:
-    assert fixed_points(ROUNDS) > UNLIKELY
-
-
-def neighbours(size: int, rounds: int) -> tuple[float, float]:
-    """Correlations along the order in their standard errors, and how even batches of 64 are.
-
-    The latter: the variance of how many of 64 are in the lower half, over that of a random order.
-    """
-    scores, variances = [], []
-    for key in range(40):
-        found = order(size, key, rounds)
-        scaled = (found - (size - 1) / 2) / (size / math.sqrt(12))
-        lags = (1, 2, 3, 64, 256)
-        scores += [(scaled[:-lag] * scaled[lag:]).sum() / math.sqrt(size) for lag in lags]
-        lower = (found[: size // 64 * 64].reshape(-1, 64) < size / 2).sum(1)
-        variances.append(lower.var() / (16 * (size - 64) / (size - 1)))
-    return float(np.square(scores).mean()), float(np.mean(variances))
-
-
-@pytest.mark.parametrize("size", [1000, 65537])
-def test_neighbours_are_unrelated(size: int) -> None:
-    squared, spread = neighbours(size, ROUNDS)
-    assert abs(squared - 1) < 4 * math.sqrt(2 / 200)  # 200 squares of standard normal numbers
-    assert abs(spread - 1) < 4 * math.sqrt(2 / (40 * (size // 64)))
-
-
-@pytest.mark.parametrize("values", [(0, 1, 2), (0, 1, 65536, 65537), (3, 65539, 2**30)])
-def test_the_function_of_a_round_is_random(values: tuple[int, ...]) -> None:
-    """Over the keys, what it gives for a few values, to 3 bits each, is uniform together."""
-    count, rng = 100_000, np.random.default_rng(0)
-    addend, factor = rng.integers(2**64, size=(2, count), dtype=np.uint64)
-    found = np.zeros(count, dtype=np.uint64)
-    for value in values:
-        given = np.full(count, value, dtype=np.uint64)
-        found = found * np.uint64(8) + scrambled(given, (addend, factor | np.uint64(1)), 3)
-    cells = 8 ** len(values)
-    assert chance(np.bincount(found.astype(np.int64), minlength=cells), count / cells) > UNLIKELY
-
-
-def test_too_few_rounds_would_show() -> None:
-    assert all_orders(5, rounds=10) < UNLIKELY
-    assert all_orders(4, rounds=4) < UNLIKELY
-    assert min(places_and_pairs(20, rounds=4)) < UNLIKELY
-    assert fixed_points(rounds=2) < UNLIKELY
-    squared, spread = neighbours(1000, rounds=2)
-    assert squared > 2 and spread > 1.5
 
 
 # Order
@@ -175,17 +44,32 @@ def seen_numbers(batch: Tensor) -> list[int]:
     return pixels.to_uint8(batch)[:, 0, 0, 0].tolist()
 
 
-def test_every_pass_shows_each_image_once(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    for block in (batches.BLOCK, 100, 32, 7):
-        monkeypatch.setattr(batches, "BLOCK", block)
-        found = Batches(part, batch_size=20, seed=0)
-        passes = [
-            [n for i in range(5) for n in seen_numbers(found.at(epoch * 100 + i * 20)[0])]
-            for epoch in range(3)
+def test_every_pass_shows_each_image_once(part: Part) -> None:
+    shown = Batches(part, batch_size=20, seed=0)
+    passes = [
+        [n for i in range(5) for n in seen_numbers(shown.at(epoch * 100 + i * 20)[0])]
+        for epoch in range(3)
+    ]
+    for each in passes:
+        assert sorted(each) == list(range(100))
+    assert passes[0] != passes[1] != passes[2] != passes[0]
+
+
+def test_passes_of_any_seed_are_in_all_orders_as_often(part: Part) -> None:
+    """All 24 orders of four images, and a pass says nothing of the next one or the next seed."""
+    few = Part(part.images[:4], None)
+    orders = np.array(
+        [
+            [seen_numbers(Batches(few, 4, seed).at(4 * epoch)[0]) for epoch in range(3)]
+            for seed in range(1000)
         ]
-        for each in passes:
-            assert sorted(each) == list(range(100))
-        assert passes[0] != passes[1] != passes[2] != passes[0]
+    )
+    numbers = np.unique(orders.reshape(-1, 4), axis=0, return_inverse=True)[1].reshape(1000, 3)
+    assert chance(np.bincount(numbers.ravel(), minlength=24), 3000 / 24) > UNLIKELY
+    firsts = orders[:, :, 0]
+    for before, after in ((firsts[:, 0], firsts[:, 1]), (firsts[:-1, 0], firsts[1:, 0])):
+        pairs = np.bincount(4 * before + after, minlength=16)
+        assert chance(pairs, len(before) / 16) > UNLIKELY
 
 
 def test_batches_cross_the_end_of_a_pass(part: Part) -> None:
@@ -197,17 +81,14 @@ def test_batches_cross_the_end_of_a_pass(part: Part) -> None:
 
 
 @pytest.mark.parametrize("changes", [OFF, Augment(flip=True, crop=3)])
-def test_a_batch_is_a_function_of_the_count(
-    part: Part, changes: Augment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_is_a_function_of_the_count(part: Part, changes: Augment) -> None:
     def fresh(seed: int = 1) -> Batches:
         return Batches(part, 48, seed, augment=changes)
 
-    monkeypatch.setattr(batches, "BLOCK", 32)
     walked = fresh()
     for seen in range(0, 4800, 48):
         walked.at(seen, stream=seen % 5)
-    assert len(walked._blocks) == 5  # however far the walk
+    assert len(walked._orders) == 5  # however far the walk
     assert torch.equal(walked.at(960)[0], fresh().at(960)[0])
     assert torch.equal(walked.at(960, stream=3)[0], fresh().at(960, stream=3)[0])
     for other in (fresh().at(960, stream=1), fresh().at(1008), fresh(seed=2).at(960)):

@@ -171,8 +171,8 @@ def test_its_images_are_the_parts_own_and_as_few_as_there_are() -> None:
         assert len(chosen) == count == len({bytes(image.numpy()) for image in chosen})
         known = {bytes(image.numpy()) for image in of.images}
         assert all(bytes(image.numpy()) in known for image in chosen)
-    assert len(diagnosing.chosen(DATA.validation, 64, 0, "x")) == 20
-    assert len(diagnosing.chosen(Part(DATA.train.images[:0], None), 64, 0, "x")) == 0
+    assert len(DATA.validation.choose(64, "x")) == 20
+    assert len(Part(DATA.train.images[:0], None).choose(64, "x")) == 0
     assert len(checkups(fresh(), microbatch=4).seen) == 8
 
 

@@ -26,7 +26,7 @@ from triptych.evaluation.abilities import reconstruction_entries
 from triptych.evaluation.cost import flops_per_image, parameters
 from triptych.evaluation.frechet import frechet_value
 from triptych.evaluation.generation import describe, generation_entries, worst_offenders
-from triptych.evaluation.real import Real, count_samples, pick, read_real
+from triptych.evaluation.real import Real, count_samples, read_real
 from triptych.families.base import describe_absence
 from triptych.nn.blocks import DoublingConvolution
 from triptych.run import Run
@@ -307,9 +307,9 @@ def test_counts() -> None:
     assert count_samples(None, data, "cuda") == 3000
     assert count_samples(9000, data, "cpu") == 3000
     assert count_samples(7, data, "cpu") == 7
-    chosen = pick(part, 200, "x")
+    chosen = part.choose(200, "x")
     picked = chosen.images
-    assert torch.equal(picked, pick(part, 200, "x").images)
+    assert torch.equal(picked, part.choose(200, "x").images)
     assert chosen.labels is not None and torch.equal(chosen.labels, labels_in(picked))
     assert len(labels_in(picked).unique()) == CLASSES
     assert len({image.numpy().tobytes() for image in picked}) == 200

@@ -131,7 +131,7 @@ def test_training_ends_with_the_optimum_of_the_averaged_weights(
     assert state.average is None  # it became the model when the last phase ended
     assert all(torch.equal(t, found[name]) for name, t in state.model.state_dict().items())
     count = 1280 // 64
-    x = images.to_float(diagnosing.chosen(DATA.train, count, 0, "settled").images)
+    x = images.to_float(DATA.train.choose(count, "settled").images)
     model = fresh().model.eval()
     model.load_state_dict(found)
     noise = ImageStreams(0, "settle", range(count)).normal(4)

@@ -12,10 +12,8 @@ from torch import Tensor
 from triptych import images as pixels
 from triptych.data.augment import OFF, Augment, changed
 from triptych.data.dataset import Part
-from triptych.data.permutation import Permutation
 from triptych.seeding import generator
 
-BLOCK = 8_192  # places of an order that are computed at a time: about 1 ms, 64 KiB
 SHARE_OF_FREE = 0.6  # of a GPU's free memory that a part may take
 
 
@@ -54,7 +52,7 @@ class Batches:
         self.augment = augment
         self.own = batch_size // ranks  # images of this process in a batch
         self.rows = slice(rank * self.own, (rank + 1) * self.own)  # their places in it
-        self._blocks: dict[int, tuple[tuple[int, int], Tensor]] = {}  # the latest of each stream
+        self._orders: dict[int, tuple[int, Tensor]] = {}  # of each stream: pass, order
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,30 +76,23 @@ class Batches:
 
     def _order(self, place: int, stream: int) -> Tensor:
         """Which images are at the next places of the endless order: int64 [own]."""
-        wanted, found = self.own, []
+        wanted, pieces = self.own, []
         while wanted:
-            epoch, offset = divmod(place, len(self))
-            number, start = divmod(offset, BLOCK)
-            piece = self._block(stream, epoch, number)[start : start + wanted]
-            found.append(piece)
+            epoch, start = divmod(place, len(self))
+            piece = self._pass(stream, epoch)[start : start + wanted]
+            pieces.append(piece)
             place += len(piece)
             wanted -= len(piece)
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-    def _block(self, stream: int, epoch: int, number: int) -> Tensor:
-        """A piece of one pass's permutation, beside the images; each stream's latest is kept.
-
-        More of them would be cheap themselves, but they would lie between the batches that come
-        and go, and hold up to 90 MB of memory apart (measured with 32).
-        """
-        at_hand, found = self._blocks.get(stream, (None, None))
-        if found is None or at_hand != (epoch, number):
-            permutation = Permutation(len(self), generator(self.seed, f"order/{stream}", epoch))
-            start = number * BLOCK
-            order = permutation.at(start, min(start + BLOCK, len(self)))
-            found = sent(torch.from_numpy(order), self.images.device)
-            self._blocks[stream] = (epoch, number), found
-        return found
+    def _pass(self, stream: int, epoch: int) -> Tensor:
+        """The order of one pass, beside the images; each stream's latest is kept."""
+        latest, order = self._orders.get(stream, (None, None))
+        if order is None or latest != epoch:
+            rng = generator(self.seed, f"order/{stream}", epoch)
+            order = sent(torch.randperm(len(self), generator=rng), self.images.device)
+            self._orders[stream] = epoch, order
+        return order
 
     def _gathered(self, source: Tensor, index: Tensor) -> Tensor:
         """Rows of `source`, on the device."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from triptych.config import ImageShape
 from triptych.data.augment import Augment
+from triptych.seeding import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +26,20 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def choose(self, count: int, purpose: str, seed: int = 0) -> Part:
+        """At most `count` images with their labels, the same ones for a seed and a purpose."""
+        if count >= len(self):
+            return self
+        rows = choose_rows(len(self), count, purpose, seed)
+        return Part(self.images[rows], None if self.labels is None else self.labels[rows])
+
+
+def choose_rows(size: int, count: int, purpose: str, seed: int = 0) -> Tensor:
+    """Which of `size` images `Part.choose` takes: int64 [min(count, size)]."""
+    if count >= size:
+        return torch.arange(size)
+    return torch.randperm(size, generator=generator(seed, purpose))[: max(count, 0)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

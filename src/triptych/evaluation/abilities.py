@@ -7,7 +7,7 @@ from typing import Any
 from triptych.evaluation.entries import entry
 from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.paths import path_length, path_uniformity
-from triptych.evaluation.real import Real, pick, probe
+from triptych.evaluation.real import Real, probe
 from triptych.evaluation.reconstruction import WINDOW, reconstruction_psnr, reconstruction_ssim
 from triptych.families.base import Encodes, GenerativeModel, Represents, describe_absence
 from triptych.tasks import interpolation, likelihood, reconstruction, representation
@@ -26,7 +26,7 @@ def likelihood_entries(
     model: GenerativeModel, family: str, real: Real, seed: int
 ) -> list[dict[str, Any]]:
     """The default bound on held-out images."""
-    pixels = pick(real.data.test, LIKELIHOOD_IMAGES, "likelihood").images
+    pixels = real.data.test.choose(LIKELIHOOD_IMAGES, "likelihood").images
     return [likelihood.bits_per_dim(model, family, pixels, seed, real.machine)]
 
 
@@ -34,7 +34,7 @@ def reconstruction_entries(
     model: GenerativeModel, family: str, real: Real, seed: int
 ) -> list[dict[str, Any]]:
     """PSNR and SSIM, for models that encode."""
-    pixels = pick(real.data.test, RECONSTRUCTED_IMAGES, "reconstruction").images
+    pixels = real.data.test.choose(RECONSTRUCTED_IMAGES, "reconstruction").images
     found: dict[str, Estimate | None] = {"reconstruction_psnr": None, "reconstruction_ssim": None}
     note = dict.fromkeys(found, "")
     if isinstance(model, Encodes):
@@ -65,7 +65,7 @@ def path_entries(
     model: GenerativeModel, family: str, real: Real, seed: int
 ) -> list[dict[str, Any]]:
     """Length and evenness of the ways between pairs of real images, for models that encode."""
-    pixels = pick(real.data.test, 2 * PAIRS, "paths").images
+    pixels = real.data.test.choose(2 * PAIRS, "paths").images
     pairs = len(pixels) // 2
     found: dict[str, Estimate | None] = {"path_length": None, "path_uniformity": None}
     if not isinstance(model, Encodes):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from triptych import images
 from triptych.console import Console
-from triptych.data.dataset import ImageData, Part
+from triptych.data.dataset import ImageData, Part, choose_rows
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.extractors import Extractor, Labels, extractor_for, labels_of_data
@@ -22,7 +22,6 @@ from triptych.evaluation.kernel import Kernels
 from triptych.evaluation.memorised import Nearest, nearest
 from triptych.evaluation.probe import Represented, probe_accuracy
 from triptych.hardware import Machine
-from triptych.seeding import generator
 
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against
@@ -68,7 +67,7 @@ class Real:
     @cached_property
     def training(self) -> Part:
         """The training images that samples are looked for among."""
-        return pick(self.data.train, MOST_TRAINING, "memorised")
+        return self.data.train.choose(MOST_TRAINING, "memorised")
 
     @cached_property
     def training_features(self) -> Tensor:
@@ -84,9 +83,9 @@ class Real:
     def probed(self) -> list[Part]:
         """The images that a probe learns from, is chosen on and is tested on."""
         return [
-            pick(self.data.train, PROBE_TRAIN, "probe"),
-            pick(self.data.validation, PROBE_VALIDATION, "probe validation"),
-            pick(self.data.test, MOST_REFERENCES, "reference test"),
+            self.data.train.choose(PROBE_TRAIN, "probe"),
+            self.data.validation.choose(PROBE_VALIDATION, "probe validation"),
+            self.data.test.choose(MOST_REFERENCES, "reference test"),
         ]
 
     @cached_property
@@ -128,10 +127,10 @@ def read_real(
     count:    as `count_samples` gives it
     features: as `extractors.pick_name` gives it
     """
-    test = pick(data.test, MOST_REFERENCES, "reference test")
-    train = pick(data.train, MOST_REFERENCES, "reference train").images
-    validation = pick(data.validation, count, "floor").images
-    rest = pick(data.train, count - len(validation), "floor").images
+    test = data.test.choose(MOST_REFERENCES, "reference test")
+    train = data.train.choose(MOST_REFERENCES, "reference train").images
+    validation = data.validation.choose(count, "floor").images
+    rest = data.train.choose(count - len(validation), "floor").images
     chosen = {"test": test.images, "train": train, "other": torch.cat([validation, rest])}
     labels = labels_of_data(data, machine, console)
     extractor = extractor_for(features, data, train, labels, machine)
@@ -174,19 +173,4 @@ def features_of_reference(real: Real) -> Tensor:
     count = len(real.data.train)
     if count > MOST_TRAINING:
         return kept_features(real.extractor, real.train, real.machine)
-    return real.training_features[picked(count, MOST_REFERENCES, "reference train")]
-
-
-def pick(part: Part, count: int, purpose: str) -> Part:
-    """At most `count` images of a part with their labels, the same ones every time."""
-    if count >= len(part):
-        return part
-    rows = picked(len(part), count, purpose)
-    return Part(part.images[rows], None if part.labels is None else part.labels[rows])
-
-
-def picked(size: int, count: int, purpose: str) -> Tensor:
-    """Which ones those are of so many: [min(count, size)]."""
-    if count >= size:
-        return torch.arange(size)
-    return torch.randperm(size, generator=generator(0, purpose))[: max(count, 0)]
+    return real.training_features[choose_rows(count, MOST_REFERENCES, "reference train")]

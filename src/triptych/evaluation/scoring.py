@@ -10,7 +10,6 @@ from torch import Tensor
 from triptych.data.dataset import ImageData
 from triptych.evaluation.kernel import Kernels, kernel_value
 from triptych.evaluation.patches import Patches
-from triptych.evaluation.real import pick
 from triptych.families.base import GenerativeModel
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
@@ -45,7 +44,7 @@ def scorer(
     data: ImageData, labels: Labels | None
 ) -> Callable[[GenerativeModel, int, Machine], float] | None:
     """The score on this data's validation part; None where there is none to measure on."""
-    validation = pick(data.validation, MOST_REAL, "score").images
+    validation = data.validation.choose(MOST_REAL, "score").images
     if len(validation) < 2 or data.shape.resolution < SMALLEST:
         return None
     return Scorer(validation, labels)

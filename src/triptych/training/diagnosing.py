@@ -16,10 +16,9 @@ import torch
 from triptych import images
 from triptych.console import Console
 from triptych.data.dataset import ImageData, Part
-from triptych.data.permutation import Permutation
 from triptych.families.base import Diagnoses, Diagnosis, GenerativeModel
 from triptych.hardware import Machine
-from triptych.seeding import ImageStreams, generator
+from triptych.seeding import ImageStreams
 from triptych.training.average import as_used
 from triptych.training.log import RunLog, events
 from triptych.training.plan import Plan
@@ -48,15 +47,6 @@ def share_out(planned: int) -> tuple[int, int]:
     return times, min(MOST, max(count, each // times))
 
 
-def chosen(part: Part, count: int, seed: int, purpose: str) -> Part:
-    """At most so many images of a part with their labels, always the same ones."""
-    if len(part) == 0:
-        return part
-    order = Permutation(len(part), generator(seed, purpose))
-    rows = torch.from_numpy(order.at(0, min(count, len(part))))
-    return Part(part.images[rows], None if part.labels is None else part.labels[rows])
-
-
 class Checkups:
     """All diagnoses of one run, of models that make some; called after each round."""
 
@@ -74,8 +64,8 @@ class Checkups:
         self.times, count = share_out(plan.planned)
         if machine.microbatch is not None:  # a batch does not fit; without gradients more does
             count = min(count, 2 * machine.microbatch)
-        self.seen = chosen(data.train, count, seed, "diagnosed train").images
-        self.unseen = chosen(data.validation, count, seed, "diagnosed validation").images
+        self.seen = data.train.choose(count, "diagnosed train", seed).images
+        self.unseen = data.validation.choose(count, "diagnosed validation", seed).images
         self.told: set[str] = set()
 
     def __call__(self, before: int, log: RunLog) -> str:
@@ -156,14 +146,14 @@ def survey(model: GenerativeModel, part: Part, seed: int) -> None:
     """Show a fresh model some training images, where it wants to see any."""
     if type(model).survey is not GenerativeModel.survey:
         count = max(1, min(SURVEYED, SURVEYED_NUMBERS // part.images[0].numel()))
-        model.survey(chosen(part, count, seed, "surveyed").images, seed)
+        model.survey(part.choose(count, "surveyed", seed).images, seed)
 
 
 def settle(state: TrainingState, part: Part, planned: int, seed: int, machine: Machine) -> None:
     """Bring what a model sets in closed form to its optimum, in the weights to use."""
     most = min(SETTLED_BY, int(SETTLED_SHARE * planned))
     count = min(max(LEAST, most), max(1, SETTLED_NUMBERS // part.images[0].numel()))
-    some = chosen(part, count, seed, "settled")
+    some = part.choose(count, "settled", seed)
     labels = None if some.labels is None else some.labels.to(machine.device)
     rng = ImageStreams(seed, "settle", range(len(some)), machine.device)
     with as_used(state.model, state.average) as model:
