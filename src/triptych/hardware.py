@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from triptych.distributed import ALONE, Group, join, processes_here
 from triptych.errors import InputError
 
@@ -285,11 +287,10 @@ def describe() -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": _processor_name(),
         "cores": usable_cores(),
-        "memory_bytes": memory,
+        "memory_bytes": psutil.virtual_memory().total,
         "gpu": gpu,
     }
 
@@ -324,10 +325,7 @@ def free_memory_bytes(device: str) -> int:
 
         free, _ = torch.cuda.mem_get_info()
         return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
+    free = psutil.virtual_memory().available
     group = {n: _lines(f"/sys/fs/cgroup/memory.{n}") for n in ("max", "current", "stat")}
     if group["max"] and group["current"] and group["max"][0].isdigit():
         # Pages of files that were read count as used there, and are given up when asked for.

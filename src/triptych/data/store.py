@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 from filelock import FileLock, Timeout
 
 from triptych import files
@@ -33,12 +34,9 @@ NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # which Python 3.11 does 
 
 
 def cache_folder() -> Path:
-    """`$TRIPTYCH_CACHE`, else `triptych` under the user's cache folder."""
+    """`$TRIPTYCH_CACHE`, else the system's place for what may be made again."""
     asked = os.environ.get("TRIPTYCH_CACHE")
-    if asked:
-        return Path(asked)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "triptych"
+    return Path(asked) if asked else platformdirs.user_cache_path("triptych", appauthor=False)
 
 
 def data_folder() -> Path:

@@ -86,13 +86,8 @@ def without_each_group(statistic: Callable[[Tensor], float], values: Tensor) -> 
 
 def wilson(successes: int, count: int) -> Estimate:
     """Interval of a share (Wilson 1927, eq. 2); right at shares near 0 and 1 too."""
-    share = successes / count
-    centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    spread = math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    margin = Z * spread / (1 + Z**2 / count)
-    low = 0.0 if successes == 0 else max(0.0, centre - margin)  # rounding aside
-    high = 1.0 if successes == count else min(1.0, centre + margin)
-    return Estimate(share, low, high)
+    interval = stats.binomtest(successes, count).proportion_ci(method="wilson")
+    return Estimate(successes / count, float(interval.low), float(interval.high))
 
 
 def mean_interval(values: Tensor) -> Estimate:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 from safetensors.torch import save
 from torch import Tensor
 
@@ -197,7 +197,7 @@ def load_model(folder: RunFolder, device: str = "cpu") -> tuple[GenerativeModel,
 
 def require_memory(path: Path) -> None:
     """ValueError where a file is larger than all of this machine's memory."""
-    size, memory = path.stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size, memory = path.stat().st_size, psutil.virtual_memory().total
     if size > memory:
         raise ValueError(f"it holds {size:,} bytes, this machine's memory {memory:,}")
 
