@@ -20,10 +20,10 @@ from triptych import api, hardware, images
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.evaluation import classifier, evaluate
-from triptych.evaluation.frechet import frechet_distance
-from triptych.evaluation.shares import recognisable
 from triptych.families import registry
 from triptych.families.registry import ModelName
+from triptych.metrics.frechet_distance import frechet_distance
+from triptych.metrics.labels import recognisable
 from triptych.tasks.sampling import sample
 
 COUNT = 1000

@@ -16,8 +16,8 @@ import gans_dcgan
 from trials import Found, Trial, run_trials
 from triptych import images
 from triptych.config import Budget
-from triptych.evaluation.shares import recognisable
 from triptych.families.base import Encodes, GenerativeModel
+from triptych.metrics.labels import recognisable
 from triptych.tasks import reconstruction, sampling
 from triptych.training import log
 from yardstick import SAMPLES, Yardstick, brief

@@ -24,11 +24,11 @@ import torch
 from scipy import linalg
 from torch import Tensor
 
-from triptych.evaluation.frechet import Moments, distance, frechet_distance
-from triptych.evaluation.intervals import Estimate, extrapolated
-from triptych.evaluation.kernel import kernel_distance
-from triptych.evaluation.memorised import memorised
-from triptych.evaluation.neighbours import neighbours
+from triptych.metrics.frechet_distance import Moments, distance, frechet_distance
+from triptych.metrics.intervals import Estimate, extrapolated
+from triptych.metrics.kernel_distance import kernel_distance
+from triptych.metrics.memorised import memorised
+from triptych.metrics.prdc import neighbours
 
 COUNT, FEATURES = 10_000, 2_048
 MANY = 50_000

@@ -18,8 +18,8 @@ from torch import Tensor
 from trials import Found, Trial, run_trials
 from triptych import images
 from triptych.config import Budget
-from triptych.evaluation.intervals import Estimate
 from triptych.families.vae.model import VAE
+from triptych.metrics.intervals import Estimate
 from triptych.tasks import likelihood, reconstruction, sampling
 from yardstick import SAMPLES, Yardstick, brief
 

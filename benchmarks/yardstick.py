@@ -18,14 +18,14 @@ from triptych import images
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.evaluation import classifier
-from triptych.evaluation.frechet import frechet_distance
-from triptych.evaluation.intervals import Estimate
-from triptych.evaluation.kernel import kernel_distance
-from triptych.evaluation.neighbours import neighbours
-from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
-from triptych.evaluation.shares import label_balance, recognisable
-from triptych.evaluation.sharpness import sharpness
 from triptych.hardware import Machine
+from triptych.metrics.frechet_distance import frechet_distance
+from triptych.metrics.intervals import Estimate
+from triptych.metrics.kernel_distance import kernel_distance
+from triptych.metrics.labels import label_balance, recognisable
+from triptych.metrics.prdc import neighbours
+from triptych.metrics.reconstruction import reconstruction_psnr, reconstruction_ssim
+from triptych.metrics.sharpness import sharpness
 
 SAMPLES = 2000
 MEASURED = 1024  # validation images at most

@@ -16,9 +16,9 @@ from triptych.data.dataset import ImageData, Part
 from triptych.evaluation.calls import quality_by_calls
 from triptych.evaluation.evaluate import EVALUATION_SEED
 from triptych.evaluation.extractors import LeadingPatches
-from triptych.evaluation.kernel import kernel_distance
-from triptych.evaluation.patches import Patches
 from triptych.evaluation.real import Real
+from triptych.metrics.kernel_distance import kernel_distance
+from triptych.nn.patch_features import Patches
 from triptych.report.charts import across_axis, curve_series
 from triptych.report.load import Curve as Drawn
 from triptych.tasks import sampling

@@ -13,8 +13,8 @@ from torch import Tensor
 from tests.truths import coverage, normal
 from triptych.comparison.differences import Difference, Measured, difference
 from triptych.comparison.trainings import all_differences, by_model, mean_entry, together
-from triptych.evaluation.frechet import frechet_distance
-from triptych.evaluation.intervals import Estimate, mean_interval
+from triptych.metrics.frechet_distance import frechet_distance
+from triptych.metrics.intervals import Estimate, mean_interval
 
 REPEATS = 200
 
@@ -66,7 +66,7 @@ def test_independent_intervals_add_as_squares() -> None:
 
 def test_newcombe_s_interval_of_two_shares() -> None:
     """56 of 70 and 48 of 80: the published example, method 10 (1998, Statistics in Medicine 17)."""
-    from triptych.evaluation.intervals import wilson
+    from triptych.metrics.intervals import wilson
 
     found = apart(measured(wilson(56, 70)), measured(wilson(48, 80)))
     assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)

@@ -24,10 +24,10 @@ from triptych.evaluation import classifier, extractors
 from triptych.evaluation import real as module
 from triptych.evaluation.abilities import reconstruction_entries
 from triptych.evaluation.cost import flops_per_image, parameters
-from triptych.evaluation.frechet import frechet_value
 from triptych.evaluation.generation import describe, generation_entries, worst_offenders
 from triptych.evaluation.real import Real, count_samples, read_real
 from triptych.families.base import describe_absence
+from triptych.metrics.frechet_distance import frechet_value
 from triptych.nn.blocks import DoublingConvolution
 from triptych.run import Run
 

@@ -21,8 +21,8 @@ from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.extractors import LeadingPatches, Pretrained, pick_name
-from triptych.evaluation.frechet import frechet_value
 from triptych.evaluation.kept import kept_features
+from triptych.metrics.frechet_distance import frechet_value
 
 
 @pytest.fixture(scope="module")

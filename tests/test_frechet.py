@@ -12,14 +12,14 @@ from scipy import linalg
 from torch import Tensor
 
 from tests.truths import coverage, normal
-from triptych.evaluation.frechet import (
+from triptych.metrics.frechet_distance import (
     Gaussian,
     Moments,
     distance,
     frechet_distance,
     frechet_value,
 )
-from triptych.evaluation.intervals import Estimate, extrapolated, jackknife, without_each_group
+from triptych.metrics.intervals import Estimate, extrapolated, jackknife, without_each_group
 
 REPEATS = 200
 

@@ -13,10 +13,10 @@ from torchmetrics.functional.image import (
 )
 
 from tests.truths import coverage, normal
-from triptych.evaluation.intervals import mean_interval, wilson
-from triptych.evaluation.reconstruction import reconstruction_psnr, reconstruction_ssim
-from triptych.evaluation.shares import label_balance, recognisable, total_variation
-from triptych.evaluation.sharpness import laplacian_rms, sharpness
+from triptych.metrics.intervals import mean_interval, wilson
+from triptych.metrics.labels import label_balance, recognisable, total_variation
+from triptych.metrics.reconstruction import reconstruction_psnr, reconstruction_ssim
+from triptych.metrics.sharpness import laplacian_rms, sharpness
 
 REPEATS = 200
 

@@ -9,7 +9,8 @@ from scipy import stats
 
 from tests.truths import normal
 from triptych.config import ImageShape
-from triptych.evaluation.intervals import (
+from triptych.metrics.bits_per_dim import without_each_group as bits_without
+from triptych.metrics.intervals import (
     GROUPS,
     group_numbers,
     jackknife,
@@ -18,7 +19,6 @@ from triptych.evaluation.intervals import (
     wilson,
     without_each_group,
 )
-from triptych.tasks.bits import without_each_group as bits_without
 
 
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.truths import coverage, normal
-from triptych.evaluation import memorised as module
-from triptych.evaluation.memorised import memorised, nearest
+from triptych.metrics import memorised as module
+from triptych.metrics.memorised import memorised, nearest
 
 
 @pytest.mark.parametrize("rows", [7, 512])

@@ -11,11 +11,11 @@ from scipy import stats
 from torch import Tensor
 
 from tests.truths import coverage, normal
-from triptych.evaluation import kernel as kernels
-from triptych.evaluation import neighbours as module
-from triptych.evaluation.intervals import LeftOut, group_numbers, jackknife
-from triptych.evaluation.kernel import Kernels, kernel_distance, kernel_value
-from triptych.evaluation.neighbours import Neighbours, neighbours, squared_radii, subsets
+from triptych.metrics import kernel_distance as kernels
+from triptych.metrics import prdc as module
+from triptych.metrics.intervals import LeftOut, group_numbers, jackknife
+from triptych.metrics.kernel_distance import Kernels, kernel_distance, kernel_value
+from triptych.metrics.prdc import Neighbours, neighbours, squared_radii, subsets
 
 # Five points on a line, their balls for k = 1, and three generated ones.
 REAL = torch.tensor([[0.0], [1.0], [3.0], [7.0], [15.0]])

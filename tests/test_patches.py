@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from tests.making import make_images
 from tests.truths import random_pixels
-from triptych.evaluation.kernel import kernel_distance
-from triptych.evaluation.patches import Patches, orthogonal
+from triptych.metrics.kernel_distance import kernel_distance
+from triptych.nn.patch_features import Patches, orthogonal
 
 
 def test_filters_are_orthogonal_and_always_the_same() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.truths import normal
-from triptych.evaluation.paths import path_length, path_uniformity
+from triptych.metrics.paths import path_length, path_uniformity
 
 
 def half_circles(points: int, even: bool = True) -> Tensor:

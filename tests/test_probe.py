@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from tests.truths import normal
-from triptych.evaluation.probe import Represented, Weights, fit, probe_accuracy
+from triptych.metrics.probe_accuracy import Represented, Weights, fit, probe_accuracy
 
 
 def classes(count: int, apart: float, seed: int, kinds: int = 4) -> Represented:

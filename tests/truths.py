@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from triptych.evaluation.intervals import Estimate
 from triptych.hardware import Machine
+from triptych.metrics.intervals import Estimate
 
 MACHINE = Machine(device="cpu", precision="fp32", threads=1, choices={})
 

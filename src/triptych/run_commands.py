@@ -168,7 +168,7 @@ class Reconstruct(ReadsRunData):
 
 def nearness(originals: Tensor, answer: Answer) -> dict[str, float]:
     """PSNR in dB, SSIM where the images are large enough for it, and the seconds all took."""
-    from triptych.evaluation import reconstruction
+    from triptych.metrics import reconstruction
 
     found = {"psnr": reconstruction.reconstruction_psnr(originals, answer.images).value}
     if min(originals.shape[2:]) >= reconstruction.WINDOW:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from triptych.evaluation.entries import entry
-from triptych.evaluation.intervals import Estimate
-from triptych.evaluation.paths import path_length, path_uniformity
 from triptych.evaluation.real import Real, probe
-from triptych.evaluation.reconstruction import WINDOW, reconstruction_psnr, reconstruction_ssim
 from triptych.families.base import Encodes, GenerativeModel, Represents, describe_absence
+from triptych.metrics.intervals import Estimate
+from triptych.metrics.paths import path_length, path_uniformity
+from triptych.metrics.reconstruction import WINDOW, reconstruction_psnr, reconstruction_ssim
 from triptych.tasks import interpolation, likelihood, reconstruction, representation
 
 LIKELIHOOD_IMAGES = 256

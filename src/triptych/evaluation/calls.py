@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from triptych.console import Console
 from triptych.evaluation.evaluate import EVALUATION_SEED
-from triptych.evaluation.kernel import kernel_value
 from triptych.evaluation.real import Real
 from triptych.families.base import GenerativeModel, Iterative
 from triptych.families.labels import Labels
+from triptych.metrics.kernel_distance import kernel_value
 from triptych.tasks import sampling
 from triptych.tasks.curves import Curve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from triptych.evaluation.intervals import Estimate
+from triptych.metrics.intervals import Estimate
 
 Better = Literal["lower", "higher", "floor"]
 

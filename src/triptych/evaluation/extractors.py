@@ -23,8 +23,8 @@ from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier, pretrained
 from triptych.evaluation.classifier import Classifier, Reading
-from triptych.evaluation.patches import Patches
 from triptych.hardware import Machine
+from triptych.nn.patch_features import Patches
 
 NAMES = ("labels", "patches", *pretrained.NETWORKS)
 LEADING = 128  # principal components of the patches: as many as the classifier has features

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from triptych.evaluation.frechet import frechet_distance, frechet_value
-from triptych.evaluation.intervals import extrapolated
-from triptych.evaluation.kernel import Kernels, kernel_value
-from triptych.evaluation.neighbours import K, neighbours
+from triptych.metrics.frechet_distance import enough_to_extrapolate, frechet_distance, frechet_value
+from triptych.metrics.intervals import extrapolated
+from triptych.metrics.kernel_distance import Kernels, kernel_value
+from triptych.metrics.prdc import enough_for_neighbours, neighbours
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,6 @@ class Floors:
     kernel: dict[str, float]
     limit: float | None
     neighbours: dict[str, float]
-
-
-def enough_to_extrapolate(count: int, reference: Tensor) -> bool:
-    """Whether so many samples and reference features [M,d] tell the limit of their distance.
-
-    Tested down to twice as many images as features: there it is a tenth too low, the distance
-    itself eight times too high.
-    """
-    return min(count, len(reference)) >= 2 * reference.shape[1]
-
-
-def enough_for_neighbours(count: int) -> bool:
-    """Whether halves of so many images have a K-th neighbour."""
-    return count >= 2 * (K + 1)
 
 
 def find_floors(

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from triptych.evaluation.classifier import Reading
 from triptych.evaluation.entries import entry
-from triptych.evaluation.floors import enough_for_neighbours, enough_to_extrapolate
-from triptych.evaluation.frechet import frechet_distance
-from triptych.evaluation.intervals import Estimate, extrapolated
-from triptych.evaluation.kernel import kernel_distance
-from triptych.evaluation.memorised import HELD_OUT_SHARE, Nearest, memorised, nearest
-from triptych.evaluation.neighbours import neighbours
 from triptych.evaluation.real import MOST_TRAINING, Real
-from triptych.evaluation.shares import label_balance, recognisable
-from triptych.evaluation.sharpness import sharpness
+from triptych.metrics.frechet_distance import enough_to_extrapolate, frechet_distance
+from triptych.metrics.intervals import Estimate, extrapolated
+from triptych.metrics.kernel_distance import kernel_distance
+from triptych.metrics.labels import label_balance, recognisable
+from triptych.metrics.memorised import HELD_OUT_SHARE, Nearest, memorised, nearest
+from triptych.metrics.prdc import enough_for_neighbours, neighbours
+from triptych.metrics.sharpness import sharpness
 
 MEASURED = 3  # times that `generation_entries` tells what is measured next
 JACKKNIFE, HALVES = "delete-group jackknife", "random halves"

@@ -16,12 +16,12 @@ from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.extractors import Extractor, Labels, extractor_for, labels_of_data
 from triptych.evaluation.floors import Floors, find_floors
-from triptych.evaluation.intervals import Estimate
 from triptych.evaluation.kept import kept_features
-from triptych.evaluation.kernel import Kernels
-from triptych.evaluation.memorised import Nearest, nearest
-from triptych.evaluation.probe import Represented, probe_accuracy
 from triptych.hardware import Machine
+from triptych.metrics.intervals import Estimate
+from triptych.metrics.kernel_distance import Kernels
+from triptych.metrics.memorised import Nearest, nearest
+from triptych.metrics.probe_accuracy import Represented, probe_accuracy
 
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against

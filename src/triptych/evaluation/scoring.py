@@ -8,11 +8,11 @@ from functools import cached_property
 from torch import Tensor
 
 from triptych.data.dataset import ImageData
-from triptych.evaluation.kernel import Kernels, kernel_value
-from triptych.evaluation.patches import Patches
 from triptych.families.base import GenerativeModel
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
+from triptych.metrics.kernel_distance import Kernels, kernel_value
+from triptych.nn.patch_features import Patches
 from triptych.tasks import sampling
 
 MOST_REAL = 1000

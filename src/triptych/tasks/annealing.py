@@ -15,8 +15,8 @@ from triptych.errors import InputError
 from triptych.families.base import EstimatesLikelihood, GenerativeModel
 from triptych.hardware import Machine
 from triptych.images import BIN_WIDTH
+from triptych.metrics.bits_per_dim import in_units
 from triptych.seeding import ImageStreams
-from triptych.tasks.bits import in_units
 from triptych.tasks.sharing import shared
 
 AT_ONCE = 16  # images: thousands of generator calls for each, and a bar should move

@@ -17,9 +17,9 @@ from triptych.families.base import (
     describe_absence,
 )
 from triptych.hardware import Machine
+from triptych.metrics.bits_per_dim import in_units, without_each_group
 from triptych.seeding import ImageStreams
 from triptych.tasks import annealing
-from triptych.tasks.bits import in_units, without_each_group
 from triptych.tasks.sharing import shared
 
 DRAWS = "draws for each image"  # notes: the report knows them in French

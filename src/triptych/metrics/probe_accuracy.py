@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.evaluation.intervals import Estimate, wilson, without_each_group
+from triptych.metrics.intervals import Estimate, wilson, without_each_group
 
 PENALTIES = (1.0, 1e-1, 1e-2)  # strongest first: each start is the solution before
 STEPS = 200  # of L-BFGS at most, for each penalty

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.evaluation.intervals import Estimate, jackknife, without_each_group
+from triptych.metrics.intervals import Estimate, jackknife, without_each_group
 
 CHUNK = 1024
 

@@ -22,7 +22,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from triptych.evaluation.intervals import Estimate
+from triptych.metrics.intervals import Estimate
 from triptych.seeding import generator
 
 K = 5
@@ -150,3 +150,8 @@ def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
             own = members[rows]
             found[index, rows[own]] = radii[own]
     return found
+
+
+def enough_for_neighbours(count: int) -> bool:
+    """Whether halves of so many images have a K-th neighbour."""
+    return count >= 2 * (K + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from triptych.evaluation.intervals import Estimate, mean_interval
+from triptych.metrics.intervals import Estimate, mean_interval
 
 PEAK = 255.0
 WINDOW = 11  # pixels a side that SSIM looks at together

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.evaluation.intervals import Estimate, jackknife, wilson, without_each_group
-from triptych.evaluation.neighbours import squared_distances
+from triptych.metrics.intervals import Estimate, jackknife, wilson, without_each_group
+from triptych.metrics.prdc import squared_distances
 
 HELD_OUT_SHARE = 0.01  # of held-out images that are nearer to a training image than the rest
 ROWS, COLUMNS = 512, 8192  # distances that are held at once

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from triptych.evaluation.intervals import Estimate, mean_interval
+from triptych.metrics.intervals import Estimate, mean_interval
 
 LEAST = 1e-6  # share of the mean end-to-end distance below which a path goes nowhere
 

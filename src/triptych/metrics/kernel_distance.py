@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.evaluation.intervals import Estimate, LeftOut, group_numbers, jackknife
+from triptych.metrics.intervals import Estimate, LeftOut, group_numbers, jackknife
 
 ROWS = 1024  # whose kernels are held at once
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from triptych.evaluation.intervals import Estimate, jackknife_statistic, wilson
+from triptych.metrics.intervals import Estimate, jackknife_statistic, wilson
 
 SURE = 0.8  # probability of the top class above which an image counts as recognisable
 

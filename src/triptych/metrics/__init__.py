@@ -1,0 +1,1 @@
+"""Metrics: pure formulas on tensors; a file is called as its metric."""
