@@ -33,7 +33,7 @@ WANTED = 10  # seconds within which the other worker must be gone
 
 def work(step: int, notes: Path, arguments: list[str]) -> None:
     """The command line in a process that notes that it lives, and dies at that step, if it must."""
-    from triptych import cli
+    from triptych.cli import main
     from triptych.training.state import TrainingState
 
     rank, first_life = os.environ["RANK"], not (notes / "killed.json").exists()
@@ -53,7 +53,7 @@ def work(step: int, notes: Path, arguments: list[str]) -> None:
 
     TrainingState.round = round_or_die  # type: ignore[assignment, method-assign]
     sys.argv = ["triptych", *arguments]
-    cli.main()
+    main.main()
 
 
 def start(agents: int, step: int, notes: Path, training: list[str]) -> list[subprocess.Popen[str]]:

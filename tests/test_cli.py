@@ -24,7 +24,8 @@ from safetensors import safe_open
 
 import triptych
 from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
-from triptych import api, cli, commands, files, requesting, usage
+from triptych import api, files, requesting
+from triptych.cli import commands, main
 from triptych.data import opening
 from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
@@ -72,7 +73,7 @@ def call(
         capsys.readouterr()
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 0
         return Result(code, *capsys.readouterr())
@@ -165,14 +166,14 @@ def test_typing_mistakes_are_explained(words: str, line: str, refuses: Callable[
 
 def test_every_command_parses_what_its_help_names() -> None:
     for name, command in commands.COMMANDS.items():
-        assert "--json" in cli.option_names(command), name
-        assert "--quiet" in cli.option_names(command), name
-    assert {"--from", "--to"} <= set(cli.option_names(commands.Interpolate))
-    parsed = cli.parse(["train", "gan:course", "--set", "batch_size=8", "--set", "latent=4"])
+        assert "--json" in main.option_names(command), name
+        assert "--quiet" in main.option_names(command), name
+    assert {"--from", "--to"} <= set(main.option_names(commands.Interpolate))
+    parsed = main.parse(["train", "gan:course", "--set", "batch_size=8", "--set", "latent=4"])
     assert isinstance(parsed, commands.Train)
     assert parsed.set == ("batch_size=8", "latent=4")
     assert parsed.data == "street-digits" and parsed.seed == 0 and parsed.resolution == 32
-    sample = cli.parse(["sample", "runs/x", "--out", "a.png"])
+    sample = main.parse(["sample", "runs/x", "--out", "a.png"])
     assert isinstance(sample, commands.Sample) and sample.count == 64
 
 
@@ -187,12 +188,12 @@ def test_boxes_are_read_in_any_alphabet(frame: str) -> None:
         f"{side} {rule * 36} {side}",
         f"{side}     triptych a --help                {side}",
     ]
-    found = usage.explain("\n".join(box), ["a"], {"a": ["--b"]})
+    found = main.explain("\n".join(box), ["a"], {"a": ["--b"]})
     assert found == ("missing --b PATH", "see `triptych a --help`")
 
 
 def test_reports_of_the_parser_that_we_do_not_know_still_make_a_line() -> None:
-    wrong, mend = usage.explain("something else entirely", ["a"], {"a": ["--b"]})
+    wrong, mend = main.explain("something else entirely", ["a"], {"a": ["--b"]})
     assert (wrong, mend) == ("this cannot be read", "see `triptych a --help`")
 
 
@@ -201,7 +202,7 @@ def test_help(name: str, call: Call) -> None:
     result = call(*([name] if name else []), "--help")
     assert result.code == 0 and result.err == ""
     if name:
-        for option in cli.option_names(commands.COMMANDS[name]):
+        for option in main.option_names(commands.COMMANDS[name]):
             assert f" {option}" in result.out
     else:
         first = min(result.out.rindex(f" {command} ") for command in commands.COMMANDS)
@@ -236,8 +237,8 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 0.3
-    code = "import sys; from triptych import cli; sys.argv[1:] = ['sample', '--help']\n"
-    code += "try: cli.main()\nexcept SystemExit: print('torch' in sys.modules)"
+    code = "import sys; from triptych.cli import main; sys.argv[1:] = ['sample', '--help']\n"
+    code += "try: main.main()\nexcept SystemExit: print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.splitlines()[-1] == "False"
 

@@ -15,7 +15,7 @@ import pytest
 
 import triptych
 from tests.making import one_thread, open_tiny
-from triptych import cli
+from triptych.cli import main
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import differences, marks, measured_differently
 from triptych.data.dataset import ImageData
@@ -410,7 +410,7 @@ def test_recorded_commands_repeat_the_runs(folder: Path, tmp_path: Path) -> None
         facts = read(folder / name / "run.json")
         assert facts["command"].endswith(" --budget 0.64kimg")
         words = [*shlex.split(facts["command"])[1:], "--out", str(tmp_path / name), "--quiet"]
-        cli.parse(words).run()
+        main.parse(words).run()
         again = read(tmp_path / name / "run.json")
         assert again["digests"] == facts["digests"]
         assert again["command"] == facts["command"]

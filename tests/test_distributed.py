@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests import making, together
-from triptych import api, cli, distributed, files
+from triptych import api, distributed, files
 from triptych import images as pixels
+from triptych.cli import main
 from triptych.errors import InputError
 from triptych.run import Run
 
@@ -190,6 +191,8 @@ def test_restarts_over_several_machines_need_a_store_of_their_own(
 def test_a_lost_process_is_named_with_the_mend() -> None:
     """The line that a survivor says when it is quicker than torchrun; other faults stay faults."""
     gone = torch.distributed.DistBackendError("Connection closed by peer")
-    assert cli.what_failed(gone).startswith("another process of this job is gone: the same command")
+    assert main.what_failed(gone).startswith(
+        "another process of this job is gone: the same command"
+    )
     with pytest.raises(RuntimeError, match="shapes"):
-        cli.what_failed(RuntimeError("shapes do not agree"))
+        main.what_failed(RuntimeError("shapes do not agree"))

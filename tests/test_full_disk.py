@@ -18,7 +18,8 @@ import pytest
 
 from tests.making import make_images, write_npz
 from tests.test_training import digest, request, train
-from triptych import cli, files
+from triptych import files
+from triptych.cli import main
 from triptych.training import checkpoint
 from triptych.training.state import TrainingState
 
@@ -44,7 +45,8 @@ SWEEP = """
 import contextlib, io, json, os, shutil, subprocess, sys
 from pathlib import Path
 from tests.test_training import digest, request, train
-from triptych import cli, files
+from triptych import files
+from triptych.cli import main
 from triptych.training import calibration, checkpoint, loop
 place, pages = Path(sys.argv[1]), [int(n) for n in sys.argv[2].split(",")]
 told = sys.argv[3] == "True"
@@ -66,7 +68,7 @@ def life():
         train(wanted, run)
     except OSError as error:
         with contextlib.redirect_stderr(said):
-            code = cli.complain(cli.refusal(error), 1)
+            code = main.complain(main.refusal(error), 1)
     (place / "said").write_text(said.getvalue())
     os._exit(code)
 if not told:
@@ -118,7 +120,7 @@ LOCKED = """
 import os, sys
 from pathlib import Path
 from tests.test_training import request, train
-from triptych import cli
+from triptych.cli import main
 from triptych.training import checkpoint
 from triptych.training.state import TrainingState
 place = Path(sys.argv[1])
@@ -139,7 +141,7 @@ code = 0
 try:
     train(request(), run)
 except OSError as error:
-    code = cli.complain(cli.refusal(error), 1)
+    code = main.complain(main.refusal(error), 1)
 kept = checkpoint.complete(run / "checkpoints")
 print(code, [checkpoint.load(path, 10**9)[1]["seen"] for path in kept])
 """
@@ -174,7 +176,7 @@ def test_a_run_removed_while_training_stays_removed(
     vanish(monkeypatch, lambda: shutil.rmtree(run))
     with pytest.raises(FileNotFoundError) as gone:
         train(request(), run)
-    assert LINE.match(f"triptych: {cli.refusal(gone.value)}") is not None
+    assert LINE.match(f"triptych: {main.refusal(gone.value)}") is not None
     assert not run.exists()
 
 
@@ -225,13 +227,13 @@ def test_a_line_that_does_not_fit_is_not_begun(
 ) -> None:
     """A limit on the size of files stops a write in its middle, as a full disk does."""
     code = (
-        "import resource, sys; from pathlib import Path; from triptych import cli\n"
+        "import resource, sys; from pathlib import Path; from triptych.cli import main\n"
         "from triptych.training.log import RunLog\n"
         "log = RunLog(Path(sys.argv[1]))\n"
         "log.write('start', images=0)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))\n"
         "try: log.write('note', text='x' * 100)\n"
-        "except OSError as error: cli.complain(cli.refusal(error), 1)\n"
+        "except OSError as error: main.complain(main.refusal(error), 1)\n"
     )
     log = tmp_path / "log.jsonl"
     words = [sys.executable, "-c", code, str(log)]

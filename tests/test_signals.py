@@ -15,7 +15,7 @@ from tests import making
 # Trains; from the third round on, a round takes as long as it is told.
 CHILD = """
 import sys, time
-from triptych import cli
+from triptych.cli.main import main
 from triptych.training.state import TrainingState
 
 plain, seconds = TrainingState.round, float(sys.argv.pop(1))
@@ -25,7 +25,7 @@ def slow(state, *rest):
         print("slow", flush=True)
         time.sleep(seconds)
 TrainingState.round = slow
-cli.main()
+main()
 """
 
 

@@ -19,7 +19,8 @@ import triptych
 from tests.making import encode, make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from tests.truths import MACHINE
-from triptych import images, lines, reading
+from triptych import images, reading
+from triptych.cli import text
 from triptych.config import Budget, ImageShape
 from triptych.console import QUIET
 from triptych.data.opening import DataOptions
@@ -334,6 +335,6 @@ def test_few_steps_are_noted(call: Call, stock: Path) -> None:
 
 def test_the_lines_of_a_likelihood_that_there_is_not() -> None:
     entry = likelihood.bits_per_dim(torch.nn.Module(), "gan", torch.zeros(2), 0, MACHINE)  # type: ignore[arg-type]
-    assert lines.likelihood(entry).startswith("bits per dimension: not defined: a GAN has no")
-    assert "ais" not in lines.likelihood(entry)
-    assert lines.likelihood(entry, lines.BY_ESTIMATE).endswith(f"\n  {lines.BY_ESTIMATE}")
+    assert text.likelihood(entry).startswith("bits per dimension: not defined: a GAN has no")
+    assert "ais" not in text.likelihood(entry)
+    assert text.likelihood(entry, text.BY_ESTIMATE).endswith(f"\n  {text.BY_ESTIMATE}")

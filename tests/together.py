@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from triptych import cli, distributed, hardware
+from triptych import distributed, hardware
+from triptych.cli.main import main
 from triptych.config import ImageShape, override
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
@@ -74,7 +75,7 @@ def killed(step: int, arguments: list[str]) -> None:
 
     TrainingState.round = round_or_die  # type: ignore[method-assign]
     sys.argv = ["triptych", *arguments]
-    cli.main()
+    main()
 
 
 if __name__ == "__main__":
