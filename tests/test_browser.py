@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from tests.test_report import write_comparison
-from triptych.report import write_page
-from triptych.report.tongue import Language
+from triptych.pages.page import write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -31,7 +30,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = write_comparison(tmp_path_factory.mktemp("comparison"))
-    languages: tuple[Language, ...] = ("en", "fr")
+    languages: tuple[str, ...] = ("en", "fr")
     return {each: write_page(folder, folder / f"{each}.html", language=each) for each in languages}
 
 

@@ -19,8 +19,8 @@ from triptych.evaluation.extractors import LeadingPatches
 from triptych.evaluation.real import Real
 from triptych.metrics.kernel_distance import kernel_distance
 from triptych.nn.patch_features import Patches
-from triptych.report.charts import across_axis, curve_series
-from triptych.report.load import Curve as Drawn
+from triptych.pages.charts import across_axis, curve_series
+from triptych.pages.load import Curve as Drawn
 from triptych.tasks import sampling
 
 

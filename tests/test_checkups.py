@@ -27,9 +27,9 @@ from triptych.errors import InputError, InterruptedRunError
 from triptych.families.base import Diagnoses, Diagnosis
 from triptych.families.vae import diagnosis
 from triptych.families.vae.diagnosis import Gap, LevelFound, advise
-from triptych.report import write_page
-from triptych.report.load import load_log
-from triptych.report.tongue import Tongue
+from triptych.pages.language import Tongue
+from triptych.pages.load import load_log
+from triptych.pages.page import write_page
 from triptych.seeding import ImageStreams
 from triptych.training import diagnosing
 from triptych.training import train as training

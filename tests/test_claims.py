@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from triptych.report.claims import CLAIMS, Evidence, Finding, judge_all, more_varied
-from triptych.report.load import Comparison, Metric, Run
-from triptych.report.texts import TEXTS
-from triptych.report.tongue import Tongue
+from triptych.pages.claims import CLAIMS, Evidence, Finding, judge_all, more_varied
+from triptych.pages.language import Tongue
+from triptych.pages.load import Comparison, Metric, Run
 
 MODELS = {"vae": "vae:ladder", "gan": "gan:r1", "diffusion": "diffusion:x0"}
 
@@ -163,4 +162,4 @@ def test_every_claim_is_worded_in_both_languages_and_only_where_its_family_is(
         claims = judge_all(comparison, Tongue(language))  # type: ignore[arg-type]
         assert {claim.family for claim in claims} == {"vae", "gan"}
         assert len(claims) == sum(family != "diffusion" for family, _ in CLAIMS.values())
-    assert all(f"claim.{key}" in TEXTS for key in CLAIMS)
+    assert all(f"claim.{key}" in Tongue() for key in CLAIMS)

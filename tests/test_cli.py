@@ -31,7 +31,7 @@ from triptych.data.dataset import ImageData
 from triptych.data.opening import DataOptions
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.evaluation import classifier
-from triptych.report import page
+from triptych.pages import page
 from triptych.training.folder import save_weights
 
 SLOW = ("--threads", "1", "--precision", "fp32", "--device", "cpu")
@@ -156,8 +156,8 @@ def own_run(stock: Path, tmp_path: Path) -> Path:
         ("sample x --out a --steps 2.5", "--steps takes a whole number, not '2.5': correct"),
         ("sample x --out a --temperature h", "--temperature takes a number, not 'h': correct"),
         ("train vae --seed", "--seed has no value: give one after it"),
-        ("compare --lang de", "no --lang 'de': choose from en, fr"),
-        ("report a --lang xx", "no --lang 'xx': choose from en, fr"),
+        ("compare --lang de", "no language 'de': choose from en, fr"),
+        ("report a --lang xx", "no language 'xx': choose from en, fr"),
     ],
 )
 def test_typing_mistakes_are_explained(words: str, line: str, refuses: Callable[..., str]) -> None:
@@ -219,10 +219,10 @@ def test_no_module_takes_the_place_of_a_public_name() -> None:
             importlib.import_module(f"triptych.{module.name}")
     for name in triptych.__all__:
         assert not isinstance(getattr(triptych, name), ModuleType), name
-    assert triptych.report is api.report
-    assert sys.modules["triptych.report"].write_page is page.write_page
-    code = "import triptych, triptych.report; from triptych.report.page import write_page"
-    code += "; assert callable(triptych.report); assert triptych.report is not write_page"
+    assert triptych.pages is api.report
+    assert sys.modules["triptych.pages"].write_page is page.write_page
+    code = "import triptych, triptych.pages; from triptych.pages.page import write_page"
+    code += "; assert callable(triptych.pages); assert triptych.pages is not write_page"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

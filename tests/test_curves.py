@@ -14,8 +14,8 @@ from tests.truths import MACHINE, random_pixels
 from triptych import images
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.schedule import power_sigmas
-from triptych.report.charts import across_axis, curve_series
-from triptych.report.load import load_curves
+from triptych.pages.charts import across_axis, curve_series
+from triptych.pages.load import load_curves
 from triptych.tasks import curves
 
 

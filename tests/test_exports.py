@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tests.test_report import change, write_comparison
-from triptych.report import write_page
-from triptych.report.exports import escape
+from triptych.pages.exports import escape
+from triptych.pages.page import write_page
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from triptych.families import registry
 from triptych.families.base import Batch
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELLED, class_shares
-from triptych.report.tongue import Tongue
+from triptych.pages.language import Tongue
 from triptych.seeding import ImageStreams
 
 CLASSES = 3

@@ -17,7 +17,7 @@ from triptych.families.base import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
 from triptych.families.vae.model import guess_losses
 from triptych.families.vae.recipes import ladder
-from triptych.report.tongue import Tongue
+from triptych.pages.language import Tongue
 from triptych.seeding import ImageStreams, generator, initialising
 from triptych.tasks import sampling
 

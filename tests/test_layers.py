@@ -20,7 +20,7 @@ LAYERS = [
     {"training", "tasks"},
     {"evaluation"},
     {"comparison"},
-    {"report"},
+    {"pages"},
     {"api", "averaging", "reading", "requesting", "run", "repeating"},
     {"cli", "options", "web"},
     {"__main__"},
@@ -106,10 +106,10 @@ def test_metrics_see_tensors_and_never_models() -> None:
 
 
 def test_the_report_never_imports_torch() -> None:
-    for path in (PACKAGE / "report").rglob("*.py"):
+    for path in (PACKAGE / "pages").rglob("*.py"):
         roots = {module.split(".")[0] for module in imports_of(path)}
         assert not roots & {"torch", "safetensors", "torchmetrics"}, path
-        outside = {module for module in inner(path) if layer_of(module) not in (None, "report")}
+        outside = {module for module in inner(path) if layer_of(module) not in (None, "pages")}
         allowed = ("triptych.errors", "triptych.files", "triptych.comparison.differences")
         assert all(module.startswith(allowed) for module in outside), f"{path}: {outside}"
 
@@ -129,7 +129,7 @@ def test_pickle_is_never_imported() -> None:
         assert "torch.load(" not in path.read_text(), path
 
 
-@pytest.mark.parametrize("module", ["triptych", "triptych.cli.main", "triptych.report"])
+@pytest.mark.parametrize("module", ["triptych", "triptych.cli.main", "triptych.pages"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     found = subprocess.run(

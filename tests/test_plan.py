@@ -24,8 +24,8 @@ from triptych import api, hardware
 from triptych.comparison import turns
 from triptych.console import QUIET
 from triptych.errors import InputError, InterruptedRunError
+from triptych.pages.load import own_costs
 from triptych.repeating import request_to_repeat
-from triptych.report.load import own_costs
 from triptych.training import calibration, loop
 from triptych.training import threads as threads_module
 from triptych.training import train as training

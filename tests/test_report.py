@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from triptych.errors import InputError
-from triptych.report import write_page
-from triptych.report.figures import load_figure, measure_paths
-from triptych.report.load import load_comparison
-from triptych.report.practical import answer_all
-from triptych.report.tongue import Tongue
+from triptych.pages.course import answer_all
+from triptych.pages.language import Tongue
+from triptych.pages.load import load_comparison
+from triptych.pages.page import write_page
+from triptych.pages.panels import load_figure, measure_paths
 
 NO_DENSITY = "a GAN has no explicit density: its likelihood is not defined"
 NO_ENCODER = "no encoder yet: a GAN maps noise to images and has no inverse of its own"
@@ -305,7 +305,7 @@ def test_a_value_that_is_no_number_is_corrupt(tmp_path: Path) -> None:
 
 def test_the_page_needs_no_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from triptych.report import write_page; "
+        "import sys; from pathlib import Path; from triptych.pages import write_page; "
         "write_page(Path(sys.argv[1])); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(write_comparison(tmp_path))], check=True)

@@ -1,15 +1,18 @@
 """Sentences appear and disappear with the numbers; words and charts hold in both languages."""
 
 import json
+import shutil
 import string
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from triptych.report import reading, reading_costs
-from triptych.report.charts import (
+from triptych.errors import InputError
+from triptych.pages import language, verdict
+from triptych.pages.charts import (
     LEFT,
     RIGHT,
     WIDTH,
@@ -20,11 +23,19 @@ from triptych.report.charts import (
     log_axis,
     speed_series,
 )
-from triptych.report.columns import Column, best, make_columns, name_runs
-from triptych.report.figures import Grid, find_grid
-from triptych.report.load import Comparison, Metric, Run, find_folder, load_log
-from triptych.report.texts import NOTES, TEXTS
-from triptych.report.tongue import Interval, Name, Quantity, Sentence, Tongue
+from triptych.pages.columns import Column, best, make_columns, name_runs
+from triptych.pages.language import (
+    LOCALES,
+    Interval,
+    Name,
+    Quantity,
+    Sentence,
+    Tongue,
+    check_language,
+    languages,
+)
+from triptych.pages.load import Comparison, Metric, Run, find_folder, load_log
+from triptych.pages.panels import Grid, find_grid
 
 Sayer = Callable[[Column], Sentence | None]
 
@@ -56,21 +67,21 @@ TIED = [(1.0, 3.0), (2.0, 4.0)]
 @pytest.mark.parametrize(
     ("reader", "metric_name", "better", "spans", "key"),
     [
-        (reading.distance_best, "frechet_distance", "lower", APART, "distance.best"),
-        (reading.distance_best, "frechet_distance", "lower", OVERLAP, None),
-        (reading.distance_best, "frechet_distance", "lower", APART[:1], None),
-        (reading.distance_undecided, "frechet_distance", "lower", OVERLAP, "distance.undecided"),
-        (reading.distance_undecided, "frechet_distance", "lower", APART, None),
-        (reading.recognisable_best, "recognisable", "higher", APART, "recognisable.best"),
-        (reading.recognisable_best, "recognisable", "higher", TIED, None),
-        (reading.recognisable_undecided, "recognisable", "higher", TIED, "recognisable.undecided"),
-        (reading.sharpness_order, "sharpness", "floor", APART, "sharpness.order"),
-        (reading.sharpness_order, "sharpness", "floor", OVERLAP, None),
-        (reading.balance_best, "label_balance", "lower", APART, "balance.best"),
-        (reading.balance_best, "label_balance", "lower", OVERLAP, None),
-        (reading.balance_undecided, "label_balance", "lower", OVERLAP, "balance.undecided"),
-        (reading.likelihood_best, "bits_per_dim", "lower", APART, "likelihood.best"),
-        (reading.likelihood_best, "bits_per_dim", "lower", OVERLAP, None),
+        (verdict.distance_best, "frechet_distance", "lower", APART, "distance.best"),
+        (verdict.distance_best, "frechet_distance", "lower", OVERLAP, None),
+        (verdict.distance_best, "frechet_distance", "lower", APART[:1], None),
+        (verdict.distance_undecided, "frechet_distance", "lower", OVERLAP, "distance.undecided"),
+        (verdict.distance_undecided, "frechet_distance", "lower", APART, None),
+        (verdict.recognisable_best, "recognisable", "higher", APART, "recognisable.best"),
+        (verdict.recognisable_best, "recognisable", "higher", TIED, None),
+        (verdict.recognisable_undecided, "recognisable", "higher", TIED, "recognisable.undecided"),
+        (verdict.sharpness_order, "sharpness", "floor", APART, "sharpness.order"),
+        (verdict.sharpness_order, "sharpness", "floor", OVERLAP, None),
+        (verdict.balance_best, "label_balance", "lower", APART, "balance.best"),
+        (verdict.balance_best, "label_balance", "lower", OVERLAP, None),
+        (verdict.balance_undecided, "label_balance", "lower", OVERLAP, "balance.undecided"),
+        (verdict.likelihood_best, "bits_per_dim", "lower", APART, "likelihood.best"),
+        (verdict.likelihood_best, "bits_per_dim", "lower", OVERLAP, None),
     ],
 )  # fmt: skip
 def test_sentences_follow_the_intervals(
@@ -81,14 +92,14 @@ def test_sentences_follow_the_intervals(
 
 
 def test_the_best_is_the_right_one() -> None:
-    lowest = reading.distance_best(column_with("frechet_distance", APART))
+    lowest = verdict.distance_best(column_with("frechet_distance", APART))
     assert lowest is not None and lowest.values["who"] == Name("gan")
-    highest = reading.recognisable_best(column_with("recognisable", APART, better="higher"))
+    highest = verdict.recognisable_best(column_with("recognisable", APART, better="higher"))
     assert highest is not None and highest.values["who"] == Name("vae")
-    order = reading.sharpness_order(column_with("sharpness", APART, better="floor"))
+    order = verdict.sharpness_order(column_with("sharpness", APART, better="floor"))
     assert order is not None
     assert order.values["order"] == (Name("gan"), Name("diffusion"), Name("vae"))
-    tied = reading.distance_undecided(column_with("frechet_distance", OVERLAP))
+    tied = verdict.distance_undecided(column_with("frechet_distance", OVERLAP))
     assert tied is not None and tied.values["who"] == (Name("gan"), Name("diffusion"))
     near = column_with("sharpness", [(0.4, 0.5), (0.98, 1.03), (1.2, 1.4)], better="floor")
     assert best(near) == 1
@@ -102,19 +113,19 @@ def test_the_best_is_the_right_one() -> None:
 )
 def test_sharpness_is_judged_by_its_whole_interval(low: float, high: float, key: str) -> None:
     found = Metric(name="sharpness", value=(low + high) / 2, low=low, high=high, floor=1.0, n=100)
-    sentence = reading.sharpness_of(Name("vae"), found)
+    sentence = verdict.sharpness_of(Name("vae"), found)
     assert sentence is not None and sentence.key == f"sharpness.{key}"
     unknown = Metric(name="sharpness", value=0.4, floor=1.0, n=100)
-    assert reading.sharpness_of(Name("vae"), unknown) is None
+    assert verdict.sharpness_of(Name("vae"), unknown) is None
 
 
 def test_distances_are_told_in_floors() -> None:
-    sentence = reading.distance_floor(column_with("frechet_distance", [(19.0, 21.0), (0.9, 1.3)]))
+    sentence = verdict.distance_floor(column_with("frechet_distance", [(19.0, 21.0), (0.9, 1.3)]))
     assert sentence is not None
     told = Tongue().tell(sentence)
     assert "the VAE is at 20 times the floor" in told
     assert "the GAN cannot be told from real images" in told
-    assert reading.distance_floor(column_with("frechet_distance", APART, floor=None)) is None
+    assert verdict.distance_floor(column_with("frechet_distance", APART, floor=None)) is None
 
 
 def test_numbers_without_intervals_decide_nothing() -> None:
@@ -138,7 +149,7 @@ def test_bounds_are_not_compared_with_values() -> None:
     runs = runs_with("bits_per_dim", APART, kind="upper bound")
     exact = runs_with("bits_per_dim", APART, kind="exact")
     assert best(make_columns([runs[0], exact[1]])[0]) is None
-    said = reading.likelihood_best(make_columns(runs)[0])
+    said = verdict.likelihood_best(make_columns(runs)[0])
     assert said is not None and said.key == "likelihood.bounds.best"
 
 
@@ -149,37 +160,35 @@ def run_costing(model: str, **cost: float) -> Run:
 def test_costs_are_ratios_of_the_measured_seconds() -> None:
     quick = run_costing("vae:a", sample_seconds_per_image=0.002, network_calls=1)
     slow = run_costing("diffusion:c", sample_seconds_per_image=0.1, network_calls=19)
-    sentence = reading_costs.sampling_cost([quick, slow])
+    sentence = verdict.sampling_cost([quick, slow])
     assert sentence is not None and sentence.values["ratio"] == Quantity(50.0, "ratio")
     assert "50 times as long" in Tongue().tell(sentence)
-    calls = reading_costs.network_calls([quick, slow])
+    calls = verdict.network_calls([quick, slow])
     assert calls is not None and calls.values["calls"] == 19
-    level = reading_costs.sampling_cost(
-        [quick, run_costing("gan:b", sample_seconds_per_image=0.0022)]
-    )
+    level = verdict.sampling_cost([quick, run_costing("gan:b", sample_seconds_per_image=0.0022)])
     assert level is not None and level.key == "cost.level"
-    assert reading_costs.sampling_cost([quick]) is None
-    assert reading_costs.network_calls([quick, quick]) is None
+    assert verdict.sampling_cost([quick]) is None
+    assert verdict.network_calls([quick, quick]) is None
 
 
 def test_images_seen_are_compared_only_in_like_times() -> None:
     long = run_costing("gan:b", train_seconds=75.0, images_seen=1000)
     many = run_costing("vae:a", train_seconds=74.0, images_seen=3000)
-    sentence = reading_costs.training_cost([long, many])
+    sentence = verdict.training_cost([long, many])
     assert sentence is not None and sentence.values["ratio"] == Quantity(3.0, "ratio")
     unlike = run_costing("vae:a", train_seconds=20.0, images_seen=3000)
-    assert reading_costs.training_cost([long, unlike]) is None
+    assert verdict.training_cost([long, unlike]) is None
 
 
 def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
     few = column_with("frechet_distance", APART, n=500)
-    assert reading_costs.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
-    assert reading_costs.few_samples([column_with("frechet_distance", APART)]) is None
+    assert verdict.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
+    assert verdict.few_samples([column_with("frechet_distance", APART)]) is None
     runs = runs_with("sharpness", APART)
-    assert reading_costs.trainings(runs) is not None
-    assert reading_costs.trainings([*runs, runs[0]]) is None
+    assert verdict.trainings(runs) is not None
+    assert verdict.trainings([*runs, runs[0]]) is None
     equal = Comparison(folder=tmp_path, contract={"differences": []}, runs=())
-    assert reading_costs.unequal(equal) is None
+    assert verdict.unequal(equal) is None
 
 
 # Words, numbers, pictures, charts
@@ -202,15 +211,38 @@ def test_a_row_finds_its_own_folder(tmp_path: Path) -> None:
     assert found is not None and found.name == "b0"
 
 
-def test_both_languages_are_complete() -> None:
-    for key, (english, french) in TEXTS.items():
-        assert english and french, key
-        fields = [{f[1] for f in string.Formatter().parse(t) if f[1]} for t in (english, french)]
-        assert fields[0] == fields[1], key
-    for english, french in NOTES.items():
-        assert english and french and english != french
-    for metric_name in (key.removeprefix("metric.") for key in TEXTS if key.startswith("metric.")):
-        assert metric_name.startswith("fid") or f"definition.{metric_name}" in TEXTS
+def fields_of(text: str) -> set[str | None]:
+    return {field for _, field, _, _ in string.Formatter().parse(text) if field}
+
+
+@pytest.mark.parametrize("name", languages())
+def test_every_language_is_complete(name: str) -> None:
+    """As its file has it: the same texts with the same values to fill in."""
+    own = tomllib.loads((LOCALES / f"{name}.toml").read_text())
+    english = Tongue().locale.texts
+    assert own["texts"].keys() == english.keys()
+    for key, text in own["texts"].items():
+        assert text and fields_of(text) == fields_of(english[key]), key
+    for said, text in (own["notes"] | own["patterns"]).items():
+        assert text and text != said and fields_of(text) == fields_of(said)
+    for metric in (key.removeprefix("metric.") for key in english if key.startswith("metric.")):
+        assert metric.startswith("fid") or f"definition.{metric}" in english
+
+
+def test_a_third_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that it lacks are in English, which one line says."""
+    shutil.copytree(LOCALES, tmp_path / "locale")
+    monkeypatch.setattr(language, "LOCALES", tmp_path / "locale")
+    with pytest.raises(InputError, match="no language 'toy': choose from en, fr"):
+        check_language("toy")
+    text = (LOCALES / "fr.toml").read_text().replace('"and" = "et"\n', "")
+    text = text.replace('decimal = ","', 'decimal = "_"').replace("graine", "germe")
+    (tmp_path / "locale" / "toy.toml").write_text(text)
+    check_language("toy")
+    toy = Tongue("toy")
+    with pytest.warns(UserWarning, match="toy.toml lacks and: they are in English"):
+        assert toy.listed(["a", "b"]) == "a and b"
+    assert toy.text("seed") == "germe" and toy.number(0.5) == "0_5"
 
 
 def test_numbers_follow_the_language() -> None:

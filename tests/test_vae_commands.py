@@ -28,7 +28,7 @@ from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import TOLD
 from triptych.families.base import BoundsLikelihood, NoisyPixels
-from triptych.report.tongue import Tongue
+from triptych.pages.language import Tongue
 from triptych.run import Run
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
@@ -186,7 +186,7 @@ def test_a_measurement_says_its_draws(
         "en": ("Mean decodes, without pixel noise", "means of its pixels"),
         "fr": ("Décodages moyens, sans bruit de pixel", "sans bruit de pixel"),
     }.items():
-        page = triptych.report([place], language=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
+        page = triptych.pages([place], language=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
         text = page.read_text()
         assert all(each in text for each in words), language
 

@@ -51,9 +51,9 @@ _HOMES = {
 
 
 class _Front(ModuleType):
-    """Keeps `triptych.report` a function: importing the package of that name would replace it.
+    """Keeps `triptych.pages` a function: importing the package of that name would replace it.
 
-    Its modules are imported by `from triptych.report.page import ...`.
+    Its modules are imported by `from triptych.pages.page import ...`.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

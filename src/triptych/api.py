@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from triptych import config, files, hardware, images
 from triptych.comparison import compare as comparing
@@ -49,8 +49,6 @@ from triptych.training.train import Draw, Training, training_in
 from triptych.training.train import train as train_request
 
 RUNS = Path("runs")
-
-Language = Literal["en", "fr"]
 
 
 def load(path: Path | str) -> Run:
@@ -264,7 +262,7 @@ def compare(
     count: int | None = None,
     features: str | None = None,
     out: Path | str | None = None,
-    language: Language = "en",
+    language: str = "en",
     force: bool = False,
     options: DataOptions | None = None,
     machine: Machine | None = None,
@@ -281,8 +279,10 @@ def compare(
     conditional: tell all of them the labels
     features:    as `evaluate` takes them
     """
-    from triptych.report import page
+    from triptych.pages import page
+    from triptych.pages.language import check_language
 
+    check_language(language)
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
     budget = budget or DEFAULT_BUDGETS[size]
@@ -320,11 +320,11 @@ def write_comparison(
     contract: Callable[[], list[str]],
     measure: Callable[[RunFolder], dict[str, Any]],
     data: ImageData,
-    language: Language,
+    language: str,
     console: Console,
 ) -> None:
     """The contract, what `measure` finds for every run, the real images and the page."""
-    from triptych.report import page
+    from triptych.pages import page
 
     files.make_folder(folder)
     for sentence in contract():
@@ -447,7 +447,7 @@ def comparison_folder(identity: dict[str, Any], data: ImageData) -> Path:
 def report(
     paths: Sequence[Path | str],
     *,
-    language: Language = "en",
+    language: str = "en",
     course: bool = False,
     force: bool = False,
     out: Path | str | None = None,
@@ -456,7 +456,7 @@ def report(
 
     Runs that differ are refused unless forced; their page goes to `out`, or report.html here.
     """
-    from triptych.report.page import write_page
+    from triptych.pages.page import write_page
 
     folders = [Path(path) for path in paths]
     target = None if out is None else Path(out)

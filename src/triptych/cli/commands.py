@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -388,8 +388,8 @@ class Compare(TrainsOnData, UsesModel):
     have them, else patches."""
     out: Path | None = None
     """Folder of the comparison; the same one again resumes."""
-    lang: Literal["en", "fr"] = "en"
-    """Language of the report."""
+    lang: str = "en"
+    """Language of the report: en or fr."""
     force: bool = False
     """Show runs that differ, under a loud mark."""
 
@@ -481,8 +481,8 @@ class Report(Everywhere):
 
     paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH ...")]
     """One comparison, or several runs."""
-    lang: Literal["en", "fr"] = "en"
-    """Language."""
+    lang: str = "en"
+    """Language: en or fr."""
     course: bool = False
     """Order the page by the practical's questions."""
     force: bool = False

@@ -4,6 +4,8 @@ Nothing here judges or words anything. What a writer may leave out is None or em
 a number that is not finite counts as left out, so that no page ever shows "nan".
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -337,3 +339,10 @@ def mapping(value: object) -> Json:
 def texts(value: object) -> tuple[str, ...]:
     """The items of a JSON list as strings; empty when it is no list."""
     return tuple(str(each) for each in value) if isinstance(value, list) else ()
+
+
+def data_name(comparison: Comparison) -> str:
+    """The data's name, as the contract has it."""
+    data = comparison.contract.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    return str(name or "?")

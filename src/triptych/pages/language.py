@@ -1,22 +1,86 @@
-"""A tongue turns language-free statements into English or French.
+"""From language-free statements to words: every language is one file in `locale`.
 
 A statement is a text's key with values; a value is a string, a count, a named thing, a quantity,
-an interval, a statement, or a list of them. Numbers, spaces and lists follow the language's habit.
+an interval, a statement, or a list of them. Numbers, spaces and lists follow the language's habits.
 """
+
+from __future__ import annotations
 
 import math
 import re
+import tomllib
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
-from triptych.report.texts import NOTES, PATTERNS, TEXTS
+from triptych.errors import InputError
 
-Language = Literal["en", "fr"]
+LOCALES = Path(__file__).parent / "locale"
+ENGLISH = "en"  # whose words stand in for those that another language lacks
 Form = Literal["number", "percent", "points", "ratio", "time", "bytes", "count"]
 NO_BREAK, NARROW = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
 TIMES = ((7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"))
 FEW = 1e-12  # seconds and magnitudes below this are printed as 0
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a language writes numbers and sets spaces; `locale/en.toml` says what each one is."""
+
+    decimal: str
+    group: str
+    ends: str
+    byte: str
+    articles: list[str]
+    no_break_before: str
+    narrow_before: str
+    no_break_after: str
+
+
+@dataclass(frozen=True)
+class Locale:
+    """One language's file.
+
+    texts:    by key
+    notes:    by their English, as JSON files hold it
+    patterns: the same, of notes with numbers in them
+    """
+
+    habits: Habits
+    texts: dict[str, str]
+    notes: dict[str, str]
+    patterns: dict[str, str]
+
+
+def languages() -> list[str]:
+    """Those that there is a file of."""
+    return sorted(path.stem for path in LOCALES.glob("*.toml"))
+
+
+def check_language(language: str) -> None:
+    """InputError on one that there is no file of."""
+    if language not in languages():
+        raise InputError(f"no language '{language}'", f"choose from {', '.join(languages())}")
+
+
+@cache
+def read_locale(path: Path) -> Locale:
+    """A language's file; English stands in for texts that it lacks, which is said once."""
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    locale = Locale(**content | {"habits": Habits(**content["habits"])})
+    english = path.with_name(f"{ENGLISH}.toml")
+    if path == english:
+        return locale
+    whole = read_locale(english).texts
+    missing = whole.keys() - locale.texts.keys()
+    if missing:
+        some = ", ".join(sorted(missing)[:3])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        warnings.warn(f"{path.name} lacks {some}{more}: they are in English", stacklevel=2)
+    return replace(locale, texts={**whole, **locale.texts})
 
 
 @dataclass(frozen=True)
@@ -58,7 +122,7 @@ class Sentence:
     """A text's key and the values that fill it; `topic` groups sentences on the page."""
 
     key: str
-    values: Mapping[str, "Value"] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
     topic: str = ""
 
 
@@ -67,19 +131,27 @@ Value = str | int | Name | Note | Quantity | Interval | Sentence | tuple["Value"
 
 @dataclass(frozen=True)
 class Tongue:
-    """English or French."""
+    """What speaks a language; KeyError on a text that there is not."""
 
-    language: Language = "en"
+    language: str = ENGLISH
+
+    @property
+    def locale(self) -> Locale:
+        """Its file."""
+        return read_locale(LOCALES / f"{self.language}.toml")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.locale.texts
 
     def text(self, key: str) -> str:
         """A text without values."""
-        return self.spaced(TEXTS[key][0 if self.language == "en" else 1])
+        return self.spaced(self.locale.texts[key])
 
     def tell(self, sentence: Sentence) -> str:
         """A sentence in words, starting with a capital where it starts with an article."""
         words = {key: self.value(value) for key, value in sentence.values.items()}
         told = self.text(sentence.key).format(**words)
-        article = told.startswith(("the ", "le ", "la "))
+        article = told.startswith(tuple(self.locale.habits.articles))
         return told[0].upper() + told[1:] if article else told
 
     def value(self, value: Value) -> str:
@@ -105,20 +177,34 @@ class Tongue:
 
     def name(self, name: Name) -> str:
         """A model in words, with its article where it has one."""
-        known = f"family.{name.family}" in TEXTS
+        known = f"family.{name.family}" in self
         words = name.model or (self.text(f"family.{name.family}") if known else name.family)
         return words if name.seed is None else f"{words} ({self.text('seed')} {name.seed})"
 
     def note(self, text: str) -> str:
         """A sentence from a JSON file, or its known beginning, translated."""
-        if self.language == "en":
-            return text
-        head, _, rest = text.partition(": ")
-        if text not in NOTES and head in NOTES:
-            return self.spaced(f"{NOTES[head]} : ") + rest
-        if text not in NOTES and (told := fill_pattern(text)) is not None:
-            return self.spaced(told)
-        return self.spaced(NOTES[text]) if text in NOTES else text
+        notes = self.locale.notes
+        if text in notes:
+            return self.spaced(notes[text])
+        head, colon, rest = text.partition(": ")
+        if colon and head in notes:
+            return self.spaced(notes[head] + self.locale.texts["colon"]) + rest
+        filled = self.fill_pattern(text)
+        return text if filled is None else self.spaced(filled)
+
+    def fill_pattern(self, text: str) -> str | None:
+        """An English sentence with numbers in it, translated; None where no pattern is known."""
+        for english, ours in self.locale.patterns.items():
+            written = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[\\w.%+-]{1,30})", re.escape(english))
+            if match := re.fullmatch(written, text):
+                words = {key: self.decimal(word) for key, word in match.groupdict().items()}
+                return ours.format(**words)
+        return None
+
+    def decimal(self, word: str) -> str:
+        """A number as the language writes it; other words stay."""
+        point = self.locale.habits.decimal
+        return word.replace(".", point) if re.fullmatch(r"-?\d+\.\d+", word) else word
 
     def listed(self, items: list[str]) -> str:
         """ "a, b and c"."""
@@ -151,18 +237,16 @@ class Tongue:
         """[low, high] in the language's habit; `spread` decides the decimals, else the width."""
         spread = high - low if spread is None else spread
         ends = [self.number(end, form, spread) for end in (low, high)]
-        comma = f",{NO_BREAK}" if self.language == "en" else f"{NO_BREAK};{NO_BREAK}"
-        return f"[{comma.join(ends)}]"
+        return f"[{self.locale.habits.ends.join(ends)}]"
 
     def digits(self, value: float, places: int) -> str:
-        """Grouped digits: 12,345.6 in English, 12 345,6 in French."""
+        """Grouped digits: 12,345.6 in English."""
         plain = f"{value:,.{places}f}"
         if float(plain.replace(",", "")) == 0:
             plain = plain.lstrip("-")
-        plain = plain.replace("-", "\N{MINUS SIGN}")
-        if self.language == "en":
-            return plain
-        return plain.replace(",", NARROW).replace(".", ",")
+        habits = self.locale.habits
+        marks = str.maketrans("-,.", "\N{MINUS SIGN}" + habits.group + habits.decimal)
+        return plain.translate(marks)
 
     def bare(self, value: float, places: int) -> str:
         """Grouped digits without zeros at the end."""
@@ -180,8 +264,8 @@ class Tongue:
         return f"{self.digits(micro, min(significant(micro, 3), 2))}{NO_BREAK}\N{MICRO SIGN}s"
 
     def bytes(self, count: float) -> str:
-        """Bytes in decimal units; French counts octets."""
-        letter = "B" if self.language == "en" else "o"
+        """Bytes in decimal units."""
+        letter = self.locale.habits.byte
         for size, word in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if count >= size:
                 return f"{self.digits(count / size, 1)}{NO_BREAK}{word}{letter}"
@@ -196,28 +280,15 @@ class Tongue:
         return self.bare(count, significant(count, 3))
 
     def spaced(self, text: str) -> str:
-        """Set apostrophes and spaces that do not break; French has them before : ; ! ? too."""
+        """Set apostrophes, and spaces that do not break."""
+        habits = self.locale.habits
         text = text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}").replace(" %", NO_BREAK + "%")
-        if self.language == "en":
-            return text
-        text = re.sub(r" (?=[:»])", NO_BREAK, text)
-        text = text.replace("« ", "«" + NO_BREAK)
-        return re.sub(r" (?=[;!?])", NARROW, text)
-
-
-def fill_pattern(text: str) -> str | None:
-    """The French of an English sentence with numbers in it; None where no pattern is known."""
-    for english, french in PATTERNS.items():
-        written = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[\\w.%+-]{1,30})", re.escape(english))
-        if found := re.fullmatch(written, text):
-            words = {key: decimal_comma(word) for key, word in found.groupdict().items()}
-            return french.format(**words)
-    return None
-
-
-def decimal_comma(word: str) -> str:
-    """A number as French writes it; other words stay."""
-    return word.replace(".", ",") if re.fullmatch(r"-?\d+\.\d+", word) else word
+        for before, space in ((habits.no_break_before, NO_BREAK), (habits.narrow_before, NARROW)):
+            if before:
+                text = re.sub(f" (?=[{re.escape(before)}])", space, text)
+        for mark in habits.no_break_after:
+            text = text.replace(f"{mark} ", mark + NO_BREAK)
+        return text
 
 
 def significant(value: float, digits: int) -> int:
@@ -234,3 +305,8 @@ def decimals(spread: float) -> int:
     places = significant(spread, 1)
     first = round(spread * 10.0 ** (-math.floor(math.log10(spread))), 6)
     return min(4, places + (first < 2 and spread < 10))
+
+
+def sentence_case(text: str) -> str:
+    """The text with a capital at its start."""
+    return text[:1].upper() + text[1:]

@@ -17,33 +17,37 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from triptych.errors import InputError
-from triptych.report.charts import (
+from triptych.pages.charts import (
     Series,
     curve_series,
     diagnosis_series,
     draw_chart,
+    draw_frontiers,
     speed_series,
     split_objectives,
 )
-from triptych.report.claims import judge_all
-from triptych.report.columns import Column, make_columns, name_runs
-from triptych.report.exports import export
-from triptych.report.frontier import draw_frontiers
-from triptych.report.load import Comparison, Run, load_comparison, mapping, number, texts
-from triptych.report.panels import (
-    data_name,
-    find_anchor,
+from triptych.pages.claims import judge_all
+from triptych.pages.columns import (
+    Column,
     known_family,
     label,
-    make_bands,
-    make_hero,
+    make_columns,
+    metric_label,
+    name_runs,
+)
+from triptych.pages.course import answer_all, weigh
+from triptych.pages.exports import export
+from triptych.pages.language import (
+    Name,
+    Sentence,
+    Tongue,
+    check_language,
     sentence_case,
 )
-from triptych.report.practical import answer_all, weigh
-from triptych.report.reading import read_comparison
-from triptych.report.table import make_cost_table, make_tables, metric_label
-from triptych.report.texts import TEXTS
-from triptych.report.tongue import Language, Name, Sentence, Tongue
+from triptych.pages.load import Comparison, Run, data_name, load_comparison, mapping, number, texts
+from triptych.pages.panels import find_anchor, make_bands, make_hero
+from triptych.pages.tables import make_cost_table, make_tables
+from triptych.pages.verdict import read_comparison
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"  # in its comparison
@@ -78,7 +82,7 @@ class Training:
 
 
 def write_page(
-    comparison: Path, out: Path | None = None, language: Language = "en", course: bool = False
+    comparison: Path, out: Path | None = None, language: str = "en", course: bool = False
 ) -> Path:
     """Read a comparison folder and write its page; returns the page's path.
 
@@ -88,9 +92,10 @@ def write_page(
     out:        the page, default COMPARISON/report.html; replaced at once, never left half written
     course:     put the practical's questions first
 
-    Raises InputError when contract.json or results.json is missing or corrupt, or when the system
-    does not let us write.
+    Raises InputError when contract.json or results.json is missing or corrupt, when the system
+    does not let us write, or on a language that there is no file of.
     """
+    check_language(language)
     loaded = load_comparison(comparison)
     page = render_page(loaded, language, course)
     target = out or comparison / PAGE
@@ -110,7 +115,7 @@ def write_page(
     return target
 
 
-def render_page(comparison: Comparison, language: Language = "en", course: bool = False) -> str:
+def render_page(comparison: Comparison, language: str = "en", course: bool = False) -> str:
     """The page as one string of HTML."""
     tongue = Tongue(language)
     environment = Environment(
@@ -210,7 +215,7 @@ def explain(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
     return {
         "answers": answers,
         "weighed": weigh(runs, tongue),
-        "definitions": [(name, tongue.text(key)) for key, name in seen if key in TEXTS],
+        "definitions": [(name, tongue.text(key)) for key, name in seen if key in tongue],
         "protocol": [
             tongue.text("method.counts").format(**counts),
             tongue.text("method.interval").format(methods=told) if told and not several else "",
@@ -282,7 +287,7 @@ def count_text(value: object, tongue: Tongue) -> str:
 def term_of(line: Series, tongue: Tongue) -> str:
     """What a line of a chart is called."""
     key = f"term.{line.term}"
-    return tongue.text(key) if key in TEXTS else line.term.removeprefix("kl_")
+    return tongue.text(key) if key in tongue else line.term.removeprefix("kl_")
 
 
 def make_training(run: Run, name: Name, tongue: Tongue) -> Training:
@@ -292,12 +297,12 @@ def make_training(run: Run, name: Name, tongue: Tongue) -> Training:
     drawn = []
     for objective, series in lines.items():
         key = f"objective.{objective}"
-        title = tongue.text(key) if key in TEXTS else objective
+        title = tongue.text(key) if key in tongue else objective
         mark = run.chosen if objective == "score" else None
         svg = draw_chart(series, tongue, title, tongue.text("training.images"), mark)
         drawn.append((title, svg, series))
     for curve in run.curves:
-        if f"curve.{curve.name}" not in TEXTS:
+        if f"curve.{curve.name}" not in tongue:
             continue
         title, series = tongue.text(f"curve.{curve.name}"), curve_series(curve)
         across = tongue.text(f"across.{curve.name}")

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from triptych.comparison.differences import LEVEL, difference, variance_of
-from triptych.report import reading
-from triptych.report.columns import Column, make_columns, name_runs, runners_up
-from triptych.report.load import Comparison, Metric, Run
-from triptych.report.reading_costs import SAME_TIME, costs
-from triptych.report.tongue import Name, Note, Quantity, Sentence, Tongue, Value
+from triptych.pages import verdict
+from triptych.pages.columns import SAME_TIME, Column, costs, make_columns, name_runs, runners_up
+from triptych.pages.language import Name, Note, Quantity, Sentence, Tongue, Value
+from triptych.pages.load import Comparison, Metric, Run
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
 NEARLY = 0.9  # of the sharpness of real images: what counts as without blur
@@ -128,7 +127,7 @@ def numbers(
     return [
         Sentence(
             key,
-            {"who": who, **reading.measured(metric, form)}
+            {"who": who, **verdict.measured(metric, form)}
             | {"floor": "" if metric.floor is None else Quantity(metric.floor, form)},
         )
         for who, metric in known

@@ -1,21 +1,21 @@
 """Bands of pictures: a band per kind of picture, a panel per model, always in the same order."""
 
+from __future__ import annotations
+
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from triptych.report.columns import FAMILIES, name_runs
-from triptych.report.figures import (
-    HERO,
-    STRIP,
-    Figure,
-    crop_cells,
-    find_progress,
-    load_figure,
-    load_png,
-)
-from triptych.report.load import Comparison, Run, read_optional
-from triptych.report.tongue import Name, Sentence, Tongue, Value
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from triptych import files
+from triptych.pages.columns import known_family, label, name_runs
+from triptych.pages.language import Name, Sentence, Tongue, Value, sentence_case
+from triptych.pages.load import Comparison, Json, Run, data_name, number, read_optional
 
 BANDS = ("samples", "reconstruction", "interpolation", "trajectory", "nearest")
 QUESTIONS = {
@@ -33,6 +33,168 @@ QUESTIONS = {
     ("progress", "gan"): "4",
     ("progress", "diffusion"): "4",
 }
+LARGEST = 64_000_000  # pixels: no grid of ours comes near, and Pillow would read on
+MOST_PICTURE = 2**26  # bytes
+HERO = 4  # rows and columns of the small picture at the head of the page
+STRIP = 3  # rows of a grid shown along training
+PROGRESS = 3  # grids shown along training: first, middle, last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where the cells of a picture lie, in pixels."""
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+    gap: int
+    border: int  # pixels before the first cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One picture to embed; `uri` is empty when there is none, and `missing` says why."""
+
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    note: str = ""
+    missing: str = ""  # missing, corrupt or undefined
+    path: Path | None = None
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Interpolation paths as their picture shows them; one row is one path."""
+
+    rows: int
+    unevenness: float  # largest step over mean step, root-mean-square pixel distance, mean of rows
+    left: float  # mean brightness of the first and of the last column, 0 to 255
+    right: float
+
+
+def load_figure(stem: Path) -> Figure:
+    """The picture STEM.png with its STEM.json."""
+    layout = read_optional(stem.with_name(stem.name + ".json"))
+    note = str(layout.get("note") or "")
+    if layout.get("defined") is False:
+        return Figure(note=note, missing="undefined")
+    return load_png(stem.with_name(stem.name + ".png"), layout, note)
+
+
+def load_png(path: Path, layout: Json | None = None, note: str = "") -> Figure:
+    """A PNG file as it stands, checked to be one that opens."""
+    try:
+        content = files.read_bytes(path, MOST_PICTURE)
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            width, height = image.size
+            if width * height > LARGEST:
+                return Figure(note=note, missing="corrupt")
+            image.verify()
+    except FileNotFoundError:
+        return Figure(note=note, missing="missing")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return Figure(note=note, missing="corrupt")
+    grid = find_grid(layout or {}, width, height)
+    return Figure(
+        uri=data_uri(content), width=width, height=height, note=note, path=path, grid=grid
+    )
+
+
+def data_uri(png: bytes) -> str:
+    """PNG bytes as a URI that needs no request."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def find_grid(layout: Json, width: int, height: int) -> Grid | None:
+    """The layout, when it fits the picture with or without a gap all around; else None."""
+    cell = layout.get("cell")
+    size = [number(each) for each in cell] if isinstance(cell, list) else []
+    sizes = [*size, *(number(layout.get(key)) for key in ("rows", "columns", "gap"))]
+    whole = [int(each) for each in sizes if each is not None]
+    if len(size) != 2 or len(whole) != 5 or min(whole[:4]) < 1 or whole[4] < 0:
+        return None
+    cell_height, cell_width, rows, columns, gap = whole
+    for border in (0, gap):
+        wide = columns * (cell_width + gap) - gap + 2 * border
+        high = rows * (cell_height + gap) - gap + 2 * border
+        if (wide, high) == (width, height):
+            return Grid(
+                rows=rows, columns=columns, height=cell_height, width=cell_width, gap=gap,
+                border=border,
+            )  # fmt: skip
+    return None
+
+
+def crop_cells(figure: Figure, rows: int, columns: int) -> Figure:
+    """The first rows and columns of a grid as a picture of their own."""
+    grid = figure.grid
+    if grid is None or figure.path is None:
+        return Figure(missing="missing")
+    rows, columns = min(rows, grid.rows), min(columns, grid.columns)
+    right = grid.border + columns * (grid.width + grid.gap) - grid.gap
+    low = grid.border + rows * (grid.height + grid.gap) - grid.gap
+    try:
+        with Image.open(figure.path, formats=("PNG",)) as image:
+            part = image.crop((grid.border, grid.border, right, low))
+    except (OSError, SyntaxError, ValueError):
+        return Figure(missing="corrupt")
+    buffer = io.BytesIO()
+    part.save(buffer, format="PNG", optimize=True)
+    return Figure(uri=data_uri(buffer.getvalue()), width=part.width, height=part.height)
+
+
+def read_cells(figure: Figure) -> NDArray[np.float64] | None:
+    """Pixels of every cell, 0 to 255: [rows, columns, height, width, 3]; None without a grid."""
+    grid = figure.grid
+    if grid is None or figure.path is None:
+        return None
+    try:
+        with Image.open(figure.path, formats=("PNG",)) as image:
+            pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    tops = [grid.border + row * (grid.height + grid.gap) for row in range(grid.rows)]
+    lefts = [grid.border + column * (grid.width + grid.gap) for column in range(grid.columns)]
+    return np.stack(
+        [np.stack([pixels[y : y + grid.height, x : x + grid.width] for x in lefts]) for y in tops]
+    )
+
+
+def measure_paths(figure: Figure) -> Paths | None:
+    """How even the pictured interpolations are; None without paths of three points or more."""
+    cells = read_cells(figure)
+    if cells is None or cells.shape[1] < 3:
+        return None
+    steps = np.sqrt(np.square(np.diff(cells, axis=1)).mean(axis=(2, 3, 4)))  # [rows, columns - 1]
+    mean = steps.mean(axis=1)
+    moving = mean > 0
+    if not moving.any():
+        return None
+    uneven = (steps.max(axis=1)[moving] / mean[moving]).mean()
+    left, right = cells[:, 0].mean(), cells[:, -1].mean()
+    return Paths(int(moving.sum()), float(uneven), float(left), float(right))
+
+
+def find_progress(folder: Path | None) -> list[tuple[int, Path]]:
+    """Images seen and path of the first, middle and last grid of RUN/samples."""
+    if folder is None:
+        return []
+    found = sorted(
+        (int(path.stem), path)
+        for path in (folder / "samples").glob("*.png")
+        if path.stem.isdecimal()
+    )
+    return [found[index] for index in spread(len(found), PROGRESS)]
+
+
+def spread(length: int, count: int) -> Sequence[int]:
+    """At most `count` indices of a list, evenly apart, the first and the last among them."""
+    if length <= count:
+        return range(length)
+    return [round(step * (length - 1) / (count - 1)) for step in range(count)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,34 +342,10 @@ def alt_text(kind: str, name: Name, tongue: Tongue, **values: Value) -> str:
     return tongue.tell(Sentence(f"alt.{kind}", {"who": name, **values}))
 
 
-def label(run: Run, name: Name, tongue: Tongue) -> str:
-    """The model as a heading: "VAE" where the family is enough."""
-    if not name.model and f"{run.family}" in FAMILIES:
-        return tongue.text(f"short.{run.family}")
-    return tongue.value(name)
-
-
 def anchor(kind: str, run: Run) -> str:
     """An anchor for a run's panel: safe characters, whatever the run is called."""
     safe = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in run.name)
     return f"{kind}-{safe}"
-
-
-def known_family(run: Run) -> str:
-    """The family as a style knows it."""
-    return run.family if run.family in FAMILIES else "other"
-
-
-def data_name(comparison: Comparison) -> str:
-    """The data's name, as the contract has it."""
-    data = comparison.contract.get("data")
-    name = data.get("name") if isinstance(data, dict) else None
-    return str(name or "?")
-
-
-def sentence_case(text: str) -> str:
-    """The text with a capital at its start."""
-    return text[:1].upper() + text[1:]
 
 
 def find_anchor(runs: Sequence[Run], family: str, kind: str) -> str:

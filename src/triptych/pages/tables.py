@@ -7,10 +7,9 @@ title and as a note under the table, and never a number.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from triptych.report.columns import Cell, Column, best, make_columns
-from triptych.report.load import Metric, Run
-from triptych.report.texts import TEXTS
-from triptych.report.tongue import Form, Tongue
+from triptych.pages.columns import Cell, Column, best, make_columns, metric_label
+from triptych.pages.language import Form, Tongue
+from triptych.pages.load import Metric, Run
 
 COSTS: dict[str, Form] = {
     "parameters": "count",
@@ -118,19 +117,6 @@ def make_cost_table(runs: Sequence[Run], tongue: Tongue) -> Table:
     return Table(key="costs", headings=headings, rows=rows)
 
 
-def metric_label(column: Column, tongue: Tongue) -> str:
-    """Only Inception's Fréchet distance is an FID; an unknown metric keeps its own name."""
-    key = f"metric.{name_of(column)}"
-    return tongue.text(key) if key in TEXTS else column.name
-
-
-def name_of(column: Column) -> str:
-    """What a column is called in the texts."""
-    fid = column.name == "frechet_distance" and column.features == "inception"
-    name = "fid" if fid else column.name
-    return f"{name}.extrapolated" if column.extrapolated else name
-
-
 def metric_form(metric: Metric) -> Form:
     """Shares are printed in per cent, all else as it is."""
     return "percent" if metric.unit == "share" and metric.name != "label_balance" else "number"
@@ -142,14 +128,14 @@ def metric_heading(column: Column, tongue: Tongue) -> Heading:
     known = column.known
     if known and known[0][1].unit not in ("", "share"):
         unit = known[0][1].unit
-        details.append(tongue.text(f"unit.{unit}") if f"unit.{unit}" in TEXTS else unit)
+        details.append(tongue.text(f"unit.{unit}") if f"unit.{unit}" in tongue else unit)
     reference = ""
     if column.reference in ("test", "train", "validation"):
         reference = tongue.text(f"reference.{column.reference}")
         details.append(reference)
     if column.features not in ("", "none"):
         details.append(tongue.text("on.features").format(features=column.features))
-    if f"better.{column.better}" in TEXTS:
+    if f"better.{column.better}" in tongue:
         details.append(tongue.text(f"better.{column.better}"))
     last = [kind_text(column.kinds[0], tongue)] if len(column.kinds) == 1 else []
     if column.counts:
@@ -218,7 +204,7 @@ def finest(column: Column) -> float | None:
 
 def kind_text(kind: str, tongue: Tongue) -> str:
     """The kind in words."""
-    return tongue.text(f"kind.{kind}") if f"kind.{kind}" in TEXTS else kind
+    return tongue.text(f"kind.{kind}") if f"kind.{kind}" in tongue else kind
 
 
 def cost_column(runs: Sequence[Run], name: str, tongue: Tongue) -> list[Shown]:

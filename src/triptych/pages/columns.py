@@ -5,20 +5,24 @@ expected value moves with the number of samples, when that number agrees too. A 
 when the 95 % interval of its difference from every other one excludes zero.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 from triptych.comparison.differences import Difference, difference
-from triptych.report.load import Metric, Run
-from triptych.report.tongue import Name
+from triptych.pages.language import Name, Tongue
+from triptych.pages.load import Metric, Run
 
 MOVES_WITH_N = {
     "frechet_distance", "precision", "recall", "density", "coverage", "memorised", "label_balance",
 }  # fmt: skip
 EXTRAPOLATED = "extrapolated"  # the method of such a number
 FAMILIES = ("vae", "gan", "diffusion")
+DISTANCES = ("frechet_distance", "kernel_distance")
+SAME_TIME = 1.2  # times within this ratio are not told apart: they carry no interval
 
 
 @dataclass(frozen=True)
@@ -185,3 +189,34 @@ def ascending(column: Column) -> tuple[Name, ...]:
     apart = [difference(a, b) for (_, a), (_, b) in pairwise(known)]
     decided = bool(apart) and all(each and each.better == "first" for each in apart)
     return tuple(name for name, _ in known) if decided else ()
+
+
+def costs(runs: Sequence[Run], name: str) -> list[tuple[float, Name]]:
+    """The runs that recorded a positive cost of this name, from the least to the most."""
+    found = ((run.cost.get(name), who) for run, who in zip(runs, name_runs(runs), strict=True))
+    return sorted(((c, who) for c, who in found if c is not None and c > 0), key=lambda p: p[0])
+
+
+def label(run: Run, name: Name, tongue: Tongue) -> str:
+    """The model as a heading: "VAE" where the family is enough."""
+    if not name.model and f"{run.family}" in FAMILIES:
+        return tongue.text(f"short.{run.family}")
+    return tongue.value(name)
+
+
+def known_family(run: Run) -> str:
+    """The family as a style knows it."""
+    return run.family if run.family in FAMILIES else "other"
+
+
+def metric_label(column: Column, tongue: Tongue) -> str:
+    """Only Inception's Fréchet distance is an FID; an unknown metric keeps its own name."""
+    key = f"metric.{name_of(column)}"
+    return tongue.text(key) if key in tongue else column.name
+
+
+def name_of(column: Column) -> str:
+    """What a column is called in the texts."""
+    fid = column.name == "frechet_distance" and column.features == "inception"
+    name = "fid" if fid else column.name
+    return f"{name}.extrapolated" if column.extrapolated else name

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from triptych import files
-from triptych.report.columns import make_columns, name_runs
-from triptych.report.frontier import Frontier, draw_frontiers
-from triptych.report.load import Comparison, Run
-from triptych.report.panels import BANDS, label
-from triptych.report.table import Shown, Table, make_cost_table, make_tables
-from triptych.report.tongue import Tongue
+from triptych.pages.charts import Frontier, draw_frontiers
+from triptych.pages.columns import label, make_columns, name_runs
+from triptych.pages.language import Tongue
+from triptych.pages.load import Comparison, Run
+from triptych.pages.panels import BANDS
+from triptych.pages.tables import Shown, Table, make_cost_table, make_tables
 
 TABLES, FIGURES = "tables", "figures"
 COLOURS = {  # of the page in print

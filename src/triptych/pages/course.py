@@ -6,13 +6,21 @@ Question 2.3 asks why, not how much: its answer is an explanation, and is marked
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from triptych.report import reading
-from triptych.report.columns import Column, best, make_columns, name_runs, worst
-from triptych.report.figures import load_figure, measure_paths
-from triptych.report.load import Run
-from triptych.report.reading_costs import DISTANCES, SAME_TIME, costs
-from triptych.report.table import metric_label
-from triptych.report.tongue import Name, Note, Quantity, Sentence, Tongue, Value
+from triptych.pages import verdict
+from triptych.pages.columns import (
+    DISTANCES,
+    SAME_TIME,
+    Column,
+    best,
+    costs,
+    make_columns,
+    metric_label,
+    name_runs,
+    worst,
+)
+from triptych.pages.language import Name, Note, Quantity, Sentence, Tongue, Value
+from triptych.pages.load import Run
+from triptych.pages.panels import load_figure, measure_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +90,13 @@ def columns_named(runs: Sequence[Run], *names: str) -> list[Column]:
 def quality(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Distances of this family's models over the floor."""
     said = []
-    for column in reading.first_references(columns_named(runs, *DISTANCES)):
+    for column in verdict.first_references(columns_named(runs, *DISTANCES)):
         for who, metric in column.known:
             if who.family != family or not metric.floor or metric.value is None:
                 continue
             ratio = Quantity(metric.value / metric.floor, "ratio")
-            values: dict[str, Value] = {"who": who, "measure": reading.measure(column)}
-            values |= {"ratio": ratio, **reading.measured(metric)}
+            values: dict[str, Value] = {"who": who, "measure": verdict.measure(column)}
+            values |= {"ratio": ratio, **verdict.measured(metric)}
             said.append(Sentence("answer.distance", values))
     return said
 
@@ -96,7 +104,7 @@ def quality(runs: Sequence[Run], family: str) -> list[Sentence]:
 def blur(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Sharpness of this family's samples against real images."""
     found = [
-        reading.sharpness_of(who, metric)
+        verdict.sharpness_of(who, metric)
         for column in columns_named(runs, "sharpness")
         for who, metric in column.known
         if who.family == family
@@ -112,7 +120,7 @@ def recognised(runs: Sequence[Run], family: str) -> list[Sentence]:
             if who.family == family and metric.floor is not None:
                 floor = Quantity(metric.floor, "percent")
                 values: dict[str, Value] = {"who": who, "floor": floor}
-                values |= reading.measured(metric, "percent")
+                values |= verdict.measured(metric, "percent")
                 said.append(Sentence("answer.recognisable", values))
     return said
 
@@ -141,7 +149,7 @@ def sharper(runs: Sequence[Run], family: str) -> list[Sentence]:
 def paths(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Path lengths where they were measured, and what the picture's own pixels tell."""
     said = [
-        Sentence("answer.path_length", {"who": who, **reading.measured(metric)})
+        Sentence("answer.path_length", {"who": who, **verdict.measured(metric)})
         for column in columns_named(runs, "path_length")
         for who, metric in column.known
         if who.family == family
@@ -162,7 +170,7 @@ def paths(runs: Sequence[Run], family: str) -> list[Sentence]:
 def reconstruction(runs: Sequence[Run], family: str) -> list[Sentence]:
     """How well this family reconstructs, or why it does not."""
     found = [
-        reading.reconstruction_of(cell.name, cell.metric)
+        verdict.reconstruction_of(cell.name, cell.metric)
         for column in columns_named(runs, "reconstruction_psnr")
         for cell in column.cells
         if cell.run.family == family
@@ -173,7 +181,7 @@ def reconstruction(runs: Sequence[Run], family: str) -> list[Sentence]:
 def likelihood(runs: Sequence[Run], family: str) -> list[Sentence]:
     """What likelihood this family has, or why it has none."""
     found = [
-        reading.likelihood_of(cell.name, cell.metric)
+        verdict.likelihood_of(cell.name, cell.metric)
         for column in columns_named(runs, "bits_per_dim")
         for cell in column.cells
         if cell.run.family == family
@@ -192,7 +200,7 @@ def represent(runs: Sequence[Run], family: str) -> list[Sentence]:
             said.append(Sentence("answer.represent.none", {"who": who}))
         for metric in probes:
             if metric.defined:
-                values = {"who": who, **reading.measured(metric, "percent")}
+                values = {"who": who, **verdict.measured(metric, "percent")}
                 said.append(Sentence("answer.represent", values))
             else:
                 values = {"who": who, "note": Note(metric.note)}

@@ -1,0 +1,1 @@
+"""The pages: made from records and pictures alone, in any language that has a locale."""
