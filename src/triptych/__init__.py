@@ -6,8 +6,6 @@ The public names load on first use, so importing the package costs nothing.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -48,20 +46,6 @@ _HOMES = {
     "grid": "triptych.images",
     "open_images": "triptych.reading",
 }
-
-
-class _Front(ModuleType):
-    """Keeps `triptych.pages` a function: importing the package of that name would replace it.
-
-    Its modules are imported by `from triptych.pages.page import ...`.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Front
 
 
 def __getattr__(name: str) -> Any:

@@ -330,7 +330,7 @@ FORMS: dict[str, Literal["time", "count"]] = {
     "train_images_per_second": "count",
 }
 
-# In the order in which the reports treat the families; texts_claims words them.
+# In the order in which the practical treats the families; the locales word them.
 CLAIMS: dict[str, tuple[str, Callable[[Evidence, str], Finding]]] = {
     "vae.blurry": ("vae", blurry),
     "vae.likelihood": ("vae", followed),

@@ -1,7 +1,7 @@
 """The verdict: sentences that the numbers support, and no others.
 
 Each reader looks at one column or at all runs and returns a Sentence, or None when the numbers do
-not carry it. Nothing is worded here: a Sentence is a key of texts_reading with values.
+not carry it. Nothing is worded here: a Sentence is a key of the locales with values.
 """
 
 from __future__ import annotations
