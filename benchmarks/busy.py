@@ -92,7 +92,7 @@ def make_steps(models: Sequence[str], threads: int | None) -> tuple[dict[str, St
 
     hardware.keep_memory()  # before torch is imported, as the command does
     from triptych.data.batches import Batches
-    from triptych.data.opening import open_images
+    from triptych.data.open import open_images
     from triptych.families import registry
     from triptych.training.plan import Plan
     from triptych.training.state import TrainingState

@@ -101,7 +101,7 @@ OPEN = (
     WATCH
     + """
 import triptych.data.sources.parquet, triptych.training.train
-from triptych.data.opening import DataOptions, open_images
+from triptych.data.open import DataOptions, open_images
 before = field(os.getpid(), "Pss:")
 threading.Thread(target=watch, daemon=True).start()
 started = time.perf_counter()

@@ -15,7 +15,7 @@ from PIL import Image
 
 from triptych import hardware
 from triptych.data.dataset import ImageData
-from triptych.data.opening import DataOptions, open_images
+from triptych.data.open import DataOptions, open_images
 from triptych.hardware import Machine
 
 CLASSES = 5

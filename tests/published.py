@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from triptych.data.sources.base import Item, Source
+from triptych.data.sources import Item, Source
 
 
 def pixels(count: int, *shape: int, seed: int = 0) -> np.ndarray:

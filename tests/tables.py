@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.making import encode, make_images
-from triptych.data.sources.base import BadImageError, Columns, Source
+from triptych.data.sources import BadImageError, Columns, Source
 
 ANY = Columns()
 IMAGES, LABELS = make_images(12)

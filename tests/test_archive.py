@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from triptych.data.sources import NO_LABELS, BadImageError, Columns, Item, Source
 from triptych.data.sources import archive as archives
 from triptych.data.sources.archive import SUFFIXES, read_archive
-from triptych.data.sources.base import NO_LABELS, BadImageError, Columns, Item, Source
 from triptych.errors import InputError
 
 TARS = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from tests.making import make_images
-from triptych.data.sources import arrays
+from triptych.data.sources import Columns, Source, arrays
 from triptych.data.sources.arrays import read_arrays
-from triptych.data.sources.base import Columns, Source
 from triptych.errors import InputError
 
 ANY = Columns()
@@ -99,7 +98,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from triptych.data.sources import arrays
-from triptych.data.sources.base import Columns
+from triptych.data.sources import Columns
 arrays.BLOCK_BYTES = 1
 path = Path(sys.argv[1])
 items = arrays.read_arrays(path, Columns()).items()

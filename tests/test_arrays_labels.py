@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.making import make_images
+from triptych.data.sources import Columns, Source
 from triptych.data.sources.arrays import read_arrays
-from triptych.data.sources.base import Columns, Source
 from triptych.errors import InputError
 
 ANY = Columns()

@@ -26,9 +26,9 @@ import triptych
 from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
 from triptych import api, files, requesting
 from triptych.cli import commands, main
-from triptych.data import opening
+from triptych.data import open
 from triptych.data.dataset import ImageData
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.evaluation import classifier
 from triptych.pages import page
@@ -441,7 +441,7 @@ def test_the_recorded_command_repeats_the_run(call: Call, tmp_path: Path, labels
     for same in ((), ("--data", table)):  # read again as it was trained
         pictures = call("reconstruct", "first", *same, "--out", "a.npz", "--count", "3", *SLOW)
         assert pictures.code == 0, pictures.err
-        opened = opening.open_images(
+        opened = open.open_images(
             str(table),
             DataOptions(resolution=16, fit="pad", image_column="photo", label_column=labels),
         )
@@ -568,7 +568,7 @@ def test_reconstructions(call: Call, stock: Path) -> None:
     found = arrays("a.npz")
     assert set(found) == {"original", "reconstruction"}
     assert found["original"].shape == found["reconstruction"].shape == (6, 16, 16, 3)
-    test = opening.open_images(str(stock / "bars.npz"), DataOptions(resolution=16)).test.images
+    test = open.open_images(str(stock / "bars.npz"), DataOptions(resolution=16)).test.images
     np.testing.assert_array_equal(found["original"], test[:6].permute(0, 2, 3, 1))
     assert call(*words, "--out", "a.png").code == 0
     grid = picture("a.png")

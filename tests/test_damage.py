@@ -10,9 +10,8 @@ import pytest
 from scipy.io import savemat
 
 from tests.making import make_images, write_npz, write_parquet
+from triptych.data.sources import Columns, told
 from triptych.data.sources.arrays import read_arrays
-from triptych.data.sources.base import Columns
-from triptych.data.sources.damage import told
 from triptych.data.sources.matlab import read_matlab
 from triptych.data.sources.parquet import read_parquet
 from triptych.errors import InputError

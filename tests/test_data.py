@@ -21,11 +21,10 @@ from tests.making import (
     write_npz,
     write_parquet,
 )
-from triptych.data import prepare
+from triptych.data import ingest, street_digits
 from triptych.data.dataset import ImageData, Part
-from triptych.data.opening import DataOptions, open_images
-from triptych.data.sources import embedded
-from triptych.data.summary import contact_sheet, contact_sheet_place, summarise
+from triptych.data.describe import contact_sheet, contact_sheet_place, summarise
+from triptych.data.open import DataOptions, open_images
 from triptych.errors import InputError
 
 SMALL = DataOptions(resolution=16)
@@ -290,7 +289,7 @@ def test_the_second_opening_decodes_nothing(
     def refuse(content: object) -> np.ndarray:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(prepare, "read_pixels", refuse)
+    monkeypatch.setattr(ingest, "read_pixels", refuse)
     second = opened(path)
     assert second.fingerprint == first.fingerprint
     check_whole(second, images, labels)
@@ -353,7 +352,7 @@ def test_what_we_wrote_ourselves_is_no_data(
 
 
 def test_street_digits_have_parts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "COUNTS", {"train": 60, "test": 30})
+    monkeypatch.setattr(street_digits, "COUNTS", {"train": 60, "test": 30})
     data = open_images("street-digits", SMALL)
     assert data.shape.size == (3, 16, 16)
     assert len(data.test) == 30

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import triptych
-from triptych.data import describing
+from triptych.data import describe
 from triptych.pages.language import Tongue
 
 SOURCE = Path(triptych.__file__).parent
@@ -49,7 +49,7 @@ def literals() -> str:
 def test_every_note_on_what_was_done_is_known(fit: Any, changed: dict[str, Any]) -> None:
     uniform = {**FACTS["sizes"], "narrowest": 2.0}
     for sizes in (FACTS["sizes"], uniform):
-        notes = describing.notes({**FACTS, **changed, "sizes": sizes}, 32, fit, 10, 5)
+        notes = describe.notes({**FACTS, **changed, "sizes": sizes}, 32, fit, 10, 5)
         assert len(notes) == 7 + (fit == "stretch")
         for note in notes:
             head, colon, rest = note.partition(": ")

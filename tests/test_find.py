@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from triptych.data.sources.base import Columns, Origin, Source
+from triptych.data.sources import Columns, Origin, Source
 from triptych.data.sources.find import READERS, find_origin, find_path, name_of
 from triptych.data.sources.layout import KINDS
 from triptych.errors import InputError

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from triptych.data.sources import NO_LABELS, BadImageError, Columns, Item, Source, printable
 from triptych.data.sources import folder as folders
-from triptych.data.sources.base import NO_LABELS, BadImageError, Columns, Item, Source
 from triptych.data.sources.folder import read_folder, walk
-from triptych.data.sources.layout import common_top, is_hidden, is_image, place_of, printable
+from triptych.data.sources.layout import common_top, is_hidden, is_image, place_of
 from triptych.errors import InputError
 
 

@@ -16,7 +16,7 @@ from tests.test_labels import mostly, shown_classes
 from tests.truths import normal
 from triptych import images
 from triptych.config import ImageShape
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.families import registry
 from triptych.families.base import Batch
 from triptych.families.gan.model import GAN

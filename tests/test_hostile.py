@@ -19,7 +19,7 @@ from PIL import Image
 
 from triptych.data import decode as decoding
 from triptych.data.decode import quietly, read_pixels
-from triptych.data.sources.base import BadImageError, Columns
+from triptych.data.sources import BadImageError, Columns
 from triptych.data.sources.folder import read_folder, walk
 
 COUNT = 2000

@@ -23,8 +23,7 @@ from PIL import Image
 
 from tests.hub_server import StubHub
 from tests.making import encode, make_images, write_parquet
-from triptych.data.sources import hub
-from triptych.data.sources.base import Columns, Item, Source
+from triptych.data.sources import Columns, Item, Source, hub
 from triptych.errors import InputError
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -362,7 +361,7 @@ def test_settings_come_from_the_environment_and_nothing_is_printed(
     give(stub, tmp_path, "us/zoo", BOTH, CONVERTED)
     code = (
         "from triptych.data.sources import hub\n"
-        "from triptych.data.sources.base import Columns\n"
+        "from triptych.data.sources import Columns\n"
         "source = hub.find('hf:us/zoo', Columns()).read(lambda done, total: None)\n"
         "assert sum(1 for _ in source.items()) == 15\n"
     )

@@ -19,7 +19,7 @@ import triptych
 from tests.making import CLASSES, make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from triptych import images
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import EVALUATION_SEED

@@ -141,7 +141,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 
 def test_workers_load_little() -> None:
     """They start for every new data set, one per core."""
-    code = "import sys, triptych.data.prepare; print(*sys.modules)"
+    code = "import sys, triptych.data.ingest; print(*sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -14,7 +14,7 @@ import pytest
 from scipy.io import savemat
 
 from tests.published import assert_same, labels_for, listed, matlab_bytes, pixels, svhn_bytes, write
-from triptych.data.sources.base import Columns
+from triptych.data.sources import Columns
 from triptych.data.sources.matlab import read_matlab
 from triptych.errors import InputError
 

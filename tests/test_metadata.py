@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_folder import fill, items, listed, problems, read, told
-from triptych.data.sources.base import NO_LABELS
+from triptych.data.sources import NO_LABELS
 from triptych.errors import InputError
 
 

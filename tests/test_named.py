@@ -24,12 +24,10 @@ from tests.published import (
 )
 from tests.serving import FileServer, serve
 from triptych.data import downloads
-from triptych.data.opening import DataOptions, open_images
-from triptych.data.sources import cifar, idx, matlab, named
-from triptych.data.sources.base import Columns, Item
-from triptych.data.sources.cifar import read_cifar
-from triptych.data.sources.idx import read_idx
+from triptych.data.open import DataOptions, open_images
+from triptych.data.sources import Columns, Item, matlab, named
 from triptych.data.sources.matlab import read_matlab
+from triptych.data.sources.named import read_cifar, read_idx
 from triptych.errors import InputError
 
 UNLABELLED = Columns(label="none")
@@ -133,7 +131,7 @@ def test_cifar10(monkeypatch: pytest.MonkeyPatch, server: FileServer) -> None:
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_mnist(monkeypatch: pytest.MonkeyPatch, server: FileServer, name: str) -> None:
-    monkeypatch.setattr(idx, "BLOCK", 7)
+    monkeypatch.setattr(named, "BLOCK", 7)
     train, test = pixels(30, 28, 28), pixels(14, 28, 28, seed=1)
     publish(
         monkeypatch,
@@ -296,7 +294,7 @@ def test_pixels_can_be_written_to(tmp_path: Path) -> None:
 
 
 def test_readers_hold_what_they_read_of_the_sets() -> None:
-    assert (cifar.CLASSES, len(matlab.DIGITS), len(named.FASHION_CLASSES)) == (10, 10, 10)
+    assert (named.CLASSES, len(matlab.DIGITS), len(named.FASHION_CLASSES)) == (10, 10, 10)
 
 
 def test_stored_sets_open_without_network(

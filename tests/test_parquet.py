@@ -15,8 +15,7 @@ import pytest
 
 from tests.making import write_parquet
 from tests.tables import ANY, FILES, IMAGES, LABELS, contents, labels, reasons, structs, write
-from triptych.data.sources import parquet
-from triptych.data.sources.base import BadImageError, Item
+from triptych.data.sources import BadImageError, Item, parquet
 from triptych.data.sources.parquet import read_parquet
 from triptych.errors import InputError
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.tables import ANY, FILES, LABELS, contents, labels, structs, write
-from triptych.data.sources.base import Columns
+from triptych.data.sources import Columns
 from triptych.data.sources.parquet import read_parquet
 from triptych.errors import InputError
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from tests.making import encode, heed_interrupts, make_images, write_folder, write_npz
-from triptych.data import opening, prepare, sources
+from triptych.data import ingest, open, sources
 from triptych.data.dataset import ImageData
-from triptych.data.opening import DataOptions, open_images
-from triptych.data.prepare import in_blocks, prepare_all
-from triptych.data.sources.base import Item
+from triptych.data.ingest import in_blocks, prepare_all
+from triptych.data.open import DataOptions, open_images
+from triptych.data.sources import Item
 
 ROOT = Path(__file__).resolve().parents[1]
 POISON = """
@@ -49,10 +49,10 @@ def test_a_file_that_ends_or_holds_its_process_is_one_bad_image(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(POISON)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT / 'src'}")
-    monkeypatch.setattr(prepare, "WORTH_WORKERS", 10)
-    monkeypatch.setattr(prepare, "BLOCK", 4)
-    monkeypatch.setattr(prepare, "BLOCK_SECONDS", 4)
-    monkeypatch.setattr(prepare, "SECONDS", 4)
+    monkeypatch.setattr(ingest, "WORTH_WORKERS", 10)
+    monkeypatch.setattr(ingest, "BLOCK", 4)
+    monkeypatch.setattr(ingest, "BLOCK_SECONDS", 4)
+    monkeypatch.setattr(ingest, "SECONDS", 4)
     images, _ = make_images(14)
     contents = [encode(image) for image in images]
     contents[6] = poison
@@ -68,7 +68,7 @@ def test_a_file_that_ends_or_holds_its_process_is_one_bad_image(
 
 def test_without_processes_this_one_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "no-such-program")
-    monkeypatch.setattr(prepare, "WORTH_WORKERS", 10)
+    monkeypatch.setattr(ingest, "WORTH_WORKERS", 10)
     images, _ = make_images(20)
     items = items_of([encode(image) for image in images])
     found = list(prepare_all(iter(items), 20, 16, "stretch"))
@@ -76,8 +76,8 @@ def test_without_processes_this_one_decodes(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_blocks_hold_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "BLOCK", 5)
-    monkeypatch.setattr(prepare, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(ingest, "BLOCK", 5)
+    monkeypatch.setattr(ingest, "BLOCK_BYTES", 1000)
     small = items_of([bytes(10)] * 12)
     assert [len(block) for block in in_blocks(iter(small))] == [5, 5, 2]
     large = items_of([bytes(600)] * 5)
@@ -201,8 +201,8 @@ def test_an_entry_depends_on_time_and_version(
     images, _ = make_images(60)
     path = write_npz(tmp_path / "a.npz", images)
     made = []
-    make = opening.make_entry
-    monkeypatch.setattr(opening, "make_entry", lambda *a: (made.append(1), make(*a))[1])
+    make = open.make_entry
+    monkeypatch.setattr(open, "make_entry", lambda *a: (made.append(1), make(*a))[1])
     opened(path)
     opened(path)
     assert len(made) == 1
@@ -210,7 +210,7 @@ def test_an_entry_depends_on_time_and_version(
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
     opened(path)
     assert len(made) == 2
-    monkeypatch.setattr(opening, "VERSION", opening.VERSION + 1)
+    monkeypatch.setattr(open, "VERSION", open.VERSION + 1)
     opened(path)
     assert len(made) == 3
 
@@ -221,7 +221,7 @@ def test_labels_of_two_kinds_are_one_set_of_names(tmp_path: Path) -> None:
     found = sources.base.Source(
         lambda: (Item(str(i), image, name, None) for i, (image, name) in enumerate(
             zip(images, names, strict=True))), 100)  # fmt: skip
-    from triptych.data.gathering import gather
+    from triptych.data.ingest import gather
 
     _, facts = gather(found, "mixed", 16, "stretch", tmp_path, lambda done, count: None)
     assert facts["classes"] == sorted({str(label) for label in labels})

@@ -9,7 +9,7 @@ import pytest
 from tests.making import make_images, one_thread, write_npz
 from triptych import api, reading
 from triptych.console import QUIET
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.run import Run
 

@@ -17,9 +17,8 @@ import pytest
 
 from triptych import files
 from triptych.data import splits, store
-from triptych.data.prepare import Prepared, is_grey, prepare
-from triptych.data.sources.base import BadImageError, Item
-from triptych.data.spool import Spool, write_arrays
+from triptych.data.ingest import Prepared, Spool, is_grey, prepare, write_arrays
+from triptych.data.sources import BadImageError, Item
 from triptych.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +80,7 @@ def test_digests_and_sizes_are_of_the_full_image() -> None:
 def test_the_spool_gives_images_in_any_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr("triptych.data.spool.CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("triptych.data.ingest.CHUNK_BYTES", chunk_bytes)
     grey, colour = random_images(5, channels=1), random_images(4)
     as_colour = [np.repeat(image[None], 3, axis=0) for image in grey]
     expected = np.stack(as_colour + [image.transpose(2, 0, 1) for image in colour])
@@ -257,7 +256,7 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", random_images(40))
     code = (
         "import sys, json, time; from triptych.data import gathering\n"
-        "from triptych.data.opening import DataOptions, open_images\n"
+        "from triptych.data.open import DataOptions, open_images\n"
         "made, gather = [], gathering.gather\n"
         "def counted(*a): made.append(1); time.sleep(0.5); return gather(*a)\n"
         "gathering.gather = counted\n"

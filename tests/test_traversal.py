@@ -20,7 +20,7 @@ from tests.truths import MACHINE, random_pixels
 from triptych import images, reading
 from triptych.config import ImageShape
 from triptych.console import QUIET
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.families.base import Encodes, GenerativeModel, Objective
 from triptych.families.latent import Latent

@@ -23,7 +23,7 @@ from triptych import images, reading
 from triptych.cli import text
 from triptych.config import Budget, ImageShape
 from triptych.console import QUIET
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import TOLD

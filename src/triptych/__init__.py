@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         report,
         train,
     )
-    from triptych.data.opening import DataOptions
+    from triptych.data.open import DataOptions
     from triptych.errors import InputError
     from triptych.images import grid
     from triptych.reading import open_images
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DataOptions": "triptych.data.opening",
+    "DataOptions": "triptych.data.open",
     "InputError": "triptych.errors",
     "Run": "triptych.run",
     "grid": "triptych.images",

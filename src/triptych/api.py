@@ -21,7 +21,7 @@ from triptych.comparison.turns import train_in_turns
 from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating

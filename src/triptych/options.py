@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych.console import Console
-    from triptych.data.opening import DataOptions
+    from triptych.data.open import DataOptions
     from triptych.hardware import Machine
 
 
@@ -49,7 +49,7 @@ class ReadsData(Everywhere):
 
     def options(self) -> DataOptions:
         """As the data layer takes them."""
-        from triptych.data.opening import DataOptions
+        from triptych.data.open import DataOptions
 
         return DataOptions(
             resolution=self.resolution,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from triptych.console import QUIET, Console
-from triptych.data import opening
+from triptych.data import open
 from triptych.data.dataset import ImageData
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.labels import Labels
@@ -22,9 +22,9 @@ DEFAULT_DATA = "street-digits"
 def open_images(
     data: str = DEFAULT_DATA, options: DataOptions | None = None, console: Console = QUIET
 ) -> ImageData:
-    """Images in three parts; see `triptych.data.opening.open_images`."""
+    """Images in three parts; see `triptych.data.open.open_images`."""
     with console.bar(f"  preparing {data}") as bar:
-        return opening.open_images(data, options, lambda done, count: bar.update(done, count))
+        return open.open_images(data, options, lambda done, count: bar.update(done, count))
 
 
 def tell_notes(data: ImageData, console: Console) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from triptych import config, hardware
 from triptych.config import Budget, Size
 from triptych.data.dataset import ImageData
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.registry import ModelName

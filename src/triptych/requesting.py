@@ -13,7 +13,7 @@ from triptych import config
 from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
-from triptych.data.opening import DataOptions
+from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.registry import ModelName

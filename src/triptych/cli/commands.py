@@ -516,7 +516,7 @@ class Data(ReadsData):
         """Counts, sizes, classes, what is bad, what would be done."""
         from triptych import reading
         from triptych.cli import output
-        from triptych.data.summary import contact_sheet, contact_sheet_place, summarise
+        from triptych.data.describe import contact_sheet, contact_sheet_place, summarise
 
         place = None if self.out is None else output.check(self.out)
         if self.out is not None and self.out.suffix != ".png":

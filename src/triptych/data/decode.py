@@ -27,8 +27,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from triptych.data.sources.base import BadImageError as BadImageError
-from triptych.data.sources.base import UnreadableError
+from triptych.data.sources import BadImageError as BadImageError
+from triptych.data.sources import UnreadableError
 from triptych.data.sources.layout import SUFFIXES as SUFFIXES
 
 Fit = Literal["stretch", "crop", "pad"]

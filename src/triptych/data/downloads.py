@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from triptych.data.sources.base import Progress
+from triptych.data.sources import Progress
 from triptych.errors import InputError
 from triptych.files import sync, sync_folder
 

@@ -1,1 +1,148 @@
-"""Where images come from: one file per kind of source, and `find`, which picks among them."""
+"""Where images come from: one file per kind of source, and `find`, which picks among them.
+
+Finding an `Origin` is cheap and touches no image: it tells what the pixels depend on, which is
+enough to open what was stored before. Reading it gives a `Source`: items in the same order
+everywhere, each still undecoded, with label and part. A file that cannot be read is one line, with
+the system's reason where it gives one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from triptych.errors import InputError
+
+PartName = Literal["train", "validation", "test"]
+PART_NAMES: dict[str, PartName] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+NO_LABELS = "none"  # what --label-column says when labels are to be left out
+
+Progress = Callable[[int, int], None]  # done, of how many
+LONGEST = 200  # letters of a reason
+
+
+def printable(name: str) -> str:
+    r"""The name with all that cannot be shown on one line, or misleads, as backslash escapes.
+
+    Bytes that are no UTF-8, which Python keeps as lone surrogates, become their hexadecimals.
+
+    >>> printable("a\nb\udcff.png")
+    'a\\nb\\xff.png'
+    """
+    if name.isprintable() and "\\" not in name:
+        return name
+    return "".join(map(shown, name))
+
+
+def shown(letter: str) -> str:
+    """One letter, or its escape; a backslash is doubled, so that no two names become one."""
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    if letter.isprintable() and letter != "\\":
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+class BadImageError(Exception):
+    """This is not an image we read; the message is the reason."""
+
+
+class UnreadableError(BadImageError):
+    """The system did not let us read it, this time; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image before decoding.
+
+    content: a file's bytes, a file to read, pixels uint8 (H,W) or (H,W,3), or why it is bad
+    label:   its class, by name or number, or None
+    part:    the part its source puts it in, or None
+    """
+
+    name: str
+    content: bytes | Path | np.ndarray | BadImageError
+    label: str | int | None
+    part: PartName | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stream of items that can be started again.
+
+    count:   how many items will come
+    classes: the names of the classes, where labels are their numbers 0..K-1
+    notes:   what the reader did that the user should know, a sentence each
+    """
+
+    items: Callable[[], Iterator[Item]]
+    count: int
+    classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the user asked of sources that have columns; None: found out."""
+
+    image: str | None = None
+    label: str | None = None  # NO_LABELS leaves labels out, of every source
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are wanted."""
+        return self.label != NO_LABELS
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where data come from, before anything is read.
+
+    name:     as the report shows it
+    identity: plain values that everything which will be read depends on, cheap to find
+    read:     opens it, telling the progress of what takes long before the first item
+    """
+
+    name: str
+    identity: dict[str, Any]
+    read: Callable[[Progress], Source]
+
+
+@contextmanager
+def told(path: Path, wrong: str, mend: str) -> Iterator[None]:
+    """Whatever libraries raise against a file becomes one line, an InputError.
+
+    wrong, mend: what to say where the file could be read but is not what it should be
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # each library raises its own kinds
+        raise refused(path, error, wrong, mend) from error
+
+
+def refused(path: Path, error: Exception, wrong: str, mend: str) -> InputError:
+    """What to raise for a library's error."""
+    shown = printable(str(path))
+    # what the file says may lead a reader to before its start, which is EINVAL
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return InputError(f"cannot read {shown} ({os.strerror(error.errno or 0)})", "check it")
+    reason = " ".join(str(error).split())[:LONGEST] or type(error).__name__
+    return InputError(f"{shown} {wrong} ({reason})", mend)

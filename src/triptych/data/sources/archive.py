@@ -24,15 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from triptych.data.sources.base import BadImageError, Columns, Item, Source
-from triptych.data.sources.layout import (
-    is_hidden,
-    is_image,
-    no_images,
-    notes_on_others,
-    printable,
-    suffix_of,
-)
+from triptych.data.sources import BadImageError, Columns, Item, Source, printable
+from triptych.data.sources.layout import is_hidden, is_image, no_images, notes_on_others, suffix_of
 from triptych.data.sources.metadata import arrange, is_table
 from triptych.errors import InputError
 

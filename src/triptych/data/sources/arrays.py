@@ -21,10 +21,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from triptych.data.decode import PIXEL_CAP
-from triptych.data.sources.base import PART_NAMES, Columns, Item, PartName, Source
-from triptych.data.sources.damage import told
-from triptych.data.sources.layout import printable
-from triptych.data.sources.names import IMAGE_NAMES, LABEL_NAMES, NO_CLASSES, class_of, usual
+from triptych.data.sources import PART_NAMES, Columns, Item, PartName, Source, printable, told
+from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, NO_CLASSES, class_of, usual
 from triptych.errors import InputError
 
 IMAGES = "images"

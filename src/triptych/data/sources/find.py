@@ -9,19 +9,19 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from triptych.data.sources import embedded, hub, named
+from triptych.data import street_digits
+from triptych.data.sources import PART_NAMES, Columns, Origin, Source, hub, named, printable
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
 from triptych.data.sources.archive import read_archive
 from triptych.data.sources.arrays import read_arrays
-from triptych.data.sources.base import PART_NAMES, Columns, Origin, Source
 from triptych.data.sources.folder import explore, read_folder
-from triptych.data.sources.layout import is_image, printable
+from triptych.data.sources.layout import is_image
 from triptych.data.sources.matlab import read_matlab
 from triptych.data.sources.parquet import is_parquet, read_parquet
 from triptych.errors import InputError
 
 PATHS = "a folder of images or a .zip, .tar, .parquet, .npz, .npy or .mat file"
-NAMES = (embedded.NAME, *named.NAMES, "hf:owner/name")
+NAMES = (street_digits.NAME, *named.NAMES, "hf:owner/name")
 ALIKE = 0.75  # difflib's ratio from which a name is taken for a misspelt one
 LONG = 300  # letters of the user's words that a message repeats
 IMAGES_ALONE = 20  # images which make a folder theirs, though tables lie beside: enough to train on
@@ -37,8 +37,8 @@ READERS: dict[str, Reader] = {
 
 def find_origin(data: str, columns: Columns) -> Origin:
     """The origin that a user's words name; InputError when there is none."""
-    if data == embedded.NAME:
-        return embedded.find(columns)
+    if data == street_digits.NAME:
+        return street_digits.find(columns)
     if data in named.NAMES:
         return named.find(data, columns)
     if data.startswith("hf:"):
@@ -69,7 +69,7 @@ def likely(data: str) -> str:
     >>> likely("Fashion_MNIST"), likely("photos")
     ('did you mean fashion-mnist? ', '')
     """
-    known = (embedded.NAME, *named.NAMES)
+    known = (street_digits.NAME, *named.NAMES)
     found = difflib.get_close_matches(data.lower(), known, 1, ALIKE)
     return f"did you mean {found[0]}? " if found else ""
 

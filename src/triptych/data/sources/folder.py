@@ -14,15 +14,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from triptych.data.sources.base import BadImageError, Columns, Item, Source
-from triptych.data.sources.layout import (
-    LITTER,
-    is_image,
-    no_images,
-    notes_on_others,
-    printable,
-    suffix_of,
-)
+from triptych.data.sources import BadImageError, Columns, Item, Source, printable
+from triptych.data.sources.layout import LITTER, is_image, no_images, notes_on_others, suffix_of
 from triptych.data.sources.metadata import arrange, is_table
 from triptych.errors import InputError
 

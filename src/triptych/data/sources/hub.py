@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from triptych.data.sources.base import PART_NAMES, Columns, Origin, Progress, Source
+from triptych.data.sources import PART_NAMES, Columns, Origin, Progress, Source
 from triptych.data.sources.parquet import part_of, read_parquet_files
 from triptych.data.store import cache_folder
 from triptych.errors import InputError

@@ -1,6 +1,7 @@
-"""What names say: which files are images, and of which part and class.
+"""What names say: which files are images, of which part and class, and which columns hold them.
 
-Names are relative and written with slashes, of a folder's files or an archive's members.
+Names of files are relative and written with slashes, of a folder's files or an archive's members.
+Names of columns are compared in small letters; the first in the tuple that is there counts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from triptych.data.sources.base import PART_NAMES, PartName
+from triptych.data.sources import PART_NAMES, PartName, printable
 from triptych.errors import InputError
 
 SUFFIXES = (
@@ -32,6 +33,14 @@ KINDS = (
 )  # fmt: skip
 SHOWN = 5  # suffixes or folders in a note; of the rest it tells only how many
 LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin"})  # of file browsers
+IMAGE_NAMES = (
+    "image", "images", "img", "imgs", "x", "bytes",
+    "photo", "picture", "pixels", "pixel", "jpg", "data",
+)  # fmt: skip
+LABEL_NAMES = (
+    "label", "labels", "class", "target", "targets", "digit", "fine_label", "category", "y",
+)  # fmt: skip
+NO_CLASSES = "labels left out, for they are no whole numbers or names"  # begins a note
 
 
 class Place(NamedTuple):
@@ -78,28 +87,6 @@ def is_hidden(name: str) -> bool:
     (True, True, False)
     """
     return any(part.startswith(".") or part.lower() in LITTER for part in name.split("/"))
-
-
-def printable(name: str) -> str:
-    r"""The name with all that cannot be shown on one line, or misleads, as backslash escapes.
-
-    Bytes that are no UTF-8, which Python keeps as lone surrogates, become their hexadecimals.
-
-    >>> printable("a\nb\udcff.png")
-    'a\\nb\\xff.png'
-    """
-    if name.isprintable() and "\\" not in name:
-        return name
-    return "".join(map(shown, name))
-
-
-def shown(letter: str) -> str:
-    """One letter, or its escape; a backslash is doubled, so that no two names become one."""
-    if "\udc80" <= letter <= "\udcff":
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    if letter.isprintable() and letter != "\\":
-        return letter
-    return letter.encode("unicode_escape").decode("ascii")
 
 
 def place_of(name: str) -> Place:
@@ -245,3 +232,22 @@ def no_images(shown: str, suffixes: Counter[str], is_folder: bool) -> InputError
 def counted(number: int, thing: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def usual(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
+    """The name that comes first among those wanted, in small or capital letters.
+
+    >>> usual(["id", "Y", "Label"], LABEL_NAMES)
+    'Label'
+    """
+    ranked = [name for name in names if name.lower() in wanted]
+    return min(ranked, key=lambda name: wanted.index(name.lower()), default=None)
+
+
+def class_of(text: str) -> str | None:
+    """A label that is text as a class, without the space around it; None where it is empty.
+
+    >>> class_of(" owl "), class_of(" ")
+    ('owl', None)
+    """
+    return class_name(text.strip()) or None

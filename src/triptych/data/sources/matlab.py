@@ -15,10 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from triptych.data.sources.base import Columns, Item, Source
-from triptych.data.sources.damage import refused, told
-from triptych.data.sources.layout import printable
-from triptych.data.sources.names import IMAGE_NAMES, LABEL_NAMES, class_of, usual
+from triptych.data.sources import Columns, Item, Source, printable, refused, told
+from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, class_of, usual
 from triptych.errors import InputError
 
 DIGITS = tuple(str(digit) for digit in range(10))

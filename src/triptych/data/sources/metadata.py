@@ -15,22 +15,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from triptych.data.sources.base import PART_NAMES, Columns
+from triptych.data.sources import PART_NAMES, Columns, printable
 from triptych.data.sources.layout import (
+    LABEL_NAMES,
     Entry,
     Layout,
     all_or_no_labels,
     beside_train,
+    class_of,
     common_top,
     counted,
     is_image,
     lay_out,
     notes_beside,
     place_of,
-    printable,
     top_of,
+    usual,
 )
-from triptych.data.sources.names import LABEL_NAMES, class_of, usual
 from triptych.errors import InputError
 
 TABLES = ("metadata.csv", "metadata.jsonl")

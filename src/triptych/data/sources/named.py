@@ -2,26 +2,29 @@
 
 MD5 is the publisher's where it publishes one; SHA-256 and sizes are those on which
 tensorflow_datasets and others agree. Files are kept under `downloads` in the cache.
+
+MNIST's format, IDX, is gzip around a big-endian header and bytes: a magic number (8 for uint8, then
+the number of axes) and the length of each axis, four bytes each; images are (N,H,W), labels (N,).
+CIFAR-10's binary version is a tar of six files of records, read without unpacking: one byte of
+label and 3072 of pixels, 32x32 of red, then green, then blue (https://www.cs.toronto.edu/~kriz).
 """
 
 from __future__ import annotations
 
+import gzip
+import re
+import struct
+import tarfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from triptych.data.downloads import RemoteFile, fetch
-from triptych.data.sources.base import (
-    NO_LABELS,
-    Columns,
-    Item,
-    Origin,
-    PartName,
-    Progress,
-    Source,
-)
-from triptych.data.sources.cifar import read_cifar
-from triptych.data.sources.idx import read_idx
+from triptych.data.sources import NO_LABELS, Columns, Item, Origin, PartName, Progress, Source
 from triptych.data.sources.matlab import DIGITS, read_matlab
 from triptych.data.store import cache_folder
 from triptych.errors import InputError
@@ -37,6 +40,13 @@ IDX_NAMES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
+UINT8 = 8
+BLOCK = 1024  # images read at a time
+SIDE = 32
+RECORD = 1 + 3 * SIDE * SIDE
+CLASSES = 10
+CHUNK = 1 << 20  # bytes
+BATCH = re.compile(r"data_batch_[1-5]\.bin|test_batch\.bin")
 
 
 def remote(base: str, name: str, md5: str, sha256: str, size: int) -> RemoteFile:
@@ -264,3 +274,133 @@ def in_part(source: Source, part: PartName) -> Source:
             yield replace(item, part=part)
 
     return replace(source, items=items)
+
+
+def read_idx(images: Path, labels: Path | None) -> Source:
+    """The images of one file with the labels of another; InputError when one is damaged."""
+    with open_gzip(images) as file:
+        count, height, width = header(file, 3, images)
+    if 0 in (count, height, width):
+        raise InputError(f"no images in {images}", "name a file that holds some")
+    numbers = None if labels is None else read_labels(labels)
+    if numbers is not None and len(numbers) != count:
+        raise InputError(
+            f"{images} has {count} images and {labels} {len(numbers)} labels",
+            "name two files that belong together",
+        )
+
+    def items() -> Iterator[Item]:
+        with open_gzip(images) as file:
+            header(file, 3, images)
+            for start in range(0, count, BLOCK):
+                held = min(BLOCK, count - start)
+                block = read_exactly(file, held * height * width, images)
+                for offset, pixels in enumerate(block.reshape(held, height, width)):
+                    index = start + offset
+                    label = None if numbers is None else int(numbers[index])
+                    yield Item(f"{images.name}[{index}]", pixels, label, None)
+            check_end(file, images)
+
+    return Source(items, count)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """uint8 (N,)."""
+    with open_gzip(path) as file:
+        (count,) = header(file, 1, path)
+        labels = read_exactly(file, count, path)
+        check_end(file, path)
+    return labels
+
+
+def header(file: gzip.GzipFile, axes: int, path: Path) -> tuple[int, ...]:
+    """The lengths of the axes."""
+    start = file.read(4 + 4 * axes)
+    if len(start) < 4 + 4 * axes or start[:4] != bytes((0, 0, UINT8, axes)):
+        raise InputError(f"{path} is no IDX file of {axes} axes", "fetch it again")
+    return struct.unpack(f">{axes}I", start[4:])
+
+
+def read_exactly(file: gzip.GzipFile, count: int, path: Path) -> np.ndarray:
+    """uint8 (count,), writable."""
+    data = bytearray(file.read(count))
+    if len(data) != count:
+        raise InputError(f"{path} is shorter than its header says", "fetch it again")
+    return np.frombuffer(data, np.uint8)
+
+
+def check_end(file: gzip.GzipFile, path: Path) -> None:
+    """Reading past the last byte verifies gzip's own checksum, too."""
+    if file.read(1):
+        raise InputError(f"{path} is longer than its header says", "fetch it again")
+
+
+@contextmanager
+def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
+    """The unpacked bytes; whatever gzip says of damage is an InputError."""
+    try:
+        with gzip.open(path, "rb") as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error})", "fetch it again") from error
+
+
+def read_cifar(path: Path, labelled: bool) -> Source:
+    """Both parts, in the archive's order; InputError when it is damaged."""
+    with open_tar(path) as archive:
+        count = sum(member.size // RECORD for member in batches(archive, path))
+    if count == 0:
+        raise InputError(f"no images in {path}", "fetch it again")
+
+    def items() -> Iterator[Item]:
+        with open_tar(path) as archive:
+            for member in batches(archive, path):
+                name = PurePosixPath(member.name).name
+                part: PartName = "test" if name.startswith("test") else "train"
+                for index, (label, pixels) in enumerate(records(archive, member, path)):
+                    yield Item(f"{name}[{index}]", pixels, label if labelled else None, part)
+
+    return Source(items, count)
+
+
+@contextmanager
+def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """The archive as a stream; whatever it says of damage is an InputError."""
+    try:
+        # Unpacked by gzip, since tarfile's own streams ignore the checksum at the end.
+        with gzip.open(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+            yield archive
+            while file.read(CHUNK):
+                pass
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise damaged(path, str(error)) from error
+
+
+def batches(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """The members that hold images, each to be read before the next is asked for."""
+    for member in archive:
+        if member.isreg() and BATCH.fullmatch(PurePosixPath(member.name).name):
+            if member.size % RECORD:
+                raise damaged(path, f"{member.name} has half a record")
+            yield member
+
+
+def records(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Labels and pixels uint8 (H,W,3) of one member."""
+    file = archive.extractfile(member)
+    data = file.read() if file is not None else b""
+    if len(data) != member.size:
+        raise damaged(path, f"{member.name} is cut")
+    table = np.frombuffer(data, np.uint8).reshape(-1, RECORD)
+    if table.size and table[:, 0].max() >= CLASSES:
+        raise damaged(path, f"{member.name} has a label above {CLASSES - 1}")
+    planes = table[:, 1:].reshape(-1, 3, SIDE, SIDE)
+    for label, image in zip(table[:, 0].tolist(), planes, strict=True):
+        yield label, np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def damaged(path: Path, why: str) -> InputError:
+    """What to raise."""
+    return InputError(f"{path} is damaged ({why})", "fetch it again")

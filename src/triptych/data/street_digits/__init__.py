@@ -4,8 +4,10 @@ An item is a colour picture of 32x32 pixels and the digit at its centre. Item i 
 pure function of (VERSION, split, i): it comes from its own counter-based random stream, so
 neither the batch it is drawn in nor the number of processes can change it. The look follows
 Netzer et al., "Reading Digits in Natural Images with Unsupervised Feature Learning" (2011);
-no photograph is copied. The way of an item: glyphs -> scene -> camera.
+no photograph is copied. The way of an item: glyphs -> scene -> photograph.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -15,8 +17,8 @@ from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from triptych.data import workers
-from triptych.data.street_digits_camera import SIDE, photograph
-from triptych.data.street_digits_scene import draw_scene
+from triptych.data.sources import Columns, Item, Origin, PartName, Source
+from triptych.data.street_digits.scene import SIDE, draw_scene, photograph
 from triptych.hardware import usable_cores
 
 VERSION = 1  # raised whenever one pixel would change; part of the cache key
@@ -26,6 +28,8 @@ Items = tuple[NDArray[np.uint8], NDArray[np.int64]]
 SPLIT_NUMBER: dict[Split, int] = {"train": 0, "test": 1}
 BLOCK = 256  # items a worker draws between two answers
 WORTH_A_WORKER = 1000  # items; for fewer, starting a process costs more than it saves
+NAME = "street-digits"
+COUNTS: dict[Split, int] = {"train": 20_000, "test": 4_000}
 
 
 def stream(split: Split, index: int) -> Generator:
@@ -82,3 +86,25 @@ def draw_many(split: Split, count: int, processes: int | None = None) -> Items:
     drawn = [draw(split, []), *draw_blocks(split, count, processes)]
     images, labels = zip(*drawn, strict=True)
     return np.concatenate(images), np.concatenate(labels)
+
+
+def find(columns: Columns) -> Origin:
+    """street-digits: a test part of its own, ten classes."""
+    identity = {"source": NAME, "drawing": VERSION, "labels": columns.labelled}
+    return Origin(NAME, identity, lambda progress: read(columns))
+
+
+def read(columns: Columns) -> Source:
+    """Items of both splits, drawn while they are asked for."""
+
+    def items() -> Iterator[Item]:
+        for split, count in COUNTS.items():
+            part: PartName = split
+            index = 0
+            for images, labels in draw_blocks(split, count):
+                for image, label in zip(images, labels.tolist(), strict=True):
+                    known = label if columns.labelled else None
+                    yield Item(f"{split}[{index}]", image.transpose(1, 2, 0), known, part)
+                    index += 1
+
+    return Source(items, sum(COUNTS.values()), classes=tuple("0123456789"))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from triptych.data import describing, gathering, splits, store
+from triptych.data import describe, ingest, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
 from triptych.data.decode import FITS, Fit
-from triptych.data.sources.base import Columns, Origin, Progress
+from triptych.data.sources import Columns, Origin, Progress
 from triptych.data.sources.find import find_origin
 from triptych.errors import InputError
 
@@ -85,7 +85,7 @@ def make_entry(key: str, origin: Origin, options: DataOptions, progress: Progres
     with store.preparing(key) as aside:
         entry = usable(key)
         if entry is None:
-            content, facts = gathering.gather(
+            content, facts = ingest.gather(
                 origin.read(progress), origin.name, options.resolution, options.fit, aside, progress
             )
             store.publish(key, aside, content, facts)
@@ -117,7 +117,7 @@ def assemble(
 
     train, test = part("train"), part("test")
     place = str(origin.identity.get("source", ""))
-    notes = describing.notes(facts, options.resolution, options.fit, len(train), len(test))
+    notes = describe.notes(facts, options.resolution, options.fit, len(train), len(test))
     return ImageData(
         name=facts["name"],
         source=data,

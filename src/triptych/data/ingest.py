@@ -1,0 +1,422 @@
+"""From a source to an entry of the store: decode, number the classes, divide, write.
+
+Worker processes decode block by block. Only digests, sizes and labels are in memory: pixels wait
+in a file until every image's part and the set's number of channels are known, and are written in
+order.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from triptych.data import splits, store, workers
+from triptych.data.decode import Fit, fit_square, quietly, read_pixels
+from triptych.data.sources import BadImageError, Item, PartName, Progress, Source, UnreadableError
+from triptych.errors import InputError
+from triptych.hardware import usable_cores
+
+LEAST_IMAGES = 20  # below, no part holds enough to mean anything
+ENOUGH_IMAGES = 60  # with so many, each part has an image but for one time in 250
+FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
+
+Label = str | int | None
+BLOCK = 256  # items prepared together,
+BLOCK_BYTES = 1 << 24  # or fewer where they are large
+WORTH_WORKERS = 3000  # items; for fewer, starting processes costs more than it saves
+FAINT = 16  # grey levels between an image's darkest and lightest value: it shows hardly anything
+BLOCK_SECONDS = 300  # that a block may take,
+SECONDS = 10  # and one image may take in a process of its own, after its block failed
+CHUNK_BYTES = 1 << 24  # written at a time
+
+
+@dataclass
+class Gathered:
+    """What came of a source's items, in their order; pixels are in the spool."""
+
+    labels: list[Label] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    faint: int = 0
+    unread: int = 0
+
+    def add(self, items: list[Item], prepared: Prepared, good: np.ndarray) -> None:
+        """Take the labels of a block's good items and the names of its bad ones."""
+        for item, is_good in zip(items, good.tolist(), strict=True):
+            if is_good:
+                self.labels.append(item.label)
+                self.given.append(place_of(item.part))
+        self.bad += [(items[place].name, reason) for place, reason in prepared.bad.items()]
+        self.faint += prepared.faint
+        self.unread += prepared.unread
+        self.sizes.update(map(tuple, prepared.sizes[good].tolist()))
+
+
+def place_of(part: PartName | None) -> int:
+    """Where a part stands in PARTS."""
+    return splits.NOT_GIVEN if part is None else splits.PARTS.index(part)
+
+
+def gather(
+    source: Source, name: str, resolution: int, fit: Fit, folder: Path, progress: Progress
+) -> tuple[str, dict[str, Any]]:
+    """Write a source's images as arrays into a folder; returns their fingerprint and facts.
+
+    Raises InputError when there are too few, or the labels are of no use.
+    """
+    found = Gathered()
+    spool = Spool(folder / "spool", resolution)
+    try:
+        done = 0
+        for items, prepared in prepare_all(source.items(), source.count, resolution, fit):
+            found.add(items, prepared, spool.append(prepared))
+            done += len(items)
+            progress(done, max(done, source.count))
+        refuse_too_few(found, name)
+        labels, classes = number_labels(found, source.classes)
+        digests = spool.digests
+        parts = splits.assign(digests, np.array(found.given, dtype=np.int8))
+        keep, copies = splits.without_leaks(digests, parts)
+        refuse_empty_parts(parts, keep, found, name)
+        # By pixels, not by name: the first images of a part are then a fair choice of it.
+        order = np.lexsort((labels, digests[:, 1], digests[:, 0], parts))
+        order = order[keep[order]]
+        content = write_arrays(folder, spool, order, labels[order], parts[order])
+    finally:
+        spool.close()
+    facts = {
+        "name": name,
+        "classes": classes,
+        "files": len(found.labels) + len(found.bad),
+        "bad": found.bad,
+        "copies": copies,
+        "crossing": int((~keep).sum()),
+        "faint": found.faint,
+        "unread": found.unread,
+        "sizes": describe_sizes(found.sizes),
+        "given_parts": sorted({splits.PARTS[place] for place in found.given if place >= 0}),
+        "notes": list(dict.fromkeys([*source.notes, *label_notes(found.labels, classes)])),
+    }
+    return content, facts
+
+
+def refuse_too_few(found: Gathered, name: str) -> None:
+    """InputError when the good images are too few to divide."""
+    if len(found.labels) < LEAST_IMAGES:
+        raise InputError(
+            f"{len(found.labels)} readable images in {name}{but_bad(found)} are too few",
+            f"give at least {LEAST_IMAGES}",
+        )
+
+
+def but_bad(found: Gathered) -> str:
+    """How many were bad, for messages that would mislead without."""
+    return f" ({len(found.bad)} bad, first {': '.join(found.bad[0])})" if found.bad else ""
+
+
+def refuse_empty_parts(parts: np.ndarray, keep: np.ndarray, found: Gathered, name: str) -> None:
+    """InputError when a part has no image, saying why that is."""
+    given = sorted({splits.PARTS[place] for place in found.given if place >= 0})
+    for place, part in enumerate(splits.PARTS):
+        before, after = int((parts == place).sum()), int((parts[keep] == place).sum())
+        if before and not after:
+            raise InputError(
+                f"all {before} {part} images of {name} are copies of images nearer to training",
+                "give others, or leave the copies out of the training images",
+            )
+        if not before and part == "train" and given:
+            raise InputError(
+                f"all images of {name}{but_bad(found)} are given as {' or '.join(given)}",
+                "add a train folder, or name the folder below to have it divided",
+            )
+        if not before:
+            raise InputError(
+                f"{len(parts)} images in {name}{but_bad(found)} leave no {part} part",
+                f"give more: about {ENOUGH_IMAGES} do",
+            )
+
+
+def number_labels(
+    found: Gathered, names: tuple[str, ...] | None
+) -> tuple[np.ndarray, list[str] | None]:
+    """Labels as 0..K-1 (-1 throughout where any is missing) and the K class names.
+
+    Where some labels are numbers and some are text, all are text.
+    """
+    labels = found.labels
+    known = set(labels)
+    if None in known or (names is not None and -1 in known):  # -1 is the Hub's "no label"
+        return np.full(len(labels), -1, dtype=np.int64), None
+    if names is not None:
+        if not all(isinstance(label, int) and 0 <= label < len(names) for label in known):
+            raise InputError("labels outside the named classes", "mend the label column")
+        numbers = np.array(labels, dtype=np.int64)
+        classes = list(names)
+    else:
+        if any(isinstance(label, str) for label in known):
+            labels = [str(label) for label in labels]
+            known = set(labels)
+        ordered = sorted(known)  # type: ignore[type-var] # all numbers or all text
+        index = {label: number for number, label in enumerate(ordered)}
+        numbers = np.array([index[label] for label in labels], dtype=np.int64)
+        classes = [str(label) for label in ordered]
+    if len(known) < 2:
+        raise InputError(
+            f"all {len(labels)} images{but_bad(found)} have one class, '{classes[numbers[0]]}'",
+            "name the folder that holds the images themselves, or use --label-column none",
+        )
+    return numbers, classes
+
+
+def label_notes(labels: Sequence[Label], classes: list[str] | None) -> list[str]:
+    """What is odd about the labels."""
+    known = {label for label in labels if label is not None and label != -1}
+    if classes is None and known:
+        missing = sum(label is None or label == -1 for label in labels)
+        return [f"images without a label, so all labels were left out: {missing}"]
+    if classes is not None and len(known) * FEW_A_CLASS > len(labels):
+        return [
+            "many labels for few images, use --label-column none if they are no classes: "
+            f"{len(known)} for {len(labels)}"
+        ]
+    return []
+
+
+def describe_sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
+    """How large the images were, as [width, height]: how many sizes, extremes, the usual one."""
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    shapes = [width / height for height, width in sizes]
+    usual = sizes.most_common(1)[0]
+    return {
+        "different": len(sizes),
+        "smallest": by_area[0][::-1],
+        "largest": by_area[-1][::-1],
+        "usual": usual[0][::-1],
+        "of_usual_size": usual[1],
+        "narrowest": round(min(shapes), 3),  # width over height
+        "widest": round(max(shapes), 3),
+    }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A block of images after decoding and resizing, packed: it travels between processes.
+
+    pixels:   uint8, image after image, (C,H,W) each
+    channels: int8 (n,); 1 for grey (also where three channels agree), 3 for colour, 0 for bad
+    digests:  of the full-size pixels, big-endian uint64 (n,2)
+    sizes:    full height and width, int32 (n,2)
+    faint:    how many are nearly of one colour
+    bad:      why some are bad, by place in the block
+    unread:   how many of these the system did not let us read
+    """
+
+    pixels: np.ndarray
+    channels: np.ndarray
+    digests: np.ndarray
+    sizes: np.ndarray
+    faint: int
+    bad: dict[int, str]
+    unread: int
+
+
+def prepare(work: tuple[list[Item], int, Fit]) -> Prepared:
+    """Decode and resize a block of items, to a resolution by a fit."""
+    items, resolution, fit = work
+    planes: list[np.ndarray] = []
+    channels = np.zeros(len(items), dtype=np.int8)
+    digests = np.zeros(len(items), dtype=splits.DIGEST)
+    sizes = np.zeros((len(items), 2), dtype=np.int32)
+    bad: dict[int, str] = {}
+    unread = 0
+    with quietly():
+        for place, item in enumerate(items):
+            try:
+                full = read_pixels(item.content)
+            except BadImageError as error:
+                bad[place] = str(error)
+                unread += isinstance(error, UnreadableError)
+                continue
+            if full.ndim == 3 and is_grey(full):
+                full = full[..., 0]
+            pixels = fit_square(full, resolution, fit)
+            channels[place] = 1 if pixels.ndim == 2 else 3
+            digests[place] = np.frombuffer(splits.pixel_digest(full), dtype=">u8")
+            sizes[place] = full.shape[:2]
+            planes.append(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+    packed = np.concatenate([plane.reshape(-1) for plane in planes] or [np.empty(0, np.uint8)])
+    return Prepared(packed, channels, digests, sizes, count_faint(packed, planes), bad, unread)
+
+
+def count_faint(packed: np.ndarray, planes: list[np.ndarray]) -> int:
+    """How many images have no two values further apart than FAINT."""
+    if not planes:
+        return 0
+    starts = np.cumsum([0, *(plane.size for plane in planes[:-1])])
+    apart = np.maximum.reduceat(packed, starts) - np.minimum.reduceat(packed, starts)
+    return int((apart <= FAINT).sum())
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    """Whether the three channels of (H,W,3) agree; in most coloured images one row tells."""
+    return all(
+        bool((rows[..., 0] == rows[..., channel]).all())
+        for rows in (pixels[:1], pixels)
+        for channel in (1, 2)
+    )
+
+
+def prepare_all(
+    items: Iterator[Item], count: int, resolution: int, fit: Fit
+) -> Iterator[tuple[list[Item], Prepared]]:
+    """Every block of items with what became of it; in worker processes where that pays.
+
+    There, a file that kills its worker, or keeps it busy without end, is one more bad image.
+    """
+    first = next(items, None)
+    if first is None:
+        return
+    blocks = in_blocks(chain([first], items))
+    if count < WORTH_WORKERS or isinstance(first.content, np.ndarray):
+        for block in blocks:
+            yield block, prepare((block, resolution, fit))
+        return
+    given: list[list[Item]] = []
+
+    def works() -> Iterator[tuple[list[Item], int, Fit]]:
+        for block in blocks:
+            given.append(block)
+            yield block, resolution, fit
+
+    for outcome in workers.in_order(prepare, works(), usable_cores(), BLOCK_SECONDS):
+        block = given.pop(0)
+        if isinstance(outcome, Prepared):
+            yield block, outcome
+        else:
+            yield from prepare_singly(block, resolution, fit)
+
+
+def prepare_singly(
+    block: list[Item], resolution: int, fit: Fit
+) -> Iterator[tuple[list[Item], Prepared]]:
+    """Item by item in a process of their own: only the culprit is bad."""
+    works = (([item], resolution, fit) for item in block)
+    nothing: tuple[list[Item], int, Fit] = ([], resolution, fit)
+    outcomes = workers.in_order(prepare, chain([nothing], works), workers=1, seconds=SECONDS)
+    if not isinstance(next(outcomes), Prepared):  # no process of ours lives here
+        yield block, prepare((block, resolution, fit))
+        return
+    for item, outcome in zip(block, outcomes, strict=True):
+        if not isinstance(outcome, Prepared):
+            died = UnreadableError(f"ended the process that read it, or took over {SECONDS} s")
+            outcome = prepare(([Item(item.name, died, item.label, item.part)], resolution, fit))
+        yield [item], outcome
+
+
+def size_of(content: object) -> int:
+    """Bytes in memory."""
+    if isinstance(content, np.ndarray):
+        return content.nbytes
+    return len(content) if isinstance(content, bytes) else 0
+
+
+def in_blocks(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Lists of up to BLOCK items and about BLOCK_BYTES bytes."""
+    block: list[Item] = []
+    size = 0
+    for item in items:
+        block.append(item)
+        size += size_of(item.content)
+        if len(block) == BLOCK or size > BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+class Spool:
+    """A growing file of images, one plane for grey ones and three for coloured ones."""
+
+    def __init__(self, path: Path, resolution: int) -> None:
+        self.path = path
+        self.resolution = resolution
+        self._file: BinaryIO = path.open("w+b", buffering=0)
+        self._channels: list[np.ndarray] = []
+        self._digests: list[np.ndarray] = []
+
+    def append(self, prepared: Prepared) -> np.ndarray:
+        """Keep the good images of a block; returns which they are, bool (n,)."""
+        if self._file.write(prepared.pixels.data) != prepared.pixels.nbytes:  # no room for the rest
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        good = prepared.channels > 0
+        self._channels.append(prepared.channels[good])
+        self._digests.append(prepared.digests[good])
+        return good
+
+    @property
+    def channels(self) -> np.ndarray:
+        """1 or 3 of every image, int8 (N,)."""
+        return np.concatenate([*self._channels, np.empty(0, np.int8)])
+
+    @property
+    def digests(self) -> np.ndarray:
+        """Of every image at full size, big-endian uint64 (N,2)."""
+        return np.concatenate([*self._digests, np.empty(0, splits.DIGEST)])
+
+    def chunks(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        """The images named by `order`, uint8 (n,C,H,W) at a time; C is 1 where all are grey."""
+        channels = self.channels.astype(np.int64)
+        plane = self.resolution**2
+        offsets = (np.cumsum(channels) - channels) * plane
+        most = int(channels[order].max(initial=1))
+        rows = max(1, CHUNK_BYTES // (most * plane))
+        for start in range(0, len(order), rows):
+            chosen = order[start : start + rows]
+            chunk = np.empty((len(chosen), most, self.resolution, self.resolution), np.uint8)
+            for image, offset, own in zip(
+                chunk, offsets[chosen].tolist(), channels[chosen].tolist(), strict=True
+            ):
+                self._file.seek(offset)
+                size = self._file.readinto(image[:own])  # type: ignore[attr-defined] # unbuffered
+                if size != own * plane:
+                    raise OSError(errno.EIO, "it ends too early", str(self.path))
+                image[own:] = image[:1]
+            yield chunk
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def write_arrays(
+    folder: Path, spool: Spool, order: np.ndarray, labels: np.ndarray, parts: np.ndarray
+) -> str:
+    """Write images.npy, labels.npy and parts.npy in that order; returns their fingerprint.
+
+    order: places in the spool; labels int64 and parts int8 go with it, (N,) each
+    """
+    fingerprint = store.Fingerprint()
+    most = int(spool.channels[order].max(initial=1))
+    shape = (len(order), most, spool.resolution, spool.resolution)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    fingerprint.begin("images", np.dtype(np.uint8), shape)
+    with (folder / "images.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk in spool.chunks(order):
+            file.write(chunk.data)
+            fingerprint.add(chunk)
+    for name, array in (("labels", labels), ("parts", parts)):
+        np.save(folder / f"{name}.npy", array)
+        fingerprint.begin(name, array.dtype, array.shape)
+        fingerprint.add(array)
+    return fingerprint.hexdigest()
