@@ -24,7 +24,7 @@ from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.metrics.frechet_distance import frechet_distance
 from triptych.metrics.labels import recognisable
-from triptych.tasks.sampling import sample
+from triptych.tasks.sample import sample
 
 COUNT = 1000
 

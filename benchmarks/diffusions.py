@@ -27,7 +27,7 @@ from triptych.families.diffusion.model import Diffusion, NoiseToImage
 from triptych.families.labels import Labels
 from triptych.metrics.labels import recognisable
 from triptych.run import Run
-from triptych.tasks import likelihood, reconstruction, sampling
+from triptych.tasks import likelihood, reconstruct, sample
 from vaes import bits
 from yardstick import Yardstick, brief
 
@@ -67,7 +67,7 @@ def draw(
 ) -> tuple[Tensor, float]:
     """Samples and the seconds that they took."""
     started = time.perf_counter()
-    found = sampling.sample(model, count, 0, trial.yardstick.machine, labels=labels)
+    found = sample.sample(model, count, 0, trial.yardstick.machine, labels=labels)
     return found, time.perf_counter() - started
 
 
@@ -92,7 +92,7 @@ def inverted(model: Diffusion, trial: Trial) -> Found:
     real = yardstick.real[:INVERTED]
     for steps in INVERSION_STEPS:
         kind = model.with_sampler("heun", steps)
-        again = reconstruction.reconstruct(kind, real, 0, yardstick.machine)
+        again = reconstruct.reconstruct(kind, real, 0, yardstick.machine)
         error = (again.double() - real.double()).square().mean()
         found[str(steps)] = (10 * torch.log10(255**2 / error)).item()
     return found

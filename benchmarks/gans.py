@@ -18,7 +18,7 @@ from triptych import images
 from triptych.config import Budget
 from triptych.families.base import Encodes, GenerativeModel
 from triptych.metrics.labels import recognisable
-from triptych.tasks import reconstruction, sampling
+from triptych.tasks import reconstruct, sample
 from triptych.training import log
 from yardstick import SAMPLES, Yardstick, brief
 
@@ -34,13 +34,13 @@ def about(yardstick: Yardstick) -> Found:
 def sampled(model: GenerativeModel, trial: Trial) -> Found:
     """All numbers of the samples, and their picture."""
     machine = trial.yardstick.machine
-    drawn = sampling.sample(model, SAMPLES, 0, machine)
+    drawn = sample.sample(model, SAMPLES, 0, machine)
     trial.keep.mkdir(parents=True, exist_ok=True)
     images.grid(drawn[:64]).save(trial.keep / "samples.png")
     times = []
     for number in range(TIMED):
         started = time.perf_counter()
-        sampling.sample(model, 1, number, machine)
+        sample.sample(model, 1, number, machine)
         times.append(time.perf_counter() - started)
     found = trial.yardstick.samples(drawn)
     return found | {"milliseconds_of_one_image": 1000 * statistics.median(times)}
@@ -49,7 +49,7 @@ def sampled(model: GenerativeModel, trial: Trial) -> Found:
 def reconstructed(model: Encodes, trial: Trial) -> Found:
     """How near the refined inversions of validation images come, and their picture."""
     yardstick = trial.yardstick
-    again = reconstruction.reconstruct(model, yardstick.real, 0, yardstick.machine)
+    again = reconstruct.reconstruct(model, yardstick.real, 0, yardstick.machine)
     pairs = torch.stack([yardstick.real[:32], again[:32]], 1).flatten(0, 1)
     images.grid(pairs).save(trial.keep / "reconstructions.png")
     return yardstick.reconstructions(again)

@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from triptych.data.batches import Batches, sent  # noqa: E402
 from triptych.data.dataset import ImageData, Part  # noqa: E402
 from triptych.seeding import generator  # noqa: E402
-from triptych.tasks.sampling import sample  # noqa: E402
+from triptych.tasks.sample import sample  # noqa: E402
 from triptych.training.plan import Plan  # noqa: E402
 from triptych.training.train import fresh_state  # noqa: E402
 

@@ -27,7 +27,7 @@ from triptych.families.vae.model import gaussian_kl
 from triptych.hardware import Machine
 from triptych.nn.course_unet import CourseUNet
 from triptych.seeding import ImageStreams, initialising
-from triptych.tasks.sampling import sample
+from triptych.tasks.sample import sample
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 

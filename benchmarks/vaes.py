@@ -20,7 +20,7 @@ from triptych import images
 from triptych.config import Budget
 from triptych.families.vae.model import VAE
 from triptych.metrics.intervals import Estimate
-from triptych.tasks import likelihood, reconstruction, sampling
+from triptych.tasks import likelihood, reconstruct, sample
 from yardstick import SAMPLES, Yardstick, brief
 
 PEER = "pythae:"  # and which of its networks
@@ -46,9 +46,9 @@ def measured(model: VAE, yardstick: Yardstick, keep: Path) -> Found:
     """All numbers of a trained model, and two pictures."""
     machine, dimensions = yardstick.machine, model.shape.dimensions
     terms = likelihood.negative_bounds(model, yardstick.real, "elbo", 0, machine)
-    drawn = sampling.sample(model, SAMPLES, 0, machine)
-    noisy = sampling.sample(model.with_pixel_noise(), SAMPLES, 0, machine)
-    again = reconstruction.reconstruct(model, yardstick.real, 0, machine)
+    drawn = sample.sample(model, SAMPLES, 0, machine)
+    noisy = sample.sample(model.with_pixel_noise(), SAMPLES, 0, machine)
+    again = reconstruct.reconstruct(model, yardstick.real, 0, machine)
     pairs = torch.stack([yardstick.real[:32], again[:32]], 1).flatten(0, 1)
     keep.mkdir(parents=True, exist_ok=True)
     images.grid(drawn[:64]).save(keep / "samples.png")

@@ -11,14 +11,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from tests.truths import normal
-from triptych.families.gan import annealing
-from triptych.families.gan.annealing import (
-    LogLikelihood,
-    State,
-    hamiltonian_step,
-    log_weights,
-    schedule,
-)
+from triptych.families.gan import ais
+from triptych.families.gan.ais import LogLikelihood, State, hamiltonian_step, log_weights, schedule
 from triptych.seeding import ImageStreams
 
 PIXELS, LATENT, STD = 256, 6, 0.3
@@ -151,6 +145,6 @@ def test_steps_that_explode_are_not_taken() -> None:
 
 
 def test_step_sizes_stay_where_the_wanted_share_is_accepted() -> None:
-    wanted = annealing.WANTED
-    grown = annealing.FASTER**wanted * annealing.SLOWER ** (1 - wanted)
+    wanted = ais.WANTED
+    grown = ais.FASTER**wanted * ais.SLOWER ** (1 - wanted)
     assert grown == pytest.approx(1)

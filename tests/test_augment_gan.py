@@ -13,7 +13,7 @@ from tests.truths import MACHINE, NoStreams, normal
 from triptych.config import ImageShape
 from triptych.families import registry
 from triptych.families.base import Batch
-from triptych.families.gan.augment import NUMBERS, augment, colour, cut, translate
+from triptych.families.gan.diffaugment import NUMBERS, augment, colour, cut, translate
 from triptych.families.gan.model import GAN
 from triptych.families.latent import Latent
 from triptych.training.mover import Mover

@@ -21,7 +21,7 @@ from triptych.metrics.kernel_distance import kernel_distance
 from triptych.nn.patch_features import Patches
 from triptych.pages.charts import across_axis, curve_series
 from triptych.pages.load import Curve as Drawn
-from triptych.tasks import sampling
+from triptych.tasks import sample
 
 
 class Standing(LeadingPatches):
@@ -61,7 +61,7 @@ def test_each_place_is_the_distance_of_samples_of_so_many_calls() -> None:
     describe = Patches(test)
     for name, steps, place in (("heun", 5, 1), ("dpm-solver++", 25, 3)):
         kind = model.with_sampler(name, steps)
-        drawn = sampling.sample(kind, 100, EVALUATION_SEED, MACHINE)
+        drawn = sample.sample(kind, 100, EVALUATION_SEED, MACHINE)
         exact = kernel_distance(describe(drawn), describe(test)).value
         assert found.lines[name][place] == pytest.approx(exact)
 

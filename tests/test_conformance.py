@@ -30,7 +30,7 @@ from triptych.families.base import (
 )
 from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams, generator
-from triptych.tasks import interpolation, representation, sampling
+from triptych.tasks import interpolate, reconstruct, sample
 from triptych.training.mover import Mover
 
 NAMES = registry.known_models()
@@ -103,7 +103,7 @@ def streams(*indices: int, seed: int = 0) -> ImageStreams:
 def test_samples_have_the_data_s_shape_and_differ(
     model: GenerativeModel, shape: ImageShape
 ) -> None:
-    drawn = sampling.sample(model, 3, 0, MACHINE)
+    drawn = sample.sample(model, 3, 0, MACHINE)
     assert drawn.shape == (3, *shape.size)
     assert drawn.dtype == torch.uint8
     assert not torch.equal(drawn[0], drawn[1])
@@ -114,21 +114,21 @@ def test_a_seed_fixes_samples_and_weights(name: str, shape: ImageShape) -> None:
     torch.manual_seed(1)
     first = fresh(name, shape)
     after = torch.random.get_rng_state()
-    expected = sampling.sample(first, 2, 5, MACHINE)
+    expected = sample.sample(first, 2, 5, MACHINE)
     torch.manual_seed(1)
     assert torch.equal(torch.random.get_rng_state(), after)
     torch.manual_seed(2)
     again = fresh(name, shape)
-    assert torch.equal(sampling.sample(again, 2, 5, MACHINE), expected)
-    assert not torch.equal(sampling.sample(again, 2, 6, MACHINE), expected)
+    assert torch.equal(sample.sample(again, 2, 5, MACHINE), expected)
+    assert not torch.equal(sample.sample(again, 2, 6, MACHINE), expected)
 
 
 def test_an_image_does_not_depend_on_its_batch(model: GenerativeModel) -> None:
-    whole = sampling.sample(model, 5, 0, MACHINE)
-    late = sampling.sample(model, 2, 0, MACHINE, start=3)
+    whole = sample.sample(model, 5, 0, MACHINE)
+    late = sample.sample(model, 2, 0, MACHINE, start=3)
     assert grey_levels_apart(whole[3:], late) <= 1
     few = replace(MACHINE, microbatch=2)
-    assert grey_levels_apart(whole, sampling.sample(model, 5, 0, few)) <= 1
+    assert grey_levels_apart(whole, sample.sample(model, 5, 0, few)) <= 1
 
 
 def test_a_latent_s_noise_is_the_same_in_any_batch(model: GenerativeModel) -> None:
@@ -144,11 +144,11 @@ def test_a_latent_s_noise_is_the_same_in_any_batch(model: GenerativeModel) -> No
 
 def test_weights_and_settings_survive_a_file(name: str, shape: ImageShape) -> None:
     model, other = fresh(name, shape), fresh(name, shape, seed=1)
-    expected = sampling.sample(model, 2, 0, MACHINE)
-    assert not torch.equal(sampling.sample(other, 2, 0, MACHINE), expected)
+    expected = sample.sample(model, 2, 0, MACHINE)
+    assert not torch.equal(sample.sample(other, 2, 0, MACHINE), expected)
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
     other.load_state_dict(load(save(weights)))
-    assert torch.equal(sampling.sample(other, 2, 0, MACHINE), expected)
+    assert torch.equal(sample.sample(other, 2, 0, MACHINE), expected)
     settings = registry.defaults(registry.ModelName.parse(name), "tiny", shape)
     assert config.from_json(type(settings), config.to_json(settings)) == settings
 
@@ -247,8 +247,8 @@ def test_features_are_one_row_per_image(model: GenerativeModel, shape: ImageShap
     """The same alone as among others, and not the same of another image."""
     if not isinstance(model, Represents):
         pytest.skip("does not represent")
-    found = representation.represent(model, random_pixels(3, *shape.size), MACHINE)
-    alone = representation.represent(model, random_pixels(3, *shape.size)[1:2], MACHINE)
+    found = reconstruct.represent(model, random_pixels(3, *shape.size), MACHINE)
+    alone = reconstruct.represent(model, random_pixels(3, *shape.size)[1:2], MACHINE)
     assert found.shape[0] == 3 and found.ndim == 2 and found.dtype == torch.float32
     torch.testing.assert_close(alone, found[1:2], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(found[0], found[1])
@@ -329,7 +329,7 @@ def test_a_trajectory_ends_in_the_sample(model: GenerativeModel, shape: ImageSha
 
 def test_interpolations_end_in_the_decoded_draws(model: GenerativeModel) -> None:
     """Without any noise on the way, so `NoStreams` serves the decoder here."""
-    found = interpolation.between_draws(model, 2, 3, 0, MACHINE)
+    found = interpolate.between_draws(model, 2, 3, 0, MACHINE)
     still = model.deterministic() if isinstance(model, Iterative) else model
     with torch.inference_mode():
         latent = model.draw_latent(4, ImageStreams(0, "interpolate", range(4)))
@@ -343,7 +343,7 @@ def test_interpolations_end_in_the_decoded_draws(model: GenerativeModel) -> None
 def test_the_way_between_draws_can_be_chosen(model: GenerativeModel) -> None:
     """Other images on the way, the same at its ends; by default the model's own."""
     ways = [
-        interpolation.between_draws(model, 1, 3, 0, MACHINE, way=way)
+        interpolate.between_draws(model, 1, 3, 0, MACHINE, way=way)
         for way in (None, "straight", "spherical")
     ]
     own, straight, spherical = ways

@@ -16,11 +16,11 @@ from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.schedule import power_sigmas
 from triptych.pages.charts import across_axis, curve_series
 from triptych.pages.load import load_curves
-from triptych.tasks import curves
+from triptych.tasks import figures
 
 
 def test_the_schedule_is_the_sampler_s() -> None:
-    found = curves.schedule(ideal_model(7))
+    found = figures.schedule(ideal_model(7))
     assert found.across == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     assert found.lines["sigma"] == pytest.approx(power_sigmas(7, 0.002, 80.0, 7.0)[:-1].tolist())
 
@@ -31,7 +31,7 @@ def test_errors_are_those_of_the_ideal_denoiser() -> None:
     (m sigma^4 + s^4 sigma^2) / (s^2 + sigma^2)^2; 256 x 256 pixels.
     """
     model, pixels = ideal_model(7), random_pixels(256, 1, 16, 16)
-    found = curves.error_by_level(model, pixels, 0, MACHINE)
+    found = figures.error_by_level(model, pixels, 0, MACHINE)
     assert found.log and found.across[0] == pytest.approx(0.01)
     assert found.across[-1] == pytest.approx(80.0)
     assert found.lines["noise"] == found.across
@@ -42,7 +42,7 @@ def test_errors_are_those_of_the_ideal_denoiser() -> None:
 
 
 def test_all_curves_are_over_the_same_model() -> None:
-    found = curves.curves_of(ideal_model(3), random_pixels(2, 1, 16, 16), 0, MACHINE)
+    found = figures.curves_of(ideal_model(3), random_pixels(2, 1, 16, 16), 0, MACHINE)
     assert list(found) == ["schedule", "error_by_level"]
     for curve in found.values():
         assert all(len(values) == len(curve.across) for values in curve.lines.values())

@@ -16,10 +16,10 @@ from triptych import images
 from triptych.config import ImageShape, Optimiser
 from triptych.families.base import Batch, Diagnosis
 from triptych.families.pixels import EDGE
-from triptych.families.vae import diagnosis
-from triptych.families.vae.diagnosis import Gap, LevelFound, advise
+from triptych.families.vae import monitor
 from triptych.families.vae.gaussian import GaussianVAE
 from triptych.families.vae.ladder import LadderVAE
+from triptych.families.vae.monitor import Gap, LevelFound, advise
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 
@@ -297,9 +297,9 @@ def test_levels_of_more_than_a_pixel_are_pictures() -> None:
     model = tiny_ladder().eval()
     with torch.no_grad():
         found = model.infer(model.look(bright_and_dark(model, 4)), None)
-    levels = diagnosis.find_levels(found.kl(), found.means)
+    levels = monitor.find_levels(found.kl(), found.means)
     assert [level.picture for level in levels] == [False, True]
-    (alone,) = diagnosis.find_levels({"kl": torch.ones(4)}, {"z": normal(4, 3)})
+    (alone,) = monitor.find_levels({"kl": torch.ones(4)}, {"z": normal(4, 3)})
     assert not alone.picture
 
 
@@ -344,7 +344,7 @@ def test_a_model_trained_on_enough_does_not_over_fit() -> None:
 def test_a_gap_is_of_what_could_be_saved() -> None:
     """Two images that differ by what nobody can save are alike."""
     cost, least = normal(9) + 20, 3 * normal(9, seed=1)
-    found = diagnosis.find_gap(cost + least, least, 5)
+    found = monitor.find_gap(cost + least, least, 5)
     train, validation = cost[:5].numpy(), cost[5:].numpy()
     assert found.gap == pytest.approx(validation.mean() - train.mean())
     assert found.error == pytest.approx(

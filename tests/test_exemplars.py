@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 from tests.truths import normal
-from triptych.families.vae.exemplars import STEPS, ExemplarPrior, improved, log_normal, pick
+from triptych.families.vae.exemplar_prior import STEPS, ExemplarPrior, improved, log_normal, pick
 
 D = 3
 

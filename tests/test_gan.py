@@ -15,12 +15,10 @@ from triptych.config import ImageShape, Optimiser
 from triptych.families import registry
 from triptych.families.base import Batch, Borrowed, Objective, frozen
 from triptych.families.gan import losses
-from triptych.families.gan.convolutional import ConvolutionalSettings
 from triptych.families.gan.model import GAN, CriticObjective, GeneratorObjective
-from triptych.families.gan.recipes import course, hinge
-from triptych.nn.convgan import PixelNorm
+from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
+from triptych.nn.convgan import PixelNorm, SpectralCritic, iterate_spectral_norms
 from triptych.nn.dcgan import stage_widths
-from triptych.nn.spectral import SpectralCritic, iterate_spectral_norms
 
 SHAPE = ImageShape(channels=3, resolution=32)
 REAL = torch.tensor([2.0, -0.5, 0.3], dtype=torch.float64)  # scores: lopsided on purpose

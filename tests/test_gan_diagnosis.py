@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.truths import normal
 from triptych.config import ImageShape, Optimiser
 from triptych.families.base import Diagnosis
-from triptych.families.gan import diagnosis
+from triptych.families.gan import monitor
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import (
     hinge_critic,
@@ -103,7 +103,7 @@ def test_one_image_for_all_is_a_collapse() -> None:
 
 def test_few_kinds_of_image_are_a_collapse_though_they_are_far_apart() -> None:
     found = told(players(FewKinds(4)), real(64), real(64, seed=1))
-    assert found.numbers["spread"] > diagnosis.NARROW
+    assert found.numbers["spread"] > monitor.NARROW
     assert found.numbers["reach"] == found.vital < 0.25
     assert found.trouble == "the generator collapsed onto few images"
 
@@ -182,7 +182,7 @@ def test_the_critic_can_still_be_trained_afterwards() -> None:
 def sentences() -> Any:
     """All advice, for the French."""
     worst = {"separation": 1.0, "slope": 0.0, "spread": 0.1, "reach": 0.1, "memory": 1.0}
-    return diagnosis.advise(players(), worst)
+    return monitor.advise(players(), worst)
 
 
 def test_every_fault_has_its_sentence() -> None:

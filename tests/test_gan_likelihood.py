@@ -15,13 +15,13 @@ from tests.truths import MACHINE, normal
 from triptych import images
 from triptych.config import ImageShape, Optimiser
 from triptych.errors import InputError
+from triptych.families.gan.ais import of_pixels, rounded
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.likelihood import of_pixels, rounded
 from triptych.families.gan.losses import hinge_critic, hinge_generator
 from triptych.families.gan.model import GAN, Game
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
-from triptych.tasks import annealing, likelihood
+from triptych.tasks import likelihood
 
 SIDE, LATENT, STD = 16, 5, 0.1
 SHAPE = ImageShape(channels=1, resolution=SIDE)
@@ -156,7 +156,7 @@ def test_noise_is_chosen_on_validation_images() -> None:
 def test_absurd_noise_is_refused(noise: float) -> None:
     with pytest.raises(InputError, match="is no noise of 8-bit pixels"):
         entry(noise=noise)
-    assert annealing.LEAST_NOISE > 0.003
+    assert likelihood.LEAST_NOISE > 0.003
 
 
 def test_without_asking_it_is_not_defined() -> None:

@@ -14,7 +14,6 @@ from tests.test_training import digest, request, train
 from tests.truths import MACHINE, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
-from triptych.families.gan.convolutional import ConvolutionalSettings
 from triptych.families.gan.inversion import (
     Inversion,
     InversionObjective,
@@ -22,9 +21,9 @@ from triptych.families.gan.inversion import (
     refine,
 )
 from triptych.families.gan.model import GAN
-from triptych.families.gan.recipes import course, hinge
+from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
 from triptych.run import Run
-from triptych.tasks import reconstruction
+from triptych.tasks import reconstruct
 from triptych.training.state import TrainingState
 
 __all__ = ["call", "refuses"]  # fixtures
@@ -145,11 +144,11 @@ def test_refinement_is_a_matter_of_asking() -> None:
 
 def test_answers_are_named_and_the_last_is_the_nearest() -> None:
     model, pixels = small().eval(), random_pixels(3, *SHAPE.size)
-    found = reconstruction.answers(model, pixels, 0, MACHINE)
+    found = reconstruct.answers(model, pixels, 0, MACHINE)
     assert list(found) == ["encoded", "reconstruction"]
     errors = [(a.images.double() - pixels).square().mean().item() for a in found.values()]
     assert errors[1] < errors[0]
-    alone = reconstruction.answers(model.with_refinement(0), pixels, 0, MACHINE)
+    alone = reconstruct.answers(model.with_refinement(0), pixels, 0, MACHINE)
     assert list(alone) == ["reconstruction"]
     assert torch.equal(alone["reconstruction"].images, found["encoded"].images)
 

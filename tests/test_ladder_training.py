@@ -26,7 +26,7 @@ from triptych.families.vae.ladder import LadderVAE
 from triptych.families.vae.recipes import ladder
 from triptych.nn.ladder import Bottleneck, Grow, Residual, shrink
 from triptych.seeding import ImageStreams, generator
-from triptych.tasks import sampling
+from triptych.tasks import sample
 from triptych.training.train import Request, fresh_state
 
 LADDER = ModelName("vae", "ladder")
@@ -274,7 +274,7 @@ def test_defaults_fit_every_size_of_image(resolution: int, channels: int) -> Non
     assert all(p.grad.isfinite().all() for p in model.parameters())
     nats = shape.dimensions * math.log(256)
     assert 0.8 * nats < loss["reconstruction"].item() < 2 * nats
-    assert sampling.sample(model, 2, 0, MACHINE).shape == (2, *shape.size)
+    assert sample.sample(model, 2, 0, MACHINE).shape == (2, *shape.size)
     sides = [shape[-1] for shape in model.latents.values() if len(shape) == 3]
     assert sides == sorted(sides)
     assert "vector.0" in model.latents
@@ -362,8 +362,8 @@ def test_images_whose_sides_do_not_halve_are_refused(resolution: int) -> None:
 
 def test_a_sample_is_the_same_in_any_batch() -> None:
     model = tiny_ladder(channels=3, patch=2).float()
-    whole = sampling.sample(model, 5, 0, MACHINE)
-    assert grey_levels_apart(whole[3:], sampling.sample(model, 2, 0, MACHINE, start=3)) <= 1
+    whole = sample.sample(model, 5, 0, MACHINE)
+    assert grey_levels_apart(whole[3:], sample.sample(model, 2, 0, MACHINE, start=3)) <= 1
     noisy = model.double().with_pixel_noise()
 
     def drawn(*numbers: int) -> Tensor:

@@ -19,7 +19,7 @@ from triptych.families.vae.model import guess_losses
 from triptych.families.vae.recipes import ladder
 from triptych.pages.language import Tongue
 from triptych.seeding import ImageStreams, generator, initialising
-from triptych.tasks import sampling
+from triptych.tasks import sample
 
 PICTURE = "4x4.0"
 
@@ -128,7 +128,7 @@ def test_draws_of_the_vector_come_from_its_prior(settled: LadderVAE) -> None:
     torch.testing.assert_close(drawn.tensors[VECTOR][7:8], exact)
     assert torch.equal(drawn.tensors[PICTURE][7:8], picture)
     assert not torch.equal(exact, noise)
-    assert sampling.sample(settled.float(), 3, 0, MACHINE).shape == (3, 1, 4, 4)
+    assert sample.sample(settled.float(), 3, 0, MACHINE).shape == (3, 1, 4, 4)
 
 
 def loss(model: LadderVAE, share: float) -> tuple[dict[str, Tensor], Tensor]:

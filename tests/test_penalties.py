@@ -13,16 +13,16 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.families.base import Batch
 from triptych.families.gan import losses
-from triptych.families.gan.model import GAN
-from triptych.families.gan.penalties import (
+from triptych.families.gan.losses import (
     Penalty,
     between,
     one_centred,
     squared_gradients,
     zero_centred,
 )
+from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import r3, wgan_gp
-from triptych.nn.residual import Backbone
+from triptych.nn.resnet_gan import Backbone
 from triptych.seeding import generator
 
 SHAPE = ImageShape(channels=1, resolution=16)

@@ -16,7 +16,7 @@ from triptych.config import Budget, ImageShape, Optimiser, Settings, override
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.diffusion.recipes.course import CourseDDPM
-from triptych.families.gan.convolutional import ConvolutionalSettings
+from triptych.families.gan.recipes import ConvolutionalSettings
 from triptych.families.registry import ModelName, known_models, recipe_names
 from triptych.families.vae.recipes.sigma import SigmaVAE
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.truths import normal
-from triptych.nn.residual import (
+from triptych.nn.resnet_gan import (
     GAIN,
     Backbone,
     ResidualBlock,

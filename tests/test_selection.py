@@ -24,7 +24,7 @@ from triptych.evaluation.scoring import Scorer, scorer
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.hardware import Machine
-from triptych.tasks import sampling
+from triptych.tasks import sample
 from triptych.training import selection
 from triptych.training import train as training
 from triptych.training.folder import RunFolder
@@ -36,7 +36,7 @@ PLACES = [384, 512, 640, 768, 896, 1024, 1152, 1280]  # 0.3, 0.4, ... 1 of them
 
 
 def draw(model: GenerativeModel, machine: Machine) -> Tensor:
-    return sampling.quick_grid(model, 0, machine)
+    return sample.quick_grid(model, 0, machine)
 
 
 class Told:
@@ -122,7 +122,7 @@ def test_an_interrupted_run_chooses_the_same(tmp_path: Path, rounds: int) -> Non
     """Cut after the fourth snapshot, which a checkpoint of then may or may not know."""
 
     def score(model: GenerativeModel, count: int, machine: Machine) -> float:
-        drawn = sampling.sample(model, count, 0, machine)
+        drawn = sample.sample(model, count, 0, machine)
         return drawn.double().mean().item() % 7  # anything that the weights decide
 
     whole = train(tmp_path / "whole", score)

@@ -26,7 +26,7 @@ from triptych.families.base import Encodes, GenerativeModel, Objective
 from triptych.families.latent import Latent
 from triptych.run import Run
 from triptych.seeding import ImageStreams
-from triptych.tasks import traversal
+from triptych.tasks import traverse
 
 __all__ = ["call", "refuses"]  # fixtures
 
@@ -83,7 +83,7 @@ def uneven_images(count: int = 40) -> Tensor:
 def test_the_most_varied_units_come_first() -> None:
     """With the deviation of their means over the images, as NumPy has it."""
     pixels = uneven_images()
-    found = traversal.traverse(Pixels(), pixels, 3, 5, 0, MACHINE)
+    found = traverse.traverse(Pixels(), pixels, 3, 5, 0, MACHINE)
     assert [(unit.latent, unit.index) for unit in found.units] == [
         ("rest", (0, 0, 2)),
         ("top", (0, 2)),
@@ -97,7 +97,7 @@ def test_the_most_varied_units_come_first() -> None:
 def test_each_row_moves_its_unit_alone_from_minus_3_to_3() -> None:
     """Around the latent of one image: every other pixel is that image's."""
     pixels = uneven_images()
-    found = traversal.traverse(Pixels(), pixels, 3, 5, 1, MACHINE)
+    found = traverse.traverse(Pixels(), pixels, 3, 5, 1, MACHINE)
     assert found.pictures.shape == (3, 5, 1, SIDE, SIDE) and found.pictures.dtype == torch.uint8
     walked = images.to_uint8(torch.tensor([-3.0, -1.5, 0.0, 1.5, 3.0]) / 4)
     for row, place in zip(found.pictures, (6, 2, 13), strict=True):
@@ -107,29 +107,29 @@ def test_each_row_moves_its_unit_alone_from_minus_3_to_3() -> None:
 
 
 def test_labels_stay_on_the_way() -> None:
-    plain = traversal.traverse(Pixels(), uneven_images(), 1, 3, 0, MACHINE).pictures.int()
-    told = traversal.traverse(Told(), uneven_images(), 1, 3, 0, MACHINE).pictures.int()
+    plain = traverse.traverse(Pixels(), uneven_images(), 1, 3, 0, MACHINE).pictures.int()
+    told = traverse.traverse(Told(), uneven_images(), 1, 3, 0, MACHINE).pictures.int()
     assert ((told - plain - 12.75).abs() <= 1).all()
 
 
 def test_the_seed_picks_the_image() -> None:
     starts = {
-        traversal.traverse(Pixels(), uneven_images(), 1, 2, s, MACHINE).start for s in range(9)
+        traverse.traverse(Pixels(), uneven_images(), 1, 2, s, MACHINE).start for s in range(9)
     }
-    again = [traversal.traverse(Pixels(), uneven_images(), 1, 2, 5, MACHINE) for _ in range(2)]
+    again = [traverse.traverse(Pixels(), uneven_images(), 1, 2, 5, MACHINE) for _ in range(2)]
     assert len(starts) > 1
     assert torch.equal(again[0].pictures, again[1].pictures)
 
 
 def test_there_are_no_more_rows_than_units() -> None:
-    found = traversal.traverse(Pixels(), uneven_images(), 100, 2, 0, MACHINE)
+    found = traverse.traverse(Pixels(), uneven_images(), 100, 2, 0, MACHINE)
     assert len(found.units) == len(found.pictures) == UNITS
     assert len({(unit.latent, unit.index) for unit in found.units}) == UNITS
 
 
 def test_the_images_at_once_change_nothing() -> None:
     few = replace(MACHINE, microbatch=7)
-    a, b = (traversal.traverse(Pixels(), uneven_images(), 3, 3, 0, m) for m in (MACHINE, few))
+    a, b = (traverse.traverse(Pixels(), uneven_images(), 3, 3, 0, m) for m in (MACHINE, few))
     assert a.units == b.units and torch.equal(a.pictures, b.pictures)
 
 

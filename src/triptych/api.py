@@ -40,7 +40,7 @@ from triptych.reading import (
 from triptych.repeating import differing_versions, machine_options, request_to_repeat
 from triptych.requesting import DEFAULT_BUDGETS, Variant, make_request, pick_size, run_name
 from triptych.run import Run, check_count
-from triptych.tasks import figures, sampling
+from triptych.tasks import figures, sample
 from triptych.training.checking import check_output
 from triptych.training.folder import RunFolder, labels_of, load_model
 from triptych.training.request import Request
@@ -139,7 +139,7 @@ def training_arguments(
         out,
         machine,
         console,
-        lambda model, machine: sampling.quick_grid(model, seed, machine, labels),
+        lambda model, machine: sample.quick_grid(model, seed, machine, labels),
         scorer(request.data, labels),
     )
 

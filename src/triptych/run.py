@@ -26,16 +26,9 @@ from triptych.families.base import (
 from triptych.families.labels import Labels
 from triptych.families.latent import Way
 from triptych.hardware import Machine
-from triptych.tasks import (
-    interpolation,
-    likelihood,
-    reconstruction,
-    representation,
-    sampling,
-    traversal,
-)
-from triptych.tasks.reconstruction import Answer
-from triptych.tasks.traversal import Traversal
+from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
+from triptych.tasks.reconstruct import Answer
+from triptych.tasks.traverse import Traversal
 from triptych.training.folder import RunFolder, labels_of, load_model
 
 
@@ -115,7 +108,7 @@ class Run:
                 )
             model = model.with_pixel_noise()
         with console.bar("  sampling", count) as bar:
-            return sampling.sample(
+            return sample.sample(
                 model,
                 count,
                 seed,
@@ -136,7 +129,7 @@ class Run:
         """The model's own features of images: float (N,F)."""
         self.check_images(originals)
         assert isinstance(self.model, Represents)  # all do
-        return representation.represent(self.model, originals, self.machine)
+        return reconstruct.represent(self.model, originals, self.machine)
 
     def reconstruct(self, originals: Tensor, seed: int = 0, steps: int | None = None) -> Tensor:
         """What the model makes of images of its own size: uint8 (N,C,H,W).
@@ -153,7 +146,7 @@ class Run:
         self.check_images(originals)
         self.require_encoder()
         model = self.with_steps(steps)
-        return reconstruction.answers(model, originals, seed, self.machine)
+        return reconstruct.answers(model, originals, seed, self.machine)
 
     def with_steps(self, steps: int | None) -> GenerativeModel:
         """The model whose inverse takes so many steps; InputError where it takes but one."""
@@ -185,7 +178,7 @@ class Run:
         if points < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
         if first is None and last is None:
-            return interpolation.between_draws(
+            return interpolate.between_draws(
                 self.model, paths, points, seed, self.machine, self.labels, way
             )
         if first is None or last is None:
@@ -194,9 +187,7 @@ class Run:
         self.check_images(last)
         if not isinstance(self.model, Encodes):
             raise InputError(describe_absence("encode", self.family), "leave out --from and --to")
-        return interpolation.between_images(
-            self.model, first, last, points, seed, self.machine, way
-        )
+        return interpolate.between_images(self.model, first, last, points, seed, self.machine, way)
 
     def traverse(
         self, originals: Tensor, rows: int = 10, points: int = 9, seed: int = 0
@@ -209,7 +200,7 @@ class Run:
         self.check_images(originals)
         if len(originals) == 0:
             raise InputError("there is no held-out image to walk around", "name other data")
-        return traversal.traverse(self.model, originals, rows, points, seed, self.machine)
+        return traverse.traverse(self.model, originals, rows, points, seed, self.machine)
 
     def check_traversal(self, rows: int, points: int) -> None:
         """InputError where the model has no latents to walk, or rows or points are too few."""

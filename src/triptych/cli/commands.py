@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from triptych.data.dataset import ImageData
     from triptych.run import Run
-    from triptych.tasks.reconstruction import Answer
+    from triptych.tasks.reconstruct import Answer
 
 MANY, FEW = 256, 32  # images of a likelihood, and of one that takes seconds each
 TRAVERSED = 256  # held-out images over which units are compared

@@ -10,7 +10,7 @@ from triptych.families.base import Encodes, GenerativeModel, Represents, describ
 from triptych.metrics.intervals import Estimate
 from triptych.metrics.paths import path_length, path_uniformity
 from triptych.metrics.reconstruction import WINDOW, reconstruction_psnr, reconstruction_ssim
-from triptych.tasks import interpolation, likelihood, reconstruction, representation
+from triptych.tasks import interpolate, likelihood, reconstruct
 
 LIKELIHOOD_IMAGES = 256
 RECONSTRUCTED_IMAGES = 256
@@ -38,7 +38,7 @@ def reconstruction_entries(
     found: dict[str, Estimate | None] = {"reconstruction_psnr": None, "reconstruction_ssim": None}
     note = dict.fromkeys(found, "")
     if isinstance(model, Encodes):
-        again = reconstruction.reconstruct(model, pixels, seed, real.machine)
+        again = reconstruct.reconstruct(model, pixels, seed, real.machine)
         found["reconstruction_psnr"] = reconstruction_psnr(pixels, again)
         if min(pixels.shape[2:]) >= WINDOW:
             found["reconstruction_ssim"] = reconstruction_ssim(pixels, again)
@@ -74,7 +74,7 @@ def path_entries(
         note = FEW_PAIRS
     else:
         first, last = pixels[:pairs], pixels[pairs : 2 * pairs]
-        ways = interpolation.between_images(model, first, last, POINTS, seed, real.machine)
+        ways = interpolate.between_images(model, first, last, POINTS, seed, real.machine)
         features = real.extractor(ways.flatten(0, 1), real.machine).view(pairs, POINTS, -1)
         found = {
             "path_length": path_length(features),
@@ -108,7 +108,7 @@ def probe_entries(
     if not note:
         assert isinstance(model, Represents)  # all do
         found = probe(
-            [representation.represent(model, part.images, real.machine) for part in parts], parts
+            [reconstruct.represent(model, part.images, real.machine) for part in parts], parts
         )
     return [
         entry(

@@ -8,8 +8,8 @@ from triptych.evaluation.real import Real
 from triptych.families.base import GenerativeModel, Iterative
 from triptych.families.labels import Labels
 from triptych.metrics.kernel_distance import kernel_value
-from triptych.tasks import sampling
-from triptych.tasks.curves import Curve
+from triptych.tasks import sample
+from triptych.tasks.figures import Curve
 
 SAMPLES = 200  # for each place: the kernel distance has no bias at any count
 CHAINS = {  # steps of as many calls: 5, 9, 15 and 25
@@ -38,7 +38,7 @@ def quality_by_calls(
             bar.update(done, note=f"{name}, {steps} steps")
             kind = model.with_sampler(name, steps)
             assert isinstance(kind, GenerativeModel)
-            drawn = sampling.sample(kind, count, EVALUATION_SEED, real.machine, labels=labels)
+            drawn = sample.sample(kind, count, EVALUATION_SEED, real.machine, labels=labels)
             features = real.extractor(drawn, real.machine)
             lines[name].append(kernel_value(features, test, real.kernels["test"]))
             if name == plan[0][0]:

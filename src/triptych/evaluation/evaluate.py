@@ -16,7 +16,7 @@ from triptych.evaluation.abilities import ABILITIES
 from triptych.evaluation.generation import MEASURED, describe, generation_entries, worst_offenders
 from triptych.evaluation.real import Real
 from triptych.families.base import GenerativeModel
-from triptych.tasks import sampling
+from triptych.tasks import sample
 from triptych.training.folder import labels_of
 
 SCHEMA = 1
@@ -49,7 +49,7 @@ def evaluate(
     labels, machine = labels_of(facts), real.machine
     started = time.perf_counter()
     with console.bar(f"  sampling {facts['model']}", real.count) as bar:
-        samples = sampling.sample(
+        samples = sample.sample(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started

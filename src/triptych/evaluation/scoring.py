@@ -13,7 +13,7 @@ from triptych.families.labels import Labels
 from triptych.hardware import Machine
 from triptych.metrics.kernel_distance import Kernels, kernel_value
 from triptych.nn.patch_features import Patches
-from triptych.tasks import sampling
+from triptych.tasks import sample
 
 MOST_REAL = 1000
 SMALLEST = 16  # side of images that patches describe
@@ -36,7 +36,7 @@ class Scorer:
     def __call__(self, model: GenerativeModel, count: int, machine: Machine) -> float:
         """Draw so many samples and measure them."""
         patches, real, known = self.real
-        drawn = sampling.sample(model, count, SCORE_SEED, machine, labels=self.labels)
+        drawn = sample.sample(model, count, SCORE_SEED, machine, labels=self.labels)
         return kernel_value(patches(drawn), real, known)
 
 

@@ -1,12 +1,14 @@
-"""The pictures of one run that the report shows, each a PNG with a JSON beside it."""
+"""The pictures and curves of one run that the report shows: PNG files with a JSON beside each."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from triptych import files, images
@@ -20,8 +22,8 @@ from triptych.families.base import (
 )
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
-from triptych.tasks import curves, interpolation, reconstruction, sampling
-from triptych.tasks.curves import Curve
+from triptych.seeding import ImageStreams
+from triptych.tasks import interpolate, reconstruct, sample, shared
 
 GAP = 2
 SIDE = 8  # the practical's grids hold 64 samples
@@ -30,6 +32,58 @@ PAIRS = 10  # reconstructions in a row
 CURVED = 128  # held-out images over which curves are averaged
 FIGURE_SEED = 0
 DRAWN = 4  # kinds of figures
+LEVELS = 16  # noise levels at which a denoiser is asked
+LEAST = 0.01  # the lowest of them: on [-1, 1] one that nobody sees
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines over one axis.
+
+    across: the places, rising
+    lines:  a value for each place, by name
+    log:    whether places are spread over decades
+    mark:   the place of the recipe's own choice
+    """
+
+    across: list[float]
+    lines: dict[str, list[float]]
+    log: bool = False
+    mark: float | None = None
+
+
+def curves_of(model: Iterative, originals: Tensor, seed: int, machine: Machine) -> dict[str, Curve]:
+    """The curves by noise level: originals are held-out images, uint8 [N,C,H,W]."""
+    return {
+        "schedule": schedule(model),
+        "error_by_level": error_by_level(model, originals, seed, machine),
+    }
+
+
+def schedule(model: Iterative) -> Curve:
+    """The noise level at each step of the present sampler, but for the last, which is 0."""
+    levels = model.noise_levels()[:-1].tolist()
+    return Curve([float(step) for step in range(1, len(levels) + 1)], {"sigma": levels})
+
+
+def error_by_level(model: Iterative, originals: Tensor, seed: int, machine: Machine) -> Curve:
+    """Root-mean-square error of the denoised image, beside the noise that it had.
+
+    Where the two lines meet, the model sees no more than the noisy image shows.
+    """
+    assert isinstance(model, GenerativeModel)
+    most = model.noise_levels()[0].item()
+    sigmas = torch.logspace(math.log10(LEAST), math.log10(most), LEVELS).tolist()
+
+    def errors(numbers: range) -> Tensor:
+        rng = ImageStreams(seed, "curves", numbers, machine.device)
+        x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))
+        noise = rng.normal(*x.shape[1:])
+        each = [(model.denoised(x + s * noise, s) - x).square().flatten(1).mean(1) for s in sigmas]
+        return torch.stack(each, dim=1)
+
+    found = shared(errors, len(originals), machine).double().mean(0).sqrt().tolist()
+    return Curve(sigmas, {"denoised": found, "noise": sigmas}, log=True)
 
 
 def draw_figures(
@@ -53,15 +107,15 @@ def draw_figures(
     seed = FIGURE_SEED
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
     tell("samples")
-    drawn = sampling.sample(model, SIDE**2, seed, machine, labels=labels)
+    drawn = sample.sample(model, SIDE**2, seed, machine, labels=labels)
     save(folder, "samples", drawn, SIDE, model.said_of_samples)
     tell("interpolations")
-    paths = interpolation.between_draws(model, PATHS, POINTS, seed, machine, labels)
+    paths = interpolate.between_draws(model, PATHS, POINTS, seed, machine, labels)
     save(folder, "interpolation", paths.flatten(0, 1), POINTS, model.said_of_samples)
     if isinstance(model, Encodes):
         tell("reconstructions")
         originals = held_out[: 2 * PAIRS]
-        answers = reconstruction.answers(model, originals, seed, machine)
+        answers = reconstruct.answers(model, originals, seed, machine)
         bands = [originals, *(answer.images for answer in answers.values())]
         pictures = images.interleave(*bands, columns=PAIRS)
         save(folder, "reconstruction", pictures, PAIRS, note)
@@ -71,9 +125,9 @@ def draw_figures(
         )
     if isinstance(model, Iterative):
         tell("trajectories and curves")
-        ways = sampling.trajectory(model, PATHS, POINTS, seed, machine)
+        ways = sample.trajectory(model, PATHS, POINTS, seed, machine)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
-        found = {**curves.curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
+        found = {**curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
         write(folder, "curves", {name: asdict(curve) for name, curve in found.items()})
 
 

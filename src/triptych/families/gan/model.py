@@ -29,13 +29,13 @@ from triptych.families.base import (
     Represents,
     widened,
 )
-from triptych.families.gan import diagnosis, likelihood
-from triptych.families.gan.augment import NUMBERS, augment
+from triptych.families.gan import ais, monitor
+from triptych.families.gan.diffaugment import NUMBERS, augment
 from triptych.families.gan.inversion import Inversion, InversionObjective, Inverter, refine
-from triptych.families.gan.penalties import Penalty, between, one_centred, zero_centred
+from triptych.families.gan.losses import Penalty, between, one_centred, zero_centred
 from triptych.families.labels import class_shares, hide_some
 from triptych.families.latent import Latent
-from triptych.nn.spectral import iterate_spectral_norms
+from triptych.nn.convgan import iterate_spectral_norms
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # a generator adds none
@@ -160,22 +160,20 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         """Annealed importance sampling, labels unknown."""
         known = self.known(None, len(images), images.device)
         chains = (known, std, temperatures, self.latent, rng)
-        return likelihood.estimate(self.generator, images, *chains)
+        return ais.estimate(self.generator, images, *chains)
 
     def simulated_bounds(
         self, rng: ImageStreams, std: float, temperatures: int
     ) -> tuple[Tensor, Tensor]:
         """Bidirectional Monte Carlo."""
         known = self.known(None, len(rng), rng.device)
-        return likelihood.simulated_bounds(
-            self.generator, known, std, temperatures, self.latent, rng
-        )
+        return ais.simulated_bounds(self.generator, known, std, temperatures, self.latent, rng)
 
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
     ) -> Diagnosis:
         """A critic that teaches nothing, a generator that collapsed, a critic that over-fits."""
-        return diagnosis.diagnose(self, seen, unseen, rng, share)
+        return monitor.diagnose(self, seen, unseen, rng, share)
 
 
 class Player(Objective):

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from triptych.config import ImageShape, Optimiser
 from triptych.families.base import MEAN_PIXELS, widened
 from triptych.families.latent import Latent
-from triptych.families.vae.exemplars import ExemplarPrior
+from triptych.families.vae.exemplar_prior import ExemplarPrior
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
 from triptych.families.vae.model import LOG_2PI, VAE, Inferred
 from triptych.nn.blocks import GroupNorm

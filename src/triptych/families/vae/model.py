@@ -34,7 +34,7 @@ from triptych.families.base import (
 )
 from triptych.families.labels import class_shares, hide_some
 from triptych.families.latent import Latent
-from triptych.families.vae import diagnosis
+from triptych.families.vae import monitor
 from triptych.seeding import ImageStreams
 
 LOG_2PI = math.log(2 * math.pi)
@@ -213,7 +213,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
     ) -> Diagnosis:
         """Collapse, a decoder that ignores its latents, over-fitting."""
-        return diagnosis.diagnose(self, seen, unseen, rng, share)
+        return monitor.diagnose(self, seen, unseen, rng, share)
 
     def _elbo(
         self, images: Tensor, seen: Any, labels: Tensor | None, rng: ImageStreams

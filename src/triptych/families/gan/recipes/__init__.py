@@ -1,1 +1,101 @@
-"""One file per recipe; the registry finds it by its name."""
+"""One file per recipe, found by its name; here is what recipes of the same networks share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from torch import nn
+
+from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.families.gan.inversion import Inversion
+from triptych.families.gan.model import GAN, Game
+from triptych.nn.convgan import ConvolutionalCritic, UpsamplingGenerator
+from triptych.nn.resnet_gan import Backbone, ResidualCritic, ResidualGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayerSettings(Settings):
+    """Recipes add their networks' sizes, their penalty and their rates."""
+
+    batch_size: int = 32  # in a short training many small steps beat few large ones
+    average: float | None = 0.05
+    latent: int = 128
+    augment: bool = False
+    inversion: Inversion = Inversion()
+    critic: Optimiser
+    generator: Optimiser
+
+
+def build_players(
+    settings: PlayerSettings,
+    shape: ImageShape,
+    game: Game,
+    generator: nn.Module,
+    critic: nn.Module,
+) -> GAN:
+    """The two networks under these settings."""
+    return GAN(
+        generator,
+        critic,
+        latent=settings.latent,
+        game=game,
+        critic_optimiser=settings.critic,
+        generator_optimiser=settings.generator,
+        inversion=settings.inversion,
+        shape=shape,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalSettings(PlayerSettings):
+    """Defaults for `tiny`; the critic is the faster learner (arXiv:1706.08500)."""
+
+    width: int = 32
+    critic: Optimiser = Optimiser(learning_rate=8e-4, betas=(0.0, 0.9))
+    generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
+
+
+S = TypeVar("S", bound=ConvolutionalSettings)
+
+
+def sized(settings: S, size: Size) -> S:
+    """Wider networks, larger batches and lower rates at the larger sizes."""
+    if size == "tiny":
+        return settings
+    return replace(
+        settings,
+        batch_size=64,
+        width=64 if size == "small" else 128,
+        critic=replace(settings.critic, learning_rate=settings.critic.learning_rate / 2),
+        generator=replace(settings.generator, learning_rate=settings.generator.learning_rate / 2),
+    )
+
+
+def build_convolutional(
+    settings: ConvolutionalSettings,
+    shape: ImageShape,
+    game: Game,
+    critic: type[ConvolutionalCritic],
+) -> GAN:
+    """Two networks of the same widths."""
+    sizes = shape.channels, shape.resolution, settings.width, shape.classes
+    generator = UpsamplingGenerator(settings.latent, *sizes)
+    return build_players(settings, shape, game, generator, critic(*sizes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualSettings(PlayerSettings):
+    """Defaults for `tiny`; recipes add their penalty and their rates."""
+
+    latent: int = 64
+    networks: Backbone = Backbone()
+    critic: Optimiser = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
+    generator: Optimiser = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
+
+
+def build_residual(settings: ResidualSettings, shape: ImageShape, game: Game) -> GAN:
+    """Two networks that mirror each other."""
+    sizes = shape.channels, shape.resolution, settings.networks, shape.classes
+    generator = ResidualGenerator(settings.latent, *sizes)
+    return build_players(settings, shape, game, generator, ResidualCritic(*sizes))

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from triptych.config import ImageShape, Size
 from triptych.families.base import Recipe
-from triptych.families.gan.convolutional import (
-    ConvolutionalSettings,
-    build_convolutional,
-    sized,
-)
 from triptych.families.gan.losses import hinge_critic, hinge_generator
 from triptych.families.gan.model import GAN, Game
-from triptych.nn.spectral import SpectralCritic
+from triptych.families.gan.recipes import ConvolutionalSettings, build_convolutional, sized
+from triptych.nn.convgan import SpectralCritic
 
 
 def build(settings: ConvolutionalSettings, shape: ImageShape) -> GAN:

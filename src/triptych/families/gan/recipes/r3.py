@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Size
 from triptych.families.base import Recipe
-from triptych.families.gan.losses import pairing_critic, pairing_generator
+from triptych.families.gan.losses import Penalty, pairing_critic, pairing_generator
 from triptych.families.gan.model import GAN, Game
-from triptych.families.gan.penalties import Penalty
-from triptych.families.gan.residual import ResidualSettings, build_residual
-from triptych.nn.residual import Backbone
+from triptych.families.gan.recipes import ResidualSettings, build_residual
+from triptych.nn.resnet_gan import Backbone
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Reconstructions: encode, then decode."""
+"""Reconstructions: encode, then decode; and representations, a model's own features of images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel, Iterative, Refines
+from triptych.families.base import Encodes, GenerativeModel, Iterative, Refines, Represents
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
-from triptych.tasks.sharing import shared
+from triptych.tasks import shared
 
 
 def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: Machine) -> Tensor:
@@ -48,3 +48,13 @@ def answers(
         pictures = reconstruct(kind, originals, seed, machine)
         found[name] = Answer(pictures, time.perf_counter() - started)
     return found
+
+
+def represent(model: Represents, originals: Tensor, machine: Machine) -> Tensor:
+    """uint8 [N,C,H,W] -> float32 [N,F]."""
+
+    def features(numbers: range) -> Tensor:
+        x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))
+        return model.represent(x).float()
+
+    return shared(features, len(originals), machine)

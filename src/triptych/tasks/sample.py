@@ -12,7 +12,7 @@ from triptych.families.base import GenerativeModel, Iterative
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
-from triptych.tasks.sharing import BATCH, shared
+from triptych.tasks import BATCH, shared
 
 GRID_CALLS = 10  # network calls for a picture along training, where a sampler would take many
 GRID_SAMPLES = 16  # in such a picture, where the network is called more than once for each

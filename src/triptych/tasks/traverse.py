@@ -18,7 +18,7 @@ from triptych.families.base import Encodes, GenerativeModel
 from triptych.families.latent import Latent
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams, generator
-from triptych.tasks.sharing import shared
+from triptych.tasks import shared
 
 REACH = 3.0  # deviations of the prior to each side: 99.7 % of it lie between
 
