@@ -18,14 +18,14 @@ from triptych.data.dataset import Part
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import Batch
-from triptych.families.diffusion.consistency import (
+from triptych.families.diffusion.denoisers import CleanPredictor
+from triptych.families.diffusion.recipes.consistency import (
     ConsistencyLoss,
     ConsistencyModel,
     ConsistencySettings,
     Teacher,
     neighbour,
 )
-from triptych.families.diffusion.denoisers import CleanPredictor
 from triptych.families.diffusion.samplers import Chain, consistency
 from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.latent import Latent

@@ -18,15 +18,15 @@ from triptych import images
 from triptych.config import ImageShape, Optimiser
 from triptych.families import registry
 from triptych.families.base import Batch
-from triptych.families.diffusion.bound import (
+from triptych.families.diffusion.denoisers import NoisePredictor, Preconditioned
+from triptych.families.diffusion.likelihood import (
     Decoder,
     VariationalBound,
     gaussian_decoder,
     posterior_decoder,
 )
-from triptych.families.diffusion.denoisers import NoisePredictor, Preconditioned
+from triptych.families.diffusion.losses import stratified_normal
 from triptych.families.diffusion.model import Diffusion
-from triptych.families.diffusion.patches import stratified_normal
 from triptych.families.diffusion.recipes import course
 from triptych.families.diffusion.samplers import Denoise
 from triptych.families.diffusion.schedule import linear_beta_sigmas, power_sigmas, spaced_sigmas

@@ -15,12 +15,16 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
 from triptych.families.base import Batch
-from triptych.families.diffusion.bound import VariationalBound, posterior_decoder
 from triptych.families.diffusion.denoisers import Denoiser, VelocityPredictor
-from triptych.families.diffusion.flow import FlowLikelihood, log_density
+from triptych.families.diffusion.likelihood import (
+    FlowLikelihood,
+    VariationalBound,
+    log_density,
+    posterior_decoder,
+)
 from triptych.families.diffusion.model import Diffusion, Process
-from triptych.families.diffusion.patches import FLOW_LEVELS
-from triptych.families.diffusion.sampling import Sampling
+from triptych.families.diffusion.recipes import FLOW_LEVELS
+from triptych.families.diffusion.samplers import Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
 from triptych.families.pixels import log_probability
 from triptych.seeding import ImageStreams

@@ -16,8 +16,8 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
 from triptych.families.base import Batch
-from triptych.families.diffusion.bound import VariationalBound
-from triptych.families.diffusion.groups import LEAST, Groups
+from triptych.families.diffusion.conditioning import LEAST, Groups
+from triptych.families.diffusion.likelihood import VariationalBound
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELLED
 from triptych.run import Run
@@ -178,7 +178,7 @@ def test_the_bound_names_each_image_s_group_and_pays_for_it() -> None:
         found = model.negative_bound(x, rng, "variational")
         plain = model.likelihoods["variational"]
         assert isinstance(plain, VariationalBound)
-        blind = model.told(model.unknown(x))  # the fresh network's last layer is zero
+        blind = model.conditioned(model.null_labels(x))  # the fresh network's last layer is zero
         rng = ImageStreams(0, "bound", range(len(x)))
         expected = plain.terms(blind, x, rng)
     assert list(found) == ["prior", "diffusion", "reconstruction", "group"]

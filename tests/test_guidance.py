@@ -49,7 +49,7 @@ def test_guidance_goes_on_from_the_unknown_class_to_the_known_one(name: str) -> 
     blind = model.denoiser(x, sigma, shares(CLASSES, CLASSES))
     assert (known - blind).abs().max() > 1e-3
     for weight in (0.0, 1.0, 2.5):
-        denoise = model.told(shares(0, 2), weight)
+        denoise = model.conditioned(shares(0, 2), weight)
         expected = blind + weight * (known - blind)
         torch.testing.assert_close(denoise(x, sigma), expected, atol=1e-5, rtol=1e-4)
 

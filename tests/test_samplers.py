@@ -24,6 +24,7 @@ from triptych.families.diffusion.samplers import (
     SAMPLERS,
     Chain,
     Denoise,
+    Sampling,
     ancestral,
     ddim,
     dpm_solver_2m,
@@ -32,7 +33,6 @@ from triptych.families.diffusion.samplers import (
     heun,
     stochastic_heun,
 )
-from triptych.families.diffusion.sampling import Sampling
 from triptych.families.diffusion.schedule import power_sigmas, spaced_sigmas
 from triptych.families.latent import Latent, spherical
 from triptych.seeding import ImageStreams

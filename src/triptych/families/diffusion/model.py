@@ -26,12 +26,11 @@ from triptych.families.base import (
     mean_terms,
     widened,
 )
-from triptych.families.diffusion.bound import VariationalBound
+from triptych.families.diffusion.conditioning import Groups, Kinds, shares_of
 from triptych.families.diffusion.denoisers import Denoiser
-from triptych.families.diffusion.flow import FlowLikelihood
-from triptych.families.diffusion.groups import Groups, Kinds, shares_of
-from triptych.families.diffusion.samplers import SAMPLERS, Chain, Denoise, follow, heun
-from triptych.families.diffusion.sampling import Sampling
+from triptych.families.diffusion.guidance import CFGDenoiser, note_on_samples
+from triptych.families.diffusion.likelihood import FlowLikelihood, VariationalBound
+from triptych.families.diffusion.samplers import SAMPLERS, Chain, Denoise, Sampling, follow, heun
 from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams
 
@@ -79,7 +78,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         self.make_objective = objective
         self.features_at = features_at
         self.shape = shape
-        self.said_of_samples = said_of(sampling, kinds)
+        self.said_of_samples = note_on_samples(sampling, kinds)
 
     def objectives(self) -> Sequence[Objective]:
         """One: the denoiser's."""
@@ -135,7 +134,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
             asked["eta"] = 0.0  # that of another sampler would not do
         given = {key: value for key, value in asked.items() if value is not None}
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
-        other.said_of_samples = said_of(other.sampling, self.kinds)
+        other.said_of_samples = note_on_samples(other.sampling, self.kinds)
         return other
 
     def noise_levels(self) -> Tensor:
@@ -145,7 +144,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
     def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
         """One call."""
         levels = torch.full((len(noisy),), sigma, dtype=noisy.dtype, device=noisy.device)
-        return self.told(self.unknown(noisy))(noisy, levels)
+        return self.conditioned(self.null_labels(noisy))(noisy, levels)
 
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
         """States scaled to the data's range as a variance-preserving process shows them."""
@@ -154,42 +153,28 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
         return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
 
-    def unknown(self, images: Tensor) -> Tensor | None:
+    def null_labels(self, images: Tensor) -> Tensor | None:
         """What the network is told of images whose kind nobody knows; None if it is told none."""
         return shares_of(self.kinds, None, images)
 
-    def told(self, labels: Tensor | None, guidance: float = 1.0) -> Denoise:
-        """The denoiser for these kinds, guided towards them (arXiv:2207.12598, eq. 6)."""
+    def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoise:
+        """The denoiser for images of these classes or groups, guided towards them."""
         if labels is None:
             return self.denoiser
         if guidance == 1:
             return lambda x, sigma: self.denoiser(x, sigma, labels)
-        unknown = self.unknown(labels)
-        assert unknown is not None
-        both = torch.cat([labels, unknown])
-
-        def guided(x: Tensor, sigma: Tensor) -> Tensor:
-            known, blind = self.denoiser(x.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
-            return blind + guidance * (known - blind)
-
-        return guided
+        null_labels = self.null_labels(labels)
+        assert null_labels is not None
+        return CFGDenoiser(self.denoiser, labels, null_labels, guidance)
 
     def states(self, latent: Latent, rng: ImageStreams) -> list[Tensor]:
         """All of the chain, from the noise to the image."""
         sampling = self.sampling
-        denoise = self.told(latent.labels, sampling.guidance)
+        denoise = self.conditioned(latent.labels, sampling.guidance)
         chain = Chain(denoise, rng, steps=sampling.steps, eta=sampling.eta)
         start = latent.tensors["noise"] * self.process.prior_std
         levels = self.process.levels(sampling.steps).tolist()
         return follow(sampling.sampler.step, chain, start, levels)
-
-
-def said_of(sampling: Sampling, kinds: Kinds | None) -> str:
-    """What must be known of samples that are guided: they are more typical than the data."""
-    if kinds is None or sampling.guidance == 1:
-        return ""
-    whither = "groups found among training images" if isinstance(kinds, Groups) else "their classes"
-    return f"guided by {sampling.guidance:g} to {whither}"
 
 
 class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
@@ -217,9 +202,9 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
 
         The levels are those of `deterministic`, backwards from the lowest; Heun's steps.
         """
-        labels = self.unknown(images)
+        labels = self.null_labels(images)
         levels = self.process.levels(self.deterministic().sampling.steps)[:-1].flip(0).tolist()
-        end = follow(heun, Chain(self.told(labels), NO_NOISE), images, levels)[-1]
+        end = follow(heun, Chain(self.conditioned(labels), NO_NOISE), images, levels)[-1]
         return Latent({"noise": end / self.process.prior_std}, path="spherical", labels=labels)
 
     def deterministic(self) -> Self:
@@ -241,7 +226,7 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
         if shares is not None:
             with torch.inference_mode(False):  # a divergence needs gradients through the network
                 shares = shares.clone()
-        denoise = self.told(shares)
+        denoise = self.conditioned(shares)
         found = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
         if isinstance(kinds, Groups) and numbers is not None:
             found["group"] = kinds.surprise(numbers)

@@ -1,1 +1,150 @@
-"""One file per recipe; the registry finds it by its name."""
+"""One file per recipe, found by its name; here is what recipes on patches share.
+
+They differ in how the network's output becomes a clean image, and in their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from triptych.config import ImageShape, Optimiser, Settings
+from triptych.families.diffusion.conditioning import Classes, Groups, Kinds
+from triptych.families.diffusion.denoisers import Denoiser
+from triptych.families.diffusion.likelihood import (
+    FlowLikelihood,
+    VariationalBound,
+    posterior_decoder,
+)
+from triptych.families.diffusion.losses import Weight, WeightedDenoisingLoss
+from triptych.families.diffusion.model import Diffusion, Process
+from triptych.families.diffusion.samplers import Sampling
+from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
+from triptych.nn.unet import PatchUNet
+
+BOUND_LEVELS = 1000
+FLOW_LEVELS = 64
+LEAST_NOISE = 0.005  # where likelihoods begin: below, a denoiser knows no more than 8-bit steps say
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchDiffusion(Settings):
+    """Noise levels are deviations on the [-1, 1] scale of pixels."""
+
+    average: float | None = 0.05
+    second_average: float | None = 0.1
+    patch: int = 2
+    widths: tuple[int, ...] = (32, 64, 96)
+    blocks: int = 1
+    attention: tuple[bool, ...] = (False, True, True)
+    sigma_data: float = 0.5  # deviation of the data
+    sigma_min: float = 0.002  # smallest noise: invisible
+    sigma_max: float = 80.0  # largest: the image is drowned
+    rho: float = 7.0  # above 1 spends more steps near sigma_min
+    noise_mean: float = -0.8  # of log sigma in training
+    noise_std: float = 1.2
+    weight_cap: float | None = None  # largest weight of a noise level, in units of the highest's
+    sampler: str = "dpm-solver++"
+    steps: int = 10
+    groups: int = 100  # found among training images, where the model is told no labels; 0: none
+    guidance: float = 1.7  # towards the class or group
+    features_at: float = 0.2  # noise level at which the network describes images
+    optimiser: Optimiser = Optimiser(
+        learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02
+    )
+
+
+def unit_target_weight(settings: PatchDiffusion, sigma: Tensor) -> Tensor:
+    """lambda(sigma), which makes every level's target unit size (arXiv:2206.00364, table 1).
+
+    Capped, it stops chasing noise that cannot be seen (as in arXiv:2303.09556).
+    """
+    weight = 1 + (settings.sigma_data / sigma) ** 2
+    if settings.weight_cap is not None:
+        weight = weight.clamp(max=settings.weight_cap)
+    return weight / settings.sigma_data**2
+
+
+def kinds_of(settings: PatchDiffusion, shape: ImageShape) -> Kinds | None:
+    """The data's classes where they are told, else groups that are yet to be found."""
+    if shape.classes is not None:
+        return Classes(shape.classes)
+    return Groups(settings.groups, shape.resolution) if settings.groups else None
+
+
+def patch_network(settings: PatchDiffusion, shape: ImageShape, kinds: Kinds | None) -> PatchUNet:
+    """ValueError where the patches and the levels do not divide the picture."""
+    coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
+    if shape.resolution % coarsest:
+        raise ValueError(f"patch and widths need a resolution divisible by {coarsest}")
+    return PatchUNet(
+        shape.channels,
+        patch=settings.patch,
+        widths=settings.widths,
+        blocks=settings.blocks,
+        attention=settings.attention,
+        classes=None if kinds is None else kinds.count,
+    )
+
+
+def common_parts(
+    settings: PatchDiffusion, shape: ImageShape, kinds: Kinds | None
+) -> dict[str, Any]:
+    """What `NoiseToImage` takes besides its denoiser and objective."""
+    guidance = 1.0 if kinds is None else settings.guidance
+    levels = partial(
+        power_sigmas, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max, rho=settings.rho
+    )
+    return {
+        "process": Process(levels=levels, prior_std=settings.sigma_max),
+        "sampling": Sampling(name=settings.sampler, steps=settings.steps, guidance=guidance),
+        "shape": shape,
+        "kinds": kinds,
+        "features_at": settings.features_at,
+    }
+
+
+def assemble(
+    settings: PatchDiffusion,
+    shape: ImageShape,
+    denoiser: Callable[[nn.Module, float], Denoiser],
+    weight: Weight | None = None,
+    residual: float | None = None,
+) -> Diffusion:
+    """A patch U-Net made a denoiser by `denoiser(network, sigma_data)`.
+
+    weight:   of the training loss; `unit_target_weight` by default
+    residual: as the likelihoods take it
+    """
+    kinds, prior_std = kinds_of(settings, shape), settings.sigma_max
+    network = patch_network(settings, shape, kinds)
+    weight = weight or partial(unit_target_weight, settings)
+    rising = partial(log_sigmas, sigma_min=LEAST_NOISE, sigma_max=prior_std)
+    return Diffusion(
+        denoiser(network, settings.sigma_data),
+        objective=partial(
+            WeightedDenoisingLoss,
+            matrices=network.inner_matrices(),
+            noise_mean=settings.noise_mean,
+            noise_std=settings.noise_std,
+            optimiser=settings.optimiser,
+            kinds=kinds,
+            weight=weight,
+        ),
+        likelihoods={
+            "variational": VariationalBound(
+                rising(BOUND_LEVELS), prior_std, posterior_decoder, residual=residual
+            ),
+            "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std, residual),
+        },
+        **common_parts(settings, shape, kinds),
+    )
+
+
+def whole_patch(shape: ImageShape, side: int = 16) -> int:
+    """The patch that brings the work down to `side` x `side`."""
+    return max(1, shape.resolution // side)

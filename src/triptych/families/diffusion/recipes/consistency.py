@@ -1,29 +1,34 @@
-"""`diffusion:consistency`: a trained model tuned to sample in a few calls (arXiv:2406.14548)."""
+"""`diffusion:consistency`: a trained model tuned to sample in a few calls (arXiv:2406.14548).
+
+All points of a noise-free path belong to one image. The network learns to give the same one from
+two neighbouring levels of a path, which draw apart as it learns; at zero noise that image is known
+(arXiv:2303.01469, 2406.14548). The teacher's guided answers make the path (arXiv:2310.04378), so
+what guidance gives the teacher for two calls a step the student has for one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from triptych.config import ImageShape, Size
-from triptych.families.base import Recipe
-from triptych.families.diffusion.consistency import (
-    ConsistencyLoss,
-    ConsistencyModel,
-    ConsistencySettings,
-    Teacher,
-)
+from triptych.config import ImageShape, Optimiser, Size
+from triptych.families.base import Batch, Borrowed, GenerativeModel, Learns, Objective, Recipe
+from triptych.families.diffusion.conditioning import Kinds
 from triptych.families.diffusion.denoisers import (
     AnchoredPredictor,
+    Denoiser,
     OnUnitScale,
     Preconditioned,
     VelocityPredictor,
 )
-from triptych.families.diffusion.model import Process
-from triptych.families.diffusion.patches import (
+from triptych.families.diffusion.losses import kinds_shown, level_noise
+from triptych.families.diffusion.model import Diffusion, NoiseToImage, Process
+from triptych.families.diffusion.recipes import (
     PatchDiffusion,
     common_parts,
     kinds_of,
@@ -49,6 +54,127 @@ TAKEN_OVER = (
     "rho",
     "features_at",
 )
+STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencySettings(PatchDiffusion):
+    """teacher: the recipe of the model that training starts from, whose networks these are
+    led:     the teacher's guidance along its paths
+    stages:  how often the neighbouring level comes nearer, by half of its distance each time
+    huber:   c of the pseudo-Huber distance, for each pixel's share of it
+    """
+
+    teacher: str = "x0"
+    led: float = 1.0
+    stages: int = 4
+    huber: float = 5e-4
+    noise_mean: float = -0.5
+    noise_std: float = 1.6
+    sampler: str = "consistency"
+    steps: int = 2
+    guidance: float = 1.0
+    optimiser: Optimiser = Optimiser(
+        learning_rate=1.25e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", matrix_rate=0.00125
+    )
+
+
+class Teacher:
+    """The trained model, once there is one; no part of the student, which outlives it."""
+
+    def __init__(self, guidance: float) -> None:
+        self.guidance = guidance
+        self.model: Diffusion | None = None
+
+    @torch.no_grad()
+    def denoised(self, x: Tensor, sigma: Tensor, known: Tensor | None) -> Tensor:
+        """The guided expected image of noisy ones [B,C,H,W] of these kinds: a constant."""
+        assert self.model is not None
+        return self.model.to(x.device).conditioned(known, self.guidance)(x, sigma)
+
+
+class ConsistencyModel(NoiseToImage, Learns):
+    """Its network gives the end of the path, no expected image: so there is no path to follow."""
+
+    samplers = ("consistency",)
+
+    def __init__(self, denoiser: Denoiser, *, teacher: Teacher, **others: Any) -> None:
+        super().__init__(denoiser, **others)
+        self.teacher = teacher
+
+    def learn_from(self, teacher: GenerativeModel) -> None:
+        """Its weights are the first ones, its paths those to be learned."""
+        assert isinstance(teacher, Diffusion)
+        self.load_state_dict(teacher.state_dict())
+        self.teacher.model = teacher
+
+    def deterministic(self) -> Self:
+        """One call, as every further one takes in noise."""
+        return self.with_sampler(steps=1)
+
+
+def neighbour(sigma: Tensor, share: float, stages: int) -> Tensor:
+    """The lower level whose answer is the target, 0 where it would be below: [B].
+
+    sigma (1 - n(sigma) / 2^a), n(sigma) = 1 + k sigmoid(-b sigma), a = 1 ... stages as training
+    goes on (arXiv:2406.14548).
+    """
+    stage = 1 + min(int(share * stages), stages - 1)
+    widening = 1 + STEEPNESS * torch.sigmoid(-SLOPE * sigma)
+    return (sigma * (1 - widening / 2**stage)).clamp(min=0)
+
+
+class ConsistencyLoss(Objective):
+    """Distance of the answers at two levels, the lower one being the target."""
+
+    name = "consistency"
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        shape: ImageShape,
+        network: nn.Module,
+        settings: ConsistencySettings,
+        kinds: Kinds | None,
+        teacher: Teacher,
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.target = Borrowed(denoiser)
+        self.shape = shape
+        self.settings = settings
+        self.known = partial(kinds_shown, kinds)
+        self.teacher = teacher
+        self.optimiser = settings.optimiser
+        if settings.optimiser.matrix_rate is not None:
+            self.matrices = network.inner_matrices()  # type: ignore[operator]
+
+    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """As `WeightedDenoisingLoss`."""
+        return level_noise(count, self.shape, generator)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (1 - r / sigma).
+
+        As in arXiv:2406.14548, but that the gap counts as a share of its level; per unit of sigma
+        small noise would rule. x_r lies a step of Euler's method below x_sigma on the teacher's
+        path; without a teacher the image itself stands for what it would say.
+        """
+        settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
+        sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
+        lower = neighbour(sigma, batch.share, settings.stages)
+        known = self.known(batch)
+        upper = x + sigma.view(-1, 1, 1, 1) * noise
+        clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, known)
+        below = clean + (lower / sigma).view(-1, 1, 1, 1) * (upper - clean)
+        found = self.denoiser(upper, sigma, known)
+        # The level 0 has no logarithm: what is said of it is not used.
+        target = self.target.detached(below, lower.clamp(min=settings.sigma_min), known)
+        target = torch.where((lower > 0).view(-1, 1, 1, 1), target, clean)
+        squared = (found - target).square().flatten(1).sum(1)
+        c = settings.huber * x[0].numel() ** 0.5
+        distance = (squared + c**2).sqrt() - c
+        return {"total": (distance * sigma / (sigma - lower)).mean()}
 
 
 def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from triptych.config import ImageShape, Optimiser, Settings, Size
-from triptych.families.base import Batch, Objective, Recipe
-from triptych.families.diffusion.bound import VariationalBound, gaussian_decoder
-from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
-from triptych.families.diffusion.flow import FlowLikelihood
+from triptych.families.base import Recipe
+from triptych.families.diffusion.denoisers import NoisePredictor
+from triptych.families.diffusion.likelihood import (
+    FlowLikelihood,
+    VariationalBound,
+    gaussian_decoder,
+)
+from triptych.families.diffusion.losses import HuberNoiseLoss
 from triptych.families.diffusion.model import Diffusion, Process
-from triptych.families.diffusion.sampling import Sampling
+from triptych.families.diffusion.samplers import Sampling
 from triptych.families.diffusion.schedule import linear_beta_sigmas, spaced_sigmas
 from triptych.nn.course_unet import CourseUNet
 
@@ -32,33 +32,6 @@ class CourseDDPM(Settings):
     width: int = 32
     sampler: str = "ancestral"
     optimiser: Optimiser = Optimiser(learning_rate=1e-4)
-
-
-class HuberNoiseLoss(Objective):
-    """Smooth L1 between the noise and its prediction at a uniform random step."""
-
-    name = "denoiser"
-
-    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimiser: Optimiser) -> None:
-        super().__init__()
-        assert isinstance(denoiser, NoisePredictor)
-        self.denoiser = denoiser
-        self.shape = shape
-        self.optimiser = optimiser
-
-    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """t uniform on 0..T-1, [count], and Gaussian noise, [count,C,H,W]."""
-        return {
-            "t": torch.randint(len(self.denoiser.sigmas), (count,), generator=generator),
-            "gaussian": torch.randn(count, *self.shape.size, generator=generator),
-        }
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Huber loss with delta 1."""
-        sigma = self.denoiser.sigmas[batch.noise["t"]].to(batch.images)
-        noise = batch.noise["gaussian"]
-        noisy = batch.images + sigma.view(-1, 1, 1, 1) * noise
-        return {"total": F.smooth_l1_loss(self.denoiser.predict_noise(noisy, sigma), noise)}
 
 
 def build(settings: CourseDDPM, shape: ImageShape) -> Diffusion:

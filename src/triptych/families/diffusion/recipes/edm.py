@@ -6,7 +6,7 @@ from triptych.config import ImageShape, Size
 from triptych.families.base import Recipe
 from triptych.families.diffusion.denoisers import Preconditioned
 from triptych.families.diffusion.model import Diffusion
-from triptych.families.diffusion.patches import PatchDiffusion, assemble, whole_patch
+from triptych.families.diffusion.recipes import PatchDiffusion, assemble, whole_patch
 
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from triptych.config import ImageShape, Size
 from triptych.families.base import Recipe
 from triptych.families.diffusion.denoisers import VelocityPredictor
+from triptych.families.diffusion.losses import velocity_weight
 from triptych.families.diffusion.model import Diffusion
-from triptych.families.diffusion.patches import PatchDiffusion, assemble, velocity_weight
-from triptych.families.diffusion.recipes import edm
+from triptych.families.diffusion.recipes import PatchDiffusion, assemble, edm
 
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:

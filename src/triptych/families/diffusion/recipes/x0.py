@@ -8,8 +8,7 @@ from triptych.config import ImageShape, Size
 from triptych.families.base import Recipe
 from triptych.families.diffusion.denoisers import CleanPredictor
 from triptych.families.diffusion.model import Diffusion
-from triptych.families.diffusion.patches import PatchDiffusion, assemble
-from triptych.families.diffusion.recipes import edm
+from triptych.families.diffusion.recipes import PatchDiffusion, assemble, edm
 
 RESIDUAL = 0.07  # deviation of the prediction's own error on [-1, 1], from validation images
 
