@@ -39,7 +39,7 @@ from triptych.errors import InputError
 from triptych.hardware import Machine
 from triptych.training import calibration, checkpoint, loop
 from triptych.training import train as training
-from triptych.training.folder import RunFolder, load_model
+from triptych.training.run_folder import RunFolder, load_model
 from triptych.training.state import TrainingState
 
 SHAPE = ImageShape(channels=1, resolution=16)

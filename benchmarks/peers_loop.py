@@ -20,8 +20,8 @@ from triptych.console import Console
 from triptych.data.dataset import ImageData, Part
 from triptych.hardware import Machine
 from triptych.training import loop, train
-from triptych.training.average import WeightAverage
-from triptych.training.mover import Mover
+from triptych.training.ema import WeightAverage
+from triptych.training.optimizer import Mover
 from triptych.training.state import Tally, TrainingState
 
 BARE = ("forward", "backward", "optimiser step")

@@ -16,7 +16,7 @@ from triptych.families.base import Batch
 from triptych.families.gan.diffaugment import NUMBERS, augment, colour, cut, translate
 from triptych.families.gan.model import GAN
 from triptych.families.latent import Latent
-from triptych.training.mover import Mover
+from triptych.training.optimizer import Mover
 from triptych.training.request import note_augmented
 
 STILL = 0.5  # the number that changes nothing, but for the hole

@@ -16,7 +16,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.evaluation.calls import quality_by_calls
 from triptych.evaluation.evaluate import EVALUATION_SEED
 from triptych.evaluation.extractors import LeadingPatches
-from triptych.evaluation.real import Real
+from triptych.evaluation.reference import Real
 from triptych.metrics.kernel_distance import kernel_distance
 from triptych.nn.patch_features import Patches
 from triptych.pages.charts import across_axis, curve_series

@@ -25,19 +25,18 @@ from triptych.data.dataset import ImageData, Part
 from triptych.distributed import Group
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families.base import Diagnoses, Diagnosis
-from triptych.families.vae import monitor
 from triptych.families.vae.monitor import Gap, LevelFound, advise
 from triptych.pages.language import Tongue
 from triptych.pages.load import load_log
 from triptych.pages.page import write_page
 from triptych.seeding import ImageStreams
-from triptych.training import diagnosing
+from triptych.training import monitor
 from triptych.training import train as training
-from triptych.training.average import as_used
-from triptych.training.diagnosing import Checkups, last_advice, share_out, uncompiled, wording
-from triptych.training.folder import RunFolder
+from triptych.training.ema import as_used
 from triptych.training.log import RunLog
+from triptych.training.monitor import Checkups, last_advice, share_out, uncompiled, wording
 from triptych.training.plan import Plan
+from triptych.training.run_folder import RunFolder
 from triptych.training.state import TrainingState
 
 # Along training
@@ -76,14 +75,14 @@ def diagnoses(folder: RunFolder) -> list[dict[str, Any]]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten diagnoses a run, however short."""
-    monkeypatch.setattr(diagnosing, "share_out", lambda planned: (10, 8))
+    monkeypatch.setattr(monitor, "share_out", lambda planned: (10, 8))
 
 
 def test_how_often_and_on_how_many_follows_from_the_plan() -> None:
     """At most ten times 64 images of each part, and no more than the share of the planned ones."""
     for planned in (10_000, 30_000, 90_000, 300_000, 10**7):
         times, count = share_out(planned)
-        assert 2 * times * count <= max(diagnosing.SHARE * planned, 32)
+        assert 2 * times * count <= max(monitor.SHARE * planned, 32)
         assert 1 <= times <= 10 and 16 <= count <= 64
     assert share_out(10**7) == (10, 64) and share_out(320) == (1, 16)
 

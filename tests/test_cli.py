@@ -32,7 +32,7 @@ from triptych.data.open import DataOptions
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.evaluation import classifier
 from triptych.pages import page
-from triptych.training.folder import save_weights
+from triptych.training.run_folder import save_weights
 
 SLOW = ("--threads", "1", "--precision", "fp32", "--device", "cpu")
 

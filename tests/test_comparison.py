@@ -22,7 +22,7 @@ from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import EVALUATION_SEED
-from triptych.training.folder import RunFolder
+from triptych.training.run_folder import RunFolder
 
 FACTS: dict[str, Any] = {
     "schema": 1,

@@ -31,7 +31,7 @@ from triptych.families.base import (
 from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import interpolate, reconstruct, sample
-from triptych.training.mover import Mover
+from triptych.training.optimizer import Mover
 
 NAMES = registry.known_models()
 SHAPES = {

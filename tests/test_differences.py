@@ -11,8 +11,8 @@ from scipy import stats
 from torch import Tensor
 
 from tests.truths import coverage, normal
-from triptych.comparison.differences import Difference, Measured, difference
-from triptych.comparison.trainings import all_differences, by_model, mean_entry, together
+from triptych.comparison.seeds import all_differences, by_model, mean_entry, together
+from triptych.comparison.significance import Difference, Measured, difference
 from triptych.metrics.frechet_distance import frechet_distance
 from triptych.metrics.intervals import Estimate, mean_interval
 

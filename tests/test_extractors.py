@@ -21,7 +21,7 @@ from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.extractors import LeadingPatches, Pretrained, pick_name
-from triptych.evaluation.kept import kept_features
+from triptych.evaluation.reference import kept_features
 from triptych.metrics.frechet_distance import frechet_value
 
 
@@ -128,7 +128,7 @@ def test_a_run_can_be_measured_on_pretrained_features(
 def test_weights_that_cannot_be_had_are_said(
     data: ImageData, monkeypatch: pytest.MonkeyPatch, fidelity: list[Any]
 ) -> None:
-    from triptych.evaluation import pretrained
+    from triptych.evaluation import extractors
 
     def offline(*words: Any, **more: Any) -> None:
         raise OSError("<urlopen error no network>\nmore")
@@ -136,7 +136,7 @@ def test_weights_that_cannot_be_had_are_said(
     utils = sys.modules["torch_fidelity.utils"]
     monkeypatch.setattr(utils, "create_feature_extractor", offline)
     with pytest.raises(InputError, match=r"weights of 'inception' cannot be had .*no network>\)"):
-        pretrained.load("inception")
+        extractors.load("inception")
 
 
 def test_grey_images_are_shown_in_three_equal_channels() -> None:

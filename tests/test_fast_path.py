@@ -25,8 +25,8 @@ from triptych.data.dataset import Part
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.hardware import Machine
-from triptych.training import muon
-from triptych.training.average import power_exponent
+from triptych.training import optimizer
+from triptych.training.ema import power_exponent
 from triptych.training.plan import Plan
 from triptych.training.state import Tally, TrainingState
 
@@ -93,11 +93,11 @@ class PlainAdamW(torch.optim.AdamW):
 
 def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
     """Muon's iteration as its author writes it, one matrix after another."""
-    a, b, c = muon.COEFFICIENTS
+    a, b, c = optimizer.COEFFICIENTS
     found = []
     for matrix in matrices:
         x = matrix / (matrix.norm() + 1e-7)
-        for _ in range(muon.ITERATIONS):
+        for _ in range(optimizer.ITERATIONS):
             gram = x @ x.T
             x = a * x + (b * gram + c * gram @ gram) @ x
         found.append(x)
@@ -182,7 +182,7 @@ def apart(found: Tensor, reference: Tensor) -> float:
 def both(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Course, Course]:
     """The fast course and its reference."""
     fast = train(name, "bf16", plain=False)
-    monkeypatch.setattr(muon, "orthogonalise", orthogonalised)
+    monkeypatch.setattr(optimizer, "orthogonalise", orthogonalised)
     return fast, train(name, "fp32", plain=True)
 
 

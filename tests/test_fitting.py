@@ -18,7 +18,7 @@ from triptych.console import QUIET
 from triptych.data.batches import Batches
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.training import fitting
+from triptych.training import calibration
 from triptych.training import train as training
 from triptych.training.plan import Plan
 
@@ -55,9 +55,9 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
         """Free memory that lets so many images in."""
         state = training.fresh_state(asked, MACHINE)
         batches = training.share_batches(asked, MACHINE)
-        kept, held = fitting.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
-        needed = fitting.bytes_of_moving(state) + 32 * held + count * fitting.MARGIN * kept
-        return int(needed / fitting.USABLE)
+        kept, held = calibration.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
+        needed = calibration.bytes_of_moving(state) + 32 * held + count * calibration.MARGIN * kept
+        return int(needed / calibration.USABLE)
 
     rooms = {"split": room_for(wanted, 10.5), "whole": room_for(whole, 10.5), "nothing": 1000}
     room = "split"
@@ -102,8 +102,8 @@ def peak_and_foretold(model: str) -> tuple[int, float]:
     wanted = requesting.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
     batches = training.share_batches(wanted, MACHINE)
     state = training.fresh_state(wanted, MACHINE)
-    kept, held = fitting.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
-    foretold = 64 * (kept + held) + fitting.bytes_of_moving(state)
+    kept, held = calibration.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
+    foretold = 64 * (kept + held) + calibration.bytes_of_moving(state)
     small = training.fresh_state(wanted, replace(MACHINE, microbatch=1))
     assert not registry.recipe(name).batch_statistics
     plan = Plan.straight(10**6)
@@ -121,7 +121,7 @@ def test_the_forecast_of_memory_is_near_the_truth(model: str) -> None:
         [sys.executable, "-c", PEAK, model], capture_output=True, text=True, check=True
     )
     grown, foretold = map(float, found.stdout.split())
-    assert foretold / fitting.MARGIN < grown < foretold * fitting.MARGIN
+    assert foretold / calibration.MARGIN < grown < foretold * calibration.MARGIN
 
 
 def test_the_forecast_does_not_depend_on_the_share() -> None:
@@ -129,7 +129,7 @@ def test_the_forecast_does_not_depend_on_the_share() -> None:
     wanted = request("vae")
     state = training.fresh_state(wanted, MACHINE)
     found = {
-        fitting.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
+        calibration.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
         for batches in (Batches(DATA.train, 32, 0, rank=0, ranks=ranks) for ranks in (1, 8, 32))
     }
     assert len(found) == 1 and min(found)[0] > 1000
@@ -139,5 +139,5 @@ def test_finding_what_fits_leaves_the_model_as_it_was() -> None:
     """Batch statistics too: a run that begins is one that was begun before."""
     state = training.fresh_state(request("vae:course"), MACHINE)
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-    fitting.bytes_per_image(state, torch.Size(DATA.shape.size), 0, MACHINE)
+    calibration.bytes_per_image(state, torch.Size(DATA.shape.size), 0, MACHINE)
     assert all(torch.equal(before[name], t) for name, t in state.model.state_dict().items())

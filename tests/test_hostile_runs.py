@@ -24,7 +24,7 @@ from triptych import files
 from triptych.config import to_json
 from triptych.families import registry
 from triptych.families.registry import ModelName
-from triptych.training.folder import RunFolder, load_model, model_metadata, save_weights
+from triptych.training.run_folder import RunFolder, load_model, model_metadata, save_weights
 
 __all__ = ["call"]  # a fixture
 

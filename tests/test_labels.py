@@ -27,7 +27,7 @@ from triptych.families.labels import Labels
 from triptych.reading import open_images
 from triptych.run import Run
 from triptych.seeding import ImageStreams
-from triptych.training.folder import RunFolder
+from triptych.training.run_folder import RunFolder
 
 __all__ = ["call", "refuses"]  # fixtures
 

@@ -110,7 +110,7 @@ def test_the_report_never_imports_torch() -> None:
         roots = {module.split(".")[0] for module in imports_of(path)}
         assert not roots & {"torch", "safetensors", "torchmetrics"}, path
         outside = {module for module in inner(path) if layer_of(module) not in (None, "pages")}
-        allowed = ("triptych.errors", "triptych.files", "triptych.comparison.differences")
+        allowed = ("triptych.errors", "triptych.files", "triptych.comparison.significance")
         assert all(module.startswith(allowed) for module in outside), f"{path}: {outside}"
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from tests.making import heed_interrupts
 from triptych.errors import InputError
-from triptych.training.lock import alone_in
+from triptych.training.run_folder import alone_in
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = (
-    "import sys, time; from pathlib import Path; from triptych.training.lock import alone_in\n"
+    "import sys, time; from pathlib import Path\n"
+    "from triptych.training.run_folder import alone_in\n"
     "with alone_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.test_training import request, train
 from triptych.errors import InputError
-from triptych.training.muon import Muon, orthogonalise
+from triptych.training.optimizer import Muon, orthogonalise
 
 SHAPES = [(16, 40), (40, 16), (16, 16), (16, 24), (8, 300)]
 

@@ -16,15 +16,15 @@ from tests.truths import normal
 from triptych import averaging
 from triptych.errors import InputError
 from triptych.run import Run
-from triptych.training import posthoc
-from triptych.training.average import WeightAverage, power_exponent
-from triptych.training.folder import RunFolder
+from triptych.training import posthoc_ema
+from triptych.training.ema import WeightAverage, power_exponent
+from triptych.training.run_folder import RunFolder
 
 
 def test_inner_products_are_integrals() -> None:
     """Of (g + 1) t^g / T^(g+1) and (h + 1) t^h / S^(h+1) up to the earlier end."""
     times, exponents = np.array([3.0, 8.0]), np.array([5.0, 17.0])
-    found = posthoc.inner_products(times, exponents, times, exponents)
+    found = posthoc_ema.inner_products(times, exponents, times, exponents)
 
     def product(t: float, a: float, g: float, b: float, h: float) -> float:
         return (g + 1) * t**g / a ** (g + 1) * (h + 1) * t**h / b ** (h + 1)
@@ -48,7 +48,7 @@ def test_another_width_is_nearly_the_average_that_would_have_been_kept() -> None
     rounds, widths = (np.array([one[i] for one in saved], dtype=float) for i in (0, 1))
     apart = (kept[0.07].state["weight"] - kept[0.16].state["weight"]).norm()
     for width, most in ((0.05, 1e-4), (0.07, 0.03), (0.16, 0.06)):
-        factors, off = posthoc.coefficients(rounds, widths, width)
+        factors, off = posthoc_ema.coefficients(rounds, widths, width)
         assert factors.sum() == pytest.approx(1, abs=0.02) and off < 0.1
         mixed = sum(f * one[2] for f, one in zip(factors, saved, strict=True))
         assert ((mixed - kept[width].state["weight"]).norm() / apart).item() < most
@@ -56,7 +56,7 @@ def test_another_width_is_nearly_the_average_that_would_have_been_kept() -> None
 
 def test_a_width_far_from_both_is_not_made() -> None:
     rounds, widths = np.array([100.0, 100.0, 50.0, 50.0]), np.array([0.05, 0.1, 0.05, 0.1])
-    assert posthoc.coefficients(rounds, widths, 0.005)[1] > posthoc.MOST_OFF
+    assert posthoc_ema.coefficients(rounds, widths, 0.005)[1] > posthoc_ema.MOST_OFF
     assert power_exponent(0.005) > 150
 
 
@@ -72,7 +72,7 @@ def test_the_width_in_use_gives_the_run_s_own_weights(trained: Path, tmp_path: P
     own, again = Run(trained, MACHINE), Run(found.run, MACHINE)
     for name, tensor in own.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], tensor, rtol=2e-3, atol=1e-4)
-    assert len(list(RunFolder(trained).averages.iterdir())) == 2 * posthoc.TIMES
+    assert len(list(RunFolder(trained).averages.iterdir())) == 2 * posthoc_ema.TIMES
 
 
 def test_another_width_is_a_run_of_its_own(trained: Path, tmp_path: Path) -> None:

@@ -19,16 +19,14 @@ from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import Part
 from triptych.errors import InterruptedRunError
-from triptych.evaluation import scoring
-from triptych.evaluation.scoring import Scorer, scorer
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.hardware import Machine
 from triptych.tasks import sample
-from triptych.training import selection
+from triptych.training import snapshots
 from triptych.training import train as training
-from triptych.training.folder import RunFolder
-from triptych.training.selection import Selection
+from triptych.training.run_folder import RunFolder
+from triptych.training.snapshots import Scorer, Selection, scorer
 from triptych.training.state import TrainingState
 
 PLANNED = 1280
@@ -63,7 +61,7 @@ def events(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def _always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores however small the budget."""
-    monkeypatch.setattr(selection, "LEAST", 1)
+    monkeypatch.setattr(snapshots, "LEAST", 1)
 
 
 FALLING = [9.0, 8.0, 7.0, 1.0, 6.0, 5.0, 4.0, 3.0]  # but for the fourth
@@ -207,14 +205,14 @@ def test_there_is_no_score_without_images_to_measure_on() -> None:
     small = Part(random_pixels(20, 1, 8, 8), None)
     tiny = replace(DATA, train=small, validation=small, test=small)
     assert scorer(tiny, None) is None
-    assert scoring.SMALLEST == 16
+    assert snapshots.SMALLEST == 16
 
 
 def test_a_budget_too_short_to_choose_by_is_said() -> None:
     """At the budget that the note names, and for recipes that choose nothing, it is silent."""
-    note = selection.note_last(1, selects=True)
+    note = snapshots.note_last(1, selects=True)
     assert note is not None
     enough = int(note.split("; ")[1].removesuffix("kimg would do")) * 1000
-    assert selection.samples_for(enough) > 0 and selection.samples_for(enough - 1000) == 0
-    assert selection.note_last(enough, selects=True) is None
-    assert selection.note_last(1, selects=False) is None
+    assert snapshots.samples_for(enough) > 0 and snapshots.samples_for(enough - 1000) == 0
+    assert snapshots.note_last(enough, selects=True) is None
+    assert snapshots.note_last(1, selects=False) is None

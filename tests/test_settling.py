@@ -27,8 +27,8 @@ from triptych.families.base import Batch
 from triptych.families.vae.gaussian import CHUNK, ROUNDING, GaussianVAE
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
-from triptych.training import diagnosing
-from triptych.training.diagnosing import settle
+from triptych.training import monitor
+from triptych.training.monitor import settle
 from triptych.training.state import TrainingState
 
 COUNT = 2 * CHUNK + 3
@@ -184,9 +184,9 @@ def test_how_many_images_settle_follows_from_the_plan(monkeypatch: pytest.Monkey
         asked.append(count)
         return Part(part.images[:1], None)
 
-    monkeypatch.setattr(diagnosing, "chosen", note)
+    monkeypatch.setattr(monitor, "chosen", note)
     for planned in (320, 6400, 10**6):
         settle(fresh(), DATA.train, planned, 0, MACHINE)
-    monkeypatch.setattr(diagnosing, "SETTLED_NUMBERS", 256 * 50)
+    monkeypatch.setattr(monitor, "SETTLED_NUMBERS", 256 * 50)
     settle(fresh(), DATA.train, 10**6, 0, MACHINE)
     assert asked == [16, 100, 2048, 50]

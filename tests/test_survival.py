@@ -19,7 +19,7 @@ from triptych import api
 from triptych.console import Console
 from triptych.errors import InterruptedRunError
 from triptych.training import checkpoint
-from triptych.training.folder import RunFolder
+from triptych.training.run_folder import RunFolder
 from triptych.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[1]

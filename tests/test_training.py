@@ -29,10 +29,10 @@ from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams, generator
 from triptych.training import calibration, checkpoint, loop
 from triptych.training import train as training
-from triptych.training.average import WeightAverage, power_exponent
-from triptych.training.folder import RunFolder
-from triptych.training.mover import rate_factor
+from triptych.training.ema import WeightAverage, power_exponent
+from triptych.training.optimizer import rate_factor
 from triptych.training.plan import Plan
+from triptych.training.run_folder import RunFolder
 from triptych.training.state import TrainingState
 
 MACHINE = hardware.pick(device="cpu", precision="fp32", threads=1)

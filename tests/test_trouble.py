@@ -19,9 +19,9 @@ from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.families.base import Batch
 from triptych.training import checkpoint, loop
 from triptych.training import train as training
-from triptych.training.diagnosing import Checkups
 from triptych.training.log import RunLog
-from triptych.training.mover import Mover
+from triptych.training.monitor import Checkups
+from triptych.training.optimizer import Mover
 from triptych.training.state import TrainingState
 
 

@@ -27,8 +27,7 @@ from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating
 from triptych.evaluation.calls import quality_by_calls
 from triptych.evaluation.extractors import pick_name
-from triptych.evaluation.real import count_samples, read_real
-from triptych.evaluation.scoring import scorer
+from triptych.evaluation.reference import count_samples, read_real
 from triptych.families import registry
 from triptych.hardware import Machine
 from triptych.reading import (
@@ -42,9 +41,9 @@ from triptych.requesting import DEFAULT_BUDGETS, Variant, make_request, pick_siz
 from triptych.run import Run, check_count
 from triptych.tasks import figures, sample
 from triptych.training.checking import check_output
-from triptych.training.folder import RunFolder, labels_of, load_model
 from triptych.training.request import Request
-from triptych.training.selection import Score
+from triptych.training.run_folder import RunFolder, labels_of, load_model
+from triptych.training.snapshots import Score, scorer
 from triptych.training.train import Draw, Training, training_in
 from triptych.training.train import train as train_request
 

@@ -9,12 +9,12 @@ from triptych import hardware
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
-from triptych.evaluation.scoring import scorer
 from triptych.hardware import Machine
 from triptych.reading import run_data
 from triptych.run import Run
-from triptych.training import posthoc
-from triptych.training.folder import RunFolder
+from triptych.training import posthoc_ema
+from triptych.training.run_folder import RunFolder
+from triptych.training.snapshots import scorer
 
 WIDTHS = (0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
 SCORED = 500  # samples of each
@@ -52,14 +52,14 @@ def average(
     source, target = Run(run, machine), RunFolder(Path(out))
     if target.path.exists():
         raise InputError(f"{target.path} is there already", "name a new folder")
-    if width is not None and not 0 < width < posthoc.WIDEST:
+    if width is not None and not 0 < width < posthoc_ema.WIDEST:
         raise InputError(f"--width {width:g} is no share of a training", "give 0.02 to 0.25")
     scores: dict[float, float] = {}
     if width is None:
         scores = compare_widths(source, data, machine, console)
         width = min(scores, key=scores.__getitem__)
-    weights = posthoc.averaged(source.folder, width, source.model.state_dict())
-    posthoc.write_run(source.folder, target, width, weights)
+    weights = posthoc_ema.averaged(source.folder, width, source.model.state_dict())
+    posthoc_ema.write_run(source.folder, target, width, weights)
     return Averaged(target.path, width, scores)
 
 
@@ -75,7 +75,7 @@ def compare_widths(
     found = {}
     with console.bar("  comparing", len(WIDTHS)) as bar:
         for number, width in enumerate(WIDTHS, start=1):
-            source.model.load_state_dict(posthoc.averaged(source.folder, width, own))
+            source.model.load_state_dict(posthoc_ema.averaged(source.folder, width, own))
             found[width] = score(source.model, SCORED, machine)
             bar.update(number)
     source.model.load_state_dict(own)

@@ -17,9 +17,9 @@ from triptych.families import registry
 from triptych.families.registry import ModelName
 from triptych.hardware import MOST_THREADS, Machine, usable_cores
 from triptych.training.checking import check_machine
-from triptych.training.folder import RunFolder, labels_of
 from triptych.training.plan import Plan
 from triptych.training.request import Recorded, Request
+from triptych.training.run_folder import RunFolder, labels_of
 from triptych.training.threads import Threads
 
 

@@ -20,8 +20,8 @@ from triptych.families.registry import ModelName
 from triptych.reading import labels_to_tell, open_images
 from triptych.repeating import command_of
 from triptych.training import teaching
-from triptych.training.folder import RunFolder
 from triptych.training.request import Request
+from triptych.training.run_folder import RunFolder
 
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
 COURSE_BUDGET = "30epochs"

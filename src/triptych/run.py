@@ -29,7 +29,7 @@ from triptych.hardware import Machine
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
 from triptych.tasks.traverse import Traversal
-from triptych.training.folder import RunFolder, labels_of, load_model
+from triptych.training.run_folder import RunFolder, labels_of, load_model
 
 
 class Run:

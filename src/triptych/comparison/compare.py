@@ -17,13 +17,13 @@ from triptych.comparison.contract import (
     samples_measured,
     trained_on_other_data,
 )
-from triptych.comparison.trainings import all_differences, by_model, together
+from triptych.comparison.seeds import all_differences, by_model, together
 from triptych.config import Size
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation.evaluate import EVALUATION_SEED
 from triptych.hardware import Machine
-from triptych.training.folder import RunFolder
+from triptych.training.run_folder import RunFolder
 
 SCHEMA = 1
 CONTRACT = "contract.json"

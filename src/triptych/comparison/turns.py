@@ -15,7 +15,7 @@ from triptych import hardware
 from triptych.console import Console
 from triptych.errors import InterruptedRunError
 from triptych.hardware import Machine
-from triptych.training.fitting import forecast_bytes
+from triptych.training.calibration import forecast_bytes
 from triptych.training.loop import stop_signals
 from triptych.training.request import Request
 from triptych.training.train import Training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from triptych.console import Console
 from triptych.evaluation.evaluate import EVALUATION_SEED
-from triptych.evaluation.real import Real
+from triptych.evaluation.reference import Real
 from triptych.families.base import GenerativeModel, Iterative
 from triptych.families.labels import Labels
 from triptych.metrics.kernel_distance import kernel_value

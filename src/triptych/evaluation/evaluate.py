@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from triptych.console import Bar, Console
-from triptych.evaluation import cost
-from triptych.evaluation.abilities import ABILITIES
 from triptych.evaluation.generation import MEASURED, describe, generation_entries, worst_offenders
-from triptych.evaluation.real import Real
-from triptych.families.base import GenerativeModel
+from triptych.evaluation.outputs import ABILITIES
+from triptych.evaluation.reference import Real
+from triptych.families.base import GenerativeModel, Iterative
+from triptych.seeding import ImageStreams
 from triptych.tasks import sample
-from triptych.training.folder import labels_of
+from triptych.training.run_folder import labels_of
 
 SCHEMA = 1
 FEW = 2000  # samples below which the interval matters more than the value
@@ -75,11 +77,11 @@ def evaluate(
         "metrics": metrics,
         "extractor": {"name": real.extractor.name, "accuracy": real.accuracy},
         "cost": {
-            "parameters": cost.parameters(model),
+            "parameters": parameters(model),
             "train_seconds": facts["train_seconds"],
             "images_seen": facts["images_seen"],
             "train_images_per_second": facts["images_per_second"],
-            "flops_per_image": cost.flops_per_image(model, machine.device),
+            "flops_per_image": flops_per_image(model, machine.device),
             "sample_seconds_per_image": seconds / real.count,
             "network_calls": model.network_calls,
             "peak_memory_bytes": facts["peak_memory_bytes"],
@@ -88,3 +90,21 @@ def evaluate(
         "warnings": warnings,
     }
     return Evaluation(results, worst_offenders(generated, real, OFFENDERS))
+
+
+def parameters(model: GenerativeModel) -> int:
+    """Numbers that training moves, in all networks."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def flops_per_image(model: GenerativeModel, device: str) -> int:
+    """Floating-point operations (two per multiply-add) that decode one sample.
+
+    A chain is counted on one call of its network, times the calls.
+    """
+    calls = model.network_calls
+    single = model.with_sampler(steps=1) if isinstance(model, Iterative) else model
+    rng = ImageStreams(0, "flops", range(1), device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        single.decode(single.draw_latent(1, rng), rng)
+    return counter.get_total_flops() * calls // single.network_calls

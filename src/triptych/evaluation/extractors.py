@@ -6,6 +6,10 @@ inception  Inception-v3's pool, by torch-fidelity: the one that makes a Frechet 
 dinov2     DINOv2 ViT-B/14, by torch-fidelity
 
 Numbers on different features are different quantities and never stand in one column.
+
+torch-fidelity, for users who have it and can reach its weights, keeps the resizing and the weights
+of the original TensorFlow Inception, which is what makes its Frechet distance the published FID
+(arXiv:1706.08500; arXiv:2104.11222 on how far others are off).
 """
 
 from __future__ import annotations
@@ -21,14 +25,50 @@ from torch import Tensor, nn
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
-from triptych.evaluation import classifier, pretrained
+from triptych.evaluation import classifier
 from triptych.evaluation.classifier import Classifier, Reading
 from triptych.hardware import Machine
 from triptych.nn.patch_features import Patches
 
-NAMES = ("labels", "patches", *pretrained.NETWORKS)
 LEADING = 128  # principal components of the patches: as many as the classifier has features
 CHUNK = 128  # images at once in a pretrained network, which makes them large
+# Our name -> torch-fidelity's, and the layer.
+NETWORKS = {"inception": ("inception-v3-compat", "2048"), "dinov2": ("dinov2-vit-b-14", "dinov2")}
+NAMES = ("labels", "patches", *NETWORKS)
+INSTEAD = "or use --features patches, which needs no weights"
+
+
+def check(name: str) -> None:
+    """InputError unless torch-fidelity is there and works, before anything is made."""
+    try:
+        import torch_fidelity.utils  # noqa: F401
+    # It needs torchvision, which fails in its own ways beside a torch of another build.
+    except (ImportError, RuntimeError) as error:
+        raise InputError(
+            f"features '{name}' need torch-fidelity ({first_line(error)})",
+            f"pip install 'triptych[fid]', {INSTEAD}",
+        ) from error
+
+
+def load(name: str) -> nn.Module:
+    """uint8 RGB [N,3,H,W] -> a tuple with the features [N,F]; InputError without its weights."""
+    check(name)
+    from torch_fidelity.utils import create_feature_extractor
+
+    network, layer = NETWORKS[name]
+    try:
+        found: nn.Module = create_feature_extractor(network, [layer], cuda=False, verbose=False)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"the weights of '{name}' cannot be had ({first_line(error)})",
+            f"connect once, {INSTEAD}",
+        ) from error
+    return found.eval()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class Extractor(ABC):
@@ -126,8 +166,8 @@ def pick_name(asked: str | None, data: ImageData) -> str:
         raise InputError(f"no features '{name}'", f"choose from {', '.join(NAMES)}")
     if name == "labels" and data.classes is None:
         raise InputError("the data have no labels to learn features from", "use --features patches")
-    if name in pretrained.NETWORKS:
-        pretrained.check(name)
+    if name in NETWORKS:
+        check(name)
     return name
 
 
@@ -144,7 +184,7 @@ def extractor_for(
         return labels
     if name == "patches":
         return LeadingPatches(training)
-    return Pretrained(name, pretrained.load(name))
+    return Pretrained(name, load(name))
 
 
 def labels_of_data(data: ImageData, machine: Machine, console: Console) -> Labels | None:

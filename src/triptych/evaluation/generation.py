@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triptych.evaluation.classifier import Reading
 from triptych.evaluation.entries import entry
-from triptych.evaluation.real import MOST_TRAINING, Real
+from triptych.evaluation.reference import MOST_TRAINING, Real
 from triptych.metrics.frechet_distance import enough_to_extrapolate, frechet_distance
 from triptych.metrics.intervals import Estimate, extrapolated
 from triptych.metrics.kernel_distance import kernel_distance

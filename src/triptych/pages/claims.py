@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from triptych.comparison.differences import LEVEL, difference, variance_of
+from triptych.comparison.significance import LEVEL, difference, variance_of
 from triptych.pages import verdict
 from triptych.pages.columns import SAME_TIME, Column, costs, make_columns, name_runs, runners_up
 from triptych.pages.language import Name, Note, Quantity, Sentence, Tongue, Value

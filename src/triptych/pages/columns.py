@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from triptych.comparison.differences import Difference, difference
+from triptych.comparison.significance import Difference, difference
 from triptych.pages.language import Name, Tongue
 from triptych.pages.load import Metric, Run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych import files
-from triptych.comparison.differences import Measured
+from triptych.comparison.significance import Measured
 from triptych.errors import InputError
 
 MOST_RESULTS = 2**25  # bytes: every pair of models in every number

@@ -7,8 +7,8 @@ from typing import Any
 from triptych import files
 from triptych.errors import InputError
 from triptych.hardware import Machine
-from triptych.training.folder import RunFolder
 from triptych.training.request import Request
+from triptych.training.run_folder import RunFolder
 
 
 def check_output(folder: RunFolder, request: Request) -> None:

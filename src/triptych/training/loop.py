@@ -24,11 +24,11 @@ from triptych.distributed import Group
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.hardware import Machine
 from triptych.training import checkpoint
-from triptych.training.folder import RunFolder
 from triptych.training.log import RunLog
 from triptych.training.plan import Deadline, Plan, next_moment
-from triptych.training.posthoc import Keeper
-from triptych.training.selection import PLACES, Selection
+from triptych.training.posthoc_ema import Keeper
+from triptych.training.run_folder import RunFolder
+from triptych.training.snapshots import PLACES, Selection
 from triptych.training.state import Tally, TrainingState
 from triptych.training.threads import Threads
 

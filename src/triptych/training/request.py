@@ -12,9 +12,9 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.labels import Labels
 from triptych.families.registry import ModelName
-from triptych.training.folder import RunFolder
 from triptych.training.loop import OnTrouble
 from triptych.training.plan import Plan
+from triptych.training.run_folder import RunFolder
 from triptych.training.teaching import check_teacher
 from triptych.training.threads import Changes
 

@@ -15,8 +15,8 @@ from triptych.families.base import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
 from triptych.seeding import generator
 from triptych.training import checkpoint
-from triptych.training.average import WeightAverage, averaged_state
-from triptych.training.mover import Mover
+from triptych.training.ema import WeightAverage, averaged_state
+from triptych.training.optimizer import Mover
 from triptych.training.plan import Plan
 
 

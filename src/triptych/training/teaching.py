@@ -10,7 +10,7 @@ from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel, Learns
 from triptych.families.registry import ModelName
-from triptych.training.folder import RunFolder, labels_of, load_model
+from triptych.training.run_folder import RunFolder, labels_of, load_model
 
 
 def settings_of_student(name: ModelName, usual: Any, teacher: RunFolder | None) -> Any:

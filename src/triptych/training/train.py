@@ -24,21 +24,18 @@ from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.hardware import MOST_THREADS, Machine, counts_to_try, usable_cores
 from triptych.training import checkpoint, teaching
-from triptych.training.average import as_used
 from triptych.training.calibration import (
     MOST_CHECKPOINTS,
     Planned,
     Speed,
+    images_at_once,
     may_try_threads,
     measure_speed,
     note_few,
     planned_images,
 )
 from triptych.training.checking import check_machine, check_output
-from triptych.training.diagnosing import Checkups, last_advice, settle, survey
-from triptych.training.fitting import images_at_once
-from triptych.training.folder import SCHEMA, WEIGHTS, RunFolder, model_metadata, save_weights
-from triptych.training.lock import alone_in
+from triptych.training.ema import as_used
 from triptych.training.log import RunLog
 from triptych.training.loop import (
     Clock,
@@ -48,10 +45,19 @@ from triptych.training.loop import (
     stop_signals,
     take_up,
 )
+from triptych.training.monitor import Checkups, last_advice, settle, survey
 from triptych.training.plan import Deadline, Plan
-from triptych.training.posthoc import Keeper
+from triptych.training.posthoc_ema import Keeper
 from triptych.training.request import Request, note_augmented
-from triptych.training.selection import Score, Selection, note_last
+from triptych.training.run_folder import (
+    SCHEMA,
+    WEIGHTS,
+    RunFolder,
+    alone_in,
+    model_metadata,
+    save_weights,
+)
+from triptych.training.snapshots import Score, Selection, note_last
 from triptych.training.state import TrainingState
 from triptych.training.threads import Threads
 

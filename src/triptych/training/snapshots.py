@@ -1,26 +1,33 @@
 """Which weights of a run become its model: snapshots along training, scored on held-out images.
 
 For players of a game the last weights need not be the best. Snapshots are of the weights as they
-would be used; each is scored by whoever trains, lower being better, and the best one is what the
-first phase leaves. When, how often and on how many samples follows from the plan alone.
+would be used; each is scored by a kernel distance, lower being better, and the best one is what
+the first phase leaves. When, how often and on how many samples follows from the plan alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from triptych import files
 from triptych.console import Console
+from triptych.data.dataset import ImageData
 from triptych.families.base import GenerativeModel
+from triptych.families.labels import Labels
 from triptych.hardware import Machine
-from triptych.training.average import as_used
-from triptych.training.folder import RunFolder, save_weights
+from triptych.metrics.kernel_distance import Kernels, kernel_value
+from triptych.nn.patch_features import Patches
+from triptych.tasks import sample
+from triptych.training.ema import as_used
 from triptych.training.log import RunLog, events
 from triptych.training.plan import Plan
+from triptych.training.run_folder import RunFolder, save_weights
 from triptych.training.state import TrainingState
 
 Score = Callable[[GenerativeModel, int, Machine], float]  # the model, how many samples to draw
@@ -30,6 +37,39 @@ FIRST = 0.3  # progress at the first of them, the last one being at the end
 SHARE = 0.06  # samples of all scores, over the planned images: under 3 % of the time
 LEAST, MOST = 100, 1000  # samples of one score
 NOISE = 0.5  # of the best score
+MOST_REAL = 1000
+SMALLEST = 16  # side of images that patches describe
+SCORE_SEED = 2_000_003  # of samples that are neither shown nor measured
+
+
+class Scorer:
+    """Kernel distance of samples to the validation images, on patches: no labels, no weights."""
+
+    def __init__(self, validation: Tensor, labels: Labels | None) -> None:
+        self.validation, self.labels = validation, labels
+
+    @cached_property
+    def real(self) -> tuple[Patches, Tensor, Kernels]:
+        """What describes patches, the validation images so described, and their kernels."""
+        patches = Patches(self.validation)
+        features = patches(self.validation)
+        return patches, features, Kernels.within(features)
+
+    def __call__(self, model: GenerativeModel, count: int, machine: Machine) -> float:
+        """Draw so many samples and measure them."""
+        patches, real, known = self.real
+        drawn = sample.sample(model, count, SCORE_SEED, machine, labels=self.labels)
+        return kernel_value(patches(drawn), real, known)
+
+
+def scorer(
+    data: ImageData, labels: Labels | None
+) -> Callable[[GenerativeModel, int, Machine], float] | None:
+    """The score on this data's validation part; None where there is none to measure on."""
+    validation = data.validation.choose(MOST_REAL, "score").images
+    if len(validation) < 2 or data.shape.resolution < SMALLEST:
+        return None
+    return Scorer(validation, labels)
 
 
 def samples_for(planned: int) -> int:

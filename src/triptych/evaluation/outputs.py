@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from triptych.evaluation.entries import entry
-from triptych.evaluation.real import Real, probe
+from triptych.evaluation.reference import Real, probe
 from triptych.families.base import Encodes, GenerativeModel, Represents, describe_absence
 from triptych.metrics.intervals import Estimate
 from triptych.metrics.paths import path_length, path_uniformity

@@ -1,32 +1,77 @@
-"""The real side of every metric, read once for all models."""
+"""The real side of every metric, read once for all models: features, kept, and floors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from triptych import images
+from triptych import files, images
 from triptych.console import Console
 from triptych.data.dataset import ImageData, Part, choose_rows
+from triptych.data.store import cache_folder
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.extractors import Extractor, Labels, extractor_for, labels_of_data
-from triptych.evaluation.floors import Floors, find_floors
-from triptych.evaluation.kept import kept_features
 from triptych.hardware import Machine
-from triptych.metrics.intervals import Estimate
-from triptych.metrics.kernel_distance import Kernels
+from triptych.metrics.frechet_distance import enough_to_extrapolate, frechet_distance, frechet_value
+from triptych.metrics.intervals import Estimate, extrapolated
+from triptych.metrics.kernel_distance import Kernels, kernel_value
 from triptych.metrics.memorised import Nearest, nearest
+from triptych.metrics.prdc import enough_for_neighbours, neighbours
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
 
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against
 MOST_TRAINING = 50_000  # training images that samples are looked for among
 PROBE_TRAIN, PROBE_VALIDATION = 5000, 2000
+NAME = "features"  # of the folder, and of the tensor in each file
+
+
+@dataclass(frozen=True)
+class Floors:
+    """By reference, test and train; those that few images have no number for are left out.
+
+    limit:      of the Frechet distance to the test images, extrapolated
+    neighbours: precision, recall, density and coverage by name
+    """
+
+    frechet: dict[str, float]
+    kernel: dict[str, float]
+    limit: float | None
+    neighbours: dict[str, float]
+
+
+def find_floors(
+    test: Tensor, train: Tensor, other: Tensor, kernels: Mapping[str, Kernels]
+) -> Floors:
+    """From features of the references and of as many other real images as there are samples.
+
+    kernels: within each reference
+    """
+    count = len(other)
+    as_many = test[:count]  # against the training images, test images are the other real ones
+    pairs = {"test": (other, test), "train": (as_many, train)}
+    limit = None
+    if enough_to_extrapolate(count, test):
+        limit = extrapolated(frechet_distance(other, test)).value
+    near = {}
+    if enough_for_neighbours(count):
+        found = neighbours(as_many, other, intervals=False)
+        near = {name: share.value for name, share in vars(found).items()}
+    return Floors(
+        frechet={name: frechet_value(*pair) for name, pair in pairs.items()},
+        kernel={name: kernel_value(*pair, kernels[name]) for name, pair in pairs.items()},
+        limit=limit,
+        neighbours=near,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,3 +219,40 @@ def features_of_reference(real: Real) -> Tensor:
     if count > MOST_TRAINING:
         return kept_features(real.extractor, real.train, real.machine)
     return real.training_features[choose_rows(count, MOST_REFERENCES, "reference train")]
+
+
+def kept_features(extractor: Extractor, pixels: Tensor, machine: Machine) -> Tensor:
+    """Features of real images [N,F], from the cache where these very images were described before.
+
+    The key is a digest of the pixels and of the extractor, so nothing stale can be found.
+    """
+    found = hashlib.blake2b(extractor.key.encode(), digest_size=16)
+    found.update(str(tuple(pixels.shape)).encode())
+    found.update(pixels.contiguous().numpy().tobytes())
+    path = cache_folder() / NAME / f"{found.hexdigest()}.safetensors"
+    known = read(path)
+    if known is not None and len(known) == len(pixels):
+        return known
+    features = extractor(pixels, machine)
+    keep(features, path)
+    return features
+
+
+def read(path: Path) -> Tensor | None:
+    """The features in a file; None where there is none, or a damaged one, which is removed."""
+    if not path.is_file():
+        return None
+    try:
+        return load_file(path)[NAME]
+    except (OSError, KeyError, SafetensorError):
+        path.unlink(missing_ok=True)
+        return None
+
+
+def keep(features: Tensor, path: Path) -> None:
+    """Write features; where that is impossible they are found anew the next time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, save({NAME: features.contiguous()}))
+    except OSError:
+        path.unlink(missing_ok=True)

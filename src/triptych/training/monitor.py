@@ -19,7 +19,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.families.base import Diagnoses, Diagnosis, GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
-from triptych.training.average import as_used
+from triptych.training.ema import as_used
 from triptych.training.log import RunLog, events
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from triptych.comparison.differences import Measured, difference, quantile, variance_of
+from triptych.comparison.significance import Measured, difference, quantile, variance_of
 
 SINGLE = ("left_out", "low", "high", "value")  # what only one training's entry has so
 WHAT = ("name", "features", "reference", "method")  # which number an entry is

@@ -21,9 +21,9 @@ from torch import Tensor
 from triptych import files
 from triptych.errors import InputError
 from triptych.training import tensorfile
-from triptych.training.average import power_exponent
-from triptych.training.folder import WEIGHTS, RunFolder, save_weights
+from triptych.training.ema import power_exponent
 from triptych.training.plan import Plan
+from triptych.training.run_folder import WEIGHTS, RunFolder, save_weights
 from triptych.training.state import TrainingState
 
 TIMES = 8  # moments, evenly spaced, the last one at the end

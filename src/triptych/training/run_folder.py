@@ -1,12 +1,22 @@
-"""The folder of one trained model: its files, and loading them back with nothing unverified."""
+"""The folder of one trained model: its files, and loading them back with nothing unverified.
+
+One process at a time trains into it. The system itself drops the lock of a process that ends,
+however it ends, so a stale one blocks nobody. What the file beside it says is only for the message
+to the second process.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
@@ -60,6 +70,8 @@ KINDS_DONE = {  # from its last
     "peak_memory_bytes": int,
     "digests": dict,
 }
+LOCK, HOLDER = ".lock", ".holder.json"
+MOST_HOLDER = 4096  # bytes
 
 
 class RunFolder:
@@ -247,3 +259,40 @@ def check_numbers(values: Any) -> None:
             check_numbers(value)
     elif isinstance(values, int | float) and abs(values) > MOST_NUMBER:
         raise ValueError(f"the settings hold {values:g}")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made; folders that are still empty afterwards are removed again.
+
+    Raises InputError where another process holds it, naming that one.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    files.make_folder(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder} is being trained by {holder(folder)}", "wait for it, or name another --out"
+        ) from None
+    try:
+        me = {"process": os.getpid(), "machine": socket.gethostname()}
+        files.write_json(folder / HOLDER, me)
+        yield
+    finally:
+        for name in (HOLDER, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: something was made
+            for path in missing:
+                path.rmdir()
+        lock.release()
+
+
+def holder(folder: Path) -> str:
+    """Who holds the folder."""
+    try:
+        known = files.parse_json(files.read_bytes(folder / HOLDER, MOST_HOLDER))
+        return f"process {known['process']} on {known['machine']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
