@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from triptych import hardware, requesting
+from triptych import hardware
+from triptych.training import resolve
 
 hardware.keep_memory()  # before torch, as users have it
 
@@ -103,7 +104,7 @@ class Trainer:
         cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         cuda.allow_tf32, cudnn.allow_tf32 = run.tf32 if way.tf32 is None else (way.tf32,) * 2
         self.machine = replace(run.machine, precision=way.precision, compile=way.compile)
-        request = requesting.make_request(model, run.data, "1kimg", size, 0, run.overrides, None)
+        request = resolve.make_request(model, run.data, "1kimg", size, 0, run.overrides, None)
         self.state = fresh_state(request, self.machine)
         self.part, self.count = request.data.train, request.settings.batch_size
         self.batches = Batches(self.part, self.count, 0, self.machine.device, ranks=ranks)

@@ -31,13 +31,13 @@ from typing import Any, NoReturn
 
 import torch
 
-from triptych import api, files, hardware, requesting
+from triptych import api, files, hardware
 from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.hardware import Machine
-from triptych.training import calibration, checkpoint, loop
+from triptych.training import calibration, checkpoint, loop, resolve
 from triptych.training import train as training
 from triptych.training.run_folder import RunFolder, load_model
 from triptych.training.state import TrainingState
@@ -73,7 +73,7 @@ def noise_images(seed: int = 0) -> ImageData:
 
 def make_request(model: str, intervals: int) -> training.Request:
     planned = intervals * ROUNDS * 16 / 1000
-    return requesting.make_request(
+    return resolve.make_request(
         model, noise_images(), f"{planned}kimg", "tiny", 0, SETTINGS[model], None, QUIET, "train"
     )
 

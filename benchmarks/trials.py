@@ -14,7 +14,7 @@ from typing import Any
 import triptych
 from triptych import hardware
 from triptych.config import Size
-from triptych.reading import open_images
+from triptych.data.open import open_images
 from triptych.run import Run
 from yardstick import Yardstick
 

@@ -17,7 +17,7 @@ from triptych.families.gan.diffaugment import NUMBERS, augment, colour, cut, tra
 from triptych.families.gan.model import GAN
 from triptych.families.latent import Latent
 from triptych.training.optimizer import Mover
-from triptych.training.request import note_augmented
+from triptych.training.resolve import note_augmented
 
 STILL = 0.5  # the number that changes nothing, but for the hole
 

@@ -19,7 +19,7 @@ from tests.test_gan_diagnosis import sentences as gan_sentences
 from tests.test_report import change, read, write_comparison
 from tests.test_survival import Heard
 from tests.truths import MACHINE, random_pixels
-from triptych import api, files, images, requesting
+from triptych import api, files, images
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.distributed import Group
@@ -30,7 +30,7 @@ from triptych.pages.language import Tongue
 from triptych.pages.load import load_log
 from triptych.pages.page import write_page
 from triptych.seeding import ImageStreams
-from triptych.training import monitor
+from triptych.training import monitor, resolve
 from triptych.training import train as training
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
@@ -62,9 +62,7 @@ DATA = ImageData(
 def request(model: str = "vae:sigma", *more: str, images: int = 1280) -> training.Request:
     sets = ("batch_size=32", "widths=8,8", "latent=4", *more)
     budget = f"{images / 1000}kimg"
-    return requesting.make_request(
-        model, DATA, budget, "tiny", 0, sets, None, QUIET, "triptych train"
-    )
+    return resolve.make_request(model, DATA, budget, "tiny", 0, sets, None, QUIET, "triptych train")
 
 
 def diagnoses(folder: RunFolder) -> list[dict[str, Any]]:

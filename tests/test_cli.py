@@ -24,7 +24,7 @@ from safetensors import safe_open
 
 import triptych
 from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
-from triptych import api, files, requesting
+from triptych import api, files
 from triptych.cli import commands, main
 from triptych.data import open
 from triptych.data.dataset import ImageData
@@ -32,6 +32,7 @@ from triptych.data.open import DataOptions
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.evaluation import classifier
 from triptych.pages import page
+from triptych.training import resolve
 from triptych.training.run_folder import save_weights
 
 SLOW = ("--threads", "1", "--precision", "fp32", "--device", "cpu")
@@ -649,9 +650,9 @@ def test_the_size_follows_the_device(call: Call, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda number: Large())
-    assert requesting.pick_size(None) == requesting.pick_size(None, "cuda") == "base"
-    assert requesting.pick_size(None, "cpu") == "tiny"
-    assert requesting.pick_size("small", "cpu") == "small"
+    assert resolve.pick_size(None) == resolve.pick_size(None, "cuda") == "base"
+    assert resolve.pick_size(None, "cpu") == "tiny"
+    assert resolve.pick_size("small", "cpu") == "small"
     monkeypatch.setattr("triptych.hardware.describe", dict)
     assert call("doctor", "--json", *SLOW).json()["size"] == "tiny"
 

@@ -30,7 +30,7 @@ from triptych.families.diffusion.samplers import Chain, consistency
 from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.latent import Latent
 from triptych.run import Run
-from triptych.training.request import Request
+from triptych.training.resolve import Request
 
 SHAPE = ImageShape(channels=1, resolution=16)
 STUDENT = registry.ModelName.parse("diffusion:consistency")

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from tests import together
 from tests.test_training import DATA, MACHINE, digest, request, train
-from triptych import api, hardware, requesting
+from triptych import api, hardware
 from triptych.console import QUIET
 from triptych.data.batches import Batches
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.training import calibration
+from triptych.training import calibration, resolve
 from triptych.training import train as training
 from triptych.training.plan import Plan
 
@@ -99,7 +99,7 @@ print(*peak_and_foretold(sys.argv[1]))
 def peak_and_foretold(model: str) -> tuple[int, float]:
     """Bytes by which the memory of this process grew in a step of 64 images, and the forecast."""
     name = registry.ModelName.parse(model)
-    wanted = requesting.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
+    wanted = resolve.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
     batches = training.share_batches(wanted, MACHINE)
     state = training.fresh_state(wanted, MACHINE)
     kept, held = calibration.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)

@@ -25,11 +25,11 @@ from triptych.comparison import turns
 from triptych.console import QUIET
 from triptych.errors import InputError, InterruptedRunError
 from triptych.pages.load import own_costs
-from triptych.repeating import request_to_repeat
 from triptych.training import calibration, loop
 from triptych.training import threads as threads_module
 from triptych.training import train as training
 from triptych.training.plan import MOMENTS, Plan, next_moment
+from triptych.training.resolve import request_to_repeat
 from triptych.training.run_folder import RunFolder
 from triptych.training.state import TrainingState
 from triptych.training.threads import Threads

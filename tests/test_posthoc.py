@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.test_training import DATA, MACHINE, request, train
 from tests.truths import normal
-from triptych import averaging
+from triptych import api
 from triptych.errors import InputError
 from triptych.run import Run
 from triptych.training import posthoc_ema
@@ -68,7 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_width_in_use_gives_the_run_s_own_weights(trained: Path, tmp_path: Path) -> None:
-    found = averaging.average(trained, tmp_path / "same", 0.05, machine=MACHINE)
+    found = api.average(trained, tmp_path / "same", 0.05, machine=MACHINE)
     own, again = Run(trained, MACHINE), Run(found.run, MACHINE)
     for name, tensor in own.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], tensor, rtol=2e-3, atol=1e-4)
@@ -77,33 +77,33 @@ def test_the_width_in_use_gives_the_run_s_own_weights(trained: Path, tmp_path: P
 
 def test_another_width_is_a_run_of_its_own(trained: Path, tmp_path: Path) -> None:
     before = RunFolder(trained).weights.read_bytes()
-    found = averaging.average(trained, tmp_path / "wide", 0.15, machine=MACHINE)
+    found = api.average(trained, tmp_path / "wide", 0.15, machine=MACHINE)
     run = Run(found.run, MACHINE)
     assert run.facts["settings"]["average"] == 0.15
     assert run.facts["averaged_from"]["run"] == "run"
     assert run.sample(2).shape == (2, 1, 16, 16)
     assert RunFolder(trained).weights.read_bytes() == before
     with pytest.raises(InputError, match="is there already"):
-        averaging.average(trained, tmp_path / "wide", 0.1, machine=MACHINE)
+        api.average(trained, tmp_path / "wide", 0.1, machine=MACHINE)
     with pytest.raises(InputError, match="kept no averages"):
-        averaging.average(found.run, tmp_path / "more", 0.1, machine=MACHINE)
+        api.average(found.run, tmp_path / "more", 0.1, machine=MACHINE)
 
 
 def test_the_best_of_some_widths_is_used(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(averaging, "SCORED", 20)
-    found = averaging.average(trained, tmp_path / "best", data=DATA, machine=MACHINE)
+    monkeypatch.setattr(api, "SCORED", 20)
+    found = api.average(trained, tmp_path / "best", data=DATA, machine=MACHINE)
     assert found.width == min(found.scores, key=found.scores.__getitem__)
-    assert set(found.scores) == set(averaging.WIDTHS) and len(set(found.scores.values())) > 1
-    exact = averaging.average(trained, tmp_path / "exact", found.width, machine=MACHINE)
+    assert set(found.scores) == set(api.WIDTHS) and len(set(found.scores.values())) > 1
+    exact = api.average(trained, tmp_path / "exact", found.width, machine=MACHINE)
     assert RunFolder(exact.run).weights.read_bytes() == RunFolder(found.run).weights.read_bytes()
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, 0.3, float("nan")])
 def test_widths_that_there_are_not(trained: Path, tmp_path: Path, width: float) -> None:
     with pytest.raises(InputError, match="no share of a training"):
-        averaging.average(trained, tmp_path / "none", width, machine=MACHINE)
+        api.average(trained, tmp_path / "none", width, machine=MACHINE)
     assert not (tmp_path / "none").exists()
 
 
@@ -113,6 +113,6 @@ def test_damaged_averages_are_named(trained: Path, tmp_path: Path) -> None:
     victim.write_bytes(content[:100])
     try:
         with pytest.raises(InputError, match=f"{victim.name} is damaged"):
-            averaging.average(trained, tmp_path / "none", 0.1, machine=MACHINE)
+            api.average(trained, tmp_path / "none", 0.1, machine=MACHINE)
     finally:
         victim.write_bytes(content)

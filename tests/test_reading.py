@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.making import make_images, one_thread, write_npz
-from triptych import api, reading
+from triptych import api
 from triptych.console import QUIET
-from triptych.data.open import DataOptions
+from triptych.data.open import DataOptions, open_images, tell_notes
 from triptych.errors import InputError
-from triptych.run import Run
+from triptych.run import Run, run_data
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def test_a_run_finds_its_data_from_another_folder(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = reading.run_data(run, None, None, QUIET)
+    found = run_data(run, None, None, QUIET)
     assert found.fingerprint == run.facts["data"]["fingerprint"]
     with pytest.raises(InputError, match=r"no data 'bars.npz'"):
-        reading.run_data(run, "bars.npz", None, QUIET)
+        run_data(run, "bars.npz", None, QUIET)
 
 
 def test_notes_are_said_before_training(
@@ -43,9 +43,9 @@ def test_notes_are_said_before_training(
 ) -> None:
     from triptych.console import Console
 
-    data = reading.open_images(run.facts["data"]["place"], DataOptions(resolution=32))
-    reading.tell_notes(data, Console())
+    data = open_images(run.facts["data"]["place"], DataOptions(resolution=32))
+    tell_notes(data, Console())
     told = capsys.readouterr().err
     assert "note: resized by --fit stretch: 16x16 to 32x32" in told
-    reading.tell_notes(data, QUIET)
+    tell_notes(data, QUIET)
     assert capsys.readouterr().err == ""

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from triptych import api, files, hardware, requesting
+from triptych import api, files, hardware
 from triptych.config import Budget, ImageShape, Optimiser, Settings
 from triptych.console import QUIET
 from triptych.data.augment import Augment
@@ -27,7 +27,7 @@ from triptych.errors import InputError, InterruptedRunError
 from triptych.families.base import Batch, GenerativeModel, Objective
 from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams, generator
-from triptych.training import calibration, checkpoint, loop
+from triptych.training import calibration, checkpoint, loop, resolve
 from triptych.training import train as training
 from triptych.training.ema import WeightAverage, power_exponent
 from triptych.training.optimizer import rate_factor
@@ -69,7 +69,7 @@ def request(
 ) -> training.Request:
     sets = ("batch_size=32", *SMALL.get(model, ()), *overrides)
     others = {"command": "triptych train"} | others
-    return requesting.make_request(model, data, budget, "tiny", 0, sets, None, QUIET, **others)
+    return resolve.make_request(model, data, budget, "tiny", 0, sets, None, QUIET, **others)
 
 
 def train(wanted: training.Request, out: Path) -> RunFolder:

@@ -17,7 +17,7 @@ import triptych
 from tests.making import make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from tests.truths import MACHINE, random_pixels
-from triptych import images, reading
+from triptych import images
 from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.open import DataOptions
@@ -165,7 +165,7 @@ def test_traversals_by_the_command(call: Call, stock: Path) -> None:
     found = call(*words, "--out", "a.npz", "--json").json()
     assert found["out"] == "a.npz" and len(found["units"]) == 3
     run = Run(stock / "vae", one_thread())
-    held_out = reading.run_data(run, None, None, QUIET).validation.images
+    held_out = run.run_data(run, None, None, QUIET).validation.images
     expected = run.traverse(held_out, rows=3, points=4, seed=2)
     assert found["units"] == json.loads(json.dumps([u.describe() for u in expected.units]))
     for unit in found["units"]:

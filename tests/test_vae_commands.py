@@ -19,7 +19,7 @@ import triptych
 from tests.making import encode, make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from tests.truths import MACHINE
-from triptych import images, reading
+from triptych import images
 from triptych.cli import text
 from triptych.config import Budget, ImageShape
 from triptych.console import QUIET
@@ -71,7 +71,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def held_out(run: Run, count: int) -> Tensor:
-    return reading.run_data(run, None, None, QUIET).test.images[:count]
+    return run.run_data(run, None, None, QUIET).test.images[:count]
 
 
 # Likelihood

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
         report,
         train,
     )
-    from triptych.data.open import DataOptions
+    from triptych.data.open import DataOptions, open_images
     from triptych.errors import InputError
     from triptych.images import grid
-    from triptych.reading import open_images
     from triptych.run import Run
 
 __all__ = [
@@ -44,7 +43,7 @@ _HOMES = {
     "InputError": "triptych.errors",
     "Run": "triptych.run",
     "grid": "triptych.images",
-    "open_images": "triptych.reading",
+    "open_images": "triptych.data.open",
 }
 
 

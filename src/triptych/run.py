@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor
 from triptych import hardware
 from triptych import images as pixels
 from triptych.console import QUIET, Console
+from triptych.data.dataset import ImageData
 from triptych.data.decode import BadImageError, decode, fit_square, quietly
+from triptych.data.open import DataOptions, open_images
 from triptych.errors import InputError
 from triptych.families.base import (
     Encodes,
@@ -292,3 +295,53 @@ def check_count(count: int) -> None:
     """InputError below 1."""
     if count < 1:
         raise InputError(f"--count {count} is too few", "give 1 or more")
+
+
+def run_data(
+    run: Run,
+    data: str | ImageData | None,
+    options: DataOptions | Mapping[str, Any] | None,
+    console: Console,
+) -> ImageData:
+    """The data to measure a run on: its own unless told otherwise; the shapes must agree.
+
+    options: a mapping changes what it names and leaves the rest as the run was trained
+    """
+    own, given = run.facts["data"], any_given(options)
+    if isinstance(data, ImageData):
+        opened = data
+    else:
+        source = data or own["source"]
+        if not isinstance(options, DataOptions):
+            options = DataOptions(**own_options(own, source) | dict(options or {}))
+        if data is None and own.get("place") and not Path(source).expanduser().exists():
+            source = own["place"]  # seen from another folder
+        try:
+            opened = open_images(source, options, console)
+        except InputError as error:
+            if data is not None or given:
+                raise
+            raise InputError(
+                f"the run's own data are gone ({error})", "name data by --data"
+            ) from error
+    if opened.shape.size != run.model.shape.size:
+        raise InputError(
+            f"{opened.name} is {opened.shape.size}, the run {run.model.shape.size}",
+            "measure it on data like its own",
+        )
+    if data is None and opened.fingerprint != own["fingerprint"]:
+        raise InputError(
+            f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
+        )
+    return opened
+
+
+def any_given(options: DataOptions | Mapping[str, Any] | None) -> bool:
+    """Whether the user asked for anything; False and None stand for nothing."""
+    return any(options.values()) if isinstance(options, Mapping) else options is not None
+
+
+def own_options(own: dict[str, Any], source: str) -> dict[str, Any]:
+    """How a run's data were read; the columns belong to its own source alone."""
+    columns = ("image_column", "label_column") if source == own["source"] else ()
+    return {name: own.get(name) for name in ("resolution", "fit", *columns)}

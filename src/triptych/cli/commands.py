@@ -305,9 +305,9 @@ class Average(UsesModel):
 
     def run(self) -> Any:
         """The new run, and how each width scored."""
-        from triptych import averaging
+        from triptych import api
 
-        found = averaging.average(
+        found = api.average(
             self.path,
             self.out,
             self.width,
@@ -357,9 +357,9 @@ class Evaluate(ReadsRunData):
 
 def data_of(command: Reconstruct | Traverse | Likelihood, run: Run) -> ImageData:
     """The data asked for, or the run's own."""
-    from triptych import reading
+    from triptych.run import run_data
 
-    return reading.run_data(run, command.data, command.options(), command.console())
+    return run_data(run, command.data, command.options(), command.console())
 
 
 @dataclass(kw_only=True)
@@ -449,14 +449,16 @@ class Train(TrainsOnData, UsesModel):
 
     def run(self) -> Any:
         """run.json, or the settings under --dry-run."""
-        from triptych import api, config, reading, requesting
+        from triptych import api, config
+        from triptych.data.open import tell_notes
+        from triptych.training import resolve
 
         machine = self.machine()
-        request = requesting.make_request(
+        request = resolve.make_request(
             self.model,
             self.data,
             self.budget,
-            requesting.pick_size(self.size, machine.device),
+            resolve.pick_size(self.size, machine.device),
             self.seed,
             self.set,
             self.options(),
@@ -469,7 +471,7 @@ class Train(TrainsOnData, UsesModel):
             settings = {"model": str(request.name), **config.to_json(request.settings)}
             return settings if self.json else json.dumps(settings, indent=2)
         folder = self.out or api.free_folder(request, machine)
-        reading.tell_notes(request.data, self.console())
+        tell_notes(request.data, self.console())
         self.console().say(f"training {request.name} into {folder}")
         facts = api.train_folder(request, folder, machine, self.console()).read()
         return {"run": str(folder), **facts} if self.json else str(folder)
@@ -514,14 +516,14 @@ class Data(ReadsData):
 
     def run(self) -> Any:
         """Counts, sizes, classes, what is bad, what would be done."""
-        from triptych import reading
         from triptych.cli import output
         from triptych.data.describe import contact_sheet, contact_sheet_place, summarise
+        from triptych.data.open import open_images
 
         place = None if self.out is None else output.check(self.out)
         if self.out is not None and self.out.suffix != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
-        opened = reading.open_images(self.data, self.options(), self.console())
+        opened = open_images(self.data, self.options(), self.console())
         sheet = self.out or contact_sheet_place(opened)
         place = place or output.check(sheet)
         place.write({"images": contact_sheet(opened).pixels[None]})
@@ -535,11 +537,12 @@ class Doctor(UsesModel):
 
     def run(self) -> Any:
         """Hardware, versions and choices."""
-        from triptych import hardware, requesting
+        from triptych import hardware
+        from triptych.training import resolve
         from triptych.training.calibration import steps_now
 
         machine = self.machine()
-        size = requesting.pick_size(None, machine.device)
+        size = resolve.pick_size(None, machine.device)
         found = {
             "hardware": hardware.describe(),
             "versions": hardware.versions(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from triptych.comparison.contract import (
 )
 from triptych.comparison.seeds import all_differences, by_model, together
 from triptych.config import Size
+from triptych.console import Console
 from triptych.data.dataset import ImageData
+from triptych.data.open import DEFAULT_DATA, DataOptions, open_images
 from triptych.errors import InputError
 from triptych.evaluation.evaluate import EVALUATION_SEED
+from triptych.families.registry import ModelName
 from triptych.hardware import Machine
+from triptych.run import Run, run_data
 from triptych.training.run_folder import RunFolder
 
 SCHEMA = 1
@@ -231,3 +236,50 @@ def is_measured(found: Any) -> bool:
         and all(type(m.get("n")) is int for m in metrics)
         and all(isinstance(m.get(k), int | float | None) for m in metrics for k in NUMBERS)
     )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model with what sets it apart from its plain recipe.
+
+    Written MODEL[,KEY=VALUE ...], as in `gan:r1,average=0.1`; `size=small` and `conditional` stand
+    for those options.
+    """
+
+    name: ModelName
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """InputError on an unknown model."""
+        model, *told = text.split(",")
+        return cls(ModelName.parse(model), tuple(told))
+
+    def __str__(self) -> str:
+        return ",".join([str(self.name), *self.told])
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Its settings."""
+        return tuple(t for t in self.told if not t.startswith("size=") and t != "conditional")
+
+    @property
+    def size(self) -> str | None:
+        """Its size, where it has one of its own."""
+        return next((t.removeprefix("size=") for t in self.told if t.startswith("size=")), None)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is told the labels though the others may not be."""
+        return "conditional" in self.told
+
+
+def data_to_compare(
+    data: str | ImageData | None, own: Run | None, options: DataOptions | None, console: Console
+) -> ImageData:
+    """The data asked for, else those of a finished run, else the embedded ones."""
+    if isinstance(data, ImageData):
+        return data
+    if data is None and own is not None:
+        return run_data(own, None, None, console)
+    return open_images(data or DEFAULT_DATA, options, console)

@@ -17,7 +17,7 @@ from triptych.errors import InterruptedRunError
 from triptych.hardware import Machine
 from triptych.training.calibration import forecast_bytes
 from triptych.training.loop import stop_signals
-from triptych.training.request import Request
+from triptych.training.resolve import Request
 from triptych.training.train import Training
 
 TURN = 3.0  # seconds

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from triptych.console import QUIET, Console
 from triptych.data import describe, ingest, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
@@ -19,6 +20,7 @@ from triptych.errors import InputError
 
 VERSION = 4  # raised whenever the same source would give other pixels or parts
 RESOLUTIONS = (16, 32, 64, 128)
+DEFAULT_DATA = "street-digits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,26 +50,24 @@ class DataOptions:
 
 
 def open_images(
-    data: str = "street-digits",
-    options: DataOptions | None = None,
-    progress: Progress | None = None,
+    data: str = DEFAULT_DATA, options: DataOptions | None = None, console: Console = QUIET
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
     Raises InputError when there is nothing to read, too little, or one class only.
     """
     options = options or DataOptions()
-    told = progress or (lambda done, count: None)
-    origin = find_origin(data, Columns(options.image_column, options.label_column))
-    key = store.entry_key(
-        {
-            "version": VERSION,
-            "resolution": options.resolution,
-            "fit": options.fit,
-            "origin": origin.identity,
-        }
-    )
-    arrays, facts = usable(key) or make_entry(key, origin, options, told)
+    with console.bar(f"  preparing {data}") as bar:
+        origin = find_origin(data, Columns(options.image_column, options.label_column))
+        key = store.entry_key(
+            {
+                "version": VERSION,
+                "resolution": options.resolution,
+                "fit": options.fit,
+                "origin": origin.identity,
+            }
+        )
+        arrays, facts = usable(key) or make_entry(key, origin, options, bar.update)
     if facts["bad"] and options.strict:
         first = ": ".join(facts["bad"][0])
         raise InputError(f"{len(facts['bad'])} bad images, first {first}", "mend or remove them")
@@ -134,3 +134,9 @@ def assemble(
         augment=options.augment,
         facts=facts,
     )
+
+
+def tell_notes(data: ImageData, console: Console) -> None:
+    """Say what was done with the images, before anything is trained on them."""
+    for note in data.notes:
+        console.say(f"note: {note}")

@@ -33,7 +33,7 @@ from triptych.hardware import Machine, counts_to_try
 from triptych.seeding import generator
 from triptych.training.loop import GRID_SHARES
 from triptych.training.plan import Plan
-from triptych.training.request import Request
+from triptych.training.resolve import Request
 from triptych.training.state import TrainingState
 from triptych.training.threads import fastest, quickest, try_counts
 

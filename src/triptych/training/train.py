@@ -23,7 +23,7 @@ from triptych.errors import InputError, InterruptedRunError
 from triptych.families import registry
 from triptych.families.base import GenerativeModel
 from triptych.hardware import MOST_THREADS, Machine, counts_to_try, usable_cores
-from triptych.training import checkpoint, teaching
+from triptych.training import checkpoint, resolve
 from triptych.training.calibration import (
     MOST_CHECKPOINTS,
     Planned,
@@ -34,7 +34,6 @@ from triptych.training.calibration import (
     note_few,
     planned_images,
 )
-from triptych.training.checking import check_machine, check_output
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
 from triptych.training.loop import (
@@ -48,7 +47,7 @@ from triptych.training.loop import (
 from triptych.training.monitor import Checkups, last_advice, settle, survey
 from triptych.training.plan import Deadline, Plan
 from triptych.training.posthoc_ema import Keeper
-from triptych.training.request import Request, note_augmented
+from triptych.training.resolve import Request, check_machine, check_output, note_augmented
 from triptych.training.run_folder import (
     SCHEMA,
     WEIGHTS,
@@ -445,7 +444,7 @@ def fresh_state(request: Request, machine: Machine) -> TrainingState:
         if request.teacher is None:
             survey(model, request.data.train, request.seed)
         else:
-            teaching.start_from(model, request.teacher)
+            resolve.start_from(model, request.teacher)
         model.to(machine.device).train()
         if machine.compile:
             for network in model.networks():

@@ -1,0 +1,419 @@
+"""From what a user asks to be trained to a request, of which everything is checked and resolved.
+
+Nothing is made or changed here. A request also comes from a finished run, to train it again, and
+may start from a trained model, its teacher.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from triptych import config, files, hardware
+from triptych.config import Budget, ImageShape, Size
+from triptych.console import QUIET, Console
+from triptych.data.dataset import ImageData
+from triptych.data.open import DataOptions, open_images
+from triptych.errors import InputError
+from triptych.families import registry
+from triptych.families.base import GenerativeModel, Learns
+from triptych.families.labels import Labels
+from triptych.families.registry import ModelName
+from triptych.hardware import MOST_THREADS, Machine, usable_cores
+from triptych.training.loop import OnTrouble
+from triptych.training.plan import Plan
+from triptych.training.run_folder import RunFolder, labels_of, load_model
+from triptych.training.threads import Changes, Threads
+
+DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
+COURSE_BUDGET = "30epochs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a finished run recorded of its way, for a training that follows it.
+
+    run:    its folder
+    points: breakpoints of each phase's plan; none of a plan that goes straight
+    """
+
+    run: str
+    planned: int
+    timed: bool
+    points: list[Any]
+    threads: Changes
+
+    def plans(self, lengths: list[int]) -> list[Plan]:
+        """Of each phase; InputError where they are not of this model.
+
+        lengths: images that had been planned for each
+        """
+        if not self.points:
+            return [Plan.straight(length, self.timed) for length in lengths]
+        if len(self.points) != len(lengths):
+            raise InputError(
+                f"{self.run} cannot be followed: it has {len(self.points)} phases", "train it anew"
+            )
+        return [
+            Plan.read(points, length, self.timed)
+            for points, length in zip(self.points, lengths, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be trained."""
+
+    name: ModelName
+    size: Size
+    settings: Any
+    data: ImageData
+    budget: Budget
+    seed: int
+    command: str  # as it could be typed again, without budget and output folder
+    on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
+    labels: Labels | None = None  # that the model is told in training, where it is conditional
+    teacher: RunFolder | None = None  # the finished run that training starts from
+    follow: Recorded | None = None  # the plan to follow instead of making one
+    variant: str = ""  # what sets it apart from the plain recipe, in the user's words
+
+    def __post_init__(self) -> None:
+        images, batch_size = len(self.data.train), self.settings.batch_size
+        if batch_size > images:
+            raise InputError(
+                f"{images:,} training images do not fill a batch of {batch_size:,}",
+                f"give more, or use --set batch_size={images}",
+            )
+        if self.teacher is not None:
+            check_teacher(self.shape, self.teacher)
+
+    @property
+    def shape(self) -> ImageShape:
+        """What the model must know of the data."""
+        classes = None if self.labels is None else len(self.labels.names)
+        return replace(self.data.shape, classes=classes)
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a run to be resumed."""
+        taught = {} if self.teacher is None else {"teacher": self.teacher.read()["digests"]}
+        followed = {} if self.follow is None else {"plan": self.follow.points}
+        return (
+            taught
+            | followed
+            | {
+                "model": str(self.name),
+                "settings": config.to_json(self.settings),
+                "data fingerprint": self.data.fingerprint,
+                "resolution": self.data.shape.resolution,
+                "flips": self.data.augment.flip,
+                "crops": self.data.augment.crop,
+                "seed": self.seed,
+                "use of labels": "none" if self.labels is None else "conditional",
+                "budget": self.budget.asked,
+            }
+        )
+
+
+def note_augmented(request: Request) -> str | None:
+    """What to say where the critic is shown changed images because there are few."""
+    count = len(request.data.train)
+    if not registry.recipe(request.name).augments_few or not request.settings.augment:
+        return None
+    return (
+        f"the critic is shown changed images, as {count:,} are few: --set augment=false leaves "
+        "them as they are"
+    )
+
+
+def check_output(folder: RunFolder, request: Request) -> None:
+    """InputError unless the folder is absent, empty, or this very run."""
+    path = folder.path
+    for place in (path, folder.checkpoints, folder.samples):
+        if place.is_symlink() and place != path:
+            raise InputError(f"{place} is a link", "remove it, or name another --out")
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place} is a file", "name a folder with --out")
+    if folder.is_run():
+        facts = folder.read()
+        for what, ours in request.identity().items():
+            theirs = facts["identity"].get(what)
+            if theirs != ours:
+                shown = "" if isinstance(ours, dict | list) else f" ({theirs}, not {ours})"
+                raise InputError(
+                    f"{path} holds a run of another {what}{shown}", "name another --out"
+                )
+    elif path.exists() and files.visible(path):
+        raise InputError(f"{path} exists and is not a run of ours", "name another --out")
+
+
+def check_machine(folder: RunFolder, facts: dict[str, Any], machine: Machine) -> None:
+    """InputError where a run would go on with other arithmetic than it began with."""
+    asked = {"device": machine.device, "precision": machine.precision, "compile": machine.compile}
+    if machine.microbatch is not None:
+        asked["microbatch"] = machine.microbatch
+    for what, ours in asked.items():
+        theirs = facts.get(what)
+        if theirs != ours:
+            option = f"--{what}" if what == "compile" else f"--{what} {theirs}"
+            raise InputError(
+                f"{folder.path} was begun with {what} {theirs}, not {ours}",
+                f"go on with {option}" if theirs else f"leave --{what} out",
+            )
+
+
+def settings_of_student(name: ModelName, usual: Any, teacher: RunFolder | None) -> Any:
+    """The recipe's usual settings, with the teacher's sizes where there is one.
+
+    InputError where one is missing, not wanted, or of another kind.
+    """
+    take_over = registry.recipe(name).take_over
+    if teacher is None:
+        if take_over is not None:
+            raise InputError(f"{name} starts from a trained model", "name it: --teacher RUN")
+        return usual
+    if take_over is None:
+        raise InputError(f"{name} starts from no trained model", "leave out --teacher")
+    facts = teacher.read()
+    theirs = ModelName.parse(facts["model"])
+    settings = config.from_json(registry.recipe(theirs).settings, facts["settings"])
+    try:
+        return take_over(usual, str(theirs), settings)
+    except ValueError as error:
+        raise InputError(
+            f"{teacher.path} cannot teach {name}: {error}", "name another run"
+        ) from error
+
+
+def check_teacher(shape: ImageShape, teacher: RunFolder) -> None:
+    """InputError unless the teacher makes images of this shape and was told as much of labels."""
+    facts = teacher.read()
+    labels = labels_of(facts)
+    told = None if labels is None else len(labels.names)
+    theirs = ImageShape(
+        channels=facts["data"]["channels"], resolution=facts["data"]["resolution"], classes=told
+    )
+    if theirs.size != shape.size:
+        raise InputError(
+            f"{teacher.path} makes images of {theirs.size}, the data have {shape.size}",
+            "name a run on these data",
+        )
+    if theirs.classes != shape.classes:
+        was = "without labels" if told is None else f"with {told} classes"
+        raise InputError(
+            f"{teacher.path} was trained {was}",
+            "leave out --conditional" if told is None else "use --conditional on the same data",
+        )
+
+
+def start_from(model: GenerativeModel, teacher: RunFolder) -> None:
+    """Give a fresh model its teacher."""
+    trained, _ = load_model(teacher)
+    assert isinstance(model, Learns)  # what `take_over` stands for
+    model.learn_from(trained)
+
+
+def labels_to_tell(name: ModelName, data: ImageData) -> Labels:
+    """The classes that a conditional model is told; InputError where data or model have none."""
+    registry.require_conditional(name)
+    if data.classes is None or data.train.labels is None:
+        raise InputError(f"{data.name} has no labels", "leave out --conditional")
+    return Labels.counted(data.classes, data.train.labels)
+
+
+def pick_size(size: str | None, device: str | None = None) -> Size:
+    """The size asked for, else by hardware: tiny on CPUs, small or base by the GPU's memory."""
+    if size is None:
+        if device == "cpu" or not torch.cuda.is_available():
+            return "tiny"
+        memory = torch.cuda.get_device_properties(0).total_memory
+        return "base" if memory > 30e9 else "small"
+    if size not in config.SIZES:
+        raise InputError(f"no size '{size}'", f"choose from {', '.join(config.SIZES)}")
+    return size
+
+
+def make_request(
+    model: str,
+    data: str | ImageData,
+    budget: str | None,
+    size: str | None,
+    seed: int,
+    overrides: Sequence[str],
+    options: DataOptions | None,
+    console: Console = QUIET,
+    command: str | None = None,
+    on_trouble: str = "rewind",
+    conditional: bool = False,
+    teacher: Path | str | None = None,
+    variant: str = "",
+) -> Request:
+    """Everything checked that can be checked before anything is made.
+
+    variant: what sets it apart among others of its recipe, in the user's words
+    command: as it is recorded, without budget and machine; worked out unless given
+    """
+    if on_trouble not in ("rewind", "stop"):
+        raise InputError(f"no --on-trouble '{on_trouble}'", "choose rewind or stop")
+    name = ModelName.parse(model)
+    chosen_size = pick_size(size)
+    usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[chosen_size]
+    parsed = Budget.parse(budget or usual)
+    opened = data if isinstance(data, ImageData) else open_images(data, options, console)
+    labels = labels_to_tell(name, opened) if conditional else None
+    usual_settings = registry.defaults(name, chosen_size, opened.shape, len(opened.train))
+    run = None if teacher is None else RunFolder(Path(teacher))
+    usual_settings = settings_of_student(name, usual_settings, run)
+    settings = config.override(usual_settings, overrides)
+    return Request(
+        name=name,
+        size=chosen_size,
+        settings=settings,
+        data=opened,
+        budget=parsed,
+        seed=seed,
+        command=command
+        or command_of(name, chosen_size, seed, overrides, opened, conditional, teacher),
+        on_trouble=on_trouble,  # type: ignore[arg-type] # checked above
+        labels=labels,
+        teacher=run,
+        variant=variant,
+    )
+
+
+def run_name(request: Request) -> str:
+    """What a run is called where the user named no folder."""
+    safe = re.sub(r"[^A-Za-z0-9._=+-]", "-", request.variant)
+    parts = (request.name.family, request.name.recipe, safe, f"s{request.seed}")
+    return "-".join(part for part in parts if part)
+
+
+def command_of(
+    name: ModelName,
+    size: Size,
+    seed: int,
+    overrides: Sequence[str],
+    data: ImageData,
+    conditional: bool = False,
+    teacher: Path | str | None = None,
+) -> str:
+    """The train command that does the same again, less its budget and machine.
+
+    The size is always named, for its default depends on the hardware.
+    """
+    usual = DataOptions()
+    words = ["triptych", "train", str(name), "--data", data.source, "--size", size]
+    given: dict[str, tuple[Any, Any]] = {
+        "--seed": (seed, 0),
+        "--resolution": (data.shape.resolution, usual.resolution),
+        "--fit": (data.fit, usual.fit),
+        "--image-column": (data.image_column, usual.image_column),
+        "--label-column": (data.label_column, usual.label_column),
+        "--crop": (data.augment.crop, usual.crop),
+    }
+    if data.augment.flip:
+        words.append("--flip")
+    if conditional:
+        words.append("--conditional")
+    if teacher is not None:
+        words += ["--teacher", str(teacher)]
+    for option, (value, default) in given.items():
+        if value != default:
+            words += [option, str(value)]
+    for assignment in overrides:
+        words += ["--set", assignment]
+    return shlex.join(words)
+
+
+def machine_options(machine: Machine) -> str:
+    """What the user asked of the machine, as options; what was picked is left to be picked."""
+    asked = {
+        "device": machine.device,
+        "precision": machine.precision,
+        "threads": machine.threads,
+    }
+    words = "".join(f" --{k} {v}" for k, v in asked.items() if k not in machine.choices)
+    if machine.microbatch is not None:
+        words += f" --microbatch {machine.microbatch}"
+    return words + (" --compile" if machine.compile else "")
+
+
+def request_to_repeat(
+    folder: RunFolder, data: ImageData, machine: Machine
+) -> tuple[Request, Machine]:
+    """What trains a finished run again, and the machine as it was then.
+
+    InputError where the data differ, or the run was written in a way that cannot be followed.
+    """
+    facts = folder.read()
+    mend = f"train it anew: {facts.get('command', 'triptych train')}"
+    if data.fingerprint != facts["data"]["fingerprint"]:
+        raise InputError(f"{data.source} is not what {folder.path} was trained on", "give --data")
+    if facts.get("rewinds") and facts.get("timed"):
+        raise InputError(f"{folder.path} went back on its way, which cannot be followed", mend)
+    if facts.get("processes", 1) != machine.group.size:
+        raise InputError(
+            f"{folder.path} was trained by {facts.get('processes', 1)} processes",
+            "start as many with torchrun",
+        )
+    own = facts["data"]
+    augment = replace(data.augment, flip=own.get("flip", False), crop=own.get("crop", 0))
+    name = ModelName.parse(facts["model"])
+    teacher = facts.get("teacher")
+    if teacher is None and registry.recipe(name).take_over is not None:
+        raise InputError(f"{folder.path} does not say what its teacher was", mend)
+    try:
+        follow = recorded(folder, facts)
+        request = Request(
+            name=name,
+            size=facts["size"],
+            settings=config.from_json(registry.recipe(name).settings, facts["settings"]),
+            data=replace(data, augment=augment),
+            budget=config.from_json(Budget, facts["budget"]),
+            seed=facts["seed"],
+            command=f"triptych repeat {shlex.quote(str(folder.path))} --out NEW",
+            labels=labels_of(facts),
+            teacher=None if teacher is None else RunFolder(Path(teacher)),
+            follow=follow,
+            variant=facts.get("variant", ""),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{folder.path} cannot be followed ({error})", mend) from error
+    check_machine(folder, facts, machine)
+    threads, microbatch = follow.threads[0][2], facts.get("microbatch")
+    return request, replace(machine, threads=threads, microbatch=microbatch)
+
+
+def recorded(folder: RunFolder, facts: dict[str, Any]) -> Recorded:
+    """The plan and threads of a run; those of earlier versions went straight through their images.
+
+    ValueError where they make none.
+    """
+    planned, threads = facts["planned_images"], facts.get("threads_along")
+    points = [facts["plan"], *facts["later_plans"]] if "plan" in facts else []
+    most = max(MOST_THREADS, usable_cores())
+    for phase in points:
+        Plan.read(phase, planned, timed=True)
+    return Recorded(
+        run=str(folder.path),
+        planned=planned,
+        timed=bool(facts.get("timed", False)),
+        points=points,
+        threads=Threads.read(threads or [[0, 0, facts["threads"]]], most),
+    )
+
+
+def differing_versions(facts: dict[str, Any]) -> list[str]:
+    """What may make a repeated run differ, in sentences."""
+    ours = hardware.versions()
+    theirs = facts["versions"]
+    changed = [f"{name} {theirs.get(name)} then, {ours[name]} now" for name in ours
+               if theirs.get(name) != ours[name]]  # fmt: skip
+    if facts["hardware"].get("processor") != hardware.describe()["processor"]:
+        changed.append("another processor")
+    return [f"the weights may differ ({'; '.join(changed)})"] if changed else []
