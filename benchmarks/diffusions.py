@@ -22,9 +22,9 @@ import triptych
 from trials import Found, Trial, run_trials
 from triptych import images
 from triptych.config import Budget
-from triptych.families.base import GenerativeModel
 from triptych.families.diffusion.model import Diffusion, NoiseToImage
 from triptych.families.labels import Labels
+from triptych.families.protocol import GenerativeModel
 from triptych.metrics.labels import recognisable
 from triptych.run import Run
 from triptych.tasks import likelihood, reconstruct, sample

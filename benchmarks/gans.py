@@ -16,7 +16,8 @@ import gans_dcgan
 from trials import Found, Trial, run_trials
 from triptych import images
 from triptych.config import Budget
-from triptych.families.base import Encodes, GenerativeModel
+from triptych.families.capabilities import Encodes
+from triptych.families.protocol import GenerativeModel
 from triptych.metrics.labels import recognisable
 from triptych.tasks import reconstruct, sample
 from triptych.training import log

@@ -17,11 +17,11 @@ from triptych.config import ImageShape, Optimiser, Settings
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
 from triptych.families import registry
-from triptych.families.base import Batch, GenerativeModel, Objective
 from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import course
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.families.registry import ModelName
 from triptych.families.vae.model import gaussian_kl
 from triptych.hardware import Machine

@@ -12,10 +12,10 @@ from tests.test_training import request
 from tests.truths import MACHINE, NoStreams, normal
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.gan.diffaugment import NUMBERS, augment, colour, cut, translate
 from triptych.families.gan.model import GAN
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch
 from triptych.training.optimizer import Mover
 from triptych.training.resolve import note_augmented
 

@@ -13,9 +13,8 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
-from triptych.evaluation.calls import quality_by_calls
-from triptych.evaluation.evaluate import EVALUATION_SEED
 from triptych.evaluation.extractors import LeadingPatches
+from triptych.evaluation.outputs import EVALUATION_SEED, quality_by_calls
 from triptych.evaluation.reference import Real
 from triptych.metrics.kernel_distance import kernel_distance
 from triptych.nn.patch_features import Patches

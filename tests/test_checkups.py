@@ -24,7 +24,7 @@ from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.distributed import Group
 from triptych.errors import InputError, InterruptedRunError
-from triptych.families.base import Diagnoses, Diagnosis
+from triptych.families.capabilities import Diagnoses, Diagnosis
 from triptych.families.vae.monitor import Gap, LevelFound, advise
 from triptych.pages.language import Tongue
 from triptych.pages.load import load_log

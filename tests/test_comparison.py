@@ -21,7 +21,7 @@ from triptych.comparison.contract import differences, marks, measured_differentl
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
-from triptych.evaluation.evaluate import EVALUATION_SEED
+from triptych.evaluation.outputs import EVALUATION_SEED
 from triptych.training.run_folder import RunFolder
 
 FACTS: dict[str, Any] = {

@@ -17,18 +17,16 @@ from tests.truths import MACHINE, NoStreams, grey_levels_apart, random_pixels
 from triptych import config, images
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.base import (
-    Batch,
+from triptych.families.capabilities import (
     BoundsLikelihood,
     Diagnoses,
     Encodes,
-    GenerativeModel,
     Iterative,
-    Objective,
     Represents,
     describe_absence,
 )
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import interpolate, reconstruct, sample
 from triptych.training.optimizer import Mover

@@ -17,7 +17,6 @@ from triptych.config import ImageShape
 from triptych.data.dataset import Part
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.diffusion.denoisers import CleanPredictor
 from triptych.families.diffusion.recipes.consistency import (
     ConsistencyLoss,
@@ -29,6 +28,7 @@ from triptych.families.diffusion.recipes.consistency import (
 from triptych.families.diffusion.samplers import Chain, consistency
 from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch
 from triptych.run import Run
 from triptych.training.resolve import Request
 

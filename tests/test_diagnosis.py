@@ -14,8 +14,9 @@ from tests.ladders import tiny_ladder
 from tests.truths import FixedStreams, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch, Diagnosis
+from triptych.families.capabilities import Diagnosis
 from triptych.families.pixels import EDGE
+from triptych.families.protocol import Batch
 from triptych.families.vae import monitor
 from triptych.families.vae.gaussian import GaussianVAE
 from triptych.families.vae.ladder import LadderVAE

@@ -17,7 +17,6 @@ from tests.truths import FixedStreams, Recorder, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Optimiser
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.diffusion.denoisers import NoisePredictor, Preconditioned
 from triptych.families.diffusion.likelihood import (
     Decoder,
@@ -30,6 +29,7 @@ from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import course
 from triptych.families.diffusion.samplers import Denoise
 from triptych.families.diffusion.schedule import linear_beta_sigmas, power_sigmas, spaced_sigmas
+from triptych.families.protocol import Batch
 from triptych.seeding import ImageStreams
 
 with warnings.catch_warnings():

@@ -22,11 +22,10 @@ from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
-from triptych.evaluation.evaluate import flops_per_image, parameters
-from triptych.evaluation.generation import describe, generation_entries, worst_offenders
-from triptych.evaluation.outputs import reconstruction_entries
+from triptych.evaluation.evaluate import flops_per_image, generation_entries, parameters
+from triptych.evaluation.outputs import describe, reconstruction_entries, worst_offenders
 from triptych.evaluation.reference import Real, count_samples, read_real
-from triptych.families.base import describe_absence
+from triptych.families.capabilities import describe_absence
 from triptych.metrics.frechet_distance import frechet_value
 from triptych.nn.blocks import DoublingConvolution
 from triptych.run import Run

@@ -23,7 +23,7 @@ from triptych.config import ImageShape, Settings
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
 from triptych.families import registry
-from triptych.families.base import GenerativeModel
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.training import optimizer
 from triptych.training.ema import power_exponent

@@ -14,7 +14,6 @@ from tests.truths import normal
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.diffusion.denoisers import Denoiser, VelocityPredictor
 from triptych.families.diffusion.likelihood import (
     FlowLikelihood,
@@ -27,6 +26,7 @@ from triptych.families.diffusion.recipes import FLOW_LEVELS
 from triptych.families.diffusion.samplers import Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
 from triptych.families.pixels import log_probability
+from triptych.families.protocol import Batch
 from triptych.seeding import ImageStreams
 
 SHAPE = ImageShape(channels=1, resolution=16)

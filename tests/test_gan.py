@@ -13,10 +13,10 @@ from tests.truths import normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Optimiser
 from triptych.families import registry
-from triptych.families.base import Batch, Borrowed, Objective, frozen
 from triptych.families.gan import losses
 from triptych.families.gan.model import GAN, CriticObjective, GeneratorObjective
 from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
+from triptych.families.protocol import Batch, Borrowed, Objective, frozen
 from triptych.nn.convgan import PixelNorm, SpectralCritic, iterate_spectral_norms
 from triptych.nn.dcgan import stage_widths
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.truths import normal
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Diagnosis
+from triptych.families.capabilities import Diagnosis
 from triptych.families.gan import monitor
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import (

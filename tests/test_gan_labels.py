@@ -18,9 +18,9 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.data.open import DataOptions
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.gan.model import GAN
 from triptych.families.labels import class_shares, hide_some
+from triptych.families.protocol import Batch
 
 SHAPE = ImageShape(channels=3, resolution=16, classes=CLASSES)
 CONDITIONAL = ("gan:hinge", "gan:r1", "gan:r3", "gan:wgan-gp")

@@ -15,11 +15,11 @@ from tests.truths import Recorder, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.diffusion.conditioning import LEAST, Groups
 from triptych.families.diffusion.likelihood import VariationalBound
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELLED
+from triptych.families.protocol import Batch
 from triptych.run import Run
 from triptych.seeding import ImageStreams
 

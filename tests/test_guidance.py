@@ -11,9 +11,9 @@ from torch import Tensor
 from tests.truths import normal
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELLED, class_shares
+from triptych.families.protocol import Batch
 from triptych.pages.language import Tongue
 from triptych.seeding import ImageStreams
 

@@ -108,7 +108,7 @@ def test_the_encoder_s_loss_is_of_latents_and_pixels(name: str) -> None:
 
 
 def batch_of(x: Tensor, noise: dict[str, Tensor]) -> Any:
-    from triptych.families.base import Batch
+    from triptych.families.protocol import Batch
 
     return Batch(x, None, noise)
 

@@ -22,7 +22,7 @@ from triptych import images
 from triptych.data.open import DataOptions, open_images
 from triptych.errors import InputError
 from triptych.evaluation import classifier
-from triptych.evaluation.evaluate import EVALUATION_SEED
+from triptych.evaluation.outputs import EVALUATION_SEED
 from triptych.families.labels import Labels
 from triptych.run import Run
 from triptych.seeding import ImageStreams

@@ -18,9 +18,9 @@ from triptych import images
 from triptych.config import Budget, ImageShape, Size, override
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.base import Batch
 from triptych.families.labels import UNLABELLED
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch
 from triptych.families.registry import ModelName
 from triptych.families.vae.ladder import LadderVAE
 from triptych.families.vae.recipes import ladder

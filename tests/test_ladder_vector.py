@@ -13,7 +13,7 @@ from torch.distributions import Normal
 from tests.ladders import ladder_noise, pictures_for, tiny_ladder
 from tests.truths import MACHINE, normal
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch
+from triptych.families.protocol import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
 from triptych.families.vae.model import guess_losses
 from triptych.families.vae.recipes import ladder

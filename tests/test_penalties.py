@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from tests.truths import normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
-from triptych.families.base import Batch
 from triptych.families.gan import losses
 from triptych.families.gan.losses import (
     Penalty,
@@ -22,6 +21,7 @@ from triptych.families.gan.losses import (
 )
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import r3, wgan_gp
+from triptych.families.protocol import Batch
 from triptych.nn.resnet_gan import Backbone
 from triptych.seeding import generator
 

@@ -20,7 +20,7 @@ from triptych.console import QUIET
 from triptych.data.dataset import Part
 from triptych.errors import InterruptedRunError
 from triptych.families import registry
-from triptych.families.base import GenerativeModel
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.tasks import sample
 from triptych.training import snapshots

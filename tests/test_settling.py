@@ -23,7 +23,7 @@ from triptych import api, files, images
 from triptych.console import QUIET
 from triptych.data.dataset import Part
 from triptych.errors import InterruptedRunError
-from triptych.families.base import Batch
+from triptych.families.protocol import Batch
 from triptych.families.vae.gaussian import CHUNK, ROUNDING, GaussianVAE
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams

@@ -24,8 +24,8 @@ from triptych.data.augment import Augment
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError, InterruptedRunError
-from triptych.families.base import Batch, GenerativeModel, Objective
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.seeding import ImageStreams, generator
 from triptych.training import calibration, checkpoint, loop, resolve
 from triptych.training import train as training

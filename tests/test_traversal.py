@@ -22,8 +22,9 @@ from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.open import DataOptions
 from triptych.errors import InputError
-from triptych.families.base import Encodes, GenerativeModel, Objective
+from triptych.families.capabilities import Encodes
 from triptych.families.latent import Latent
+from triptych.families.protocol import GenerativeModel, Objective
 from triptych.run import Run
 from triptych.seeding import ImageStreams
 from triptych.tasks import traverse

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.test_training import MACHINE, Counting, digest, request, rounds, train
 from triptych.data.batches import Batches
 from triptych.errors import InterruptedRunError, TrainingFailedError
-from triptych.families.base import Batch
+from triptych.families.protocol import Batch
 from triptych.training import checkpoint, loop
 from triptych.training import train as training
 from triptych.training.log import RunLog

@@ -14,8 +14,8 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from tests.truths import MACHINE, FixedStreams, NoStreams, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch
 from triptych.families.vae.gaussian import GaussianVAE, gaussian_log_density
 from triptych.families.vae.model import IMPORTANCE_SAMPLES, gaussian_kl
 from triptych.families.vae.recipes import course

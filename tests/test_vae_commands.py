@@ -27,7 +27,7 @@ from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import TOLD
-from triptych.families.base import BoundsLikelihood, NoisyPixels
+from triptych.families.capabilities import BoundsLikelihood, NoisyPixels
 from triptych.pages.language import Tongue
 from triptych.run import Run
 from triptych.seeding import ImageStreams

@@ -26,8 +26,8 @@ from triptych.data.open import DEFAULT_DATA, DataOptions, tell_notes
 from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating
-from triptych.evaluation.calls import quality_by_calls
 from triptych.evaluation.extractors import pick_name
+from triptych.evaluation.outputs import quality_by_calls
 from triptych.evaluation.reference import count_samples, read_real
 from triptych.families import registry
 from triptych.hardware import Machine

@@ -17,9 +17,8 @@ from triptych.data.dataset import ImageData
 from triptych.data.decode import BadImageError, decode, fit_square, quietly
 from triptych.data.open import DataOptions, open_images
 from triptych.errors import InputError
-from triptych.families.base import (
+from triptych.families.capabilities import (
     Encodes,
-    GenerativeModel,
     Iterative,
     NoisyPixels,
     Refines,
@@ -28,6 +27,7 @@ from triptych.families.base import (
 )
 from triptych.families.labels import Labels
 from triptych.families.latent import Way
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer

@@ -270,7 +270,7 @@ class Likelihood(ReadsRunData):
 
     def run(self) -> Any:
         """The bits_per_dim entry."""
-        from triptych.families.base import EstimatesLikelihood
+        from triptych.families.capabilities import EstimatesLikelihood
         from triptych.run import Run, check_count
 
         count = (FEW if self.method == "ais" else MANY) if self.count is None else self.count

@@ -24,7 +24,7 @@ from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import DEFAULT_DATA, DataOptions, open_images
 from triptych.errors import InputError
-from triptych.evaluation.evaluate import EVALUATION_SEED
+from triptych.evaluation.outputs import EVALUATION_SEED
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.run import Run, run_data

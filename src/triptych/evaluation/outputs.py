@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from triptych.evaluation.entries import entry
+from torch import Tensor
+
+from triptych.console import Console
+from triptych.evaluation.classifier import Reading
 from triptych.evaluation.reference import Real, probe
-from triptych.families.base import Encodes, GenerativeModel, Represents, describe_absence
+from triptych.families.capabilities import Encodes, Iterative, Represents, describe_absence
+from triptych.families.labels import Labels
+from triptych.families.protocol import GenerativeModel
+from triptych.metrics import entry
 from triptych.metrics.intervals import Estimate
+from triptych.metrics.kernel_distance import kernel_value
+from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.paths import path_length, path_uniformity
 from triptych.metrics.reconstruction import WINDOW, reconstruction_psnr, reconstruction_ssim
-from triptych.tasks import interpolate, likelihood, reconstruct
+from triptych.tasks import interpolate, likelihood, reconstruct, sample
+from triptych.tasks.figures import Curve
 
 LIKELIHOOD_IMAGES = 256
 RECONSTRUCTED_IMAGES = 256
@@ -20,6 +30,13 @@ NOWHERE = "the paths lead nowhere: both ends are decoded alike"
 FEW_PAIRS = "fewer than two pairs of test images"
 NO_LABELS = "the data have no labels to read off a representation"
 FEW_PROBED = "too few labelled images"
+EVALUATION_SEED = 1_000_003  # samples shown in figures are not the ones that are measured
+SAMPLES = 200  # for each place: the kernel distance has no bias at any count
+CHAINS = {  # steps of as many calls: 5, 9, 15 and 25
+    "heun": (3, 5, 8, 13),
+    "dpm-solver++": (5, 9, 15, 25),
+    "consistency": (1, 2, 3, 4),  # of models that have no other sampler
+}
 
 
 def likelihood_entries(
@@ -131,3 +148,61 @@ ABILITIES = {
     "paths": path_entries,
     "linear probe": probe_entries,
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """Samples, uint8 [N,C,H,W], and what is known of them.
+
+    nearest: the training images nearest to them
+    reading: what the data's classifier makes of them; None where there is none
+    """
+
+    images: Tensor
+    features: Tensor
+    nearest: Nearest
+    reading: Reading | None
+
+
+def describe(samples: Tensor, real: Real) -> Generated:
+    """By the extractor that described the real images."""
+    reading = None if real.labels is None else real.labels.read(samples, real.machine)
+    if reading is not None and real.extractor is real.labels:
+        features = reading.features
+    else:
+        features = real.extractor(samples, real.machine)
+    return Generated(samples, features, nearest(features, real.training_features), reading)
+
+
+def worst_offenders(generated: Generated, real: Real, count: int) -> tuple[Tensor, Tensor]:
+    """The samples nearest to a training image, and those images: uint8 [count,C,H,W] each."""
+    order = generated.nearest.distance.argsort()[:count]
+    return generated.images[order], real.training.images[generated.nearest.index[order]]
+
+
+def quality_by_calls(
+    model: GenerativeModel, real: Real, labels: Labels | None, console: Console
+) -> Curve | None:
+    """Kernel distance to the test images by network calls for each image, a line per sampler.
+
+    None for models that sample in one call.
+    """
+    if not isinstance(model, Iterative):
+        return None
+    chains = {name: steps for name, steps in CHAINS.items() if name in model.samplers}
+    count, test = min(SAMPLES, real.count), real.features["test"]
+    lines: dict[str, list[float]] = {name: [] for name in chains}
+    across: list[float] = []  # calls of each length, the same for all samplers
+    plan = [(name, steps) for name, lengths in chains.items() for steps in lengths]
+    with console.bar("  quality by calls", len(plan)) as bar:
+        for done, (name, steps) in enumerate(plan):
+            bar.update(done, note=f"{name}, {steps} steps")
+            kind = model.with_sampler(name, steps)
+            assert isinstance(kind, GenerativeModel)
+            drawn = sample.sample(kind, count, EVALUATION_SEED, real.machine, labels=labels)
+            features = real.extractor(drawn, real.machine)
+            lines[name].append(kernel_value(features, test, real.kernels["test"]))
+            if name == plan[0][0]:
+                across.append(float(kind.network_calls))
+    mark = float(model.network_calls)
+    return Curve(across, lines, mark=mark if mark <= max(across) else None)

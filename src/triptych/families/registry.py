@@ -16,7 +16,7 @@ from triptych.config import ImageShape, Size
 from triptych.errors import InputError
 
 if TYPE_CHECKING:
-    from triptych.families.base import GenerativeModel, Recipe
+    from triptych.families.protocol import GenerativeModel, Recipe
 
 FEW_IMAGES = 10_000  # below so many, a critic learns its training images by heart
 FAMILIES = ("vae", "gan", "diffusion")

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from triptych import files, images
-from triptych.families.base import (
+from triptych.families.capabilities import (
     MEAN_PIXELS,
     Encodes,
-    GenerativeModel,
     Iterative,
     NoisyPixels,
     describe_absence,
 )
 from triptych.families.labels import Labels
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks import interpolate, reconstruct, sample, shared

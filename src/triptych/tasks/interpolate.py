@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel, Iterative
+from triptych.families.capabilities import Encodes, Iterative
 from triptych.families.labels import Labels
 from triptych.families.latent import Latent, Way
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 

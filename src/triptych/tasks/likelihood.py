@@ -12,12 +12,8 @@ from torch import Tensor
 
 from triptych import images
 from triptych.errors import InputError
-from triptych.families.base import (
-    BoundsLikelihood,
-    EstimatesLikelihood,
-    GenerativeModel,
-    describe_absence,
-)
+from triptych.families.capabilities import BoundsLikelihood, EstimatesLikelihood, describe_absence
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.images import BIN_WIDTH
 from triptych.metrics.bits_per_dim import in_units, without_each_group

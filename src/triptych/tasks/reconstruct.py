@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel, Iterative, Refines, Represents
+from triptych.families.capabilities import Encodes, Iterative, Refines, Represents
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks import shared

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import GenerativeModel, Iterative
+from triptych.families.capabilities import Iterative
 from triptych.families.labels import Labels
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.tasks import BATCH, shared

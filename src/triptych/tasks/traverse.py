@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.families.base import Encodes, GenerativeModel
+from triptych.families.capabilities import Encodes
 from triptych.families.latent import Latent
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import shared

@@ -27,7 +27,7 @@ from triptych.data.batches import Batches
 from triptych.data.dataset import Part
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.base import Batch, Objective
+from triptych.families.protocol import Batch, Objective
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine, counts_to_try
 from triptych.seeding import generator

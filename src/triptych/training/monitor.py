@@ -16,7 +16,8 @@ import torch
 from triptych import images
 from triptych.console import Console
 from triptych.data.dataset import ImageData, Part
-from triptych.families.base import Diagnoses, Diagnosis, GenerativeModel
+from triptych.families.capabilities import Diagnoses, Diagnosis
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.training.ema import as_used

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from triptych.config import Optimiser
 from triptych.distributed import ALONE, Group
-from triptych.families.base import Batch, Objective
+from triptych.families.protocol import Batch, Objective
 from triptych.hardware import Machine
 
 # What an optimiser keeps of each parameter.

@@ -22,8 +22,9 @@ from triptych.data.dataset import ImageData
 from triptych.data.open import DataOptions, open_images
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.base import GenerativeModel, Learns
+from triptych.families.capabilities import Learns
 from triptych.families.labels import Labels
+from triptych.families.protocol import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.hardware import MOST_THREADS, Machine, usable_cores
 from triptych.training.loop import OnTrouble

@@ -24,8 +24,8 @@ from triptych import config, files
 from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.base import GenerativeModel
 from triptych.families.labels import Labels
+from triptych.families.protocol import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.training import checkpoint, tensorfile
 from triptych.training.plan import Deadline

@@ -18,8 +18,8 @@ from torch import Tensor
 from triptych import files
 from triptych.console import Console
 from triptych.data.dataset import ImageData
-from triptych.families.base import GenerativeModel
 from triptych.families.labels import Labels
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics.kernel_distance import Kernels, kernel_value
 from triptych.nn.patch_features import Patches

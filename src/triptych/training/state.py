@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from triptych.config import Settings
 from triptych.data.batches import Batches, sent
 from triptych.distributed import ALONE, Group
-from triptych.families.base import Batch, GenerativeModel, Objective
+from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
 from triptych.seeding import generator
 from triptych.training import checkpoint

@@ -21,7 +21,7 @@ from triptych.data.batches import Batches
 from triptych.distributed import processes_here
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families import registry
-from triptych.families.base import GenerativeModel
+from triptych.families.protocol import GenerativeModel
 from triptych.hardware import MOST_THREADS, Machine, counts_to_try, usable_cores
 from triptych.training import checkpoint, resolve
 from triptych.training.calibration import (

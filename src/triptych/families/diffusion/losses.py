@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch, Objective
 from triptych.families.diffusion.conditioning import Kinds, shares_of
 from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
 from triptych.families.labels import hide_some
+from triptych.families.protocol import Batch, Objective
 
 Weight = Callable[[Tensor], Tensor]  # of the squared error at noise levels [B] -> [B]
 

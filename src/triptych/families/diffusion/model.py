@@ -16,15 +16,12 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape
 from triptych.errors import InputError
-from triptych.families.base import (
+from triptych.families.capabilities import (
     BoundsLikelihood,
     Encodes,
-    GenerativeModel,
     Iterative,
-    Objective,
     Represents,
     mean_terms,
-    widened,
 )
 from triptych.families.diffusion.conditioning import Groups, Kinds, shares_of
 from triptych.families.diffusion.denoisers import Denoiser
@@ -32,6 +29,7 @@ from triptych.families.diffusion.guidance import CFGDenoiser, note_on_samples
 from triptych.families.diffusion.likelihood import FlowLikelihood, VariationalBound
 from triptych.families.diffusion.samplers import SAMPLERS, Chain, Denoise, Sampling, follow, heun
 from triptych.families.latent import Latent
+from triptych.families.protocol import GenerativeModel, Objective, widened
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none

@@ -24,9 +24,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from triptych.families.base import frozen, widened
 from triptych.families.gan.inversion import evaluating
 from triptych.families.pixels import log_probability
+from triptych.families.protocol import frozen, widened
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 

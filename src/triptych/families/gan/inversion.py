@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import Batch, Borrowed, Objective, frozen, widened
+from triptych.families.protocol import Batch, Borrowed, Objective, frozen, widened
 from triptych.nn.convnets import StridedEncoder
 from triptych.nn.dcgan import stage_widths
 

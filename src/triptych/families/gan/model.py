@@ -16,18 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import (
-    Batch,
-    Borrowed,
+from triptych.families.capabilities import (
     Diagnoses,
     Diagnosis,
     Encodes,
     EstimatesLikelihood,
-    GenerativeModel,
-    Objective,
     Refines,
     Represents,
-    widened,
 )
 from triptych.families.gan import ais, monitor
 from triptych.families.gan.diffaugment import NUMBERS, augment
@@ -35,6 +30,7 @@ from triptych.families.gan.inversion import Inversion, InversionObjective, Inver
 from triptych.families.gan.losses import Penalty, between, one_centred, zero_centred
 from triptych.families.labels import class_shares, hide_some
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch, Borrowed, GenerativeModel, Objective, widened
 from triptych.nn.convgan import iterate_spectral_norms
 from triptych.seeding import ImageStreams
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.families.base import Diagnosis, frozen, widened
+from triptych.families.capabilities import Diagnosis
+from triptych.families.protocol import frozen, widened
 from triptych.seeding import ImageStreams
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import widened
 from triptych.families.pixels import EDGE, log_probability
+from triptych.families.protocol import widened
 from triptych.families.vae.model import LOG_2PI, VAE, Inferred
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, Optimiser
-from triptych.families.base import MEAN_PIXELS, widened
+from triptych.families.capabilities import MEAN_PIXELS
 from triptych.families.latent import Latent
+from triptych.families.protocol import widened
 from triptych.families.vae.exemplar_prior import ExemplarPrior
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
 from triptych.families.vae.model import LOG_2PI, VAE, Inferred

@@ -19,21 +19,19 @@ import torch
 from torch import Tensor
 
 from triptych.config import Optimiser
-from triptych.families.base import (
+from triptych.families.capabilities import (
     MEAN_PIXELS,
-    Batch,
     BoundsLikelihood,
     Diagnoses,
     Diagnosis,
     Encodes,
-    GenerativeModel,
     NoisyPixels,
-    Objective,
     Represents,
     mean_terms,
 )
 from triptych.families.labels import class_shares, hide_some
 from triptych.families.latent import Latent
+from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.families.vae import monitor
 from triptych.seeding import ImageStreams
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from triptych.families.base import Diagnosis
+from triptych.families.capabilities import Diagnosis
 from triptych.seeding import ImageStreams
 
 if TYPE_CHECKING:

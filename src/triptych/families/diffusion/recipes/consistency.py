@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser, Size
-from triptych.families.base import Batch, Borrowed, GenerativeModel, Learns, Objective, Recipe
+from triptych.families.capabilities import Learns
 from triptych.families.diffusion.conditioning import Kinds
 from triptych.families.diffusion.denoisers import (
     AnchoredPredictor,
@@ -36,6 +36,7 @@ from triptych.families.diffusion.recipes import (
 )
 from triptych.families.diffusion.recipes.x0 import RESIDUAL
 from triptych.families.diffusion.schedule import jump_sigmas
+from triptych.families.protocol import Batch, Borrowed, GenerativeModel, Objective, Recipe
 
 TEACHERS: dict[str, Callable[[nn.Module, float], OnUnitScale]] = {
     "edm": Preconditioned,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
-from triptych.families.base import Recipe
 from triptych.families.diffusion.denoisers import NoisePredictor
 from triptych.families.diffusion.likelihood import (
     FlowLikelihood,
@@ -17,6 +16,7 @@ from triptych.families.diffusion.losses import HuberNoiseLoss
 from triptych.families.diffusion.model import Diffusion, Process
 from triptych.families.diffusion.samplers import Sampling
 from triptych.families.diffusion.schedule import linear_beta_sigmas, spaced_sigmas
+from triptych.families.protocol import Recipe
 from triptych.nn.course_unet import CourseUNet
 
 FLOW_LEVELS = 64

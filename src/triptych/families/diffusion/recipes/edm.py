@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from triptych.config import ImageShape, Size
-from triptych.families.base import Recipe
 from triptych.families.diffusion.denoisers import Preconditioned
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import PatchDiffusion, assemble, whole_patch
+from triptych.families.protocol import Recipe
 
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:

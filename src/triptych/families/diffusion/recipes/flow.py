@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from triptych.config import ImageShape, Size
-from triptych.families.base import Recipe
 from triptych.families.diffusion.denoisers import VelocityPredictor
 from triptych.families.diffusion.losses import velocity_weight
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import PatchDiffusion, assemble, edm
+from triptych.families.protocol import Recipe
 
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from triptych.config import ImageShape, Size
-from triptych.families.base import Recipe
 from triptych.families.diffusion.denoisers import CleanPredictor
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import PatchDiffusion, assemble, edm
+from triptych.families.protocol import Recipe
 
 RESIDUAL = 0.07  # deviation of the prediction's own error on [-1, 1], from validation images
 

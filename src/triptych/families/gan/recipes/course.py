@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
-from triptych.families.base import Recipe
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import cross_entropy_critic, cross_entropy_generator
 from triptych.families.gan.model import GAN, Game
+from triptych.families.protocol import Recipe
 from triptych.nn.dcgan import DCGANCritic, DCGANGenerator
 
 

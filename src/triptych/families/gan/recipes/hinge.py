@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from triptych.config import ImageShape, Size
-from triptych.families.base import Recipe
 from triptych.families.gan.losses import hinge_critic, hinge_generator
 from triptych.families.gan.model import GAN, Game
 from triptych.families.gan.recipes import ConvolutionalSettings, build_convolutional, sized
+from triptych.families.protocol import Recipe
 from triptych.nn.convgan import SpectralCritic
 
 

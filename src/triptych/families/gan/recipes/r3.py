@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Size
-from triptych.families.base import Recipe
 from triptych.families.gan.losses import Penalty, pairing_critic, pairing_generator
 from triptych.families.gan.model import GAN, Game
 from triptych.families.gan.recipes import ResidualSettings, build_residual
+from triptych.families.protocol import Recipe
 from triptych.nn.resnet_gan import Backbone
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
-from triptych.families.base import Recipe
+from triptych.families.protocol import Recipe
 from triptych.families.vae.gaussian import GaussianEncoder, GaussianVAE
 from triptych.nn.convnets import StridedEncoder, UpsamplingDecoder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
-from triptych.families.base import Recipe
+from triptych.families.protocol import Recipe
 from triptych.families.vae.ladder import LadderVAE, Level
 
 
