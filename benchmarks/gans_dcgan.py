@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from triptych.config import ImageShape, Optimiser
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.losses import cross_entropy_critic, cross_entropy_generator
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import GANLoss, cross_entropy_critic, cross_entropy_generator
+from triptych.families.gan.model import GAN
 
 LATENT, WIDTH, BATCH = 100, 64, 64
 
@@ -104,7 +104,7 @@ def train(pixels: Tensor, shape: ImageShape, seconds: float, seed: int = 0) -> P
         g,
         d,
         latent=LATENT,
-        game=Game(critic=cross_entropy_critic, generator=cross_entropy_generator),
+        loss=GANLoss(critic=cross_entropy_critic, generator=cross_entropy_generator),
         critic_optimiser=adam,
         generator_optimiser=adam,
         inversion=Inversion(),

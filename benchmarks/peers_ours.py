@@ -23,7 +23,7 @@ from triptych.families.diffusion.recipes import course
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.families.registry import ModelName
-from triptych.families.vae.model import gaussian_kl
+from triptych.families.vae.losses import gaussian_kl
 from triptych.hardware import Machine
 from triptych.nn.course_unet import CourseUNet
 from triptych.seeding import ImageStreams, initialising

@@ -15,8 +15,9 @@ from PIL import Image
 
 from triptych import hardware
 from triptych.data.dataset import ImageData
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.hardware import Machine
+from triptych.options import DataOptions
 
 CLASSES = 5
 STEP = 40  # the first pixel is STEP times the label

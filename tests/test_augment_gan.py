@@ -166,7 +166,7 @@ def test_nothing_leaks_into_samples() -> None:
         generator=replace(usual.generator, decay="linear"),
     )
     model = registry.build(parsed, settings, shape, 0)
-    assert isinstance(model, GAN) and model.game.augmented
+    assert isinstance(model, GAN) and model.loss.augmented
     movers = [Mover(objective) for objective in model.objectives()[:2]]
     colour_of = torch.tensor([0.6, 0.1, -0.5]).view(1, 3, 1, 1)
     x = colour_of.expand(16, 3, 16, 16)

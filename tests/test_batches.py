@@ -248,7 +248,7 @@ def test_where_images_and_batches_are(
     monkeypatch.setattr(batches, "fits", lambda part, device: resident)
     there = Batches(part, 48, seed=0, device="meta", augment=Augment(flip=True, crop=3))
     home = "meta" if resident else "cpu"
-    assert there.images.device.type == there._block(0, 0, 0).device.type == home
+    assert there.images.device.type == there._pass(0, 0).device.type == home
     assert resident or there.images.data_ptr() == part.images.data_ptr()
     x, labels = there.at(76)
     assert labels is not None

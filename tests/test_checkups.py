@@ -25,6 +25,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.distributed import Group
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families.capabilities import Diagnoses, Diagnosis
+from triptych.families.vae import monitor as vae_monitor
 from triptych.families.vae.monitor import Gap, LevelFound, advise
 from triptych.pages.language import Tongue
 from triptych.pages.load import load_log
@@ -289,7 +290,7 @@ def test_advice_goes_from_the_run_into_its_results(
 ) -> None:
     advice = ["2 of 32 units are active: do something"]
     monkeypatch.setattr(
-        monitor, "diagnose", lambda *rest: Diagnosis({"rate": 1.0, "distortion": 2.0}, advice)
+        vae_monitor, "diagnose", lambda *rest: Diagnosis({"rate": 1.0, "distortion": 2.0}, advice)
     )
     folder = api.train_folder(request(images=160), tmp_path / "run", MACHINE, QUIET)
     assert folder.read()["advice"] == advice

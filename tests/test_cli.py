@@ -28,10 +28,9 @@ from triptych import api, files
 from triptych.cli import commands, main
 from triptych.data import open
 from triptych.data.dataset import ImageData
-from triptych.data.open import DataOptions
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.evaluation import classifier
-from triptych.pages import page
+from triptych.options import DataOptions
 from triptych.training import resolve
 from triptych.training.run_folder import save_weights
 
@@ -214,17 +213,12 @@ def test_help(name: str, call: Call) -> None:
 
 
 def test_no_module_takes_the_place_of_a_public_name() -> None:
-    """Python puts a package that is imported onto its parent, and `report` is a verb too."""
+    """Python puts a package that is imported onto its parent."""
     for module in pkgutil.iter_modules(triptych.__path__):
         if module.name != "__main__":
             importlib.import_module(f"triptych.{module.name}")
     for name in triptych.__all__:
         assert not isinstance(getattr(triptych, name), ModuleType), name
-    assert triptych.pages is api.report
-    assert sys.modules["triptych.pages"].write_page is page.write_page
-    code = "import triptych, triptych.pages; from triptych.pages.page import write_page"
-    code += "; assert callable(triptych.pages); assert triptych.pages is not write_page"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_help_is_quick_and_loads_no_torch() -> None:

@@ -460,8 +460,8 @@ def test_a_run_measured_on_its_training_images_is_exposed_and_refused(
     [found] = triptych.evaluate([run], leaked, count=30, machine=one_thread())
     assert any(warning.startswith("measured on other data") for warning in found["warnings"])
     with pytest.raises(InputError, match="not trained on the data to measure on"):
-        triptych.pages([run], out=tmp_path / "a.html")
-    page = triptych.pages([run], out=tmp_path / "a.html", force=True)
+        triptych.report([run], out=tmp_path / "a.html")
+    page = triptych.report([run], out=tmp_path / "a.html", force=True)
     assert "These runs are not equal" in page.read_text()
 
 
@@ -475,7 +475,7 @@ def test_a_report_names_the_data_measured_on(folder: Path, tmp_path: Path) -> No
         comparing.join(tmp_path, [run], force=False)
     comparing.join(tmp_path, [run], force=True)
     assert read(tmp_path / "contract.json")["data"] == results["data"]
-    page = triptych.pages([tmp_path / "run"], out=tmp_path / "a.html", force=True)
+    page = triptych.report([tmp_path / "run"], out=tmp_path / "a.html", force=True)
     assert "others" in page.read_text()
 
 
@@ -490,16 +490,16 @@ def test_unequal_runs_need_force(folder: Path, compare: Compare, tmp_path: Path)
         compare([folder / RUNS[0], other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=words):
-        triptych.pages([folder / RUNS[0], other], out=tmp_path / "a.html")
+        triptych.report([folder / RUNS[0], other], out=tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
-    page = triptych.pages([folder / RUNS[0], other], out=tmp_path / "a.html", force=True)
+    page = triptych.report([folder / RUNS[0], other], out=tmp_path / "a.html", force=True)
     assert "precision differs" in page.read_text()
 
 
 def test_a_report_of_runs_changes_nothing_in_them(folder: Path, tmp_path: Path) -> None:
     runs = [folder / RUNS[0], folder / RUNS[2]]
     before = [read(run / "results.json") for run in runs]
-    page = triptych.pages(runs, out=tmp_path / "page.html", language="fr")
+    page = triptych.report(runs, out=tmp_path / "page.html", language="fr")
     assert page == tmp_path / "page.html"
     text = page.read_text()
     assert 'lang="fr"' in text and "vae:course" in text and "gan:course" in text
@@ -510,10 +510,10 @@ def test_a_report_of_runs_needs_their_results(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder / RUNS[0], tmp_path / "run")
     (tmp_path / "run" / "results.json").write_text('{"schema": 1}')
     with pytest.raises(InputError, match=r"results\.json is damaged"):
-        triptych.pages([tmp_path / "run"], out=tmp_path / "a.html")
+        triptych.report([tmp_path / "run"], out=tmp_path / "a.html")
     (tmp_path / "run" / "results.json").unlink()
     with pytest.raises(InputError, match=r"results\.json is missing: measure it"):
-        triptych.pages([tmp_path / "run"], out=tmp_path / "a.html")
+        triptych.report([tmp_path / "run"], out=tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
 
 
@@ -524,4 +524,4 @@ def test_runs_measured_with_other_counts_are_refused(folder: Path, tmp_path: Pat
         metric["n"] = 10
     (tmp_path / "run" / "results.json").write_text(json.dumps(results))
     with pytest.raises(InputError, match="count of samples differs: vae-course-s0 30, run 10"):
-        triptych.pages([folder / RUNS[0], tmp_path / "run"], out=tmp_path / "a.html")
+        triptych.report([folder / RUNS[0], tmp_path / "run"], out=tmp_path / "a.html")

@@ -51,7 +51,7 @@ def test_all_curves_are_over_the_same_model() -> None:
 def test_a_label_is_not_told_when_the_error_is_measured() -> None:
     seen = []
     model = ideal_model(3)
-    model.unknown = lambda x: seen.append(len(x))  # type: ignore[method-assign, assignment]
+    model.null_labels = lambda x: seen.append(len(x))  # type: ignore[method-assign, assignment]
     assert isinstance(model, Diffusion)
     model.denoised(torch.zeros(4, 1, 16, 16), 1.0)
     assert seen == [4]

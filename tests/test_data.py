@@ -24,8 +24,9 @@ from tests.making import (
 from triptych.data import ingest, street_digits
 from triptych.data.dataset import ImageData, Part
 from triptych.data.describe import contact_sheet, contact_sheet_place, summarise
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.errors import InputError
+from triptych.options import DataOptions
 
 SMALL = DataOptions(resolution=16)
 PARTS = ("train", "validation", "test")

@@ -14,10 +14,11 @@ import torch
 from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin
 
 from tests.making import encode, make_images, write_folder
-from triptych.data.decode import Fit, decode, fit_square, quietly, to_pixels
-from triptych.data.open import DataOptions, open_images
+from triptych.data.decode import decode, fit_square, quietly, to_pixels
+from triptych.data.open import open_images
 from triptych.data.sources import BadImageError
 from triptych.errors import InputError
+from triptych.options import DataOptions, Fit
 
 COLOUR = np.random.default_rng(0).integers(256, size=(13, 17, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]

@@ -14,7 +14,8 @@ from triptych import images
 from triptych.config import ImageShape, Optimiser
 from triptych.families import registry
 from triptych.families.gan import losses
-from triptych.families.gan.model import GAN, CriticObjective, GeneratorObjective
+from triptych.families.gan.losses import CriticObjective, GeneratorObjective
+from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
 from triptych.families.protocol import Batch, Borrowed, Objective, frozen
 from triptych.nn.convgan import PixelNorm, SpectralCritic, iterate_spectral_norms
@@ -90,9 +91,9 @@ def test_each_player_follows_its_own_gradient(name: str) -> None:
         model.zero_grad(set_to_none=True)
         fake = model.critic(model.generator(data.noise["z"]))
         loss = (
-            model.game.generator(fake)
+            model.loss.generator(fake)
             if objective is generator
-            else model.game.critic(model.critic(data.images), fake)
+            else model.loss.critic(model.critic(data.images), fake)
         )
         exact = torch.autograd.grad(loss, list(mine.parameters()))
         objective(data)["total"].backward()

@@ -14,16 +14,17 @@ from triptych.families.capabilities import Diagnosis
 from triptych.families.gan import monitor
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import (
+    GANLoss,
     hinge_critic,
     hinge_generator,
     pairing_critic,
     pairing_generator,
 )
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.model import GAN
 from triptych.seeding import ImageStreams
 
 SHAPE = ImageShape(channels=1, resolution=8)
-HINGE = Game(critic=hinge_critic, generator=hinge_generator)
+HINGE = GANLoss(critic=hinge_critic, generator=hinge_generator)
 
 
 class Painter(nn.Module):
@@ -60,14 +61,14 @@ class Linear(nn.Module):
 
 
 def players(
-    generator: nn.Module | None = None, weight: Tensor | None = None, game: Game = HINGE
+    generator: nn.Module | None = None, weight: Tensor | None = None, loss: GANLoss = HINGE
 ) -> GAN:
     adam = Optimiser(learning_rate=1e-3)
     return GAN(
         generator or Painter(),
         Linear(normal(64, seed=3) if weight is None else weight),
         latent=64,
-        game=game,
+        loss=loss,
         critic_optimiser=adam,
         generator_optimiser=adam,
         inversion=Inversion(),
@@ -119,8 +120,8 @@ def test_the_slope_of_a_linear_critic() -> None:
 
 def test_the_slope_of_pairs_is_damped_by_how_sure_the_critic_is() -> None:
     """-log sigmoid(m) has the slope sigmoid(-m) in its margin m = D(G(z)) - D(x)."""
-    game = Game(critic=pairing_critic, generator=pairing_generator, paired=True)
-    model, x = players(weight=0.1 * normal(64, seed=3), game=game), real(32)
+    loss = GANLoss(critic=pairing_critic, generator=pairing_generator, paired=True)
+    model, x = players(weight=0.1 * normal(64, seed=3), loss=loss), real(32)
     rng = ImageStreams(0, "diagnosis", range(32))
     fake = model.decode(model.draw_latent(32, rng), rng)
     margin = model.critic(fake) - model.critic(x)
@@ -182,7 +183,7 @@ def test_the_critic_can_still_be_trained_afterwards() -> None:
 def sentences() -> Any:
     """All advice, for the French."""
     worst = {"separation": 1.0, "slope": 0.0, "spread": 0.1, "reach": 0.1, "memory": 1.0}
-    return monitor.advise(players(), worst)
+    return monitor.advise(worst, augmented=False)
 
 
 def test_every_fault_has_its_sentence() -> None:

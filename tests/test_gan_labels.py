@@ -16,11 +16,11 @@ from tests.test_labels import mostly, shown_classes
 from tests.truths import normal
 from triptych import images
 from triptych.config import ImageShape
-from triptych.data.open import DataOptions
 from triptych.families import registry
 from triptych.families.gan.model import GAN
 from triptych.families.labels import class_shares, hide_some
 from triptych.families.protocol import Batch
+from triptych.options import DataOptions
 
 SHAPE = ImageShape(channels=3, resolution=16, classes=CLASSES)
 CONDITIONAL = ("gan:hinge", "gan:r1", "gan:r3", "gan:wgan-gp")

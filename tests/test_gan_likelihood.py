@@ -17,8 +17,8 @@ from triptych.config import ImageShape, Optimiser
 from triptych.errors import InputError
 from triptych.families.gan.ais import of_pixels, rounded
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.losses import hinge_critic, hinge_generator
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import GANLoss, hinge_critic, hinge_generator
+from triptych.families.gan.model import GAN
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
@@ -46,7 +46,7 @@ def plane(dtype: torch.dtype = torch.float64) -> GAN:
             Plane(),
             nn.Flatten(0),
             latent=LATENT,
-            game=Game(critic=hinge_critic, generator=hinge_generator),
+            loss=GANLoss(critic=hinge_critic, generator=hinge_generator),
             critic_optimiser=adam,
             generator_optimiser=adam,
             inversion=Inversion(),

@@ -19,11 +19,12 @@ import triptych
 from tests.making import CLASSES, make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from triptych import images
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.outputs import EVALUATION_SEED
 from triptych.families.labels import Labels
+from triptych.options import DataOptions
 from triptych.run import Run
 from triptych.seeding import ImageStreams
 from triptych.training.run_folder import RunFolder

@@ -16,8 +16,8 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.families.latent import Latent
 from triptych.families.vae.ladder import LadderVAE, Level, StochasticBlock
+from triptych.families.vae.losses import Inferred
 from triptych.families.vae.mixture import FIRST_LOG_SCALE
-from triptych.families.vae.model import Inferred
 from triptych.seeding import ImageStreams
 
 NAMES = ["1x1.0", "4x4.0", "4x4.1"]

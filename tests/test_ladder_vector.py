@@ -15,7 +15,7 @@ from tests.truths import MACHINE, normal
 from triptych.config import ImageShape, Optimiser
 from triptych.families.protocol import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
-from triptych.families.vae.model import guess_losses
+from triptych.families.vae.losses import guess_losses
 from triptych.families.vae.recipes import ladder
 from triptych.pages.language import Tongue
 from triptych.seeding import ImageStreams, generator, initialising

@@ -24,11 +24,12 @@ from tests.published import (
 )
 from tests.serving import FileServer, serve
 from triptych.data import downloads
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.data.sources import Columns, Item, matlab, named
 from triptych.data.sources.matlab import read_matlab
 from triptych.data.sources.named import read_cifar, read_idx
 from triptych.errors import InputError
+from triptych.options import DataOptions
 
 UNLABELLED = Columns(label="none")
 

@@ -161,6 +161,6 @@ def test_penalised_critics_are_not_compiled() -> None:
     """torch.compile has no second derivative."""
     model = r3.build(r3.R3GAN(networks=SMALL), SHAPE)
     assert model.networks() == [model.generator, model.encoder]
-    game = replace(model.game, penalty=None)
-    model.game = game
+    game = replace(model.loss, penalty=None)
+    model.loss = game
     assert model.networks() == [model.generator, model.critic, model.encoder]

@@ -17,8 +17,9 @@ from tests.making import encode, heed_interrupts, make_images, write_folder, wri
 from triptych.data import ingest, open, sources
 from triptych.data.dataset import ImageData
 from triptych.data.ingest import in_blocks, prepare_all
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.data.sources import Item
+from triptych.options import DataOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 POISON = """
@@ -218,7 +219,7 @@ def test_an_entry_depends_on_time_and_version(
 def test_labels_of_two_kinds_are_one_set_of_names(tmp_path: Path) -> None:
     images, labels = make_images(100)
     names = [int(label) if number % 2 else str(label) for number, label in enumerate(labels)]
-    found = sources.base.Source(
+    found = sources.Source(
         lambda: (Item(str(i), image, name, None) for i, (image, name) in enumerate(
             zip(images, names, strict=True))), 100)  # fmt: skip
     from triptych.data.ingest import gather

@@ -9,8 +9,9 @@ import pytest
 from tests.making import make_images, one_thread, write_npz
 from triptych import api
 from triptych.console import QUIET
-from triptych.data.open import DataOptions, open_images, tell_notes
+from triptych.data.open import open_images, tell_notes
 from triptych.errors import InputError
+from triptych.options import DataOptions
 from triptych.run import Run, run_data
 
 

@@ -12,9 +12,10 @@ from tests.making import encode, make_images, write_folder, write_npz, write_par
 from tests.test_training import request
 from triptych.config import ImageShape
 from triptych.data.dataset import ImageData
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.families import registry
+from triptych.options import DataOptions
 
 SMALL = DataOptions(resolution=16)
 

@@ -305,7 +305,7 @@ def test_a_value_that_is_no_number_is_corrupt(tmp_path: Path) -> None:
 
 def test_the_page_needs_no_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from triptych.pages import write_page; "
+        "import sys; from pathlib import Path; from triptych.pages.page import write_page; "
         "write_page(Path(sys.argv[1])); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(write_comparison(tmp_path))], check=True)

@@ -180,11 +180,11 @@ def test_how_many_images_settle_follows_from_the_plan(monkeypatch: pytest.Monkey
     """A 64th of the planned ones, 2,048 at most, 16 at least, fewer of large ones."""
     asked: list[int] = []
 
-    def note(part: Any, count: int, *rest: Any) -> Part:
+    def note(part: Part, count: int, *rest: Any) -> Part:
         asked.append(count)
         return Part(part.images[:1], None)
 
-    monkeypatch.setattr(monitor, "chosen", note)
+    monkeypatch.setattr(Part, "choose", note)
     for planned in (320, 6400, 10**6):
         settle(fresh(), DATA.train, planned, 0, MACHINE)
     monkeypatch.setattr(monitor, "SETTLED_NUMBERS", 256 * 50)

@@ -255,11 +255,11 @@ def test_two_processes_decode_once(tmp_path: Path) -> None:
     """Both get the images; one of them found them ready."""
     np.save(tmp_path / "images.npy", random_images(40))
     code = (
-        "import sys, json, time; from triptych.data import gathering\n"
+        "import sys, json, time; from triptych.data import ingest\n"
         "from triptych.data.open import DataOptions, open_images\n"
-        "made, gather = [], gathering.gather\n"
+        "made, gather = [], ingest.gather\n"
         "def counted(*a): made.append(1); time.sleep(0.5); return gather(*a)\n"
-        "gathering.gather = counted\n"
+        "ingest.gather = counted\n"
         "data = open_images(sys.argv[1], DataOptions(resolution=16))\n"
         "print(json.dumps([len(made), data.fingerprint]))"
     )

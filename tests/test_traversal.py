@@ -20,12 +20,12 @@ from tests.truths import MACHINE, random_pixels
 from triptych import images
 from triptych.config import ImageShape
 from triptych.console import QUIET
-from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.families.capabilities import Encodes
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective
-from triptych.run import Run
+from triptych.options import DataOptions
+from triptych.run import Run, run_data
 from triptych.seeding import ImageStreams
 from triptych.tasks import traverse
 
@@ -166,7 +166,7 @@ def test_traversals_by_the_command(call: Call, stock: Path) -> None:
     found = call(*words, "--out", "a.npz", "--json").json()
     assert found["out"] == "a.npz" and len(found["units"]) == 3
     run = Run(stock / "vae", one_thread())
-    held_out = run.run_data(run, None, None, QUIET).validation.images
+    held_out = run_data(run, None, None, QUIET).validation.images
     expected = run.traverse(held_out, rows=3, points=4, seed=2)
     assert found["units"] == json.loads(json.dumps([u.describe() for u in expected.units]))
     for unit in found["units"]:

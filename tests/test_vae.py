@@ -17,7 +17,8 @@ from triptych.config import ImageShape, Optimiser
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
 from triptych.families.vae.gaussian import GaussianVAE, gaussian_log_density
-from triptych.families.vae.model import IMPORTANCE_SAMPLES, gaussian_kl
+from triptych.families.vae.losses import gaussian_kl
+from triptych.families.vae.model import IMPORTANCE_SAMPLES
 from triptych.families.vae.recipes import course
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood

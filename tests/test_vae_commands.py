@@ -23,13 +23,13 @@ from triptych import images
 from triptych.cli import text
 from triptych.config import Budget, ImageShape
 from triptych.console import QUIET
-from triptych.data.open import DataOptions
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import TOLD
 from triptych.families.capabilities import BoundsLikelihood, NoisyPixels
+from triptych.options import DataOptions
 from triptych.pages.language import Tongue
-from triptych.run import Run
+from triptych.run import Run, run_data
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
 from triptych.training import calibration
@@ -71,7 +71,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def held_out(run: Run, count: int) -> Tensor:
-    return run.run_data(run, None, None, QUIET).test.images[:count]
+    return run_data(run, None, None, QUIET).test.images[:count]
 
 
 # Likelihood
@@ -186,7 +186,7 @@ def test_a_measurement_says_its_draws(
         "en": ("Mean decodes, without pixel noise", "means of its pixels"),
         "fr": ("Décodages moyens, sans bruit de pixel", "sans bruit de pixel"),
     }.items():
-        page = triptych.pages([place], language=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
+        page = triptych.report([place], language=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
         text = page.read_text()
         assert all(each in text for each in words), language
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from triptych.api import (
         compare,
@@ -19,9 +17,10 @@ if TYPE_CHECKING:
         report,
         train,
     )
-    from triptych.data.open import DataOptions, open_images
+    from triptych.data.open import open_images
     from triptych.errors import InputError
     from triptych.images import grid
+    from triptych.options import DataOptions
     from triptych.run import Run
 
 __all__ = [
@@ -48,6 +47,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version(__name__)
     if name not in __all__:
         raise AttributeError(f"module 'triptych' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES.get(name, "triptych.api")), name)

@@ -22,7 +22,7 @@ from triptych.comparison.turns import train_in_turns
 from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
-from triptych.data.open import DEFAULT_DATA, DataOptions, tell_notes
+from triptych.data.open import tell_notes
 from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.evaluation import evaluate as evaluating
@@ -31,11 +31,11 @@ from triptych.evaluation.outputs import quality_by_calls
 from triptych.evaluation.reference import count_samples, read_real
 from triptych.families import registry
 from triptych.hardware import Machine
+from triptych.options import DEFAULT_BUDGETS, DEFAULT_DATA, DataOptions
 from triptych.run import Run, check_count, run_data
 from triptych.tasks import figures, sample
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
-    DEFAULT_BUDGETS,
     Request,
     check_output,
     differing_versions,
@@ -460,8 +460,10 @@ def report(
 
     Runs that differ are refused unless forced; their page goes to `out`, or report.html here.
     """
+    from triptych.pages.language import check_language
     from triptych.pages.page import write_page
 
+    check_language(language)
     folders = [Path(path) for path in paths]
     target = None if out is None else Path(out)
     if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():

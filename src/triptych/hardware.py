@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,11 @@ def describe() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "gpu": gpu,
     }
+
+
+def own_version() -> str:
+    """Of Triptych."""
+    return metadata.version("triptych")
 
 
 def versions() -> dict[str, str]:

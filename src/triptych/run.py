@@ -15,7 +15,7 @@ from triptych import images as pixels
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.decode import BadImageError, decode, fit_square, quietly
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.families.capabilities import (
     Encodes,
@@ -29,6 +29,7 @@ from triptych.families.labels import Labels
 from triptych.families.latent import Way
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
+from triptych.options import DataOptions
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
 from triptych.tasks.traverse import Traversal

@@ -19,10 +19,9 @@ from typing import Any, NoReturn
 import tyro
 
 from triptych import distributed
-from triptych.cli.commands import COMMANDS, Data, Report
+from triptych.cli.commands import COMMANDS, Data, Everywhere, Report
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.hardware import keep_memory, let_threads_sleep, out_of_memory
-from triptych.options import Everywhere
 
 EXAMPLES = """examples:
   triptych compare                                 one of each family on the embedded digits

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import triptych
 from triptych import files, hardware
 from triptych.comparison.contract import (
     differences,
@@ -22,11 +21,12 @@ from triptych.comparison.seeds import all_differences, by_model, together
 from triptych.config import Size
 from triptych.console import Console
 from triptych.data.dataset import ImageData
-from triptych.data.open import DEFAULT_DATA, DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.evaluation.outputs import EVALUATION_SEED
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine
+from triptych.options import DEFAULT_DATA, DataOptions
 from triptych.run import Run, run_data
 from triptych.training.run_folder import RunFolder
 
@@ -151,7 +151,7 @@ def write_contract(
     sentences = unequal + marks(runs)
     contract = {
         "schema": SCHEMA,
-        "triptych": triptych.__version__,
+        "triptych": hardware.own_version(),
         "command": command,
         "request": request,
         "data": data,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.errors import InputError
+from triptych.options import check_crop
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,14 @@ class Augment:
     crop: int = 0
 
     def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise InputError(f"no crop of {self.crop} pixels", "give 0 or more")
+        check_crop(self.crop, self.crop + 1)
 
     def __bool__(self) -> bool:
         return self.flip or self.crop > 0
 
     def check(self, resolution: int) -> None:
-        """InputError when the images are too small: a border has no more pixels to reflect."""
-        if self.crop >= resolution:
-            raise InputError(
-                f"a crop of {self.crop} pixels is too large for images of {resolution}",
-                f"give {resolution - 1} or less",
-            )
+        """InputError when the images are too small."""
+        check_crop(self.crop, resolution)
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """What happens to each image: mirrored or not, pixels down and right: int64 [count,3]."""

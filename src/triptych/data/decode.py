@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -30,9 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from triptych.data.sources import BadImageError as BadImageError
 from triptych.data.sources import UnreadableError
 from triptych.data.sources.layout import SUFFIXES as SUFFIXES
-
-Fit = Literal["stretch", "crop", "pad"]
-FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
+from triptych.options import Fit
 
 # What is read takes less than a second of one core, read and shrunk, whatever it holds. Measured on
 # noise at the limits, where photographs take half: JPEG 0.95 s, progressive 0.75; PNG 0.87,

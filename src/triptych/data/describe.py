@@ -14,8 +14,8 @@ from torch import Tensor
 
 from triptych import images
 from triptych.data.dataset import ImageData
-from triptych.data.decode import Fit
 from triptych.data.store import cache_folder
+from triptych.options import Fit
 
 BAD_SHARE = 0.01  # more bad images than this deserve a warning
 BAD_SHOWN = 5  # bad images named in a note; the facts name them all

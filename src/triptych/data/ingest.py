@@ -19,10 +19,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from triptych.data import splits, store, workers
-from triptych.data.decode import Fit, fit_square, quietly, read_pixels
+from triptych.data.decode import fit_square, quietly, read_pixels
 from triptych.data.sources import BadImageError, Item, PartName, Progress, Source, UnreadableError
 from triptych.errors import InputError
 from triptych.hardware import usable_cores
+from triptych.options import Fit
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
 ENOUGH_IMAGES = 60  # with so many, each part has an image but for one time in 250

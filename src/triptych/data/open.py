@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +12,12 @@ from triptych.console import QUIET, Console
 from triptych.data import describe, ingest, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
-from triptych.data.decode import FITS, Fit
 from triptych.data.sources import Columns, Origin, Progress
 from triptych.data.sources.find import find_origin
 from triptych.errors import InputError
+from triptych.options import DEFAULT_DATA, DataOptions
 
 VERSION = 4  # raised whenever the same source would give other pixels or parts
-RESOLUTIONS = (16, 32, 64, 128)
-DEFAULT_DATA = "street-digits"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """How to read a source, and how training may vary its images."""
-
-    resolution: int = 32
-    fit: Fit = "stretch"
-    strict: bool = False
-    image_column: str | None = None
-    label_column: str | None = None
-    flip: bool = False
-    crop: int = 0
-
-    def __post_init__(self) -> None:
-        if self.resolution not in RESOLUTIONS:
-            known = ", ".join(map(str, RESOLUTIONS))
-            raise InputError(f"no resolution {self.resolution}", f"choose from {known}")
-        if self.fit not in FITS:
-            raise InputError(f"no fit '{self.fit}'", f"choose from {', '.join(FITS)}")
-        self.augment.check(self.resolution)
-
-    @property
-    def augment(self) -> Augment:
-        """How training varies the images."""
-        return Augment(flip=self.flip, crop=self.crop)
 
 
 def open_images(
@@ -131,7 +102,7 @@ def assemble(
         test=test,
         image_column=options.image_column,
         label_column=options.label_column,
-        augment=options.augment,
+        augment=Augment(flip=options.flip, crop=options.crop),
         facts=facts,
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -23,6 +23,7 @@ from triptych.data.batches import Batches
 from triptych.distributed import Group
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.hardware import Machine
+from triptych.options import OnTrouble
 from triptych.training import checkpoint
 from triptych.training.log import RunLog
 from triptych.training.plan import Deadline, Plan, next_moment
@@ -39,9 +40,6 @@ GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of progress
 GRID_COST = 0.015  # of the time: those on the way are left out where they would take more
 NOTHING_DUE = 1e-3  # seconds
 LEAST_PACED, LEAST_PACED_SHARE = 3, 0.01  # steps, and asked seconds, that a pace is taken from
-
-
-OnTrouble = Literal["rewind", "stop"]
 
 
 @dataclass

@@ -19,7 +19,7 @@ from triptych import config, files, hardware
 from triptych.config import Budget, ImageShape, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
-from triptych.data.open import DataOptions, open_images
+from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.capabilities import Learns
@@ -27,13 +27,10 @@ from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.hardware import MOST_THREADS, Machine, usable_cores
-from triptych.training.loop import OnTrouble
+from triptych.options import COURSE_BUDGET, DEFAULT_BUDGETS, DataOptions, OnTrouble
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.training.threads import Changes, Threads
-
-DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
-COURSE_BUDGET = "30epochs"
 
 
 @dataclass(frozen=True, kw_only=True)

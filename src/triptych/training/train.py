@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import Tensor
 
-import triptych
 from triptych import config, files, hardware, images
 from triptych.console import Bar, Console
 from triptych.data.batches import Batches
@@ -485,7 +484,7 @@ def begin(
         threads = Threads([], [(0, 0, machine.threads)])
     facts = {
         "schema": SCHEMA,
-        "triptych": triptych.__version__,
+        "triptych": hardware.own_version(),
         "model": str(request.name),
         "family": request.name.family,
         "recipe": request.name.recipe,

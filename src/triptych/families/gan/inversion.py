@@ -1,6 +1,6 @@
 """From an image back to the latent that a generator makes it of: an encoder, then refinement.
 
-The encoder is trained once the generator is final, on fake images, whose latents are known, and
+The encoder is trained once the generator is final, on fake images, whose latents are condition, and
 on real ones, which their latents should make again. Refinement follows the gradient of one
 image's own error from there (arXiv:1609.03552, section 3.2, has both and the two in this order).
 """
@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, Optimiser
+from triptych.families.gan.losses import Players
 from triptych.families.protocol import Batch, Borrowed, Objective, frozen, widened
 from triptych.nn.convnets import StridedEncoder
 from triptych.nn.dcgan import stage_widths
-
-if TYPE_CHECKING:
-    from triptych.families.gan.model import GAN
 
 REFINING_RATE = 0.1  # of Adam on latents of unit deviation, falling to 0
 BETAS = (0.9, 0.99)  # of that Adam
@@ -68,29 +65,28 @@ class InversionObjective(Objective):
     name = "inversion"
     phase = 1
 
-    def __init__(self, model: GAN) -> None:
+    def __init__(self, encoder: nn.Module, players: Players, inversion: Inversion) -> None:
         super().__init__()
-        self.encoder = model.encoder
-        self._model = (model,)
-        self.generator = Borrowed(model.generator)
-        self.optimiser = model.inversion.optimiser
-        self.share = model.inversion.share
+        self.encoder, self.players, self.inversion = encoder, players, inversion
+        self.generator = Borrowed(players.generator)
+        self.optimiser = inversion.optimiser
+        self.share = inversion.share
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The latents of the fake images, [count,D]."""
-        return {"z": torch.randn(count, self._model[0].latent, generator=generator)}
+        return {"z": torch.randn(count, self.players.latent, generator=generator)}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared errors of latents and of pixels."""
-        model, z = self._model[0], batch.noise["z"]
-        known = model.known(batch.labels, len(z), z.device)
-        with evaluating(model.generator):
-            fake = widened(self.generator.detached(z, *known))
-            again = widened(self.generator.frozen(self.encoder(batch.images), *known))
+        z = batch.noise["z"]
+        condition = self.players.condition(batch.labels, len(z), z.device)
+        with evaluating(self.players.generator):
+            fake = widened(self.generator.detached(z, *condition))
+            again = widened(self.generator.frozen(self.encoder(batch.images), *condition))
         latents = (widened(self.encoder(fake)) - z).square().mean()
         pixels = (again - batch.images).square().mean()
         return {
-            "total": latents + model.inversion.pixels * pixels,
+            "total": latents + self.inversion.pixels * pixels,
             "latents": latents,
             "pixels": pixels,
         }
@@ -108,7 +104,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def refine(
-    generator: nn.Module, images: Tensor, z: Tensor, known: list[Tensor], steps: int
+    generator: nn.Module, images: Tensor, z: Tensor, condition: list[Tensor], steps: int
 ) -> Tensor:
     """Latents whose images come nearer to these: Adam on each image's mean squared error.
 
@@ -117,12 +113,12 @@ def refine(
     """
     with torch.inference_mode(False), torch.enable_grad(), frozen(generator), evaluating(generator):
         x, z = images.clone(), widened(z).clone().requires_grad_()
-        known = [k.clone() for k in known]
+        condition = [k.clone() for k in condition]
         best, least = z.detach().clone(), torch.full((len(z),), float("inf"), device=z.device)
         optimiser = torch.optim.Adam([z], betas=BETAS)
         for step in range(steps + 1):
             current = z.view_as(z)  # no leaf: of those autocast keeps a copy, and sees no step
-            errors = (widened(generator(current, *known)) - x).square().flatten(1).mean(1)
+            errors = (widened(generator(current, *condition)) - x).square().flatten(1).mean(1)
             better = errors.detach() < least
             best = torch.where(better[:, None], z.detach(), best)
             least = torch.where(better, errors.detach(), least)

@@ -6,14 +6,23 @@ on another image: then the gradient of the scores' sum holds each image's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.config import Optimiser
+from triptych.families.gan.diffaugment import NUMBERS, augment
+from triptych.families.labels import class_shares, hide_some
+from triptych.families.protocol import Batch, Borrowed, Objective, widened
+from triptych.nn.convgan import iterate_spectral_norms
+
 TINY = 1e-12  # under a root, whose slope at 0 has no end
+CriticLoss = Callable[[Tensor, Tensor], Tensor]  # scores of real and fake, each [B] -> scalar
+GeneratorLoss = Callable[[Tensor], Tensor]  # scores of fake, or their margin, [B] -> scalar
 
 
 def cross_entropy_critic(real: Tensor, fake: Tensor) -> Tensor:
@@ -92,3 +101,144 @@ class Penalty:
     def __post_init__(self) -> None:
         if self.weight < 0 or self.every < 1:
             raise ValueError(f"a penalty needs weight >= 0 and every >= 1: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANLoss:
+    """What each player wants.
+
+    paired:       the generator's loss is of the margin D(G(z)) - D(x), else of D(G(z))
+    penalty:      that the critic pays besides
+    critic_steps: in each round, before the generator's one
+    augmented:    the critic sees changed images: `augment`
+    """
+
+    critic: CriticLoss
+    generator: GeneratorLoss
+    paired: bool = False
+    penalty: Penalty | None = None
+    critic_steps: int = 1
+    augmented: bool = False
+
+    def __post_init__(self) -> None:
+        if self.critic_steps < 1:
+            raise ValueError(f"critic_steps must be at least 1, got {self.critic_steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Players:
+    """The two networks and what is put into them.
+
+    generator: z [B,D], and shares of the classes where there are any -> image [B,C,H,W]
+    critic:    image, and the shares -> score [B], high for real
+    latent:    D
+    classes:   of the data, where the networks are told them
+    """
+
+    generator: nn.Module
+    critic: nn.Module
+    latent: int
+    classes: int | None
+
+    def condition(
+        self, labels: Tensor | None, count: int, device: torch.device | str
+    ) -> list[Tensor]:
+        """What the networks take besides: `class_shares`, or nothing."""
+        shares = class_shares(labels, self.classes, count, device)
+        return [] if shares is None else [shares]
+
+
+class PlayerObjective(Objective):
+    """What both players do with a batch. Each registers the network that it moves, and no other."""
+
+    def __init__(self, players: Players, loss: GANLoss, optimiser: Optimiser) -> None:
+        super().__init__()
+        self.players, self.loss, self.optimiser = players, loss, optimiser
+
+    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """z of the fake images; what hides labels, mixes pairs and changes images."""
+        drawn = {"z": torch.randn(count, self.players.latent, generator=generator)}
+        if self.players.classes is not None:
+            drawn["hidden"] = torch.rand(count, generator=generator)
+        if self.loss.penalty is not None and self.loss.penalty.kind == "one":
+            drawn["mix"] = torch.rand(count, generator=generator)
+        if self.loss.augmented:
+            drawn["changed_real"] = torch.rand(count, NUMBERS, generator=generator)
+            drawn["changed_fake"] = torch.rand(count, NUMBERS, generator=generator)
+        return drawn
+
+    def condition(self, batch: Batch) -> list[Tensor]:
+        """The classes of the real images, which the fake ones take too; some are hidden."""
+        labels = hide_some(batch.labels, batch.noise.get("hidden"), self.players.classes)
+        return self.players.condition(labels, len(batch.images), batch.images.device)
+
+    def changed(self, images: Tensor, batch: Batch, kind: str) -> Tensor:
+        """Images as the critic sees them."""
+        return augment(images, batch.noise[f"changed_{kind}"]) if self.loss.augmented else images
+
+
+class CriticObjective(PlayerObjective):
+    """Tell real from fake; moves the critic alone."""
+
+    name = "critic"
+
+    def __init__(self, players: Players, loss: GANLoss, optimiser: Optimiser) -> None:
+        super().__init__(players, loss, optimiser)
+        self.critic = players.critic
+        self.generator = Borrowed(players.generator)
+        self.repeats = loss.critic_steps
+
+    def prepare(self) -> None:
+        """One power iteration a step (arXiv:1802.05957, Algorithm 1)."""
+        iterate_spectral_norms(self.critic)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The critic's loss, its two mean scores, and the penalties of its gradient."""
+        condition, penalty = self.condition(batch), self.loss.penalty
+        real = batch.images
+        fake = widened(self.generator.detached(batch.noise["z"], *condition))  # it must not move
+        due = penalty is not None and batch.number % penalty.every == 0
+        if due:
+            real, fake = real.detach().requires_grad_(), fake.requires_grad_()
+        real_score = self.score(self.changed(real, batch, "real"), condition)
+        fake_score = self.score(self.changed(fake, batch, "fake"), condition)
+        loss = self.loss.critic(real_score, fake_score)
+        penalties: dict[str, Tensor] = {}
+        if due and penalty is not None:
+            if penalty.kind == "zero":
+                penalties = {
+                    "r1": zero_centred(real_score, real),
+                    "r2": zero_centred(fake_score, fake),
+                }
+            else:
+                x = between(real, fake, batch.noise["mix"])
+                penalties = {"slope": one_centred(self.score(x, condition), x)}
+            weight = penalty.weight * penalty.every
+            loss = loss + weight * torch.stack(list(penalties.values())).sum()
+        means = {"real_score": real_score.mean(), "fake_score": fake_score.mean()}
+        return {"total": loss, **means, **penalties}
+
+    def score(self, images: Tensor, condition: list[Tensor]) -> Tensor:
+        """[B], in float32 or better."""
+        return widened(self.critic(images, *condition))
+
+
+class GeneratorObjective(PlayerObjective):
+    """Make the critic take fake for real; moves the generator alone."""
+
+    name = "generator"
+
+    def __init__(self, players: Players, loss: GANLoss, optimiser: Optimiser) -> None:
+        super().__init__(players, loss, optimiser)
+        self.generator = players.generator
+        self.critic = Borrowed(players.critic)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The generator's loss."""
+        condition = self.condition(batch)
+        fake = self.changed(self.generator(batch.noise["z"], *condition), batch, "fake")
+        score = widened(self.critic.frozen(fake, *condition))
+        if self.loss.paired:
+            real = self.changed(batch.images, batch, "real")
+            score = score - widened(self.critic.detached(real, *condition))
+        return {"total": self.loss.generator(score)}

@@ -15,18 +15,13 @@ Distances are between images shrunk to 8x8, where noise does not count.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from triptych.families.capabilities import Diagnosis
+from triptych.families.gan.losses import GANLoss, Players
 from triptych.families.protocol import frozen, widened
-from triptych.seeding import ImageStreams
-
-if TYPE_CHECKING:
-    from triptych.families.gan.model import GAN
 
 EARLY = 0.2  # share of the planned images before which nothing is judged
 NARROW = 0.4  # of spread or of reach: advice
@@ -38,18 +33,21 @@ LEAST = 8  # images of each kind, below which nothing is judged
 
 
 def diagnose(
-    model: GAN, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float
+    players: Players, loss: GANLoss, fake: Tensor, seen: Tensor, unseen: Tensor, share: float
 ) -> Diagnosis:
-    """As `Diagnoses.diagnose`; memory is left out where there are no validation images."""
+    """As `Diagnoses.diagnose`; memory is left out where there are no validation images.
+
+    fake: as many of the model's images as are seen and unseen, [N,C,H,W]
+    """
     real = torch.cat([seen, unseen])
-    fake = model.decode(model.draw_latent(len(real), rng), rng)
-    known = model.known(None, len(real), real.device)
-    real_scores, fake_scores = (widened(model.critic(x, *known)).double() for x in (real, fake))
+    condition = players.condition(None, len(real), real.device)
+    scores = (widened(players.critic(x, *condition)).double() for x in (real, fake))
+    real_scores, fake_scores = scores
     apart = (real_scores[:, None] > fake_scores).double().mean().item()
     small_real, small_fake = shrunk(real), shrunk(fake)
     numbers = {
         "separation": apart,
-        "slope": find_slope(model, fake, real_scores, known) * radius(real),
+        "slope": find_slope(players, loss, fake, real_scores, condition) * radius(real),
         "spread": ratio(mean_distance(small_fake), mean_distance(small_real)),
         "reach": find_reach(small_real, small_fake),
     }
@@ -58,7 +56,7 @@ def diagnose(
         numbers["memory"] = ratio((train - validation).item(), (train - fake_scores.mean()).item())
     if share < EARLY or len(real) < LEAST:
         return Diagnosis(numbers, vital=0.0)  # not judged, so nothing to fall from
-    return Diagnosis(numbers, advise(model, numbers), *find_trouble(numbers))
+    return Diagnosis(numbers, advise(numbers, loss.augmented), *find_trouble(numbers))
 
 
 def shrunk(images: Tensor) -> Tensor:
@@ -91,15 +89,17 @@ def find_reach(real: Tensor, fake: Tensor) -> float:
     return ratio(len(set(to_fake.tolist())), len(set(within.tolist())))
 
 
-def find_slope(model: GAN, fake: Tensor, real_scores: Tensor, known: list[Tensor]) -> float:
+def find_slope(
+    players: Players, loss: GANLoss, fake: Tensor, real_scores: Tensor, condition: list[Tensor]
+) -> float:
     """Mean length of the gradient of each fake image's loss."""
-    with torch.inference_mode(False), torch.enable_grad(), frozen(model.critic):
+    with torch.inference_mode(False), torch.enable_grad(), frozen(players.critic):
         x = fake.clone().requires_grad_()
-        scores = widened(model.critic(x, *(k.clone() for k in known)))
-        if model.game.paired:
+        scores = widened(players.critic(x, *(shares.clone() for shares in condition)))
+        if loss.paired:
             scores = scores - real_scores.clone().to(scores.dtype)
-        loss = model.game.generator(scores) * len(x)  # a sum: each image's own gradient
-        (gradient,) = torch.autograd.grad(loss, x)
+        total = loss.generator(scores) * len(x)  # a sum: each image's own gradient
+        (gradient,) = torch.autograd.grad(total, x)
     return gradient.double().flatten(1).norm(dim=1).mean().item()
 
 
@@ -112,25 +112,25 @@ def find_trouble(numbers: dict[str, float]) -> tuple[float, str]:
     return variety, "the generator collapsed onto few images"
 
 
-def advise(model: GAN, numbers: dict[str, float]) -> list[str]:
+def advise(numbers: dict[str, float], augmented: bool) -> list[str]:
     """A sentence for each thing that is wrong."""
-    said = []
+    advice = []
     apart = numbers["separation"] > APART or numbers["slope"] == 0
     if apart and numbers["slope"] < FAINT:
-        said.append(
+        advice.append(
             f"the critic tells {numbers['separation']:.3g} of the pairs apart and leaves the "
             f"generator a slope of {numbers['slope']:.3g}: lower the critic's learning rate, or "
             "train gan:r3, whose penalties keep it smooth"
         )
     if min(numbers["spread"], numbers["reach"]) < NARROW:
-        said.append(
+        advice.append(
             f"the fake images are {numbers['spread']:.3g} times as far apart as real ones and "
             f"come near {numbers['reach']:.3g} times as many of them: lower the learning rates, "
             "or train gan:r3, which pairs real and fake images"
         )
-    if numbers.get("memory", 0.0) > BY_HEART and not model.game.augmented:
-        said.append(
+    if numbers.get("memory", 0.0) > BY_HEART and not augmented:
+        advice.append(
             f"the critic knows its training images by heart, {numbers['memory']:.3g} of the way: "
             "give more data, --set augment=true, or a shorter --budget"
         )
-    return said
+    return advice

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from triptych.config import ImageShape, Optimiser
 from triptych.families.pixels import EDGE, log_probability
 from triptych.families.protocol import widened
-from triptych.families.vae.model import LOG_2PI, VAE, Inferred
+from triptych.families.vae.losses import LOG_2PI, Inferred
+from triptych.families.vae.model import VAE
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 
@@ -126,7 +127,7 @@ class GaussianVAE(VAE):
         total = torch.zeros((), dtype=torch.float64, device=images.device)
         noise = rng.normal(*self.latents["z"]).to(images.dtype)
         for x, z in zip(torch.split(images, CHUNK), torch.split(noise, CHUNK), strict=True):
-            labels = self.known(None, len(x), x.device)
+            labels = self.condition(None, len(x), x.device)
             found = self.infer(self.look(x), {"z": z}, labels)
             total += ((x - found.output).double() ** 2).sum()
         std = (total / images.numel()).sqrt().clamp(min=ROUNDING)

@@ -29,8 +29,9 @@ from triptych.families.capabilities import MEAN_PIXELS
 from triptych.families.latent import Latent
 from triptych.families.protocol import widened
 from triptych.families.vae.exemplar_prior import ExemplarPrior
+from triptych.families.vae.losses import LOG_2PI, Inferred
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
-from triptych.families.vae.model import LOG_2PI, VAE, Inferred
+from triptych.families.vae.model import VAE
 from triptych.nn.blocks import GroupNorm
 from triptych.nn.ladder import Bottleneck, Grow, Residual, Start, shrink
 from triptych.seeding import ImageStreams

@@ -12,7 +12,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import torch
@@ -29,61 +28,14 @@ from triptych.families.capabilities import (
     Represents,
     mean_terms,
 )
-from triptych.families.labels import class_shares, hide_some
+from triptych.families.labels import class_shares
 from triptych.families.latent import Latent
-from triptych.families.protocol import Batch, GenerativeModel, Objective
+from triptych.families.protocol import GenerativeModel, Objective
 from triptych.families.vae import monitor
+from triptych.families.vae.losses import Inferred, NegativeElbo
 from triptych.seeding import ImageStreams
 
-LOG_2PI = math.log(2 * math.pi)
 IMPORTANCE_SAMPLES = 100  # K of the course's test log-likelihood
-
-
-def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, diag(exp(log_variance))) || N(0, I)), nats (arXiv:1312.6114, B): [B]."""
-    each = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
-    return each.flatten(1).sum(1)
-
-
-@dataclass(frozen=True)
-class Inferred:
-    """What a VAE makes of images: a draw from each latent's posterior, and the decoder's answer.
-
-    means, log_variances: of each latent, [B, ...]
-    latents:              the draws, by the same names
-    output:               what the pixels' distribution is made of
-    estimates:            KL at the draw, nats [B], of latents whose prior is no N(0, I)
-    guesses:              of the image, and the log of their deviation, by name: see `guess_loss`
-    """
-
-    means: dict[str, Tensor]
-    log_variances: dict[str, Tensor]
-    latents: dict[str, Tensor]
-    output: Tensor
-    estimates: dict[str, Tensor] = field(default_factory=dict)
-    guesses: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def kl(self) -> dict[str, Tensor]:
-        """Nats of each level, [B]: latents called LEVEL.NUMBER are one level's."""
-        found: dict[str, Tensor] = {}
-        for name, mean in self.means.items():
-            level, _, number = name.partition(".")
-            term = f"kl_{level}" if number else "kl"
-            nats = self.estimates.get(name)
-            if nats is None:
-                nats = gaussian_kl(mean, self.log_variances[name])
-            found[term] = found[term] + nats if term in found else nats
-        return found
-
-    def log_ratio(self, noise: dict[str, Tensor]) -> Tensor:
-        """log N(latents; 0, I) - log q(latents | x), nats, where `noise` drew them: [B]."""
-        each = [
-            -self.estimates[name]
-            if name in self.estimates
-            else 0.5 * (noise[name] ** 2 + self.log_variances[name] - latent**2).flatten(1).sum(1)
-            for name, latent in self.latents.items()
-        ]
-        return torch.stack(each).sum(0)
 
 
 class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, NoisyPixels):
@@ -153,9 +105,11 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """All latents from N(0, I)."""
         drawn = {name: rng.normal(*shape) for name, shape in self.latents.items()}
-        return Latent(drawn, path="straight", labels=self.known(labels, count, rng.device))
+        return Latent(drawn, path="straight", labels=self.condition(labels, count, rng.device))
 
-    def known(self, labels: Tensor | None, count: int, device: torch.device | str) -> Tensor | None:
+    def condition(
+        self, labels: Tensor | None, count: int, device: torch.device | str
+    ) -> Tensor | None:
         """What the networks are told of class numbers [count]: `class_shares`."""
         return class_shares(labels, self.classes, count, device)
 
@@ -177,7 +131,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
     def encode(self, images: Tensor) -> Latent:
         """The posterior means, one after another."""
-        labels = self.known(None, len(images), images.device)
+        labels = self.condition(None, len(images), images.device)
         means = self.posterior_means(self.look(images), labels)
         return Latent(means, path="straight", labels=labels)
 
@@ -197,7 +151,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
         draws: of each image; 1 for the ELBO, whose mean they are, else 100
         """
-        seen, labels = self.look(images), self.known(None, len(images), images.device)
+        seen, labels = self.look(images), self.condition(None, len(images), images.device)
         if method == "importance":
             weights = [
                 self._log_weight(images, seen, labels, rng)
@@ -229,54 +183,3 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
     def _noise(self, rng: ImageStreams) -> dict[str, Tensor]:
         return {name: rng.normal(*shape) for name, shape in self.latents.items()}
-
-
-class NegativeElbo(Objective):
-    """Mean over images of -log p(x | latents) + KL (arXiv:1312.6114, eq. 10), nats.
-
-    The KL's weight may rise from 0 (arXiv:1602.02282, section 2.3).
-    """
-
-    name = "bound"
-
-    def __init__(self, model: VAE, optimiser: Optimiser) -> None:
-        super().__init__()
-        self.model = model
-        self.optimiser = optimiser
-
-    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Standard normal numbers of every latent; uniform ones that hide labels."""
-        drawn = {
-            name: torch.randn(count, *shape, generator=generator)
-            for name, shape in self.model.latents.items()
-        }
-        if self.model.classes is not None:
-            drawn["hidden"] = torch.rand(count, generator=generator)
-        return drawn
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Nats per image; the KL's terms without their weight."""
-        model = self.model
-        labels = hide_some(batch.labels, batch.noise.get("hidden"), model.classes)
-        known = model.known(labels, len(batch.images), batch.images.device)
-        found = model.infer(model.look(batch.images), batch.noise, known, batch.share)
-        reconstruction = -model.training_log_pixels(batch.images, found.output).mean()
-        kl = {name: nats.mean() for name, nats in found.kl().items()}
-        weight = min(1.0, batch.share / model.warm_up) if model.warm_up else 1.0
-        total = reconstruction + weight * torch.stack(list(kl.values())).sum()
-        guesses = guess_losses(batch.images, found.guesses)
-        if guesses:
-            total = total + torch.stack(list(guesses.values())).sum()
-        return {"total": total, "reconstruction": reconstruction, **kl, **guesses}
-
-
-def guess_losses(images: Tensor, guesses: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Mean over images of -log N(image; guess, deviation^2) without its constant, nats.
-
-    No part of the bound: it has the first latents tell what the whole image looks like, before
-    later ones explain the rest, as deep supervision does (arXiv:1409.5185).
-    """
-    return {
-        name: (0.5 * ((images - guess) * (-log_std).exp()) ** 2 + log_std).flatten(1).sum(1).mean()
-        for name, (guess, log_std) in guesses.items()
-    }

@@ -12,16 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from triptych.families.capabilities import Diagnosis
+from triptych.families.vae.losses import Autoencoder
 from triptych.seeding import ImageStreams
-
-if TYPE_CHECKING:
-    from triptych.families.vae.model import VAE
 
 EARLY = 0.25  # share of the planned images before which latents may still wake up: no advice
 ACTIVE = 0.01  # least variance of an active unit's posterior mean (arXiv:1509.00519, section 5)
@@ -81,7 +78,7 @@ class Gap:
 
 
 def diagnose(
-    model: VAE, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float
+    model: Autoencoder, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float
 ) -> Diagnosis:
     """As `Diagnoses.diagnose`. No advice before `EARLY`, nor while the KL is warmed up.
 
@@ -90,7 +87,7 @@ def diagnose(
     are means over all images. With fewer than two images of a part, its bounds are left out.
     """
     images = torch.cat([seen, unseen])
-    features, labels = model.look(images), model.known(None, len(images), images.device)
+    features, labels = model.look(images), model.condition(None, len(images), images.device)
     noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
     drawn = model.infer(features, noise, labels)
     plain = model.infer(features, None, labels)
@@ -158,7 +155,7 @@ def find_gap(cost: Tensor, least: Tensor, count: int) -> Gap:
 
 
 def advise(
-    model: VAE, levels: Sequence[LevelFound], gain: float, rate: float, gap: Gap | None
+    model: Autoencoder, levels: Sequence[LevelFound], gain: float, rate: float, gap: Gap | None
 ) -> list[str]:
     """A sentence for each thing that is wrong.
 
@@ -190,7 +187,7 @@ def advise(
     return said
 
 
-def mend(model: VAE, several: bool, suffix: str = "") -> str:
+def mend(model: Autoencoder, several: bool, suffix: str = "") -> str:
     """What wakes latents up, by options that the model's recipe has.
 
     suffix: of the level that sleeps, where it is one of several

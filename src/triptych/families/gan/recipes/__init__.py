@@ -9,7 +9,8 @@ from torch import nn
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import GANLoss
+from triptych.families.gan.model import GAN
 from triptych.nn.convgan import ConvolutionalCritic, UpsamplingGenerator
 from triptych.nn.resnet_gan import Backbone, ResidualCritic, ResidualGenerator
 
@@ -30,7 +31,7 @@ class PlayerSettings(Settings):
 def build_players(
     settings: PlayerSettings,
     shape: ImageShape,
-    game: Game,
+    loss: GANLoss,
     generator: nn.Module,
     critic: nn.Module,
 ) -> GAN:
@@ -39,7 +40,7 @@ def build_players(
         generator,
         critic,
         latent=settings.latent,
-        game=game,
+        loss=loss,
         critic_optimiser=settings.critic,
         generator_optimiser=settings.generator,
         inversion=settings.inversion,
@@ -75,13 +76,13 @@ def sized(settings: S, size: Size) -> S:
 def build_convolutional(
     settings: ConvolutionalSettings,
     shape: ImageShape,
-    game: Game,
+    loss: GANLoss,
     critic: type[ConvolutionalCritic],
 ) -> GAN:
     """Two networks of the same widths."""
     sizes = shape.channels, shape.resolution, settings.width, shape.classes
     generator = UpsamplingGenerator(settings.latent, *sizes)
-    return build_players(settings, shape, game, generator, critic(*sizes))
+    return build_players(settings, shape, loss, generator, critic(*sizes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,8 @@ class ResidualSettings(PlayerSettings):
     generator: Optimiser = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
 
 
-def build_residual(settings: ResidualSettings, shape: ImageShape, game: Game) -> GAN:
+def build_residual(settings: ResidualSettings, shape: ImageShape, loss: GANLoss) -> GAN:
     """Two networks that mirror each other."""
     sizes = shape.channels, shape.resolution, settings.networks, shape.classes
     generator = ResidualGenerator(settings.latent, *sizes)
-    return build_players(settings, shape, game, generator, ResidualCritic(*sizes))
+    return build_players(settings, shape, loss, generator, ResidualCritic(*sizes))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Settings, Size
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.losses import cross_entropy_critic, cross_entropy_generator
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import GANLoss, cross_entropy_critic, cross_entropy_generator
+from triptych.families.gan.model import GAN
 from triptych.families.protocol import Recipe
 from triptych.nn.dcgan import DCGANCritic, DCGANGenerator
 
@@ -28,7 +28,7 @@ def build(settings: CourseGAN, shape: ImageShape) -> GAN:
         DCGANGenerator(settings.latent, shape.channels, shape.resolution, settings.width),
         DCGANCritic(shape.channels, shape.resolution, settings.width),
         latent=settings.latent,
-        game=Game(critic=cross_entropy_critic, generator=cross_entropy_generator),
+        loss=GANLoss(critic=cross_entropy_critic, generator=cross_entropy_generator),
         critic_optimiser=settings.optimiser,
         generator_optimiser=settings.optimiser,
         inversion=settings.inversion,

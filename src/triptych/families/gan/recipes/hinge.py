@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from triptych.config import ImageShape, Size
-from triptych.families.gan.losses import hinge_critic, hinge_generator
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import GANLoss, hinge_critic, hinge_generator
+from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, build_convolutional, sized
 from triptych.families.protocol import Recipe
 from triptych.nn.convgan import SpectralCritic
@@ -12,8 +12,8 @@ from triptych.nn.convgan import SpectralCritic
 
 def build(settings: ConvolutionalSettings, shape: ImageShape) -> GAN:
     """The critic's slope is bounded by its layers."""
-    game = Game(critic=hinge_critic, generator=hinge_generator, augmented=settings.augment)
-    return build_convolutional(settings, shape, game, SpectralCritic)
+    loss = GANLoss(critic=hinge_critic, generator=hinge_generator, augmented=settings.augment)
+    return build_convolutional(settings, shape, loss, SpectralCritic)
 
 
 def defaults(size: Size, shape: ImageShape) -> ConvolutionalSettings:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Size
-from triptych.families.gan.losses import Penalty, cross_entropy_critic, cross_entropy_generator
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import (
+    GANLoss,
+    Penalty,
+    cross_entropy_critic,
+    cross_entropy_generator,
+)
+from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, build_convolutional, sized
 from triptych.families.protocol import Recipe
 from triptych.nn.convgan import ConvolutionalCritic
@@ -24,13 +29,13 @@ class R1GAN(ConvolutionalSettings):
 
 def build(settings: R1GAN, shape: ImageShape) -> GAN:
     """The critic pays for its slope on real and on fake images."""
-    game = Game(
+    loss = GANLoss(
         critic=cross_entropy_critic,
         generator=cross_entropy_generator,
         penalty=Penalty(kind="zero", weight=settings.gamma, every=settings.penalty_every),
         augmented=settings.augment,
     )
-    return build_convolutional(settings, shape, game, ConvolutionalCritic)
+    return build_convolutional(settings, shape, loss, ConvolutionalCritic)
 
 
 def defaults(size: Size, shape: ImageShape) -> R1GAN:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Size
-from triptych.families.gan.losses import Penalty, pairing_critic, pairing_generator
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import GANLoss, Penalty, pairing_critic, pairing_generator
+from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ResidualSettings, build_residual
 from triptych.families.protocol import Recipe
 from triptych.nn.resnet_gan import Backbone
@@ -22,14 +22,14 @@ class R3GAN(ResidualSettings):
 
 def build(settings: R3GAN, shape: ImageShape) -> GAN:
     """The critic pays for its slope on real and on fake images."""
-    game = Game(
+    loss = GANLoss(
         critic=pairing_critic,
         generator=pairing_generator,
         paired=True,
         penalty=Penalty(kind="zero", weight=settings.gamma, every=settings.penalty_every),
         augmented=settings.augment,
     )
-    return build_residual(settings, shape, game)
+    return build_residual(settings, shape, loss)
 
 
 def defaults(size: Size, shape: ImageShape) -> R3GAN:

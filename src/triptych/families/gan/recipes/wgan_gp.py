@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triptych.config import ImageShape, Optimiser, Size
-from triptych.families.gan.losses import Penalty, hinge_generator, wasserstein_critic
-from triptych.families.gan.model import GAN, Game
+from triptych.families.gan.losses import GANLoss, Penalty, hinge_generator, wasserstein_critic
+from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ResidualSettings, build_residual
 from triptych.families.protocol import Recipe
 from triptych.nn.resnet_gan import Backbone
@@ -26,14 +26,14 @@ class WassersteinGAN(ResidualSettings):
 
 def build(settings: WassersteinGAN, shape: ImageShape) -> GAN:
     """Networks without batch statistics, as the penalty asks (arXiv:1704.00028, section 4)."""
-    game = Game(
+    loss = GANLoss(
         critic=wasserstein_critic,
         generator=hinge_generator,
         penalty=Penalty(kind="one", weight=settings.penalty, every=settings.penalty_every),
         critic_steps=settings.critic_steps,
         augmented=settings.augment,
     )
-    return build_residual(settings, shape, game)
+    return build_residual(settings, shape, loss)
 
 
 def defaults(size: Size, shape: ImageShape) -> WassersteinGAN:
