@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss, cross_entropy_critic, cross_entropy_generator
 from triptych.families.gan.model import GAN
@@ -99,7 +99,7 @@ def train(pixels: Tensor, shape: ImageShape, seconds: float, seed: int = 0) -> P
             if time.perf_counter() - started >= seconds:
                 break
     spent = time.perf_counter() - started
-    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     model = GAN(
         g,
         d,

@@ -122,18 +122,20 @@ class Trainer:
     def flops(self) -> float:
         """Multiplications and additions of a round's forward and backward passes."""
         total = 0.0
-        for mover in (m for m in self.state.movers if m.objective.phase == 0):
-            batch = self.state.batch(self.batches, mover.objective, 0, repeat=0, share=0.0)
+        for optimizer in (m for m in self.state.optimizers if m.objective.phase == 0):
+            batch = self.state.batch(self.batches, optimizer.objective, 0, repeat=0, share=0.0)
             with FlopCounterMode(display=False) as counter:
-                mover.gradients(batch, self.machine)
-            total += counter.get_total_flops() * mover.objective.repeats / mover.objective.every
+                optimizer.gradients(batch, self.machine)
+            total += (
+                counter.get_total_flops() * optimizer.objective.repeats / optimizer.objective.every
+            )
         return total
 
     def draw(self, move: Callable[[Any], Any] = lambda tensor: tensor) -> None:
         """A round's random numbers, as `TrainingState.batch` draws them."""
-        for mover in (m for m in self.state.movers if m.objective.phase == 0):
-            for _ in range(mover.objective.repeats):
-                drawn = mover.objective.noise(self.count, generator(0, "noise"))
+        for optimizer in (m for m in self.state.optimizers if m.objective.phase == 0):
+            for _ in range(optimizer.objective.repeats):
+                drawn = optimizer.objective.noise(self.count, generator(0, "noise"))
                 for tensor in drawn.values():
                     move(tensor)
 

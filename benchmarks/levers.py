@@ -146,11 +146,11 @@ class Trainer:
 
             found_inf = property(lambda self: None, lambda self, masked: None)
 
-        for mover in self.state.movers:
-            fused = mover.optimisers["adamw"]
+        for optimizer in self.state.optimizers:
+            fused = optimizer.optimisers["adamw"]
             if kind != "fused":
                 kept = {name: fused.defaults[name] for name in ("lr", "betas", "weight_decay")}
-                mover.optimisers["adamw"] = Unmasked(
+                optimizer.optimisers["adamw"] = Unmasked(
                     fused.param_groups[0]["params"], **kept, fused=False, foreach=kind == "foreach"
                 )
 

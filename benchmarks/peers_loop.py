@@ -20,23 +20,23 @@ from triptych.console import Console
 from triptych.data.dataset import ImageData, Part
 from triptych.hardware import Machine
 from triptych.training import loop, train
-from triptych.training.ema import WeightAverage
-from triptych.training.optimizer import Mover
-from triptych.training.state import Tally, TrainingState
+from triptych.training.ema import EMA
+from triptych.training.optimizer import ObjectiveOptimizer
+from triptych.training.state import RunningMeans, TrainingState
 
 BARE = ("forward", "backward", "optimiser step")
 ONCE_IN_A_WHILE = ("checkpoints", "log", "grids")  # so many in a run, however long it is
 LENGTHS = {"75s": 75, "10m": 600, "1h": 3600}
 # What is wrapped, and which part of a run it is.
 PARTS: tuple[tuple[Any, str, str], ...] = (
-    (Mover, "forward", "forward"),
-    (Mover, "backward", "backward"),
+    (ObjectiveOptimizer, "forward", "forward"),
+    (ObjectiveOptimizer, "backward", "backward"),
     (TrainingState, "batch", "batch and noise"),
-    (WeightAverage, "update", "average of weights"),
-    (Mover, "move", "norm, mask and rate"),
-    (Tally, "add", "tally"),
+    (EMA, "update", "average of weights"),
+    (ObjectiveOptimizer, "move", "norm, mask and rate"),
+    (RunningMeans, "add", "tally"),
     (TrainingState, "round", "rest of the round"),
-    (Mover, "gradients", "rest of the round"),
+    (ObjectiveOptimizer, "gradients", "rest of the round"),
     (loop, "report_losses", "log"),
     (loop, "save", "checkpoints"),
     (train, "finish", "checkpoints"),
@@ -92,15 +92,15 @@ def watch(watch: Stopwatch) -> None:
     for owner, name, part in PARTS:
         setattr(owner, name, watch.timed(part, getattr(owner, name)))
     train.run = watch.forget(train.run)
-    begin = Mover.__init__
+    begin = ObjectiveOptimizer.__init__
 
-    def watched_optimisers(mover: Mover, *args: Any, **options: Any) -> None:
-        begin(mover, *args, **options)
-        for optimiser in mover.optimisers.values():
+    def watched_optimisers(optimizer: ObjectiveOptimizer, *args: Any, **options: Any) -> None:
+        begin(optimizer, *args, **options)
+        for optimiser in optimizer.optimisers.values():
             for name in ("step", "zero_grad"):
                 setattr(optimiser, name, watch.timed("optimiser step", getattr(optimiser, name)))
 
-    Mover.__init__ = watched_optimisers  # type: ignore[method-assign]
+    ObjectiveOptimizer.__init__ = watched_optimisers  # type: ignore[method-assign]
 
 
 def noise_data() -> ImageData:

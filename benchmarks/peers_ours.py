@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 import peers_networks as shared
 from peers_networks import BATCH, LATENT, NETWORK_CALLS, SIDE, STEPS_OF_DDPM, Worker
-from triptych.config import ImageShape, Optimiser, Settings
+from triptych.config import ImageShape, OptimizerConfig, Settings
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
 from triptych.families import registry
@@ -34,10 +34,10 @@ from triptych.training.state import TrainingState
 SHAPE = ImageShape(channels=3, resolution=SIDE)
 PLANNED = 10**9  # images: keeps rates and averages near their start
 AVERAGE = 0.1  # width of the weight average, where the peer keeps one too
-OF_EXAMPLE = Optimiser(
+OF_EXAMPLE = OptimizerConfig(
     learning_rate=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, decay="cosine", clip_norm=1.0
 )
-OF_TRAINER = Optimiser(learning_rate=1e-4, betas=(0.9, 0.99), clip_norm=1.0)
+OF_TRAINER = OptimizerConfig(learning_rate=1e-4, betas=(0.9, 0.99), clip_norm=1.0)
 
 
 class PlainAttention(TorchFunctionMode):
@@ -73,7 +73,7 @@ class SquaredNoiseLoss(Objective):
 
     name = "denoiser"
 
-    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimiser: Optimiser) -> None:
+    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimiser: OptimizerConfig) -> None:
         super().__init__()
         assert isinstance(denoiser, NoisePredictor)
         self.denoiser = denoiser
@@ -99,7 +99,7 @@ class PythaeLoss(Objective):
     """Half the squared error plus KL, as in pythae's VAE; pixels on [0, 1]."""
 
     name = "bound"
-    optimiser = Optimiser(learning_rate=1e-4)
+    optimiser = OptimizerConfig(learning_rate=1e-4)
 
     def __init__(self, vae: Any) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class PythaeVAE(GenerativeModel):
         return 1
 
 
-def ddpm(network: nn.Module, optimiser: Optimiser) -> Diffusion:
+def ddpm(network: nn.Module, optimiser: OptimizerConfig) -> Diffusion:
     """A DDPM with the linear schedule around any noise predictor."""
     model = course.build(course.CourseDDPM(), SHAPE)
     assert isinstance(model.denoiser, NoisePredictor)
@@ -184,7 +184,7 @@ def training(
     )
 
 
-def averaged(network: nn.Module, optimiser: Optimiser, machine: Machine, ran: str) -> Worker:
+def averaged(network: nn.Module, optimiser: OptimizerConfig, machine: Machine, ran: str) -> Worker:
     """Train a noise predictor and keep the average of its weights."""
     wrapped = Sampled(network) if hasattr(network, "config") else network
     settings = Settings(average=AVERAGE)

@@ -91,7 +91,7 @@ class Trainer:
 
         estimate = min(timed(step, 5))
         # The first one's clock decides; every step waits for the others.
-        count = self.machine.group.told(lambda: max(5, round(self.seconds / estimate)))
+        count = self.machine.group.broadcast(lambda: max(5, round(self.seconds / estimate)))
         return statistics.median(timed(step, count))
 
     def noise_seconds(self) -> float:
@@ -99,9 +99,9 @@ class Trainer:
         from triptych.seeding import generator
 
         def draw() -> None:
-            for mover in self.state.movers:
-                for _ in range(mover.objective.repeats):
-                    mover.objective.noise(self.settings.batch_size, generator(0, "noise"))
+            for optimizer in self.state.optimizers:
+                for _ in range(optimizer.objective.repeats):
+                    optimizer.objective.noise(self.settings.batch_size, generator(0, "noise"))
 
         return statistics.median(timed(draw, 20))
 
@@ -134,7 +134,7 @@ def work(out: Path, seconds: float) -> None:
         exchanges[size] = statistics.median(times)
     group = machine.group
     steps = {m: Trainer(m, machine, seconds).step_seconds(group.rank, group.size) for m in FAMILIES}
-    if group.first:
+    if group.is_main:
         out.write_text(json.dumps({"all_reduce_s": exchanges, "step_s": steps}))
     distributed.leave()
 

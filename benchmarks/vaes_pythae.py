@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from peers_networks import BATCH, LATENT, vae_of_pythae
 from peers_theirs import quiet
 from triptych import images
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.vae.gaussian import GaussianEncoder, GaussianVAE
 from triptych.seeding import ImageStreams
 
@@ -86,7 +86,7 @@ class Pythae:
             std=ITS_STD,
             learn_std=best_std,
             shape=self.shape,
-            optimiser=Optimiser(learning_rate=1e-4),
+            optimiser=OptimizerConfig(learning_rate=1e-4),
         ).eval()
         some = images.to_float(train[:MEASURED])
         model.settle(some, ImageStreams(0, "settle", range(len(some))))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.truths import normal, random_pixels
 from triptych import images
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.vae.ladder import LadderVAE, Level
 from triptych.seeding import generator, initialising
 
@@ -24,7 +24,7 @@ def stirred_ladder(
             patch=patch,
             components=2,
             shape=shape,
-            optimiser=Optimiser(learning_rate=1.0),
+            optimiser=OptimizerConfig(learning_rate=1.0),
             warm_up=warm_up,
         )
     rng = generator(0, "stir")

@@ -16,7 +16,7 @@ from triptych.families.gan.diffaugment import NUMBERS, augment, colour, cut, tra
 from triptych.families.gan.model import GAN
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
-from triptych.training.optimizer import Mover
+from triptych.training.optimizer import ObjectiveOptimizer
 from triptych.training.resolve import note_augmented
 
 STILL = 0.5  # the number that changes nothing, but for the hole
@@ -167,14 +167,14 @@ def test_nothing_leaks_into_samples() -> None:
     )
     model = registry.build(parsed, settings, shape, 0)
     assert isinstance(model, GAN) and model.loss.augmented
-    movers = [Mover(objective) for objective in model.objectives()[:2]]
+    optimizers = [ObjectiveOptimizer(objective) for objective in model.objectives()[:2]]
     colour_of = torch.tensor([0.6, 0.1, -0.5]).view(1, 3, 1, 1)
     x = colour_of.expand(16, 3, 16, 16)
     for step in range(steps):
-        for number, mover in enumerate(movers):
+        for number, optimizer in enumerate(optimizers):
             rng = torch.Generator().manual_seed(2 * step + number)
-            mover.gradients(Batch(x, None, mover.objective.noise(16, rng)), MACHINE)
-            mover.move(share=step / steps)
+            optimizer.gradients(Batch(x, None, optimizer.objective.noise(16, rng)), MACHINE)
+            optimizer.move(share=step / steps)
     with torch.no_grad():
         drawn = model.generator(normal(32, settings.latent).float())
     assert (drawn - colour_of).abs().mean() < 0.12

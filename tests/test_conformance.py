@@ -29,7 +29,7 @@ from triptych.families.latent import Latent
 from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import interpolate, reconstruct, sample
-from triptych.training.optimizer import Mover
+from triptych.training.optimizer import ObjectiveOptimizer
 
 NAMES = registry.known_models()
 SHAPES = {
@@ -180,10 +180,10 @@ def test_a_step_moves_an_objective_s_own_weights_alone(
     for objective in model.objectives():
         before = {key: p.detach().clone() for key, p in model.named_parameters()}
         own = {id(p) for p in objective.parameters()}
-        mover = Mover(objective)
+        optimizer = ObjectiveOptimizer(objective)
         for _ in range(2):
-            mover.gradients(batch_for(objective, shape), MACHINE)
-            assert mover.move(share=0.5) == 0
+            optimizer.gradients(batch_for(objective, shape), MACHINE)
+            assert optimizer.move(share=0.5) == 0
         moved = {k: not torch.equal(p, before[k]) for k, p in model.named_parameters()}
         for key, parameter in model.named_parameters():
             assert moved[key] <= (id(parameter) in own), key

@@ -25,7 +25,7 @@ from triptych.families.diffusion.recipes.consistency import (
     Teacher,
     neighbour,
 )
-from triptych.families.diffusion.samplers import Chain, consistency
+from triptych.families.diffusion.samplers import SamplerState, consistency
 from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
@@ -119,11 +119,11 @@ def test_the_target_is_not_moved() -> None:
     assert (lower > 0).all()
     w = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
 
-    def shown(s: Tensor) -> Tensor:
+    def precondition_input(s: Tensor) -> Tensor:
         s = s.view(-1, 1, 1, 1)
         return (x + s * noise["gaussian"]) * (1 + s**2).rsqrt()
 
-    apart = w * shown(sigma) - 0.4 * shown(lower)
+    apart = w * precondition_input(sigma) - 0.4 * precondition_input(lower)
     exact = (apart.flatten(1).norm(dim=1) * sigma / (sigma - lower)).mean()
     exact.backward()
     assert network.value.grad is not None and w.grad is not None
@@ -175,12 +175,12 @@ def test_one_call_is_the_network_s_answer_and_further_ones_take_in_noise() -> No
         return x / (2 + sigma.view(-1, 1, 1, 1))
 
     x, noise = normal(2, 1, 4, 4), normal(2, 1, 4, 4, seed=1)
-    chain = Chain(halve, ListedStreams({"a": noise}))  # type: ignore[arg-type]
+    chain = SamplerState(halve, ListedStreams({"a": noise}))  # type: ignore[arg-type]
     once = consistency(chain, x, 8.0, 0.0)
     torch.testing.assert_close(once, x / 10)
     between = consistency(chain, x, 8.0, 3.0)
     torch.testing.assert_close(between, x / 10 + 3 * noise)
-    still = Chain(halve, NoStreams())  # type: ignore[arg-type]
+    still = SamplerState(halve, NoStreams())  # type: ignore[arg-type]
     torch.testing.assert_close(consistency(still, between, 3.0, 0.0), between / 5)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.ladders import tiny_ladder
 from tests.truths import FixedStreams, normal, random_pixels
 from triptych import images
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import Diagnosis
 from triptych.families.pixels import EDGE
 from triptych.families.protocol import Batch
@@ -26,7 +26,7 @@ from triptych.seeding import ImageStreams
 
 SHAPE = ImageShape(channels=1, resolution=6)
 LATENT = 3
-OPTIMISER = Optimiser(learning_rate=0.02)
+OPTIMISER = OptimizerConfig(learning_rate=0.02)
 
 
 class Line(nn.Module):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tests.truths import FixedStreams, Recorder, normal, random_pixels
 from triptych import images
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families import registry
 from triptych.families.diffusion.denoisers import NoisePredictor, Preconditioned
 from triptych.families.diffusion.likelihood import (
@@ -324,7 +324,7 @@ def course_parameters() -> int:
 def test_the_course_s_numbers() -> None:
     """U-Net as in the practical: 20 channels first, then 32 to 256."""
     model, settings = course_model(), course.CourseDDPM()
-    assert settings.optimiser == Optimiser(learning_rate=1e-4)
+    assert settings.optimiser == OptimizerConfig(learning_rate=1e-4)
     assert (settings.batch_size, settings.average) == (64, None)
     assert (model.sampling.name, model.sampling.steps) == ("ancestral", 1000)
     network = model.denoiser.network

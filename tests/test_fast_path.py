@@ -28,7 +28,7 @@ from triptych.hardware import Machine
 from triptych.training import optimizer
 from triptych.training.ema import power_exponent
 from triptych.training.plan import Plan
-from triptych.training.state import Tally, TrainingState
+from triptych.training.state import RunningMeans, TrainingState
 
 SHAPE = ImageShape(channels=3, resolution=16)
 EARLY, LATE = 20, 50  # steps from the start, from the end
@@ -137,10 +137,12 @@ def images() -> Part:
 def make_plain(state: TrainingState) -> None:
     """Plain optimisers, and no average: `train` keeps its own."""
     state.average = None
-    for mover in state.movers:
-        group = mover.optimisers["adamw"].param_groups[0]
+    for own in state.optimizers:
+        group = own.optimisers["adamw"].param_groups[0]
         kept: Any = {key: group[key] for key in ("lr", "betas", "weight_decay")}
-        mover.optimisers["adamw"] = PlainAdamW(group["params"], **kept, foreach=False, fused=False)
+        own.optimisers["adamw"] = PlainAdamW(
+            group["params"], **kept, foreach=False, fused=False
+        )
 
 
 def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
@@ -157,7 +159,7 @@ def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
         state.round(batches, seed, Plan.straight(steps * settings.batch_size), machine)
         for term, value in state.tally.sums.items():
             losses.setdefault(term, []).append(value.item())
-        state.tally = Tally()
+        state.tally = RunningMeans()
         if plain and settings.average is not None:  # arXiv:2312.02696, eq. 127
             keep = (1 - 1 / step) ** (power_exponent(settings.average) + 1)
             averaged = keep * averaged + (1 - keep) * weights(model)

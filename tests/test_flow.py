@@ -133,10 +133,10 @@ class Ideal(Denoiser):
         super().__init__()
         self.network = torch.nn.Identity()
 
-    def shown(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def precondition_input(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return x, sigma
 
-    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         return output
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -180,7 +180,7 @@ def test_a_velocity_points_from_the_image_to_the_noise() -> None:
     sigma = torch.logspace(-2, 2, 6, dtype=torch.float64)
     denoiser = VelocityPredictor(torch.nn.Identity(), 0.5)
     noisy = clean + sigma.view(-1, 1, 1, 1) * noise
-    found = denoiser.understood(noise - clean, noisy, sigma.view(-1, 1, 1, 1))
+    found = denoiser.to_x0(noise - clean, noisy, sigma.view(-1, 1, 1, 1))
     torch.testing.assert_close(found, clean)
 
 

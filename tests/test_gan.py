@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from tests.truths import normal, random_pixels
 from triptych import images
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families import registry
 from triptych.families.gan import losses
 from triptych.families.gan.losses import CriticObjective, GeneratorObjective
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
-from triptych.families.protocol import Batch, Borrowed, Objective, frozen
+from triptych.families.protocol import Batch, FrozenView, Objective, frozen
 from triptych.nn.convgan import PixelNorm, SpectralCritic, iterate_spectral_norms
 from triptych.nn.dcgan import stage_widths
 
@@ -119,7 +119,7 @@ def test_what_is_borrowed_is_not_registered() -> None:
     class Player(nn.Module):
         def __init__(self, network: nn.Module) -> None:
             super().__init__()
-            self.borrowed = Borrowed(network)
+            self.borrowed = FrozenView(network)
 
     assert not list(Player(nn.Linear(2, 2)).parameters())
     assert not Player(nn.Linear(2, 2)).state_dict()
@@ -127,7 +127,7 @@ def test_what_is_borrowed_is_not_registered() -> None:
 
 def test_detached_is_a_constant() -> None:
     network, x = nn.Linear(2, 3).double(), normal(4, 2).requires_grad_()
-    found = Borrowed(network).detached(x)
+    found = FrozenView(network).detached(x)
     assert torch.equal(found, network(x))
     assert not found.requires_grad
 
@@ -135,7 +135,7 @@ def test_detached_is_a_constant() -> None:
 def test_frozen_lets_gradients_through_but_not_in() -> None:
     """d sum(W x + b) / dx = column sums of W; nothing for W and b, which stay movable."""
     network, x = nn.Linear(2, 3).double(), normal(4, 2).requires_grad_()
-    found = Borrowed(network).frozen(x)
+    found = FrozenView(network).frozen(x)
     found.sum().backward()
     torch.testing.assert_close(x.grad, network.weight.sum(0).expand(4, 2))
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
@@ -183,7 +183,7 @@ def test_dcgan_s_layers() -> None:
 
 def test_dcgan_s_numbers() -> None:
     settings = course.CourseGAN()
-    assert settings.optimiser == Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    assert settings.optimiser == OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     assert (settings.batch_size, settings.average) == (64, None)
     model = build("gan:course")
     assert model.critic_optimiser == model.generator_optimiser == settings.optimiser

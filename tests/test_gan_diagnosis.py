@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.truths import normal
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import Diagnosis
 from triptych.families.gan import monitor
 from triptych.families.gan.inversion import Inversion
@@ -63,7 +63,7 @@ class Linear(nn.Module):
 def players(
     generator: nn.Module | None = None, weight: Tensor | None = None, loss: GANLoss = HINGE
 ) -> GAN:
-    adam = Optimiser(learning_rate=1e-3)
+    adam = OptimizerConfig(learning_rate=1e-3)
     return GAN(
         generator or Painter(),
         Linear(normal(64, seed=3) if weight is None else weight),

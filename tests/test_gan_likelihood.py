@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal
 
 from tests.truths import MACHINE, normal
 from triptych import images
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.errors import InputError
 from triptych.families.gan.ais import of_pixels, rounded
 from triptych.families.gan.inversion import Inversion
@@ -40,7 +40,7 @@ class Plane(nn.Module):
 
 
 def plane(dtype: torch.dtype = torch.float64) -> GAN:
-    adam = Optimiser(learning_rate=1e-3)
+    adam = OptimizerConfig(learning_rate=1e-3)
     return (
         GAN(
             Plane(),

@@ -110,7 +110,7 @@ def test_groups_are_drawn_as_often_as_they_occur() -> None:
 def test_a_group_costs_the_logarithm_of_its_share() -> None:
     groups = Groups(3, 16)
     groups.counts.copy_(torch.tensor([6, 2, 0]))
-    nats = groups.surprise(torch.tensor([0, 1, 3]))  # the last one: unknown
+    nats = groups.neg_log_prior(torch.tensor([0, 1, 3]))  # the last one: unknown
     expected = torch.tensor([-math.log(0.75), -math.log(0.25), 0.0], dtype=torch.float64)
     torch.testing.assert_close(nats, expected)
 

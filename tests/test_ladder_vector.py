@@ -12,7 +12,7 @@ from torch.distributions import Normal
 
 from tests.ladders import ladder_noise, pictures_for, tiny_ladder
 from tests.truths import MACHINE, normal
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.protocol import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
 from triptych.families.vae.losses import guess_losses
@@ -36,7 +36,7 @@ def vector_ladder(join: float = 0.0) -> LadderVAE:
             patch=1,
             components=2,
             shape=ImageShape(channels=1, resolution=4),
-            optimiser=Optimiser(learning_rate=1.0),
+            optimiser=OptimizerConfig(learning_rate=1.0),
             warm_up=0.0,
             vector=3,
             exemplars=(20, 2),

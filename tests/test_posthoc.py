@@ -17,7 +17,7 @@ from triptych import api
 from triptych.errors import InputError
 from triptych.run import Run
 from triptych.training import posthoc_ema
-from triptych.training.ema import WeightAverage, power_exponent
+from triptych.training.ema import EMA, power_exponent
 from triptych.training.run_folder import RunFolder
 
 
@@ -37,7 +37,7 @@ def test_inner_products_are_integrals() -> None:
 def test_another_width_is_nearly_the_average_that_would_have_been_kept() -> None:
     """A random walk of 200 weights over 800 rounds; errors in units of how far widths differ."""
     model = nn.Linear(200, 1, bias=False)
-    kept = {width: WeightAverage(model, width) for width in (0.05, 0.1, 0.07, 0.16)}
+    kept = {width: EMA(model, width) for width in (0.05, 0.1, 0.07, 0.16)}
     steps, saved = 0.1 * normal(800, 1, 200).float(), []
     for number, step in enumerate(steps, start=1):
         model.weight.data += step

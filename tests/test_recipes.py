@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from triptych import config
-from triptych.config import Budget, ImageShape, Optimiser, Settings, override
+from triptych.config import Budget, ImageShape, OptimizerConfig, Settings, override
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.diffusion.recipes.course import CourseDDPM
@@ -122,7 +122,7 @@ def test_a_wrong_override_is_refused_with_the_mend(assignment: str, said: str) -
 )
 def test_settings_that_do_not_fit_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        config.from_json(Optimiser, values)
+        config.from_json(OptimizerConfig, values)
 
 
 @pytest.mark.parametrize("assignment", ["sampler=magic", "steps=0"])

@@ -22,15 +22,15 @@ from triptych.families.diffusion.samplers import (
     CHURN,
     CHURN_NOISE,
     SAMPLERS,
-    Chain,
     Denoise,
+    SamplerState,
     Sampling,
     ancestral,
     ddim,
     dpm_solver_2m,
     euler,
-    follow,
     heun,
+    sample_loop,
     stochastic_heun,
 )
 from triptych.families.diffusion.schedule import power_sigmas, spaced_sigmas
@@ -52,8 +52,8 @@ class Curved(nn.Module):
         return torch.tanh(x + 0.1 * x.roll(1, -1)) * (1 + t.view(-1, 1, 1, 1) / 700)
 
 
-def curved(streams: Any, **settings: float) -> Chain:
-    return Chain(NoisePredictor(Curved(), SIGMAS), streams, **settings)  # type: ignore[arg-type]
+def curved(streams: Any, **settings: float) -> SamplerState:
+    return SamplerState(NoisePredictor(Curved(), SIGMAS), streams, **settings)  # type: ignore[arg-type]
 
 
 # Against diffusers, in float64 and with the same noise. Our states are theirs over sqrt(abar).
@@ -109,7 +109,7 @@ def test_dpm_solver_is_that_of_diffusers(steps: int) -> None:
     for t in scheduler.timesteps:
         exact = scheduler.step(Curved()(exact, t.expand(2)), t, exact).prev_sample
     start = x * math.sqrt(1 + levels[0] ** 2)
-    found = follow(dpm_solver_2m, curved(NoStreams()), start, levels)[-1]
+    found = sample_loop(dpm_solver_2m, curved(NoStreams()), start, levels)[-1]
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-7)
 
 
@@ -177,8 +177,8 @@ def gaussian_error(sampler: str, steps: int) -> float:
     """For y ~ N(0, s^2) the noise-free path keeps x / sqrt(s^2 + sigma^2)."""
     levels = power_sigmas(steps, 0.002, 80.0, 7.0).tolist()
     x = levels[0] * normal(4, 1, 4, 4)
-    chain = Chain(gaussian_denoiser(0.5), NoStreams(), steps)  # type: ignore[arg-type]
-    states = follow(SAMPLERS[sampler].step, chain, x, levels)
+    chain = SamplerState(gaussian_denoiser(0.5), NoStreams(), steps)  # type: ignore[arg-type]
+    states = sample_loop(SAMPLERS[sampler].step, chain, x, levels)
     assert len(states) == steps + 1
     exact = x * 0.5 / math.sqrt(0.25 + levels[0] ** 2)
     return (states[-1] - exact).abs().max().item()
@@ -190,8 +190,8 @@ def mixture_error(sampler: str, steps: int) -> float:
     share = torch.linspace(0.02, 0.98, 64, dtype=torch.float64).view(1, 1, 8, 8)
     x = Normal(0.0, 1.0).icdf(share) * levels[0]
     exact = mixture_quantile(mixture_share(x, levels[0]))
-    chain = Chain(mixture_denoiser, NoStreams(), steps)  # type: ignore[arg-type]
-    found = follow(SAMPLERS[sampler].step, chain, x, levels)[-1]
+    chain = SamplerState(mixture_denoiser, NoStreams(), steps)  # type: ignore[arg-type]
+    found = sample_loop(SAMPLERS[sampler].step, chain, x, levels)[-1]
     return (found - exact).abs().mean().item()
 
 
@@ -218,7 +218,9 @@ def test_noisy_chains_end_in_the_data_s_deviation(sampler: str) -> None:
     levels = spaced_sigmas(SIGMAS, 1000).tolist()
     x = math.sqrt(1 + SIGMAS[-1] ** 2) * normal(4, 1, 32, 32)
     rng = ImageStreams(0, "chain", range(4))
-    states = follow(SAMPLERS[sampler].step, Chain(gaussian_denoiser(0.5), rng, 1000), x, levels)
+    states = sample_loop(
+        SAMPLERS[sampler].step, SamplerState(gaussian_denoiser(0.5), rng, 1000), x, levels
+    )
     assert states[-1].std().item() == pytest.approx(0.5, rel=0.05)
     middle = 500
     exact = math.sqrt(0.25 + levels[middle] ** 2)
@@ -231,19 +233,19 @@ def test_churn_is_noise_up_to_the_raised_level() -> None:
     arXiv:2206.00364, Algorithm 2, lines 4 to 6.
     """
     x, noise, denoise = normal(2, 1, 4, 4), normal(2, 1, 4, 4, seed=1), gaussian_denoiser(0.5)
-    chain = Chain(denoise, FixedStreams(noise), 200)  # type: ignore[arg-type]
+    chain = SamplerState(denoise, FixedStreams(noise), 200)  # type: ignore[arg-type]
     raised = 0.5 * (1 + CHURN / 200)
     churned = x + CHURN_NOISE * math.sqrt(raised**2 - 0.25) * noise
     exact = heun(chain, churned, raised, 0.4)
     torch.testing.assert_close(stochastic_heun(chain, x, 0.5, 0.4), exact)
-    still = Chain(denoise, NoStreams(), 200)  # type: ignore[arg-type]
+    still = SamplerState(denoise, NoStreams(), 200)  # type: ignore[arg-type]
     for sigma, sigma_next in ((5.0, 4.0), (0.005, 0.0)):
         found = stochastic_heun(still, x, sigma, sigma_next)
         torch.testing.assert_close(found, heun(still, x, sigma, sigma_next))
 
 
 def test_euler_is_ddim_without_fresh_noise() -> None:
-    chain, x = Chain(gaussian_denoiser(0.5), NoStreams()), normal(2, 1, 4, 4)  # type: ignore[arg-type]
+    chain, x = SamplerState(gaussian_denoiser(0.5), NoStreams()), normal(2, 1, 4, 4)  # type: ignore[arg-type]
     assert torch.equal(euler(chain, x, 2.0, 1.0), ddim(chain, x, 2.0, 1.0))
     torch.testing.assert_close(euler(chain, x, 2.0, 1.0), x - chain.slope(x, 2.0))
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from triptych import api, files, hardware
-from triptych.config import Budget, ImageShape, Optimiser, Settings
+from triptych.config import Budget, ImageShape, OptimizerConfig, Settings
 from triptych.console import QUIET
 from triptych.data.augment import Augment
 from triptych.data.batches import Batches
@@ -29,7 +29,7 @@ from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.seeding import ImageStreams, generator
 from triptych.training import calibration, checkpoint, loop, resolve
 from triptych.training import train as training
-from triptych.training.ema import WeightAverage, power_exponent
+from triptych.training.ema import EMA, power_exponent
 from triptych.training.optimizer import rate_factor
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder
@@ -86,7 +86,7 @@ class Counting(Objective):
     def __init__(self, name: str, **rhythm: Any) -> None:
         super().__init__()
         self.name = name
-        self.optimiser = Optimiser(learning_rate=0.1)
+        self.optimiser = OptimizerConfig(learning_rate=0.1)
         self.value = nn.Parameter(torch.zeros(()))
         self.steps: list[Tensor] = []
         self.draws: list[Tensor] = []
@@ -164,9 +164,9 @@ def test_every_step_has_noise_of_its_own() -> None:
 
 
 def test_rate_schedule() -> None:
-    flat = Optimiser(learning_rate=1.0)
+    flat = OptimizerConfig(learning_rate=1.0)
     assert [rate_factor(flat, share) for share in (0.0, 0.5, 1.0)] == [1, 1, 1]
-    cosine = Optimiser(learning_rate=1.0, warmup=0.2, decay="cosine")
+    cosine = OptimizerConfig(learning_rate=1.0, warmup=0.2, decay="cosine")
     found = [rate_factor(cosine, share) for share in (0.0, 0.1, 0.2, 0.6, 1.0)]
     assert found == pytest.approx([0, 0.5, 1, 0.5, 0])
 
@@ -178,7 +178,7 @@ def test_average_is_the_power_profile() -> None:
     expected = math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)))
     assert expected == pytest.approx(width, rel=1e-9)
     model = nn.Linear(1, 1, bias=False).double()
-    average = WeightAverage(model, width)
+    average = EMA(model, width)
     total = 4000
     for t in range(1, total + 1):  # theta(t) = t/T: its average is the profile's mean
         nn.init.constant_(model.weight, t / total)
@@ -192,7 +192,7 @@ def test_average_is_the_power_profile() -> None:
 
 def test_average_of_constant_weights_is_exact() -> None:
     model = nn.Linear(3, 2)
-    average = WeightAverage(model, 0.1)
+    average = EMA(model, 0.1)
     for t in range(1, 10):
         average.update(t - 1, t)
     assert all(torch.equal(average.state[k], v) for k, v in model.state_dict().items())

@@ -21,23 +21,23 @@ from triptych.training import checkpoint, loop
 from triptych.training import train as training
 from triptych.training.log import RunLog
 from triptych.training.monitor import Checkups
-from triptych.training.optimizer import Mover
+from triptych.training.optimizer import ObjectiveOptimizer
 from triptych.training.state import TrainingState
 
 
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
     """Neither weights nor moments move, and the tally tells how many steps were left out."""
     objective = Counting("one")
-    mover = Mover(objective)
-    mover.gradients(Batch(torch.ones(2, 1, 4, 4), None, {"draw": torch.zeros(2)}), MACHINE)
-    assert mover.move(0.0).item() == 0
+    optimizer = ObjectiveOptimizer(objective)
+    optimizer.gradients(Batch(torch.ones(2, 1, 4, 4), None, {"draw": torch.zeros(2)}), MACHINE)
+    assert optimizer.step(0.0).item() == 0
     moved = objective.value.item()
-    state = {name: tensor.clone() for name, tensor in mover.tensors().items()}
+    state = {name: tensor.clone() for name, tensor in optimizer.tensors().items()}
     for poison in (math.nan, math.inf):
-        mover.backward(objective.value * poison)
-        assert mover.move(0.0).item() == 1
+        optimizer.backward(objective.value * poison)
+        assert optimizer.step(0.0).item() == 1
         assert objective.value.item() == moved
-        assert all(torch.equal(state[name], tensor) for name, tensor in mover.tensors().items())
+        assert all(torch.equal(state[name], tensor) for name, tensor in optimizer.tensors().items())
 
 
 def events_of(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -55,14 +55,14 @@ def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
 
 def poison_while_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """From half of the plan on, steps at more than a third of the learning rate go wrong."""
-    move = Mover.move
+    move = ObjectiveOptimizer.move
 
-    def poisoned(self: Mover, share: float, caution: float = 1.0) -> Tensor:
+    def poisoned(self: ObjectiveOptimizer, share: float, caution: float = 1.0) -> Tensor:
         if share >= 0.5 and caution > 1 / 3:
             next(p.grad for p in self.parameters if p.grad is not None).mul_(math.nan)
         return move(self, share, caution)
 
-    monkeypatch.setattr(Mover, "move", poisoned)
+    monkeypatch.setattr(ObjectiveOptimizer, "move", poisoned)
 
 
 def test_trouble_leads_back_to_checkpoints_at_lower_rates(

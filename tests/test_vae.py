@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from tests.truths import MACHINE, FixedStreams, NoStreams, normal, random_pixels
 from triptych import images
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
 from triptych.families.vae.gaussian import GaussianVAE, gaussian_log_density
@@ -29,7 +29,7 @@ PIXEL = ImageShape(channels=1, resolution=1)
 EVERY_PIXEL = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)  # exact for z ~ N(0, 1) up to degree 119
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
-OPTIMISER = Optimiser(learning_rate=1.0)
+OPTIMISER = OptimizerConfig(learning_rate=1.0)
 
 
 class LinearDecoder(nn.Module):
@@ -381,7 +381,9 @@ def test_the_course_s_numbers() -> None:
     assert sum(p.numel() for p in model.parameters()) == down + heads + start + up
     assert not isinstance(model.log_std, nn.Parameter)
     assert model.log_std.exp() == 1
-    assert settings.optimiser == Optimiser(learning_rate=1e-4)  # constant, no decay, no clipping
+    assert settings.optimiser == OptimizerConfig(
+        learning_rate=1e-4
+    )  # constant, no decay, no clipping
     assert (settings.batch_size, settings.average) == (64, None)
     assert IMPORTANCE_SAMPLES == 100
 

@@ -56,7 +56,7 @@ def steps(model: str, out: Path, microbatch: int | None = None) -> None:
         assert not any(masked.values())
         losses.append(torch.tensor(list(means.values()), dtype=torch.float64))
         state.tally = type(state.tally)()
-    if group.first:
+    if group.is_main:
         weights = {key: tensor.contiguous() for key, tensor in net.state_dict().items()}
         save_file({"losses": torch.stack(losses), **weights}, out)
 

@@ -163,7 +163,7 @@ def free_folder(request: Request, machine: Machine) -> Path:
     def find() -> str:
         return str(files.first_free(RUNS / run_name(request), usable))
 
-    return Path(machine.group.told(find))
+    return Path(machine.group.broadcast(find))
 
 
 def evaluate(
@@ -194,9 +194,9 @@ def evaluate(
         if opened.fingerprint not in measures:
             measures[opened.fingerprint] = measurer(opened, plan, machine, console)
         found.append(measures[opened.fingerprint](folder) | {"run": folder.path.name})
-        if machine.group.first:
+        if machine.group.is_main:
             files.write_json(folder.results, found[-1])
-    machine.group.wait()
+    machine.group.barrier()
     return found
 
 
@@ -232,7 +232,7 @@ def measurer(
         model, facts = load_model(folder, machine.device)
         console.say(f"  measuring {facts['model']}")
         found = evaluating.evaluate(model, facts, real, console)
-        drawn = folder.figures if machine.group.first else None
+        drawn = folder.figures if machine.group.is_main else None
         labels = labels_of(facts)
         by_calls = quality_by_calls(model, real, labels, console)
         more = {} if by_calls is None else {"quality_by_calls": by_calls}
@@ -304,7 +304,7 @@ def compare(
     tell_notes(opened, console)
     folders += train_all(requests, folder, machine, console)
     measure = measurer(opened, plan, machine, console)
-    if group.first:
+    if group.is_main:
         place, measured_on = comparing.this_machine(machine), opened.describe()
         contract = partial(
             comparing.write_contract,
@@ -314,7 +314,7 @@ def compare(
     else:  # these measure their share; the first one writes
         for run in folders:
             measure(run)
-    group.wait()
+    group.barrier()
     return folder / page.PAGE
 
 
@@ -362,10 +362,10 @@ def agreed_folder(
     group: Group,
 ) -> Path:
     """The folder of a comparison, the same for all processes; InputError unless it may be used."""
-    folder = Path(group.told(lambda: str(out or comparison_folder(identity, data))))
-    group.told(lambda: comparing.check_output(folder, identity))
+    folder = Path(group.broadcast(lambda: str(out or comparison_folder(identity, data))))
+    group.broadcast(lambda: comparing.check_output(folder, identity))
     for request in requests:
-        group.told(partial(check_output, RunFolder(folder / run_name(request)), request))
+        group.broadcast(partial(check_output, RunFolder(folder / run_name(request)), request))
     return folder
 
 

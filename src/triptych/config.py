@@ -37,7 +37,7 @@ class ImageShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimiser:
+class OptimizerConfig:
     """How one objective moves its network; the rate follows the share of planned images."""
 
     learning_rate: float

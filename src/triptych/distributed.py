@@ -34,18 +34,18 @@ class Group:
     local: int = 0
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that writes."""
         return self.rank == 0
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all are here."""
         if self.size > 1:
             import torch.distributed as dist
 
             dist.barrier()
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of the processes' numbers; on CPUs, so that no GPU is waited for."""
         if self.size == 1:
             return number
@@ -66,7 +66,7 @@ class Group:
         dist.all_reduce(total)
         return total / self.size
 
-    def told(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """What `make` gives in the first process, as JSON; its InputError is everybody's.
 
         Only the first one runs it, so nothing in it may wait for the others.
@@ -74,7 +74,7 @@ class Group:
         if self.size == 1:
             return make()
         found: dict[str, object] = {}
-        if self.first:
+        if self.is_main:
             try:
                 found = {"value": make()}
             except InputError as error:
@@ -88,7 +88,7 @@ class Group:
         """This process's share of so many rows: runs that differ by one at most."""
         return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def joined(self, rows: Tensor, count: int) -> Tensor:
+    def all_gather(self, rows: Tensor, count: int) -> Tensor:
         """All rows in order, from the shares that `rows` gave: [count, ...], on the CPU."""
         if self.size == 1:
             return rows
@@ -111,7 +111,7 @@ class Group:
         length = torch.tensor(len(text.encode()))
         dist.broadcast(length, src=0)
         letters = torch.zeros(int(length), dtype=torch.uint8)
-        if self.first:
+        if self.is_main:
             letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         dist.broadcast(letters, src=0)
         return letters.numpy().tobytes().decode()

@@ -194,7 +194,7 @@ def pick(
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # tiny numbers cost hundreds of cycles each
     group = join(device)
-    if group.told(lambda: precision) != precision:
+    if group.broadcast(lambda: precision) != precision:
         raise InputError(
             f"process {group.rank} would use {precision}, the first one another precision",
             "choose one with --precision",

@@ -47,7 +47,7 @@ def fit_together(requests: Sequence[Request], machine: Machine) -> bool:
     forecasts = [forecast_bytes(request, machine) for request in requests]
     wanted = sum(kept for kept, _ in forecasts) + max(step for _, step in forecasts)
     fits = wanted <= USABLE * hardware.free_memory_bytes(machine.device)
-    return not machine.group.largest(not fits)
+    return not machine.group.all_reduce_max(not fits)
 
 
 def seconds_of(trainings: Sequence[Training]) -> list[float]:
@@ -71,7 +71,7 @@ def train_together(
         try:
             while waiting := [training for training in trainings if not training.done]:
                 # Each process went by its own clock: the first one's says whose turn it is.
-                spent = machine.group.told(partial(seconds_of, waiting))
+                spent = machine.group.broadcast(partial(seconds_of, waiting))
                 training = waiting[spent.index(min(spent))]
                 turn = TURN if len(waiting) > 1 else math.inf
                 training.advance(turn, received, bars[1 + trainings.index(training)])
@@ -81,5 +81,5 @@ def train_together(
             for paused in trainings:
                 if paused is not training:  # which has saved itself
                     paused.save()
-            machine.group.wait()  # who leaves first would have the others killed
+            machine.group.barrier()  # who leaves first would have the others killed
             raise

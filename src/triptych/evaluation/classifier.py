@@ -138,15 +138,15 @@ def classifier_for(data: ImageData, machine: Machine, console: Console) -> Class
     Of several processes the first one trains and the others find it in the cache, if they share it.
     """
     assert data.classes is not None
-    if not machine.group.first:
-        machine.group.wait()
+    if not machine.group.is_main:
+        machine.group.barrier()
     path = cache_folder() / "classifiers" / f"{data.fingerprint}-v{VERSION}.safetensors"
     classifier = fresh(data).to(machine.device)
     if not found_in(path, classifier):
         fit(classifier, data, machine, console)
         keep(classifier, path)
-    if machine.group.first:
-        machine.group.wait()
+    if machine.group.is_main:
+        machine.group.barrier()
     return classifier.eval()
 
 

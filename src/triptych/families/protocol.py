@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.latent import Latent
 from triptych.seeding import ImageStreams
 
@@ -48,12 +48,12 @@ class Batch:
         return found
 
 
-def widened(x: Tensor) -> Tensor:
+def to_float32(x: Tensor) -> Tensor:
     """The same in float32 where autocast left less; more precise numbers stay as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-class Borrowed:
+class FrozenView:
     """A network that another objective moves: usable here, neither registered nor moved here.
 
     This is the `.detach()` of the course, made impossible to forget: registering a borrowed
@@ -91,7 +91,7 @@ class Objective(nn.Module, ABC):
     """One loss and the one network that it moves (the only one it registers)."""
 
     name: str  # as the log names it
-    optimiser: Optimiser
+    optimiser: OptimizerConfig
     every: int = 1  # takes part in each so-many-th round
     repeats: int = 1  # steps within a round, each on images of its own
     phase: int = 0  # phases run one after another; phase 0 is the generator's own training

@@ -171,7 +171,7 @@ def metric_cell(
     first: Metric | None,
     spread: float | None,
 ) -> Shown:
-    """Value, interval and mark where it is the `first`; or the reason why there is no value."""
+    """Value, interval and mark where it is the `is_main`; or the reason why there is no value."""
     metric = cell.metric
     if metric is None:
         return Shown(text=tongue.text("table.missing"), state="missing")

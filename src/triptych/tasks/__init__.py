@@ -34,7 +34,7 @@ def shared(
     if not rows:  # fewer rows than processes: their shape is learnt from the first
         with torch.inference_mode(), machine.autocast():
             rows.append(work(range(start, start + 1)).cpu()[:0])
-    return machine.group.joined(torch.cat(rows), count)
+    return machine.group.all_gather(torch.cat(rows), count)
 
 
 def chunks(start: int, count: int, size: int = BATCH) -> Iterator[range]:

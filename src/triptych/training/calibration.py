@@ -112,9 +112,9 @@ def bytes_per_image(
     """
     kept, held = 1.0, 1.0
     own = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-    for mover in state.movers:
-        batch = probe_batch(state, mover.objective, size, seed)
-        few, more = (kept_bytes(mover.objective, batch.parts(n)[0], machine) for n in PROBES)
+    for optimizer in state.optimizers:
+        batch = probe_batch(state, optimizer.objective, size, seed)
+        few, more = (kept_bytes(optimizer.objective, batch.parts(n)[0], machine) for n in PROBES)
         kept = max(kept, (more - few) / (PROBES[1] - PROBES[0]))
         held = max(held, bytes_of(batch) / MOST_PROBED)
     state.model.load_state_dict(own)  # batch statistics saw the probes
@@ -263,7 +263,7 @@ def measure_speed(
     rounds(WARM_UP_ROUNDS)
     estimate = timed(lambda: rounds(WARM_UP_ROUNDS)) / WARM_UP_ROUNDS
     # As many rounds in all processes: the first one's clock decides.
-    count = machine.group.told(lambda: max(WARM_UP_ROUNDS, round(wanted / estimate)))
+    count = machine.group.broadcast(lambda: max(WARM_UP_ROUNDS, round(wanted / estimate)))
     first = timed(lambda: rounds(count)) / count / size
     grid, saving = timed(draw_grid), timed(save_checkpoint)
     finishing = timed(lambda: finish(int(seconds / first))) + saving
@@ -281,7 +281,7 @@ def measure_speed(
         "threads": chosen,
         "tried": {str(count): value for count, value in tried.items()},
     }
-    return Speed(**machine.group.told(lambda: measured))
+    return Speed(**machine.group.broadcast(lambda: measured))
 
 
 def try_threads(

@@ -22,7 +22,7 @@ def power_exponent(relative_width: float) -> float:
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
-class WeightAverage:
+class EMA:
     """Average over all past weights with profile t^gamma (arXiv:2312.02696, eq. 121).
 
     It scales with the length of training, so one setting serves every budget. Integer buffers
@@ -63,7 +63,7 @@ class WeightAverage:
 
 
 @contextmanager
-def as_used(model: M, average: WeightAverage | None) -> Iterator[M]:
+def as_used(model: M, average: EMA | None) -> Iterator[M]:
     """Inside, the model holds the weights to use, in evaluation mode; afterwards it trains on."""
     model.eval()
     try:
@@ -73,6 +73,6 @@ def as_used(model: M, average: WeightAverage | None) -> Iterator[M]:
         model.train()
 
 
-def averaged_state(average: WeightAverage | None, model: nn.Module) -> dict[str, Tensor]:
+def averaged_state(average: EMA | None, model: nn.Module) -> dict[str, Tensor]:
     """The weights to use: the average where one is kept."""
     return average.state if average is not None else model.state_dict()

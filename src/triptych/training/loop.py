@@ -30,7 +30,7 @@ from triptych.training.plan import Deadline, Plan, next_moment
 from triptych.training.posthoc_ema import Keeper
 from triptych.training.run_folder import RunFolder
 from triptych.training.snapshots import PLACES, Selection
-from triptych.training.state import Tally, TrainingState
+from triptych.training.state import RunningMeans, TrainingState
 from triptych.training.threads import Threads
 
 LOG_POINTS = 100  # per phase
@@ -130,7 +130,7 @@ class TrainingLoop:
 
     def __init__(self, state: TrainingState, job: Job, clock: Clock) -> None:
         self.state, self.job, self.clock = state, job, clock
-        self.log = RunLog(job.folder.log, job.machine.group.first)
+        self.log = RunLog(job.folder.log, job.machine.group.is_main)
         self.slowdown = 1.0
         clock.lap = clock.seconds()
         self.moment = math.inf
@@ -202,7 +202,7 @@ class TrainingLoop:
             reached = max(now / deadline.seconds, self.plan.progress(self.state.seen))
             due = reached >= self.moment and self.can_pace()
         group, asked = self.job.machine.group, 4 * (received[0] if received else 0)
-        asked = group.largest(asked + (2 * due + (now >= until) if group.first else 0))
+        asked = group.all_reduce_max(asked + (2 * due + (now >= until) if group.is_main else 0))
         return asked // 4, bool(asked & 2), bool(asked & 1)
 
     def tend(self, before: int, stop: int, bar: Bar) -> bool:
@@ -274,7 +274,7 @@ class TrainingLoop:
         remaining = job.deadline.seconds - clock.seconds() - self.still_aside()
         remaining -= self.slowdown * job.deadline.after(job.plans, state.phase)
         rounds = max(1, math.floor(remaining / (self.slowdown * per_image) / state.batch_size))
-        rounds = job.machine.group.told(lambda: rounds)  # by the first one's clock
+        rounds = job.machine.group.broadcast(lambda: rounds)  # by the first one's clock
         self.plan.revise(state.seen, state.seen + rounds * state.batch_size)
         job.record_plans()
 
@@ -307,7 +307,9 @@ class TrainingLoop:
         if 0 < progress < 1:
             whole = clock.seconds() / progress
             cost = clock.costs.get("picture", 0.0)
-            if self.job.machine.group.largest((clock.pictures + 1) * cost > GRID_COST * whole):
+            if self.job.machine.group.all_reduce_max(
+                (clock.pictures + 1) * cost > GRID_COST * whole
+            ):
                 return
         with clock.timing("picture"):
             self.job.draw_grid(self.state.seen)
@@ -342,9 +344,9 @@ class TrainingLoop:
         """
         state, job = self.state, self.job
         where, rewinds, group = state.seen, state.rewinds + 1, job.machine.group
-        if group.first:
+        if group.is_main:
             checkpoint.drop_returned(job.folder.checkpoints)
-        group.wait()
+        group.barrier()
         if take_up(state, job.folder, job.console) is None:
             job.begin_again(state)
         state.rewinds, state.in_a_row = rewinds, {}
@@ -362,7 +364,7 @@ class TrainingLoop:
 
         returned: it is one gone back to, or of the midst of trouble: trouble leads to one before it
         """
-        if not self.job.machine.group.first:
+        if not self.job.machine.group.is_main:
             return
         with self.clock.timing("checkpoint"):
             progress = progress_of(
@@ -384,7 +386,7 @@ class TrainingLoop:
         losses, masked = state.tally.read(self.job.machine.group)
         seconds = self.clock.seconds()
         speed = state.tally.images / max(self.clock.lap_seconds(), 1e-9)
-        state.tally = Tally()
+        state.tally = RunningMeans()
         self.log.write(
             "losses",
             images=state.seen,
@@ -422,12 +424,12 @@ def take_up(
     progress, passed_over = checkpoint.newest(folder.checkpoints, state.load, state.most_bytes())
     for message in passed_over:
         console.say(f"  {message}")
-    if state.group.told(lambda: progress) != progress:
+    if state.group.broadcast(lambda: progress) != progress:
         raise TrainingFailedError(
             f"process {state.group.rank} finds other checkpoints in {folder.path} than the first "
             "one: put the folder where all machines see it"
         )
-    state.group.wait()  # until all have read it
+    state.group.barrier()  # until all have read it
     return progress
 
 

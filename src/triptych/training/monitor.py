@@ -81,7 +81,7 @@ class Checkups:
         model = state.model
         if not isinstance(model, Diagnoses):
             return ""
-        return str(self.machine.group.told(lambda: self.tell(model, log)))
+        return str(self.machine.group.broadcast(lambda: self.tell(model, log)))
 
     def tell(self, model: Diagnoses, log: RunLog) -> str:
         """Diagnose now, into the log; advice goes to the console once.

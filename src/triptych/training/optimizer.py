@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from triptych.config import Optimiser
+from triptych.config import OptimizerConfig
 from triptych.distributed import ALONE, Group
 from triptych.families.protocol import Batch, Objective
 from triptych.hardware import Machine
@@ -104,7 +104,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.addcmul_(change.view_as(parameter), stretched, value=-1)
 
 
-def rate_factor(settings: Optimiser, share: float) -> float:
+def rate_factor(settings: OptimizerConfig, share: float) -> float:
     """What the learning rate is multiplied by at a share of the planned images.
 
     >>> rate_factor(Optimiser(learning_rate=1.0, warmup=0.1, decay="linear"), 0.05)
@@ -144,7 +144,7 @@ def total_norm(gradients: list[Tensor]) -> Tensor:
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
 
 
-class Mover:
+class ObjectiveOptimizer:
     """Forward and backward pass, then a masked step; nothing here waits for the device.
 
     AdamW moves everything but the matrices that the objective leaves to Muon. A step whose loss
@@ -214,7 +214,7 @@ class Mover:
         """
         (loss / loss.isfinite()).backward()  # type: ignore[no-untyped-call] # by 1, else by 0
 
-    def move(self, share: float, caution: float = 1.0) -> Tensor:
+    def step(self, share: float, caution: float = 1.0) -> Tensor:
         """Step along the gradient; returns 1.0 where that was masked, else 0.0.
 
         share:   of the planned images seen so far, which the learning rate follows

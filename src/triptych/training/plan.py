@@ -91,7 +91,7 @@ class Plan:
     def position(self, images: int) -> float:
         """Where weight averages count: images, or billionths of progress where that is revised.
 
-        Their profiles have no unit (`average.WeightAverage`).
+        Their profiles have no unit (`average.EMA`).
         """
         return 1e9 * self.progress(images) if self.timed else float(images)
 

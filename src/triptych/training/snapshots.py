@@ -121,7 +121,7 @@ class Selection:
             return
         with as_used(state.model, state.average) as model:
             value = self.score(model, self.count, self.machine)
-            if self.machine.group.first:
+            if self.machine.group.is_main:
                 path = self.path(state.seen)
                 files.make_folder(path.parent)
                 digest = save_weights(path, model.state_dict(), {})
@@ -139,7 +139,7 @@ class Selection:
         state, group = self.state, self.machine.group
         if not self.count:
             return
-        found = group.told(lambda: self.best(log.path))
+        found = group.broadcast(lambda: self.best(log.path))
         if found is None:
             return
         images, value, last = found

@@ -15,12 +15,12 @@ from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
 from triptych.seeding import generator
 from triptych.training import checkpoint
-from triptych.training.ema import WeightAverage, averaged_state
-from triptych.training.optimizer import Mover
+from triptych.training.ema import EMA, averaged_state
+from triptych.training.optimizer import ObjectiveOptimizer
 from triptych.training.plan import Plan
 
 
-class Tally:
+class RunningMeans:
     """Sums of loss terms since the last log point, kept on the device."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ def joined_statistics(model: nn.Module) -> Tensor | None:
 
 
 class TrainingState:
-    """A model, the movers of its objectives, its weight average, and how far it has come.
+    """A model, the optimizers of its objectives, its EMA, and how far it has come.
 
     phase: which objectives are at work; seen: images of this phase
     """
@@ -112,29 +112,29 @@ class TrainingState:
         self.batch_size = settings.batch_size
         self.group = group
         self.dtype = next(model.parameters()).dtype
-        self.movers = [Mover(objective, group) for objective in model.objectives()]
+        self.optimizers = [ObjectiveOptimizer(objective, group) for objective in model.objectives()]
         self.widths = settings.average, settings.second_average  # the first phase alone keeps them
         self.average, self.wide = self.fresh_averages()
         self.statistics = joined_statistics(model)
         self.phase = 0
         self.seen = 0
         self.rewinds = 0  # each halved the learning rate
-        self.tally = Tally()
+        self.tally = RunningMeans()
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
 
-    def fresh_averages(self) -> list[WeightAverage | None]:
+    def fresh_averages(self) -> list[EMA | None]:
         """Of the weights as they are now, where they are kept."""
-        return [None if w is None else WeightAverage(self.model, w) for w in self.widths]
+        return [None if w is None else EMA(self.model, w) for w in self.widths]
 
     @property
-    def averages(self) -> dict[str, WeightAverage]:
+    def averages(self) -> dict[str, EMA]:
         """Those that are kept, as checkpoints name them."""
         found = {"average": self.average, "wide": self.wide}
         return {name: average for name, average in found.items() if average is not None}
 
     def shares(self) -> dict[int, float]:
         """Length of each later phase, as a share of the planned images."""
-        objectives = [mover.objective for mover in self.movers]
+        objectives = [optimizer.objective for optimizer in self.optimizers]
         return {o.phase: o.share for o in objectives if o.phase > 0}
 
     def phases(self, planned: int) -> list[int]:
@@ -155,15 +155,15 @@ class TrainingState:
         """Every objective that is due takes its steps; `plan` is this phase's."""
         share, before = plan.progress(self.seen), plan.position(self.seen)
         number = self.seen // self.batch_size
-        for mover in self.movers:
-            objective = mover.objective
+        for optimizer in self.optimizers:
+            objective = optimizer.objective
             if objective.phase != self.phase or number % objective.every:
                 continue
             for repeat in range(objective.repeats):
                 kept = None if self.statistics is None else self.statistics.clone()
                 batch = self.batch(batches, objective, seed, repeat, share)
-                losses = mover.gradients(batch, machine)
-                masked = mover.move(share, 0.5**self.rewinds)
+                losses = optimizer.gradients(batch, machine)
+                masked = optimizer.step(share, 0.5**self.rewinds)
                 self.restore(kept, masked)
                 self.tally.add(objective.name, losses, masked)
         self.seen += self.batch_size
@@ -204,8 +204,8 @@ class TrainingState:
         """All tensors by file: what a checkpoint holds."""
         files = {"model": self.model.state_dict(), "tally": self.tally.tensors()}
         files |= {name: average.state for name, average in self.averages.items()}
-        for mover in self.movers:
-            files[f"optimiser-{mover.objective.name}"] = mover.tensors()
+        for optimizer in self.optimizers:
+            files[f"optimiser-{optimizer.objective.name}"] = optimizer.tensors()
         return files
 
     def most_bytes(self) -> int:
@@ -218,7 +218,7 @@ class TrainingState:
         Raises ValueError, with nothing changed, where names, shapes or types are not this state's.
         """
         self.check(files, progress)
-        tally = Tally()
+        tally = RunningMeans()
         tally.load(files["tally"], next(self.model.parameters()).device)  # may still raise
         self.model.load_state_dict(files["model"])
         later = progress["phase"] > 0
@@ -226,15 +226,15 @@ class TrainingState:
         for part, average in self.averages.items():
             for name, tensor in average.state.items():
                 tensor.copy_(files[part][name])
-        for mover in self.movers:
-            mover.load_tensors(files[f"optimiser-{mover.objective.name}"])
+        for optimizer in self.optimizers:
+            optimizer.load_tensors(files[f"optimiser-{optimizer.objective.name}"])
         self.phase, self.seen = progress["phase"], progress["seen"]
         self.rewinds, self.in_a_row = progress["rewinds"], dict(progress["in_a_row"])
         self.tally = tally
 
     def check(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
         """ValueError where this is no checkpoint of such a state."""
-        names = [mover.objective.name for mover in self.movers]
+        names = [optimizer.objective.name for optimizer in self.optimizers]
         expected = {"model": self.model.state_dict()}
         if progress["phase"] == 0:
             kept = dict(zip(("average", "wide"), self.widths, strict=True))
@@ -244,15 +244,15 @@ class TrainingState:
             raise ValueError(f"its files are {', '.join(sorted(files))}")
         for part, tensors in expected.items():
             check_alike(files[part], tensors, part)
-        for mover in self.movers:
-            part = f"optimiser-{mover.objective.name}"
-            check_alike(files[part], mover.expected(files[part]), part)
+        for optimizer in self.optimizers:
+            part = f"optimiser-{optimizer.objective.name}"
+            check_alike(files[part], optimizer.expected(files[part]), part)
         terms = {key for key in files["tally"] if key.partition("/")[2].split("/")[0] in names}
         if files["tally"].keys() != terms | {"images"} or any(
             tensor.numel() != 1 for tensor in files["tally"].values()
         ):
             raise ValueError("its tally is not of these objectives")
-        last = max(mover.objective.phase for mover in self.movers)
+        last = max(optimizer.objective.phase for optimizer in self.optimizers)
         if not 0 <= progress["phase"] <= last or progress["seen"] % self.batch_size:
             raise ValueError(f"there is no phase {progress['phase']}, image {progress['seen']}")
         if not progress["in_a_row"].keys() <= set(names):

@@ -85,7 +85,7 @@ def train(
         try:
             training.advance(math.inf, received, bar)
         except InterruptedRunError:
-            machine.group.wait()  # who leaves first would have the others killed
+            machine.group.barrier()  # who leaves first would have the others killed
             raise
     return training.folder
 
@@ -101,14 +101,14 @@ def training_in(
 ) -> Iterator[Training]:
     """A training, begun or taken up, in a folder that no other job trains into meanwhile."""
     folder, group = RunFolder(out), machine.group
-    group.told(lambda: check_output(folder, request))
-    with alone_in(folder.path) if group.first else nullcontext():
-        group.told(lambda: check_output(folder, request))  # nobody came between
+    group.broadcast(lambda: check_output(folder, request))
+    with alone_in(folder.path) if group.is_main else nullcontext():
+        group.broadcast(lambda: check_output(folder, request))  # nobody came between
         timed = request.budget.unit == "seconds" and request.follow is None
         with machine.fastest_threads() if timed else machine.own_threads():
             training = Training(request, folder, machine, console, draw, score)
         yield training
-        group.wait()  # until the first one has written everything
+        group.barrier()  # until the first one has written everything
 
 
 class Training:
@@ -132,11 +132,11 @@ class Training:
         self.clock, self.together = Clock(), 1
         self.loop: TrainingLoop | None = None
         self.clock.start()
-        facts = machine.group.told(lambda: folder.read() if folder.is_run() else None)
+        facts = machine.group.broadcast(lambda: folder.read() if folder.is_run() else None)
         done = facts is not None and facts["status"] == "done"
-        if machine.group.first:
+        if machine.group.is_main:
             folder.tidy(done)
-        machine.group.wait()
+        machine.group.barrier()
         if done:
             console.say(f"  {folder.path} is trained already")
             return
@@ -148,7 +148,7 @@ class Training:
                 console.say(f"  images at once: {machine.choices['microbatch']}")
             planned, machine = self.plan(state, batches, machine)
             self.tell_notes(planned, batches)
-            facts = machine.group.told(lambda: begin(
+            facts = machine.group.broadcast(lambda: begin(
                 request, folder, planned, state, machine, self.clock.seconds()
             ))  # fmt: skip
             self.clock.costs |= first_costs(planned)
@@ -165,7 +165,7 @@ class Training:
         progress = resume(state, folder, self.clock, console)
         plans, threads = plans_of(facts, progress, state), self.threads(progress)
         job = job_of(self, state, batches, plans, threads, score)
-        RunLog(folder.log, machine.group.first).write(
+        RunLog(folder.log, machine.group.is_main).write(
             "resume" if state.seen else "start",
             images=state.seen,
             threads=machine.threads,
@@ -228,10 +228,10 @@ class Training:
                 len(request.data.train),
                 request.settings.batch_size,
                 lambda: calibrate(request, state, batches, machine, self.draw),
-                lambda: group.told(self.clock.seconds),
+                lambda: group.broadcast(self.clock.seconds),
             )
         # Each process went by its own clock: the first one's plan holds for all.
-        images, checkpoints = group.told(lambda: [planned.images, planned.checkpoints])
+        images, checkpoints = group.broadcast(lambda: [planned.images, planned.checkpoints])
         planned = replace(planned, images=images, checkpoints=checkpoints)
         speed = planned.speed
         if speed is not None and speed.tried:
@@ -272,12 +272,12 @@ class Training:
     def record_plans(self, plans: Sequence[Plan], threads: Threads) -> None:
         """Into run.json."""
         self.facts |= describe_plans(plans, threads)
-        if self.machine.group.first:
+        if self.machine.group.is_main:
             files.write_json(self.folder.facts, self.facts)
 
     def finish(self, loop: TrainingLoop) -> None:
         """The weights to use, the last facts; checkpoints are no longer needed."""
-        if not self.machine.group.first:
+        if not self.machine.group.is_main:
             return
         state, request, folder = loop.state, self.request, self.folder
         images = loop.job.plans[0].end
@@ -334,7 +334,7 @@ def job_of(
         diagnose=checkups,
         diagnoses=checkups.times,
         select=Selection(state, folder, first, machine, console, score if chooses else None),
-        keep=Keeper(state, folder, first, machine.group.first),
+        keep=Keeper(state, folder, first, machine.group.is_main),
         begin_again=lambda state: begin_again(state, request, machine),
         record_plans=lambda: training.record_plans(plans, threads),
         on_trouble=request.on_trouble,
@@ -421,7 +421,7 @@ def fitting_machine(
     if machine.compile:  # for batches of two sizes that never come again
         state = fresh_state(request, replace(machine, compile=False))
     fits = images_at_once(state, batches, request.seed, machine)
-    fits = -machine.group.largest(-fits)  # the smallest of all processes
+    fits = -machine.group.all_reduce_max(-fits)  # the smallest of all processes
     if fits == share:
         return machine
     if whole or fits == 0:
@@ -580,7 +580,7 @@ def resume(
 ) -> checkpoint.Progress | None:
     """Go on from the newest checkpoint, if there is one."""
     progress = take_up(state, folder, console)
-    log = RunLog(folder.log, state.group.first)
+    log = RunLog(folder.log, state.group.is_main)
     if progress is None:
         if log.size():
             console.say("  no checkpoint to go on from: starting again from image 0")
@@ -603,7 +603,7 @@ def save_grid(
 ) -> None:
     """The picture of the samples after so many images; all processes draw, the first one saves."""
     grid = sample_grid(state, draw, machine)
-    if state.group.first:
+    if state.group.is_main:
         folder.samples.mkdir(exist_ok=True)  # without its parent: a run that vanished stays so
         grid.save(folder.samples / f"{seen:09d}.png")
 

@@ -96,7 +96,7 @@ class Groups(nn.Module):
         places = rng.uniform().to(ends) * ends[-1]
         return torch.searchsorted(ends, places, right=True)
 
-    def surprise(self, numbers: Tensor) -> Tensor:
+    def neg_log_prior(self, numbers: Tensor) -> Tensor:
         """-log of how often each of these groups occurs, nats, float64: [N]."""
         shares = self.counts.double() / self.counts.sum().clamp(min=1)
         return -shares.log()[numbers.clamp(max=self.count - 1)].where(numbers < self.count, 0.0)

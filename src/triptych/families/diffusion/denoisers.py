@@ -33,28 +33,28 @@ def with_anchor(denoise: Denoise, residual: float | None) -> Denoise:
 class Denoiser(nn.Module, ABC):
     """(x [B,C,H,W], sigma [B]) -> E[clean image | x] [B,C,H,W], as precise as x.
 
-    network: (what `shown` gives, shares of the classes or nothing) -> [B,C,H,W]
+    network: (what `precondition_input` gives, shares of the classes or nothing) -> [B,C,H,W]
     """
 
     network: nn.Module
 
     @abstractmethod
-    def shown(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def precondition_input(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """What the network is given: the image at its scale, and the level in its terms, [B]."""
 
     @abstractmethod
-    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """What the network's output says of the clean image; sigma [B,1,1,1]."""
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         """The expected clean image."""
         known = [] if labels is None else [labels]
-        output = self.network(*self.shown(x, sigma), *known).to(x.dtype)
-        return self.understood(output, x, sigma.view(-1, 1, 1, 1))
+        output = self.network(*self.precondition_input(x, sigma), *known).to(x.dtype)
+        return self.to_x0(output, x, sigma.view(-1, 1, 1, 1))
 
     def features(self, x: Tensor, sigma: Tensor) -> Tensor:
         """What the network makes of an image in its middle: [B,F]."""
-        found = self.network.features(*self.shown(x, sigma))  # type: ignore[operator] # all have it
+        found = self.network.features(*self.precondition_input(x, sigma))  # type: ignore[operator] # all have it
         assert isinstance(found, Tensor)
         return found
 
@@ -72,19 +72,19 @@ class NoisePredictor(Denoiser):
         self.register_buffer("sigmas", sigmas, persistent=False)
         self.sigmas: Tensor
 
-    def shown(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def precondition_input(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The variance-preserving scale, and the table's nearest level."""
         middles = (self.sigmas[1:].log() + self.sigmas[:-1].log()) / 2
         t = torch.searchsorted(middles, sigma.log().to(middles))
         return x * (1 + sigma**2).rsqrt().view(-1, 1, 1, 1), t
 
-    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """x - sigma * noise (arXiv:2006.11239, eq. 15)."""
         return x - sigma * output
 
     def predict_noise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The noise in x, from the table's nearest level: [B,C,H,W]."""
-        return self.network(*self.shown(x, sigma)).to(x.dtype)
+        return self.network(*self.precondition_input(x, sigma)).to(x.dtype)
 
 
 class OnUnitScale(Denoiser):
@@ -99,7 +99,7 @@ class OnUnitScale(Denoiser):
         self.network = network
         self.sigma_data = sigma_data
 
-    def shown(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def precondition_input(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """c_in x and c_noise (arXiv:2206.00364, table 1)."""
         c_in = (sigma**2 + self.sigma_data**2).rsqrt().view(-1, 1, 1, 1)
         return c_in * x, sigma.log() / 4
@@ -108,7 +108,7 @@ class OnUnitScale(Denoiser):
 class Preconditioned(OnUnitScale):
     """EDM: scales that keep the network's target near unit variance too."""
 
-    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """c_skip x + c_out F (arXiv:2206.00364, eq. 7 and table 1)."""
         total = sigma**2 + self.sigma_data**2
         c_skip = self.sigma_data**2 / total
@@ -123,7 +123,7 @@ class CleanPredictor(OnUnitScale):
     noise through, and need not.
     """
 
-    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """sigma_data F, as in `Preconditioned` with c_skip = 0."""
         return self.sigma_data * output
 
@@ -138,9 +138,9 @@ class AnchoredPredictor(CleanPredictor):
         super().__init__(network, sigma_data)
         self.residual = residual
 
-    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """Ever more the noisy image itself as its noise falls."""
-        return anchored(super().understood(output, x, sigma), x, sigma, self.residual)
+        return anchored(super().to_x0(output, x, sigma), x, sigma, self.residual)
 
 
 class VelocityPredictor(OnUnitScale):
@@ -150,6 +150,6 @@ class VelocityPredictor(OnUnitScale):
     sigma = t / (1 - t); the network predicts the velocity, noise - clean.
     """
 
-    def understood(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """(1 - t) x - t velocity."""
         return (x - sigma * output) / (1 + sigma)

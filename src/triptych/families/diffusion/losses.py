@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.diffusion.conditioning import Kinds, shares_of
 from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
 from triptych.families.labels import hide_some
@@ -37,7 +37,7 @@ class WeightedDenoisingLoss(Objective):
         matrices: Sequence[nn.Parameter],
         noise_mean: float,
         noise_std: float,
-        optimiser: Optimiser,
+        optimiser: OptimizerConfig,
         kinds: Kinds | None,
         weight: Weight,
     ) -> None:
@@ -104,7 +104,7 @@ class HuberNoiseLoss(Objective):
 
     name = "denoiser"
 
-    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimiser: Optimiser) -> None:
+    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimiser: OptimizerConfig) -> None:
         super().__init__()
         assert isinstance(denoiser, NoisePredictor)
         self.denoiser = denoiser

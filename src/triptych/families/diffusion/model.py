@@ -27,9 +27,16 @@ from triptych.families.diffusion.conditioning import Groups, Kinds, shares_of
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.guidance import CFGDenoiser, note_on_samples
 from triptych.families.diffusion.likelihood import FlowLikelihood, VariationalBound
-from triptych.families.diffusion.samplers import SAMPLERS, Chain, Denoise, Sampling, follow, heun
+from triptych.families.diffusion.samplers import (
+    SAMPLERS,
+    Denoise,
+    SamplerState,
+    Sampling,
+    heun,
+    sample_loop,
+)
 from triptych.families.latent import Latent
-from triptych.families.protocol import GenerativeModel, Objective, widened
+from triptych.families.protocol import GenerativeModel, Objective, to_float32
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none
@@ -105,7 +112,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
     def represent(self, images: Tensor) -> Tensor:
         """The network's own features of images, at one noise level: [N,F]."""
         sigma = torch.full((len(images),), self.features_at, device=images.device)
-        return widened(self.denoiser.features(images, sigma.to(images.dtype)))
+        return to_float32(self.denoiser.features(images, sigma.to(images.dtype)))
 
     @property
     def network_calls(self) -> int:
@@ -169,10 +176,10 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         """All of the chain, from the noise to the image."""
         sampling = self.sampling
         denoise = self.conditioned(latent.labels, sampling.guidance)
-        chain = Chain(denoise, rng, steps=sampling.steps, eta=sampling.eta)
+        chain = SamplerState(denoise, rng, steps=sampling.steps, eta=sampling.eta)
         start = latent.tensors["noise"] * self.process.prior_std
         levels = self.process.levels(sampling.steps).tolist()
-        return follow(sampling.sampler.step, chain, start, levels)
+        return sample_loop(sampling.sampler.step, chain, start, levels)
 
 
 class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
@@ -202,7 +209,9 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
         """
         labels = self.null_labels(images)
         levels = self.process.levels(self.deterministic().sampling.steps)[:-1].flip(0).tolist()
-        end = follow(heun, Chain(self.conditioned(labels), NO_NOISE), images, levels)[-1]
+        end = sample_loop(heun, SamplerState(self.conditioned(labels), NO_NOISE), images, levels)[
+            -1
+        ]
         return Latent({"noise": end / self.process.prior_std}, path="spherical", labels=labels)
 
     def deterministic(self) -> Self:
@@ -227,5 +236,5 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
         denoise = self.conditioned(shares)
         found = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
         if isinstance(kinds, Groups) and numbers is not None:
-            found["group"] = kinds.surprise(numbers)
+            found["group"] = kinds.neg_log_prior(numbers)
         return found

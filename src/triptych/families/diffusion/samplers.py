@@ -26,7 +26,7 @@ Denoise = Callable[[Tensor, Tensor], Tensor]  # (x [B,C,H,W], sigma [B]) -> E[cl
 
 
 @dataclass
-class Chain:
+class SamplerState:
     """What the steps of one chain share.
 
     rng:   streams of the noise that steps take in
@@ -54,10 +54,12 @@ class Chain:
         return self.rng.normal(*x.shape[1:]).to(x)
 
 
-Step = Callable[[Chain, Tensor, float, float], Tensor]  # (chain, x, sigma, sigma_next) -> x_next
+Step = Callable[
+    [SamplerState, Tensor, float, float], Tensor
+]  # (chain, x, sigma, sigma_next) -> x_next
 
 
-def follow(step: Step, chain: Chain, x: Tensor, sigmas: list[float]) -> list[Tensor]:
+def sample_loop(step: Step, chain: SamplerState, x: Tensor, sigmas: list[float]) -> list[Tensor]:
     """Every state from the first level to the last.
 
     x: noise already scaled by its deviation, or an image to run backwards from, [B,C,H,W]
@@ -68,7 +70,7 @@ def follow(step: Step, chain: Chain, x: Tensor, sigmas: list[float]) -> list[Ten
     return states
 
 
-def renoised(chain: Chain, x: Tensor, sigma: float, sigma_next: float, eta: float) -> Tensor:
+def renoised(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float, eta: float) -> Tensor:
     """Denoise, then bring the noise to the next level: part of it kept, part of it fresh.
 
     arXiv:2010.02502, eq. 12 and 16: eta = 0 keeps the predicted noise, eta = 1 draws from
@@ -81,22 +83,22 @@ def renoised(chain: Chain, x: Tensor, sigma: float, sigma_next: float, eta: floa
     return found + fresh * chain.noise(x) if fresh else found
 
 
-def ancestral(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def ancestral(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Draw from the posterior, variance beta-tilde (arXiv:2006.11239, eq. 6-7)."""
     return renoised(chain, x, sigma, sigma_next, 1.0)
 
 
-def ddim(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def ddim(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """With the share of fresh noise that was asked for (arXiv:2010.02502)."""
     return renoised(chain, x, sigma, sigma_next, chain.eta)
 
 
-def euler(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def euler(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """First-order step along the noise-free path, which is DDIM's without fresh noise."""
     return renoised(chain, x, sigma, sigma_next, 0.0)
 
 
-def heun(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def heun(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Second-order step along the noise-free path (arXiv:2206.00364, Algorithm 1)."""
     slope = chain.slope(x, sigma)
     x_next = x + (sigma_next - sigma) * slope
@@ -105,7 +107,7 @@ def heun(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     return x + (sigma_next - sigma) * (slope + chain.slope(x_next, sigma_next)) / 2
 
 
-def stochastic_heun(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def stochastic_heun(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Take in some noise, then go a step of Heun from there (arXiv:2206.00364, Algorithm 2)."""
     churned = CHURN_LEVELS[0] <= sigma <= CHURN_LEVELS[1]
     gamma = min(CHURN / chain.steps, math.sqrt(2) - 1) if churned else 0.0
@@ -115,7 +117,7 @@ def stochastic_heun(chain: Chain, x: Tensor, sigma: float, sigma_next: float) ->
     return heun(chain, x, raised, sigma_next)
 
 
-def dpm_solver_2m(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def dpm_solver_2m(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """DPM-Solver++(2M), second order with one network call (arXiv:2211.01095, Algorithm 2).
 
     Its first step and the one to zero noise are of first order.
@@ -131,7 +133,7 @@ def dpm_solver_2m(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> T
     return keep * x + (1 - keep) * guess
 
 
-def consistency(chain: Chain, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def consistency(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Jump to the image, then back to the next level by fresh noise (arXiv:2303.01469, Alg. 1)."""
     found = chain.denoised(x, sigma)
     return found + sigma_next * chain.noise(x) if sigma_next > 0 else found

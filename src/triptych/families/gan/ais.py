@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from triptych.families.gan.inversion import evaluating
 from triptych.families.pixels import log_probability
-from triptych.families.protocol import frozen, widened
+from triptych.families.protocol import frozen, to_float32
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 
@@ -155,7 +155,7 @@ def mean_of(generator: nn.Module, z: Tensor, known: list[Tensor]) -> Tensor:
     """The image before its noise, in full precision whatever autocast is on: [N,C,H,W]."""
     dtype = next(generator.parameters()).dtype
     with evaluating(generator), torch.autocast(z.device.type, enabled=False):
-        return widened(generator(z.to(dtype), *known))
+        return to_float32(generator(z.to(dtype), *known))
 
 
 def of_pixels(

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.gan.losses import Players
-from triptych.families.protocol import Batch, Borrowed, Objective, frozen, widened
+from triptych.families.protocol import Batch, FrozenView, Objective, frozen, to_float32
 from triptych.nn.convnets import StridedEncoder
 from triptych.nn.dcgan import stage_widths
 
@@ -38,7 +38,7 @@ class Inversion:
     width: int = 32
     pixels: float = 10.0
     steps: int = 100
-    optimiser: Optimiser = Optimiser(learning_rate=1e-3, warmup=0.05, decay="cosine")
+    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, warmup=0.05, decay="cosine")
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 10 or self.width < 4 or self.pixels < 0 or self.steps < 0:
@@ -68,7 +68,7 @@ class InversionObjective(Objective):
     def __init__(self, encoder: nn.Module, players: Players, inversion: Inversion) -> None:
         super().__init__()
         self.encoder, self.players, self.inversion = encoder, players, inversion
-        self.generator = Borrowed(players.generator)
+        self.generator = FrozenView(players.generator)
         self.optimiser = inversion.optimiser
         self.share = inversion.share
 
@@ -81,9 +81,9 @@ class InversionObjective(Objective):
         z = batch.noise["z"]
         condition = self.players.condition(batch.labels, len(z), z.device)
         with evaluating(self.players.generator):
-            fake = widened(self.generator.detached(z, *condition))
-            again = widened(self.generator.frozen(self.encoder(batch.images), *condition))
-        latents = (widened(self.encoder(fake)) - z).square().mean()
+            fake = to_float32(self.generator.detached(z, *condition))
+            again = to_float32(self.generator.frozen(self.encoder(batch.images), *condition))
+        latents = (to_float32(self.encoder(fake)) - z).square().mean()
         pixels = (again - batch.images).square().mean()
         return {
             "total": latents + self.inversion.pixels * pixels,
@@ -112,13 +112,13 @@ def refine(
     of an image depends on no other one. images [N,C,H,W], z [N,D] -> [N,D]
     """
     with torch.inference_mode(False), torch.enable_grad(), frozen(generator), evaluating(generator):
-        x, z = images.clone(), widened(z).clone().requires_grad_()
+        x, z = images.clone(), to_float32(z).clone().requires_grad_()
         condition = [k.clone() for k in condition]
         best, least = z.detach().clone(), torch.full((len(z),), float("inf"), device=z.device)
         optimiser = torch.optim.Adam([z], betas=BETAS)
         for step in range(steps + 1):
             current = z.view_as(z)  # no leaf: of those autocast keeps a copy, and sees no step
-            errors = (widened(generator(current, *condition)) - x).square().flatten(1).mean(1)
+            errors = (to_float32(generator(current, *condition)) - x).square().flatten(1).mean(1)
             better = errors.detach() < least
             best = torch.where(better[:, None], z.detach(), best)
             least = torch.where(better, errors.detach(), least)

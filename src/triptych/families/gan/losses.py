@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.config import Optimiser
+from triptych.config import OptimizerConfig
 from triptych.families.gan.diffaugment import NUMBERS, augment
 from triptych.families.labels import class_shares, hide_some
-from triptych.families.protocol import Batch, Borrowed, Objective, widened
+from triptych.families.protocol import Batch, FrozenView, Objective, to_float32
 from triptych.nn.convgan import iterate_spectral_norms
 
 TINY = 1e-12  # under a root, whose slope at 0 has no end
@@ -151,7 +151,7 @@ class Players:
 class PlayerObjective(Objective):
     """What both players do with a batch. Each registers the network that it moves, and no other."""
 
-    def __init__(self, players: Players, loss: GANLoss, optimiser: Optimiser) -> None:
+    def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
         super().__init__()
         self.players, self.loss, self.optimiser = players, loss, optimiser
 
@@ -182,10 +182,10 @@ class CriticObjective(PlayerObjective):
 
     name = "critic"
 
-    def __init__(self, players: Players, loss: GANLoss, optimiser: Optimiser) -> None:
+    def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
         super().__init__(players, loss, optimiser)
         self.critic = players.critic
-        self.generator = Borrowed(players.generator)
+        self.generator = FrozenView(players.generator)
         self.repeats = loss.critic_steps
 
     def prepare(self) -> None:
@@ -196,7 +196,7 @@ class CriticObjective(PlayerObjective):
         """The critic's loss, its two mean scores, and the penalties of its gradient."""
         condition, penalty = self.condition(batch), self.loss.penalty
         real = batch.images
-        fake = widened(self.generator.detached(batch.noise["z"], *condition))  # it must not move
+        fake = to_float32(self.generator.detached(batch.noise["z"], *condition))  # it must not move
         due = penalty is not None and batch.number % penalty.every == 0
         if due:
             real, fake = real.detach().requires_grad_(), fake.requires_grad_()
@@ -220,7 +220,7 @@ class CriticObjective(PlayerObjective):
 
     def score(self, images: Tensor, condition: list[Tensor]) -> Tensor:
         """[B], in float32 or better."""
-        return widened(self.critic(images, *condition))
+        return to_float32(self.critic(images, *condition))
 
 
 class GeneratorObjective(PlayerObjective):
@@ -228,17 +228,17 @@ class GeneratorObjective(PlayerObjective):
 
     name = "generator"
 
-    def __init__(self, players: Players, loss: GANLoss, optimiser: Optimiser) -> None:
+    def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
         super().__init__(players, loss, optimiser)
         self.generator = players.generator
-        self.critic = Borrowed(players.critic)
+        self.critic = FrozenView(players.critic)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The generator's loss."""
         condition = self.condition(batch)
         fake = self.changed(self.generator(batch.noise["z"], *condition), batch, "fake")
-        score = widened(self.critic.frozen(fake, *condition))
+        score = to_float32(self.critic.frozen(fake, *condition))
         if self.loss.paired:
             real = self.changed(batch.images, batch, "real")
-            score = score - widened(self.critic.detached(real, *condition))
+            score = score - to_float32(self.critic.detached(real, *condition))
         return {"total": self.loss.generator(score)}

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import (
     Diagnoses,
     Diagnosis,
@@ -33,7 +33,7 @@ from triptych.families.gan.losses import (
 )
 from triptych.families.labels import class_shares
 from triptych.families.latent import Latent
-from triptych.families.protocol import GenerativeModel, Objective, widened
+from triptych.families.protocol import GenerativeModel, Objective, to_float32
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # a generator adds none
@@ -51,8 +51,8 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         *,
         latent: int,
         loss: GANLoss,
-        critic_optimiser: Optimiser,
-        generator_optimiser: Optimiser,
+        critic_optimiser: OptimizerConfig,
+        generator_optimiser: OptimizerConfig,
         inversion: Inversion,
         shape: ImageShape,
     ) -> None:
@@ -107,7 +107,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """One generator call: [N,C,H,W]."""
         condition = [] if latent.labels is None else [latent.labels]
-        return widened(self.generator(latent.tensors["z"], *condition))
+        return to_float32(self.generator(latent.tensors["z"], *condition))
 
     @property
     def network_calls(self) -> int:
@@ -117,7 +117,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     def encode(self, images: Tensor) -> Latent:
         """The encoder's answer, refined: [N,D]."""
         condition = self.condition(len(images), images.device)
-        z = widened(self.encoder(images))
+        z = to_float32(self.encoder(images))
         if self.steps:
             z = refine(self.generator, images, z, condition, self.steps)
         return Latent({"z": z}, path="straight", labels=condition[0] if condition else None)
@@ -135,7 +135,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
 
     def represent(self, images: Tensor) -> Tensor:
         """What the encoder sees, before it becomes a latent: [N,F]."""
-        return widened(self.encoder.features(images))
+        return to_float32(self.encoder.features(images))
 
     def noise_for(self, images: Tensor) -> float:
         """The root mean square of what refined inversions leave."""

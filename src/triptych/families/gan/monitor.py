@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from triptych.families.capabilities import Diagnosis
 from triptych.families.gan.losses import GANLoss, Players
-from triptych.families.protocol import frozen, widened
+from triptych.families.protocol import frozen, to_float32
 
 EARLY = 0.2  # share of the planned images before which nothing is judged
 NARROW = 0.4  # of spread or of reach: advice
@@ -41,7 +41,7 @@ def diagnose(
     """
     real = torch.cat([seen, unseen])
     condition = players.condition(None, len(real), real.device)
-    scores = (widened(players.critic(x, *condition)).double() for x in (real, fake))
+    scores = (to_float32(players.critic(x, *condition)).double() for x in (real, fake))
     real_scores, fake_scores = scores
     apart = (real_scores[:, None] > fake_scores).double().mean().item()
     small_real, small_fake = shrunk(real), shrunk(fake)
@@ -95,7 +95,7 @@ def find_slope(
     """Mean length of the gradient of each fake image's loss."""
     with torch.inference_mode(False), torch.enable_grad(), frozen(players.critic):
         x = fake.clone().requires_grad_()
-        scores = widened(players.critic(x, *(shares.clone() for shares in condition)))
+        scores = to_float32(players.critic(x, *(shares.clone() for shares in condition)))
         if loss.paired:
             scores = scores - real_scores.clone().to(scores.dtype)
         total = loss.generator(scores) * len(x)  # a sum: each image's own gradient

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.pixels import EDGE, log_probability
-from triptych.families.protocol import widened
+from triptych.families.protocol import to_float32
 from triptych.families.vae.losses import LOG_2PI, Inferred
 from triptych.families.vae.model import VAE
 from triptych.images import BIN_WIDTH
@@ -35,7 +35,7 @@ class GaussianEncoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B,C,H,W] -> mean [B,D], log-variance [B,D] clamped to [-30, 20], float32."""
         h = self.features(x)
-        return widened(self.mean(h)), widened(self.log_variance(h)).clamp(-30, 20)
+        return to_float32(self.mean(h)), to_float32(self.log_variance(h)).clamp(-30, 20)
 
 
 def gaussian_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class GaussianVAE(VAE):
         std: float,
         learn_std: bool,
         shape: ImageShape,
-        optimiser: Optimiser,
+        optimiser: OptimizerConfig,
         warm_up: float = 0.0,
     ) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class GaussianVAE(VAE):
 
     def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
         """The mean image."""
-        return widened(self.decoder(latents["z"]))
+        return to_float32(self.decoder(latents["z"]))
 
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
         """The density: what the course trains with."""

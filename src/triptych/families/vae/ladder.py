@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import MEAN_PIXELS
 from triptych.families.latent import Latent
-from triptych.families.protocol import widened
+from triptych.families.protocol import to_float32
 from triptych.families.vae.exemplar_prior import ExemplarPrior
 from triptych.families.vae.losses import LOG_2PI, Inferred
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
@@ -81,7 +81,7 @@ class StochasticBlock(nn.Module):
     def infer(self, h: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,latent,side,side], float32."""
         found = self.posterior(torch.cat([h, features], dim=1))
-        mean, log_variance = widened(found).chunk(2, dim=1)
+        mean, log_variance = to_float32(found).chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 5)
 
     def forward(self, h: Tensor, latent: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Vector(nn.Module):
 
     def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,D], float32."""
-        numbers = widened(self.posterior(F.silu(features.flatten(1))))
+        numbers = to_float32(self.posterior(F.silu(features.flatten(1))))
         mean, log_variance = numbers.chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 5)
 
@@ -125,7 +125,7 @@ class Guess(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """[B,C,side,side] -> [B,channels,resolution,resolution], float32."""
-        return F.pixel_shuffle(widened(self.change(F.silu(h))), self.factor)
+        return F.pixel_shuffle(to_float32(self.change(F.silu(h))), self.factor)
 
 
 class Climb(nn.Module):
@@ -205,7 +205,7 @@ class LadderVAE(VAE):
         patch: int,
         components: int,
         shape: ImageShape,
-        optimiser: Optimiser,
+        optimiser: OptimizerConfig,
         warm_up: float,
         vector: int = 0,
         exemplars: tuple[int, int] = (2048, 2),
@@ -382,7 +382,9 @@ class LadderVAE(VAE):
 
     def finish(self, h: Tensor) -> Tensor:
         """The numbers of the pixels' mixtures."""
-        return widened(self.leaf(F.silu(h))).contiguous()  # whole pictures: twice as fast from here
+        return to_float32(
+            self.leaf(F.silu(h))
+        ).contiguous()  # whole pictures: twice as fast from here
 
     def mixture(self, output: Tensor) -> LogisticMixture:
         """The pixels' distribution."""

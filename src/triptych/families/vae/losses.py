@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from triptych.config import ImageShape, Optimiser
+from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.labels import hide_some
 from triptych.families.protocol import Batch, Objective
 
@@ -110,7 +110,7 @@ class NegativeElbo(Objective):
 
     name = "bound"
 
-    def __init__(self, model: Autoencoder, optimiser: Optimiser) -> None:
+    def __init__(self, model: Autoencoder, optimiser: OptimizerConfig) -> None:
         super().__init__()
         self.model = model
         self.optimiser = optimiser

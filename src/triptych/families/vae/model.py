@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from triptych.config import Optimiser
+from triptych.config import OptimizerConfig
 from triptych.families.capabilities import (
     MEAN_PIXELS,
     BoundsLikelihood,
@@ -49,7 +49,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     bounds: ClassVar[Mapping[str, int]] = {"elbo": 1, "importance": IMPORTANCE_SAMPLES}
     latents: dict[str, tuple[int, ...]]
     classes: int | None = None
-    optimiser: Optimiser
+    optimiser: OptimizerConfig
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from triptych.config import ImageShape, Optimiser, Settings
+from triptych.config import ImageShape, OptimizerConfig, Settings
 from triptych.families.diffusion.conditioning import Classes, Groups, Kinds
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.likelihood import (
@@ -53,7 +53,7 @@ class PatchDiffusion(Settings):
     groups: int = 100  # found among training images, where the model is told no labels; 0: none
     guidance: float = 1.7  # towards the class or group
     features_at: float = 0.2  # noise level at which the network describes images
-    optimiser: Optimiser = Optimiser(
+    optimiser: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02
     )
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from triptych.config import ImageShape, Optimiser, Size
+from triptych.config import ImageShape, OptimizerConfig, Size
 from triptych.families.capabilities import Learns
 from triptych.families.diffusion.conditioning import Kinds
 from triptych.families.diffusion.denoisers import (
@@ -36,7 +36,7 @@ from triptych.families.diffusion.recipes import (
 )
 from triptych.families.diffusion.recipes.x0 import RESIDUAL
 from triptych.families.diffusion.schedule import jump_sigmas
-from triptych.families.protocol import Batch, Borrowed, GenerativeModel, Objective, Recipe
+from triptych.families.protocol import Batch, FrozenView, GenerativeModel, Objective, Recipe
 
 TEACHERS: dict[str, Callable[[nn.Module, float], OnUnitScale]] = {
     "edm": Preconditioned,
@@ -75,7 +75,7 @@ class ConsistencySettings(PatchDiffusion):
     sampler: str = "consistency"
     steps: int = 2
     guidance: float = 1.0
-    optimiser: Optimiser = Optimiser(
+    optimiser: OptimizerConfig = OptimizerConfig(
         learning_rate=1.25e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", matrix_rate=0.00125
     )
 
@@ -141,7 +141,7 @@ class ConsistencyLoss(Objective):
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.target = Borrowed(denoiser)
+        self.target = FrozenView(denoiser)
         self.shape = shape
         self.settings = settings
         self.known = partial(kinds_shown, kinds)

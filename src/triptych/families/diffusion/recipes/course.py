@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.diffusion.denoisers import NoisePredictor
 from triptych.families.diffusion.likelihood import (
     FlowLikelihood,
@@ -31,7 +31,7 @@ class CourseDDPM(Settings):
     beta_last: float = 0.02
     width: int = 32
     sampler: str = "ancestral"
-    optimiser: Optimiser = Optimiser(learning_rate=1e-4)
+    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
 
 
 def build(settings: CourseDDPM, shape: ImageShape) -> Diffusion:

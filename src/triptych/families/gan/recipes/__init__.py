@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss
 from triptych.families.gan.model import GAN
@@ -24,8 +24,8 @@ class PlayerSettings(Settings):
     latent: int = 128
     augment: bool = False
     inversion: Inversion = Inversion()
-    critic: Optimiser
-    generator: Optimiser
+    critic: OptimizerConfig
+    generator: OptimizerConfig
 
 
 def build_players(
@@ -53,8 +53,8 @@ class ConvolutionalSettings(PlayerSettings):
     """Defaults for `tiny`; the critic is the faster learner (arXiv:1706.08500)."""
 
     width: int = 32
-    critic: Optimiser = Optimiser(learning_rate=8e-4, betas=(0.0, 0.9))
-    generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
+    critic: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.9))
+    generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
 
 
 S = TypeVar("S", bound=ConvolutionalSettings)
@@ -91,8 +91,8 @@ class ResidualSettings(PlayerSettings):
 
     latent: int = 64
     networks: Backbone = Backbone()
-    critic: Optimiser = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
-    generator: Optimiser = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
+    critic: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, betas=(0.0, 0.99))
+    generator: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, betas=(0.0, 0.99))
 
 
 def build_residual(settings: ResidualSettings, shape: ImageShape, loss: GANLoss) -> GAN:

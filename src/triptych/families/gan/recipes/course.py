@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss, cross_entropy_critic, cross_entropy_generator
 from triptych.families.gan.model import GAN
@@ -19,7 +19,7 @@ class CourseGAN(Settings):
     latent: int = 100
     width: int = 64
     inversion: Inversion = Inversion()
-    optimiser: Optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
 def build(settings: CourseGAN, shape: ImageShape) -> GAN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Size
+from triptych.config import ImageShape, OptimizerConfig, Size
 from triptych.families.gan.losses import (
     GANLoss,
     Penalty,
@@ -23,8 +23,8 @@ class R1GAN(ConvolutionalSettings):
 
     gamma: float = 0.1  # weight of R1 and R2
     penalty_every: int = 8  # of so many steps one pays it, so many times as much
-    critic: Optimiser = Optimiser(learning_rate=8e-4, betas=(0.0, 0.99))
-    generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.99))
+    critic: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.99))
+    generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.99))
 
 
 def build(settings: R1GAN, shape: ImageShape) -> GAN:

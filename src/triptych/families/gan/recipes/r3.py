@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Size
+from triptych.config import ImageShape, OptimizerConfig, Size
 from triptych.families.gan.losses import GANLoss, Penalty, pairing_critic, pairing_generator
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ResidualSettings, build_residual
@@ -36,7 +36,7 @@ def defaults(size: Size, shape: ImageShape) -> R3GAN:
     """Wider and deeper networks, larger batches and lower rates at the larger sizes."""
     if size == "tiny":
         return R3GAN()
-    rate = Optimiser(learning_rate=2e-4, betas=(0.0, 0.99))
+    rate = OptimizerConfig(learning_rate=2e-4, betas=(0.0, 0.99))
     wide = {"small": 64, "base": 96}[size]
     return R3GAN(
         batch_size={"small": 64, "base": 128}[size],

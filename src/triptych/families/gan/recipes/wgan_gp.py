@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Size
+from triptych.config import ImageShape, OptimizerConfig, Size
 from triptych.families.gan.losses import GANLoss, Penalty, hinge_generator, wasserstein_critic
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ResidualSettings, build_residual
@@ -20,8 +20,8 @@ class WassersteinGAN(ResidualSettings):
     penalty: float = 10.0
     penalty_every: int = 1  # of so many steps one pays it, so many times as much
     critic_steps: int = 5
-    critic: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
-    generator: Optimiser = Optimiser(learning_rate=4e-4, betas=(0.0, 0.9))
+    critic: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
+    generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
 
 
 def build(settings: WassersteinGAN, shape: ImageShape) -> GAN:
@@ -40,7 +40,7 @@ def defaults(size: Size, shape: ImageShape) -> WassersteinGAN:
     """Wider and deeper networks, larger batches and the paper's rate at the larger sizes."""
     if size == "tiny":
         return WassersteinGAN()
-    rate = Optimiser(learning_rate=1e-4, betas=(0.0, 0.9))
+    rate = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.9))
     wide = {"small": 64, "base": 96}[size]
     return WassersteinGAN(
         batch_size=64,

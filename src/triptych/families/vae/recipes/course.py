@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.protocol import Recipe
 from triptych.families.vae.gaussian import GaussianEncoder, GaussianVAE
 from triptych.nn.convnets import StridedEncoder, UpsamplingDecoder
@@ -16,7 +16,7 @@ class CourseVAE(Settings):
 
     latent: int = 32
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    optimiser: Optimiser = Optimiser(learning_rate=1e-4)
+    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
 
 
 def build(settings: CourseVAE, shape: ImageShape) -> GaussianVAE:

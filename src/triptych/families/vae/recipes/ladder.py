@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.protocol import Recipe
 from triptych.families.vae.ladder import LadderVAE, Level
 
@@ -26,7 +26,7 @@ class Ladder(Settings):
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
     deviation: float = 0.3  # of pictures of latents in samples, beside that of their prior
     join: float = 0.2  # share of the planned images after which pictures of latents take part
-    optimiser: Optimiser = Optimiser(
+    optimiser: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.02, decay="cosine", clip_norm=500.0
     )
 

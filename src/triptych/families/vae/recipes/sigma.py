@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.config import ImageShape, Optimiser, Settings, Size
+from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.protocol import Recipe
 from triptych.families.vae.gaussian import GaussianEncoder, GaussianVAE
 from triptych.nn.convnets import StridedEncoder, UpsamplingDecoder
@@ -24,7 +24,7 @@ class SigmaVAE(Settings):
     first_std: float = 0.14  # about where it ends; from 1, Adam would be a thousand steps away
     widths: tuple[int, ...] = (32, 64, 128, 256)
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
-    optimiser: Optimiser = Optimiser(
+    optimiser: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, warmup=0.02, decay="cosine", clip_norm=200.0
     )
 
@@ -56,7 +56,7 @@ def defaults(size: Size, shape: ImageShape) -> SigmaVAE:
         batch_size=128,
         latent=64 * factor,
         widths=tuple(width * factor for width in (32, 64, 128, 256)),
-        optimiser=Optimiser(learning_rate=1e-3, warmup=0.02, decay="cosine", clip_norm=200.0),
+        optimiser=OptimizerConfig(learning_rate=1e-3, warmup=0.02, decay="cosine", clip_norm=200.0),
     )
 
 
