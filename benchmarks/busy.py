@@ -86,7 +86,7 @@ def make_steps(models: Sequence[str], threads: int | None) -> tuple[dict[str, St
     """A training step of each model, and the machine that `hardware.pick` gave.
 
     All that this file takes from the inside of triptych is here: `hardware.keep_memory` and `pick`,
-    `opening.open_images`, `registry`, `Batches`, and `TrainingState.round` with its plan.
+    `opening.open_images`, `registry`, `Batches`, and `TrainingState.step` with its plan.
     """
     from triptych import hardware
 
@@ -102,7 +102,7 @@ def make_steps(models: Sequence[str], threads: int | None) -> tuple[dict[str, St
     data = open_images("street-digits")
 
     def one_step(state: TrainingState, batches: Batches) -> int:
-        state.round(batches, 0, plan, machine)
+        state.step(batches, 0, plan, machine)
         return batches.batch_size
 
     steps: dict[str, Step] = {}

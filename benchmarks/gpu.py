@@ -115,9 +115,9 @@ class Trainer:
             last = torch.channels_last
             self.batches.at = lambda *at: (plain(*at)[0].to(memory_format=last), None)  # type: ignore[method-assign]
 
-    def round(self, count: int = 1) -> None:
+    def step(self, count: int = 1) -> None:
         for _ in range(count):
-            self.state.round(self.batches, 0, Plan.straight(self.planned), self.machine)
+            self.state.step(self.batches, 0, Plan.straight(self.planned), self.machine)
 
     def flops(self) -> float:
         """Multiplications and additions of a round's forward and backward passes."""

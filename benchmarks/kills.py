@@ -93,7 +93,7 @@ class Trace:
 
 def live(request: training.Request, out: Path, machine: Machine, trace: Trace) -> NoReturn:
     """One life: trains on, tells of every round, ends without a word to anybody."""
-    one_round, begun = TrainingState.round, TrainingState.load
+    one_round, begun = TrainingState.step, TrainingState.load
     lived = 0
 
     def told(state: TrainingState, *arguments: Any) -> None:
@@ -106,7 +106,7 @@ def live(request: training.Request, out: Path, machine: Machine, trace: Trace) -
         begun(state, *arguments)
         trace.write(lived, state.phase, state.seen)
 
-    TrainingState.round, TrainingState.load = told, loaded  # type: ignore[method-assign,assignment]
+    TrainingState.step, TrainingState.load = told, loaded  # type: ignore[method-assign,assignment]
     try:
         api.train_folder(request, out, machine, QUIET)
     except BaseException:

@@ -167,7 +167,7 @@ class Trainer:
         found = []
         for _ in range(count):
             start = self.clock()
-            self.state.round(self.batches, 0, Plan.straight(10**7), self.machine)
+            self.state.step(self.batches, 0, Plan.straight(10**7), self.machine)
             found.append(self.clock() - start)
         return found
 

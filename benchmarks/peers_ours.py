@@ -176,7 +176,7 @@ def training(
 
     def turn(steps: int) -> None:
         for _ in range(steps):
-            state.round(batches, 0, Plan.straight(PLANNED), machine)
+            state.step(batches, 0, Plan.straight(PLANNED), machine)
 
     takes_step = isinstance(model, Diffusion)
     return Worker(

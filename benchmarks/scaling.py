@@ -87,7 +87,7 @@ class Trainer:
         batches = Batches(self.part, self.settings.batch_size, 0, "cpu", rank=rank, ranks=ranks)
 
         def step() -> None:
-            self.state.round(batches, 0, Plan.straight(10**9), self.machine)
+            self.state.step(batches, 0, Plan.straight(10**9), self.machine)
 
         estimate = min(timed(step, 5))
         # The first one's clock decides; every step waits for the others.

@@ -39,7 +39,7 @@ def work(step: int, notes: Path, arguments: list[str]) -> None:
     rank, first_life = os.environ["RANK"], not (notes / "killed.json").exists()
     if first_life:
         (notes / f"process-{rank}").write_text(str(os.getpid()))
-    plain, count = TrainingState.round, 0
+    plain, count = TrainingState.step, 0
 
     def round_or_die(state: TrainingState, *rest: Any) -> None:
         nonlocal count
@@ -51,7 +51,7 @@ def work(step: int, notes: Path, arguments: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         plain(state, *rest)
 
-    TrainingState.round = round_or_die  # type: ignore[assignment, method-assign]
+    TrainingState.step = round_or_die  # type: ignore[assignment, method-assign]
     sys.argv = ["triptych", *arguments]
     main.main()
 

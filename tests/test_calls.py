@@ -15,7 +15,7 @@ from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
 from triptych.evaluation.extractors import LeadingPatches
 from triptych.evaluation.outputs import EVALUATION_SEED, quality_by_calls
-from triptych.evaluation.reference import Real
+from triptych.evaluation.reference import Reference
 from triptych.metrics.kernel_distance import kernel_distance
 from triptych.nn.patch_features import Patches
 from triptych.pages.charts import across_axis, curve_series
@@ -31,7 +31,7 @@ class Standing(LeadingPatches):
         self.directions = torch.eye(self.patches.mean.numel())
 
 
-def real(pixels: Tensor, count: int = 100) -> Real:
+def real(pixels: Tensor, count: int = 100) -> Reference:
     extractor = Standing(pixels)
     features = dict.fromkeys(("test", "train", "other"), extractor(pixels, MACHINE))
     part = Part(pixels, None)
@@ -39,7 +39,7 @@ def real(pixels: Tensor, count: int = 100) -> Real:
         name="a", source="a", fingerprint="a", fit="stretch", classes=None, notes=(),
         train=part, validation=part, test=part,
     )  # fmt: skip
-    return Real(
+    return Reference(
         data=data, count=count, test=pixels, train=pixels, other=pixels, extractor=extractor,
         features=features, labels=None, readings={}, accuracy=None, machine=MACHINE,
     )  # fmt: skip

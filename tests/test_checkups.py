@@ -27,7 +27,7 @@ from triptych.errors import InputError, InterruptedRunError
 from triptych.families.capabilities import Diagnoses, Diagnosis
 from triptych.families.vae import monitor as vae_monitor
 from triptych.families.vae.monitor import Gap, LevelFound, advise
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 from triptych.pages.load import load_log
 from triptych.pages.page import write_page
 from triptych.seeding import ImageStreams
@@ -93,7 +93,7 @@ def test_every_tenth_has_its_line_and_a_resumed_run_the_same(
     whole = api.train_folder(request(), tmp_path / "whole", MACHINE, QUIET)
     found = diagnoses(whole)
     assert [entry["images"] for entry in found] == [128 * part for part in range(1, 11)]
-    one_round = TrainingState.round
+    one_round = TrainingState.step
 
     def stop(state: TrainingState, *arguments: Any) -> None:
         one_round(state, *arguments)
@@ -239,8 +239,8 @@ def test_trouble_is_to_have_been_well_before(
     tmp_path: Path, vitals: list[float], troubled: list[bool]
 ) -> None:
     found, log = checkups(fresh()), RunLog(tmp_path / "log.jsonl")
-    for vital, expected in zip(vitals, troubled, strict=True):
-        told = Diagnosis({}, [], vital, "it collapsed")
+    for health, expected in zip(vitals, troubled, strict=True):
+        told = Diagnosis({}, [], health, "it collapsed")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Checkups, "diagnose", lambda self, model, told=told: told)
             assert (found.tell(line_vae(), log) == "it collapsed") == expected
@@ -325,7 +325,7 @@ def every_sentence() -> list[str]:
 
 def test_every_sentence_has_its_french_with_its_numbers() -> None:
     sentences = every_sentence()
-    french, english = Tongue("fr"), Tongue()
+    french, english = Language("fr"), Language()
     for sentence in sentences:
         told = french.note(sentence)
         assert english.note(sentence) == sentence
@@ -355,7 +355,7 @@ def test_the_page_shows_advice_and_draws_the_numbers(tmp_path: Path) -> None:
         page = read(write_page(tmp_path, tmp_path / "page.html", language))
         assert all(title in page.words for title in words[language])
         assert "1x1" in page.words and "kl_1x1" not in page.words
-        shown = Tongue(language).note(advice)
+        shown = Language(language).note(advice)
         assert shown in page.words or shown[0].upper() + shown[1:] in page.words
     charts = [each["aria-label"] or "" for each in page.all("svg") if "aria-label" in each]
     assert any("de 8" in label and "40" in label for label in charts)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from triptych.pages.claims import CLAIMS, Evidence, Finding, judge_all, more_varied
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Metric, Run
 
 MODELS = {"vae": "vae:ladder", "gan": "gan:r1", "diffusion": "diffusion:x0"}
@@ -159,7 +159,7 @@ def test_every_claim_is_worded_in_both_languages_and_only_where_its_family_is(
     found = runs("frechet_distance", vae=30.0, gan=20.0)
     comparison = Comparison(folder=tmp_path, contract={}, runs=tuple(found))
     for language in ("en", "fr"):
-        claims = judge_all(comparison, Tongue(language))  # type: ignore[arg-type]
+        claims = judge_all(comparison, Language(language))  # type: ignore[arg-type]
         assert {claim.family for claim in claims} == {"vae", "gan"}
         assert len(claims) == sum(family != "diffusion" for family, _ in CLAIMS.values())
-    assert all(f"claim.{key}" in Tongue() for key in CLAIMS)
+    assert all(f"claim.{key}" in Language() for key in CLAIMS)

@@ -10,7 +10,7 @@ import pytest
 
 import triptych
 from triptych.data import describe
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 
 SOURCE = Path(triptych.__file__).parent
 FACTS: dict[str, Any] = {
@@ -53,13 +53,13 @@ def test_every_note_on_what_was_done_is_known(fit: Any, changed: dict[str, Any])
         assert len(notes) == 7 + (fit == "stretch")
         for note in notes:
             head, colon, rest = note.partition(": ")
-            assert colon and head in Tongue("fr").locale.notes, note
-            translated = Tongue("fr").note(note)
+            assert colon and head in Language("fr").locale.notes, note
+            translated = Language("fr").note(note)
             assert translated.endswith(rest) and translated != note
 
 
 def test_no_translation_outlives_its_note() -> None:
     said = literals()
-    notes = (head.replace("2,000", " ") for head in Tongue("fr").locale.notes)
+    notes = (head.replace("2,000", " ") for head in Language("fr").locale.notes)
     gone = [n for n in notes if n not in said and "--fit" not in n and not n.startswith("images ")]
     assert not gone

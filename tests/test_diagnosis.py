@@ -149,10 +149,10 @@ def test_levels_pool_their_blocks() -> None:
     x = images.to_float(random_pixels(7, *model.shape.size)).double()
     found = told(model, x[:4], x[4:]).numbers
     with torch.no_grad():
-        means = model.infer(model.look(x), None).means
+        means = model.infer(model.encode_features(x), None).means
         rng = DoubleStreams(0, "test", range(7))
         noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
-        drawn = model.infer(model.look(x), noise)
+        drawn = model.infer(model.encode_features(x), noise)
     total = 0.0
     for level, units in (("1x1", 3), ("4x4", 64)):
         names = [name for name in means if name.startswith(level)]
@@ -297,7 +297,7 @@ def test_a_vector_that_sleeps_is_named_with_its_own_setting() -> None:
 def test_levels_of_more_than_a_pixel_are_pictures() -> None:
     model = tiny_ladder().eval()
     with torch.no_grad():
-        found = model.infer(model.look(bright_and_dark(model, 4)), None)
+        found = model.infer(model.encode_features(bright_and_dark(model, 4)), None)
     levels = monitor.find_levels(found.kl(), found.means)
     assert [level.picture for level in levels] == [False, True]
     (alone,) = monitor.find_levels({"kl": torch.ones(4)}, {"z": normal(4, 3)})

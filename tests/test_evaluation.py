@@ -24,7 +24,7 @@ from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
 from triptych.evaluation.evaluate import flops_per_image, generation_entries, parameters
 from triptych.evaluation.outputs import describe, reconstruction_entries, worst_offenders
-from triptych.evaluation.reference import Real, count_samples, read_real
+from triptych.evaluation.reference import Reference, count_samples, read_real
 from triptych.families.capabilities import describe_absence
 from triptych.metrics.frechet_distance import frechet_value
 from triptych.nn.blocks import DoublingConvolution
@@ -88,11 +88,11 @@ def metrics_of(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {name_of(metric): metric for metric in found["metrics"]}
 
 
-def read(data: ImageData, count: int, features: str = "labels") -> Real:
+def read(data: ImageData, count: int, features: str = "labels") -> Reference:
     return read_real(data, count, features, one_thread(), QUIET)
 
 
-def measured(samples: Tensor, real: Real) -> dict[tuple[str, str], dict[str, Any]]:
+def measured(samples: Tensor, real: Reference) -> dict[tuple[str, str], dict[str, Any]]:
     """The metrics of samples."""
     return metrics_of({"metrics": generation_entries(describe(samples, real), real, "said")})
 

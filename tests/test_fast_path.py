@@ -140,9 +140,7 @@ def make_plain(state: TrainingState) -> None:
     for own in state.optimizers:
         group = own.optimisers["adamw"].param_groups[0]
         kept: Any = {key: group[key] for key in ("lr", "betas", "weight_decay")}
-        own.optimisers["adamw"] = PlainAdamW(
-            group["params"], **kept, foreach=False, fused=False
-        )
+        own.optimisers["adamw"] = PlainAdamW(group["params"], **kept, foreach=False, fused=False)
 
 
 def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
@@ -156,7 +154,7 @@ def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
     losses: dict[str, list[float]] = {}
     averaged = first.clone()
     for step in range(1, steps + 1):
-        state.round(batches, seed, Plan.straight(steps * settings.batch_size), machine)
+        state.step(batches, seed, Plan.straight(steps * settings.batch_size), machine)
         for term, value in state.tally.sums.items():
             losses.setdefault(term, []).append(value.item())
         state.tally = RunningMeans()

@@ -110,7 +110,7 @@ def peak_and_foretold(model: str) -> tuple[int, float]:
     small.round(batches, 0, plan, replace(MACHINE, microbatch=1))  # kernels and their scratch
     hardware.forget_peak_memory()
     before = hardware.peak_memory_bytes("cpu")
-    state.round(batches, 0, plan, MACHINE)
+    state.step(batches, 0, plan, MACHINE)
     return hardware.peak_memory_bytes("cpu") - before, foretold
 
 

@@ -159,7 +159,7 @@ def test_a_folder_that_turns_read_only() -> None:
 
 def vanish(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Something happens to the folder after nineteen rounds."""
-    one_round = TrainingState.round
+    one_round = TrainingState.step
 
     def after(state: TrainingState, *arguments: Any) -> None:
         one_round(state, *arguments)

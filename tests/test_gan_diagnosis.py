@@ -89,7 +89,7 @@ def told(model: GAN, seen: Tensor, unseen: Tensor, share: float = 1.0) -> Diagno
 def test_players_that_are_well_are_told_nothing() -> None:
     """Fake images of the very distribution of the real ones."""
     found = told(players(), real(64), real(64, seed=1))
-    assert found.advice == [] and found.vital > 0.7
+    assert found.advice == [] and found.health > 0.7
     assert found.numbers["spread"] == pytest.approx(1, abs=0.1)
     assert found.numbers["reach"] == pytest.approx(1, abs=0.25)
     assert found.numbers["separation"] == pytest.approx(0.5, abs=0.1)
@@ -97,7 +97,7 @@ def test_players_that_are_well_are_told_nothing() -> None:
 
 def test_one_image_for_all_is_a_collapse() -> None:
     found = told(players(Painter(factor=0.0)), real(64), real(64, seed=1))
-    assert found.numbers["spread"] == found.vital == 0
+    assert found.numbers["spread"] == found.health == 0
     assert found.trouble == "the generator collapsed onto few images"
     assert any("0 times as far apart" in sentence for sentence in found.advice)
 
@@ -105,7 +105,7 @@ def test_one_image_for_all_is_a_collapse() -> None:
 def test_few_kinds_of_image_are_a_collapse_though_they_are_far_apart() -> None:
     found = told(players(FewKinds(4)), real(64), real(64, seed=1))
     assert found.numbers["spread"] > monitor.NARROW
-    assert found.numbers["reach"] == found.vital < 0.25
+    assert found.numbers["reach"] == found.health < 0.25
     assert found.trouble == "the generator collapsed onto few images"
 
 
@@ -134,7 +134,7 @@ def test_the_slope_of_pairs_is_damped_by_how_sure_the_critic_is() -> None:
 
 def test_a_flat_critic_teaches_nothing() -> None:
     found = told(players(weight=torch.zeros(64, dtype=torch.float64)), real(64), real(64, seed=1))
-    assert found.numbers["slope"] == found.vital == 0
+    assert found.numbers["slope"] == found.health == 0
     assert found.trouble == "the generator's gradient vanished"
     assert any("a slope of 0" in sentence for sentence in found.advice)
 
@@ -170,7 +170,7 @@ def test_memory_is_the_share_of_the_way_to_training_images() -> None:
 @pytest.mark.parametrize(("share", "count"), [(0.19, 32), (1.0, 3)])
 def test_nothing_is_judged_early_or_on_few_images(share: float, count: int) -> None:
     found = told(players(Painter(factor=0.0)), real(count), real(count, seed=1), share)
-    assert (found.advice, found.trouble, found.vital) == ([], "", 0.0)
+    assert (found.advice, found.trouble, found.health) == ([], "", 0.0)
     assert found.numbers["spread"] == 0
 
 

@@ -14,7 +14,7 @@ from triptych.families import registry
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELLED, class_shares
 from triptych.families.protocol import Batch
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 from triptych.seeding import ImageStreams
 
 CLASSES = 3
@@ -82,7 +82,7 @@ def test_guided_samples_are_said_to_be_so() -> None:
     found = grouped.with_sampler(guidance=2.0).said_of_samples
     assert found == "guided by 2 to groups found among training images"
     assert grouped.with_sampler(guidance=1.0).said_of_samples == ""
-    french = Tongue("fr").note(found)
+    french = Language("fr").note(found)
     assert french.startswith("guidés de 2 vers des groupes")
 
 

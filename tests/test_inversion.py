@@ -188,7 +188,7 @@ def test_an_interrupted_encoder_goes_on_as_if_nothing_had_been(tmp_path: Path) -
 
     wanted = request("gan:hinge", "1.28kimg", "width=8", "inversion.share=0.5")
     whole = train(wanted, tmp_path / "whole")
-    one_round = TrainingState.round
+    one_round = TrainingState.step
 
     def interrupted(self: TrainingState, *arguments: Any) -> None:
         one_round(self, *arguments)

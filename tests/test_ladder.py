@@ -163,7 +163,7 @@ def test_terms_and_weights_are_torch_s(channels: int, patch: int) -> None:
     """Each level's KL under its name; log p(x, latents) - log q from densities, draw by draw."""
     model = tiny_ladder(channels, patch=patch)
     x, noise = pictures_for(model), ladder_noise(model)
-    found = model.infer(model.look(x), noise)
+    found = model.infer(model.encode_features(x), noise)
     assert list(found.latents) == list(model.latents) == NAMES
     q = {n: Normal(found.means[n], (found.log_variances[n] / 2).exp()) for n in NAMES}
     prior = Normal(0.0, 1.0)
@@ -214,14 +214,14 @@ def test_what_is_encoded_decodes_to_the_mean_reconstruction(classes: int | None)
     x = pictures_for(model).float()
     latent = model.encode(x)
     unknown = None if classes is None else F.one_hot(torch.full((3,), 4), 5).float()
-    found = model.infer(model.look(x), None, unknown)
+    found = model.infer(model.encode_features(x), None, unknown)
     assert torch.equal(model.decode(latent, NoStreams()), model.mean_pixels(found.output))
     assert all(torch.equal(latent.tensors[name], found.means[name]) for name in NAMES)
 
 
 def test_latents_decode_to_what_inference_answered() -> None:
     model = tiny_ladder(channels=3, patch=2)
-    found = model.infer(model.look(pictures_for(model)), ladder_noise(model))
+    found = model.infer(model.encode_features(pictures_for(model)), ladder_noise(model))
     assert torch.equal(model.render(found.latents), found.output)
 
 
@@ -229,7 +229,7 @@ def test_latents_decode_to_what_inference_answered() -> None:
 def test_a_posterior_looks_at_the_latents_before_it(number: int) -> None:
     """Other noise in one latent moves all posteriors after it, and none up to it."""
     model = tiny_ladder()
-    seen, noise = model.look(pictures_for(model)), ladder_noise(model)
+    seen, noise = model.encode_features(pictures_for(model)), ladder_noise(model)
     plain = model.infer(seen, noise)
     name = NAMES[number]
     other = model.infer(seen, noise | {name: noise[name] + 1})
@@ -245,7 +245,7 @@ def test_a_posterior_looks_at_the_latents_before_it(number: int) -> None:
 def test_every_posterior_looks_at_the_image_at_its_own_resolution() -> None:
     """Other features of the finest level leave the coarsest posterior as it is."""
     model = tiny_ladder()
-    seen, noise = model.look(pictures_for(model)), ladder_noise(model)
+    seen, noise = model.encode_features(pictures_for(model)), ladder_noise(model)
     assert [features.shape[-1] for features in seen] == [1, 4]
     plain = model.infer(seen, noise)
     other = model.infer([seen[0], seen[1] + 1], noise)

@@ -17,7 +17,7 @@ from triptych.families.protocol import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
 from triptych.families.vae.losses import guess_losses
 from triptych.families.vae.recipes import ladder
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 from triptych.seeding import ImageStreams, generator, initialising
 from triptych.tasks import sample
 
@@ -93,8 +93,8 @@ def test_training_holds_the_vector_against_a_standard_normal() -> None:
     model = vector_ladder().train()
     assert model.vector is not None
     x, noise = pictures_for(model), ladder_noise(model)
-    found = model.infer(model.look(x), noise)
-    mean, log_variance = model.vector.infer(model.look(x)[0])
+    found = model.infer(model.encode_features(x), noise)
+    mean, log_variance = model.vector.infer(model.encode_features(x)[0])
     exact = torch.distributions.kl_divergence(
         Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)
     ).sum(1)
@@ -106,7 +106,7 @@ def test_encoding_leaves_out_what_no_mean_depends_on(vector: bool, settled: Ladd
     """To the bit what `infer` finds on its way to the pixels."""
     model = settled if vector else tiny_ladder().eval()
     x = pictures_for(model)
-    found, means = model.encode(x).tensors, model.infer(model.look(x), None).means
+    found, means = model.encode(x).tensors, model.infer(model.encode_features(x), None).means
     assert list(found) == list(means) == list(model.latents)
     assert all(torch.equal(found[name], means[name]) for name in means)
 
@@ -160,13 +160,13 @@ def test_guesses_are_a_gaussian_s_and_part_of_the_loss_alone() -> None:
     parts = ["reconstruction", "kl_vector", "kl_4x4", "guess_4x4"]
     assert list(terms) == ["total", *parts]
     torch.testing.assert_close(terms["total"], sum(terms[p] for p in parts))
-    found = model.infer(model.look(x), ladder_noise(model))
+    found = model.infer(model.encode_features(x), ladder_noise(model))
     guess, log_std = found.guesses["guess_4x4"]
     density = Normal(guess, log_std.exp()).log_prob(x).flatten(1).sum(1).mean()
     constant = 8 * math.log(2 * math.pi)
     torch.testing.assert_close(terms["guess_4x4"], -density - constant)
     assert guess_losses(x, {}) == {}
-    assert "guess_4x4" not in model.eval().infer(model.look(x), None).guesses
+    assert "guess_4x4" not in model.eval().infer(model.encode_features(x), None).guesses
 
 
 def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
@@ -182,6 +182,6 @@ def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
         torch.testing.assert_close(found.tensors[name], share * tensor)
     assert model.said_of_samples.endswith("fine latents drawn at 0.25 of their deviation")
     assert whole.said_of_samples == "mean decodes, without pixel noise"
-    assert "tirés à 0,25 de leur écart type" in Tongue("fr").note(model.said_of_samples)
+    assert "tirés à 0,25 de leur écart type" in Language("fr").note(model.said_of_samples)
     none = ladder.build(replace(settings, vector=0), shape)
     assert none.deviation == 1.0

@@ -46,7 +46,7 @@ class Simulated:
         clock = SimpleNamespace(perf_counter=self.read)
         for module in (loop, calibration):
             monkeypatch.setattr(module, "time", clock)
-        whole = TrainingState.round
+        whole = TrainingState.step
 
         def slow(state: TrainingState, *rest: Any) -> None:
             whole(state, *rest)
@@ -400,7 +400,7 @@ def test_every_step_has_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         get_num_threads=lambda: count[0], set_num_threads=lambda n: count.__setitem__(0, n)
     )
     monkeypatch.setattr(loop, "torch", torch)
-    whole = TrainingState.round
+    whole = TrainingState.step
 
     def noting(state: TrainingState, *rest: Any) -> None:
         used.append(count[0])
@@ -448,7 +448,7 @@ def test_moments_try_threads_and_trials_say_nothing_of_the_pace(
         tried.append(self.trying)
 
     monkeypatch.setattr(Threads, "try_again", noting)
-    whole = TrainingState.round
+    whole = TrainingState.step
     where: list[loop.TrainingLoop] = []
 
     def slow(state: TrainingState, *rest: Any) -> None:

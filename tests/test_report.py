@@ -16,7 +16,7 @@ from PIL import Image
 
 from triptych.errors import InputError
 from triptych.pages.course import answer_all
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 from triptych.pages.load import load_comparison
 from triptych.pages.page import write_page
 from triptych.pages.panels import load_figure, measure_paths
@@ -210,7 +210,7 @@ def test_undefined_is_said_with_its_reason_and_never_a_number(tmp_path: Path) ->
     assert all("data-sort" not in cell for cell in cells)
     assert page.words.count(NO_DENSITY) >= 2  # in the verdict and under the table
     french = read(write_page(tmp_path, tmp_path / "fr.html", "fr"))
-    assert Tongue("fr").note(NO_DENSITY) in french.words
+    assert Language("fr").note(NO_DENSITY) in french.words
     assert NO_DENSITY not in french.words
 
 
@@ -229,8 +229,8 @@ def test_differences_are_loud(tmp_path: Path) -> None:
     assert 'role="alert"' in page.text
     assert "other data" in page.words
     assert page.text.index("other data") < page.text.index('id="verdict"')
-    assert Tongue().text("caution.unequal") in page.words
-    assert 'class="alert"' in page.text and Tongue().text("alert.title") in page.words
+    assert Language().text("caution.unequal") in page.words
+    assert 'class="alert"' in page.text and Language().text("alert.title") in page.words
 
 
 def test_training_times_that_drifted_are_marked_mildly(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_training_times_that_drifted_are_marked_mildly(tmp_path: Path) -> None:
     write_comparison(tmp_path, differences=["true training seconds differ by more than 10 %: a 70"])
     page = read(write_page(tmp_path))
     assert 'class="alert mild"' in page.text and "a 70" in page.words
-    assert Tongue().text("alert.title") not in page.words
+    assert Language().text("alert.title") not in page.words
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_comparison_of_nothing_is_still_a_page(tmp_path: Path) -> None:
     (tmp_path / "contract.json").write_text("{}")
     (tmp_path / "results.json").write_text('{"runs": []}')
     page = read(write_page(tmp_path))
-    assert Tongue().text("verdict.empty") in page.words
+    assert Language().text("verdict.empty") in page.words
 
 
 @pytest.mark.parametrize("name", ["contract.json", "results.json"])

@@ -27,10 +27,10 @@ from triptych.pages.columns import Column, best, make_columns, name_runs
 from triptych.pages.language import (
     LOCALES,
     Interval,
+    Language,
     Name,
     Quantity,
     Sentence,
-    Tongue,
     check_language,
     languages,
 )
@@ -122,7 +122,7 @@ def test_sharpness_is_judged_by_its_whole_interval(low: float, high: float, key:
 def test_distances_are_told_in_floors() -> None:
     sentence = verdict.distance_floor(column_with("frechet_distance", [(19.0, 21.0), (0.9, 1.3)]))
     assert sentence is not None
-    told = Tongue().tell(sentence)
+    told = Language().tell(sentence)
     assert "the VAE is at 20 times the floor" in told
     assert "the GAN cannot be told from real images" in told
     assert verdict.distance_floor(column_with("frechet_distance", APART, floor=None)) is None
@@ -162,7 +162,7 @@ def test_costs_are_ratios_of_the_measured_seconds() -> None:
     slow = run_costing("diffusion:c", sample_seconds_per_image=0.1, network_calls=19)
     sentence = verdict.sampling_cost([quick, slow])
     assert sentence is not None and sentence.values["ratio"] == Quantity(50.0, "ratio")
-    assert "50 times as long" in Tongue().tell(sentence)
+    assert "50 times as long" in Language().tell(sentence)
     calls = verdict.network_calls([quick, slow])
     assert calls is not None and calls.values["calls"] == 19
     level = verdict.sampling_cost([quick, run_costing("gan:b", sample_seconds_per_image=0.0022)])
@@ -219,7 +219,7 @@ def fields_of(text: str) -> set[str | None]:
 def test_every_language_is_complete(name: str) -> None:
     """As its file has it: the same texts with the same values to fill in."""
     own = tomllib.loads((LOCALES / f"{name}.toml").read_text())
-    english = Tongue().locale.texts
+    english = Language().locale.texts
     assert own["texts"].keys() == english.keys()
     for key, text in own["texts"].items():
         assert text and fields_of(text) == fields_of(english[key]), key
@@ -239,14 +239,14 @@ def test_a_third_language_is_one_file(tmp_path: Path, monkeypatch: pytest.Monkey
     text = text.replace('decimal = ","', 'decimal = "_"').replace("graine", "germe")
     (tmp_path / "locale" / "toy.toml").write_text(text)
     check_language("toy")
-    toy = Tongue("toy")
+    toy = Language("toy")
     with pytest.warns(UserWarning, match="toy.toml lacks and: they are in English"):
         assert toy.listed(["a", "b"]) == "a and b"
     assert toy.text("seed") == "germe" and toy.number(0.5) == "0_5"
 
 
 def test_numbers_follow_the_language() -> None:
-    english, french = Tongue("en"), Tongue("fr")
+    english, french = Language("en"), Language("fr")
     assert english.number(12345.6, "count") == "12,346"
     assert french.number(12345.6, "count") == "12\N{NARROW NO-BREAK SPACE}346"
     assert french.value(Interval(0.4, 0.43)) == "[0,40\N{NO-BREAK SPACE};\N{NO-BREAK SPACE}0,43]"
@@ -282,11 +282,11 @@ def test_axes_hold_their_values_on_round_ticks(span: tuple[float, float]) -> Non
 
 def test_charts_survive_any_numbers() -> None:
     for points in ([(0.0, 1.0)], [(1.0, -1.0), (2.0, -1.0)], [(1.0, 1e-30), (2.0, 1e30)]):
-        svg = str(draw_chart([Series("total", tuple(points))], Tongue(), 'a "loss"', "images"))
+        svg = str(draw_chart([Series("total", tuple(points))], Language(), 'a "loss"', "images"))
         assert svg.startswith("<svg") and svg.endswith("</svg>")
         assert svg.count("<") == svg.count(">")
         assert "nan" not in svg and "inf" not in svg
-    assert draw_chart([Series("total", ())], Tongue(), "loss", "images") == ""
+    assert draw_chart([Series("total", ())], Language(), "loss", "images") == ""
 
 
 def test_scores_have_a_chart_with_the_choice_marked(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_scores_have_a_chart_with_the_choice_marked(tmp_path: Path) -> None:
         "score": [Series("score", ((32.0, 2.0), (64.0, 3.0)))],
     }
     assert speed_series(log.losses) == [Series("speed", ((32.0, 9.0),))]
-    marked = str(draw_chart(charts["score"], Tongue(), "score", "images", log.chosen))
-    plain = str(draw_chart(charts["score"], Tongue(), "score", "images"))
+    marked = str(draw_chart(charts["score"], Language(), "score", "images", log.chosen))
+    plain = str(draw_chart(charts["score"], Language(), "score", "images"))
     middle = (LEFT + WIDTH - RIGHT) / 2
     assert f'<path class="mark" d="M{middle} ' in marked and "mark" not in plain

@@ -124,7 +124,7 @@ def test_an_interrupted_run_chooses_the_same(tmp_path: Path, rounds: int) -> Non
         return drawn.double().mean().item() % 7  # anything that the weights decide
 
     whole = train(tmp_path / "whole", score)
-    one_round = TrainingState.round
+    one_round = TrainingState.step
 
     def interrupted(self: TrainingState, *arguments: Any) -> None:
         one_round(self, *arguments)

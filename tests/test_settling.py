@@ -155,7 +155,7 @@ def test_a_resumed_run_settles_alike(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Also one that was stopped when all its rounds were done."""
     whole = api.train_folder(request(), tmp_path / "whole", MACHINE, QUIET)
     for stopped_at in (640, 1280):
-        one_round = TrainingState.round
+        one_round = TrainingState.step
 
         def stop(
             state: TrainingState,

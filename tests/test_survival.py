@@ -121,7 +121,7 @@ def test_a_save_killed_at_every_system_call_leaves_whole_checkpoints(
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of 40 rounds that was interrupted after 19: two checkpoints are kept."""
-    one_round = TrainingState.round
+    one_round = TrainingState.step
 
     def stop(state: TrainingState, *arguments: Any) -> None:
         one_round(state, *arguments)

@@ -131,7 +131,7 @@ class Toy(GenerativeModel):
 def rounds(state: TrainingState, count: int, planned: int = 320) -> None:
     batches = Batches(DATA.train, state.batch_size, seed=0)
     for _ in range(count):
-        state.round(batches, 0, Plan.straight(planned), MACHINE)
+        state.step(batches, 0, Plan.straight(planned), MACHINE)
 
 
 def test_rhythm_and_phases() -> None:
@@ -278,7 +278,7 @@ def test_resume_is_bit_exact(model: str, tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(checkpoint, "save", keep)
     whole = train(request(model), tmp_path / "whole")
-    original = TrainingState.round
+    original = TrainingState.step
 
     def stop_in_the_middle(state: TrainingState, *arguments: Any) -> None:
         original(state, *arguments)

@@ -160,7 +160,7 @@ def test_an_interruption_amid_a_collapse_changes_nothing(
     """The signal comes in the very round that finds it: the way back is gone first."""
     collapse(monkeypatch, returns=2)
     whole = train(request("vae:sigma", "5.12kimg"), tmp_path / "whole")
-    one_round = TrainingState.round
+    one_round = TrainingState.step
 
     def interrupt_round(self: TrainingState, *arguments: Any) -> None:
         one_round(self, *arguments)

@@ -28,7 +28,7 @@ from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import TOLD
 from triptych.families.capabilities import BoundsLikelihood, NoisyPixels
 from triptych.options import DataOptions
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 from triptych.run import Run, run_data
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
@@ -174,9 +174,9 @@ def test_a_measurement_says_its_draws(
     assert notes["bits_per_dim"] == "draws for each image: 1"
     fine = ", fine latents drawn at 0.3 of their deviation"
     assert notes["sharpness"] == f"mean decodes, without pixel noise{fine}"
-    assert Tongue("fr").note(notes["bits_per_dim"]) == "tirages par image\u00a0: 1"
+    assert Language("fr").note(notes["bits_per_dim"]) == "tirages par image\u00a0: 1"
     told = "labels withheld from the model, draws for each image: 1"
-    assert Tongue("fr").note(told).startswith("étiquettes cachées au modèle")
+    assert Language("fr").note(told).startswith("étiquettes cachées au modèle")
     assert TOLD not in found["warnings"]
     for figure in ("samples", "interpolation", "reconstruction"):
         said = json.loads((place / "figures" / f"{figure}.json").read_text())

@@ -51,7 +51,7 @@ def steps(model: str, out: Path, microbatch: int | None = None) -> None:
     batches = Batches(Part(pixels, None), BATCH, seed=0, rank=group.rank, ranks=group.size)
     losses = []
     for _ in range(ROUNDS):
-        state.round(batches, 0, Plan.straight(ROUNDS * BATCH), machine)
+        state.step(batches, 0, Plan.straight(ROUNDS * BATCH), machine)
         means, masked = state.tally.read(group)
         assert not any(masked.values())
         losses.append(torch.tensor(list(means.values()), dtype=torch.float64))
@@ -64,7 +64,7 @@ def steps(model: str, out: Path, microbatch: int | None = None) -> None:
 def killed(step: int, arguments: list[str]) -> None:
     """The command line, with a death on the way."""
     first_life = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-    plain, count = TrainingState.round, 0
+    plain, count = TrainingState.step, 0
 
     def round_or_die(state: TrainingState, *rest: Any) -> None:
         nonlocal count
@@ -73,7 +73,7 @@ def killed(step: int, arguments: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         plain(state, *rest)
 
-    TrainingState.round = round_or_die  # type: ignore[method-assign]
+    TrainingState.step = round_or_die  # type: ignore[method-assign]
     sys.argv = ["triptych", *arguments]
     main()
 

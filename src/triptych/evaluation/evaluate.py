@@ -20,7 +20,7 @@ from triptych.evaluation.outputs import (
     describe,
     worst_offenders,
 )
-from triptych.evaluation.reference import MOST_TRAINING, Real
+from triptych.evaluation.reference import MOST_TRAINING, Reference
 from triptych.families.capabilities import Iterative
 from triptych.families.protocol import GenerativeModel
 from triptych.metrics import entry
@@ -51,7 +51,10 @@ NOT_ALL = "training images looked among"  # the report knows these in French
 
 
 def generation_entries(
-    generated: Generated, real: Real, said: str, tell: Callable[[str], None] = lambda doing: None
+    generated: Generated,
+    real: Reference,
+    said: str,
+    tell: Callable[[str], None] = lambda doing: None,
 ) -> list[dict[str, Any]]:
     """All of them.
 
@@ -67,7 +70,7 @@ def generation_entries(
     return [*found, sharpness_entry(generated, real, said), memorised_entry(generated, real)]
 
 
-def distance_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
+def distance_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]:
     """Frechet and kernel distance to both references; Frechet's to the test images extrapolated."""
     features, n, found = generated.features, real.count, []
     for reference in ("test", "train"):
@@ -93,7 +96,7 @@ def distance_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
     return found
 
 
-def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
+def neighbour_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]:
     """Precision, recall, density and coverage, among as many test images as there are samples."""
     n, test = real.count, real.features["test"][: real.count]
     names = ("precision", "recall", "density", "coverage")
@@ -117,7 +120,7 @@ def neighbour_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
     ]
 
 
-def label_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
+def label_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]:
     """What the data's classifier reads in samples: whether it is sure, and how often each class."""
     sure = balance = None
     sure_floor = balance_floor = None
@@ -152,7 +155,7 @@ def label_entries(generated: Generated, real: Real) -> list[dict[str, Any]]:
     ]
 
 
-def sharpness_entry(generated: Generated, real: Real, said: str) -> dict[str, Any]:
+def sharpness_entry(generated: Generated, real: Reference, said: str) -> dict[str, Any]:
     """Ratio to real; its floor is 1 by definition."""
     return entry(
         "sharpness",
@@ -167,7 +170,7 @@ def sharpness_entry(generated: Generated, real: Real, said: str) -> dict[str, An
     )
 
 
-def memorised_entry(generated: Generated, real: Real) -> dict[str, Any]:
+def memorised_entry(generated: Generated, real: Reference) -> dict[str, Any]:
     """Share of samples suspiciously near to a training image; its floor is 1 % by definition."""
     found = memorised(generated.nearest.distance, real.held_out_nearest.distance)
     all_there = len(real.data.train) <= MOST_TRAINING
@@ -200,7 +203,7 @@ def telling(bar: Bar) -> Callable[[str], None]:
 
 
 def evaluate(
-    model: GenerativeModel, facts: dict[str, Any], real: Real, console: Console
+    model: GenerativeModel, facts: dict[str, Any], real: Reference, console: Console
 ) -> Evaluation:
     """Measure a model. `facts` is its run.json."""
     labels, machine = labels_of(facts), real.machine

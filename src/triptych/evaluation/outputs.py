@@ -9,7 +9,7 @@ from torch import Tensor
 
 from triptych.console import Console
 from triptych.evaluation.classifier import Reading
-from triptych.evaluation.reference import Real, probe
+from triptych.evaluation.reference import Reference, probe
 from triptych.families.capabilities import Encodes, Iterative, Represents, describe_absence
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
@@ -40,7 +40,7 @@ CHAINS = {  # steps of as many calls: 5, 9, 15 and 25
 
 
 def likelihood_entries(
-    model: GenerativeModel, family: str, real: Real, seed: int
+    model: GenerativeModel, family: str, real: Reference, seed: int
 ) -> list[dict[str, Any]]:
     """The default bound on held-out images."""
     pixels = real.data.test.choose(LIKELIHOOD_IMAGES, "likelihood").images
@@ -48,7 +48,7 @@ def likelihood_entries(
 
 
 def reconstruction_entries(
-    model: GenerativeModel, family: str, real: Real, seed: int
+    model: GenerativeModel, family: str, real: Reference, seed: int
 ) -> list[dict[str, Any]]:
     """PSNR and SSIM, for models that encode."""
     pixels = real.data.test.choose(RECONSTRUCTED_IMAGES, "reconstruction").images
@@ -79,7 +79,7 @@ def reconstruction_entries(
 
 
 def path_entries(
-    model: GenerativeModel, family: str, real: Real, seed: int
+    model: GenerativeModel, family: str, real: Reference, seed: int
 ) -> list[dict[str, Any]]:
     """Length and evenness of the ways between pairs of real images, for models that encode."""
     pixels = real.data.test.choose(2 * PAIRS, "paths").images
@@ -115,7 +115,7 @@ def path_entries(
 
 
 def probe_entries(
-    model: GenerativeModel, family: str, real: Real, seed: int
+    model: GenerativeModel, family: str, real: Reference, seed: int
 ) -> list[dict[str, Any]]:
     """Accuracy of a linear probe on the model's representation; its floor is that on raw pixels."""
     parts, found = real.probed, None
@@ -164,7 +164,7 @@ class Generated:
     reading: Reading | None
 
 
-def describe(samples: Tensor, real: Real) -> Generated:
+def describe(samples: Tensor, real: Reference) -> Generated:
     """By the extractor that described the real images."""
     reading = None if real.labels is None else real.labels.read(samples, real.machine)
     if reading is not None and real.extractor is real.labels:
@@ -174,14 +174,14 @@ def describe(samples: Tensor, real: Real) -> Generated:
     return Generated(samples, features, nearest(features, real.training_features), reading)
 
 
-def worst_offenders(generated: Generated, real: Real, count: int) -> tuple[Tensor, Tensor]:
+def worst_offenders(generated: Generated, real: Reference, count: int) -> tuple[Tensor, Tensor]:
     """The samples nearest to a training image, and those images: uint8 [count,C,H,W] each."""
     order = generated.nearest.distance.argsort()[:count]
     return generated.images[order], real.training.images[generated.nearest.index[order]]
 
 
 def quality_by_calls(
-    model: GenerativeModel, real: Real, labels: Labels | None, console: Console
+    model: GenerativeModel, real: Reference, labels: Labels | None, console: Console
 ) -> Curve | None:
     """Kernel distance to the test images by network calls for each image, a line per sampler.
 

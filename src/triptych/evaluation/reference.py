@@ -75,7 +75,7 @@ def find_floors(
 
 
 @dataclass(frozen=True, eq=False)
-class Real:
+class Reference:
     """Real images of one data set, and what is known of them.
 
     count:     samples to measure
@@ -141,7 +141,7 @@ class Real:
 
 
 def probe(represented: Sequence[Tensor], parts: Sequence[Part]) -> Estimate:
-    """Accuracy on representations [N,F] of the three parts of `Real.probed`."""
+    """Accuracy on representations [N,F] of the three parts of `Reference.probed`."""
     told = []
     for features, part in zip(represented, parts, strict=True):
         assert part.labels is not None
@@ -166,7 +166,7 @@ def count_samples(asked: int | None, data: ImageData, device: str) -> int:
 
 def read_real(
     data: ImageData, count: int, features: str, machine: Machine, console: Console
-) -> Real:
+) -> Reference:
     """Choose the real images and describe them.
 
     count:    as `count_samples` gives it
@@ -194,7 +194,7 @@ def read_real(
                 if extractor is labels
                 else kept_features(extractor, chosen[name], machine)
             )
-        real = Real(
+        real = Reference(
             data=data,
             count=count,
             **chosen,
@@ -210,7 +210,7 @@ def read_real(
     return real
 
 
-def features_of_reference(real: Real) -> Tensor:
+def features_of_reference(real: Reference) -> Tensor:
     """Of the training images that distances are measured against, [M,F].
 
     Rows of what is known of all training images, where samples are looked for among all of them.

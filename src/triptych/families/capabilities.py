@@ -120,7 +120,7 @@ class Diagnosis:
 
     numbers: dict[str, float]
     advice: list[str] = field(default_factory=list)
-    vital: float = 1.0
+    health: float = 1.0
     trouble: str = ""
 
 

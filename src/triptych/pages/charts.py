@@ -23,7 +23,7 @@ from triptych.pages.columns import (
     metric_label,
     name_runs,
 )
-from triptych.pages.language import Form, Tongue
+from triptych.pages.language import Form, Language
 from triptych.pages.load import Curve, Diagnosed, Losses, Run
 
 WIDTH, HEIGHT = 400, 220
@@ -176,7 +176,7 @@ def across_axis(series: Sequence[Series], log: bool) -> Axis:
 
 def draw_chart(
     series: Sequence[Series],
-    tongue: Tongue,
+    language: Language,
     title: str,
     across: str,
     mark: float | None = None,
@@ -192,12 +192,12 @@ def draw_chart(
         return Markup("")
     x, y = across_axis(drawn, log), value_axis(drawn)
     first, last = drawn[0].points[0][1], drawn[0].points[-1][1]
-    words = {"objective": title, "first": tongue.number(first), "last": tongue.number(last)}
-    label = tongue.text("training.alt").format(**words)
+    words = {"objective": title, "first": language.number(first), "last": language.number(last)}
+    label = language.text("training.alt").format(**words)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(label, {chr(34): "&quot;"})}">',
-        *draw_grid(x, y, tongue),
+        *draw_grid(x, y, language),
         *(draw_line(line, index, x, y) for index, line in enumerate(drawn)),
         "" if mark is None else upright(x.place(mark)),
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
@@ -207,16 +207,16 @@ def draw_chart(
 
 
 def draw_grid(
-    x: Axis, y: Axis, tongue: Tongue, foot: Callable[[float], str] | None = None
+    x: Axis, y: Axis, language: Language, foot: Callable[[float], str] | None = None
 ) -> list[str]:
     """Horizontal lines with their values, and values along the foot, worded by `foot`."""
-    foot, parts = foot or tongue.short, []
+    foot, parts = foot or language.short, []
     for tick in y.ticks:
         height = down(y.place(tick))
         parts.append(
             f'<path class="rule" d="M{LEFT} {height}H{WIDTH - RIGHT}"></path>'
             f'<text class="tick" x="{LEFT - 7}" y="{height + 4}" text-anchor="end">'
-            f"{tongue.short(tick)}</text>"
+            f"{language.short(tick)}</text>"
         )
     parts += [
         f'<text class="tick" x="{right(x.place(tick))}" y="{HEIGHT - BOTTOM + 17}" '
@@ -274,7 +274,7 @@ class Frontier:
     svg: Markup
 
 
-def draw_frontiers(runs: Sequence[Run], tongue: Tongue) -> list[Frontier]:
+def draw_frontiers(runs: Sequence[Run], language: Language) -> list[Frontier]:
     """A chart for every cost in which at least two models differ."""
     columns = [c for c in make_columns(runs) if c.name in DISTANCES and not c.extrapolated]
     if not columns:
@@ -282,19 +282,19 @@ def draw_frontiers(runs: Sequence[Run], tongue: Tongue) -> list[Frontier]:
     column = columns[0]
     found = []
     for cost in FORMS:
-        points = place_points(runs, column, cost, tongue)
+        points = place_points(runs, column, cost, language)
         costs = [point.cost for point in points]
         if len(points) < 2 or max(costs) < SAME_TIME * min(costs):
             continue
-        title = tongue.text(f"cost.{cost}")
-        quality = metric_label(column, tongue)
-        svg = draw_points(points, cost, quality, tongue)
+        title = language.text(f"cost.{cost}")
+        quality = metric_label(column, language)
+        svg = draw_points(points, cost, quality, language)
         found.append(Frontier(cost, title, quality, points, svg))
     return found
 
 
 def place_points(
-    runs: Sequence[Run], column: Column, cost: str, tongue: Tongue
+    runs: Sequence[Run], column: Column, cost: str, language: Language
 ) -> tuple[CostPoint, ...]:
     """The models for which both are known."""
     found = []
@@ -304,7 +304,7 @@ def place_points(
             continue
         low = metric.value if metric.low is None else metric.low
         high = metric.value if metric.high is None else metric.high
-        words = label(run, name, tongue)
+        words = label(run, name, language)
         found.append(CostPoint(words, known_family(run), spent, metric.value, low, high))
     return tuple(found)
 
@@ -330,16 +330,16 @@ def round_to(value: float, digits: int = 2) -> float:
     return round(value, digits - 1 - math.floor(math.log10(abs(value))))
 
 
-def draw_points(points: Sequence[CostPoint], cost: str, quality: str, tongue: Tongue) -> Markup:
+def draw_points(points: Sequence[CostPoint], cost: str, quality: str, language: Language) -> Markup:
     """The chart as an SVG element."""
     x, y = axes(points)
-    title = tongue.text(f"cost.{cost}")
-    listed = tongue.listed([f"{p.name} {tongue.number(p.value)}" for p in points])
-    alt = tongue.text("frontier.alt").format(quality=quality, cost=title, points=listed)
+    title = language.text(f"cost.{cost}")
+    listed = language.listed([f"{p.name} {language.number(p.value)}" for p in points])
+    alt = language.text("frontier.alt").format(quality=quality, cost=title, points=listed)
     parts = [
         f'<svg class="chart frontier" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(alt, {chr(34): "&quot;"})}">',
-        *draw_grid(x, y, tongue, lambda value: tongue.number(value, FORMS[cost])),
+        *draw_grid(x, y, language, lambda value: language.number(value, FORMS[cost])),
     ]
     for point in points:
         across, height = right(x.place(point.cost)), down(y.place(point.value))

@@ -14,7 +14,7 @@ from typing import Literal
 from triptych.comparison.significance import LEVEL, difference, variance_of
 from triptych.pages import verdict
 from triptych.pages.columns import SAME_TIME, Column, costs, make_columns, name_runs, runners_up
-from triptych.pages.language import Name, Note, Quantity, Sentence, Tongue, Value
+from triptych.pages.language import Language, Name, Note, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, Metric, Run
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
@@ -73,7 +73,7 @@ class Evidence:
         ]
 
 
-def judge_all(comparison: Comparison, tongue: Tongue) -> list[Claim]:
+def judge_all(comparison: Comparison, language: Language) -> list[Claim]:
     """Every claim about a family that has a model here."""
     evidence = Evidence(comparison.runs)
     there = {run.family for run in comparison.runs}
@@ -85,10 +85,10 @@ def judge_all(comparison: Comparison, tongue: Tongue) -> list[Claim]:
         found.append(
             Claim(
                 family=family,
-                words=tongue.text(f"claim.{key}"),
+                words=language.text(f"claim.{key}"),
                 verdict=finding.verdict,
-                judged=tongue.text(f"judged.{finding.verdict}"),
-                numbers=tuple(tongue.tell(sentence) for sentence in finding.sentences),
+                judged=language.text(f"judged.{finding.verdict}"),
+                numbers=tuple(language.tell(sentence) for sentence in finding.sentences),
             )
         )
     return found

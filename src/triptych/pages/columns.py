@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 from triptych.comparison.significance import Difference, difference
-from triptych.pages.language import Name, Tongue
+from triptych.pages.language import Language, Name
 from triptych.pages.load import Metric, Run
 
 MOVES_WITH_N = {
@@ -197,11 +197,11 @@ def costs(runs: Sequence[Run], name: str) -> list[tuple[float, Name]]:
     return sorted(((c, who) for c, who in found if c is not None and c > 0), key=lambda p: p[0])
 
 
-def label(run: Run, name: Name, tongue: Tongue) -> str:
+def label(run: Run, name: Name, language: Language) -> str:
     """The model as a heading: "VAE" where the family is enough."""
     if not name.model and f"{run.family}" in FAMILIES:
-        return tongue.text(f"short.{run.family}")
-    return tongue.value(name)
+        return language.text(f"short.{run.family}")
+    return language.value(name)
 
 
 def known_family(run: Run) -> str:
@@ -209,10 +209,10 @@ def known_family(run: Run) -> str:
     return run.family if run.family in FAMILIES else "other"
 
 
-def metric_label(column: Column, tongue: Tongue) -> str:
+def metric_label(column: Column, language: Language) -> str:
     """Only Inception's Fréchet distance is an FID; an unknown metric keeps its own name."""
     key = f"metric.{name_of(column)}"
-    return tongue.text(key) if key in tongue else column.name
+    return language.text(key) if key in language else column.name
 
 
 def name_of(column: Column) -> str:

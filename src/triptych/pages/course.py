@@ -18,7 +18,7 @@ from triptych.pages.columns import (
     name_runs,
     worst,
 )
-from triptych.pages.language import Name, Note, Quantity, Sentence, Tongue, Value
+from triptych.pages.language import Language, Name, Note, Quantity, Sentence, Value
 from triptych.pages.load import Run
 from triptych.pages.panels import load_figure, measure_paths
 
@@ -208,19 +208,19 @@ def represent(runs: Sequence[Run], family: str) -> list[Sentence]:
     return said
 
 
-def weigh(runs: Sequence[Run], tongue: Tongue) -> list[Weighed]:
+def weigh(runs: Sequence[Run], language: Language) -> list[Weighed]:
     """Question 4: per model, the columns that it leads or closes, and what it cannot do."""
     columns = make_columns(runs)
-    labels = [weigh_label(column, tongue) for column in columns]
+    labels = [weigh_label(column, language) for column in columns]
     weighed = []
     for run, who in zip(runs, name_runs(runs), strict=True):
         weighed.append(
             Weighed(
-                name=tongue.tell(Sentence("name", {"who": who})),
-                advantages=(*led(columns, labels, who, best), *time_led(runs, who, tongue, True)),
+                name=language.tell(Sentence("name", {"who": who})),
+                advantages=(*led(columns, labels, who, best), *time_led(runs, who, language, True)),
                 disadvantages=(
                     *led(columns, labels, who, worst),
-                    *time_led(runs, who, tongue, False),
+                    *time_led(runs, who, language, False),
                 ),
                 undefined=tuple(
                     dict.fromkeys(
@@ -235,11 +235,11 @@ def weigh(runs: Sequence[Run], tongue: Tongue) -> list[Weighed]:
     return weighed
 
 
-def weigh_label(column: Column, tongue: Tongue) -> str:
+def weigh_label(column: Column, language: Language) -> str:
     """The metric's name, with its reference where that tells two columns apart."""
-    label = metric_label(column, tongue)
+    label = metric_label(column, language)
     if column.name in DISTANCES and column.reference in ("test", "train", "validation"):
-        return f"{label} ({tongue.text(f'reference.{column.reference}')})"
+        return f"{label} ({language.text(f'reference.{column.reference}')})"
     return label
 
 
@@ -258,11 +258,11 @@ def led(
     return found
 
 
-def time_led(runs: Sequence[Run], who: Name, tongue: Tongue, least: bool) -> list[str]:
+def time_led(runs: Sequence[Run], who: Name, language: Language, least: bool) -> list[str]:
     """Sampling time, where this model's differs from the next one's by the ratio that tells."""
     ranked = costs(runs, "sample_seconds_per_image")
     if len(ranked) < 2 or len(ranked) < len(runs):
         return []
     ends = (ranked[0], ranked[1]) if least else (ranked[-1], ranked[-2])
     apart = max(ends[0][0], ends[1][0]) >= SAME_TIME * min(ends[0][0], ends[1][0])
-    return [tongue.text("cost.sample_seconds_per_image")] if apart and ends[0][1] == who else []
+    return [language.text("cost.sample_seconds_per_image")] if apart and ends[0][1] == who else []

@@ -17,7 +17,7 @@ from pathlib import Path
 from triptych import files
 from triptych.pages.charts import Frontier, draw_frontiers
 from triptych.pages.columns import label, make_columns, name_runs
-from triptych.pages.language import Tongue
+from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Run
 from triptych.pages.panels import BANDS
 from triptych.pages.tables import Shown, Table, make_cost_table, make_tables
@@ -41,19 +41,19 @@ SIGNS = {"\N{MINUS SIGN}": "$-$", "\N{NO-BREAK SPACE}": "~", "\N{NARROW NO-BREAK
          "\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MICRO SIGN}": r"$\mu$"}  # fmt: skip
 
 
-def export(comparison: Comparison, tongue: Tongue) -> None:
+def export(comparison: Comparison, language: Language) -> None:
     """Write all of them into the comparison's folder."""
     runs = comparison.runs
-    tables, _ = make_tables(runs, tongue)
-    names = [label(run, name, tongue) for run, name in zip(runs, name_runs(runs), strict=True)]
+    tables, _ = make_tables(runs, language)
+    names = [label(run, name, language) for run, name in zip(runs, name_runs(runs), strict=True)]
     place = comparison.folder / TABLES
     place.mkdir(exist_ok=True)
     files.write_bytes(place / "measurements.csv", to_csv(runs, names).encode())
-    for table in (*tables, make_cost_table(runs, tongue)):
-        files.write_bytes(place / f"{table.key}.tex", to_latex(table, names, tongue).encode())
+    for table in (*tables, make_cost_table(runs, language)):
+        files.write_bytes(place / f"{table.key}.tex", to_latex(table, names, language).encode())
     figures = comparison.folder / FIGURES
     figures.mkdir(exist_ok=True)
-    for frontier in draw_frontiers(runs, tongue):
+    for frontier in draw_frontiers(runs, language):
         plot(frontier, figures / f"quality-against-{frontier.cost.replace('_', '-')}")
     for run in runs:
         copy_pictures(run, figures)
@@ -74,7 +74,7 @@ def to_csv(runs: Sequence[Run], names: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def to_latex(table: Table, names: Sequence[str], tongue: Tongue) -> str:
+def to_latex(table: Table, names: Sequence[str], language: Language) -> str:
     """One table: the floors, then a row for each model; the best is bold where there is a best."""
     lines = [
         "% \\usepackage{booktabs}",
@@ -88,7 +88,7 @@ def to_latex(table: Table, names: Sequence[str], tongue: Tongue) -> str:
     lines.append("\\midrule")
     if any(heading.floor for heading in table.headings):
         floors = [escape(heading.floor) for heading in table.headings]
-        lines.append(" & ".join([escape(tongue.text("table.floor")), *floors]) + " \\\\")
+        lines.append(" & ".join([escape(language.text("table.floor")), *floors]) + " \\\\")
     for name, row in zip(names, table.rows, strict=True):
         lines.append(" & ".join([escape(name), *map(latex_cell, row)]) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])

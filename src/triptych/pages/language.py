@@ -130,15 +130,15 @@ Value = str | int | Name | Note | Quantity | Interval | Sentence | tuple["Value"
 
 
 @dataclass(frozen=True)
-class Tongue:
-    """What speaks a language; KeyError on a text that there is not."""
+class Language:
+    """Words, numbers and spaces of one language; KeyError on a text that there is not."""
 
-    language: str = ENGLISH
+    code: str = ENGLISH
 
     @property
     def locale(self) -> Locale:
         """Its file."""
-        return read_locale(LOCALES / f"{self.language}.toml")
+        return read_locale(LOCALES / f"{self.code}.toml")
 
     def __contains__(self, key: str) -> bool:
         return key in self.locale.texts

@@ -38,9 +38,9 @@ from triptych.pages.columns import (
 from triptych.pages.course import answer_all, weigh
 from triptych.pages.exports import export
 from triptych.pages.language import (
+    Language,
     Name,
     Sentence,
-    Tongue,
     check_language,
     sentence_case,
 )
@@ -105,7 +105,7 @@ def write_page(
         draft.write_text(page, encoding="utf-8", errors="backslashreplace")
         draft.replace(target)
         if out is None:
-            export(loaded, Tongue(language))
+            export(loaded, Language(language))
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -115,9 +115,9 @@ def write_page(
     return target
 
 
-def render_page(comparison: Comparison, language: str = "en", course: bool = False) -> str:
+def render_page(comparison: Comparison, code: str = "en", course: bool = False) -> str:
     """The page as one string of HTML."""
-    tongue = Tongue(language)
+    language = Language(code)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -128,15 +128,15 @@ def render_page(comparison: Comparison, language: str = "en", course: bool = Fal
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     page = environment.get_template("report.html.j2").render(
-        t=tongue.text,
-        note=tongue.note,
+        t=language.text,
+        note=language.note,
         style=Markup(style),
         script=Markup(script),
         script_hash=hash_script(script),
         course=course,
-        **describe(comparison, tongue),
-        **measure_all(comparison, tongue),
-        **explain(comparison, tongue),
+        **describe(comparison, language),
+        **measure_all(comparison, language),
+        **explain(comparison, language),
     )
     return page.strip() + "\n"
 
@@ -146,16 +146,16 @@ def hash_script(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
-def describe(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
+def describe(comparison: Comparison, language: Language) -> dict[str, Any]:
     """The head of the page: what was compared, and whether it was equal."""
     data = data_name(comparison)
     runs = comparison.runs
     return {
-        "title": tongue.text("title").format(data=data),
-        "title_practical": tongue.text("title.practical").format(data=data),
-        "rows": [make_row(run, name, tongue) for run, name in named(runs)],
-        "facts": make_facts(comparison.contract, tongue),
-        "hero": make_hero(comparison, tongue),
+        "title": language.text("title").format(data=data),
+        "title_practical": language.text("title.practical").format(data=data),
+        "rows": [make_row(run, name, language) for run, name in named(runs)],
+        "facts": make_facts(comparison.contract, language),
+        "hero": make_hero(comparison, language),
         "marked": comparison.forced or bool(comparison.differences),
         "forced": comparison.forced,
         "differences": comparison.differences,
@@ -163,70 +163,70 @@ def describe(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
     }
 
 
-def measure_all(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
+def measure_all(comparison: Comparison, language: Language) -> dict[str, Any]:
     """Verdict, tables, pictures and curves."""
     runs = comparison.runs
     said = read_comparison(comparison)
     lead = next((s for s in said if s.key in ("distance.best", "distance.undecided")), None)
     rest = sorted((s for s in said if s is not lead), key=lambda s: s.topic == "caution")
     groups = [
-        (tongue.text(f"topic.{topic}"), topic, [tongue.tell(sentence) for sentence in group])
+        (language.text(f"topic.{topic}"), topic, [language.tell(sentence) for sentence in group])
         for topic, group in groupby(rest, key=lambda sentence: sentence.topic)
     ]
-    tables, notes = make_tables(runs, tongue)
+    tables, notes = make_tables(runs, language)
     trained = comparison.trainings
     return {
-        "lead": tongue.tell(lead) if lead else "",
+        "lead": language.tell(lead) if lead else "",
         "groups": groups,
         "tables": tables,
         "notes": notes,
-        "costs": make_cost_table(runs, tongue),
-        "trainings_table": make_tables(trained, tongue, ["distance"])[0] if trained else [],
-        "training_rows": [make_row(run, name, tongue) for run, name in named(trained)],
-        "frontiers": draw_frontiers(runs, tongue),
-        "claims": judge_all(comparison, tongue),
-        "bands": make_bands(comparison, tongue),
-        "trainings": [make_training(run, name, tongue) for run, name in named(runs)],
+        "costs": make_cost_table(runs, language),
+        "trainings_table": make_tables(trained, language, ["distance"])[0] if trained else [],
+        "training_rows": [make_row(run, name, language) for run, name in named(trained)],
+        "frontiers": draw_frontiers(runs, language),
+        "claims": judge_all(comparison, language),
+        "bands": make_bands(comparison, language),
+        "trainings": [make_training(run, name, language) for run, name in named(runs)],
     }
 
 
-def explain(comparison: Comparison, tongue: Tongue) -> dict[str, Any]:
+def explain(comparison: Comparison, language: Language) -> dict[str, Any]:
     """The practical's answers, the method, and what repeats it all."""
     runs, contract = comparison.runs, comparison.contract
     evaluation = mapping(contract.get("evaluation"))
-    counts = {key: count_text(evaluation.get(key), tongue) for key in ("count", "seed")}
+    counts = {key: count_text(evaluation.get(key), language) for key in ("count", "seed")}
     columns = make_columns(runs)
     methods = dict.fromkeys(m.method for c in columns for _, m in c.known if m.method)
-    told = tongue.listed([tongue.note(method) for method in methods])
+    told = language.listed([language.note(method) for method in methods])
     answers = [
         {
             "id": answer.question,
-            "question": tongue.text(f"question.{answer.question}"),
-            "text": [tongue.tell(sentence) for sentence in answer.sentences],
+            "question": language.text(f"question.{answer.question}"),
+            "text": [language.tell(sentence) for sentence in answer.sentences],
             "figure": find_anchor(runs, answer.family, answer.figure) if answer.figure else "",
             "explanation": answer.explanation,
         }
         for answer in answer_all(runs)
     ]
     seen = dict.fromkeys(
-        (definition_of(column), metric_label(column, tongue)) for column in columns
+        (definition_of(column), metric_label(column, language)) for column in columns
     )
     several = any(run.trainings for run in runs)
     return {
         "answers": answers,
-        "weighed": weigh(runs, tongue),
-        "definitions": [(name, tongue.text(key)) for key, name in seen if key in tongue],
+        "weighed": weigh(runs, language),
+        "definitions": [(name, language.text(key)) for key, name in seen if key in language],
         "protocol": [
-            tongue.text("method.counts").format(**counts),
-            tongue.text("method.interval").format(methods=told) if told and not several else "",
-            tongue.text("method.trainings") if several else "",
-            tongue.text("method.differences"),
-            tongue.text("method.floor"),
-            tongue.text("method.choose"),
-            *(sentence_case(tongue.note(each)) for each in data_notes(contract)),
+            language.text("method.counts").format(**counts),
+            language.text("method.interval").format(methods=told) if told and not several else "",
+            language.text("method.trainings") if several else "",
+            language.text("method.differences"),
+            language.text("method.floor"),
+            language.text("method.choose"),
+            *(sentence_case(language.note(each)) for each in data_notes(contract)),
         ],
         "commands": list_commands(comparison),
-        "machine": list_machine(comparison, tongue),
+        "machine": list_machine(comparison, language),
         "settings": [
             (run.name or run.model, flatten(mapping(run.record.get("settings")))) for run in runs
         ],
@@ -239,27 +239,27 @@ def named(runs: Sequence[Run]) -> list[tuple[Run, Name]]:
     return list(zip(runs, name_runs(runs), strict=True))
 
 
-def make_row(run: Run, name: Name, tongue: Tongue) -> Row:
+def make_row(run: Run, name: Name, language: Language) -> Row:
     """The words that head a row."""
-    short = label(run, name, tongue)
+    short = label(run, name, language)
     detail = run.recipe if not name.model else ""
     return Row(name=short, detail=detail, family=known_family(run))
 
 
-def make_facts(contract: Mapping[str, Any], tongue: Tongue) -> list[tuple[str, str]]:
+def make_facts(contract: Mapping[str, Any], language: Language) -> list[tuple[str, str]]:
     """Label and value of what was held equal; what was not recorded is left out."""
     data = mapping(contract.get("data"))
     evaluation = mapping(contract.get("evaluation"))
     budget = mapping(contract.get("budget"))
     device: dict[str, Any] = {key: contract.get(key) for key in ("device", "precision", "threads")}
-    counts = {key: count_text(data.get(key), tongue) for key in ("train", "validation", "test")}
+    counts = {key: count_text(data.get(key), language) for key in ("train", "validation", "test")}
     shape = {key: data.get(key) for key in ("resolution", "channels")}
     found: list[tuple[str, str | dict[str, Any], bool]] = [
         ("images", counts, all(data.get(key) is not None for key in counts)),
         ("format", shape, None not in shape.values()),
         ("budget", str(budget.get("asked")), bool(budget.get("asked"))),
         ("size", str(contract.get("size")), bool(contract.get("size"))),
-        ("count", count_text(evaluation.get("count"), tongue), bool(evaluation.get("count"))),
+        ("count", count_text(evaluation.get("count"), language), bool(evaluation.get("count"))),
         ("threads", device, None not in device.values()),
     ]
     facts = []
@@ -268,8 +268,8 @@ def make_facts(contract: Mapping[str, Any], tongue: Tongue) -> list[tuple[str, s
             continue
         heading = "fact.device" if key == "threads" else f"fact.{key}"
         pattern = "fact.threads" if key == "threads" else f"fact.{key}.value"
-        words = value if isinstance(value, str) else tongue.text(pattern).format(**value)
-        facts.append((tongue.text(heading), words))
+        words = value if isinstance(value, str) else language.text(pattern).format(**value)
+        facts.append((language.text(heading), words))
     return facts
 
 
@@ -278,45 +278,45 @@ def definition_of(column: Column) -> str:
     return f"definition.{column.name}{'.extrapolated' * column.extrapolated}"
 
 
-def count_text(value: object, tongue: Tongue) -> str:
+def count_text(value: object, language: Language) -> str:
     """A count in words, "?" when it was not recorded."""
     count = number(value)
-    return "?" if count is None else tongue.number(count, "count")
+    return "?" if count is None else language.number(count, "count")
 
 
-def term_of(line: Series, tongue: Tongue) -> str:
+def term_of(line: Series, language: Language) -> str:
     """What a line of a chart is called."""
     key = f"term.{line.term}"
-    return tongue.text(key) if key in tongue else line.term.removeprefix("kl_")
+    return language.text(key) if key in language else line.term.removeprefix("kl_")
 
 
-def make_training(run: Run, name: Name, tongue: Tongue) -> Training:
+def make_training(run: Run, name: Name, language: Language) -> Training:
     """One chart per objective, those of the diagnoses, one of the speed, then the curves."""
     diagnosed = diagnosis_series(run.diagnoses)
     lines = {**split_objectives(run.log), **diagnosed, "speed": speed_series(run.log)}
     drawn = []
     for objective, series in lines.items():
         key = f"objective.{objective}"
-        title = tongue.text(key) if key in tongue else objective
+        title = language.text(key) if key in language else objective
         mark = run.chosen if objective == "score" else None
-        svg = draw_chart(series, tongue, title, tongue.text("training.images"), mark)
+        svg = draw_chart(series, language, title, language.text("training.images"), mark)
         drawn.append((title, svg, series))
     for curve in run.curves:
-        if f"curve.{curve.name}" not in tongue:
+        if f"curve.{curve.name}" not in language:
             continue
-        title, series = tongue.text(f"curve.{curve.name}"), curve_series(curve)
-        across = tongue.text(f"across.{curve.name}")
-        svg = draw_chart(series, tongue, title, across, curve.mark, curve.log)
+        title, series = language.text(f"curve.{curve.name}"), curve_series(curve)
+        across = language.text(f"across.{curve.name}")
+        svg = draw_chart(series, language, title, across, curve.mark, curve.log)
         drawn.append((title, svg, series))
     charts = [
-        Chart(title=title, svg=svg, terms=tuple(term_of(line, tongue) for line in series))
+        Chart(title=title, svg=svg, terms=tuple(term_of(line, language) for line in series))
         for title, svg, series in drawn
         if svg
     ]
-    absent = "" if charts else tongue.tell(Sentence("training.none", {"who": name}))
-    warnings = tuple(sentence_case(tongue.note(warning)) for warning in run.warnings)
+    absent = "" if charts else language.tell(Sentence("training.none", {"who": name}))
+    warnings = tuple(sentence_case(language.note(warning)) for warning in run.warnings)
     return Training(
-        row=make_row(run, name, tongue), charts=tuple(charts), warnings=warnings, absent=absent
+        row=make_row(run, name, language), charts=tuple(charts), warnings=warnings, absent=absent
     )
 
 
@@ -332,13 +332,13 @@ def list_commands(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(str(command) for command in commands if command))
 
 
-def list_machine(comparison: Comparison, tongue: Tongue) -> list[tuple[str, str]]:
+def list_machine(comparison: Comparison, language: Language) -> list[tuple[str, str]]:
     """Versions, hardware and the data's fingerprint, as recorded."""
     contract = comparison.contract
     listed = flatten(mapping(contract.get("versions"))) + flatten(mapping(contract.get("hardware")))
     fingerprint = mapping(contract.get("data")).get("fingerprint")
     if fingerprint:
-        listed.append((tongue.text("method.fingerprint"), str(fingerprint)))
+        listed.append((language.text("method.fingerprint"), str(fingerprint)))
     return listed
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from triptych import files
 from triptych.pages.columns import known_family, label, name_runs
-from triptych.pages.language import Name, Sentence, Tongue, Value, sentence_case
+from triptych.pages.language import Language, Name, Sentence, Value, sentence_case
 from triptych.pages.load import Comparison, Json, Run, data_name, number, read_optional
 
 BANDS = ("samples", "reconstruction", "interpolation", "trajectory", "nearest")
@@ -227,7 +227,7 @@ class Band:
     panels: tuple[Panel, ...]
 
 
-def make_bands(comparison: Comparison, tongue: Tongue) -> list[Band]:
+def make_bands(comparison: Comparison, language: Language) -> list[Band]:
     """Samples beside real images, reconstructions, interpolations, trajectories, progress."""
     runs = comparison.runs
     bands = []
@@ -235,21 +235,21 @@ def make_bands(comparison: Comparison, tongue: Tongue) -> list[Band]:
         if kind == "nearest" and not any(has_figure(run, kind) for run in runs):
             continue  # a comparison of before it was measured
         panels = [
-            run_panel(run, name, kind, tongue)
+            run_panel(run, name, kind, language)
             for run, name in zip(runs, name_runs(runs), strict=True)
             if kind != "trajectory" or run.family == "diffusion"
         ]
         if kind == "samples":
-            panels.insert(0, real_panel(comparison, tongue))
+            panels.insert(0, real_panel(comparison, language))
         if panels:
-            title = tongue.text(f"panels.{kind}")
+            title = language.text(f"panels.{kind}")
             bands.append(Band(kind=kind, title=title, panels=tuple(panels)))
     progress = [
-        progress_panel(run, name, tongue) for run, name in zip(runs, name_runs(runs), strict=True)
+        progress_panel(run, name, language) for run, name in zip(runs, name_runs(runs), strict=True)
     ]
     if any(panel.pictures for panel in progress):
         shown = tuple(panel for panel in progress if panel.pictures)
-        bands.append(Band(kind="progress", title=tongue.text("panels.progress"), panels=shown))
+        bands.append(Band(kind="progress", title=language.text("panels.progress"), panels=shown))
     return bands
 
 
@@ -258,54 +258,54 @@ def has_figure(run: Run, kind: str) -> bool:
     return run.folder is not None and (run.folder / "figures" / f"{kind}.png").is_file()
 
 
-def run_panel(run: Run, name: Name, kind: str, tongue: Tongue) -> Panel:
+def run_panel(run: Run, name: Name, kind: str, language: Language) -> Panel:
     """One model's picture of one kind."""
     figure = Figure(missing="missing")
     if run.folder is not None:
         figure = load_figure(run.folder / "figures" / kind)
-    caption = tongue.text(f"caption.{kind}")
+    caption = language.text(f"caption.{kind}")
     if figure.uri and figure.note:
-        caption = f"{caption} {sentence_case(tongue.note(figure.note))}."
-    picture = make_picture(figure, alt_text(kind, name, tongue), caption, tongue)
+        caption = f"{caption} {sentence_case(language.note(figure.note))}."
+    picture = make_picture(figure, alt_text(kind, name, language), caption, language)
     return Panel(
         anchor=anchor(kind, run),
-        name=label(run, name, tongue),
+        name=label(run, name, language),
         family=known_family(run),
         question=QUESTIONS.get((kind, run.family), ""),
         pictures=(picture,),
     )
 
 
-def real_panel(comparison: Comparison, tongue: Tongue) -> Panel:
+def real_panel(comparison: Comparison, language: Language) -> Panel:
     """The grid of real test images."""
     figure = load_figure(comparison.folder / "figures" / "real")
-    alt = tongue.text("alt.real").format(data=data_name(comparison))
-    picture = make_picture(figure, alt, tongue.text("caption.real"), tongue)
-    name = tongue.text("panels.real")
+    alt = language.text("alt.real").format(data=data_name(comparison))
+    picture = make_picture(figure, alt, language.text("caption.real"), language)
+    name = language.text("panels.real")
     return Panel(anchor="real", name=name, family="real", pictures=(picture,))
 
 
-def progress_panel(run: Run, name: Name, tongue: Tongue) -> Panel:
+def progress_panel(run: Run, name: Name, language: Language) -> Panel:
     """The first rows of a few grids along training."""
     pictures = []
     layout = read_optional(run.folder / "figures" / "samples.json") if run.folder else {}
     for images, path in find_progress(run.folder):
         whole = load_png(path, layout)
         strip = crop_cells(whole, STRIP, whole.grid.columns) if whole.grid else whole
-        count = tongue.number(images, "count")
-        alt = alt_text("progress", name, tongue, images=count)
-        caption = tongue.text("caption.progress").format(images=count)
-        pictures.append(make_picture(strip, alt, caption, tongue))
+        count = language.number(images, "count")
+        alt = alt_text("progress", name, language, images=count)
+        caption = language.text("caption.progress").format(images=count)
+        pictures.append(make_picture(strip, alt, caption, language))
     return Panel(
         anchor=anchor("progress", run),
-        name=label(run, name, tongue),
+        name=label(run, name, language),
         family=known_family(run),
         question=QUESTIONS.get(("progress", run.family), ""),
         pictures=tuple(pictures),
     )
 
 
-def make_hero(comparison: Comparison, tongue: Tongue) -> list[Panel]:
+def make_hero(comparison: Comparison, language: Language) -> list[Panel]:
     """A few samples of every model for the head of the page; empty unless all models have them."""
     panels = []
     for run, name in zip(comparison.runs, name_runs(comparison.runs), strict=True):
@@ -313,11 +313,11 @@ def make_hero(comparison: Comparison, tongue: Tongue) -> list[Panel]:
         figure = crop_cells(load_figure(stem), HERO, HERO)
         if not figure.uri:
             return []
-        picture = Picture(figure=figure, alt=alt_text("hero", name, tongue), caption="")
+        picture = Picture(figure=figure, alt=alt_text("hero", name, language), caption="")
         panels.append(
             Panel(
                 anchor=anchor("samples", run),
-                name=label(run, name, tongue),
+                name=label(run, name, language),
                 family=known_family(run),
                 pictures=(picture,),
             )
@@ -325,21 +325,21 @@ def make_hero(comparison: Comparison, tongue: Tongue) -> list[Panel]:
     return panels
 
 
-def make_picture(figure: Figure, alt: str, caption: str, tongue: Tongue) -> Picture:
+def make_picture(figure: Figure, alt: str, caption: str, language: Language) -> Picture:
     """The picture, or the words that stand in its place."""
     if figure.uri:
         return Picture(figure=figure, alt=alt, caption=caption)
-    why = tongue.note(figure.note) if figure.missing == "undefined" and figure.note else ""
+    why = language.note(figure.note) if figure.missing == "undefined" and figure.note else ""
     if not why and figure.missing in ("missing", "corrupt"):
-        why = tongue.text(f"picture.{figure.missing}")
-    words = tongue.text("picture.none")
-    reason = f"{words}{tongue.text('colon')}{why}" if why else words
+        why = language.text(f"picture.{figure.missing}")
+    words = language.text("picture.none")
+    reason = f"{words}{language.text('colon')}{why}" if why else words
     return Picture(figure=figure, alt=alt, caption=caption, reason=sentence_case(reason))
 
 
-def alt_text(kind: str, name: Name, tongue: Tongue, **values: Value) -> str:
+def alt_text(kind: str, name: Name, language: Language, **values: Value) -> str:
     """What a picture shows, for those who do not see it."""
-    return tongue.tell(Sentence(f"alt.{kind}", {"who": name, **values}))
+    return language.tell(Sentence(f"alt.{kind}", {"who": name, **values}))
 
 
 def anchor(kind: str, run: Run) -> str:

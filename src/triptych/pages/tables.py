@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from triptych.pages.columns import Cell, Column, best, make_columns, metric_label
-from triptych.pages.language import Form, Tongue
+from triptych.pages.language import Form, Language
 from triptych.pages.load import Metric, Run
 
 COSTS: dict[str, Form] = {
@@ -88,7 +88,7 @@ class Table:
 
 
 def make_tables(
-    runs: Sequence[Run], tongue: Tongue, groups: Sequence[str] = (*GROUPS, "other")
+    runs: Sequence[Run], language: Language, groups: Sequence[str] = (*GROUPS, "other")
 ) -> tuple[list[Table], tuple[str, ...]]:
     """A table for each group of metrics, the first with the costs that weigh most; their notes."""
     notes, columns = Notes(), make_columns(runs)
@@ -96,23 +96,23 @@ def make_tables(
     grouped = {name: group for group, names in GROUPS.items() for name in names}
     for group in groups:
         own = [column for column in columns if grouped.get(column.name, "other") == group]
-        headings = [metric_heading(column, tongue) for column in own]
-        shown = [metric_column(column, tongue, notes) for column in own]
+        headings = [metric_heading(column, language) for column in own]
+        shown = [metric_column(column, language, notes) for column in own]
         if not tables:
             names = [name for name in BESIDE_QUALITY if any(run.cost.get(name) for run in runs)]
-            headings += [Heading(label=tongue.text(f"cost.{name}")) for name in names]
-            shown += [cost_column(runs, name, tongue) for name in names]
+            headings += [Heading(label=language.text(f"cost.{name}")) for name in names]
+            shown += [cost_column(runs, name, language) for name in names]
         if headings:
             rows = tuple(zip(*shown, strict=True))
             tables.append(Table(key=group, headings=tuple(headings), rows=rows))
     return tables, tuple(notes.words)
 
 
-def make_cost_table(runs: Sequence[Run], tongue: Tongue) -> Table:
+def make_cost_table(runs: Sequence[Run], language: Language) -> Table:
     """Every cost that any run recorded."""
     known = [name for name in COSTS if any(run.cost.get(name) is not None for run in runs)]
-    headings = tuple(Heading(label=tongue.text(f"cost.{name}")) for name in known)
-    shown = [cost_column(runs, name, tongue) for name in known]
+    headings = tuple(Heading(label=language.text(f"cost.{name}")) for name in known)
+    shown = [cost_column(runs, name, language) for name in known]
     rows = tuple(zip(*shown, strict=True)) if shown else tuple(() for _ in runs)
     return Table(key="costs", headings=headings, rows=rows)
 
@@ -122,51 +122,51 @@ def metric_form(metric: Metric) -> Form:
     return "percent" if metric.unit == "share" and metric.name != "label_balance" else "number"
 
 
-def metric_heading(column: Column, tongue: Tongue) -> Heading:
+def metric_heading(column: Column, language: Language) -> Heading:
     """What a reader needs to compare down the column: reference, direction, kind, counts."""
     details = []
     known = column.known
     if known and known[0][1].unit not in ("", "share"):
         unit = known[0][1].unit
-        details.append(tongue.text(f"unit.{unit}") if f"unit.{unit}" in tongue else unit)
+        details.append(language.text(f"unit.{unit}") if f"unit.{unit}" in language else unit)
     reference = ""
     if column.reference in ("test", "train", "validation"):
-        reference = tongue.text(f"reference.{column.reference}")
+        reference = language.text(f"reference.{column.reference}")
         details.append(reference)
     if column.features not in ("", "none"):
-        details.append(tongue.text("on.features").format(features=column.features))
-    if f"better.{column.better}" in tongue:
-        details.append(tongue.text(f"better.{column.better}"))
-    last = [kind_text(column.kinds[0], tongue)] if len(column.kinds) == 1 else []
+        details.append(language.text("on.features").format(features=column.features))
+    if f"better.{column.better}" in language:
+        details.append(language.text(f"better.{column.better}"))
+    last = [kind_text(column.kinds[0], language)] if len(column.kinds) == 1 else []
     if column.counts:
         spread = "\N{EN DASH}".join(
-            tongue.number(n, "count") for n in sorted({min(column.counts), max(column.counts)})
+            language.number(n, "count") for n in sorted({min(column.counts), max(column.counts)})
         )
-        last.append(tongue.text("table.samples").format(n=spread))
+        last.append(language.text("table.samples").format(n=spread))
     details += [", ".join(last)] if last else []
     floor = ""
     if known and column.floors:
         ends = sorted({min(column.floors), max(column.floors)})
-        floor = "\N{EN DASH}".join(tongue.number(end, metric_form(known[0][1])) for end in ends)
+        floor = "\N{EN DASH}".join(language.number(end, metric_form(known[0][1])) for end in ends)
     return Heading(
-        label=metric_label(column, tongue),
+        label=metric_label(column, language),
         reference=reference,
         details=tuple(details),
         floor=floor,
     )
 
 
-def metric_column(column: Column, tongue: Tongue, notes: Notes) -> list[Shown]:
+def metric_column(column: Column, language: Language, notes: Notes) -> list[Shown]:
     """The cells of a column, all with as many decimals, the best one marked."""
     leader, spread = best(column), finest(column)
     first = None if leader is None else column.known[leader][1]
-    return [metric_cell(cell, column, tongue, notes, first, spread) for cell in column.cells]
+    return [metric_cell(cell, column, language, notes, first, spread) for cell in column.cells]
 
 
 def metric_cell(
     cell: Cell,
     column: Column,
-    tongue: Tongue,
+    language: Language,
     notes: Notes,
     first: Metric | None,
     spread: float | None,
@@ -174,21 +174,21 @@ def metric_cell(
     """Value, interval and mark where it is the `is_main`; or the reason why there is no value."""
     metric = cell.metric
     if metric is None:
-        return Shown(text=tongue.text("table.missing"), state="missing")
-    note = tongue.note(metric.note) if metric.note else ""
+        return Shown(text=language.text("table.missing"), state="missing")
+    note = language.note(metric.note) if metric.note else ""
     numbers = (notes.number(note),) if note else ()
     if metric.value is None or not metric.defined:
-        text = tongue.text("table.undefined")
+        text = language.text("table.undefined")
         return Shown(text=text, title=note, notes=numbers, state="undefined")
     form = metric_form(metric)
     known = metric.low is not None and metric.high is not None
     return Shown(
-        text=tongue.number(metric.value, form, spread),
+        text=language.number(metric.value, form, spread),
         sort=metric.value,
-        interval=tongue.interval(metric.low or 0.0, metric.high or 0.0, form, spread)
+        interval=language.interval(metric.low or 0.0, metric.high or 0.0, form, spread)
         if known
         else "",
-        kind=kind_text(metric.kind, tongue) if len(column.kinds) > 1 else "",
+        kind=kind_text(metric.kind, language) if len(column.kinds) > 1 else "",
         title=note,
         notes=numbers,
         best=metric is first,
@@ -202,21 +202,21 @@ def finest(column: Column) -> float | None:
     return min((width for width in widths if width > 0), default=None)
 
 
-def kind_text(kind: str, tongue: Tongue) -> str:
+def kind_text(kind: str, language: Language) -> str:
     """The kind in words."""
-    return tongue.text(f"kind.{kind}") if f"kind.{kind}" in tongue else kind
+    return language.text(f"kind.{kind}") if f"kind.{kind}" in language else kind
 
 
-def cost_column(runs: Sequence[Run], name: str, tongue: Tongue) -> list[Shown]:
+def cost_column(runs: Sequence[Run], name: str, language: Language) -> list[Shown]:
     """One cost of every run, with a bar relative to the largest."""
     values = [run.cost.get(name) for run in runs]
     largest = max((value for value in values if value is not None), default=0.0)
     shown = []
     for value in values:
         if value is None:
-            shown.append(Shown(text=tongue.text("table.missing"), state="missing"))
+            shown.append(Shown(text=language.text("table.missing"), state="missing"))
             continue
-        text = tongue.short(value) if name in ROUNDED else tongue.number(value, COSTS[name])
+        text = language.short(value) if name in ROUNDED else language.number(value, COSTS[name])
         bar = value / largest if largest > 0 else None
         shown.append(Shown(text=text, sort=value, bar=bar))
     return shown

@@ -254,7 +254,7 @@ def measure_speed(
 
     def rounds(count: int) -> None:
         for _ in range(count):
-            state.round(batches, seed, far, machine)
+            state.step(batches, seed, far, machine)
 
     size = batches.batch_size
     chosen, tried = try_threads(machine, seconds, lambda: timed(lambda: rounds(1)))
@@ -322,7 +322,7 @@ def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, flo
 
         def step(state: TrainingState = state, batches: Batches = batches) -> float:
             started = time.perf_counter()
-            state.round(batches, 0, Plan.straight(10**9), machine)
+            state.step(batches, 0, Plan.straight(10**9), machine)
             return time.perf_counter() - started
 
         torch.set_num_threads(machine.threads)  # the caller sets back what was

@@ -185,7 +185,7 @@ class TrainingLoop:
         if torch.get_num_threads() != count:
             torch.set_num_threads(count)
         trying, began = job.threads.trying, time.perf_counter()
-        state.round(job.batches, job.seed, self.plan, job.machine)
+        state.step(job.batches, job.seed, self.plan, job.machine)
         seconds = time.perf_counter() - began
         job.threads.took(seconds, state.phase, state.seen)
         if not trying:

@@ -97,13 +97,13 @@ class Checkups:
             images=self.state.seen,
             numbers=found.numbers,
             advice=found.advice,
-            vital=found.vital,
+            health=found.health,
         )
         for sentence in found.advice:
             if wording(sentence) not in self.told:
                 self.told.add(wording(sentence))
                 self.console.say(f"  warning: {sentence}")
-        return found.trouble if before >= WELL and found.vital < FALLEN * before else ""
+        return found.trouble if before >= WELL and found.health < FALLEN * before else ""
 
     def diagnose(self, model: Diagnoses) -> Diagnosis:
         """What the model finds in the weights as they would be used now."""

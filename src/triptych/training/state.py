@@ -151,7 +151,7 @@ class TrainingState:
         self.average = self.wide = None
         self.phase, self.seen = self.phase + 1, 0
 
-    def round(self, batches: Batches, seed: int, plan: Plan, machine: Machine) -> None:
+    def step(self, batches: Batches, seed: int, plan: Plan, machine: Machine) -> None:
         """Every objective that is due takes its steps; `plan` is this phase's."""
         share, before = plan.progress(self.seen), plan.position(self.seen)
         number = self.seen // self.batch_size

@@ -55,7 +55,7 @@ def diagnose(
         train, validation = real_scores[: len(seen)].mean(), real_scores[len(seen) :].mean()
         numbers["memory"] = ratio((train - validation).item(), (train - fake_scores.mean()).item())
     if share < EARLY or len(real) < LEAST:
-        return Diagnosis(numbers, vital=0.0)  # not judged, so nothing to fall from
+        return Diagnosis(numbers, health=0.0)  # not judged, so nothing to fall from
     return Diagnosis(numbers, advise(numbers, loss.augmented), *find_trouble(numbers))
 
 

@@ -81,7 +81,7 @@ class GaussianVAE(VAE):
         """Both."""
         return [self.encoder, self.decoder]
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,D]."""
         mean, log_variance = self.encoder(images)
         return mean, log_variance
@@ -128,7 +128,7 @@ class GaussianVAE(VAE):
         noise = rng.normal(*self.latents["z"]).to(images.dtype)
         for x, z in zip(torch.split(images, CHUNK), torch.split(noise, CHUNK), strict=True):
             labels = self.condition(None, len(x), x.device)
-            found = self.infer(self.look(x), {"z": z}, labels)
+            found = self.infer(self.encode_features(x), {"z": z}, labels)
             total += ((x - found.output).double() ** 2).sum()
         std = (total / images.numel()).sqrt().clamp(min=ROUNDING)
         self.log_std.copy_(std.log())

@@ -257,7 +257,7 @@ class LadderVAE(VAE):
         """Those of the way down, the coarsest first."""
         return list(self.descent)  # type: ignore[arg-type] # a ModuleList forgets of what
 
-    def look(self, images: Tensor) -> list[Tensor]:
+    def encode_features(self, images: Tensor) -> list[Tensor]:
         """The tower's features, from the coarsest, each [B,width,side,side]."""
         x, found = self.stem(images), []
         for climb in self.tower:
@@ -361,7 +361,7 @@ class LadderVAE(VAE):
         """The vector's prior is fitted to the posteriors of these images."""
         if self.vector is None:
             return
-        found = [self.vector.infer(self.look(x)[0]) for x in torch.split(images, CHUNK)]
+        found = [self.vector.infer(self.encode_features(x)[0]) for x in torch.split(images, CHUNK)]
         means, log_variances = (torch.cat(part) for part in zip(*found, strict=True))
         self.vector.prior.fit(means, log_variances.exp().mean(0), labels)
 

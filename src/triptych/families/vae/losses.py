@@ -72,7 +72,7 @@ class Autoencoder(Protocol):
     learns_pixels: bool
     shape: ImageShape
 
-    def look(self, images: Tensor) -> Any:
+    def encode_features(self, images: Tensor) -> Any:
         """All that the posteriors will ask of the images."""
 
     def infer(
@@ -130,7 +130,9 @@ class NegativeElbo(Objective):
         model = self.model
         labels = hide_some(batch.labels, batch.noise.get("hidden"), model.classes)
         condition = model.condition(labels, len(batch.images), batch.images.device)
-        found = model.infer(model.look(batch.images), batch.noise, condition, batch.share)
+        found = model.infer(
+            model.encode_features(batch.images), batch.noise, condition, batch.share
+        )
         reconstruction = -model.training_log_pixels(batch.images, found.output).mean()
         kl = {name: nats.mean() for name, nats in found.kl().items()}
         weight = min(1.0, batch.share / model.warm_up) if model.warm_up else 1.0

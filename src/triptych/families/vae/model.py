@@ -56,7 +56,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     said_of_samples = MEAN_PIXELS
 
     @abstractmethod
-    def look(self, images: Tensor) -> Any:
+    def encode_features(self, images: Tensor) -> Any:
         """All that the posteriors will ask of the images."""
 
     @abstractmethod
@@ -69,7 +69,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     ) -> Inferred:
         """Posteriors, draws mean + std * noise (the means without noise), decoder's answer.
 
-        seen:   what `look` gave
+        seen:   what `encode_features` gave
         labels: [B,classes+1] shares of the classes, the last one unknown
         share:  of the planned images seen, for latents that join later than others
         """
@@ -132,7 +132,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     def encode(self, images: Tensor) -> Latent:
         """The posterior means, one after another."""
         labels = self.condition(None, len(images), images.device)
-        means = self.posterior_means(self.look(images), labels)
+        means = self.posterior_means(self.encode_features(images), labels)
         return Latent(means, path="straight", labels=labels)
 
     def posterior_means(self, seen: Any, labels: Tensor | None) -> dict[str, Tensor]:
@@ -151,7 +151,10 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
         draws: of each image; 1 for the ELBO, whose mean they are, else 100
         """
-        seen, labels = self.look(images), self.condition(None, len(images), images.device)
+        seen, labels = (
+            self.encode_features(images),
+            self.condition(None, len(images), images.device),
+        )
         if method == "importance":
             weights = [
                 self._log_weight(images, seen, labels, rng)

@@ -87,7 +87,10 @@ def diagnose(
     are means over all images. With fewer than two images of a part, its bounds are left out.
     """
     images = torch.cat([seen, unseen])
-    features, labels = model.look(images), model.condition(None, len(images), images.device)
+    features, labels = (
+        model.encode_features(images),
+        model.condition(None, len(images), images.device),
+    )
     noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
     drawn = model.infer(features, noise, labels)
     plain = model.infer(features, None, labels)
