@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from triptych.pages.claims import CLAIMS, Evidence, Finding, judge_all, more_varied
+from triptych.pages.course import sharper
 from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Metric, Run
 
@@ -163,3 +164,21 @@ def test_every_claim_is_worded_in_both_languages_and_only_where_its_family_is(
         assert {claim.family for claim in claims} == {"vae", "gan"}
         assert len(claims) == sum(family != "diffusion" for family, _ in CLAIMS.values())
     assert all(f"claim.{key}" in Language() for key in CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("vae", "gan", "judged"),
+    [(0.9, 1.06, "supported"), (1.06, 0.9, "refuted"), (0.9, 1.0, "undecided")],
+)
+def test_the_practical_and_its_claims_decide_sharper_alike(
+    vae: float, gan: float, judged: str
+) -> None:
+    """By the difference's interval, +-0.141, though the models' own ones, +-0.1, overlap."""
+    found = runs("sharpness", vae=vae, gan=gan)
+    assert verdict("gan.sharp", found) == judged
+    answers = {
+        "answer.sharper": "supported",
+        "answer.not_sharper": "refuted",
+        "answer.sharper.undecided": "undecided",
+    }
+    assert [answers[sentence.key] for sentence in sharper(found, "gan")] == [judged]

@@ -699,7 +699,7 @@ def test_doctor(call: Call) -> None:
         ("compare vae:course,size=huge {data}", "no size 'huge'"),
         ("likelihood {vae} --count 1", "one image gives no interval"),
         ("likelihood {vae} --method magic", "no method 'magic' for this model: choose from elbo"),
-        ("likelihood {gan} --method elbo", "no method 'elbo' for a gan"),
+        ("likelihood {gan} --method elbo", "no method 'elbo' for this model"),
         ("likelihood {vae} --data nowhere", "no data 'nowhere'"),
         ("likelihood {gan} --method ais --noise 2", "--noise 2 is no noise of 8-bit pixels"),
         ("likelihood {gan} --method ais --noise nan", "--noise nan is no noise of 8-bit pixels"),

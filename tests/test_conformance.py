@@ -18,15 +18,17 @@ from triptych import config, images
 from triptych.config import ImageShape
 from triptych.families import registry
 from triptych.families.capabilities import (
+    LACKING,
     BoundsLikelihood,
     Diagnoses,
     Encodes,
     Iterative,
     Represents,
-    describe_absence,
+    why_not,
 )
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch, GenerativeModel, Objective
+from triptych.pages.language import Language
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import interpolate, reconstruct, sample
 from triptych.training.optimizer import ObjectiveOptimizer
@@ -218,13 +220,14 @@ def test_capabilities_are_declared_and_absences_explained(
     for capability, promised in CAPABILITIES.items():
         for method in promised:
             assert hasattr(model, method) == isinstance(model, capability)
-    family = name.partition(":")[0]
     if not isinstance(model, Encodes):
-        assert describe_absence("encode", family)
+        assert why_not(model, "encode")
     if not isinstance(model, BoundsLikelihood):
-        assert describe_absence("likelihood", family)
+        assert why_not(model, "likelihood")
     if not isinstance(model, Represents):
-        assert describe_absence("represent", family)
+        assert why_not(model, "represent")
+    for why in (*model.lacks.values(), *LACKING.values()):
+        assert Language("fr").note(why) != why
 
 
 def test_what_is_encoded_can_be_decoded(model: GenerativeModel, shape: ImageShape) -> None:

@@ -126,9 +126,7 @@ def test_the_noise_is_what_inversions_leave() -> None:
 
 def entry(**more: Any) -> dict[str, Any]:
     pixels = images.to_uint8(drawn(6))
-    return likelihood.bits_per_dim(
-        plane(torch.float32), "gan", pixels, 0, MACHINE, "ais", 20, **more
-    )
+    return likelihood.bits_per_dim(plane(torch.float32), pixels, 0, MACHINE, "ais", 20, **more)
 
 
 def test_the_entry_says_what_was_estimated() -> None:
@@ -161,7 +159,7 @@ def test_absurd_noise_is_refused(noise: float) -> None:
 
 def test_without_asking_it_is_not_defined() -> None:
     pixels = images.to_uint8(drawn(2))
-    found = likelihood.bits_per_dim(plane(), "gan", pixels, 0, MACHINE)
+    found = likelihood.bits_per_dim(plane(), pixels, 0, MACHINE)
     assert found["value"] is None and "no explicit density" in found["note"]
-    with pytest.raises(InputError, match="no method 'elbo' for a gan"):
-        likelihood.bits_per_dim(plane(), "gan", pixels, 0, MACHINE, "elbo")
+    with pytest.raises(InputError, match="no method 'elbo' for this model"):
+        likelihood.bits_per_dim(plane(), pixels, 0, MACHINE, "elbo")

@@ -326,7 +326,7 @@ def test_bits_per_dim_are_minus_log2_of_the_probability(pixel_vae: GaussianVAE) 
     pixels = random_pixels(70, *SHAPE.size)
     log_p = log_pixel_given(np.zeros(1))[pixels.flatten(1).long().numpy(), 0]  # [70, D]
     for method in model.bounds:
-        entry = likelihood.bits_per_dim(model, "vae", pixels, 0, MACHINE, method)
+        entry = likelihood.bits_per_dim(model, pixels, 0, MACHINE, method)
         assert entry["value"] == pytest.approx(-log_p.mean() / math.log(2), rel=1e-5)
         assert entry["kind"] == "upper bound"
         each = -log_p.mean(1) / math.log(2)

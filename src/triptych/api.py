@@ -239,7 +239,6 @@ def measurer(
         with console.bar(f"  drawing {facts['model']}", figures.DRAWN) as bar:
             figures.draw_figures(
                 model,
-                facts["family"],
                 data.test.images,
                 drawn,
                 machine,

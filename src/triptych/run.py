@@ -23,7 +23,7 @@ from triptych.families.capabilities import (
     NoisyPixels,
     Refines,
     Represents,
-    describe_absence,
+    why_not,
 )
 from triptych.families.labels import Labels
 from triptych.families.latent import Way
@@ -190,7 +190,7 @@ class Run:
         self.check_images(first)
         self.check_images(last)
         if not isinstance(self.model, Encodes):
-            raise InputError(describe_absence("encode", self.family), "leave out --from and --to")
+            raise InputError(why_not(self.model, "encode"), "leave out --from and --to")
         return interpolate.between_images(self.model, first, last, points, seed, self.machine, way)
 
     def traverse(
@@ -241,7 +241,6 @@ class Run:
         with console.bar("  likelihood", len(originals)) as bar:
             return likelihood.bits_per_dim(
                 self.model,
-                self.family,
                 originals,
                 seed,
                 self.machine,
@@ -255,7 +254,7 @@ class Run:
     def require_encoder(self) -> None:
         """InputError with the reason where the model cannot encode."""
         if not isinstance(self.model, Encodes):
-            raise InputError(describe_absence("encode", self.family), "use a vae")
+            raise InputError(why_not(self.model, "encode"), "use a vae")
 
     def read_image(self, path: Path) -> Tensor:
         """An image file as this model takes it: uint8 (1,C,H,W)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 LEVEL = 0.975  # of each side of a 95 % interval
@@ -86,6 +86,15 @@ def difference(first: Measured, second: Measured) -> Difference | None:
     low = math.hypot(a.value - a.low, b.high - b.value)
     high = math.hypot(a.high - a.value, b.value - b.low)
     return Difference(value, value - low, value + high)
+
+
+def higher(first: Measured, second: Measured) -> Literal["first", "second", "undecided"] | None:
+    """Which of two values is the higher one, by the interval of their difference.
+
+    None where they cannot be compared. For quantities that are best at their floor, as sharpness.
+    """
+    apart = difference(replace(first, better="higher"), replace(second, better="higher"))
+    return None if apart is None else apart.better
 
 
 def pairs_up(first: Measured, second: Measured) -> bool:

@@ -220,7 +220,7 @@ def evaluate(
         metrics = generation_entries(generated, real, model.said_of_samples, tell)
         for doing, entries in ABILITIES.items():
             tell(doing)
-            metrics += entries(model, facts["family"], real, EVALUATION_SEED)
+            metrics += entries(model, real, EVALUATION_SEED)
     measured_on = real.data.describe()
     warnings = [] if labels is None else [TOLD]
     if facts["data"]["fingerprint"] != measured_on["fingerprint"]:

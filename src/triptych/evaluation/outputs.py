@@ -10,7 +10,7 @@ from torch import Tensor
 from triptych.console import Console
 from triptych.evaluation.classifier import Reading
 from triptych.evaluation.reference import Reference, probe
-from triptych.families.capabilities import Encodes, Iterative, Represents, describe_absence
+from triptych.families.capabilities import Encodes, Iterative, Represents, why_not
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.metrics import entry
@@ -39,16 +39,14 @@ CHAINS = {  # steps of as many calls: 5, 9, 15 and 25
 }
 
 
-def likelihood_entries(
-    model: GenerativeModel, family: str, real: Reference, seed: int
-) -> list[dict[str, Any]]:
+def likelihood_entries(model: GenerativeModel, real: Reference, seed: int) -> list[dict[str, Any]]:
     """The default bound on held-out images."""
     pixels = real.data.test.choose(LIKELIHOOD_IMAGES, "likelihood").images
-    return [likelihood.bits_per_dim(model, family, pixels, seed, real.machine)]
+    return [likelihood.bits_per_dim(model, pixels, seed, real.machine)]
 
 
 def reconstruction_entries(
-    model: GenerativeModel, family: str, real: Reference, seed: int
+    model: GenerativeModel, real: Reference, seed: int
 ) -> list[dict[str, Any]]:
     """PSNR and SSIM, for models that encode."""
     pixels = real.data.test.choose(RECONSTRUCTED_IMAGES, "reconstruction").images
@@ -62,7 +60,7 @@ def reconstruction_entries(
         else:
             note["reconstruction_ssim"] = SMALL
     else:
-        note = dict.fromkeys(found, describe_absence("encode", family))
+        note = dict.fromkeys(found, why_not(model, "encode"))
     return [
         entry(
             name,
@@ -78,15 +76,13 @@ def reconstruction_entries(
     ]
 
 
-def path_entries(
-    model: GenerativeModel, family: str, real: Reference, seed: int
-) -> list[dict[str, Any]]:
+def path_entries(model: GenerativeModel, real: Reference, seed: int) -> list[dict[str, Any]]:
     """Length and evenness of the ways between pairs of real images, for models that encode."""
     pixels = real.data.test.choose(2 * PAIRS, "paths").images
     pairs = len(pixels) // 2
     found: dict[str, Estimate | None] = {"path_length": None, "path_uniformity": None}
     if not isinstance(model, Encodes):
-        note = describe_absence("encode", family)
+        note = why_not(model, "encode")
     elif pairs < 2:
         note = FEW_PAIRS
     else:
@@ -114,9 +110,7 @@ def path_entries(
     ]
 
 
-def probe_entries(
-    model: GenerativeModel, family: str, real: Reference, seed: int
-) -> list[dict[str, Any]]:
+def probe_entries(model: GenerativeModel, real: Reference, seed: int) -> list[dict[str, Any]]:
     """Accuracy of a linear probe on the model's representation; its floor is that on raw pixels."""
     parts, found = real.probed, None
     note = NO_LABELS if real.data.classes is None else ""

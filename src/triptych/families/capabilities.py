@@ -15,10 +15,10 @@ from triptych.families.protocol import GenerativeModel
 from triptych.seeding import ImageStreams
 
 MEAN_PIXELS = "mean decodes, without pixel noise"  # what is said of such a model's images
-_ABSENCES = {
-    ("encode", "diffusion"): "a consistency model jumps to the image: no path leads back to noise",
-    ("likelihood", "diffusion"): "a consistency model has no density that could be followed",
-    ("likelihood", "gan"): "a GAN has no explicit density: its likelihood is not defined",
+LACKING = {  # where a model does not say it better itself
+    "encode": "this model has no way from an image to a latent",
+    "likelihood": "this model has no likelihood",
+    "represent": "this model has no features of an image to read from",
 }
 
 
@@ -184,6 +184,6 @@ class Iterative(ABC):
         """The chain at evenly spaced steps, start and end included: [N,points,C,H,W]."""
 
 
-def describe_absence(capability: str, family: str) -> str:
-    """Why a model of a family does not do something, in one sentence."""
-    return _ABSENCES[capability, family]
+def why_not(model: GenerativeModel, capability: str) -> str:
+    """Why a model does not encode, have a likelihood or represent images, in one sentence."""
+    return model.lacks.get(capability, LACKING[capability])

@@ -7,10 +7,10 @@ What a model can do beyond that it declares by inheriting a capability.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -114,10 +114,12 @@ class GenerativeModel(nn.Module, ABC):
     """What all families share.
 
     said_of_samples: what must be known to read them right
+    lacks:           why the model cannot do something, by capability: encode, likelihood, represent
     """
 
     shape: ImageShape
     said_of_samples: str = ""
+    lacks: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def objectives(self) -> Sequence[Objective]:

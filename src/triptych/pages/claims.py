@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from triptych.comparison.significance import LEVEL, difference, variance_of
+from triptych.comparison.significance import LEVEL, difference, higher, variance_of
 from triptych.pages import verdict
 from triptych.pages.columns import SAME_TIME, Column, costs, make_columns, name_runs, runners_up
 from triptych.pages.language import Language, Name, Note, Quantity, Sentence, Value
@@ -160,9 +160,7 @@ def sharper(evidence: Evidence, family: str) -> Finding:
     said: list[bool | None] = []
     for _, mine in ours:
         for _, theirs in vaes:
-            apart = difference(replace(mine, better="higher"), replace(theirs, better="higher"))
-            decided = {"first": True, "second": False, "undecided": None}
-            said.append(decided[apart.better] if apart else None)
+            said.append({"first": True, "second": False}.get(higher(mine, theirs) or ""))
     return judged(said, numbers("claim.sharpness", [*ours, *vaes]))
 
 

@@ -5,7 +5,9 @@ Question 2.3 asks why, not how much: its answer is an explanation, and is marked
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
+from triptych.comparison.significance import higher
 from triptych.pages import verdict
 from triptych.pages.columns import (
     DISTANCES,
@@ -129,20 +131,19 @@ def sharper(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Each model of this family against each VAE: sharper, not sharper, or undecided."""
     said = []
     for column in columns_named(runs, "sharpness"):
-        ours = [(who, m) for who, m in column.known if who.family == family and m.low is not None]
-        vaes = [(who, m) for who, m in column.known if who.family == "vae" and m.low is not None]
-        for who, mine in ours:
-            for vae, theirs in vaes:
-                if not mine.value or not theirs.value or mine.high is None or theirs.high is None:
-                    continue
-                ratio = Quantity(mine.value / theirs.value, "ratio")
-                values: dict[str, Value] = {"sharp": who, "soft": vae, "ratio": ratio}
-                if (mine.low or 0.0) > theirs.high:
-                    said.append(Sentence("answer.sharper", values))
-                elif mine.high < (theirs.low or 0.0):
-                    said.append(Sentence("answer.not_sharper", values))
-                else:
-                    said.append(Sentence("answer.sharper.undecided", {"who": (who, vae)}))
+        ours = [(who, m) for who, m in column.known if who.family == family]
+        vaes = [(who, m) for who, m in column.known if who.family == "vae"]
+        for (who, mine), (vae, theirs) in product(ours, vaes):
+            decided = higher(mine, theirs)
+            if not mine.value or not theirs.value or decided is None:
+                continue
+            ratio = Quantity(mine.value / theirs.value, "ratio")
+            values: dict[str, Value] = {"sharp": who, "soft": vae, "ratio": ratio}
+            if decided == "undecided":
+                said.append(Sentence("answer.sharper.undecided", {"who": (who, vae)}))
+            else:
+                key = "sharper" if decided == "first" else "not_sharper"
+                said.append(Sentence(f"answer.{key}", values))
     return said
 
 

@@ -17,7 +17,7 @@ from triptych.families.capabilities import (
     Encodes,
     Iterative,
     NoisyPixels,
-    describe_absence,
+    why_not,
 )
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
@@ -88,7 +88,6 @@ def error_by_level(model: Iterative, originals: Tensor, seed: int, machine: Mach
 
 def draw_figures(
     model: GenerativeModel,
-    family: str,
     held_out: Tensor,
     folder: Path | None,
     machine: Machine,
@@ -120,9 +119,7 @@ def draw_figures(
         pictures = images.interleave(*bands, columns=PAIRS)
         save(folder, "reconstruction", pictures, PAIRS, note)
     else:
-        write(
-            folder, "reconstruction", {"defined": False, "note": describe_absence("encode", family)}
-        )
+        write(folder, "reconstruction", {"defined": False, "note": why_not(model, "encode")})
     if isinstance(model, Iterative):
         tell("trajectories and curves")
         ways = sample.trajectory(model, PATHS, POINTS, seed, machine)

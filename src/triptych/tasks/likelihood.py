@@ -12,7 +12,7 @@ from torch import Tensor
 
 from triptych import images
 from triptych.errors import InputError
-from triptych.families.capabilities import BoundsLikelihood, EstimatesLikelihood, describe_absence
+from triptych.families.capabilities import BoundsLikelihood, EstimatesLikelihood, why_not
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.images import BIN_WIDTH
@@ -141,7 +141,6 @@ def undefined(count: int) -> dict[str, Any]:
 
 def bits_per_dim(
     model: GenerativeModel,
-    family: str,
     pixels: Tensor,
     seed: int,
     machine: Machine,
@@ -169,8 +168,8 @@ def bits_per_dim(
         raise InputError("--noise is for --method ais, of a GAN", "leave it out")
     if not isinstance(model, BoundsLikelihood):
         if method is not None:
-            raise InputError(f"no method '{method}' for a {family}", "leave --method out")
-        return entry | {"note": describe_absence("likelihood", family), "terms": {}}
+            raise InputError(f"no method '{method}' for this model", "leave --method out")
+        return entry | {"note": why_not(model, "likelihood"), "terms": {}}
     method = method or next(iter(model.bounds))
     if method not in model.bounds:
         raise InputError(

@@ -43,6 +43,9 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     """generator: z [B,D] -> image [B,C,H,W];  critic: image -> score [B], high for real."""
 
     estimates: ClassVar[Mapping[str, int]] = {"ais": 300}
+    lacks: ClassVar[Mapping[str, str]] = {
+        "likelihood": "a GAN has no explicit density: its likelihood is not defined"
+    }
 
     def __init__(
         self,

@@ -8,10 +8,10 @@ what guidance gives the teacher for two calls a step the student has for one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,10 @@ class ConsistencyModel(NoiseToImage, Learns):
     """Its network gives the end of the path, no expected image: so there is no path to follow."""
 
     samplers = ("consistency",)
+    lacks: ClassVar[Mapping[str, str]] = {
+        "encode": "a consistency model jumps to the image: no path leads back to noise",
+        "likelihood": "a consistency model has no density that could be followed",
+    }
 
     def __init__(self, denoiser: Denoiser, *, teacher: Teacher, **others: Any) -> None:
         super().__init__(denoiser, **others)
