@@ -89,7 +89,7 @@ class Pythae:
             optimiser=OptimizerConfig(learning_rate=1e-4),
         ).eval()
         some = images.to_float(train[:MEASURED])
-        model.settle(some, ImageStreams(0, "settle", range(len(some))))
+        model.fit_after_training(some, ImageStreams(0, "settle", range(len(some))))
         return model
 
     def mixture_draws(self, train: Tensor, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_report import write_comparison
+from tests.test_page import write_comparison
 from triptych.pages.page import write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -272,11 +272,11 @@ def test_what_settles_is_done_by_settling_once(model: GenerativeModel, shape: Im
     """A second time finds it where it is; a model with nothing to settle stays as it was."""
     x, rng = images.to_float(random_pixels(16, *shape.size)), tuple(range(16))
     before = {key: t.clone() for key, t in model.state_dict().items()}
-    model.settle(x, streams(*rng))
+    model.fit_after_training(x, streams(*rng))
     once = {key: t.clone() for key, t in model.state_dict().items()}
-    model.settle(x, streams(*rng))
+    model.fit_after_training(x, streams(*rng))
     assert all(torch.equal(t, once[key]) for key, t in model.state_dict().items())
-    settles = type(model).settle is not GenerativeModel.settle
+    settles = type(model).fit_after_training is not GenerativeModel.fit_after_training
     moved = any(not torch.equal(t, before[key]) for key, t in once.items())
     assert settles or not moved
 

@@ -78,7 +78,7 @@ def loss_of(value: float, share: float, x: Tensor) -> tuple[Tensor, Constant, di
         CleanPredictor(network, 1.0), SHAPE, network, settings, None, Teacher(1.0)
     )
     noise = objective.noise(len(x), torch.Generator().manual_seed(0))
-    return objective(Batch(x, None, noise, share=share))["total"], network, noise
+    return objective(Batch(x, None, noise, progress=share))["total"], network, noise
 
 
 def test_a_network_with_one_answer_is_consistent_but_where_the_image_is_known() -> None:
@@ -151,7 +151,7 @@ def test_the_target_lies_below_on_the_teacher_s_path() -> None:
     noise = {
         k: v.double() for k, v in objective.noise(64, torch.Generator().manual_seed(0)).items()
     }
-    found = objective(Batch(x, None, noise, share=0.9))["total"]
+    found = objective(Batch(x, None, noise, progress=0.9))["total"]
     sigma = (settings.noise_mean + settings.noise_std * noise["level"]).exp().view(-1, 1, 1, 1)
     r = neighbour(sigma, 0.9, 2)
     assert (r > 0).any() and (r == 0).any()

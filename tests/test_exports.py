@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from tests.test_report import change, write_comparison
+from tests.test_page import change, write_comparison
 from triptych.pages.exports import escape
 from triptych.pages.page import write_page
 

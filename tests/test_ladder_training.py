@@ -162,7 +162,7 @@ def test_noise_is_standard_normal_for_every_latent() -> None:
 def test_the_divergence_s_weight_warms_up(warm_up: float, share: float, weight: float) -> None:
     """Total = reconstruction + weight * all levels' KL; each is shown whole, a mean over images."""
     model = tiny_ladder(warm_up=warm_up)
-    batch = batch_for(model, share=share)
+    batch = batch_for(model, progress=share)
     terms = loss_of(model, batch)
     found = model.infer(model.encode_features(batch.images), batch.noise)
     exact = {
@@ -184,7 +184,7 @@ def gradients(model: LadderVAE, batch: Batch, weight: float = 1.0) -> list[Tenso
 def test_parts_of_a_batch_have_its_gradient_together() -> None:
     """Two, two and one image, each part weighted by its images, with the batch's share."""
     model = tiny_ladder(warm_up=0.5)
-    batch = batch_for(model, share=0.1)
+    batch = batch_for(model, progress=0.1)
     parts = batch.parts(2)
     assert [len(part.images) for part in parts] == [2, 2, 1]
     assert {part.share for part in parts} == {0.1}
@@ -196,7 +196,7 @@ def test_parts_of_a_batch_have_its_gradient_together() -> None:
 def test_the_gradient_is_the_loss_s_slope() -> None:
     """In three random directions of all parameters, by central differences in float64."""
     model = tiny_ladder(channels=3, patch=2, warm_up=0.5)
-    batch = batch_for(model, share=0.2)
+    batch = batch_for(model, progress=0.2)
     parameters, gradient = list(model.parameters()), gradients(model, batch)
     step = 1e-6
     for seed in range(3):

@@ -53,7 +53,7 @@ def vector_ladder(join: float = 0.0) -> LadderVAE:
 def settled() -> LadderVAE:
     """Its prior fitted to 16 images."""
     model = vector_ladder().eval()
-    model.settle(pictures_for(model, 16), ImageStreams(0, "settle", range(16)))
+    model.fit_after_training(pictures_for(model, 16), ImageStreams(0, "settle", range(16)))
     return model
 
 

@@ -93,7 +93,7 @@ def stirred(model: GAN) -> GAN:
 def batch_of(model: GAN, which: int, number: int = 0) -> Batch:
     noise = model.objectives()[which].noise(4, torch.Generator().manual_seed(0))
     x = images.to_float(random_pixels(4, *SHAPE.size)).double()
-    return Batch(x, None, {k: t.double() for k, t in noise.items()}, number=number)
+    return Batch(x, None, {k: t.double() for k, t in noise.items()}, step_index=number)
 
 
 def gradient_norms(critic: nn.Module, x: Tensor) -> Tensor:

@@ -27,15 +27,15 @@ class Batch:
     images: real, float on [-1, 1], [B,C,H,W]
     labels: class numbers [B], or None where the data have none
     noise:  every random number of the step, drawn before it, each [B, ...]
-    share:  of the planned images of this phase that were seen before this step
-    number: of the round in its phase, from 0
+    progress:   share of the planned images of this phase that were seen before this step
+    step_index: of the step in its phase, from 0
     """
 
     images: Tensor
     labels: Tensor | None
     noise: dict[str, Tensor] = field(default_factory=dict)
-    share: float = 1.0
-    number: int = 0
+    progress: float = 1.0
+    step_index: int = 0
 
     def parts(self, size: int) -> list[Batch]:
         """The same images in batches of at most so many."""
@@ -44,7 +44,7 @@ class Batch:
             rows = slice(first, first + size)
             labels = None if self.labels is None else self.labels[rows]
             noise = {name: tensor[rows] for name, tensor in self.noise.items()}
-            found.append(Batch(self.images[rows], labels, noise, self.share, self.number))
+            found.append(Batch(self.images[rows], labels, noise, self.progress, self.step_index))
         return found
 
 
@@ -142,13 +142,15 @@ class GenerativeModel(nn.Module, ABC):
     def network_calls(self) -> int:
         """How often the network runs to decode one latent."""
 
-    def survey(self, images: Tensor, seed: int) -> None:
+    def fit_before_training(self, images: Tensor, seed: int) -> None:
         """Take from some training images what must be known before training; here nothing.
 
         images: uint8 [N,C,H,W]
         """
 
-    def settle(self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None) -> None:
+    def fit_after_training(
+        self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None
+    ) -> None:
         """Set in closed form what can be, once all other weights are final; here nothing.
 
         images: of the training part, on [-1, 1], [N,C,H,W]

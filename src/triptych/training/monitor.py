@@ -15,9 +15,8 @@ import torch
 
 from triptych import images
 from triptych.console import Console
-from triptych.data.dataset import ImageData, Part
+from triptych.data.dataset import ImageData
 from triptych.families.capabilities import Diagnoses, Diagnosis
-from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
 from triptych.training.ema import as_used
@@ -28,10 +27,6 @@ from triptych.training.state import TrainingState
 TIMES = 10  # in a run, at most
 MOST, LEAST = 64, 16  # images of each part
 SHARE = 0.004  # of the planned images are looked at: under 0.5 % of the time
-SETTLED_BY = 2_048  # training images, or fewer:
-SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
-SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
-SURVEYED, SURVEYED_NUMBERS = 5_000, 2**28  # training images, or fewer large ones: 256 MB
 WELL = 0.6  # vital number of a model that lives
 FALLEN = 0.4  # share of its best vital number so far, below which training goes back
 
@@ -141,25 +136,3 @@ def last_advice(path: Path) -> list[str]:
     """The advice of a log's last diagnosis."""
     found = events(path, "diagnosis")
     return [str(sentence) for sentence in found[-1].get("advice", [])] if found else []
-
-
-def survey(model: GenerativeModel, part: Part, seed: int) -> None:
-    """Show a fresh model some training images, where it wants to see any."""
-    if type(model).survey is not GenerativeModel.survey:
-        count = max(1, min(SURVEYED, SURVEYED_NUMBERS // part.images[0].numel()))
-        model.survey(part.choose(count, "surveyed", seed).images, seed)
-
-
-def settle(state: TrainingState, part: Part, planned: int, seed: int, machine: Machine) -> None:
-    """Bring what a model sets in closed form to its optimum, in the weights to use."""
-    most = min(SETTLED_BY, int(SETTLED_SHARE * planned))
-    count = min(max(LEAST, most), max(1, SETTLED_NUMBERS // part.images[0].numel()))
-    some = part.choose(count, "settled", seed)
-    labels = None if some.labels is None else some.labels.to(machine.device)
-    rng = ImageStreams(seed, "settle", range(len(some)), machine.device)
-    with as_used(state.model, state.average) as model:
-        with machine.autocast(), uncompiled(machine):
-            model.settle(images.to_float(some.images.to(machine.device)), rng, labels)
-        if state.average is not None:
-            for name, tensor in model.state_dict().items():
-                state.average.state[name].copy_(tensor)

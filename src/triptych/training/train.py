@@ -17,11 +17,13 @@ from torch import Tensor
 from triptych import config, files, hardware, images
 from triptych.console import Bar, Console
 from triptych.data.batches import Batches
+from triptych.data.dataset import Part
 from triptych.distributed import processes_here
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families import registry
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import MOST_THREADS, Machine, counts_to_try, usable_cores
+from triptych.seeding import ImageStreams
 from triptych.training import checkpoint, resolve
 from triptych.training.calibration import (
     MOST_CHECKPOINTS,
@@ -43,7 +45,7 @@ from triptych.training.loop import (
     stop_signals,
     take_up,
 )
-from triptych.training.monitor import Checkups, last_advice, settle, survey
+from triptych.training.monitor import Checkups, last_advice, uncompiled
 from triptych.training.plan import Deadline, Plan
 from triptych.training.posthoc_ema import Keeper
 from triptych.training.resolve import Request, check_machine, check_output, note_augmented
@@ -60,6 +62,11 @@ from triptych.training.state import TrainingState
 from triptych.training.threads import Threads
 
 Draw = Callable[[GenerativeModel, Machine], Tensor]  # a few samples, uint8 [N,C,H,W]
+SETTLED_BY = 2_048  # training images, or fewer:
+SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
+LEAST_SETTLED = 16
+SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
+SURVEYED, SURVEYED_NUMBERS = 5_000, 2**28  # training images, or fewer large ones: 256 MB
 
 
 def train(
@@ -441,7 +448,7 @@ def fresh_state(request: Request, machine: Machine) -> TrainingState:
     try:
         model = registry.build(request.name, request.settings, request.shape, request.seed)
         if request.teacher is None:
-            survey(model, request.data.train, request.seed)
+            fit_before_training(model, request.data.train, request.seed)
         else:
             resolve.start_from(model, request.teacher)
         model.to(machine.device).train()
@@ -557,8 +564,8 @@ def calibrate(
         progress = progress_of(state, seconds=0.0, log_bytes=0)
 
         def finish(images: int) -> None:
-            settle(state, request.data.train, images, request.seed, machine)
-            if settles(state):
+            fit_after_training(state, request.data.train, images, request.seed, machine)
+            if fits_after_training(state):
                 sample_grid(state, draw, machine)
 
         speed = measure_speed(
@@ -608,9 +615,9 @@ def save_grid(
         grid.save(folder.samples / f"{seen:09d}.png")
 
 
-def settles(state: TrainingState) -> bool:
+def fits_after_training(state: TrainingState) -> bool:
     """Whether the model fits something in closed form after training."""
-    return type(state.model).settle is not GenerativeModel.settle
+    return type(state.model).fit_after_training is not GenerativeModel.fit_after_training
 
 
 def finish_weights(
@@ -626,8 +633,32 @@ def finish_weights(
 
     images, planned: seen in the first phase, and how many had been planned for it
     """
-    settle(state, request.data.train, planned, request.seed, machine)
-    if settles(state) and state.group.size == 1:
+    fit_after_training(state, request.data.train, planned, request.seed, machine)
+    if fits_after_training(state) and state.group.size == 1:
         save_grid(state, folder, draw, machine, images)  # as it is used
     metadata = model_metadata(request.name, request.settings, request.shape)
     return save_weights(folder.weights, state.weights_to_use(), metadata)
+
+
+def fit_before_training(model: GenerativeModel, part: Part, seed: int) -> None:
+    """Show a fresh model some training images, where it wants to see any."""
+    if type(model).fit_before_training is not GenerativeModel.fit_before_training:
+        count = max(1, min(SURVEYED, SURVEYED_NUMBERS // part.images[0].numel()))
+        model.fit_before_training(part.choose(count, "surveyed", seed).images, seed)
+
+
+def fit_after_training(
+    state: TrainingState, part: Part, planned: int, seed: int, machine: Machine
+) -> None:
+    """Bring what a model sets in closed form to its optimum, in the weights to use."""
+    most = min(SETTLED_BY, int(SETTLED_SHARE * planned))
+    count = min(max(LEAST_SETTLED, most), max(1, SETTLED_NUMBERS // part.images[0].numel()))
+    some = part.choose(count, "settled", seed)
+    labels = None if some.labels is None else some.labels.to(machine.device)
+    rng = ImageStreams(seed, "settle", range(len(some)), machine.device)
+    with as_used(state.model, state.average) as model:
+        with machine.autocast(), uncompiled(machine):
+            model.fit_after_training(images.to_float(some.images.to(machine.device)), rng, labels)
+        if state.average is not None:
+            for name, tensor in model.state_dict().items():
+                state.average.state[name].copy_(tensor)

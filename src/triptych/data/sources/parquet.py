@@ -425,7 +425,7 @@ def holds_images(kind: Any) -> bool:
 
 
 def label_kind(schema: Any, name: str | None) -> str | None:
-    """`number` or `name`: what labels the column can hold; None: no labels."""
+    """`step_index` or `name`: what labels the column can hold; None: no labels."""
     import pyarrow.types as t
 
     if name is None or schema.names.count(name) != 1:

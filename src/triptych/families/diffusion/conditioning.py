@@ -102,10 +102,10 @@ class Groups(nn.Module):
         return -shares.log()[numbers.clamp(max=self.count - 1)].where(numbers < self.count, 0.0)
 
 
-Kinds = Classes | Groups
+Conditioning = Classes | Groups
 
 
-def shares_of(kinds: Kinds | None, numbers: Tensor | None, like: Tensor) -> Tensor | None:
+def shares_of(kinds: Conditioning | None, numbers: Tensor | None, like: Tensor) -> Tensor | None:
     """Kinds [N] as the network is told them, [N,kinds+1]; None where it is told none.
 
     numbers: None where the kind of none of them is known

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from triptych.families.diffusion.conditioning import Groups, Kinds
+from triptych.families.diffusion.conditioning import Conditioning, Groups
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.samplers import Sampling
 
@@ -33,7 +33,7 @@ class CFGDenoiser:
         return unconditional + self.weight * (conditional - unconditional)
 
 
-def note_on_samples(sampling: Sampling, kinds: Kinds | None) -> str:
+def note_on_samples(sampling: Sampling, kinds: Conditioning | None) -> str:
     """What must be known of samples that are guided: they are more typical than the data."""
     if kinds is None or sampling.guidance == 1:
         return ""

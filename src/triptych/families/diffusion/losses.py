@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, OptimizerConfig
-from triptych.families.diffusion.conditioning import Kinds, shares_of
+from triptych.families.diffusion.conditioning import Conditioning, shares_of
 from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
 from triptych.families.labels import hide_some
 from triptych.families.protocol import Batch, Objective
@@ -38,7 +38,7 @@ class WeightedDenoisingLoss(Objective):
         noise_mean: float,
         noise_std: float,
         optimiser: OptimizerConfig,
-        kinds: Kinds | None,
+        kinds: Conditioning | None,
         weight: Weight,
     ) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def level_noise(count: int, shape: ImageShape, generator: torch.Generator) -> di
     }
 
 
-def kinds_shown(kinds: Kinds | None, batch: Batch) -> Tensor | None:
+def kinds_shown(kinds: Conditioning | None, batch: Batch) -> Tensor | None:
     """What the network is told of a batch, of which some is hidden: [B,kinds+1], or None."""
     if kinds is None:
         return None

@@ -23,7 +23,7 @@ from triptych.families.capabilities import (
     Represents,
     mean_terms,
 )
-from triptych.families.diffusion.conditioning import Groups, Kinds, shares_of
+from triptych.families.diffusion.conditioning import Conditioning, Groups, shares_of
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.guidance import CFGDenoiser, note_on_samples
 from triptych.families.diffusion.likelihood import FlowLikelihood, VariationalBound
@@ -73,7 +73,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         objective: Callable[[Denoiser, ImageShape], Objective],
         features_at: float,
         shape: ImageShape,
-        kinds: Kinds | None = None,
+        kinds: Conditioning | None = None,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -100,7 +100,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         shares = shares_of(self.kinds, numbers, noise)
         return Latent({"noise": noise}, path="spherical", labels=shares)
 
-    def survey(self, images: Tensor, seed: int) -> None:
+    def fit_before_training(self, images: Tensor, seed: int) -> None:
         """Find the groups, where there are any to find."""
         if isinstance(self.kinds, Groups):
             self.kinds.find(images, seed)

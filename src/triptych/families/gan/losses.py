@@ -197,7 +197,7 @@ class CriticObjective(PlayerObjective):
         condition, penalty = self.condition(batch), self.loss.penalty
         real = batch.images
         fake = to_float32(self.generator.detached(batch.noise["z"], *condition))  # it must not move
-        due = penalty is not None and batch.number % penalty.every == 0
+        due = penalty is not None and batch.step_index % penalty.every == 0
         if due:
             real, fake = real.detach().requires_grad_(), fake.requires_grad_()
         real_score = self.score(self.changed(real, batch, "real"), condition)

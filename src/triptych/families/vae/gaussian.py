@@ -116,7 +116,9 @@ class GaussianVAE(VAE):
         return (images.abs() < EDGE).flatten(1).sum(1) * each
 
     @torch.no_grad()
-    def settle(self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None) -> None:
+    def fit_after_training(
+        self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None
+    ) -> None:
         """A learned deviation goes to where the bound is highest (arXiv:2006.13202, section 3).
 
         std^2 = mean of (x - decoder(z))^2 over images, a draw z of each one's posterior, and

@@ -357,7 +357,9 @@ class LadderVAE(VAE):
         return found
 
     @torch.no_grad()
-    def settle(self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None) -> None:
+    def fit_after_training(
+        self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None
+    ) -> None:
         """The vector's prior is fitted to the posteriors of these images."""
         if self.vector is None:
             return

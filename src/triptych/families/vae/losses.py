@@ -131,11 +131,11 @@ class NegativeElbo(Objective):
         labels = hide_some(batch.labels, batch.noise.get("hidden"), model.classes)
         condition = model.condition(labels, len(batch.images), batch.images.device)
         found = model.infer(
-            model.encode_features(batch.images), batch.noise, condition, batch.share
+            model.encode_features(batch.images), batch.noise, condition, batch.progress
         )
         reconstruction = -model.training_log_pixels(batch.images, found.output).mean()
         kl = {name: nats.mean() for name, nats in found.kl().items()}
-        weight = min(1.0, batch.share / model.warm_up) if model.warm_up else 1.0
+        weight = min(1.0, batch.progress / model.warm_up) if model.warm_up else 1.0
         total = reconstruction + weight * torch.stack(list(kl.values())).sum()
         guesses = guess_losses(batch.images, found.guesses)
         if guesses:

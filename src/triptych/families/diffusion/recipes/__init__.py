@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, OptimizerConfig, Settings
-from triptych.families.diffusion.conditioning import Classes, Groups, Kinds
+from triptych.families.diffusion.conditioning import Classes, Conditioning, Groups
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.likelihood import (
     FlowLikelihood,
@@ -69,14 +69,16 @@ def unit_target_weight(settings: PatchDiffusion, sigma: Tensor) -> Tensor:
     return weight / settings.sigma_data**2
 
 
-def kinds_of(settings: PatchDiffusion, shape: ImageShape) -> Kinds | None:
+def kinds_of(settings: PatchDiffusion, shape: ImageShape) -> Conditioning | None:
     """The data's classes where they are told, else groups that are yet to be found."""
     if shape.classes is not None:
         return Classes(shape.classes)
     return Groups(settings.groups, shape.resolution) if settings.groups else None
 
 
-def patch_network(settings: PatchDiffusion, shape: ImageShape, kinds: Kinds | None) -> PatchUNet:
+def patch_network(
+    settings: PatchDiffusion, shape: ImageShape, kinds: Conditioning | None
+) -> PatchUNet:
     """ValueError where the patches and the levels do not divide the picture."""
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
     if shape.resolution % coarsest:
@@ -92,7 +94,7 @@ def patch_network(settings: PatchDiffusion, shape: ImageShape, kinds: Kinds | No
 
 
 def common_parts(
-    settings: PatchDiffusion, shape: ImageShape, kinds: Kinds | None
+    settings: PatchDiffusion, shape: ImageShape, kinds: Conditioning | None
 ) -> dict[str, Any]:
     """What `NoiseToImage` takes besides its denoiser and objective."""
     guidance = 1.0 if kinds is None else settings.guidance

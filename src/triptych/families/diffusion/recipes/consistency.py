@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape, OptimizerConfig, Size
 from triptych.families.capabilities import Learns
-from triptych.families.diffusion.conditioning import Kinds
+from triptych.families.diffusion.conditioning import Conditioning
 from triptych.families.diffusion.denoisers import (
     AnchoredPredictor,
     Denoiser,
@@ -140,7 +140,7 @@ class ConsistencyLoss(Objective):
         shape: ImageShape,
         network: nn.Module,
         settings: ConsistencySettings,
-        kinds: Kinds | None,
+        kinds: Conditioning | None,
         teacher: Teacher,
     ) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class ConsistencyLoss(Objective):
         """
         settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
-        lower = neighbour(sigma, batch.share, settings.stages)
+        lower = neighbour(sigma, batch.progress, settings.stages)
         known = self.known(batch)
         upper = x + sigma.view(-1, 1, 1, 1) * noise
         clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, known)

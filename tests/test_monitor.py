@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_diagnosis import line_vae
-from tests.test_gan_diagnosis import sentences as gan_sentences
-from tests.test_report import change, read, write_comparison
+from tests.test_gan_monitor import sentences as gan_sentences
+from tests.test_page import change, read, write_comparison
 from tests.test_survival import Heard
+from tests.test_vae_monitor import line_vae
 from tests.truths import MACHINE, random_pixels
 from triptych import api, files, images
 from triptych.console import QUIET, Console

@@ -138,7 +138,7 @@ def model_of(pixels: Tensor, **settings: int) -> Diffusion:
     chosen = registry.defaults(name, "tiny", shape)
     model = registry.build(name, type(chosen)(**({"groups": 4} | settings)), shape, seed=0)
     assert isinstance(model, Diffusion)
-    model.survey(pixels, seed=0)
+    model.fit_before_training(pixels, seed=0)
     return model.eval()
 
 

@@ -16,8 +16,8 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 from torch import Tensor
 
-from tests.test_checkups import DATA, fresh, request
-from tests.test_diagnosis import LATENT, SHAPE, line_vae, pixels
+from tests.test_monitor import DATA, fresh, request
+from tests.test_vae_monitor import LATENT, SHAPE, line_vae, pixels
 from tests.truths import MACHINE, FixedStreams, NoStreams, normal
 from triptych import api, files, images
 from triptych.console import QUIET
@@ -27,9 +27,9 @@ from triptych.families.protocol import Batch
 from triptych.families.vae.gaussian import CHUNK, ROUNDING, GaussianVAE
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
-from triptych.training import monitor
-from triptych.training.monitor import settle
+from triptych.training import train
 from triptych.training.state import TrainingState
+from triptych.training.train import fit_after_training
 
 COUNT = 2 * CHUNK + 3
 
@@ -46,7 +46,7 @@ def test_the_deviation_is_the_root_of_the_mean_squared_error() -> None:
     """In several chunks, the last one shorter."""
     model, x, noise = line_vae(), pixels(COUNT), normal(COUNT, LATENT, seed=5)
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    model.settle(x, FixedStreams(noise))
+    model.fit_after_training(x, FixedStreams(noise))
     expected = math.sqrt(squared_errors(model, x, noise).mean())
     assert model.log_std.exp().item() == pytest.approx(expected, rel=1e-6)
     for name, tensor in model.state_dict().items():
@@ -60,7 +60,7 @@ def test_it_is_where_scipy_finds_the_likelihood_highest() -> None:
     found = minimize_scalar(
         lambda log_std: -norm.logpdf(errors, 0, math.exp(log_std)).sum(), bounds=(-5, 5)
     )
-    model.settle(x, FixedStreams(noise))
+    model.fit_after_training(x, FixedStreams(noise))
     assert model.log_std.item() == pytest.approx(found.x, abs=1e-4)
 
 
@@ -76,7 +76,7 @@ def test_the_bound_on_those_images_does_not_get_worse(std: float) -> None:
         return [loss, torch.stack(list(terms.values())).sum(0).mean().item()]
 
     before = bounds()
-    model.settle(x, FixedStreams(noise))
+    model.fit_after_training(x, FixedStreams(noise))
     best = bounds()
     assert all(after < earlier for after, earlier in zip(best, before, strict=True))
     for shift in (-0.02, 0.02):
@@ -89,7 +89,7 @@ def test_the_bound_on_those_images_does_not_get_worse(std: float) -> None:
 
 def test_a_fixed_deviation_stays() -> None:
     model = line_vae(1.0, learn_std=False)
-    model.settle(pixels(4), NoStreams())
+    model.fit_after_training(pixels(4), NoStreams())
     assert model.log_std.item() == 0
 
 
@@ -98,7 +98,9 @@ def test_a_perfect_decoder_s_deviation_is_that_of_rounding() -> None:
     model = line_vae()
     with torch.no_grad():
         model.decoder.weight.zero_()
-    model.settle(torch.zeros(4, *SHAPE.size, dtype=torch.float64), FixedStreams(normal(4, LATENT)))
+    model.fit_after_training(
+        torch.zeros(4, *SHAPE.size, dtype=torch.float64), FixedStreams(normal(4, LATENT))
+    )
     assert model.log_std.exp().item() == pytest.approx(ROUNDING)
     values = np.linspace(-BIN_WIDTH / 2, BIN_WIDTH / 2, 100_001)
     assert pytest.approx(values.std(), rel=1e-4) == ROUNDING
@@ -113,11 +115,11 @@ def saved_by(
     """The weights of a run, those of the same run without settling, its state at the end."""
     states: list[TrainingState] = []
     monkeypatch.setattr(
-        "triptych.training.train.settle",
+        "triptych.training.train.fit_after_training",
         lambda state, *rest: (states.append(state), settle(state, *rest)),
     )
     settled = api.train_folder(request(model), tmp_path / "settled", MACHINE, QUIET)
-    monkeypatch.setattr("triptych.training.train.settle", lambda *rest: None)
+    monkeypatch.setattr("triptych.training.train.fit_after_training", lambda *rest: None)
     plain = api.train_folder(request(model), tmp_path / "plain", MACHINE, QUIET)
     return load_file(settled.weights), load_file(plain.weights), states[0]
 
@@ -186,7 +188,7 @@ def test_how_many_images_settle_follows_from_the_plan(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Part, "choose", note)
     for planned in (320, 6400, 10**6):
-        settle(fresh(), DATA.train, planned, 0, MACHINE)
-    monkeypatch.setattr(monitor, "SETTLED_NUMBERS", 256 * 50)
-    settle(fresh(), DATA.train, 10**6, 0, MACHINE)
+        fit_after_training(fresh(), DATA.train, planned, 0, MACHINE)
+    monkeypatch.setattr(train, "SETTLED_NUMBERS", 256 * 50)
+    fit_after_training(fresh(), DATA.train, 10**6, 0, MACHINE)
     assert asked == [16, 100, 2048, 50]
