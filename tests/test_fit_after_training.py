@@ -116,7 +116,7 @@ def saved_by(
     states: list[TrainingState] = []
     monkeypatch.setattr(
         "triptych.training.train.fit_after_training",
-        lambda state, *rest: (states.append(state), settle(state, *rest)),
+        lambda state, *rest: (states.append(state), fit_after_training(state, *rest)),
     )
     settled = api.train_folder(request(model), tmp_path / "settled", MACHINE, QUIET)
     monkeypatch.setattr("triptych.training.train.fit_after_training", lambda *rest: None)
