@@ -1,17 +1,19 @@
 """Which models there are: every file `families/<family>/recipes/<recipe>.py` is one.
 
-Adding a recipe means adding that file with a `RECIPE` in it. Names are found without
-importing torch, so `--help` stays fast.
+Adding a recipe means adding that file with a `RECIPE` in it, or announcing one from another
+package. Names are found without importing torch, so `--help` stays fast.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych import plugins
 from triptych.config import ImageShape, Size
 from triptych.errors import InputError
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
 FEW_IMAGES = 10_000  # below so many, a critic learns its training images by heart
+PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
 FAMILIES = ("vae", "gan", "diffusion")
 DEFAULTS = {"vae": "ladder", "gan": "r1", "diffusion": "x0"}  # measured: docs/decisions.md
 
@@ -51,9 +54,15 @@ class ModelName:
 
 
 def recipe_names(family: str) -> list[str]:
-    """The recipes of a family, sorted."""
+    """The recipes of a family, sorted: its files, and what other packages announce."""
+    announced = (name.partition(":") for name in plugins.announced(PLUGINS))
+    return sorted({*own_recipes(family), *(n for f, _, n in announced if f == family)})
+
+
+def own_recipes(family: str) -> list[str]:
+    """Those that are files here."""
     folder = Path(__file__).parent / family / "recipes"
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules([str(folder)]))
+    return [m.name.replace("_", "-") for m in pkgutil.iter_modules([str(folder)])]
 
 
 def known_models() -> list[str]:
@@ -62,7 +71,10 @@ def known_models() -> list[str]:
 
 
 def recipe(name: ModelName) -> Recipe[Any]:
-    """The recipe of that name."""
+    """The recipe of that name; ours goes before another package's."""
+    if name.recipe not in own_recipes(name.family):
+        announced: Recipe[Any] = plugins.load(PLUGINS, str(name))
+        return announced
     module = name.recipe.replace("-", "_")
     found: Recipe[Any] = importlib.import_module(
         f"triptych.families.{name.family}.recipes.{module}"
@@ -73,8 +85,15 @@ def recipe(name: ModelName) -> Recipe[Any]:
 def require_conditional(name: ModelName) -> None:
     """InputError with the models that can be told the labels, where this one cannot."""
     if not recipe(name).conditional:
-        able = [known for known in known_models() if recipe(ModelName.parse(known)).conditional]
+        able = filter(may_be_conditional, known_models())
         raise InputError(f"{name} cannot be told the labels", f"choose from {', '.join(able)}")
+
+
+def may_be_conditional(model: str) -> bool:
+    """Whether a model can be told the labels; not where another package's cannot be imported."""
+    with suppress(InputError):
+        return recipe(ModelName.parse(model)).conditional
+    return False
 
 
 def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None = None) -> Any:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from triptych import plugins
 from triptych.data import street_digits
 from triptych.data.sources import PART_NAMES, Columns, Origin, Source, hub, named, printable
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
@@ -20,6 +21,7 @@ from triptych.data.sources.matlab import read_matlab
 from triptych.data.sources.parquet import is_parquet, read_parquet
 from triptych.errors import InputError
 
+PLUGINS = "triptych.sources"  # the entry points by which other packages add readers
 PATHS = "a folder of images or a .zip, .tar, .parquet, .npz, .npy or .mat file"
 NAMES = (street_digits.NAME, *named.NAMES, "hf:owner/name")
 ALIKE = 0.75  # difflib's ratio from which a name is taken for a misspelt one
@@ -104,10 +106,17 @@ def find_path(path: Path, columns: Columns) -> Origin:
 
 def reader_of(file: Path) -> Reader:
     """Who reads a file, by the end of its name."""
-    suffix = next((s for s in READERS if file.name.lower().endswith(s)), None)
+    suffix = suffix_of(file.name)
     if suffix is None:
         raise InputError(f"cannot read {printable(file.name)}", f"give {PATHS}")
-    return READERS[suffix]
+    reader: Reader = READERS.get(suffix) or plugins.load(PLUGINS, suffix)
+    return reader
+
+
+def suffix_of(name: str) -> str | None:
+    """The end of a file's name that a reader is known for: one of ours, or of another package."""
+    known = (*READERS, *plugins.announced(PLUGINS))
+    return next((suffix for suffix in known if name.lower().endswith(suffix)), None)
 
 
 def name_of(path: Path) -> str:
@@ -118,7 +127,7 @@ def name_of(path: Path) -> str:
     path = path.resolve()
     name = path.name
     if not path.is_dir():
-        suffix = next((s for s in READERS if name.lower().endswith(s)), path.suffix)
+        suffix = suffix_of(name) or path.suffix
         name = name[: len(name) - len(suffix)]
         if suffix == ".parquet" and name.split("-")[0].lower() in PART_NAMES:
             name = path.parent.name
