@@ -49,7 +49,7 @@ class Watched:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
 
-    def encode_features(self, script: str) -> Any:
+    def look(self, script: str) -> Any:
         """What a script on the page answers."""
         return self.page.evaluate(script)
 

@@ -170,7 +170,7 @@ def test_a_resumed_run_settles_alike(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patch:
-            patch.setattr(TrainingState, "round", stop)
+            patch.setattr(TrainingState, "step", stop)
             with pytest.raises(InterruptedRunError):
                 api.train_folder(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)
         parts = api.train_folder(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)

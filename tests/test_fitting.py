@@ -107,7 +107,7 @@ def peak_and_foretold(model: str) -> tuple[int, float]:
     small = training.fresh_state(wanted, replace(MACHINE, microbatch=1))
     assert not registry.recipe(name).batch_statistics
     plan = Plan.straight(10**6)
-    small.round(batches, 0, plan, replace(MACHINE, microbatch=1))  # kernels and their scratch
+    small.step(batches, 0, plan, replace(MACHINE, microbatch=1))  # kernels and their scratch
     hardware.forget_peak_memory()
     before = hardware.peak_memory_bytes("cpu")
     state.step(batches, 0, plan, MACHINE)

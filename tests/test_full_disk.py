@@ -131,12 +131,12 @@ if os.geteuid() == 0:
     os.setegid(65534)
     os.seteuid(65534)
 run = Path("run")
-one_round = TrainingState.round
+one_round = TrainingState.step
 def turn(state, *rest):
     one_round(state, *rest)
     if state.seen == 19 * 32:
         (run / "checkpoints").chmod(0o500)
-TrainingState.round = turn
+TrainingState.step = turn
 code = 0
 try:
     train(request(), run)
@@ -166,7 +166,7 @@ def vanish(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
         if state.seen == 19 * 32:
             act()
 
-    monkeypatch.setattr(TrainingState, "round", after)
+    monkeypatch.setattr(TrainingState, "step", after)
 
 
 def test_a_run_removed_while_training_stays_removed(

@@ -196,7 +196,7 @@ def test_an_interrupted_encoder_goes_on_as_if_nothing_had_been(tmp_path: Path) -
             signal.raise_signal(signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingState, "round", interrupted)
+        patch.setattr(TrainingState, "step", interrupted)
         with pytest.raises(InterruptedRunError):
             train(wanted, tmp_path / "cut")
     assert digest(train(wanted, tmp_path / "cut")) == digest(whole)

@@ -187,7 +187,7 @@ def test_parts_of_a_batch_have_its_gradient_together() -> None:
     batch = batch_for(model, progress=0.1)
     parts = batch.parts(2)
     assert [len(part.images) for part in parts] == [2, 2, 1]
-    assert {part.share for part in parts} == {0.1}
+    assert {part.progress for part in parts} == {0.1}
     split = [gradients(model, part, len(part.images) / 5) for part in parts]
     for whole, *pieces in zip(gradients(model, batch), *split, strict=True):
         torch.testing.assert_close(sum(pieces), whole, rtol=1e-9, atol=1e-12)

@@ -61,7 +61,7 @@ def test_settling_fits_the_prior_to_the_posteriors(settled: LadderVAE) -> None:
     """Draws are then where images are: likelier, under the new prior than under N(0, I)."""
     assert settled.vector is not None
     x = pictures_for(settled, 16)
-    mean, log_variance = settled.vector.infer(settled.look(x)[0])
+    mean, log_variance = settled.vector.infer(settled.encode_features(x)[0])
     prior = settled.vector.prior
     torch.testing.assert_close(prior.exemplars[:16], mean)
     assert prior.weights.count_nonzero() == 16
@@ -74,8 +74,8 @@ def test_the_vector_s_kl_is_that_to_the_fitted_prior(settled: LadderVAE) -> None
     """log q(z|x) - log p(z) at the draw, by torch.distributions; the weights use the same."""
     assert settled.vector is not None
     x, noise = pictures_for(settled), ladder_noise(settled)
-    found = settled.infer(settled.look(x), noise)
-    mean, log_variance = settled.vector.infer(settled.look(x)[0])
+    found = settled.infer(settled.encode_features(x), noise)
+    mean, log_variance = settled.vector.infer(settled.encode_features(x)[0])
     q = Normal(mean, (log_variance / 2).exp())
     z = mean + (log_variance / 2).exp() * noise[VECTOR]
     torch.testing.assert_close(found.latents[VECTOR], z)
@@ -113,7 +113,7 @@ def test_encoding_leaves_out_what_no_mean_depends_on(vector: bool, settled: Ladd
 
 def test_what_is_encoded_decodes_to_the_same(settled: LadderVAE) -> None:
     x = pictures_for(settled)
-    plain = settled.infer(settled.look(x), None)
+    plain = settled.infer(settled.encode_features(x), None)
     rng = ImageStreams(0, "none", range(3))
     assert torch.equal(settled.decode(settled.encode(x), rng), settled.mean_pixels(plain.output))
 

@@ -101,7 +101,7 @@ def test_every_tenth_has_its_line_and_a_resumed_run_the_same(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "round", stop)
+        patch.setattr(TrainingState, "step", stop)
         with pytest.raises(InterruptedRunError):
             api.train_folder(request(), tmp_path / "parts", MACHINE, QUIET)
     parts = api.train_folder(request(), tmp_path / "parts", MACHINE, QUIET)
@@ -217,7 +217,7 @@ def test_only_the_first_process_looks_and_only_at_models_that_can(tmp_path: Path
     state, log = fresh(), RunLog(tmp_path / "log.jsonl")
     state.seen = 1280
     with pytest.MonkeyPatch.context() as patch:  # the first process tells what it found
-        patch.setattr(Group, "told", lambda self, find: "trouble")
+        patch.setattr(Group, "broadcast", lambda self, find: "trouble")
         assert checkups(state, group=Group(rank=1, size=2))(1248, log) == "trouble"
     state.phase = 1
     checkups(state)(1248, log)

@@ -52,7 +52,7 @@ class Simulated:
             whole(state, *rest)
             self.now += self.pace(self.now)
 
-        monkeypatch.setattr(TrainingState, "round", slow)
+        monkeypatch.setattr(TrainingState, "step", slow)
 
     def read(self) -> float:
         """The time; looking at it takes a moment."""
@@ -408,7 +408,7 @@ def test_every_step_has_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     with opened(request(), tmp_path) as one:
         one.loop.job.threads.changes = [(0, 0, 1), (0, 320, 2), (0, 640, 3)]
-        monkeypatch.setattr(TrainingState, "round", noting)
+        monkeypatch.setattr(TrainingState, "step", noting)
         one.advance()
     assert used == [1] * 10 + [2] * 10 + [3] * 20
 
@@ -456,7 +456,7 @@ def test_moments_try_threads_and_trials_say_nothing_of_the_pace(
         if where and where[0].job.threads.at(state.phase, state.seen - 32) == 2:
             simulated.now += 3.0
 
-    monkeypatch.setattr(TrainingState, "round", slow)
+    monkeypatch.setattr(TrainingState, "step", slow)
     monkeypatch.setattr(threads_module, "WORTH", 0.0)  # however dear the last trial was
     ours = replace(MACHINE, choices={"threads": "1"})
     paces: list[float] = []

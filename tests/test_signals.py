@@ -18,13 +18,13 @@ import sys, time
 from triptych.cli.main import main
 from triptych.training.state import TrainingState
 
-plain, seconds = TrainingState.round, float(sys.argv.pop(1))
+plain, seconds = TrainingState.step, float(sys.argv.pop(1))
 def slow(state, *rest):
     plain(state, *rest)
     if state.seen >= 96:
         print("slow", flush=True)
         time.sleep(seconds)
-TrainingState.round = slow
+TrainingState.step = slow
 main()
 """
 

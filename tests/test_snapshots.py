@@ -132,7 +132,7 @@ def test_an_interrupted_run_chooses_the_same(tmp_path: Path, rounds: int) -> Non
             signal.raise_signal(signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingState, "round", interrupted)
+        patch.setattr(TrainingState, "step", interrupted)
         with pytest.raises(InterruptedRunError):
             train(tmp_path / "cut", score)
     resumed = train(tmp_path / "cut", score)

@@ -129,7 +129,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "round", stop)
+        patch.setattr(TrainingState, "step", stop)
         with pytest.raises(InterruptedRunError):
             train(request(*SMALL), tmp_path / "run")
     return tmp_path / "run"

@@ -285,11 +285,11 @@ def test_resume_is_bit_exact(model: str, tmp_path: Path, monkeypatch: pytest.Mon
         if state.seen == 19 * 32:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(TrainingState, "round", stop_in_the_middle)
+    monkeypatch.setattr(TrainingState, "step", stop_in_the_middle)
     with pytest.raises(InterruptedRunError) as stopped:
         train(request(model), tmp_path / "parts")
     assert stopped.value.exit_code == 143
-    monkeypatch.setattr(TrainingState, "round", original)
+    monkeypatch.setattr(TrainingState, "step", original)
     parts = train(request(model), tmp_path / "parts")
     assert digest(whole) == digest(parts)
     common = kept["whole"].keys() & kept["parts"].keys()

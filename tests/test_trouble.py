@@ -55,14 +55,14 @@ def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
 
 def poison_while_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """From half of the plan on, steps at more than a third of the learning rate go wrong."""
-    move = ObjectiveOptimizer.move
+    move = ObjectiveOptimizer.step
 
     def poisoned(self: ObjectiveOptimizer, share: float, caution: float = 1.0) -> Tensor:
         if share >= 0.5 and caution > 1 / 3:
             next(p.grad for p in self.parameters if p.grad is not None).mul_(math.nan)
         return move(self, share, caution)
 
-    monkeypatch.setattr(ObjectiveOptimizer, "move", poisoned)
+    monkeypatch.setattr(ObjectiveOptimizer, "step", poisoned)
 
 
 def test_trouble_leads_back_to_checkpoints_at_lower_rates(
@@ -168,7 +168,7 @@ def test_an_interruption_amid_a_collapse_changes_nothing(
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "round", interrupt_round)
+        patch.setattr(TrainingState, "step", interrupt_round)
         with pytest.raises(InterruptedRunError):
             train(request("vae:sigma", "5.12kimg"), tmp_path / "cut")
     assert len(events_of(tmp_path / "cut", "rewind")) == 1

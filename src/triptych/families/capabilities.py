@@ -114,7 +114,7 @@ class Diagnosis:
 
     numbers: by name
     advice:  for each thing that is wrong a sentence: what it is, by which number, what to do
-    vital:   how well the model is by the worst of what it lives by; about 1 is well, 0 is dead
+    health:  how well the model is by the worst of what it lives by; about 1 is well, 0 is dead
     trouble: in a few words what it suffers from, should that have fallen far: training goes back
     """
 

@@ -27,8 +27,8 @@ from triptych.training.state import TrainingState
 TIMES = 10  # in a run, at most
 MOST, LEAST = 64, 16  # images of each part
 SHARE = 0.004  # of the planned images are looked at: under 0.5 % of the time
-WELL = 0.6  # vital number of a model that lives
-FALLEN = 0.4  # share of its best vital number so far, below which training goes back
+WELL = 0.6  # health of a model that lives
+FALLEN = 0.4  # share of its best health so far, below which training goes back
 
 
 def share_out(planned: int) -> tuple[int, int]:
@@ -92,7 +92,7 @@ class Checkups:
             images=self.state.seen,
             numbers=found.numbers,
             advice=found.advice,
-            health=found.health,
+            vital=found.health,  # as logs have called it ever since
         )
         for sentence in found.advice:
             if wording(sentence) not in self.told:

@@ -107,7 +107,7 @@ class Muon(torch.optim.Optimizer):
 def rate_factor(settings: OptimizerConfig, share: float) -> float:
     """What the learning rate is multiplied by at a share of the planned images.
 
-    >>> rate_factor(Optimiser(learning_rate=1.0, warmup=0.1, decay="linear"), 0.05)
+    >>> rate_factor(OptimizerConfig(learning_rate=1.0, warmup=0.1, decay="linear"), 0.05)
     0.5
     """
     if share < settings.warmup:
