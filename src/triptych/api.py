@@ -283,9 +283,8 @@ def compare(
     features:    as `evaluate` takes them
     """
     from triptych.pages import page
-    from triptych.pages.language import check_language
 
-    check_language(language)
+    page.check_language(language)
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
     budget = budget or DEFAULT_BUDGETS[size]
@@ -303,13 +302,11 @@ def compare(
     tell_notes(opened, console)
     folders += train_all(requests, folder, machine, console)
     measure = measurer(opened, plan, machine, console)
+    place, measured_on = comparing.this_machine(machine), opened.describe()
     if group.is_main:
-        place, measured_on = comparing.this_machine(machine), opened.describe()
-        contract = partial(
-            comparing.write_contract,
-            folder, folders, identity, command, vars(plan), measured_on, place, force, more,
-        )  # fmt: skip
-        write_comparison(folder, folders, contract, measure, opened, language, console)
+        contract = partial(comparing.write_contract, folder, folders, identity, command, vars(plan))
+        agreed = partial(contract, measured_on, place, force, more)
+        write_comparison(folder, folders, agreed, measure, opened, language, console)
     else:  # these measure their share; the first one writes
         for run in folders:
             measure(run)

@@ -476,10 +476,7 @@ def begin(
     machine: Machine,
     seconds: float,
 ) -> dict[str, Any]:
-    """Write run.json, the first file in the folder.
-
-    seconds: of the training so far
-    """
+    """Write run.json, the first file in the folder, after so many seconds of the training."""
     speed, follow = planned.speed, request.follow
     lengths = state.phases(planned.images)
     if follow is not None:
