@@ -32,6 +32,7 @@ from triptych.evaluation.reference import count_samples, read_real
 from triptych.families import registry
 from triptych.hardware import Machine
 from triptych.options import DEFAULT_BUDGETS, DEFAULT_DATA, DataOptions
+from triptych.pages.language import check_language
 from triptych.run import Run, check_count, run_data
 from triptych.tasks import figures, sample
 from triptych.training import posthoc_ema
@@ -284,7 +285,7 @@ def compare(
     """
     from triptych.pages import page
 
-    page.check_language(language)
+    check_language(language)
     machine = machine or hardware.pick()
     size = pick_size(size, machine.device)
     budget = budget or DEFAULT_BUDGETS[size]
@@ -456,7 +457,6 @@ def report(
 
     Runs that differ are refused unless forced; their page goes to `out`, or report.html here.
     """
-    from triptych.pages.language import check_language
     from triptych.pages.page import write_page
 
     check_language(language)
