@@ -14,6 +14,7 @@ Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
 COURSE_BUDGET = "30epochs"
+DEFAULT_COUNTS = {"cpu": 2_000, "cuda": 10_000}  # samples measured: --count
 OnTrouble = Literal["rewind", "stop"]
 
 

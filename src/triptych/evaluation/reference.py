@@ -27,6 +27,7 @@ from triptych.metrics.kernel_distance import Kernels, kernel_value
 from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.prdc import enough_for_neighbours, neighbours
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
+from triptych.options import DEFAULT_COUNTS
 
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against
@@ -154,7 +155,7 @@ def count_samples(asked: int | None, data: ImageData, device: str) -> int:
 
     Raises InputError on too few to measure anything.
     """
-    usual = 10_000 if device.startswith("cuda") else 2_000
+    usual = DEFAULT_COUNTS["cuda" if device.startswith("cuda") else "cpu"]
     count = min(asked or usual, len(data.test), MOST_REFERENCES)
     if count < LEAST_SAMPLES:
         raise InputError(
