@@ -153,7 +153,7 @@ def utilisation(run: Run, model: str, size: str, peak: float) -> dict[str, Any]:
     """As users run it: speed, share of the matrix peak, memory, the model's own sampler."""
     hardware.forget_peak_memory()
     trainer = Trainer(run, model, size)
-    ms = run.ms(trainer.round)
+    ms = run.ms(trainer.step)
     memory = hardware.peak_memory_bytes(run.machine.device)
     flops = trainer.flops()
     net, count = trainer.state.model.eval(), 16 if run.quick else 256
@@ -172,10 +172,10 @@ def utilisation(run: Run, model: str, size: str, peak: float) -> dict[str, Any]:
 def where_time_goes(run: Run, model: str, size: str) -> dict[str, Any]:
     """Kernels, the GPU's idle share, and what waits for it between two log points."""
     trainer = Trainer(run, model, size)
-    run.timed(trainer.round, 5)
+    run.timed(trainer.step, 5)
     gpu = run.machine.device == "cuda"
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * gpu) as profiler:
-        trainer.round(PROFILED)  # waits are counted, so the clock must not wait here
+        trainer.step(PROFILED)  # waits are counted, so the clock must not wait here
     events = profiler.events() or []
     calls = Counter(event.name for event in events).items()
     kind = "CUDA" if gpu else "CPU"
@@ -190,7 +190,7 @@ def where_time_goes(run: Run, model: str, size: str) -> dict[str, Any]:
         warnings.simplefilter("always")
         if gpu:
             torch.cuda.set_sync_debug_mode("warn")
-            trainer.round(PROFILED)
+            trainer.step(PROFILED)
             torch.cuda.set_sync_debug_mode("default")
     stalls = [w for w in caught if "synchroniz" in str(w.message)]
     return {
@@ -208,18 +208,18 @@ def host_work(run: Run, model: str, size: str) -> dict[str, Any]:
     trainer = Trainer(run, model, size)
     batches, device = trainer.batches, trainer.batches.device
     found: dict[str, Any] = {
-        "step": run.ms(trainer.round),
+        "step": run.ms(trainer.step),
         "noise_drawn": run.ms(trainer.draw),
         "noise_drawn_sent_pinned": run.ms(lambda: trainer.draw(lambda t: sent(t, device))),
         "noise_drawn_sent_pageable": run.ms(lambda: trainer.draw(lambda t: t.to(device))),
         "batch_resident": run.ms(lambda: batches.at(0)),
     }
-    by_shares = {n: run.ms(Trainer(run, model, size, ranks=n).round) for n in (1, 2, 4, 8, 16)}
-    batches.images, batches.streamed, batches._blocks = trainer.part.images, True, {}
+    by_shares = {n: run.ms(Trainer(run, model, size, ranks=n).step) for n in (1, 2, 4, 8, 16)}
+    batches.images, batches.streamed, batches._orders = trainer.part.images, True, {}
     return found | {
         "step_by_shares": by_shares,
         "batch_streamed": run.ms(lambda: batches.at(0)),
-        "step_streamed": run.ms(trainer.round),
+        "step_streamed": run.ms(trainer.step),
         "noise_share_of_step": found["noise_drawn_sent_pinned"] / found["step"],
     }
 
@@ -231,7 +231,7 @@ def accuracy(run: Run, model: str, size: str) -> dict[str, Any]:
     for name, means in losses.items():
         trainer = Trainer(run, model, size, EAGER[name])
         for _ in range(4):
-            run.timed(trainer.round, steps // 4)
+            run.timed(trainer.step, steps // 4)
             means.append(trainer.state.tally.read()[0])
             trainer.state.tally = type(trainer.state.tally)()
     full, half = losses["fp32"], losses["bf16"]
@@ -250,8 +250,8 @@ def levers(run: Run, model: str, size: str, ways: dict[str, Way]) -> dict[str, A
         hardware.forget_peak_memory()
         try:
             trainer = Trainer(run, model, size, way)
-            first = run.timed(trainer.round)
-            found[name] = {"first_step_s": first, "step_ms": run.ms(trainer.round)}
+            first = run.timed(trainer.step)
+            found[name] = {"first_step_s": first, "step_ms": run.ms(trainer.step)}
             found[name] |= {"memory_bytes": hardware.peak_memory_bytes(run.machine.device)}
         except RuntimeError as error:
             found[name] = {"failed": str(error)[:300]}

@@ -71,7 +71,7 @@ def noise_images(seed: int = 0) -> ImageData:
     )
 
 
-def make_request(model: str, intervals: int) -> training.Request:
+def make_request(model: str, intervals: int) -> resolve.Request:
     planned = intervals * ROUNDS * 16 / 1000
     return resolve.make_request(
         model, noise_images(), f"{planned}kimg", "tiny", 0, SETTINGS[model], None, QUIET, "train"
@@ -91,7 +91,7 @@ class Trace:
         return struct.unpack("3q", self.memory[:24])  # type: ignore[return-value]
 
 
-def live(request: training.Request, out: Path, machine: Machine, trace: Trace) -> NoReturn:
+def live(request: resolve.Request, out: Path, machine: Machine, trace: Trace) -> NoReturn:
     """One life: trains on, tells of every round, ends without a word to anybody."""
     one_round, begun = TrainingState.step, TrainingState.load
     lived = 0
@@ -268,7 +268,7 @@ def names(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in out.rglob("*"))
 
 
-def warm_up(request: training.Request, machine: Machine) -> None:
+def warm_up(request: resolve.Request, machine: Machine) -> None:
     """Import what a life would, then make sure that a fork copies the only thread there is."""
     training.fresh_state(replace(request, seed=1), machine)
     threads = len(list(Path("/proc/self/task").iterdir()))

@@ -100,7 +100,7 @@ class View:
     facts: dict[Path, dict[str, Any]] = field(default_factory=dict)  # run.json of those done
     stayed: dict[Path, bool] = field(default_factory=dict)  # no neighbor had ended by itself
 
-    def encode_features(self, stayed: bool) -> None:
+    def look(self, stayed: bool) -> None:
         """Take in what is there now. `stayed` is kept for what is done since the last look."""
         now = time.monotonic()
         if not self.place.is_dir():

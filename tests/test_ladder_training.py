@@ -27,7 +27,8 @@ from triptych.families.vae.recipes import ladder
 from triptych.nn.ladder import Bottleneck, Grow, Residual, shrink
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import sample
-from triptych.training.train import Request, fresh_state
+from triptych.training.resolve import Request
+from triptych.training.train import fresh_state
 
 LADDER = ModelName("vae", "ladder")
 

@@ -66,13 +66,13 @@ def request(
     *overrides: str,
     data: ImageData = DATA,
     **others: Any,
-) -> training.Request:
+) -> resolve.Request:
     sets = ("batch_size=32", *SMALL.get(model, ()), *overrides)
     others = {"command": "triptych train"} | others
     return resolve.make_request(model, data, budget, "tiny", 0, sets, None, QUIET, **others)
 
 
-def train(wanted: training.Request, out: Path) -> RunFolder:
+def train(wanted: resolve.Request, out: Path) -> RunFolder:
     return api.train_folder(wanted, out, MACHINE, QUIET)
 
 
