@@ -31,7 +31,7 @@ from triptych.run import Run
 
 KEYS = {
     "name", "value", "low", "high", "n", "floor", "unit", "better", "features", "reference",
-    "kind", "method", "note",
+    "kind", "method", "note", "group", "moves_with_n",
 }  # fmt: skip
 NAMES = [
     ("frechet_distance", "test"),

@@ -75,11 +75,7 @@ def distance_entries(generated: Generated, real: Reference) -> list[dict[str, An
     features, n, found = generated.features, real.count, []
     for reference in ("test", "train"):
         theirs = real.features[reference]
-        about: dict[str, Any] = {
-            "better": "lower",
-            "reference": reference,
-            "features": real.extractor.name,
-        }
+        about: dict[str, Any] = {"reference": reference, "features": real.extractor.name}
         floor: float | None = real.floors.frechet[reference]
         distance = frechet_distance(features, theirs)
         found.append(entry("frechet_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
@@ -108,8 +104,6 @@ def neighbour_entries(generated: Generated, real: Reference) -> list[dict[str, A
             name,
             estimate,
             n,
-            unit="" if name == "density" else "share",
-            better="higher",
             reference="test",
             floor=real.floors.neighbours.get(name),
             features=real.extractor.name,
@@ -130,13 +124,12 @@ def label_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]
         sure, sure_floor = recognisable(ours), recognisable(test).value
         balance, balance_floor = label_balance(ours, test), label_balance(other, test).value
     n, note = real.count, NO_LABELS if generated.reading is None else ""
-    about: dict[str, Any] = {"unit": "share", "features": "labels", "note": note}
+    about: dict[str, Any] = {"features": "labels", "note": note}
     return [
         entry(
             "recognisable",
             sure,
             n,
-            better="higher",
             reference="none",
             floor=sure_floor,
             method="Wilson",
@@ -146,7 +139,6 @@ def label_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]
             "label_balance",
             balance,
             n,
-            better="lower",
             reference="test",
             floor=balance_floor,
             method=JACKKNIFE,
@@ -161,8 +153,6 @@ def sharpness_entry(generated: Generated, real: Reference, said: str) -> dict[st
         "sharpness",
         sharpness(generated.images, real.test),
         real.count,
-        unit="ratio to real",
-        better="floor",
         reference="test",
         floor=1.0,
         method=JACKKNIFE,
@@ -178,8 +168,6 @@ def memorised_entry(generated: Generated, real: Reference) -> dict[str, Any]:
         "memorised",
         found,
         real.count,
-        unit="share",
-        better="lower",
         reference="train",
         floor=HELD_OUT_SHARE,
         features=real.extractor.name,

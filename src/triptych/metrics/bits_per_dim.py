@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from triptych.config import ImageShape
+from triptych.metrics import Metric, named
 
 NATS_PER_BIT = math.log(2)
 GROUPS = 20  # of images that are left out in turn, to compare models on the same images
@@ -34,3 +35,8 @@ def without_each_group(nats: Tensor, shape: ImageShape, groups: int = GROUPS) ->
     sums = nats.new_zeros(groups).index_add(0, group, nats)
     kept = (nats.sum() - sums) / (len(nats) - group.bincount())
     return (kept / (shape.dimensions * NATS_PER_BIT)).tolist()
+
+
+METRICS = named(
+    Metric(name="bits_per_dim", better="lower", group="abilities", unit="bits per dimension")
+)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, LeftOut, group_numbers, jackknife
 
 
@@ -112,3 +113,8 @@ def enough_to_extrapolate(count: int, reference: Tensor) -> bool:
     itself eight times too high.
     """
     return min(count, len(reference)) >= 2 * reference.shape[1]
+
+
+METRICS = named(
+    Metric(name="frechet_distance", better="lower", group="distance", moves_with_n=True)
+)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, LeftOut, group_numbers, jackknife
 
 ROWS = 1024  # whose kernels are held at once
@@ -104,3 +105,6 @@ def kernel_distance(features: Tensor, reference: Tensor, known: Kernels | None =
         left_out.append(values)
     by_side: LeftOut = {"samples": left_out[0], "reference": left_out[1]}
     return jackknife(distance(everything), by_side, least=-float("inf"))
+
+
+METRICS = named(Metric(name="kernel_distance", better="lower", group="distance"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, jackknife_statistic, wilson
 
 SURE = 0.8  # probability of the top class above which an image counts as recognisable
@@ -37,3 +38,9 @@ def label_balance(probabilities: Tensor, real_probabilities: Tensor) -> Estimate
         probabilities.argmax(1),
         "samples",
     )
+
+
+METRICS = named(
+    Metric(name="recognisable", better="higher", group="samples", unit="share"),
+    Metric(name="label_balance", better="lower", group="samples", unit="share", moves_with_n=True),
+)

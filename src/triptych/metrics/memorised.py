@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, jackknife, wilson, without_each_group
 from triptych.metrics.prdc import squared_distances
 
@@ -67,3 +68,8 @@ def memorised(samples: Tensor, held_out: Tensor) -> Estimate:
     alone = wilson(round(found.value * len(samples)), len(samples))
     low, high = min(found.low, alone.low), min(1.0, max(found.high, alone.high))
     return Estimate(found.value, low, high)
+
+
+METRICS = named(
+    Metric(name="memorised", better="lower", group="samples", unit="share", moves_with_n=True)
+)

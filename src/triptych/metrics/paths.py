@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, mean_interval
 
 LEAST = 1e-6  # share of the mean end-to-end distance below which a path goes nowhere
@@ -45,3 +46,9 @@ def path_uniformity(features: Tensor) -> Estimate | None:
     if len(there) < 2:
         return None
     return mean_interval(there.std(dim=1, correction=0) / there.mean(dim=1))
+
+
+METRICS = named(
+    Metric(name="path_length", better="lower", group="abilities", unit="ratio to straight"),
+    Metric(name="path_uniformity", better="lower", group="abilities"),
+)

@@ -22,6 +22,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate
 from triptych.seeding import generator
 
@@ -155,3 +156,13 @@ def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
 def enough_for_neighbours(count: int) -> bool:
     """Whether halves of so many images have a K-th neighbour."""
     return count >= 2 * (K + 1)
+
+
+METRICS = named(
+    *(
+        Metric(name=name, better="higher", group="samples", unit=unit, moves_with_n=True)
+        for name, unit in (
+            ("precision", "share"), ("recall", "share"), ("density", ""), ("coverage", "share"),
+        )
+    )
+)  # fmt: skip

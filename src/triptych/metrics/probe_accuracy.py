@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, wilson, without_each_group
 
 PENALTIES = (1.0, 1e-1, 1e-2)  # strongest first: each start is the solution before
@@ -117,3 +118,6 @@ def inverse_root(products: Tensor, penalty: float, probabilities: Tensor) -> Ten
 def hits(weights: Weights, x: Tensor, labels: Tensor) -> Tensor:
     """1 for each image whose most plausible class is its own, else 0: [N], float64."""
     return (weights.logits(x).argmax(1) == labels).double()
+
+
+METRICS = named(Metric(name="probe_accuracy", better="higher", group="abilities", unit="share"))

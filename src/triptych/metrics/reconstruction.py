@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, mean_interval
 
 PEAK = 255.0
@@ -36,3 +37,9 @@ def reconstruction_ssim(originals: Tensor, reconstructions: Tensor) -> Estimate:
         assert isinstance(found, Tensor)  # a pair only where the whole map is asked for
         each.append(found)
     return mean_interval(torch.cat(each))
+
+
+METRICS = named(
+    Metric(name="reconstruction_psnr", better="higher", group="abilities", unit="dB"),
+    Metric(name="reconstruction_ssim", better="higher", group="abilities"),
+)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from triptych.metrics import Metric, named
 from triptych.metrics.intervals import Estimate, jackknife, without_each_group
 
 CHUNK = 1024
@@ -35,3 +36,6 @@ def sharpness(images: Tensor, real: Tensor) -> Estimate:
             "reference": without_each_group(lambda kept: ratio(ours, kept), theirs),
         },
     )
+
+
+METRICS = named(Metric(name="sharpness", better="floor", group="samples", unit="ratio to real"))

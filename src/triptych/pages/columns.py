@@ -16,9 +16,6 @@ from triptych.comparison.significance import Difference, difference
 from triptych.pages.language import Language, Name
 from triptych.pages.load import Metric, Run
 
-MOVES_WITH_N = {
-    "frechet_distance", "precision", "recall", "density", "coverage", "memorised", "label_balance",
-}  # fmt: skip
 EXTRAPOLATED = "extrapolated"  # the method of such a number
 FAMILIES = ("vae", "gan", "diffusion")
 DISTANCES = ("frechet_distance", "kernel_distance")
@@ -108,7 +105,7 @@ def column_key(metric: Metric) -> tuple[object, ...]:
     name = metric.name, metric.method == EXTRAPOLATED
     if not metric.defined:
         return name
-    count = metric.n if metric.name in MOVES_WITH_N else None
+    count = metric.n if metric.needs_equal_n else None
     return (*name, metric.features, metric.reference, count)
 
 

@@ -19,6 +19,22 @@ from triptych.errors import InputError
 MOST_RESULTS = 2**25  # bytes: every pair of models in every number
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
 
+# What results of 0.1 do not say of their metrics.
+EARLIER_GROUPS = {
+    "distance": ("frechet_distance", "kernel_distance"),
+    "samples": (
+        "precision", "recall", "density", "coverage", "recognisable", "label_balance",
+        "sharpness", "memorised",
+    ),
+    "abilities": (
+        "bits_per_dim", "reconstruction_psnr", "reconstruction_ssim", "path_length",
+        "path_uniformity", "probe_accuracy",
+    ),
+}  # fmt: skip
+EARLIER_MOVE = {
+    "frechet_distance", "precision", "recall", "density", "coverage", "memorised", "label_balance",
+}  # fmt: skip
+
 Json = Mapping[str, Any]
 
 
@@ -33,11 +49,24 @@ class Metric(Measured):
     reference: str = ""  # train, test, validation or none
     method: str = ""
     note: str = ""
+    group: str = ""  # of the tables; earlier results do not say it
+    moves_with_n: bool | None = None  # whether the expected value does
 
     @property
     def defined(self) -> bool:
         """Whether there is a number to show."""
         return self.value is not None and self.kind != "not defined"
+
+    @property
+    def table(self) -> str:
+        """The table that shows it."""
+        earlier = (group for group, names in EARLIER_GROUPS.items() if self.name in names)
+        return self.group or next(earlier, "other")
+
+    @property
+    def needs_equal_n(self) -> bool:
+        """Whether only values at the same number of images are compared."""
+        return self.name in EARLIER_MOVE if self.moves_with_n is None else self.moves_with_n
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +230,8 @@ def load_metric(entry: Json) -> Metric:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise ValueError(f"metric value is not a number: {value!r}")
     count = number(entry.get("n"))
-    words = ("unit", "better", "features", "reference", "kind", "method", "note")
+    words = ("unit", "better", "features", "reference", "kind", "method", "note", "group")
+    moves = entry.get("moves_with_n")
     return Metric(
         name=str(entry["name"]),
         value=number(value),
@@ -211,6 +241,7 @@ def load_metric(entry: Json) -> Metric:
         floor=number(entry.get("floor")),
         left_out={k: all_numbers(v) for k, v in mapping(entry.get("left_out")).items()},
         values=all_numbers(entry.get("values")),
+        moves_with_n=moves if isinstance(moves, bool) else None,
         **{word: str(entry.get(word) or "") for word in words},
     )
 

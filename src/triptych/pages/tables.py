@@ -23,17 +23,7 @@ COSTS: dict[str, Form] = {
     "process_memory_bytes": "bytes",
 }
 BESIDE_QUALITY = ("train_seconds", "sample_seconds_per_image")
-GROUPS = {  # the tables that metrics are shown in; those that no table names come last
-    "distance": ("frechet_distance", "kernel_distance"),
-    "samples": (
-        "precision", "recall", "density", "coverage", "recognisable", "label_balance",
-        "sharpness", "memorised",
-    ),
-    "abilities": (
-        "bits_per_dim", "reconstruction_psnr", "reconstruction_ssim", "path_length",
-        "path_uniformity", "probe_accuracy",
-    ),
-}  # fmt: skip
+GROUPS = "distance", "samples", "abilities"  # the tables; those of other groups come last
 ROUNDED = {"parameters", "flops_per_image"}  # read better as 1.2 M than digit by digit
 
 
@@ -93,9 +83,8 @@ def make_tables(
     """A table for each group of metrics, the first with the costs that weigh most; their notes."""
     notes, columns = Notes(), make_columns(runs)
     tables: list[Table] = []
-    grouped = {name: group for group, names in GROUPS.items() for name in names}
     for group in groups:
-        own = [column for column in columns if grouped.get(column.name, "other") == group]
+        own = [column for column in columns if group_of(column) == group]
         headings = [metric_heading(column, language) for column in own]
         shown = [metric_column(column, language, notes) for column in own]
         if not tables:
@@ -106,6 +95,12 @@ def make_tables(
             rows = tuple(zip(*shown, strict=True))
             tables.append(Table(key=group, headings=tuple(headings), rows=rows))
     return tables, tuple(notes.words)
+
+
+def group_of(column: Column) -> str:
+    """The table that shows a column: its metric's, or the last one."""
+    group = next((cell.metric.table for cell in column.cells if cell.metric), "other")
+    return group if group in GROUPS else "other"
 
 
 def make_cost_table(runs: Sequence[Run], language: Language) -> Table:

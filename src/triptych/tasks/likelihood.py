@@ -16,6 +16,7 @@ from triptych.families.capabilities import BoundsLikelihood, EstimatesLikelihood
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.images import BIN_WIDTH
+from triptych.metrics import entry as metric_entry
 from triptych.metrics.bits_per_dim import in_units, without_each_group
 from triptych.seeding import ImageStreams
 from triptych.tasks import shared
@@ -122,21 +123,7 @@ def negative_bounds(
 
 def undefined(count: int) -> dict[str, Any]:
     """The `bits_per_dim` entry before anything is known of so many images."""
-    return {
-        "name": "bits_per_dim",
-        "value": None,
-        "low": None,
-        "high": None,
-        "n": count,
-        "floor": None,
-        "unit": "bits per dimension",
-        "better": "lower",
-        "features": None,
-        "reference": "test",
-        "kind": "not defined",
-        "method": None,
-        "note": "",
-    }
+    return metric_entry("bits_per_dim", None, count, reference="test")
 
 
 def bits_per_dim(
