@@ -16,6 +16,21 @@ from triptych.pages.load import Run, load_metric
 from triptych.pages.tables import group_of, make_tables
 
 
+LOWER = {
+    "frechet_distance", "kernel_distance", "label_balance", "memorised", "path_length",
+    "path_uniformity", "bits_per_dim",
+}  # fmt: skip
+
+
+def test_directions_and_units_are_those_of_the_definitions() -> None:
+    """As docs/evaluation.md has them."""
+    for name, metric in all_metrics().items():
+        expected = "floor" if name == "sharpness" else "lower" if name in LOWER else "higher"
+        assert (metric.name, metric.better) == (name, expected)
+    units = {metric.unit for metric in all_metrics().values()}
+    assert units == {"", "share", "dB", "ratio to real", "ratio to straight", "bits per dimension"}
+
+
 def test_every_metric_has_its_words() -> None:
     for code in languages():
         for name in all_metrics():
