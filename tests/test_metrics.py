@@ -15,7 +15,6 @@ from triptych.pages.load import Metric as Shown
 from triptych.pages.load import Run, load_metric
 from triptych.pages.tables import group_of, make_tables
 
-
 LOWER = {
     "frechet_distance", "kernel_distance", "label_balance", "memorised", "path_length",
     "path_uniformity", "bits_per_dim",
