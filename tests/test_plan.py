@@ -380,7 +380,7 @@ def test_a_later_phase_is_planned_by_the_latest_pace(simulated: Simulated, tmp_p
 
 def opened(wanted: training.Request, out: Path, machine: hardware.Machine = MACHINE) -> Any:
     """A training that is begun, and not advanced."""
-    return training.training_in(*api.training_arguments(wanted, out, machine, QUIET))
+    return training.training_in(wanted, out, machine, QUIET)
 
 
 def test_repeating_follows_the_recorded_threads(tmp_path: Path) -> None:

@@ -33,10 +33,6 @@ PLANNED = 1280
 PLACES = [384, 512, 640, 768, 896, 1024, 1152, 1280]  # 0.3, 0.4, ... 1 of them
 
 
-def draw(model: GenerativeModel, machine: Machine) -> Tensor:
-    return sample.quick_grid(model, 0, machine)
-
-
 class Told:
     """Scores as they are told, one after another; keeps the weights it saw."""
 
@@ -50,7 +46,9 @@ class Told:
 
 def train(out: Path, score: Any, model: str = "gan:hinge") -> RunFolder:
     wanted = request(model, f"{PLANNED / 1000}kimg", "width=8")
-    return training.train(wanted, out, MACHINE, QUIET, draw, score)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "scorer", lambda data, labels: score)
+        return training.train(wanted, out, MACHINE, QUIET)
 
 
 def events(folder: RunFolder, kind: str) -> list[dict[str, Any]]:

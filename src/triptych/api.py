@@ -1,7 +1,6 @@
 """The front door: every verb of the command line as a function, and a trained run as an object.
 
-This is where the layers meet: training is handed a way to draw samples, comparison a way to
-train and to measure.
+This is where the layers meet: comparison is handed a way to train and to measure.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,21 +33,20 @@ from triptych.hardware import Machine
 from triptych.options import DEFAULT_BUDGETS, DEFAULT_DATA, DataOptions
 from triptych.pages.language import check_language
 from triptych.run import Run, check_count, run_data
-from triptych.tasks import figures, sample
+from triptych.tasks import figures
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
     Request,
     check_output,
     differing_versions,
-    machine_options,
     make_request,
     pick_size,
     request_to_repeat,
     run_name,
 )
 from triptych.training.run_folder import RunFolder, labels_of, load_model
-from triptych.training.snapshots import Score, scorer
-from triptych.training.train import Draw, Training, training_in
+from triptych.training.snapshots import scorer
+from triptych.training.train import Training, training_in
 from triptych.training.train import train as train_request
 
 RUNS = Path("runs")
@@ -130,23 +128,7 @@ def repeat(
 
 def train_folder(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
     """Train a request into a folder."""
-    return train_request(*training_arguments(request, out, machine, console))
-
-
-def training_arguments(
-    request: Request, out: Path, machine: Machine, console: Console
-) -> tuple[Request, Path, Machine, Console, Draw, Score | None]:
-    """What `training_in` takes: training is handed a way to draw samples, and one to score them."""
-    seed, labels = figures.FIGURE_SEED, request.labels
-    command = request.command + machine_options(machine)
-    return (
-        replace(request, command=command),
-        out,
-        machine,
-        console,
-        lambda model, machine: sample.quick_grid(model, seed, machine, labels),
-        scorer(request.data, labels),
-    )
+    return train_request(request, out, machine, console)
 
 
 def free_folder(request: Request, machine: Machine) -> Path:
@@ -342,7 +324,7 @@ def train_all(
 
     def open_training(request: Request) -> AbstractContextManager[Training]:
         out = folder / run_name(request)
-        return training_in(*training_arguments(request, out, machine, console))
+        return training_in(request, out, machine, console)
 
     for request in requests:
         variant = f" ({request.variant})" if request.variant else ""

@@ -6,13 +6,11 @@ import math
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from triptych import config, files, hardware, images
 from triptych.console import Bar, Console
@@ -21,9 +19,12 @@ from triptych.data.dataset import Part
 from triptych.distributed import processes_here
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families import registry
+from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import MOST_THREADS, Machine, counts_to_try, usable_cores
 from triptych.seeding import ImageStreams
+from triptych.tasks import sample
+from triptych.tasks.figures import FIGURE_SEED
 from triptych.training import checkpoint, resolve
 from triptych.training.calibration import (
     MOST_CHECKPOINTS,
@@ -48,7 +49,13 @@ from triptych.training.loop import (
 from triptych.training.monitor import Checkups, last_advice, uncompiled
 from triptych.training.plan import Deadline, Plan
 from triptych.training.posthoc_ema import Keeper
-from triptych.training.resolve import Request, check_machine, check_output, note_augmented
+from triptych.training.resolve import (
+    Request,
+    check_machine,
+    check_output,
+    machine_options,
+    note_augmented,
+)
 from triptych.training.run_folder import (
     SCHEMA,
     WEIGHTS,
@@ -57,11 +64,10 @@ from triptych.training.run_folder import (
     model_metadata,
     save_weights,
 )
-from triptych.training.snapshots import Score, Selection, note_last
+from triptych.training.snapshots import Selection, note_last, scorer
 from triptych.training.state import TrainingState
 from triptych.training.threads import Threads
 
-Draw = Callable[[GenerativeModel, Machine], Tensor]  # a few samples, uint8 [N,C,H,W]
 SETTLED_BY = 2_048  # training images, or fewer:
 SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
 LEAST_SETTLED = 16
@@ -69,23 +75,15 @@ SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
 SURVEYED, SURVEYED_NUMBERS = 5_000, 2**28  # training images, or fewer large ones: 256 MB
 
 
-def train(
-    request: Request,
-    out: Path,
-    machine: Machine,
-    console: Console,
-    draw: Draw,
-    score: Score | None = None,
-) -> RunFolder:
+def train(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
     """Train to the end of the budget, going on where an earlier call stopped.
 
-    score: chooses among snapshots, for recipes that have it so
     Raises InputError on an output folder that holds something else, or that another process
     trains into.
     """
     hardware.forget_peak_memory()
     with (
-        training_in(request, out, machine, console, draw, score) as training,
+        training_in(request, out, machine, console) as training,
         console.bar(f"  {out.name}") as bar,
         stop_signals(machine.group) as received,
     ):
@@ -99,21 +97,17 @@ def train(
 
 @contextmanager
 def training_in(
-    request: Request,
-    out: Path,
-    machine: Machine,
-    console: Console,
-    draw: Draw,
-    score: Score | None,
+    request: Request, out: Path, machine: Machine, console: Console
 ) -> Iterator[Training]:
     """A training, begun or taken up, in a folder that no other job trains into meanwhile."""
     folder, group = RunFolder(out), machine.group
+    request = replace(request, command=request.command + machine_options(machine))
     group.broadcast(lambda: check_output(folder, request))
     with alone_in(folder.path) if group.is_main else nullcontext():
         group.broadcast(lambda: check_output(folder, request))  # nobody came between
         timed = request.budget.unit == "seconds" and request.follow is None
         with machine.fastest_threads() if timed else machine.own_threads():
-            training = Training(request, folder, machine, console, draw, score)
+            training = Training(request, folder, machine, console)
         yield training
         group.barrier()  # until the first one has written everything
 
@@ -132,10 +126,8 @@ class Training:
         folder: RunFolder,
         machine: Machine,
         console: Console,
-        draw: Draw,
-        score: Score | None,
     ) -> None:
-        self.request, self.folder, self.console, self.draw = request, folder, console, draw
+        self.request, self.folder, self.console = request, folder, console
         self.clock, self.together = Clock(), 1
         self.loop: TrainingLoop | None = None
         self.clock.start()
@@ -171,7 +163,7 @@ class Training:
         self.facts, self.machine = facts, machine
         progress = resume(state, folder, self.clock, console)
         plans, threads = plans_of(facts, progress, state), self.threads(progress)
-        job = job_of(self, state, batches, plans, threads, score)
+        job = job_of(self, state, batches, plans, threads)
         RunLog(folder.log, machine.group.is_main).write(
             "resume" if state.seen else "start",
             images=state.seen,
@@ -234,7 +226,7 @@ class Training:
                 request.budget,
                 len(request.data.train),
                 request.settings.batch_size,
-                lambda: calibrate(request, state, batches, machine, self.draw),
+                lambda: calibrate(request, state, batches, machine),
                 lambda: group.broadcast(self.clock.seconds),
             )
         # Each process went by its own clock: the first one's plan holds for all.
@@ -288,8 +280,8 @@ class Training:
             return
         state, request, folder = loop.state, self.request, self.folder
         images = loop.job.plans[0].end
-        digest = finish_weights(state, request, folder, self.machine, self.draw, images,
-                                self.facts["planned_images"])  # fmt: skip
+        planned = self.facts["planned_images"]
+        digest = finish_weights(state, request, folder, self.machine, images, planned)
         RunLog(folder.log).write("done", images=images)
         seconds = self.clock.seconds()
         files.write_json(  # from here on the run is done
@@ -319,13 +311,13 @@ def job_of(
     batches: Batches,
     plans: list[Plan],
     threads: Threads,
-    score: Score | None,
 ) -> Job:
     """What stays the same over the training."""
     request, folder, machine = training.request, training.folder, training.machine
     console, facts, first = training.console, training.facts, plans[0]
     checkups = Checkups(state, request.data, first, request.seed, machine, console)
     chooses = registry.recipe(request.name).selects
+    score = scorer(request.data, request.labels) if chooses else None
     deadline = facts.get("deadline")
     return Job(
         batches=batches,
@@ -337,10 +329,10 @@ def job_of(
         folder=folder,
         machine=machine,
         console=console,
-        draw_grid=lambda seen: save_grid(state, folder, training.draw, machine, seen),
+        draw_grid=lambda seen: save_grid(state, folder, request.labels, machine, seen),
         diagnose=checkups,
         diagnoses=checkups.times,
-        select=Selection(state, folder, first, machine, console, score if chooses else None),
+        select=Selection(state, folder, first, machine, console, score),
         keep=Keeper(state, folder, first, machine.group.is_main),
         begin_again=lambda state: begin_again(state, request, machine),
         record_plans=lambda: training.record_plans(plans, threads),
@@ -549,9 +541,7 @@ def describe_deadline(request: Request, speed: Speed) -> dict[str, Any]:
     }
 
 
-def calibrate(
-    request: Request, state: TrainingState, batches: Batches, machine: Machine, draw: Draw
-) -> Speed:
+def calibrate(request: Request, state: TrainingState, batches: Batches, machine: Machine) -> Speed:
     """Measure how fast a fresh state trains, and bring it back to where it was."""
     first = {
         part: {name: tensor.clone() for name, tensor in tensors.items()}
@@ -563,7 +553,7 @@ def calibrate(
         def finish(images: int) -> None:
             fit_after_training(state, request.data.train, images, request.seed, machine)
             if fits_after_training(state):
-                sample_grid(state, draw, machine)
+                sample_grid(state, request.labels, machine)
 
         speed = measure_speed(
             state,
@@ -571,7 +561,7 @@ def calibrate(
             request.seed,
             machine,
             request.budget.amount,
-            lambda: sample_grid(state, draw, machine).save(Path(scratch) / "grid.png"),
+            lambda: sample_grid(state, request.labels, machine).save(Path(scratch) / "grid.png"),
             lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
             finish,
         )
@@ -596,17 +586,17 @@ def resume(
     return progress
 
 
-def sample_grid(state: TrainingState, draw: Draw, machine: Machine) -> images.Grid:
+def sample_grid(state: TrainingState, labels: Labels | None, machine: Machine) -> images.Grid:
     """A few samples of the weights as they would be used now."""
     with as_used(state.model, state.average) as model:
-        return images.grid(draw(model, machine))
+        return images.grid(sample.quick_grid(model, FIGURE_SEED, machine, labels))
 
 
 def save_grid(
-    state: TrainingState, folder: RunFolder, draw: Draw, machine: Machine, seen: int
+    state: TrainingState, folder: RunFolder, labels: Labels | None, machine: Machine, seen: int
 ) -> None:
     """The picture of the samples after so many images; all processes draw, the first one saves."""
-    grid = sample_grid(state, draw, machine)
+    grid = sample_grid(state, labels, machine)
     if state.group.is_main:
         folder.samples.mkdir(exist_ok=True)  # without its parent: a run that vanished stays so
         grid.save(folder.samples / f"{seen:09d}.png")
@@ -622,7 +612,6 @@ def finish_weights(
     request: Request,
     folder: RunFolder,
     machine: Machine,
-    draw: Draw,
     images: int,
     planned: int,
 ) -> str:
@@ -632,7 +621,7 @@ def finish_weights(
     """
     fit_after_training(state, request.data.train, planned, request.seed, machine)
     if fits_after_training(state) and state.group.size == 1:
-        save_grid(state, folder, draw, machine, images)  # as it is used
+        save_grid(state, folder, request.labels, machine, images)  # as it is used
     metadata = model_metadata(request.name, request.settings, request.shape)
     return save_weights(folder.weights, state.weights_to_use(), metadata)
 
