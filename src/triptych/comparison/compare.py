@@ -1,4 +1,7 @@
-"""Several runs under one contract: trained where they must be, measured alike."""
+"""Several runs under one contract: what must agree, and the files that say so.
+
+`Variant` is a model as `compare` takes it, `data_to_compare` which images all are trained on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All numbers of one trained model, as results.json holds them."""
+"""All numbers of one trained model: metrics of samples, abilities and costs, for results.json."""
 
 from __future__ import annotations
 

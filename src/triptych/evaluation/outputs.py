@@ -1,4 +1,8 @@
-"""Metrics of what a model does with held-out images: the same images for every model."""
+"""What a model gives to be measured: its samples, and what it does with held-out images.
+
+Held-out images are the same ones for every model. The curve of quality over network calls is here
+too, since it draws samples of its own.
+"""
 
 from __future__ import annotations
 

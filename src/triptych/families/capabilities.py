@@ -1,4 +1,8 @@
-"""TODO."""
+"""What a model can do beyond sampling: it inherits a class for each.
+
+Who asks first whether a model has a capability need not know its family; what a model lacks it
+explains itself (`GenerativeModel.lacks`).
+"""
 
 from __future__ import annotations
 
