@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,16 +130,25 @@ def test_each_half_is_computed_by_one_thread(
     monkeypatch.setattr(classifier, "LEAST_IMAGES", 128)
     monkeypatch.setattr(classifier, "EPOCHS", 0)
     used: set[int] = set()
-    forward = classifier.Classifier.forward
+    told: list[tuple[int, int]] = []
+    forward, set_threads = classifier.Classifier.forward, torch.set_num_threads
 
     def spy(self: classifier.Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
         used.add(torch.get_num_threads())
         return forward(self, x)
 
+    def note(count: int) -> None:
+        told.append((threading.get_ident(), count))
+        set_threads(count)
+
     monkeypatch.setattr(classifier.Classifier, "forward", spy)
+    monkeypatch.setattr(torch, "set_num_threads", note)
     with replace(MACHINE, threads=2).own_threads():
         classifier.fit(classifier.fresh(data), data, replace(MACHINE, threads=2), QUIET)
     assert used == {1}
+    here = threading.get_ident()
+    assert {count for thread, count in told if thread != here} == {1}
+    assert torch.get_num_threads() == 1  # as it was
 
 
 def test_a_step_follows_every_image_of_its_batch(

@@ -311,6 +311,8 @@ def test_counts() -> None:
     chosen = part.choose(200, "x")
     picked = chosen.images
     assert torch.equal(picked, part.choose(200, "x").images)
+    for other in (part.choose(200, "y"), part.choose(200, "x", seed=1)):
+        assert not torch.equal(chosen.images, other.images)
     assert chosen.labels is not None and torch.equal(chosen.labels, labels_in(picked))
     assert len(labels_in(picked).unique()) == CLASSES
     assert len({image.numpy().tobytes() for image in picked}) == 200

@@ -186,5 +186,12 @@ def sentences() -> Any:
     return monitor.advise(worst, augmented=False)
 
 
+def test_a_critic_that_is_shown_changed_images_is_not_told_to_be() -> None:
+    by_heart = {"separation": 0.5, "slope": 1.0, "spread": 1.0, "reach": 1.0, "memory": 1.0}
+    [sentence] = monitor.advise(by_heart, augmented=False)
+    assert "--set augment=true" in sentence
+    assert monitor.advise(by_heart, augmented=True) == []
+
+
 def test_every_fault_has_its_sentence() -> None:
     assert len(sentences()) == 3

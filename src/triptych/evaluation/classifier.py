@@ -201,7 +201,7 @@ def _fit(classifier: Classifier, data: ImageData, machine: Machine, console: Con
 
     with (
         console.bar("  classifier for the measurements", rounds) as bar,
-        ThreadPoolExecutor(len(replicas)) as pool,
+        ThreadPoolExecutor(len(replicas), "half", torch.set_num_threads, (1,)) as pool,
     ):
         for number in range(rounds):
             x, labels = batches.at(number * batch_size)
