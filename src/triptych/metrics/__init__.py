@@ -22,7 +22,7 @@ class Metric:
     """What a number is, whatever its value.
 
     better:       which values are: lower, higher, or those near the floor
-    group:        of the page's tables: distance, samples, abilities or one of its own
+    group:        of the page's tables: distance, samples or abilities; any other comes last
     moves_with_n: whether its expected value moves with the number of images; then only values at
                   the same number are compared
     """
