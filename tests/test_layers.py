@@ -16,7 +16,7 @@ PACKAGE = SOURCE / "triptych"
 # one height know nothing of each other, but for the lowest.
 LAYERS = [
     {"config", "errors", "images", "seeding", "files", "options", "console", "hardware"}
-    | {"distributed", "plugins"},
+    | {"distributed", "plugins", "records"},
     {"data", "nn", "metrics"},
     {"families"},
     {"tasks"},
