@@ -6,9 +6,7 @@ nowhere else; it is imported when that happens, so that help does not wait for i
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, TypeVar
 
 from triptych.errors import InputError
@@ -30,12 +28,16 @@ class Note:
     values: dict[str, str | int | float] = field(default_factory=dict)
 
 
-@cache
-def adapter(kind: Hashable) -> Any:
-    """pydantic's reader and writer of a record."""
+_adapters: dict[Any, Any] = {}
+
+
+def adapter(kind: Any) -> Any:
+    """pydantic's reader and writer of a record; each is made once, when it is first needed."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
 
 
 def to_json(record: Any) -> Any:
