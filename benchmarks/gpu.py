@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych import hardware
+from triptych.options import TrainRequest
 from triptych.training import resolve
 
 hardware.keep_memory()  # before torch, as users have it
@@ -71,7 +72,7 @@ class Run:
     def __init__(self, device: str, seconds: float, quick: bool) -> None:
         self.machine = hardware.pick(device, "bf16", threads=1 if quick else None)
         self.seconds, self.quick = seconds, quick
-        self.overrides = ("batch_size=16",) if quick else ()
+        self.settings = ("batch_size=16",) if quick else ()
         self.until = time.monotonic() + 60 * MINUTES
         self.tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         size = 500 if quick else IMAGES, 3, RESOLUTION, RESOLUTION
@@ -104,7 +105,8 @@ class Trainer:
         cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         cuda.allow_tf32, cudnn.allow_tf32 = run.tf32 if way.tf32 is None else (way.tf32,) * 2
         self.machine = replace(run.machine, precision=way.precision, compile=way.compile)
-        request = resolve.make_request(model, run.data, "1kimg", size, 0, run.overrides, None)
+        asked = TrainRequest(model=model, budget="1kimg", size=size, set=run.settings)
+        request = resolve.resolve(asked, data=run.data)
         self.state = fresh_state(request, self.machine)
         self.part, self.count = request.data.train, request.settings.batch_size
         self.batches = Batches(self.part, self.count, 0, self.machine.device, ranks=ranks)

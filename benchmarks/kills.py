@@ -31,12 +31,13 @@ from typing import Any, NoReturn
 
 import torch
 
-from triptych import api, files, hardware
+from triptych import files, hardware
 from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.hardware import Machine
+from triptych.options import TrainRequest
 from triptych.training import calibration, checkpoint, loop, resolve
 from triptych.training import train as training
 from triptych.training.run_folder import RunFolder, load_model
@@ -71,11 +72,12 @@ def noise_images(seed: int = 0) -> ImageData:
     )
 
 
-def make_request(model: str, intervals: int) -> resolve.Request:
+def make_request(model: str, intervals: int) -> resolve.ResolvedRequest:
     planned = intervals * ROUNDS * 16 / 1000
-    return resolve.make_request(
-        model, noise_images(), f"{planned}kimg", "tiny", 0, SETTINGS[model], None, QUIET, "train"
+    asked = TrainRequest(
+        model=model, budget=f"{planned}kimg", size="tiny", set=tuple(SETTINGS[model])
     )
+    return resolve.resolve(asked, data=noise_images())
 
 
 class Trace:
@@ -91,7 +93,7 @@ class Trace:
         return struct.unpack("3q", self.memory[:24])  # type: ignore[return-value]
 
 
-def live(request: resolve.Request, out: Path, machine: Machine, trace: Trace) -> NoReturn:
+def live(request: resolve.ResolvedRequest, out: Path, machine: Machine, trace: Trace) -> NoReturn:
     """One life: trains on, tells of every round, ends without a word to anybody."""
     one_round, begun = TrainingState.step, TrainingState.load
     lived = 0
@@ -108,7 +110,7 @@ def live(request: resolve.Request, out: Path, machine: Machine, trace: Trace) ->
 
     TrainingState.step, TrainingState.load = told, loaded  # type: ignore[method-assign,assignment]
     try:
-        api.train_folder(request, out, machine, QUIET)
+        training.train(request, out, machine, QUIET)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -268,7 +270,7 @@ def names(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in out.rglob("*"))
 
 
-def warm_up(request: resolve.Request, machine: Machine) -> None:
+def warm_up(request: resolve.ResolvedRequest, machine: Machine) -> None:
     """Import what a life would, then make sure that a fork copies the only thread there is."""
     training.fresh_state(replace(request, seed=1), machine)
     threads = len(list(Path("/proc/self/task").iterdir()))

@@ -47,7 +47,7 @@ class Trial:
             budget=self.budget,
             size=self.size,
             seed=self.seed,
-            overrides=self.sets,
+            set=self.sets,
             conditional=self.conditional,
             out=self.keep,
             machine=self.yardstick.machine,

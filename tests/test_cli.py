@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -12,6 +13,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,12 +28,18 @@ from safetensors import safe_open
 import triptych
 from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
 from triptych import api, files
-from triptych.cli import commands, main
+from triptych.cli import commands, main, parser
 from triptych.data import open
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.evaluation import classifier
-from triptych.options import DataOptions
+from triptych.options import (
+    CompareRequest,
+    DataOptions,
+    TrainRequest,
+    is_argument,
+    typed_name,
+)
 from triptych.training import resolve
 from triptych.training.run_folder import save_weights
 
@@ -118,9 +127,9 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
             model,
             str(folder / "bars.npz"),
             budget="0.64kimg",
-            overrides=sets,
+            set=sets,
             out=folder / name,
-            options=DataOptions(resolution=16),
+            resolution=16,
             machine=one_thread(),
         )
     return folder
@@ -164,48 +173,92 @@ def test_typing_mistakes_are_explained(words: str, line: str, refuses: Callable[
     assert refuses(*words.split()).startswith(line)
 
 
+def options_of(name: str) -> set[str]:
+    """The options of a command, as they are typed."""
+    command = getattr(commands, parser.COMMANDS[name][0])
+    return {typed_name(each) for each in fields(command) if not is_argument(each)}
+
+
 def test_every_command_parses_what_its_help_names() -> None:
-    for name, command in commands.COMMANDS.items():
-        assert "--json" in main.option_names(command), name
-        assert "--quiet" in main.option_names(command), name
-    assert {"--from", "--to"} <= set(main.option_names(commands.Interpolate))
-    parsed = main.parse(["train", "gan:course", "--set", "batch_size=8", "--set", "latent=4"])
+    for name in parser.COMMANDS:
+        assert {"--json", "--quiet", "--config"} <= options_of(name), name
+    assert {"--from", "--to"} <= options_of("interpolate")
+    parsed = parser.parse(["train", "gan:course", "--set", "batch_size=8", "--set", "latent=4"])
     assert isinstance(parsed, commands.Train)
     assert parsed.set == ("batch_size=8", "latent=4")
-    assert parsed.data == "street-digits" and parsed.seed == 0 and parsed.resolution == 32
-    sample = main.parse(["sample", "runs/x", "--out", "a.png"])
-    assert isinstance(sample, commands.Sample) and sample.count == 64
+    assert parsed.data == "street-digits" and parsed.seed == 0 and parsed.resolution is None
+    sample = parser.parse(["sample", "runs/x", "--out", "a.png", "--label", "3"])
+    assert isinstance(sample, commands.Sample) and sample.count == 64 and sample.label == "3"
 
 
-@pytest.mark.parametrize("frame", ["│─", " -"])
-def test_boxes_are_read_in_any_alphabet(frame: str) -> None:
-    side, rule = frame
-    box = [
-        f"{side}{rule * 3} Required options {rule * 20}{side}",
-        f"{side} Missing from triptych a:             {side}",
-        f"{side}     --b PATH                         {side}",
-        f"{side}         Where. (required)            {side}",
-        f"{side} {rule * 36} {side}",
-        f"{side}     triptych a --help                {side}",
-    ]
-    found = main.explain("\n".join(box), ["a"], {"a": ["--b"]})
-    assert found == ("missing --b PATH", "see `triptych a --help`")
+def test_options_from_a_file_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is typed beats the file, which beats the environment, which beats the default."""
+    config = tmp_path / "options.toml"
+    config.write_text('[train]\nbudget = "3s"\nseed = 4\nset = ["a=1", "b=2"]\nflip = true\n')
+    monkeypatch.setenv("TRIPTYCH_TRAIN_SEED", "7")
+    monkeypatch.setenv("TRIPTYCH_TRAIN_CROP", "2")
+    words = ["train", "vae", "--config", str(config), "--budget", "5s"]
+    parsed = parser.parse(words)
+    assert isinstance(parsed, commands.Train)
+    assert (parsed.budget, parsed.seed, parsed.crop, parsed.size) == ("5s", 4, 2, None)
+    assert parsed.set == ("a=1", "b=2") and parsed.flip is True
 
 
-def test_reports_of_the_parser_that_we_do_not_know_still_make_a_line() -> None:
-    wrong, mend = main.explain("something else entirely", ["a"], {"a": ["--b"]})
-    assert (wrong, mend) == ("this cannot be read", "see `triptych a --help`")
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('budgett = "3s"', "no option '--budgett' in {}: did you mean --budget? see"),
+        ('seed = "x"', "--seed takes a whole number, not 'x' in {}: correct the value"),
+        ('size = "huge"', "no size 'huge' in {}: choose from tiny, small, base"),
+        ("seed = ", "Invalid value (at line 2, column 8): correct the file"),
+    ],
+)
+def test_mistakes_in_a_file_are_explained(
+    content: str, line: str, refuses: Callable[..., str], tmp_path: Path
+) -> None:
+    config = tmp_path / "options.toml"
+    config.write_text(f"[train]\n{content}\n")
+    said = refuses("train", "vae", "--config", config)
+    assert said.startswith(line.format(config))
 
 
-@pytest.mark.parametrize("name", ["", *commands.COMMANDS])
+def test_what_is_recorded_can_be_typed_again() -> None:
+    """`command` is the inverse of the parser."""
+    words = ["compare", "vae", "gan:r1,average=0.1", "--budget", "3s", "--set", "a=1"]
+    words += ["--set", "b=2 c", "--seeds", "3", "--resolution", "16", "--flip", "--lang", "fr"]
+    parsed = parser.parse(words)
+    assert isinstance(parsed, CompareRequest)
+    asked = parsed.part(CompareRequest)
+    again = parser.parse(shlex.split(asked.command())[1:])
+    assert again.part(CompareRequest) == asked
+    assert asked.models == ("vae", "gan:r1,average=0.1") and asked.set == ("a=1", "b=2 c")
+
+
+def test_python_takes_the_options_of_the_command_line() -> None:
+    for verb, request in ((api.train, TrainRequest), (api.compare, CompareRequest)):
+        shown = inspect.signature(verb).parameters
+        assert {each.name for each in fields(request)} - set(shown) == set()
+        assert shown["budget"].default is None and shown["flip"].default is False
+        assert "threads: Processor threads" in (verb.__doc__ or "")
+    with pytest.raises(InputError, match="train takes no option 'budgett': did you mean budget"):
+        triptych.train("vae", budgett="3s")
+
+
+def test_version(call: Call) -> None:
+    assert call("--version").out.strip() == metadata.version("triptych")
+
+
+@pytest.mark.parametrize("name", ["", *parser.COMMANDS])
 def test_help(name: str, call: Call) -> None:
     result = call(*([name] if name else []), "--help")
     assert result.code == 0 and result.err == ""
     if name:
-        for option in main.option_names(commands.COMMANDS[name]):
+        for option in options_of(name):
             assert f" {option}" in result.out
     else:
-        first = min(result.out.rindex(f" {command} ") for command in commands.COMMANDS)
+        first = min(result.out.rindex(f" {command} ") for command in parser.COMMANDS)
         assert result.out.index("examples:") < result.out.index("triptych compare") < first
 
 
@@ -707,7 +760,7 @@ def test_doctor(call: Call) -> None:
         ("reconstruct {vae} --steps 3 --out a.png", "a vae encodes in one step: leave out --steps"),
         ("reconstruct {gan} --steps -1 --out a.png", "--steps -1 is below zero: give 0 or more"),
         ("interpolate {vae} --points 1 --out a.png", "--points 1 is too few"),
-        ("interpolate {gan} --way up --out a.png", "no --way 'up': choose straight or spherical"),
+        ("interpolate {gan} --way up --out a.png", "no way 'up': choose from straight, spherical"),
         ("interpolate {vae} --from x.png --out a.png", "cannot read x.png"),
         ("sample {vae} --temperature 0 --out a.png", "--temperature 0 is not positive"),
         ("sample {vae} --steps 5 --out a.png", "a vae samples in one step"),

@@ -15,7 +15,7 @@ import pytest
 
 import triptych
 from tests.making import one_thread, open_tiny
-from triptych.cli import main
+from triptych.cli import parser
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import differences, marks, measured_differently
 from triptych.data.dataset import ImageData
@@ -351,7 +351,7 @@ def test_settings_and_labels_for_all_models(compare: Compare, tmp_path: Path) ->
     with pytest.raises(InputError, match="vae:course cannot be told the labels"):
         compare(["vae:course,conditional"], tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    compare(["vae:course"], tmp_path / "b", overrides=["batch_size=32"])
+    compare(["vae:course"], tmp_path / "b", set=["batch_size=32"])
     record = read(tmp_path / "b" / "vae-course-s0" / "run.json")
     assert record["settings"]["batch_size"] == 32 and record["variant"] == ""
 
@@ -410,7 +410,7 @@ def test_recorded_commands_repeat_the_runs(folder: Path, tmp_path: Path) -> None
         facts = read(folder / name / "run.json")
         assert facts["command"].endswith(" --budget 0.64kimg")
         words = [*shlex.split(facts["command"])[1:], "--out", str(tmp_path / name), "--quiet"]
-        main.parse(words).run()
+        parser.parse(words).run()
         again = read(tmp_path / name / "run.json")
         assert again["digests"] == facts["digests"]
         assert again["command"] == facts["command"]
@@ -499,7 +499,7 @@ def test_unequal_runs_need_force(folder: Path, compare: Compare, tmp_path: Path)
 def test_a_report_of_runs_changes_nothing_in_them(folder: Path, tmp_path: Path) -> None:
     runs = [folder / RUNS[0], folder / RUNS[2]]
     before = [read(run / "results.json") for run in runs]
-    page = triptych.report(runs, out=tmp_path / "page.html", language="fr")
+    page = triptych.report(runs, out=tmp_path / "page.html", lang="fr")
     assert page == tmp_path / "page.html"
     text = page.read_text()
     assert 'lang="fr"' in text and "vae:course" in text and "gan:course" in text

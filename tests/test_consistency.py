@@ -30,7 +30,7 @@ from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
 from triptych.run import Run
-from triptych.training.resolve import Request
+from triptych.training.resolve import ResolvedRequest
 
 SHAPE = ImageShape(channels=1, resolution=16)
 STUDENT = registry.ModelName.parse("diffusion:consistency")
@@ -223,8 +223,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def student_request(
     teacher: Path | None, model: str = "diffusion:consistency", **others: Any
-) -> Request:
-    return request(model, "0.64kimg", teacher=teacher, command=None, **others)
+) -> ResolvedRequest:
+    return request(model, "0.64kimg", teacher=teacher, **others)
 
 
 def doubled(part: Part) -> Part:

@@ -19,7 +19,7 @@ from torch import Tensor
 from tests.test_monitor import DATA, fresh, request
 from tests.test_vae_monitor import LATENT, SHAPE, line_vae, pixels
 from tests.truths import MACHINE, FixedStreams, NoStreams, normal
-from triptych import api, files, images
+from triptych import files, images
 from triptych.console import QUIET
 from triptych.data.dataset import Part
 from triptych.errors import InterruptedRunError
@@ -118,9 +118,9 @@ def saved_by(
         "triptych.training.train.fit_after_training",
         lambda state, *rest: (states.append(state), fit_after_training(state, *rest)),
     )
-    settled = api.train_folder(request(model), tmp_path / "settled", MACHINE, QUIET)
+    settled = train.train(request(model), tmp_path / "settled", MACHINE, QUIET)
     monkeypatch.setattr("triptych.training.train.fit_after_training", lambda *rest: None)
-    plain = api.train_folder(request(model), tmp_path / "plain", MACHINE, QUIET)
+    plain = train.train(request(model), tmp_path / "plain", MACHINE, QUIET)
     return load_file(settled.weights), load_file(plain.weights), states[0]
 
 
@@ -155,7 +155,7 @@ def test_the_course_s_weights_are_the_last_ones(
 
 def test_a_resumed_run_settles_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that was stopped when all its rounds were done."""
-    whole = api.train_folder(request(), tmp_path / "whole", MACHINE, QUIET)
+    whole = train.train(request(), tmp_path / "whole", MACHINE, QUIET)
     for stopped_at in (640, 1280):
         one_round = TrainingState.step
 
@@ -172,8 +172,8 @@ def test_a_resumed_run_settles_alike(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with monkeypatch.context() as patch:
             patch.setattr(TrainingState, "step", stop)
             with pytest.raises(InterruptedRunError):
-                api.train_folder(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)
-        parts = api.train_folder(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)
+                train.train(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)
+        parts = train.train(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)
         assert files.sha256(parts.weights) == files.sha256(whole.weights)
         assert parts.read()["advice"] == whole.read()["advice"]
 

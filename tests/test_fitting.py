@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 
 from tests import together
 from tests.test_training import DATA, MACHINE, digest, request, train
-from triptych import api, hardware
+from triptych import hardware
 from triptych.console import QUIET
 from triptych.data.batches import Batches
 from triptych.errors import InputError
 from triptych.families import registry
+from triptych.options import TrainRequest
 from triptych.training import calibration, resolve
 from triptych.training import train as training
 from triptych.training.plan import Plan
@@ -38,9 +39,7 @@ def test_a_split_batch_moves_the_weights_alike(model: str, tmp_path: Path) -> No
 def test_batch_statistics_refuse_to_be_split(tmp_path: Path) -> None:
     for model in ("gan:course", "vae:course"):
         with pytest.raises(InputError, match="normalises over its whole batch"):
-            api.train_folder(
-                request(model), tmp_path / "run", replace(MACHINE, microbatch=8), QUIET
-            )
+            training.train(request(model), tmp_path / "run", replace(MACHINE, microbatch=8), QUIET)
     train(request("gan:course"), tmp_path / "whole")
 
 
@@ -51,7 +50,7 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
     wanted = request("vae", "0.32kimg", "widths=8,8,8,8")
     whole = request("gan:course")
 
-    def room_for(asked: training.Request, count: float) -> int:
+    def room_for(asked: training.ResolvedRequest, count: float) -> int:
         """Free memory that lets so many images in."""
         state = training.fresh_state(asked, MACHINE)
         batches = training.share_batches(asked, MACHINE)
@@ -74,7 +73,7 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
         room = "nothing"
         with pytest.raises(InputError, match="choose a smaller --size"):
             train(wanted, tmp_path / "nothing")
-    again = api.train_folder(wanted, tmp_path / "again", replace(MACHINE, microbatch=10), QUIET)
+    again = training.train(wanted, tmp_path / "again", replace(MACHINE, microbatch=10), QUIET)
     assert digest(again) == digest(split)
     assert train(wanted, tmp_path / "plenty").read()["microbatch"] is None
 
@@ -82,7 +81,7 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
 def test_a_run_goes_on_with_the_microbatch_it_began_with(tmp_path: Path) -> None:
     run = tmp_path / "run"
     wanted = request("vae", "0.32kimg", "widths=8,8,8,8")
-    done = api.train_folder(wanted, run, replace(MACHINE, microbatch=8), QUIET)
+    done = training.train(wanted, run, replace(MACHINE, microbatch=8), QUIET)
     facts = done.read() | {"status": "running"}
     training.check_machine(done, facts, MACHINE)
     with pytest.raises(InputError, match="begun with microbatch 8, not 4"):
@@ -99,7 +98,8 @@ print(*peak_and_foretold(sys.argv[1]))
 def peak_and_foretold(model: str) -> tuple[int, float]:
     """Bytes by which the memory of this process grew in a step of 64 images, and the forecast."""
     name = registry.ModelName.parse(model)
-    wanted = resolve.make_request(model, DATA, "6.4kimg", "tiny", 0, ("batch_size=64",), None)
+    asked = TrainRequest(model=model, budget="6.4kimg", size="tiny", set=("batch_size=64",))
+    wanted = resolve.resolve(asked, data=DATA)
     batches = training.share_batches(wanted, MACHINE)
     state = training.fresh_state(wanted, MACHINE)
     kept, held = calibration.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)

@@ -20,7 +20,6 @@ from triptych.families import registry
 from triptych.families.gan.model import GAN
 from triptych.families.labels import class_shares, hide_some
 from triptych.families.protocol import Batch
-from triptych.options import DataOptions
 
 SHAPE = ImageShape(channels=3, resolution=16, classes=CLASSES)
 CONDITIONAL = ("gan:hinge", "gan:r1", "gan:r3", "gan:wgan-gp")
@@ -84,13 +83,13 @@ def test_samples_show_the_class_that_was_asked_for(tmp_path: Path) -> None:
         picture[:, 3 * label : 3 * label + 3] = generator.integers(120, 250)
     np_path = tmp_path / "bars.npz"
     np.savez(np_path, images=pictures, labels=labels)
-    more: dict[str, Any] = {"options": DataOptions(resolution=16), "machine": one_thread()}
+    more: dict[str, Any] = {"resolution": 16, "machine": one_thread()}
     run = triptych.train(
         "gan:hinge",
         str(np_path),
         budget="12kimg",
         out=tmp_path / "run",
-        overrides=("width=16", "batch_size=16", "inversion.share=0.01"),
+        set=("width=16", "batch_size=16", "inversion.share=0.01"),
         conditional=True,
         **more,
     )

@@ -63,9 +63,9 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder / "bars.npz"),
         budget="9.6kimg",
         out=folder / "run",
-        overrides=(*SMALL, *FAST),
+        set=(*SMALL, *FAST),
         conditional=True,
-        options=DataOptions(resolution=16),
+        resolution=16,
         machine=one_thread(),
     )
     return folder
@@ -214,8 +214,8 @@ def test_runs_of_before_there_were_labels_still_load(
     place = tmp_path / "old"
     bare = str(stock / "bare.npz")
     triptych.train(
-        "vae:ladder", bare, budget="0.32kimg", out=place, overrides=(*SMALL, *FAST),
-        options=DataOptions(resolution=16), machine=one_thread(),
+        "vae:ladder", bare, budget="0.32kimg", out=place, set=(*SMALL, *FAST),
+        resolution=16, machine=one_thread(),
     )  # fmt: skip
     assert b"classes" not in (place / "model.safetensors").read_bytes()[:2000]
     facts = RunFolder(place).read()

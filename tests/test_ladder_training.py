@@ -27,7 +27,7 @@ from triptych.families.vae.recipes import ladder
 from triptych.nn.ladder import Bottleneck, Grow, Residual, shrink
 from triptych.seeding import ImageStreams, generator
 from triptych.tasks import sample
-from triptych.training.resolve import Request
+from triptych.training.resolve import ResolvedRequest
 from triptych.training.train import fresh_state
 
 LADDER = ModelName("vae", "ladder")
@@ -297,7 +297,7 @@ def test_settings_that_make_no_ladder_are_refused(case: str) -> None:
     settings = replace(ladder.defaults("tiny", shape), **BAD[case])
     with pytest.raises((ValueError, ZeroDivisionError)):
         ladder.build(settings, shape)
-    asked = Request(
+    asked = ResolvedRequest(
         name=LADDER,
         size="tiny",
         settings=settings,

@@ -27,6 +27,7 @@ from triptych.errors import InputError, InterruptedRunError
 from triptych.families.capabilities import Diagnoses, Diagnosis
 from triptych.families.vae import monitor as vae_monitor
 from triptych.families.vae.monitor import Gap, LevelFound, advise
+from triptych.options import TrainRequest
 from triptych.pages.language import Language
 from triptych.pages.load import load_log
 from triptych.pages.page import write_page
@@ -60,10 +61,11 @@ DATA = ImageData(
 )
 
 
-def request(model: str = "vae:sigma", *more: str, images: int = 1280) -> training.Request:
+def request(model: str = "vae:sigma", *more: str, images: int = 1280) -> training.ResolvedRequest:
     sets = ("batch_size=32", "widths=8,8", "latent=4", *more)
     budget = f"{images / 1000}kimg"
-    return resolve.make_request(model, DATA, budget, "tiny", 0, sets, None, QUIET, "triptych train")
+    asked = TrainRequest(model=model, budget=budget, size="tiny", set=sets)
+    return resolve.resolve(asked, data=DATA)
 
 
 def diagnoses(folder: RunFolder) -> list[dict[str, Any]]:
@@ -90,7 +92,7 @@ def test_how_often_and_on_how_many_follows_from_the_plan() -> None:
 def test_every_tenth_has_its_line_and_a_resumed_run_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = api.train_folder(request(), tmp_path / "whole", MACHINE, QUIET)
+    whole = training.train(request(), tmp_path / "whole", MACHINE, QUIET)
     found = diagnoses(whole)
     assert [entry["images"] for entry in found] == [128 * part for part in range(1, 11)]
     one_round = TrainingState.step
@@ -103,8 +105,8 @@ def test_every_tenth_has_its_line_and_a_resumed_run_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingState, "step", stop)
         with pytest.raises(InterruptedRunError):
-            api.train_folder(request(), tmp_path / "parts", MACHINE, QUIET)
-    parts = api.train_folder(request(), tmp_path / "parts", MACHINE, QUIET)
+            training.train(request(), tmp_path / "parts", MACHINE, QUIET)
+    parts = training.train(request(), tmp_path / "parts", MACHINE, QUIET)
     assert diagnoses(parts) == found
     assert files.sha256(parts.weights) == files.sha256(whole.weights)
     assert parts.read()["advice"] == whole.read()["advice"] == found[-1]["advice"]
@@ -116,9 +118,9 @@ def test_a_diagnosis_changes_nothing(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, batch statistics and random numbers are as they would be without any."""
-    with_them = api.train_folder(request(model), tmp_path / "with", MACHINE, QUIET)
+    with_them = training.train(request(model), tmp_path / "with", MACHINE, QUIET)
     monkeypatch.setattr(Checkups, "__call__", lambda *rest: None)
-    without = api.train_folder(request(model), tmp_path / "without", MACHINE, QUIET)
+    without = training.train(request(model), tmp_path / "without", MACHINE, QUIET)
     assert len(diagnoses(with_them)) == 10 and not diagnoses(without)
     assert files.sha256(with_them.weights) == files.sha256(without.weights)
 
@@ -292,7 +294,7 @@ def test_advice_goes_from_the_run_into_its_results(
     monkeypatch.setattr(
         vae_monitor, "diagnose", lambda *rest: Diagnosis({"rate": 1.0, "distortion": 2.0}, advice)
     )
-    folder = api.train_folder(request(images=160), tmp_path / "run", MACHINE, QUIET)
+    folder = training.train(request(images=160), tmp_path / "run", MACHINE, QUIET)
     assert folder.read()["advice"] == advice
     (results,) = api.evaluate([folder.path], DATA, count=8, machine=MACHINE)
     assert advice[0] in results["warnings"]
@@ -302,7 +304,7 @@ def test_advice_goes_from_the_run_into_its_results(
 
 @pytest.mark.parametrize("advice", ["a word", [3], {"a": "b"}, None])
 def test_a_run_with_other_advice_is_refused(tmp_path: Path, advice: Any) -> None:
-    folder = api.train_folder(request(images=160), tmp_path / "run", MACHINE, QUIET)
+    folder = training.train(request(images=160), tmp_path / "run", MACHINE, QUIET)
     facts = json.loads(folder.facts.read_text())
     folder.facts.write_text(json.dumps(facts | {"advice": advice}))
     with pytest.raises(InputError, match="advice"):

@@ -118,7 +118,7 @@ def test_a_run_is_repeated_bit_by_bit(model: str, simulated: Simulated, tmp_path
     first = RunFolder(tmp_path / "run")
     simulated.pace = lambda now: 0.01
     wanted, machine = request_to_repeat(first, DATA, MACHINE)
-    again = api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+    again = training.train(wanted, tmp_path / "again", machine, QUIET)
     assert digest(first) == digest(again)
     assert first.read()["plan"] == again.read()["plan"]
     # It hangs on the plan: as many images without revisions give other weights.
@@ -149,7 +149,7 @@ def test_an_interrupted_run_goes_on_under_its_checkpoint_s_plan(
     assert facts["plan"][: len(plan) - 1] == plan[:-1] and len(facts["plan"]) > len(plan)
     assert abs(facts["train_seconds"] / ASKED - 1) < 0.1
     wanted, machine = request_to_repeat(folder, DATA, MACHINE)
-    again = api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+    again = training.train(wanted, tmp_path / "again", machine, QUIET)
     assert digest(folder) == digest(again)
 
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_repeated_is_refused(
     folder.facts.write_text(json.dumps(folder.read() | change))
     with pytest.raises(InputError, match=words):
         wanted, machine = request_to_repeat(folder, DATA, MACHINE)
-        api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+        training.train(wanted, tmp_path / "again", machine, QUIET)
     assert not (tmp_path / "again").exists()
 
 
@@ -346,7 +346,7 @@ def test_the_recorded_command_of_a_repeated_run_repeats_it(tmp_path: Path) -> No
     """Also of one whose budget was in images, which `repeat` takes no --budget for."""
     first = train(request(), tmp_path / "run")
     wanted, machine = request_to_repeat(first, DATA, MACHINE)
-    again = api.train_folder(wanted, tmp_path / "again", machine, QUIET)
+    again = training.train(wanted, tmp_path / "again", machine, QUIET)
     assert digest(first) == digest(again)
     assert again.read()["command"] == f"triptych repeat {again.path} --out NEW"
 
@@ -378,7 +378,7 @@ def test_a_later_phase_is_planned_by_the_latest_pace(simulated: Simulated, tmp_p
     assert abs(facts["train_seconds"] / ASKED - 1) < 0.08
 
 
-def opened(wanted: training.Request, out: Path, machine: hardware.Machine = MACHINE) -> Any:
+def opened(wanted: training.ResolvedRequest, out: Path, machine: hardware.Machine = MACHINE) -> Any:
     """A training that is begun, and not advanced."""
     return training.training_in(wanted, out, machine, QUIET)
 

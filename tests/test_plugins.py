@@ -62,7 +62,7 @@ def test_a_recipe_and_a_source_from_outside(tmp_path: Path) -> None:
     assert "toy" in registry.recipe_names("vae") and "vae:toy" in registry.known_models()
     small = ["widths=8,8", "batch_size=16"]
     run = api.train(
-        "vae:toy", data, budget="0.1kimg", overrides=small, out=tmp_path / "run",
+        "vae:toy", data, budget="0.1kimg", set=small, out=tmp_path / "run",
         machine=one_thread(),
     )  # fmt: skip
     assert run.facts["model"] == "vae:toy"

@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         patch.chdir(home)
         return api.train(
             "vae:course", "bars.npz", budget="640img", out=home / "run",
-            options=DataOptions(resolution=16), machine=one_thread(),
+            resolution=16, machine=one_thread(),
         )  # fmt: skip
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from tests.making import progress_at
 from tests.test_training import MACHINE, digest, request, train
-from triptych import api
 from triptych.console import Console
 from triptych.errors import InterruptedRunError
 from triptych.training import checkpoint
+from triptych.training import train as training
 from triptych.training.run_folder import RunFolder
 from triptych.training.state import TrainingState
 
@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_is_said_and_the_end_is_the_same(
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     console = Heard()
-    folder = api.train_folder(request(*SMALL), stopped, MACHINE, console)
+    folder = training.train(request(*SMALL), stopped, MACHINE, console)
     assert any(f"checkpoint {newest.name} is damaged" in line for line in console.said)
     assert any("going on from image 576" in line for line in console.said)
     assert digest(folder) == digest(whole)
@@ -188,7 +188,7 @@ def test_a_checkpoint_of_another_model_is_passed_over(
         tensors[name][first] = tensors[name][first].new_zeros(3)
     checkpoint.save(newest.parent, tensors, progress)
     console = Heard()
-    folder = api.train_folder(request(*SMALL), stopped, MACHINE, console)
+    folder = training.train(request(*SMALL), stopped, MACHINE, console)
     assert any(f"checkpoint {newest.name} is damaged" in line for line in console.said)
     assert digest(folder) == digest(whole)
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from triptych import api, files, hardware
+from triptych import files, hardware
 from triptych.config import Budget, ImageShape, OptimizerConfig, Settings
 from triptych.console import QUIET
 from triptych.data.augment import Augment
@@ -26,6 +26,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch, GenerativeModel, Objective
+from triptych.options import TrainRequest
 from triptych.seeding import ImageStreams, generator
 from triptych.training import calibration, checkpoint, loop, resolve
 from triptych.training import train as training
@@ -66,14 +67,14 @@ def request(
     *overrides: str,
     data: ImageData = DATA,
     **others: Any,
-) -> resolve.Request:
+) -> resolve.ResolvedRequest:
     sets = ("batch_size=32", *SMALL.get(model, ()), *overrides)
-    others = {"command": "triptych train"} | others
-    return resolve.make_request(model, data, budget, "tiny", 0, sets, None, QUIET, **others)
+    asked = TrainRequest(model=model, budget=budget, size="tiny", set=sets, **others)
+    return resolve.resolve(asked, data=data)
 
 
-def train(wanted: resolve.Request, out: Path) -> RunFolder:
-    return api.train_folder(wanted, out, MACHINE, QUIET)
+def train(wanted: resolve.ResolvedRequest, out: Path) -> RunFolder:
+    return training.train(wanted, out, MACHINE, QUIET)
 
 
 def digest(folder: RunFolder) -> str:

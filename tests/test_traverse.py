@@ -24,7 +24,6 @@ from triptych.errors import InputError
 from triptych.families.capabilities import Encodes
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective
-from triptych.options import DataOptions
 from triptych.run import Run, run_data
 from triptych.seeding import ImageStreams
 from triptych.tasks import traverse
@@ -154,8 +153,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
             str(folder / "bars.npz"),
             budget="0.32kimg",
             out=folder / model.partition(":")[0],
-            overrides=settings.split(),
-            options=DataOptions(resolution=16),
+            set=settings.split(),
+            resolution=16,
             machine=one_thread(),
         )
     return folder

@@ -27,7 +27,6 @@ from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import TOLD
 from triptych.families.capabilities import BoundsLikelihood, NoisyPixels
-from triptych.options import DataOptions
 from triptych.pages.language import Language
 from triptych.run import Run, run_data
 from triptych.seeding import ImageStreams
@@ -63,8 +62,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
             str(folder / f"{data}.npz"),
             budget=length,
             out=folder / name,
-            overrides=settings.split(),
-            options=DataOptions(resolution=16),
+            set=settings.split(),
+            resolution=16,
             machine=one_thread(),
         )
     return folder
@@ -186,7 +185,7 @@ def test_a_measurement_says_its_draws(
         "en": ("Mean decodes, without pixel noise", "means of its pixels"),
         "fr": ("Décodages moyens, sans bruit de pixel", "sans bruit de pixel"),
     }.items():
-        page = triptych.report([place], language=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
+        page = triptych.report([place], lang=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
         text = page.read_text()
         assert all(each in text for each in words), language
 

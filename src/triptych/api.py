@@ -6,19 +6,18 @@ This is where the layers meet: comparison is handed a way to train and to measur
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from triptych import config, files, hardware, images
 from triptych.comparison import compare as comparing
-from triptych.comparison.compare import Variant, data_to_compare
+from triptych.comparison.compare import data_to_compare
 from triptych.comparison.contract import trained_on_other_data
 from triptych.comparison.turns import train_in_turns
-from triptych.config import Budget, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import tell_notes
@@ -30,18 +29,29 @@ from triptych.evaluation.outputs import quality_by_calls
 from triptych.evaluation.reference import count_samples, read_real
 from triptych.families import registry
 from triptych.hardware import Machine
-from triptych.options import DEFAULT_BUDGETS, DEFAULT_DATA, DataOptions
+from triptych.options import (
+    DEFAULT_BUDGETS,
+    DEFAULT_DATA,
+    CompareRequest,
+    DataOptions,
+    MeasureRequest,
+    ReadingOptions,
+    TrainingOptions,
+    TrainRequest,
+    takes,
+)
 from triptych.pages.language import check_language
 from triptych.run import Run, check_count, run_data
 from triptych.tasks import figures
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
-    Request,
+    ResolvedRequest,
+    Variant,
     check_output,
     differing_versions,
-    make_request,
     pick_size,
     request_to_repeat,
+    resolve,
     run_name,
 )
 from triptych.training.run_folder import RunFolder, labels_of, load_model
@@ -59,79 +69,66 @@ def load(path: Path | str) -> Run:
     return Run(path)
 
 
+@takes(TrainRequest)
 def train(
-    model: str,
+    model: str | TrainRequest,
     data: str | ImageData = DEFAULT_DATA,
     *,
-    budget: str | None = None,
-    size: str | None = None,
-    seed: int = 0,
-    out: Path | str | None = None,
-    overrides: Sequence[str] = (),
-    conditional: bool = False,
-    teacher: Path | str | None = None,
-    on_trouble: str = "rewind",
-    options: DataOptions | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
+    **options: Any,
 ) -> Run:
     """Train one model; the same call on the same `out` goes on where it stopped.
 
-    conditional: tell the model the labels, so that a class can be asked of it
-    teacher:     the finished run that a model of few steps starts from
-    on_trouble:  what to do when losses stay not finite: "rewind" goes back to a checkpoint at half
-                 the learning rate, "stop" gives up
+    model:   or all that is asked, as one request
+    machine: to run on; else the options of it decide
     """
-    machine = machine or hardware.pick()
-    size = pick_size(size, machine.device)
-    request = make_request(
-        model,
-        data,
-        budget,
-        size,
-        seed,
-        overrides,
-        options,
-        console,
-        on_trouble=on_trouble,
-        conditional=conditional,
-        teacher=teacher,
-    )
-    folder = Path(out) if out is not None else free_folder(request, machine)
+    if not isinstance(model, TrainRequest):
+        model = TrainRequest.of(model=model, data=source_of(data), **options)
+    machine = machine or hardware.pick_for(model)
+    request = resolve(model, machine.device, opened(data), console)
+    folder = Path(model.out) if model.out is not None else free_folder(request, machine)
     tell_notes(request.data, console)
-    return Run(train_folder(request, folder, machine, console).path, machine)
+    console.say(f"training {request.name} into {folder}")
+    return Run(train_request(request, folder, machine, console).path, machine)
 
 
+def source_of(data: str | ImageData | None) -> str | None:
+    """What the user named, of images that are open already too."""
+    return data.source if isinstance(data, ImageData) else data
+
+
+def opened(data: str | ImageData | None) -> ImageData | None:
+    """Images that are open already."""
+    return data if isinstance(data, ImageData) else None
+
+
+@takes(ReadingOptions)
 def repeat(
     run: Path | str,
     out: Path | str,
     *,
     data: str | ImageData | None = None,
-    options: DataOptions | Mapping[str, Any] | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
+    **options: Any,
 ) -> Run:
     """Train a finished run again: bit by bit the same on the same kind of machine.
 
     Progress and threads follow what the run recorded, whatever the clock says now.
-    data, options: where its images are now, as `run_data` takes them
+    data: where its images are now
     InputError where the run cannot be followed, or the data are not the same.
     """
     machine = machine or hardware.pick()
     source = Run(run, machine)
-    opened = run_data(source, data, options, console)
-    request, machine = request_to_repeat(source.folder, opened, machine)
+    images = run_data(source, data, ReadingOptions.of(**options), console)
+    request, machine = request_to_repeat(source.folder, images, machine)
     for sentence in differing_versions(source.facts):
         console.say(f"note: {sentence}")
-    return Run(train_folder(request, Path(out), machine, console).path, machine)
+    return Run(train_request(request, Path(out), machine, console).path, machine)
 
 
-def train_folder(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
-    """Train a request into a folder."""
-    return train_request(request, out, machine, console)
-
-
-def free_folder(request: Request, machine: Machine) -> Path:
+def free_folder(request: ResolvedRequest, machine: Machine) -> Path:
     """Under runs/, the same for all processes: where this run was stopped, else a new folder."""
 
     def usable(path: Path) -> bool:
@@ -149,38 +146,41 @@ def free_folder(request: Request, machine: Machine) -> Path:
     return Path(machine.group.broadcast(find))
 
 
+@takes(MeasureRequest)
 def evaluate(
-    runs: Sequence[Path | str],
+    runs: Sequence[Path | str] | MeasureRequest,
     data: str | ImageData | None = None,
     *,
-    count: int | None = None,
-    features: str | None = None,
-    options: DataOptions | Mapping[str, Any] | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Measure runs on held-out images; writes results.json and figures into each.
 
-    features: what distances are measured on: labels, patches, inception or dinov2; labels where
-              the data have them, else patches
-    options:  as `run_data` takes them
+    runs: or all that is asked, as one request
     """
-    machine = machine or hardware.pick()
+    if isinstance(runs, MeasureRequest):
+        asked, data = runs, runs.data
+    else:
+        asked = MeasureRequest.of(runs=tuple(runs), data=source_of(data), **options)
+    if not asked.runs:
+        raise InputError("no run named", "give folders that `triptych train` made")
+    machine = machine or hardware.pick_for(asked)
     planned = []
-    for run in [Run(path, machine) for path in runs]:
-        opened = run_data(run, data, options, console)
-        plan = plan_measurement(count, features, opened, machine)
-        planned.append((run.folder, opened, plan))
+    for run in [Run(path, machine) for path in asked.runs]:
+        images = run_data(run, data, asked.part(ReadingOptions), console)
+        plan = plan_measurement(asked.count, asked.features, images, machine)
+        planned.append((run.folder, images, plan))
     measures: dict[str, Callable[[RunFolder], dict[str, Any]]] = {}
-    found = []
-    for folder, opened, plan in planned:
-        if opened.fingerprint not in measures:
-            measures[opened.fingerprint] = measurer(opened, plan, machine, console)
-        found.append(measures[opened.fingerprint](folder) | {"run": folder.path.name})
+    results = []
+    for folder, images, plan in planned:
+        if images.fingerprint not in measures:
+            measures[images.fingerprint] = measurer(images, plan, machine, console)
+        results.append(measures[images.fingerprint](folder) | {"run": folder.path.name})
         if machine.group.is_main:
-            files.write_json(folder.results, found[-1])
+            files.write_json(folder.results, results[-1])
     machine.group.barrier()
-    return found
+    return results
 
 
 @dataclass(frozen=True)
@@ -236,60 +236,56 @@ def measurer(
     return measure
 
 
+@takes(CompareRequest)
 def compare(
-    models: Sequence[str | Path] = registry.FAMILIES,
+    models: Sequence[str | Path] | CompareRequest = (),
     data: str | ImageData | None = None,
     *,
-    budget: str | None = None,
-    size: str | None = None,
-    seeds: int = 1,
-    overrides: Sequence[str] = (),
-    conditional: bool = False,
-    count: int | None = None,
-    features: str | None = None,
-    out: Path | str | None = None,
-    language: str = "en",
-    force: bool = False,
-    options: DataOptions | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
-    command: str = "triptych compare",
+    **options: Any,
 ) -> Path:
     """Train what must be trained, measure all alike, write the report; returns its path.
 
     Finished runs are taken as they are; where there are only such, the data are theirs. The same
     call on the same `out` resumes.
-
-    models:      families, recipes, `MODEL,KEY=VALUE` for one with other settings, run folders
-    overrides:   settings of all models that are trained
-    conditional: tell all of them the labels
-    features:    as `evaluate` takes them
+    models: or all that is asked, as one request
     """
     from triptych.pages import page
 
-    check_language(language)
-    machine = machine or hardware.pick()
-    size = pick_size(size, machine.device)
-    budget = budget or DEFAULT_BUDGETS[size]
-    folders = [RunFolder(Path(model)) for model in models if comparing.is_run(model)]
-    variants = [Variant.parse(str(model)) for model in models if not comparing.is_run(model)]
+    if isinstance(models, CompareRequest):
+        asked, data = models, models.data
+    else:
+        names = tuple(map(str, models))
+        asked = CompareRequest.of(models=names, data=source_of(data), **options)
+    check_language(asked.lang)
+    machine = machine or hardware.pick_for(asked)
+    size = pick_size(asked.size, machine.device)
+    asked = replace(
+        asked,
+        models=asked.models or tuple(registry.FAMILIES),
+        budget=asked.budget or DEFAULT_BUDGETS[size],
+        size=size,
+    )
+    folders = [RunFolder(Path(model)) for model in asked.models if comparing.is_run(model)]
+    variants = [Variant.parse(model) for model in asked.models if not comparing.is_run(model)]
     own = Run(folders[0].path, machine) if data is None and folders and not variants else None
-    opened = data_to_compare(data, own, options, console)
-    plan = plan_measurement(count, features, opened, machine)
-    requests = make_requests(variants, opened, budget, size, seeds, overrides, conditional)
-    told = {"set": list(overrides), "conditional": conditional, "features": features}
-    identity = comparing.identity(models, opened, Budget.parse(budget).asked, size, seeds, told)
+    images = data_to_compare(data, own, asked.part(DataOptions), console)
+    plan = plan_measurement(asked.count, asked.features, images, machine)
+    requests = make_requests(variants, asked, images)
+    identity = comparing.identity(asked, images)
     group = machine.group
-    folder = agreed_folder(out, identity, opened, requests, group)
-    more = check_finished(folders, requests, opened, machine, force)
-    tell_notes(opened, console)
+    folder = agreed_folder(asked.out, identity, images, requests, group)
+    more = check_finished(folders, requests, images, machine, asked.force)
+    tell_notes(images, console)
     folders += train_all(requests, folder, machine, console)
-    measure = measurer(opened, plan, machine, console)
-    place, measured_on = comparing.this_machine(machine), opened.describe()
+    measure = measurer(images, plan, machine, console)
+    place, measured_on = comparing.this_machine(machine), images.describe()
     if group.is_main:
+        command = asked.command()
         contract = partial(comparing.write_contract, folder, folders, identity, command, vars(plan))
-        agreed = partial(contract, measured_on, place, force, more)
-        write_comparison(folder, folders, agreed, measure, opened, language, console)
+        agreed = partial(contract, measured_on, place, asked.force, more)
+        write_comparison(folder, folders, agreed, measure, images, asked.lang, console)
     else:  # these measure their share; the first one writes
         for run in folders:
             measure(run)
@@ -318,11 +314,11 @@ def write_comparison(
 
 
 def train_all(
-    requests: Sequence[Request], folder: Path, machine: Machine, console: Console
+    requests: Sequence[ResolvedRequest], folder: Path, machine: Machine, console: Console
 ) -> list[RunFolder]:
     """Train each into a folder of its own inside a comparison's, in turns."""
 
-    def open_training(request: Request) -> AbstractContextManager[Training]:
+    def open_training(request: ResolvedRequest) -> AbstractContextManager[Training]:
         out = folder / run_name(request)
         return training_in(request, out, machine, console)
 
@@ -337,7 +333,7 @@ def agreed_folder(
     out: Path | str | None,
     identity: dict[str, Any],
     data: ImageData,
-    requests: Sequence[Request],
+    requests: Sequence[ResolvedRequest],
     group: Group,
 ) -> Path:
     """The folder of a comparison, the same for all processes; InputError unless it may be used."""
@@ -349,40 +345,23 @@ def agreed_folder(
 
 
 def make_requests(
-    variants: Sequence[Variant],
-    data: ImageData,
-    budget: str,
-    size: Size,
-    seeds: int,
-    overrides: Sequence[str],
-    conditional: bool,
-) -> list[Request]:
+    variants: Sequence[Variant], asked: CompareRequest, data: ImageData
+) -> list[ResolvedRequest]:
     """Every model with every seed."""
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds} is too few", "give 1 or more")
     for variant in variants:
         if variants.count(variant) > 1:
             raise InputError(f"{variant} is named twice", "use --seeds to train it several times")
+    shared = vars(asked.part(TrainingOptions))
     return [
-        make_request(
-            str(variant.name),
-            data,
-            budget,
-            variant.size or size,
-            seed,
-            (*overrides, *variant.overrides),
-            None,
-            conditional=conditional or variant.conditional,
-            variant=",".join(variant.told),
-        )
+        resolve(TrainRequest(**shared, model=str(variant), seed=seed), data=data)
         for variant in variants
-        for seed in range(seeds)
+        for seed in range(asked.seeds)
     ]
 
 
 def check_finished(
     folders: Sequence[RunFolder],
-    requests: Sequence[Request],
+    requests: Sequence[ResolvedRequest],
     data: ImageData,
     machine: Machine,
     force: bool,
@@ -430,7 +409,7 @@ def comparison_folder(identity: dict[str, Any], data: ImageData) -> Path:
 def report(
     paths: Sequence[Path | str],
     *,
-    language: str = "en",
+    lang: str = "en",
     course: bool = False,
     force: bool = False,
     out: Path | str | None = None,
@@ -441,18 +420,18 @@ def report(
     """
     from triptych.pages.page import write_page
 
-    check_language(language)
+    check_language(lang)
     folders = [Path(path) for path in paths]
     target = None if out is None else Path(out)
     if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
-        return write_page(folders[0], target, language=language, course=course)
+        return write_page(folders[0], target, language=lang, course=course)
     if not folders:
         raise InputError("no folder named", "give a comparison, or runs that were evaluated")
     runs = [RunFolder(path) for path in folders]
     with tempfile.TemporaryDirectory() as scratch:
         comparing.join(Path(scratch), runs, force)
         page = target or Path("report.html")
-        return write_page(Path(scratch), page, language=language, course=course)
+        return write_page(Path(scratch), page, language=lang, course=course)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import psutil
 
 from triptych.distributed import ALONE, Group, join, processes_here
 from triptych.errors import InputError
+from triptych.options import MachineOptions
 
 if TYPE_CHECKING:
     import torch
@@ -207,6 +208,17 @@ def pick(
         compile=compile,
         microbatch=microbatch,
         group=group,
+    )
+
+
+def pick_for(options: MachineOptions) -> Machine:
+    """The machine as options ask for it."""
+    return pick(
+        options.device,
+        options.precision,
+        options.threads,
+        options.compile or None,
+        options.microbatch,
     )
 
 

@@ -1,11 +1,21 @@
-"""What users may ask for, with its defaults: plain frozen fields, for commands and Python alike."""
+"""Every option once: what users may ask for, as frozen records that commands and Python share.
+
+A field is an option: its name, type, default and help. The command line (`cli`), the signatures of
+the Python verbs and the command that a run records all derive from it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import inspect
+import shlex
+import typing
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from triptych.config import Size
+from triptych.config import SIZES, Size
 from triptych.errors import InputError
 
 RESOLUTIONS = (16, 32, 64, 128)
@@ -16,31 +26,166 @@ DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"
 COURSE_BUDGET = "30epochs"
 DEFAULT_COUNTS = {"cpu": 2_000, "cuda": 10_000}  # samples measured: --count
 OnTrouble = Literal["rewind", "stop"]
+DEFAULT_RESOLUTION = 32
+DEFAULT_FIT: Fit = "stretch"
+
+R = TypeVar("R", bound="Options")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """An option of the command line, and a keyword in Python.
+
+    more: `name`, as it is typed where that cannot be a name in Python
+    """
+    return field(default=default, metadata={"help": help, **more})
+
+
+def required(help: str) -> Any:
+    """An option that must be given."""
+    return field(metadata={"help": help})
+
+
+def argument(metavar: str, help: str, default: Any = MISSING) -> Any:
+    """What is typed without a name, as `metavar` is called in help."""
+    return field(default=default, metadata={"help": help, "metavar": metavar})
+
+
+def is_argument(each: Field[Any]) -> bool:
+    """Whether a field is typed without a name."""
+    return "metavar" in each.metadata
+
+
+def typed_name(each: Field[Any]) -> str:
+    """An option as it is typed: `--image-column`."""
+    return "--" + str(each.metadata.get("name", each.name)).replace("_", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """How to read a source, and how training may vary its images.
+class Options:
+    """What can be asked of one verb or of several."""
 
-    flip: half of the training images are mirrored left to right
-    crop: training images are moved by up to so many pixels
-    """
+    verb: ClassVar[str] = ""
+    title: ClassVar[str] = "Options"  # above those of this class in help
 
-    resolution: int = 32
-    fit: Fit = "stretch"
-    strict: bool = False
-    image_column: str | None = None
-    label_column: str | None = None
-    flip: bool = False
-    crop: int = 0
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """From Python's keywords; InputError on a name that is no option of this verb."""
+        names = [each.name for each in fields(cls)]
+        for name in values:
+            if name not in names:
+                near = get_close_matches(name, names, n=1)
+                mend = f"did you mean {near[0]}?" if near else f"choose from {', '.join(names)}"
+                raise InputError(f"{cls.verb or cls.__name__} takes no option '{name}'", mend)
+        return cls(**values)
+
+    def part(self, kind: type[R]) -> R:
+        """The options of this kind alone, where a request holds more."""
+        return kind(**{each.name: getattr(self, each.name) for each in fields(kind)})
+
+    def command(self, leave_out: Collection[str] = ()) -> str:
+        """What could be typed to ask the same: all that differs from the defaults."""
+        words, tail = ["triptych", self.verb], []
+        for _, each in own_first(type(self)):
+            value = getattr(self, each.name)
+            if value == each.default or each.name in leave_out:
+                continue
+            if is_argument(each):
+                words += map(str, value if isinstance(value, tuple) else [value])
+            elif value is True:
+                tail.append(typed_name(each))
+            else:
+                for one in value if isinstance(value, tuple) else [value]:
+                    tail += [typed_name(each), str(one)]
+        return shlex.join([*words, *tail])
+
+
+def own_first(kind: type[Options]) -> list[tuple[type, Field[Any]]]:
+    """The options, each with the class that declares it: a verb's own before what it shares."""
+    by_name = {each.name: each for each in fields(kind)}
+    return [
+        (owner, by_name.pop(name))
+        for owner in kind.__mro__
+        for name in vars(owner).get("__annotations__", {})
+        if name in by_name
+    ]
+
+
+def takes(request: type[Options]) -> Callable[[F], F]:
+    """Shows a verb's `**options` in its signature and its documentation as what they may be."""
+
+    def decorate(verb: F) -> F:
+        own = inspect.signature(verb)
+        named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        types = typing.get_type_hints(request)
+        more = [each for _, each in own_first(request) if each.name not in own.parameters]
+        named += [
+            inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=each.default,
+                annotation=types[each.name],
+            )
+            for each in more
+        ]
+        verb.__signature__ = own.replace(parameters=named)  # type: ignore[attr-defined]
+        lines = [f"    {each.name}: {each.metadata['help']}" for each in more]
+        verb.__doc__ = "\n".join([inspect.getdoc(verb) or "", "", "Options:", *lines])
+        return verb
+
+    return decorate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(Options):
+    """How a source of images is read; None stands for the usual, or for how a run's were read."""
+
+    title = "Reading images"
+
+    resolution: int | None = option(
+        None,
+        "Height and width that images are brought to: 16, 32, 64 or 128; 32 by default, or a "
+        "run's own.",
+    )
+    fit: Fit | None = option(
+        None, "How: stretch, crop or pad; stretch by default, or as a run's own were."
+    )
+    strict: bool = option(False, "Refuse data with bad files instead of skipping them.")
+    image_column: str | None = option(
+        None, "Column or array with the images, where the data have several."
+    )
+    label_column: str | None = option(
+        None, "Column or array with the labels; none leaves every kind of label out."
+    )
 
     def __post_init__(self) -> None:
-        if self.resolution not in RESOLUTIONS:
-            known = ", ".join(map(str, RESOLUTIONS))
-            raise InputError(f"no resolution {self.resolution}", f"choose from {known}")
-        if self.fit not in FITS:
+        if self.resolution is not None and self.resolution not in RESOLUTIONS:
+            choices = ", ".join(map(str, RESOLUTIONS))
+            raise InputError(f"no resolution {self.resolution}", f"choose from {choices}")
+        if self.fit is not None and self.fit not in FITS:
             raise InputError(f"no fit '{self.fit}'", f"choose from {', '.join(FITS)}")
-        check_crop(self.crop, self.resolution)
+
+    def over(self, usual: Mapping[str, Any]) -> ReadingOptions:
+        """These, and what is not said here as it is there, by name."""
+        own = {name: value for name, value in vars(self.part(ReadingOptions)).items() if value}
+        return ReadingOptions(**{**usual, **own})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ReadingOptions):
+    """How a source is read, and how training varies its images."""
+
+    title = "Reading images"
+
+    flip: bool = option(
+        False,
+        "Mirror half of the images that models are trained on: not where left and right matter.",
+    )
+    crop: int = option(0, "Shift training images by up to so many pixels.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_crop(self.crop, self.resolution or DEFAULT_RESOLUTION)
 
 
 def check_crop(crop: int, resolution: int) -> None:
@@ -52,3 +197,156 @@ def check_crop(crop: int, resolution: int) -> None:
             f"a crop of {crop} pixels is too large for images of {resolution}",
             f"give {resolution - 1} or less",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(Options):
+    """On what hardware a model runs."""
+
+    title = "Machine"
+
+    device: str | None = option(None, "cpu or cuda; the best there is by default.")
+    precision: str | None = option(None, "bf16 or fp32; what the hardware does fastest by default.")
+    threads: int | None = option(None, "Processor threads; all cores by default.")
+    compile: bool = option(
+        False, "Send the networks through torch.compile, which takes a while to pay off."
+    )
+    microbatch: int | None = option(
+        None,
+        "Most images in a network at once: larger batches are split; by default as memory allows.",
+    )
+
+
+MACHINE = tuple(each.name for each in fields(MachineOptions))  # their names
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(DataOptions):
+    """What is asked of every training, whether one model's or several."""
+
+    budget: str | None = option(
+        None, "For each model: 90s, 10m, 500kimg or 30epochs; 75s at tiny, else 10m."
+    )
+    size: Size | None = option(None, "tiny, small or base; by hardware.")
+    conditional: bool = option(
+        False, "Train on the labels too, so that samples of one class can be asked for."
+    )
+    set: tuple[str, ...] = option((), "Change a setting: KEY=VALUE.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None and self.size not in SIZES:
+            raise InputError(f"no size '{self.size}'", f"choose from {', '.join(SIZES)}")
+        if isinstance(self.set, Mapping):
+            pairs = tuple(f"{key}={value}" for key, value in self.set.items())
+            object.__setattr__(self, "set", pairs)
+        object.__setattr__(self, "set", tuple(self.set))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(TrainingOptions, MachineOptions):
+    """One model to be trained."""
+
+    verb = "train"
+
+    model: str = argument("MODEL", "vae, gan, diffusion, or one of their recipes: gan:course.")
+    data: str = option(
+        DEFAULT_DATA,
+        "A named set, hf:owner/name, a folder of images or a file; see `triptych data --help`.",
+    )
+    seed: int = option(0, "First weights, order of images and noise follow from it.")
+    out: Path | None = option(None, "Folder of the run; a new one under runs/ by default.")
+    teacher: Path | None = option(
+        None, "A finished diffusion run to start from, for diffusion:consistency."
+    )
+    on_trouble: OnTrouble = option(
+        "rewind",
+        "When losses stay not finite: rewind to a checkpoint at half the learning rate, or stop.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.on_trouble not in typing.get_args(OnTrouble):
+            raise InputError(f"no --on-trouble '{self.on_trouble}'", "choose rewind or stop")
+
+
+COUNT_HELP = "Samples to measure; 2,000 on CPUs, 10,000 on GPUs."
+FEATURES_HELP = (
+    "What distances are measured on: labels, patches, inception or dinov2; labels where the data "
+    "have them, else patches."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureRequest(ReadingOptions, MachineOptions):
+    """Runs to be measured."""
+
+    verb = "evaluate"
+
+    runs: tuple[Path, ...] = argument("RUN ...", "Folders of runs.", ())
+    data: str | None = option(None, "What to measure on; the run's own data by default.")
+    count: int | None = option(None, COUNT_HELP)
+    features: str | None = option(None, FEATURES_HELP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest(TrainingOptions, MachineOptions):
+    """Models to be trained, measured alike and shown beside each other."""
+
+    verb = "compare"
+
+    models: tuple[str, ...] = argument(
+        "MODEL ...",
+        "Models (gan, gan:course, ...), models with settings of their own (gan:r1,average=0.1 or "
+        "gan:r1,size=small) and folders of finished runs; one of each family by default.",
+        (),
+    )
+    data: str | None = option(
+        None,
+        "A named set, hf:owner/name, a folder of images or a file; street-digits by default.",
+    )
+    seeds: int = option(1, "Train each model so many times.")
+    count: int | None = option(None, COUNT_HELP)
+    features: str | None = option(None, FEATURES_HELP)
+    out: Path | None = option(None, "Folder of the comparison; the same one again resumes.")
+    lang: str = option("en", "Language of the report: en or fr.")
+    force: bool = option(False, "Show runs that differ, under a loud mark.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seeds < 1:
+            raise InputError(f"--seeds {self.seeds} is too few", "give 1 or more")
+        object.__setattr__(self, "models", tuple(map(str, self.models)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(Options):
+    """How samples are drawn."""
+
+    verb = "sample"
+
+    sampler: str | None = option(
+        None,
+        "Diffusion: ancestral, ddim, dpm-solver++, euler, heun or stochastic-heun; the recipe's by "
+        "default.",
+    )
+    steps: int | None = option(None, "Diffusion: steps of the sampler.")
+    eta: float | None = option(None, "Diffusion, ddim: share of fresh noise in a step, 0 to 1.")
+    guidance: float | None = option(
+        None,
+        "Diffusion trained with --conditional: how strongly samples are led to their class; 1 is "
+        "as trained.",
+    )
+    temperature: float = option(1.0, "Deviation of the latent; below 1 samples are more typical.")
+    label: str | int | None = option(
+        None, "The class to draw, by name or number, of models trained with --conditional."
+    )
+    pixel_noise: bool = option(
+        False,
+        "Draw from the distribution of the pixels, where a model has one, and not its mean.",
+    )
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            wrong = f"--temperature {self.temperature:g} is not positive"
+            raise InputError(wrong, "give one above 0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from triptych.families.labels import Labels
 from triptych.families.latent import Way
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
-from triptych.options import DataOptions
+from triptych.options import ReadingOptions, SamplingOptions, takes
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
 from triptych.tasks.traverse import Traversal
@@ -78,33 +77,21 @@ class Run:
             raise InputError(f"{self.folder.path} was trained without labels", "leave out --label")
         return self.labels.only(label)
 
+    @takes(SamplingOptions)
     def sample(
         self,
         count: int = 64,
         seed: int = 0,
         *,
-        sampler: str | None = None,
-        steps: int | None = None,
-        eta: float | None = None,
-        guidance: float | None = None,
-        temperature: float = 1.0,
-        label: int | str | None = None,
-        pixel_noise: bool = False,
         console: Console = QUIET,
+        **options: Any,
     ) -> Tensor:
-        """Samples: uint8 (count,C,H,W).
-
-        sampler, steps, eta, guidance: as `Iterative.with_sampler` takes them
-        label:       a class's name or number, for conditional models; by default image i's class
-                     is drawn by the classes' shares in the training data
-        pixel_noise: draw from the pixels' distribution instead of showing its mean
-        """
+        """Samples: uint8 (count,C,H,W); without a label image i's class follows from the seed."""
         check_count(count)
-        if not temperature > 0:
-            raise InputError(f"--temperature {temperature:g} is not positive", "give one above 0")
-        labels = self.labels_for(label)
-        model = self.with_sampler(sampler, steps, eta, guidance)
-        if pixel_noise:
+        asked = SamplingOptions.of(**options)
+        labels = self.labels_for(asked.label)
+        model = self.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
+        if asked.pixel_noise:
             if not isinstance(model, NoisyPixels):
                 raise InputError(
                     f"a {self.family} has no distribution of pixels to draw from",
@@ -117,7 +104,7 @@ class Run:
                 count,
                 seed,
                 self.machine,
-                temperature=temperature,
+                temperature=asked.temperature,
                 labels=labels,
                 report=bar.update,
             )
@@ -300,26 +287,25 @@ def check_count(count: int) -> None:
 def run_data(
     run: Run,
     data: str | ImageData | None,
-    options: DataOptions | Mapping[str, Any] | None,
+    options: ReadingOptions | None,
     console: Console,
 ) -> ImageData:
-    """The data to measure a run on: its own unless told otherwise; the shapes must agree.
+    """The data to measure a run on: its own unless others are named; the shapes must agree.
 
-    options: a mapping changes what it names and leaves the rest as the run was trained
+    options: what they do not say is as the run's own data were read
     """
-    own, given = run.facts["data"], any_given(options)
+    own, options = run.facts["data"], options or ReadingOptions()
     if isinstance(data, ImageData):
         opened = data
     else:
         source = data or own["source"]
-        if not isinstance(options, DataOptions):
-            options = DataOptions(**own_options(own, source) | dict(options or {}))
+        reading = options.over(own_options(own, source))
         if data is None and own.get("place") and not Path(source).expanduser().exists():
             source = own["place"]  # seen from another folder
         try:
-            opened = open_images(source, options, console)
+            opened = open_images(source, reading, console)
         except InputError as error:
-            if data is not None or given:
+            if data is not None or options != ReadingOptions():
                 raise
             raise InputError(
                 f"the run's own data are gone ({error})", "name data by --data"
@@ -334,11 +320,6 @@ def run_data(
             f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
         )
     return opened
-
-
-def any_given(options: DataOptions | Mapping[str, Any] | None) -> bool:
-    """Whether the user asked for anything; False and None stand for nothing."""
-    return any(options.values()) if isinstance(options, Mapping) else options is not None
 
 
 def own_options(own: dict[str, Any], source: str) -> dict[str, Any]:

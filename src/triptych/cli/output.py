@@ -16,7 +16,7 @@ from triptych.errors import InputError
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """A checked output path."""
 
     path: Path
@@ -68,8 +68,8 @@ def as_grid(tensors: list[Tensor]) -> images.Grid:
     return images.grid(images.interleave(*tensors, columns=columns), columns)
 
 
-def check(path: Path) -> Place:
-    """The place, if it can be written; InputError otherwise, before any work is done."""
+def check(path: Path) -> Target:
+    """The target, if it can be written; InputError otherwise, before any work is done."""
     if path.suffix and path.suffix not in (".png", ".npz"):
         raise InputError(f"cannot write {path.suffix} files", "end --out in .png or .npz")
     if path.is_dir():
@@ -80,4 +80,4 @@ def check(path: Path) -> Place:
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"cannot write to {parent}", "name another --out")
-    return Place(path)
+    return Target(path)

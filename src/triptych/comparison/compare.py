@@ -1,13 +1,9 @@
-"""Several runs under one contract: what must agree, and the files that say so.
-
-`Variant` is a model as `compare` takes it, `data_to_compare` which images all are trained on.
-"""
+"""Several runs under one contract: what must agree, and the files that say so."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +17,14 @@ from triptych.comparison.contract import (
     trained_on_other_data,
 )
 from triptych.comparison.seeds import all_differences, by_model, together
-from triptych.config import Size
+from triptych.config import Budget
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.evaluation.outputs import EVALUATION_SEED
-from triptych.families.registry import ModelName
 from triptych.hardware import Machine
-from triptych.options import DEFAULT_DATA, DataOptions
+from triptych.options import DEFAULT_DATA, CompareRequest, DataOptions
 from triptych.run import Run, run_data
 from triptych.training.run_folder import RunFolder
 
@@ -78,23 +73,17 @@ def refuse_unequal(
     return found
 
 
-def identity(
-    models: Sequence[str | Path],
-    data: ImageData,
-    budget: str,
-    size: Size,
-    seeds: int,
-    more: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What must agree for a comparison to be gone on with. `more` counts where it says anything."""
+def identity(asked: CompareRequest, data: ImageData) -> dict[str, Any]:
+    """What must agree for a comparison to be gone on with; options count where they are used."""
+    more = {"set": list(asked.set), "conditional": asked.conditional, "features": asked.features}
     return {
-        "models": [str(model) for model in models],
+        "models": list(asked.models),
         "data": data.fingerprint,
         "flip": data.augment.flip,
         "crop": data.augment.crop,
-        "budget": budget,
-        "size": size,
-        "seeds": seeds,
+        "budget": Budget.parse(asked.budget or "").asked,
+        "size": asked.size,
+        "seeds": asked.seeds,
         **{name: value for name, value in more.items() if value},
     }
 
@@ -239,42 +228,6 @@ def is_measured(found: Any) -> bool:
         and all(type(m.get("n")) is int for m in metrics)
         and all(isinstance(m.get(k), int | float | None) for m in metrics for k in NUMBERS)
     )
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A model with what sets it apart from its plain recipe.
-
-    Written MODEL[,KEY=VALUE ...], as in `gan:r1,average=0.1`; `size=small` and `conditional` stand
-    for those options.
-    """
-
-    name: ModelName
-    told: tuple[str, ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Variant:
-        """InputError on an unknown model."""
-        model, *told = text.split(",")
-        return cls(ModelName.parse(model), tuple(told))
-
-    def __str__(self) -> str:
-        return ",".join([str(self.name), *self.told])
-
-    @property
-    def overrides(self) -> tuple[str, ...]:
-        """Its settings."""
-        return tuple(t for t in self.told if not t.startswith("size=") and t != "conditional")
-
-    @property
-    def size(self) -> str | None:
-        """Its size, where it has one of its own."""
-        return next((t.removeprefix("size=") for t in self.told if t.startswith("size=")), None)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether it is told the labels though the others may not be."""
-        return "conditional" in self.told
 
 
 def data_to_compare(

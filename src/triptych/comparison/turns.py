@@ -17,17 +17,17 @@ from triptych.errors import InterruptedRunError
 from triptych.hardware import Machine
 from triptych.training.calibration import forecast_bytes
 from triptych.training.loop import stop_signals
-from triptych.training.resolve import Request
+from triptych.training.resolve import ResolvedRequest
 from triptych.training.train import Training
 
 TURN = 3.0  # seconds
 USABLE = 0.8  # of the free memory, for all trainings together
 
-Open = Callable[[Request], AbstractContextManager[Training]]
+Open = Callable[[ResolvedRequest], AbstractContextManager[Training]]
 
 
 def train_in_turns(
-    requests: Sequence[Request], open_training: Open, machine: Machine, console: Console
+    requests: Sequence[ResolvedRequest], open_training: Open, machine: Machine, console: Console
 ) -> None:
     """Train all to their ends; one after another where they do not fit into memory together.
 
@@ -42,7 +42,7 @@ def train_in_turns(
         train_together(requests, open_training, machine, console)
 
 
-def fit_together(requests: Sequence[Request], machine: Machine) -> bool:
+def fit_together(requests: Sequence[ResolvedRequest], machine: Machine) -> bool:
     """Whether all states, and the largest step of any of them, fit into the free memory."""
     forecasts = [forecast_bytes(request, machine) for request in requests]
     wanted = sum(kept for kept, _ in forecasts) + max(step for _, step in forecasts)
@@ -56,7 +56,7 @@ def seconds_of(trainings: Sequence[Training]) -> list[float]:
 
 
 def train_together(
-    requests: Sequence[Request], open_training: Open, machine: Machine, console: Console
+    requests: Sequence[ResolvedRequest], open_training: Open, machine: Machine, console: Console
 ) -> None:
     """Train some that are held in memory at once."""
     hardware.forget_peak_memory()

@@ -15,30 +15,38 @@ from triptych.data.dataset import ImageData, Part
 from triptych.data.sources import Columns, Origin, Progress
 from triptych.data.sources.find import find_origin
 from triptych.errors import InputError
-from triptych.options import DEFAULT_DATA, DataOptions
+from triptych.options import (
+    DEFAULT_DATA,
+    DEFAULT_FIT,
+    DEFAULT_RESOLUTION,
+    DataOptions,
+    Fit,
+    ReadingOptions,
+)
 
 VERSION = 4  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(
-    data: str = DEFAULT_DATA, options: DataOptions | None = None, console: Console = QUIET
+    data: str = DEFAULT_DATA, options: ReadingOptions | None = None, console: Console = QUIET
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
     Raises InputError when there is nothing to read, too little, or one class only.
     """
-    options = options or DataOptions()
+    options = options or ReadingOptions()
+    resolution, fit = options.resolution or DEFAULT_RESOLUTION, options.fit or DEFAULT_FIT
     with console.bar(f"  preparing {data}") as bar:
         origin = find_origin(data, Columns(options.image_column, options.label_column))
         key = store.entry_key(
             {
                 "version": VERSION,
-                "resolution": options.resolution,
-                "fit": options.fit,
+                "resolution": resolution,
+                "fit": fit,
                 "origin": origin.identity,
             }
         )
-        arrays, facts = usable(key) or make_entry(key, origin, options, bar.update)
+        arrays, facts = usable(key) or make_entry(key, origin, resolution, fit, bar.update)
     if facts["bad"] and options.strict:
         first = ": ".join(facts["bad"][0])
         raise InputError(f"{len(facts['bad'])} bad images, first {first}", "mend or remove them")
@@ -51,13 +59,15 @@ def usable(key: str) -> store.Entry | None:
     return None if entry is None or entry[1]["unread"] else entry
 
 
-def make_entry(key: str, origin: Origin, options: DataOptions, progress: Progress) -> store.Entry:
+def make_entry(
+    key: str, origin: Origin, resolution: int, fit: Fit, progress: Progress
+) -> store.Entry:
     """Prepare an origin's images, unless another process did so while we waited for it."""
     with store.preparing(key) as aside:
         entry = usable(key)
         if entry is None:
             content, facts = ingest.gather(
-                origin.read(progress), origin.name, options.resolution, options.fit, aside, progress
+                origin.read(progress), origin.name, resolution, fit, aside, progress
             )
             store.publish(key, aside, content, facts)
             entry = store.load(key)
@@ -71,7 +81,7 @@ def make_entry(key: str, origin: Origin, options: DataOptions, progress: Progres
 
 def assemble(
     data: str,
-    options: DataOptions,
+    options: ReadingOptions,
     origin: Origin,
     arrays: dict[str, np.ndarray],
     facts: dict[str, Any],
@@ -88,13 +98,15 @@ def assemble(
 
     train, test = part("train"), part("test")
     place = str(origin.identity.get("source", ""))
-    notes = describe.notes(facts, options.resolution, options.fit, len(train), len(test))
+    resolution, fit = train.images.shape[-1], options.fit or DEFAULT_FIT
+    notes = describe.notes(facts, resolution, fit, len(train), len(test))
+    varied = options if isinstance(options, DataOptions) else DataOptions()
     return ImageData(
         name=facts["name"],
         source=data,
         place=place if Path(place).is_absolute() else None,
         fingerprint=facts["content"][: store.FINGERPRINT_DIGITS],
-        fit=options.fit,
+        fit=fit,
         classes=tuple(facts["classes"]) if labelled else None,
         notes=notes,
         train=train,
@@ -102,7 +114,7 @@ def assemble(
         test=test,
         image_column=options.image_column,
         label_column=options.label_column,
-        augment=Augment(flip=options.flip, crop=options.crop),
+        augment=Augment(flip=varied.flip, crop=varied.crop),
         facts=facts,
     )
 

@@ -33,7 +33,7 @@ from triptych.hardware import Machine, counts_to_try
 from triptych.seeding import generator
 from triptych.training.loop import GRID_SHARES
 from triptych.training.plan import Plan
-from triptych.training.resolve import Request
+from triptych.training.resolve import ResolvedRequest
 from triptych.training.state import TrainingState
 from triptych.training.threads import fastest, quickest, try_counts
 
@@ -68,7 +68,7 @@ def images_at_once(state: TrainingState, batches: Batches, seed: int, machine: M
     return min(batches.own, max(0, int(room / (MARGIN * kept))))
 
 
-def forecast_bytes(request: Request, machine: Machine) -> tuple[int, int]:
+def forecast_bytes(request: ResolvedRequest, machine: Machine) -> tuple[int, int]:
     """Memory that a training holds between its steps, and what comes to that in a step.
 
     Weights, averages, gradients and moments; what autograd keeps of this process's share of a

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -27,7 +26,16 @@ from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.hardware import MOST_THREADS, Machine, usable_cores
-from triptych.options import COURSE_BUDGET, DEFAULT_BUDGETS, DataOptions, OnTrouble
+from triptych.options import (
+    COURSE_BUDGET,
+    DEFAULT_BUDGETS,
+    DEFAULT_FIT,
+    DEFAULT_RESOLUTION,
+    MACHINE,
+    DataOptions,
+    OnTrouble,
+    TrainRequest,
+)
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.training.threads import Changes, Threads
@@ -65,8 +73,8 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be trained."""
+class ResolvedRequest:
+    """What is to be trained, all of it settled."""
 
     name: ModelName
     size: Size
@@ -118,7 +126,7 @@ class Request:
         )
 
 
-def note_augmented(request: Request) -> str | None:
+def note_augmented(request: ResolvedRequest) -> str | None:
     """What to say where the critic is shown changed images because there are few."""
     count = len(request.data.train)
     if not registry.recipe(request.name).augments_few or not request.settings.augment:
@@ -129,7 +137,7 @@ def note_augmented(request: Request) -> str | None:
     )
 
 
-def check_output(folder: RunFolder, request: Request) -> None:
+def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
     """InputError unless the folder is absent, empty, or this very run."""
     path = folder.path
     for place in (path, folder.checkpoints, folder.samples):
@@ -216,8 +224,8 @@ def start_from(model: GenerativeModel, teacher: RunFolder) -> None:
     model.learn_from(trained)
 
 
-def labels_to_tell(name: ModelName, data: ImageData) -> Labels:
-    """The classes that a conditional model is told; InputError where data or model have none."""
+def labels_for_training(name: ModelName, data: ImageData) -> Labels:
+    """The classes a conditional model is trained on; InputError where data or model have none."""
     registry.require_conditional(name)
     if data.classes is None or data.train.labels is None:
         raise InputError(f"{data.name} has no labels", "leave out --conditional")
@@ -236,96 +244,96 @@ def pick_size(size: str | None, device: str | None = None) -> Size:
     return size
 
 
-def make_request(
-    model: str,
-    data: str | ImageData,
-    budget: str | None,
-    size: str | None,
-    seed: int,
-    overrides: Sequence[str],
-    options: DataOptions | None,
+def resolve(
+    asked: TrainRequest,
+    device: str | None = None,
+    data: ImageData | None = None,
     console: Console = QUIET,
-    command: str | None = None,
-    on_trouble: str = "rewind",
-    conditional: bool = False,
-    teacher: Path | str | None = None,
-    variant: str = "",
-) -> Request:
+) -> ResolvedRequest:
     """Everything checked that can be checked before anything is made.
 
-    variant: what sets it apart among others of its recipe, in the user's words
-    command: as it is recorded, without budget and machine; worked out unless given
+    device: on which it is trained, which decides the size that is not asked for
+    data:   images that are open already; else those that `asked` names
     """
-    if on_trouble not in ("rewind", "stop"):
-        raise InputError(f"no --on-trouble '{on_trouble}'", "choose rewind or stop")
-    name = ModelName.parse(model)
-    chosen_size = pick_size(size)
-    usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[chosen_size]
-    parsed = Budget.parse(budget or usual)
-    opened = data if isinstance(data, ImageData) else open_images(data, options, console)
-    labels = labels_to_tell(name, opened) if conditional else None
-    usual_settings = registry.defaults(name, chosen_size, opened.shape, len(opened.train))
-    run = None if teacher is None else RunFolder(Path(teacher))
-    usual_settings = settings_of_student(name, usual_settings, run)
-    settings = config.override(usual_settings, overrides)
-    return Request(
+    variant = Variant.parse(asked.model)
+    name, asked = variant.name, variant.apply_to(asked)
+    size = pick_size(asked.size, device)
+    usual_budget = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[size]
+    budget = Budget.parse(asked.budget or usual_budget)
+    opened = data or open_images(asked.data, asked.part(DataOptions), console)
+    teacher = None if asked.teacher is None else RunFolder(Path(asked.teacher))
+    usual = registry.defaults(name, size, opened.shape, len(opened.train))
+    usual = settings_of_student(name, usual, teacher)
+    return ResolvedRequest(
         name=name,
-        size=chosen_size,
-        settings=settings,
+        size=size,
+        settings=config.override(usual, asked.set),
         data=opened,
-        budget=parsed,
-        seed=seed,
-        command=command
-        or command_of(name, chosen_size, seed, overrides, opened, conditional, teacher),
-        on_trouble=on_trouble,  # type: ignore[arg-type] # checked above
-        labels=labels,
-        teacher=run,
-        variant=variant,
+        budget=budget,
+        seed=asked.seed,
+        command=replace(asked, size=size, **reading_of(opened)).command(
+            (*MACHINE, "budget", "out")
+        ),
+        on_trouble=asked.on_trouble,
+        labels=labels_for_training(name, opened) if asked.conditional else None,
+        teacher=teacher,
+        variant=",".join(variant.words),
     )
 
 
-def run_name(request: Request) -> str:
+def reading_of(data: ImageData) -> dict[str, Any]:
+    """The options with which images are read as these were, where they are not the usual ones."""
+    resolution = data.shape.resolution
+    return {
+        "data": data.source,
+        "resolution": None if resolution == DEFAULT_RESOLUTION else resolution,
+        "fit": None if data.fit == DEFAULT_FIT else data.fit,
+        "image_column": data.image_column,
+        "label_column": data.label_column,
+        "flip": data.augment.flip,
+        "crop": data.augment.crop,
+        "strict": False,
+    }
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model with what sets it apart from its plain recipe.
+
+    Written MODEL[,KEY=VALUE ...], as in `gan:r1,average=0.1`; `size=small` and `conditional` stand
+    for those options.
+    """
+
+    name: ModelName
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """InputError on an unknown model."""
+        model, *words = text.split(",")
+        return cls(ModelName.parse(model), tuple(words))
+
+    def __str__(self) -> str:
+        return ",".join([str(self.name), *self.words])
+
+    def apply_to(self, asked: TrainRequest) -> TrainRequest:
+        """The request with these words as its options."""
+        settings = [w for w in self.words if not w.startswith("size=") and w != "conditional"]
+        sizes = [w.removeprefix("size=") for w in self.words if w.startswith("size=")]
+        return replace(
+            asked,
+            model=str(self.name),
+            size=cast("Size", sizes[0]) if sizes else asked.size,  # checked where it is made
+            conditional=asked.conditional or "conditional" in self.words,
+            set=(*asked.set, *settings),
+        )
+
+
+def run_name(request: ResolvedRequest) -> str:
     """What a run is called where the user named no folder."""
     safe = re.sub(r"[^A-Za-z0-9._=+-]", "-", request.variant)
     parts = (request.name.family, request.name.recipe, safe, f"s{request.seed}")
     return "-".join(part for part in parts if part)
-
-
-def command_of(
-    name: ModelName,
-    size: Size,
-    seed: int,
-    overrides: Sequence[str],
-    data: ImageData,
-    conditional: bool = False,
-    teacher: Path | str | None = None,
-) -> str:
-    """The train command that does the same again, less its budget and machine.
-
-    The size is always named, for its default depends on the hardware.
-    """
-    usual = DataOptions()
-    words = ["triptych", "train", str(name), "--data", data.source, "--size", size]
-    given: dict[str, tuple[Any, Any]] = {
-        "--seed": (seed, 0),
-        "--resolution": (data.shape.resolution, usual.resolution),
-        "--fit": (data.fit, usual.fit),
-        "--image-column": (data.image_column, usual.image_column),
-        "--label-column": (data.label_column, usual.label_column),
-        "--crop": (data.augment.crop, usual.crop),
-    }
-    if data.augment.flip:
-        words.append("--flip")
-    if conditional:
-        words.append("--conditional")
-    if teacher is not None:
-        words += ["--teacher", str(teacher)]
-    for option, (value, default) in given.items():
-        if value != default:
-            words += [option, str(value)]
-    for assignment in overrides:
-        words += ["--set", assignment]
-    return shlex.join(words)
 
 
 def machine_options(machine: Machine) -> str:
@@ -343,7 +351,7 @@ def machine_options(machine: Machine) -> str:
 
 def request_to_repeat(
     folder: RunFolder, data: ImageData, machine: Machine
-) -> tuple[Request, Machine]:
+) -> tuple[ResolvedRequest, Machine]:
     """What trains a finished run again, and the machine as it was then.
 
     InputError where the data differ, or the run was written in a way that cannot be followed.
@@ -367,7 +375,7 @@ def request_to_repeat(
         raise InputError(f"{folder.path} does not say what its teacher was", mend)
     try:
         follow = recorded(folder, facts)
-        request = Request(
+        request = ResolvedRequest(
             name=name,
             size=facts["size"],
             settings=config.from_json(registry.recipe(name).settings, facts["settings"]),

@@ -50,7 +50,7 @@ from triptych.training.monitor import Checkups, last_advice, uncompiled
 from triptych.training.plan import Deadline, Plan
 from triptych.training.posthoc_ema import Keeper
 from triptych.training.resolve import (
-    Request,
+    ResolvedRequest,
     check_machine,
     check_output,
     machine_options,
@@ -75,7 +75,7 @@ SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
 SURVEYED, SURVEYED_NUMBERS = 5_000, 2**28  # training images, or fewer large ones: 256 MB
 
 
-def train(request: Request, out: Path, machine: Machine, console: Console) -> RunFolder:
+def train(request: ResolvedRequest, out: Path, machine: Machine, console: Console) -> RunFolder:
     """Train to the end of the budget, going on where an earlier call stopped.
 
     Raises InputError on an output folder that holds something else, or that another process
@@ -97,7 +97,7 @@ def train(request: Request, out: Path, machine: Machine, console: Console) -> Ru
 
 @contextmanager
 def training_in(
-    request: Request, out: Path, machine: Machine, console: Console
+    request: ResolvedRequest, out: Path, machine: Machine, console: Console
 ) -> Iterator[Training]:
     """A training, begun or taken up, in a folder that no other job trains into meanwhile."""
     folder, group = RunFolder(out), machine.group
@@ -122,7 +122,7 @@ class Training:
 
     def __init__(
         self,
-        request: Request,
+        request: ResolvedRequest,
         folder: RunFolder,
         machine: Machine,
         console: Console,
@@ -377,7 +377,7 @@ def plans_of(
         raise InputError(f"this run cannot be gone on with ({error})", "train it anew") from error
 
 
-def share_batches(request: Request, machine: Machine) -> Batches:
+def share_batches(request: ResolvedRequest, machine: Machine) -> Batches:
     """This process's rows of every batch; InputError where they cannot be shared out."""
     group, size = machine.group, request.settings.batch_size
     if group.size > len(request.data.train):
@@ -402,7 +402,7 @@ def share_batches(request: Request, machine: Machine) -> Batches:
 
 
 def fitting_machine(
-    request: Request, state: TrainingState, batches: Batches, machine: Machine
+    request: ResolvedRequest, state: TrainingState, batches: Batches, machine: Machine
 ) -> Machine:
     """The machine with as many images at once as fit into its memory.
 
@@ -432,7 +432,7 @@ def fitting_machine(
     return replace(machine, microbatch=fits, choices=machine.choices | {"microbatch": why})
 
 
-def fresh_state(request: Request, machine: Machine) -> TrainingState:
+def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
     """A model as the seed makes it, on the device, ready to train.
 
     Raises InputError where the settings make no network or no optimiser.
@@ -454,14 +454,14 @@ def fresh_state(request: Request, machine: Machine) -> TrainingState:
         ) from error
 
 
-def begin_again(state: TrainingState, request: Request, machine: Machine) -> None:
+def begin_again(state: TrainingState, request: ResolvedRequest, machine: Machine) -> None:
     """Bring a state back to where the seed began."""
     fresh = fresh_state(request, machine)
     state.load(fresh.tensors(), {"phase": 0, "seen": 0, "rewinds": 0, "in_a_row": {}})
 
 
 def begin(
-    request: Request,
+    request: ResolvedRequest,
     folder: RunFolder,
     planned: Planned,
     state: TrainingState,
@@ -521,7 +521,7 @@ def begin(
 
 
 def command_to_repeat(
-    request: Request, folder: RunFolder, planned: Planned, machine: Machine
+    request: ResolvedRequest, folder: RunFolder, planned: Planned, machine: Machine
 ) -> str:
     """What trains the same weights again: the images where they were asked for, else the record."""
     if request.follow is not None or request.budget.unit == "seconds":
@@ -532,7 +532,7 @@ def command_to_repeat(
     return command
 
 
-def describe_deadline(request: Request, speed: Speed) -> dict[str, Any]:
+def describe_deadline(request: ResolvedRequest, speed: Speed) -> dict[str, Any]:
     """A `plan.Deadline` for run.json."""
     return {
         "seconds": request.budget.amount,
@@ -541,7 +541,9 @@ def describe_deadline(request: Request, speed: Speed) -> dict[str, Any]:
     }
 
 
-def calibrate(request: Request, state: TrainingState, batches: Batches, machine: Machine) -> Speed:
+def calibrate(
+    request: ResolvedRequest, state: TrainingState, batches: Batches, machine: Machine
+) -> Speed:
     """Measure how fast a fresh state trains, and bring it back to where it was."""
     first = {
         part: {name: tensor.clone() for name, tensor in tensors.items()}
@@ -609,7 +611,7 @@ def fits_after_training(state: TrainingState) -> bool:
 
 def finish_weights(
     state: TrainingState,
-    request: Request,
+    request: ResolvedRequest,
     folder: RunFolder,
     machine: Machine,
     images: int,
