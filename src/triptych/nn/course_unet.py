@@ -69,11 +69,11 @@ class CourseUNet(nn.Module):
             skips.append(skip)
         x = self.middle_first(x, embedding)
         x = self.middle_second(self.middle_attention(x), embedding)
-        found = [x]
+        states = [x]
         for level in self.up:
             x = level(torch.cat([x, skips.pop()], dim=1), embedding)
-            found.append(x)
-        return found
+            states.append(x)
+        return states
 
 
 class DownLevel(nn.Module):

@@ -41,17 +41,17 @@ class Patches:
         return torch.cat([self._raw(part) for part in torch.split(pixels, CHUNK)])
 
     def _raw(self, pixels: Tensor) -> Tensor:
-        x, found = images.to_float(pixels), []
+        x, features = images.to_float(pixels), []
         filters = self.filters.to(x.device)
         for _ in range(SCALES):
             coarse = F.avg_pool2d(x, 2)
             band = x - F.interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=False)
             answers = F.conv2d(band, filters, padding=SIDE // 2)
-            found += [
+            features += [
                 F.adaptive_avg_pool2d(F.relu(a), GRID).flatten(1) for a in (answers, -answers)
             ]
             x = coarse
-        return torch.cat([*found, F.adaptive_avg_pool2d(x, GRID).flatten(1)], dim=1)
+        return torch.cat([*features, F.adaptive_avg_pool2d(x, GRID).flatten(1)], dim=1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 [N,C,H,W] -> [N,F], about standard normal for images like the reference."""
@@ -61,8 +61,8 @@ class Patches:
 def orthogonal(channels: int) -> Tensor:
     """Filters of unit length [FILTERS,channels,SIDE,SIDE], as many as can be orthogonal so."""
     width = channels * SIDE**2
-    found: list[Tensor] = []
+    filters: list[Tensor] = []
     rng = generator(0, "patches", channels)
-    while sum(map(len, found)) < FILTERS:
-        found.append(torch.linalg.qr(torch.randn(width, width, generator=rng)).Q)
-    return torch.cat(found)[:FILTERS].view(FILTERS, channels, SIDE, SIDE)
+    while sum(map(len, filters)) < FILTERS:
+        filters.append(torch.linalg.qr(torch.randn(width, width, generator=rng)).Q)
+    return torch.cat(filters)[:FILTERS].view(FILTERS, channels, SIDE, SIDE)

@@ -46,13 +46,13 @@ class Backbone:
 
     def stages(self, widths: list[int]) -> nn.ModuleList:
         """Blocks for each width: [B,width,side,side] -> the same."""
-        found = []
+        stages = []
         for width in widths:
             groups = max(1, round(width * self.expand / self.group))
             sizes = width, groups * self.group, groups, self.blocks * len(widths)
             blocks = (ResidualBlock(*sizes) for _ in range(self.blocks))
-            found.append(nn.Sequential(*blocks))
-        return nn.ModuleList(found)
+            stages.append(nn.Sequential(*blocks))
+        return nn.ModuleList(stages)
 
 
 def scaled(layer: nn.Conv2d | nn.Linear, gain: float) -> nn.Conv2d | nn.Linear:

@@ -159,15 +159,15 @@ class PatchUNet(nn.Module):
                 h = block(h, embedding)
             skips.append(h)
         h = self.middle(h, embedding)
-        found = [h]
+        states = [h]
         for index, blocks in enumerate(self.up):
             if index:
                 h = self.enlarge[index - 1](h)
             h = h + skips.pop()
             for block in blocks:  # type: ignore[attr-defined] # a ModuleList
                 h = block(h, embedding)
-            found.append(h)
-        return found
+            states.append(h)
+        return states
 
 
 def zero(layer: M) -> M:
