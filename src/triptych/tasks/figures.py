@@ -82,8 +82,8 @@ def error_by_level(model: Iterative, originals: Tensor, seed: int, machine: Mach
         each = [(model.denoised(x + s * noise, s) - x).square().flatten(1).mean(1) for s in sigmas]
         return torch.stack(each, dim=1)
 
-    found = shared(errors, len(originals), machine).double().mean(0).sqrt().tolist()
-    return Curve(sigmas, {"denoised": found, "noise": sigmas}, log=True)
+    rms_errors = shared(errors, len(originals), machine).double().mean(0).sqrt().tolist()
+    return Curve(sigmas, {"denoised": rms_errors, "noise": sigmas}, log=True)
 
 
 def draw_figures(
@@ -124,8 +124,8 @@ def draw_figures(
         tell("trajectories and curves")
         ways = sample.trajectory(model, PATHS, POINTS, seed, machine)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
-        found = {**curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
-        write(folder, "curves", {name: asdict(curve) for name, curve in found.items()})
+        curves = {**curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
+        write(folder, "curves", {name: asdict(curve) for name, curve in curves.items()})
 
 
 def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: str = "") -> None:

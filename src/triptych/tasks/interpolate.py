@@ -33,8 +33,10 @@ def between_draws(
     """
     with torch.inference_mode(), machine.autocast():
         rng = ImageStreams(seed, "interpolate", range(2 * paths), machine.device)
-        told = None if labels is None else labels.draw(seed, range(2 * paths), machine.device)
-        latent = walked(model.draw_latent(2 * paths, rng, told), way)
+        class_numbers = (
+            None if labels is None else labels.draw(seed, range(2 * paths), machine.device)
+        )
+        latent = walked(model.draw_latent(2 * paths, rng, class_numbers), way)
         return walk(model, latent[::2], latent[1::2], points, seed, machine)
 
 

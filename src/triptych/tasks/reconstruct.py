@@ -43,12 +43,12 @@ def answers(
     models = {"reconstruction": model}
     if isinstance(model, Refines) and model.refining_steps:
         models = {"encoded": model.with_refinement(0), **models}
-    found = {}
+    outputs = {}
     for name, kind in models.items():
         started = time.perf_counter()
         pictures = reconstruct(kind, originals, seed, machine)
-        found[name] = Answer(pictures, time.perf_counter() - started)
-    return found
+        outputs[name] = Answer(pictures, time.perf_counter() - started)
+    return outputs
 
 
 def represent(model: Represents, originals: Tensor, machine: Machine) -> Tensor:

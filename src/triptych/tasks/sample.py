@@ -38,8 +38,8 @@ def sample(
 
     def draw(numbers: range) -> Tensor:
         rng = ImageStreams(seed, "sample", numbers, machine.device)
-        told = None if labels is None else labels.draw(seed, numbers, machine.device)
-        latent = model.draw_latent(len(numbers), rng, told)
+        class_numbers = None if labels is None else labels.draw(seed, numbers, machine.device)
+        latent = model.draw_latent(len(numbers), rng, class_numbers)
         if temperature != 1.0:
             latent = latent.scaled(temperature)
         return images.to_uint8(model.decode(latent, rng))

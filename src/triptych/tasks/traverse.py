@@ -42,8 +42,8 @@ class Unit:
         return {"latent": self.latent, "index": list(self.index), "deviation": self.deviation}
 
     def __str__(self) -> str:
-        place = ",".join(map(str, self.index))
-        return f"{self.latent}[{place}], whose means deviate by {self.deviation:.2f}"
+        index = ",".join(map(str, self.index))
+        return f"{self.latent}[{index}], whose means deviate by {self.deviation:.2f}"
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,18 @@ def most_varied(
     device = machine.device
     deviations = shared(means, len(pixels), machine).float().std(0, correction=0)
     picked = deviations.sort(descending=True, stable=True).indices[:rows].tolist()
-    return [unit_at(like, place, deviations[place].item()) for place in picked]
+    return [unit_at(like, offset, deviations[offset].item()) for offset in picked]
 
 
-def unit_at(like: Latent, place: int, deviation: float) -> Unit:
+def unit_at(like: Latent, offset: int, deviation: float) -> Unit:
     """The unit at a place of all tensors laid end to end."""
     for name, tensor in like.tensors.items():
         shape = tensor.shape[1:]
-        if place < math.prod(shape):
-            index = torch.unravel_index(torch.tensor(place), shape)
+        if offset < math.prod(shape):
+            index = torch.unravel_index(torch.tensor(offset), shape)
             return Unit(name, tuple(int(i) for i in index), deviation)
-        place -= math.prod(shape)
-    raise IndexError(place)
+        offset -= math.prod(shape)
+    raise IndexError(offset)
 
 
 def walk(
@@ -109,8 +109,8 @@ def walk(
         for name, tensor in start.tensors.items()
     }
     moved = tensors[unit.latent]
-    place: tuple[slice | int, ...] = (slice(None), *unit.index)
-    moved[place] = torch.linspace(-REACH, REACH, points).to(moved)
+    index: tuple[slice | int, ...] = (slice(None), *unit.index)
+    moved[index] = torch.linspace(-REACH, REACH, points).to(moved)
     labels = None if start.labels is None else start.labels.expand(points, -1)
     # Noise, where a decoder adds any, is that of one image: only the unit differs.
     rng = ImageStreams(seed, "walk", [0] * points, machine.device)
