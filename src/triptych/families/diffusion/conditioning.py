@@ -79,16 +79,16 @@ class Groups(nn.Module):
         for _ in range(count - 1):
             apart = torch.minimum(apart, (x - x[rows[-1]]).square().sum(1))
             ends = apart.double().cumsum(0)
-            place = torch.rand((), generator=rng, dtype=torch.float64).to(ends) * ends[-1]
-            rows.append(int(torch.searchsorted(ends, place).clamp(max=len(x) - 1)))
+            target = torch.rand((), generator=rng, dtype=torch.float64).to(ends) * ends[-1]
+            rows.append(int(torch.searchsorted(ends, target).clamp(max=len(x) - 1)))
         return x[rows]
 
     def of(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The group of each image [N,C,H,W], or the number after the last while none are known."""
-        known = self.counts > 0
+        occupied = self.counts > 0
         distances = torch.cdist(self.described(images), self.centres)
-        nearest = distances.where(known, torch.inf).argmin(1)
-        return nearest.where(known.any(), self.count)
+        nearest = distances.where(occupied, torch.inf).argmin(1)
+        return nearest.where(occupied.any(), self.count)
 
     def draw(self, rng: ImageStreams, labels: Tensor | None = None) -> Tensor:
         """A group for every stream, as often as each occurs: [N]."""
@@ -111,5 +111,5 @@ def shares_of(kinds: Conditioning | None, numbers: Tensor | None, like: Tensor) 
     numbers: None where the kind of none of them is known
     like:    of its type and device, [N, ...]
     """
-    found = class_shares(numbers, None if kinds is None else kinds.count, len(like), like.device)
-    return None if found is None else found.to(like.dtype)
+    shares = class_shares(numbers, None if kinds is None else kinds.count, len(like), like.device)
+    return None if shares is None else shares.to(like.dtype)

@@ -48,15 +48,15 @@ class Denoiser(nn.Module, ABC):
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         """The expected clean image."""
-        known = [] if labels is None else [labels]
-        output = self.network(*self.precondition_input(x, sigma), *known).to(x.dtype)
+        condition = [] if labels is None else [labels]
+        output = self.network(*self.precondition_input(x, sigma), *condition).to(x.dtype)
         return self.to_x0(output, x, sigma.view(-1, 1, 1, 1))
 
     def features(self, x: Tensor, sigma: Tensor) -> Tensor:
         """What the network makes of an image in its middle: [B,F]."""
-        found = self.network.features(*self.precondition_input(x, sigma))  # type: ignore[operator] # all have it
-        assert isinstance(found, Tensor)
-        return found
+        features = self.network.features(*self.precondition_input(x, sigma))  # type: ignore[operator] # all have it
+        assert isinstance(features, Tensor)
+        return features
 
 
 class NoisePredictor(Denoiser):

@@ -136,10 +136,10 @@ def log_density(
 def slopes(denoise: Denoise, x: Tensor, sigma: float, signs: Tensor) -> tuple[Tensor, Tensor]:
     """dy/ds, [N,C,H,W], and an estimate of div(x - D), [N], float64."""
     with torch.inference_mode(False), torch.enable_grad():
-        place = x.clone().requires_grad_()
+        leaf = x.clone().requires_grad_()
         levels = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
-        denoised = denoise(place, levels)
-        (gradient,) = torch.autograd.grad((denoised * signs.clone()).sum(), place)
+        denoised = denoise(leaf, levels)
+        (gradient,) = torch.autograd.grad((denoised * signs.clone()).sum(), leaf)
     c = 1 / math.hypot(sigma, TYPICAL)
     slope = c * ((TYPICAL * c) ** 2 * x - denoised.detach())
     return slope, x[0].numel() - (gradient * signs).double().flatten(1).sum(1)

@@ -234,7 +234,7 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
             with torch.inference_mode(False):  # a divergence needs gradients through the network
                 shares = shares.clone()
         denoise = self.conditioned(shares)
-        found = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
+        terms = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
         if isinstance(kinds, Groups) and numbers is not None:
-            found["group"] = kinds.neg_log_prior(numbers)
-        return found
+            terms["group"] = kinds.neg_log_prior(numbers)
+        return terms

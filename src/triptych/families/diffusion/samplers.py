@@ -79,8 +79,8 @@ def renoised(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float, et
     denoised = chain.denoised(x, sigma)
     fresh = eta * sigma_next * math.sqrt(max(0.0, 1 - (sigma_next / sigma) ** 2))
     kept = math.sqrt(sigma_next**2 - fresh**2)
-    found = denoised + kept / sigma * (x - denoised)
-    return found + fresh * chain.noise(x) if fresh else found
+    x_next = denoised + kept / sigma * (x - denoised)
+    return x_next + fresh * chain.noise(x) if fresh else x_next
 
 
 def ancestral(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
@@ -135,8 +135,8 @@ def dpm_solver_2m(chain: SamplerState, x: Tensor, sigma: float, sigma_next: floa
 
 def consistency(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Jump to the image, then back to the next level by fresh noise (arXiv:2303.01469, Alg. 1)."""
-    found = chain.denoised(x, sigma)
-    return found + sigma_next * chain.noise(x) if sigma_next > 0 else found
+    denoised = chain.denoised(x, sigma)
+    return denoised + sigma_next * chain.noise(x) if sigma_next > 0 else denoised
 
 
 @dataclass(frozen=True)

@@ -59,12 +59,12 @@ def log_weights(
     z: where chains begin, [N,D]: draws from the prior, or backwards from the posteriors
     """
     few = max(8, round(PILOT * temperatures))
-    _, found = run(log_likelihood, z, rng, path_of(few, backwards), None)
-    places = torch.tensor(list(found), dtype=torch.float64)
-    sizes = list(found.values())
+    _, pilot_sizes = run(log_likelihood, z, rng, path_of(few, backwards), None)
+    betas = torch.tensor(list(pilot_sizes), dtype=torch.float64)
+    sizes = list(pilot_sizes.values())
 
     def size_at(beta: float) -> Tensor:
-        return sizes[int((places - beta).abs().argmin())]
+        return sizes[int((betas - beta).abs().argmin())]
 
     weights, _ = run(log_likelihood, z, rng, path_of(temperatures, backwards), size_at)
     return weights
@@ -111,10 +111,10 @@ class State:
     def at(cls, log_likelihood: LogLikelihood, z: Tensor) -> State:
         """At these places."""
         with torch.inference_mode(False), torch.enable_grad():
-            place = z.clone().requires_grad_()
-            value = log_likelihood(place)
-            (slope,) = torch.autograd.grad(value.sum(), place)
-        return cls(place.detach(), value.detach(), slope)
+            leaf = z.clone().requires_grad_()
+            value = log_likelihood(leaf)
+            (slope,) = torch.autograd.grad(value.sum(), leaf)
+        return cls(leaf.detach(), value.detach(), slope)
 
     def where(self, chosen: Tensor, other: State) -> State:
         """These where chosen, [N], else those of the other."""
@@ -151,20 +151,20 @@ def hamiltonian_step(
     return state.where(accepted, start), accepted
 
 
-def mean_of(generator: nn.Module, z: Tensor, known: list[Tensor]) -> Tensor:
+def mean_of(generator: nn.Module, z: Tensor, condition: list[Tensor]) -> Tensor:
     """The image before its noise, in full precision whatever autocast is on: [N,C,H,W]."""
     dtype = next(generator.parameters()).dtype
     with evaluating(generator), torch.autocast(z.device.type, enabled=False):
-        return to_float32(generator(z.to(dtype), *known))
+        return to_float32(generator(z.to(dtype), *condition))
 
 
 def of_pixels(
-    generator: nn.Module, images: Tensor, known: list[Tensor], std: float
+    generator: nn.Module, images: Tensor, condition: list[Tensor], std: float
 ) -> LogLikelihood:
     """log P(8-bit images | z) under noise of that deviation on [-1, 1], in full precision."""
     device = images.device
     with torch.inference_mode(False):
-        x, labels = images.clone(), [k.clone() for k in known]
+        x, labels = images.clone(), [shares.clone() for shares in condition]
         deviation = torch.tensor(std, dtype=torch.float64, device=device)
 
     def log_likelihood(z: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ def of_pixels(
 def estimate(
     generator: nn.Module,
     images: Tensor,
-    known: list[Tensor],
+    condition: list[Tensor],
     std: float,
     temperatures: int,
     latent: int,
@@ -186,13 +186,13 @@ def estimate(
 ) -> Tensor:
     """An estimate of log P(8-bit image), nats, at most that on average: [N], float64."""
     return log_weights(
-        of_pixels(generator, images, known, std), rng.normal(latent), rng, temperatures
+        of_pixels(generator, images, condition, std), rng.normal(latent), rng, temperatures
     )
 
 
 def simulated_bounds(
     generator: nn.Module,
-    known: list[Tensor],
+    condition: list[Tensor],
     std: float,
     temperatures: int,
     latent: int,
@@ -204,10 +204,10 @@ def simulated_bounds(
     """
     z = rng.normal(latent)
     with torch.no_grad():
-        clean = mean_of(generator, z, known)
+        clean = mean_of(generator, z, condition)
     images = rounded(clean + std * rng.normal(*clean.shape[1:]))
-    below = estimate(generator, images, known, std, temperatures, latent, rng)
-    log_likelihood = of_pixels(generator, images, known, std)
+    below = estimate(generator, images, condition, std, temperatures, latent, rng)
+    log_likelihood = of_pixels(generator, images, condition, std)
     return below, -log_weights(log_likelihood, z, rng, temperatures, backwards=True)
 
 

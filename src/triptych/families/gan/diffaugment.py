@@ -47,8 +47,8 @@ def shifts(chance: Tensor, side: int) -> Tensor:
     """[B] -> [B,1,side,side]: row i of the result is row i - shift of what it multiplies."""
     most = round(SHIFT * side)
     shift = (chance * (2 * most + 1)).floor() - most
-    place = torch.arange(side, device=chance.device)
-    return (place[:, None] - place == shift.view(-1, 1, 1, 1)).float()
+    position = torch.arange(side, device=chance.device)
+    return (position[:, None] - position == shift.view(-1, 1, 1, 1)).float()
 
 
 def cut(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
@@ -62,5 +62,5 @@ def outside(chance: Tensor, side: int) -> Tensor:
     """[B] -> [B,side]: which places of a side lie outside the hole."""
     hole = round(HOLE * side)
     first = (chance * (side + 1)).floor()[:, None] - hole // 2
-    place = torch.arange(side, device=chance.device)
-    return (place < first) | (place >= first + hole)
+    position = torch.arange(side, device=chance.device)
+    return (position < first) | (position >= first + hole)

@@ -142,8 +142,8 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
 
     def noise_for(self, images: Tensor) -> float:
         """The root mean square of what refined inversions leave."""
-        left = self.decode(self.encode(images), NO_NOISE) - images
-        return left.square().mean().sqrt().item()
+        errors = self.decode(self.encode(images), NO_NOISE) - images
+        return errors.square().mean().sqrt().item()
 
     def estimate_likelihood(
         self, images: Tensor, rng: ImageStreams, std: float, temperatures: int

@@ -88,10 +88,10 @@ class Teacher:
         self.model: Diffusion | None = None
 
     @torch.no_grad()
-    def denoised(self, x: Tensor, sigma: Tensor, known: Tensor | None) -> Tensor:
+    def denoised(self, x: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
         """The guided expected image of noisy ones [B,C,H,W] of these kinds: a constant."""
         assert self.model is not None
-        return self.model.to(x.device).conditioned(known, self.guidance)(x, sigma)
+        return self.model.to(x.device).conditioned(condition, self.guidance)(x, sigma)
 
 
 class ConsistencyModel(NoiseToImage, Learns):
@@ -148,7 +148,7 @@ class ConsistencyLoss(Objective):
         self.target = FrozenView(denoiser)
         self.shape = shape
         self.settings = settings
-        self.known = partial(kinds_shown, kinds)
+        self.condition = partial(kinds_shown, kinds)
         self.teacher = teacher
         self.optimiser = settings.optimiser
         if settings.optimiser.matrix_rate is not None:
@@ -168,15 +168,15 @@ class ConsistencyLoss(Objective):
         settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
         lower = neighbour(sigma, batch.progress, settings.stages)
-        known = self.known(batch)
+        condition = self.condition(batch)
         upper = x + sigma.view(-1, 1, 1, 1) * noise
-        clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, known)
+        clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, condition)
         below = clean + (lower / sigma).view(-1, 1, 1, 1) * (upper - clean)
-        found = self.denoiser(upper, sigma, known)
+        denoised = self.denoiser(upper, sigma, condition)
         # The level 0 has no logarithm: what is said of it is not used.
-        target = self.target.detached(below, lower.clamp(min=settings.sigma_min), known)
+        target = self.target.detached(below, lower.clamp(min=settings.sigma_min), condition)
         target = torch.where((lower > 0).view(-1, 1, 1, 1), target, clean)
-        squared = (found - target).square().flatten(1).sum(1)
+        squared = (denoised - target).square().flatten(1).sum(1)
         c = settings.huber * x[0].numel() ** 0.5
         distance = (squared + c**2).sqrt() - c
         return {"total": (distance * sigma / (sigma - lower)).mean()}
