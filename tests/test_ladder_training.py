@@ -92,13 +92,13 @@ def test_labels_reach_posteriors_of_every_level() -> None:
     x, noise = pictures_for(model).float(), ladder_noise(model)
     noise = {name: tensor.float() for name, tensor in noise.items()}
     rows = [F.one_hot(torch.full((3,), label), 4).float() for label in (0, 1)]
-    a, b = (model.infer(model.encode_features(x), noise, row) for row in rows)
+    a, b = (model.posterior(model.encode_features(x), noise, row) for row in rows)
     assert all(not torch.equal(a.means[name], b.means[name]) for name in model.latents)
-    assert torch.equal(model.render(a.latents, rows[0]), a.output)
+    assert torch.equal(model.decode_latents(a.latents, rows[0]), a.output)
     for level in model.levels():  # each has labels of its own: without the others' it still sees
         with torch.no_grad():
             level.label.weight.zero_()
-        still = [model.infer(model.encode_features(x), noise, row).output for row in rows]
+        still = [model.posterior(model.encode_features(x), noise, row).output for row in rows]
         assert torch.equal(*still) == (level is model.levels()[-1])
 
 
@@ -165,7 +165,7 @@ def test_the_divergence_s_weight_warms_up(warm_up: float, share: float, weight: 
     model = tiny_ladder(warm_up=warm_up)
     batch = batch_for(model, progress=share)
     terms = loss_of(model, batch)
-    found = model.infer(model.encode_features(batch.images), batch.noise)
+    found = model.posterior(model.encode_features(batch.images), batch.noise)
     exact = {
         "reconstruction": -model.log_pixels(batch.images, found.output).mean(),
         **{name: nats.mean() for name, nats in found.kl().items()},
@@ -345,7 +345,7 @@ def test_sizes_make_ladders(size: Size, resolution: int, patch: int, levels: int
     assert count == least if size == "tiny" else count > 2 * least
     assert model.log_pixels(
         torch.zeros(1, *shape.size),
-        model.infer(model.encode_features(torch.zeros(1, *shape.size)), None).output,
+        model.posterior(model.encode_features(torch.zeros(1, *shape.size)), None).output,
     ).isfinite()
 
 

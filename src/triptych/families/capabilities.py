@@ -106,9 +106,10 @@ class EstimatesLikelihood(ABC):
 
 def mean_terms(draws: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of each term over several draws, float64."""
-    found = list(draws)
+    estimates = list(draws)
     return {
-        name: torch.stack([terms[name].double() for terms in found]).mean(0) for name in found[0]
+        name: torch.stack([terms[name].double() for terms in estimates]).mean(0)
+        for name in estimates[0]
     }
 
 

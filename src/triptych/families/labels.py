@@ -53,9 +53,9 @@ class Labels:
         text = str(label)
         if text.isdecimal() and int(text) < len(self.names):
             return int(text)
-        shown = ", ".join(self.names[:SHOWN]) + (", ..." if len(self.names) > SHOWN else "")
+        names = ", ".join(self.names[:SHOWN]) + (", ..." if len(self.names) > SHOWN else "")
         raise InputError(
-            f"no class '{label}'", f"choose from {shown}, or 0 to {len(self.names) - 1} by number"
+            f"no class '{label}'", f"choose from {names}, or 0 to {len(self.names) - 1} by number"
         )
 
     def draw(self, seed: int, numbers: range, device: torch.device | str = "cpu") -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -39,13 +39,15 @@ class Batch:
 
     def parts(self, size: int) -> list[Batch]:
         """The same images in batches of at most so many."""
-        found = []
-        for first in range(0, len(self.images), size):
-            rows = slice(first, first + size)
-            labels = None if self.labels is None else self.labels[rows]
-            noise = {name: tensor[rows] for name, tensor in self.noise.items()}
-            found.append(Batch(self.images[rows], labels, noise, self.progress, self.step_index))
-        return found
+        return [
+            replace(
+                self,
+                images=self.images[rows],
+                labels=None if self.labels is None else self.labels[rows],
+                noise={name: tensor[rows] for name, tensor in self.noise.items()},
+            )
+            for rows in (slice(i, i + size) for i in range(0, len(self.images), size))
+        ]
 
 
 def to_float32(x: Tensor) -> Tensor:

@@ -75,11 +75,9 @@ def recipe(name: ModelName) -> Recipe[Any]:
     if name.recipe not in own_recipes(name.family):
         announced: Recipe[Any] = plugins.load(PLUGINS, str(name))
         return announced
-    module = name.recipe.replace("-", "_")
-    found: Recipe[Any] = importlib.import_module(
-        f"triptych.families.{name.family}.recipes.{module}"
-    ).RECIPE
-    return found
+    path = f"triptych.families.{name.family}.recipes.{name.recipe.replace('-', '_')}"
+    own: Recipe[Any] = importlib.import_module(path).RECIPE
+    return own
 
 
 def require_conditional(name: ModelName) -> None:
@@ -101,13 +99,13 @@ def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None 
 
     images: of the training part, where that is known
     """
-    found = recipe(name)
-    settings = found.defaults(size, shape)
+    chosen = recipe(name)
+    settings = chosen.defaults(size, shape)
     if images is None:
         return settings
     while settings.batch_size > max(images, 1):
         settings = replace(settings, batch_size=settings.batch_size // 2)
-    if found.augments_few and images < FEW_IMAGES:
+    if chosen.augments_few and images < FEW_IMAGES:
         settings = replace(settings, augment=True)
     return settings
 
@@ -118,9 +116,9 @@ def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> Gener
 
     from triptych.seeding import initialising
 
-    found = recipe(name)
+    chosen = recipe(name)
     with initialising(seed):
-        model = found.build(settings, shape)
-    if found.channels_last:
+        model = chosen.build(settings, shape)
+    if chosen.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

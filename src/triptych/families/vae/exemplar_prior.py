@@ -106,13 +106,13 @@ def improved(
     The responsibility of exemplar j and kind s for z_i, j other than i, weighs the outer product
     of z_i - z_j; `least` is what each covariance has of its own, the latents' posterior variance.
     """
-    found = torch.stack(
+    log_joint = torch.stack(
         [
             share.log() + log_normal(z, z, factor).fill_diagonal_(-torch.inf)
             for share, factor in zip(shares, factors, strict=True)
         ]
     ).float()  # [S,N,N]
-    responsible = (found - found.logsumexp((0, 2), keepdim=True)).exp().double()
+    responsible = (log_joint - log_joint.logsumexp((0, 2), keepdim=True)).exp().double()
     totals = responsible.sum((1, 2))
     covariances = []
     for weights, total in zip(responsible, totals, strict=True):
@@ -134,7 +134,7 @@ def log_normal(z: Tensor, means: Tensor, factor: Tensor) -> Tensor:
 def pick(weights: Tensor, uniform: Tensor) -> Tensor:
     """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B]."""
     ends = weights.double().cumsum(1)
-    places = (ends[:, -1] * uniform.double())[:, None].contiguous()
-    found = torch.searchsorted(ends.contiguous(), places, right=True)[:, 0]
+    targets = (ends[:, -1] * uniform.double())[:, None].contiguous()
+    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0]
     numbers = torch.arange(weights.shape[1], device=weights.device)
-    return torch.minimum(found, numbers.where(weights > 0, -1).amax(1))
+    return torch.minimum(index, numbers.where(weights > 0, -1).amax(1))

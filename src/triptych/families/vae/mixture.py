@@ -59,8 +59,8 @@ class LogisticMixture:
 
         Summed over the components with their shares (arXiv:1701.05517, eq. 2).
         """
-        known = list(pixels.unsqueeze(2).unbind(1))  # each [B,1,H,W]
-        means = [self.conditional_mean(c, known[:c]) for c in range(len(known))]
+        channels = list(pixels.unsqueeze(2).unbind(1))  # each [B,1,H,W]
+        means = [self.conditional_mean(c, channels[:c]) for c in range(len(channels))]
         x = pixels[:, None]
         each = log_bin_mass(x, torch.stack(means, dim=2), self.log_scales, self.levels).sum(2)
         return torch.logsumexp(self.logits.log_softmax(1) + each, dim=1)

@@ -32,7 +32,7 @@ OVERFIT = 0.05  # of what training images cost, as far as the model could save i
 
 
 @dataclass(frozen=True)
-class LevelFound:
+class LevelUse:
     """How much one level's latents are used.
 
     suffix:  of its numbers' names: "" where there is but one level, else "_LEVEL"
@@ -87,16 +87,14 @@ def diagnose(
     are means over all images. With fewer than two images of a part, its bounds are left out.
     """
     images = torch.cat([seen, unseen])
-    features, labels = (
-        model.encode_features(images),
-        model.condition(None, len(images), images.device),
-    )
+    features = model.encode_features(images)
+    labels = model.condition(None, len(images), images.device)
     noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
-    drawn = model.infer(features, noise, labels)
-    plain = model.infer(features, None, labels)
+    drawn = model.posterior(features, noise, labels)
+    plain = model.posterior(features, None, labels)
     others = {name: mean.roll(1, dims=0) for name, mean in plain.means.items()}
     gain = model.training_log_pixels(images, plain.output) - model.training_log_pixels(
-        images, model.render(others, labels)
+        images, model.decode_latents(others, labels)
     )
     kl = drawn.kl()
     rate = torch.stack(list(kl.values())).double().sum(0)
@@ -123,12 +121,12 @@ def diagnose(
     return Diagnosis(numbers, advise(model, levels, numbers["gain"], rate.mean().item(), gap))
 
 
-def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelFound]:
+def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelUse]:
     """The levels in the order of `kl`, whose terms are called kl or kl_LEVEL.
 
     kl: nats, each [N]; means: of the posteriors, [N, ...], under the latents' names
     """
-    found = []
+    levels = []
     for term, nats in kl.items():
         suffix = term.removeprefix("kl")
         own = [
@@ -139,8 +137,8 @@ def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelFo
         variances = torch.cat([each.flatten() for each in own])
         active = int((variances > ACTIVE).sum().item())
         picture = own[0].numel() > len(own[0])
-        found.append(LevelFound(suffix, nats.mean().item(), len(variances), active, picture))
-    return found
+        levels.append(LevelUse(suffix, nats.mean().item(), len(variances), active, picture))
+    return levels
 
 
 def find_gap(cost: Tensor, least: Tensor, count: int) -> Gap:
@@ -158,7 +156,7 @@ def find_gap(cost: Tensor, least: Tensor, count: int) -> Gap:
 
 
 def advise(
-    model: Autoencoder, levels: Sequence[LevelFound], gain: float, rate: float, gap: Gap | None
+    model: Autoencoder, levels: Sequence[LevelUse], gain: float, rate: float, gap: Gap | None
 ) -> list[str]:
     """A sentence for each thing that is wrong.
 
@@ -167,27 +165,27 @@ def advise(
     cost more than they gain are not read by the decoder.
     """
     several = bool(levels[0].suffix)
-    said = []
+    advice = []
     for level in levels:
         if level.collapsed:
-            place = f"level {level.suffix[1:]}" if several else "latent"
-            said.append(
-                f"{level.active} of {level.units} units of the {place} are active, "
+            name = f"level {level.suffix[1:]}" if several else "latent"
+            advice.append(
+                f"{level.active} of {level.units} units of the {name} are active, "
                 f"its KL is {level.kl:.3g} nats: {mend(model, several, level.suffix)}"
             )
     if gain < max(rate, LEAST_GAIN):
-        said.append(
+        advice.append(
             "the decoder ignores the latents, an image's own predict it "
             f"{gain:.3g} nats better than another image's, and cost {rate:.3g} nats: "
             f"{mend(model, several)}"
         )
     if gap is not None and gap.overfitted:
-        said.append(
+        advice.append(
             f"over-fitting, {gap.seen:.3g} bits per dimension on training images and "
             f"{gap.unseen:.3g} on validation images: give more data, --flip or --crop 2 where "
             "that suits them, a smaller --size or a shorter --budget"
         )
-    return said
+    return advice
 
 
 def mend(model: Autoencoder, several: bool, suffix: str = "") -> str:
