@@ -143,9 +143,9 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
     x = normal(4, 1, 16, 16).float()
     found = objective(Batch(x, None, noise))
     fake = model.generator(noise["z"])
-    exact = model.critic(augment(x, noise["changed_real"])).mean()
+    exact = model.discriminator(augment(x, noise["changed_real"])).mean()
     torch.testing.assert_close(found["real_score"], exact)
-    exact = model.critic(augment(fake, noise["changed_fake"])).mean()
+    exact = model.discriminator(augment(fake, noise["changed_fake"])).mean()
     torch.testing.assert_close(found["fake_score"], exact)
     drawn = model.decode(Latent({"z": noise["z"]}, "straight"), NoStreams())
     assert torch.equal(drawn, fake)
@@ -154,7 +154,7 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
 def test_nothing_leaks_into_samples() -> None:
     """Trained on images of one colour, the generator makes that colour, without shifts or holes.
 
-    Off by 0.06 on average; by 0.27 where the critic is shown the fake images unchanged.
+    Off by 0.06 on average; by 0.27 where the discriminator is shown the fake images unchanged.
     """
     shape = ImageShape(channels=3, resolution=16)
     parsed, steps = registry.ModelName("gan", "hinge"), 400

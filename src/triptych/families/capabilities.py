@@ -115,18 +115,18 @@ def mean_terms(draws: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How a model in training does.
+    """The state of a model in training.
 
     numbers: by name
-    advice:  for each thing that is wrong a sentence: what it is, by which number, what to do
-    health:  how well the model is by the worst of what it lives by; about 1 is well, 0 is dead
-    trouble: in a few words what it suffers from, should that have fallen far: training goes back
+    advice:  a sentence for each failure: what it is, by which number, what to do
+    health:  the worst of the numbers that a model cannot do without: about 1 is well, 0 is dead
+    failure: in a few words, what makes the health low; training goes back where that fell far
     """
 
     numbers: dict[str, float]
     advice: list[str] = field(default_factory=list)
     health: float = 1.0
-    trouble: str = ""
+    failure: str = ""
 
 
 class Diagnoses(ABC):

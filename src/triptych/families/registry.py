@@ -20,7 +20,7 @@ from triptych.errors import InputError
 if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
-FEW_IMAGES = 10_000  # below so many, a critic learns its training images by heart
+FEW_IMAGES = 10_000  # below so many, a discriminator learns its training images by heart
 PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
 FAMILIES = ("vae", "gan", "diffusion")
 DEFAULTS = {"vae": "ladder", "gan": "r1", "diffusion": "x0"}  # measured: docs/decisions.md

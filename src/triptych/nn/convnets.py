@@ -1,4 +1,4 @@
-"""Plain convolutional encoders, decoders and critics, with one norm or another.
+"""Plain convolutional encoders, decoders and discriminators, with one norm or another.
 
 Every stage halves or doubles the picture, so a resolution of 2^k has k-2 stages above 4x4.
 """

@@ -1,4 +1,4 @@
-"""The deep-convolutional generator and critic of DCGAN (arXiv:1511.06434)."""
+"""The deep-convolutional generator and discriminator of DCGAN (arXiv:1511.06434)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class DCGANGenerator(nn.Module):
         return self.stages(z)
 
 
-class DCGANCritic(nn.Module):
+class DCGANDiscriminator(nn.Module):
     """Strided convolutions, LeakyReLU, BatchNorm but on the first: [B,C,H,W] -> logit [B]."""
 
     def __init__(self, channels: int, resolution: int, width: int) -> None:

@@ -96,7 +96,7 @@ class PatchUNet(nn.Module):
     widths:    channels of each level, from the patches downwards; each level halves the picture
     blocks:    residual blocks of each level on each way
     attention: whether each level attends
-    classes:   where it is told the labels, beside the noise level (arXiv:2105.05233, section 3.1)
+    classes:   for a conditional network, beside the noise level (arXiv:2105.05233, section 3.1)
     """
 
     def __init__(

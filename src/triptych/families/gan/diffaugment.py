@@ -1,7 +1,8 @@
-"""Differentiable augmentation of what the critic sees, real and fake alike (arXiv:2006.10738).
+"""Differentiable augmentation of all images that the discriminator sees (arXiv:2006.10738).
 
-The generator learns from gradients through the change, so its own images stay unchanged as long
-as the change can be undone in distribution. Every image has its own random numbers.
+Real and fake images are augmented alike. The generator learns from gradients through the
+augmentation. Its own images do not imitate it, as long as the augmentation can be undone in
+distribution. Every image has its own random numbers.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) 
 
 
 def translate(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Moved by whole pixels; what comes in is 0, as in the paper.
+    """Images [B,C,H,W] moved by whole pixels; pixels from outside are 0, as in the paper.
 
-    A shift is a product with a matrix of zeros and ones: on CPUs faster than to gather pixels.
+    A shift is a product with a matrix of zeros and ones: on CPUs this is faster than gathering.
     """
     return shifts(down, x.shape[2]).to(x.dtype) @ x @ shifts(right, x.shape[3]).to(x.dtype).mT
 
@@ -52,14 +53,14 @@ def shifts(chance: Tensor, side: int) -> Tensor:
 
 
 def cut(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """A square hole of 0 whose centre is anywhere in the image."""
+    """Images [B,C,H,W] with a square of 0, half as wide as the image, anywhere in it."""
     rows, columns = outside(down, x.shape[2]), outside(right, x.shape[3])
     keep = rows[:, None, :, None] | columns[:, None, None, :]
     return x * keep.to(x.dtype)
 
 
 def outside(chance: Tensor, side: int) -> Tensor:
-    """[B] -> [B,side]: which places of a side lie outside the hole."""
+    """[B] -> [B,side]: which rows (or columns) lie outside the square of 0, bool."""
     hole = round(HOLE * side)
     first = (chance * (side + 1)).floor()[:, None] - hole // 2
     position = torch.arange(side, device=chance.device)

@@ -283,7 +283,7 @@ class LadderVAE(VAE):
         return replace(posterior, output=self.finish(h))
 
     def posterior_means(self, features: list[Tensor], labels: Tensor | None) -> dict[str, Tensor]:
-        """As `posterior` without noise, but without the pixels and the vector's KL: this is faster."""
+        """As `posterior` without noise, but faster: without the pixels and the vector's KL."""
         posterior = Posterior({}, {}, {}, features[0])
         h = self.zeros(features[0])
         if self.vector is not None:

@@ -116,7 +116,7 @@ class NegativeElbo(Objective):
         self.optimiser = optimiser
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Standard normal numbers of every latent; uniform ones that decide whose label is hidden."""
+        """Standard normal numbers of every latent; uniform ones that hide labels."""
         drawn = {
             name: torch.randn(count, *shape, generator=generator)
             for name, shape in self.model.latents.items()
