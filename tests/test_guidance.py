@@ -78,10 +78,10 @@ def test_guided_samples_are_said_to_be_so() -> None:
     """In the report, whose French knows the sentences."""
     labelled = model_of("diffusion:x0")
     grouped = model_of("diffusion:x0", ImageShape(channels=1, resolution=16))
-    assert labelled.said_of_samples == "guided by 1.7 to their classes"
-    found = grouped.with_sampler(guidance=2.0).said_of_samples
+    assert labelled.samples_note == "guided by 1.7 to their classes"
+    found = grouped.with_sampler(guidance=2.0).samples_note
     assert found == "guided by 2 to groups found among training images"
-    assert grouped.with_sampler(guidance=1.0).said_of_samples == ""
+    assert grouped.with_sampler(guidance=1.0).samples_note == ""
     french = Language("fr").note(found)
     assert french.startswith("guidés de 2 vers des groupes")
 

@@ -180,8 +180,8 @@ def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
     for name, tensor in plain.tensors.items():
         share = 1.0 if name == VECTOR else 0.25
         torch.testing.assert_close(found.tensors[name], share * tensor)
-    assert model.said_of_samples.endswith("fine latents drawn at 0.25 of their deviation")
-    assert whole.said_of_samples == "mean decodes, without pixel noise"
-    assert "tirés à 0,25 de leur écart type" in Language("fr").note(model.said_of_samples)
+    assert model.samples_note.endswith("fine latents drawn at 0.25 of their deviation")
+    assert whole.samples_note == "mean decodes, without pixel noise"
+    assert "tirés à 0,25 de leur écart type" in Language("fr").note(model.samples_note)
     none = ladder.build(replace(settings, vector=0), shape)
     assert none.deviation == 1.0

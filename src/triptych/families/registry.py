@@ -1,7 +1,7 @@
-"""Which models there are: every file `families/<family>/recipes/<recipe>.py` is one.
+"""All models: every file `families/<family>/recipes/<recipe>.py` is one.
 
-Adding a recipe means adding that file with a `RECIPE` in it, or announcing one from another
-package. Names are found without importing torch, so `--help` stays fast.
+To add a recipe, add such a file with a `RECIPE` in it, or announce one from another package.
+Names are found without importing torch, so `--help` stays fast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from triptych.errors import InputError
 if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
-FEW_IMAGES = 10_000  # below so many, a discriminator learns its training images by heart
+FEW_IMAGES = 10_000  # with fewer, a discriminator memorizes its training images
 PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
 FAMILIES = ("vae", "gan", "diffusion")
 DEFAULTS = {"vae": "ladder", "gan": "r1", "diffusion": "x0"}  # measured: docs/decisions.md
@@ -39,7 +39,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName:
-        """Read a name; an unknown one raises InputError with the known ones."""
+        """Parse a name; InputError, with all names, where there is no such model."""
         family, _, recipe = text.partition(":")
         if family not in FAMILIES:
             raise InputError(f"no model '{text}'", f"choose from {', '.join(known_models())}")
@@ -60,7 +60,7 @@ def recipe_names(family: str) -> list[str]:
 
 
 def own_recipes(family: str) -> list[str]:
-    """Those that are files here."""
+    """The recipes of a family that are files of this package."""
     folder = Path(__file__).parent / family / "recipes"
     return [m.name.replace("_", "-") for m in pkgutil.iter_modules([str(folder)])]
 
@@ -81,14 +81,14 @@ def recipe(name: ModelName) -> Recipe[Any]:
 
 
 def require_conditional(name: ModelName) -> None:
-    """InputError with the models that can be told the labels, where this one cannot."""
+    """InputError where the model cannot be conditional; it lists those that can."""
     if not recipe(name).conditional:
         able = filter(may_be_conditional, known_models())
         raise InputError(f"{name} cannot be told the labels", f"choose from {', '.join(able)}")
 
 
 def may_be_conditional(model: str) -> bool:
-    """Whether a model can be told the labels; not where another package's cannot be imported."""
+    """Whether a model can be conditional; False where its package cannot be imported."""
     with suppress(InputError):
         return recipe(ModelName.parse(model)).conditional
     return False
@@ -97,7 +97,7 @@ def may_be_conditional(model: str) -> bool:
 def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None = None) -> Any:
     """The recipe's settings for a size and a shape of data.
 
-    images: of the training part, where that is known
+    images: number of training images; None where it is not known
     """
     chosen = recipe(name)
     settings = chosen.defaults(size, shape)

@@ -107,10 +107,10 @@ def draw_figures(
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
     tell("samples")
     drawn = sample.sample(model, SIDE**2, seed, machine, labels=labels)
-    save(folder, "samples", drawn, SIDE, model.said_of_samples)
+    save(folder, "samples", drawn, SIDE, model.samples_note)
     tell("interpolations")
     paths = interpolate.between_draws(model, PATHS, POINTS, seed, machine, labels)
-    save(folder, "interpolation", paths.flatten(0, 1), POINTS, model.said_of_samples)
+    save(folder, "interpolation", paths.flatten(0, 1), POINTS, model.samples_note)
     if isinstance(model, Encodes):
         tell("reconstructions")
         originals = held_out[: 2 * PAIRS]

@@ -83,7 +83,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         self.make_objective = objective
         self.features_at = features_at
         self.shape = shape
-        self.said_of_samples = note_on_samples(sampling, kinds)
+        self.samples_note = note_on_samples(sampling, kinds)
 
     def objectives(self) -> Sequence[Objective]:
         """One: the denoiser's."""
@@ -139,7 +139,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
             asked["eta"] = 0.0  # that of another sampler would not do
         given = {key: value for key, value in asked.items() if value is not None}
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
-        other.said_of_samples = note_on_samples(other.sampling, self.kinds)
+        other.samples_note = note_on_samples(other.sampling, self.kinds)
         return other
 
     def noise_levels(self) -> Tensor:

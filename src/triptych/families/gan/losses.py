@@ -97,7 +97,7 @@ class Penalty:
 
     kind:   "zero" is gamma (R1 + R2); "one" is lambda times the one-centred penalty on lines
     weight: gamma or lambda
-    every:  it is computed at every so-manieth step, with so many times the weight
+    every:  it is computed once in so many steps, with so many times the weight
             (arXiv:1912.04958, appendix B)
     """
 

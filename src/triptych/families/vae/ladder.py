@@ -217,7 +217,7 @@ class LadderVAE(VAE):
         self.join = join
         self.deviation = deviation if vector else 1.0
         if self.deviation != 1.0:
-            self.said_of_samples = (
+            self.samples_note = (
                 f"{MEAN_PIXELS}, fine latents drawn at {self.deviation:g} of their deviation"
             )
         self.shape = shape

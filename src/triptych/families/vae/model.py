@@ -53,7 +53,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
-    said_of_samples = MEAN_PIXELS
+    samples_note = MEAN_PIXELS
 
     @abstractmethod
     def encode_features(self, images: Tensor) -> Any:
