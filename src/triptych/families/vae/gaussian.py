@@ -103,15 +103,15 @@ class GaussianVAE(VAE):
         return to_float32(self.decoder(latents["z"]))
 
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
-        """The density: what the course trains with."""
+        """The log density, nats, [B], with which the course trains."""
         return gaussian_log_density(images, output, self.log_std)
 
     def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
-        """The Gaussian's mass in each pixel's bin."""
+        """The log of the Gaussian's mass in the pixels' bins, nats, [B]."""
         return log_probability(images, output, self.log_std.exp()).flatten(1).sum(1)
 
     def least_distortion(self, images: Tensor) -> Tensor:
-        """A bin's mass about its own mean; black and white may cost nothing."""
+        """The cost of pixels that equal their mean, nats, [B]; black and white may cost nothing."""
         each = -log_probability(images.new_zeros(()), images.new_zeros(()), self.log_std.exp())
         return (images.abs() < EDGE).flatten(1).sum(1) * each
 
@@ -119,10 +119,10 @@ class GaussianVAE(VAE):
     def fit_after_training(
         self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None
     ) -> None:
-        """A learned deviation goes to where the bound is highest (arXiv:2006.13202, section 3).
+        """Set a learned deviation to the bound's optimum (arXiv:2006.13202, section 3).
 
-        std^2 = mean of (x - decoder(z))^2 over images, a draw z of each one's posterior, and
-        pixels; no smaller than rounding to 8 bits makes it.
+        std^2 = mean of (x - decoder(z))^2 over images and pixels, z drawn from each posterior;
+        std is not below the error of rounding to 8 bits.
         """
         if not self.learns_pixels:
             return
@@ -140,5 +140,5 @@ class GaussianVAE(VAE):
         return output
 
     def draw_pixels(self, output: Tensor, rng: ImageStreams) -> Tensor:
-        """With noise of the pixels' deviation."""
+        """The output plus noise of the pixels' deviation."""
         return output + self.log_std.exp() * rng.normal(*self.shape.size)

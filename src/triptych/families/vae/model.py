@@ -91,7 +91,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         """A draw from the pixels' distribution, [B,C,H,W]."""
 
     def objectives(self) -> Sequence[Objective]:
-        """The evidence lower bound moves everything."""
+        """One: the negative evidence lower bound, which trains all weights."""
         return [NegativeElbo(self, self.optimiser)]
 
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
@@ -99,11 +99,11 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         return self.log_pixels(images, output)
 
     def least_distortion(self, images: Tensor) -> Tensor:
-        """Nats that images cost even at the best mean, where the model fixes that: [B]."""
+        """The least -log P(image | latents) that a decoder could reach, nats, [B]; by default 0."""
         return torch.zeros(len(images), device=images.device)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """All latents from N(0, I)."""
+        """All latents from N(0, I), each [count, ...]."""
         drawn = {name: rng.normal(*shape) for name, shape in self.latents.items()}
         return Latent(drawn, path="straight", labels=self.condition(labels, count, rng.device))
 
@@ -119,7 +119,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         return self.draw_pixels(output, rng) if self.pixel_noise else self.mean_pixels(output)
 
     def with_pixel_noise(self) -> Self:
-        """The same networks, drawing pixels."""
+        """The same networks; `decode` draws pixels."""
         other = copy(self)
         other.pixel_noise = True
         return other
@@ -130,7 +130,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         return 1
 
     def encode(self, images: Tensor) -> Latent:
-        """The posterior means, one after another."""
+        """The posterior means, labels unknown."""
         labels = self.condition(None, len(images), images.device)
         means = self.posterior_means(self.encode_features(images), labels)
         return Latent(means, path="straight", labels=labels)
@@ -149,7 +149,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     ) -> dict[str, Tensor]:
         """-ELBO as reconstruction and each level's KL, or the importance-weighted bound.
 
-        draws: of each image; 1 for the ELBO, whose mean they are, else 100
+        draws: of each image's latents; by default 1 for the ELBO, which averages them, else 100
         """
         features = self.encode_features(images)
         labels = self.condition(None, len(images), images.device)
@@ -165,7 +165,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
     ) -> Diagnosis:
-        """Collapse, a decoder that ignores its latents, over-fitting."""
+        """Finds collapsed latents, a decoder that ignores its latents, and over-fitting."""
         return monitor.diagnose(self, seen, unseen, rng, share)
 
     def _elbo(
