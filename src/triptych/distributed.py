@@ -52,9 +52,9 @@ class Group:
         import torch
         import torch.distributed as dist
 
-        found = torch.tensor(number)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return int(found)
+        largest = torch.tensor(number)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over processes of a tensor of one shape, on the CPU."""
@@ -73,16 +73,16 @@ class Group:
         """
         if self.size == 1:
             return make()
-        found: dict[str, object] = {}
+        reply: dict[str, object] = {}
         if self.is_main:
             try:
-                found = {"value": make()}
+                reply = {"value": make()}
             except InputError as error:
-                found = {"wrong": error.wrong, "mend": error.mend}
-        found = json.loads(self._text(json.dumps(found)))
-        if "wrong" in found:
-            raise InputError(str(found["wrong"]), str(found["mend"]))
-        return found["value"]  # type: ignore[return-value] # it was a T there
+                reply = {"wrong": error.wrong, "mend": error.mend}
+        reply = json.loads(self._text(json.dumps(reply)))
+        if "wrong" in reply:
+            raise InputError(str(reply["wrong"]), str(reply["mend"]))
+        return reply["value"]  # type: ignore[return-value] # it was a T there
 
     def rows(self, count: int) -> range:
         """This process's share of so many rows: runs that differ by one at most."""
@@ -128,8 +128,8 @@ def in_group() -> bool:
 
 def processes_here() -> int:
     """How many processes of the job are on this machine."""
-    told = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, int(told)) if told.isdigit() else 1
+    count = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, int(count)) if count.isdigit() else 1
 
 
 def join(device: str) -> Group:

@@ -51,9 +51,9 @@ def append_bytes(path: Path, data: bytes) -> None:
     with writing(path, len(data)), path.open("ab", buffering=0) as file:
         before = file.tell()
         try:
-            left = memoryview(data)
-            while left:
-                left = left[file.write(left) :]
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
         except OSError:
             file.truncate(before)
             raise

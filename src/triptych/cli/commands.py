@@ -604,18 +604,20 @@ class Data(ReadsData):
     def run(self) -> Any:
         """Counts, sizes, classes, what is bad, what would be done."""
         from triptych.cli import output
-        from triptych.data.describe import contact_sheet, contact_sheet_place, summarise
+        from triptych.data.describe import contact_sheet, contact_sheet_path, summarize
         from triptych.data.open import open_images
 
         place = None if self.out is None else output.check(self.out)
         if self.out is not None and self.out.suffix != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
         opened = open_images(self.data, self.options(), self.console())
-        sheet = self.out or contact_sheet_place(opened)
+        sheet = self.out or contact_sheet_path(opened)
         place = place or output.check(sheet)
         place.write({"images": contact_sheet(opened).pixels[None]})
-        found = {**summarise(opened), "contact_sheet": str(sheet)}
-        return found if self.json else text.summary(found)
+        summary = summarize(opened)
+        if self.json:
+            return summary.to_json() | {"contact_sheet": str(sheet)}
+        return text.summary(summary, sheet)
 
 
 @dataclass(kw_only=True)

@@ -74,14 +74,14 @@ class Batches:
             images = changed(images, sent(drawn[self.rows], self.device))
         return pixels.to_float(images), labels
 
-    def _order(self, place: int, stream: int) -> Tensor:
+    def _order(self, position: int, stream: int) -> Tensor:
         """Which images are at the next places of the endless order: int64 [own]."""
         wanted, pieces = self.own, []
         while wanted:
-            epoch, start = divmod(place, len(self))
+            epoch, start = divmod(position, len(self))
             piece = self._pass(stream, epoch)[start : start + wanted]
             pieces.append(piece)
-            place += len(piece)
+            position += len(piece)
             wanted -= len(piece)
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 

@@ -1,8 +1,8 @@
-"""Images in three parts, memory-mapped uint8 tensors, and what is known of them."""
+"""A data set: images in three parts, memory-mapped uint8 tensors, with their labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from triptych.config import ImageShape
 from triptych.data.augment import Augment
+from triptych.data.store import Ingested
 from triptych.seeding import generator
 
 
@@ -54,15 +55,15 @@ class ImageData:
     fingerprint: str  # of pixels, labels and membership
     fit: str
     classes: tuple[str, ...] | None
-    notes: tuple[str, ...]  # what was done that the user should know
+    notes: tuple[str, ...]  # sentences for the user on how the data were read
     train: Part
     validation: Part
     test: Part
-    place: str | None = None  # the absolute path, where the source is one
+    path: str | None = None  # absolute, where the source is a file or folder
     image_column: str | None = None  # as the user named them, where the source has columns
     label_column: str | None = None
     augment: Augment = Augment()  # how training varies the images
-    facts: dict[str, Any] = field(default_factory=dict)  # what was found while reading
+    ingested: Ingested | None = None  # None for images that were not read from a source
 
     @property
     def shape(self) -> ImageShape:
@@ -75,7 +76,7 @@ class ImageData:
         return {
             "name": self.name,
             "source": self.source,
-            "place": self.place,
+            "place": self.path,
             "fingerprint": self.fingerprint,
             "resolution": self.shape.resolution,
             "channels": self.shape.channels,

@@ -88,11 +88,11 @@ def read_file(path: Path) -> bytes:
     try:
         handle = os.open(path, READ_ONLY)
         with io.FileIO(handle) as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
                 raise BadImageError("not a regular file")
-            if found.st_size > FILE_CAP:
-                raise BadImageError(f"{found.st_size} bytes are too many")
+            if status.st_size > FILE_CAP:
+                raise BadImageError(f"{status.st_size} bytes are too many")
             return file.readall()
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror or error})") from error
@@ -122,12 +122,12 @@ class Rationed(io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As BytesIO, until the ration is used up."""
-        found = super().read(size)
+        content = super().read(size)
         self.calls -= 1
-        self.bytes_left -= len(found)
+        self.bytes_left -= len(content)
         if self.calls < 0 or self.bytes_left < 0:
             raise BadImageError("too many pieces" if self.calls < 0 else "its header is too long")
-        return found
+        return content
 
 
 def open_image(data: bytes) -> ImageFile:
@@ -188,8 +188,8 @@ def most_pieces(data: bytes) -> int:
         (start,) = struct.unpack_from(order + "L", data, 4)
     (entries,) = struct.unpack_from(order + counts, data, start)
     first = start + struct.calcsize(order + counts)
-    places = range(first, min(first + size * entries, len(data) - size + 1), size)
-    tags = (struct.unpack_from(order + entry, data, place) for place in places)
+    offsets = range(first, min(first + size * entries, len(data) - size + 1), size)
+    tags = (struct.unpack_from(order + entry, data, offset) for offset in offsets)
     blobs = (1, 2, 6, 7)  # bytes and text are read whole, whatever their length
     return max((count for _, kind, count, _ in tags if kind not in blobs), default=0)
 

@@ -95,14 +95,14 @@ def fetch_alone(file: RemoteFile, path: Path, progress: Progress) -> None:
     if old is None:
         return
     part = part_of(path)
-    found = None
+    mismatch = None
     for _ in range(2):  # a part may come from a file that changed since, so once more, whole
         try:
             check_room(file, part)
             gather(file, part, progress)
-            found = difference(part, file)
+            mismatch = difference(part, file)
         except OtherFileError as error:
-            found = str(error)
+            mismatch = str(error)
         except UnreachableError as error:
             there = "" if old == "absent" else f", and {path} is another file ({old})"
             raise InputError(
@@ -112,14 +112,14 @@ def fetch_alone(file: RemoteFile, path: Path, progress: Progress) -> None:
         finally:
             if size_of(part) == 0:  # nothing to go on from
                 part.unlink(missing_ok=True)
-        if found is None:
+        if mismatch is None:
             sync(part)
             part.replace(path)
             sync_folder(path.parent)
             return
         part.unlink(missing_ok=True)
     raise InputError(
-        f"{file.url} does not give {file.name} as it was published ({found})",
+        f"{file.url} does not give {file.name} as it was published ({mismatch})",
         f"try again later, or put the right file at {path}",
     )
 
@@ -132,9 +132,9 @@ def difference(path: Path, file: RemoteFile) -> str | None:
     for name, expected in (("md5", file.md5), ("sha256", file.sha256)):
         if expected is not None:
             with path.open("rb") as content:
-                found = hashlib.file_digest(content, name).hexdigest()
-            if found != expected:
-                return f"{name} {found} instead of {expected}"
+                digest = hashlib.file_digest(content, name).hexdigest()
+            if digest != expected:
+                return f"{name} {digest} instead of {expected}"
     return None
 
 
@@ -231,8 +231,8 @@ def reason(error: BaseException) -> str:
     """The innermost cause in a few words, on one line."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(told).split())
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(message).split())
 
 
 @contextmanager

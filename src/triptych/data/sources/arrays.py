@@ -21,7 +21,15 @@ import numpy as np
 from numpy.lib import format as npy
 
 from triptych.data.decode import PIXEL_CAP
-from triptych.data.sources import PART_NAMES, Columns, Item, PartName, Source, printable, told
+from triptych.data.sources import (
+    PART_NAMES,
+    Columns,
+    Item,
+    PartName,
+    Source,
+    as_input_error,
+    printable,
+)
 from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, NO_CLASSES, class_of, usual
 from triptych.errors import InputError
 
@@ -79,11 +87,11 @@ def read_arrays(path: Path, columns: Columns) -> Source:
     notes: list[str] = []
     with damage_named(path):
         arrays = {stored.key: stored for stored in headers(path)}
-    found = stacks(arrays, columns.image, path)
-    alone = len(found) == 1  # one part alone is not a part
+    parts = stacks(arrays, columns.image, path)
+    alone = len(parts) == 1  # one part alone is not a part
     pieces = []
-    used = set(found)  # arrays that are images or labels
-    for key, part in found.items():
+    used = set(parts)  # arrays that are images or labels
+    for key, part in parts.items():
         check_stack(arrays[key])
         column = label_array(arrays, key, part, columns)
         labels = None
@@ -128,7 +136,7 @@ def notes_on(pieces: list[Piece], others: list[Stored]) -> list[str]:
 
 
 def listed(arrays: list[Stored]) -> str:
-    """Their keys."""
+    """The arrays' keys, separated by commas."""
     return printable(", ".join(stored.key for stored in arrays))
 
 
@@ -146,8 +154,8 @@ def piece_items(piece: Piece) -> Iterator[Item]:
 
 
 def damage_named(path: Path) -> AbstractContextManager[None]:
-    """Whatever zipfile, zlib and numpy say against a file becomes one line."""
-    return told(path, "is damaged", "write it again with numpy")
+    """Inside, whatever zipfile, zlib and numpy raise about a file becomes an InputError."""
+    return as_input_error(path, "is damaged", "write it again with numpy")
 
 
 @contextmanager
@@ -322,13 +330,13 @@ def label_array(
                 f"no array '{columns.label}' in {path}", f"there are {', '.join(arrays)}"
             )
         return None
-    found = arrays[name]
-    if found.dtype.kind in "biuUS" and not one_each(found, count):
+    stored = arrays[name]
+    if stored.dtype.kind in "biuUS" and not one_each(stored, count):
         raise InputError(
-            f"{path} has {count} images and labels of shape {found.shape}",
+            f"{path} has {count} images and labels of shape {stored.shape}",
             "save one label an image, or leave labels out with --label-column none",
         )
-    return found
+    return stored
 
 
 def one_each(stored: Stored, count: int) -> bool:

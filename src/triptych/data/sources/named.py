@@ -337,7 +337,7 @@ def check_end(file: gzip.GzipFile, path: Path) -> None:
 
 @contextmanager
 def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
-    """The unpacked bytes; whatever gzip says of damage is an InputError."""
+    """The unpacked bytes; whatever gzip raises becomes an InputError."""
     try:
         with gzip.open(path, "rb") as file:
             yield file
@@ -365,7 +365,7 @@ def read_cifar(path: Path, labelled: bool) -> Source:
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """The archive as a stream; whatever it says of damage is an InputError."""
+    """The archive as a stream; whatever tarfile or gzip raises becomes an InputError."""
     try:
         # Unpacked by gzip, since tarfile's own streams ignore the checksum at the end.
         with gzip.open(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
@@ -402,5 +402,5 @@ def records(
 
 
 def damaged(path: Path, why: str) -> InputError:
-    """What to raise."""
+    """The InputError for a damaged file."""
     return InputError(f"{path} is damaged ({why})", "fetch it again")

@@ -103,8 +103,8 @@ def read(columns: Columns) -> Source:
             index = 0
             for images, labels in draw_blocks(split, count):
                 for image, label in zip(images, labels.tolist(), strict=True):
-                    known = label if columns.labelled else None
-                    yield Item(f"{split}[{index}]", image.transpose(1, 2, 0), known, part)
+                    digit = label if columns.labelled else None
+                    yield Item(f"{split}[{index}]", image.transpose(1, 2, 0), digit, part)
                     index += 1
 
     return Source(items, sum(COUNTS.values()), classes=tuple("0123456789"))

@@ -223,10 +223,10 @@ def draw_digits(rng: Generator, label: int) -> tuple[Image.Image, tuple[float, f
     """The flat strip with the number that `label` is part of, and the number's two ends."""
     face = faces()[bisect(face_thresholds(), rng.random())]
     length = 1 + bisect((0.07, 0.48, 0.86), rng.random())
-    place = int(rng.random() * length)
+    position = int(rng.random() * length)
     others = [int(10 * value) for value in rng.random(length)]
     gap = rng.uniform(1, 14)
-    return write_line(face, others[:place], label, others[place + 1 :], gap)
+    return write_line(face, others[:position], label, others[position + 1 :], gap)
 
 
 def draw_scene(rng: Generator, label: int) -> Pixels:
