@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -331,7 +331,7 @@ class Traverse(ReadsRunData):
         found = run.traverse(held_out, self.rows, self.points, self.seed)
         place.write({"images": found.pictures})
         if self.json:
-            return {"out": str(self.out), "units": [unit.describe() for unit in found.units]}
+            return {"out": str(self.out), "units": [asdict(unit) for unit in found.units]}
         for row, unit in enumerate(found.units):
             self.console().say(f"row {row}: {unit}")
         return str(self.out)

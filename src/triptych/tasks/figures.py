@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,10 +39,10 @@ LEAST = 0.01  # the lowest of them: on [-1, 1] one that nobody sees
 class Curve:
     """Lines over one axis.
 
-    across: the places, rising
-    lines:  a value for each place, by name
-    log:    whether places are spread over decades
-    mark:   the place of the recipe's own choice
+    across: positions on the axis, rising
+    lines:  a value for each position, by the line's name
+    log:    whether the axis is logarithmic
+    mark:   the position of the recipe's own setting
     """
 
     across: list[float]
@@ -69,7 +68,7 @@ def schedule(model: Iterative) -> Curve:
 def error_by_level(model: Iterative, originals: Tensor, seed: int, machine: Machine) -> Curve:
     """Root-mean-square error of the denoised image, beside the noise that it had.
 
-    Where the two lines meet, the model sees no more than the noisy image shows.
+    Where the two lines meet, the model is no better than the noisy image itself.
     """
     assert isinstance(model, GenerativeModel)
     most = model.noise_levels()[0].item()
@@ -98,10 +97,10 @@ def draw_figures(
     """Samples, reconstructions, interpolations and the trajectory, or why there are none.
 
     held_out: real images to reconstruct, uint8 [N,C,H,W]
-    folder:   None in a process that draws its share and leaves the writing to another
-    labels:   classes by whose shares samples are drawn, for models that are told them
+    folder:   None in a process that does not write
+    labels:   the classes of the samples, for conditional models
     more:     curves that others measured
-    tell:     takes what is drawn next, DRAWN times at most
+    tell:     called with the name of what is drawn next, DRAWN times at most
     """
     seed = FIGURE_SEED
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
@@ -129,11 +128,11 @@ def draw_figures(
 
 
 def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: str = "") -> None:
-    """uint8 [N,C,H,W] -> NAME.png and NAME.json."""
+    """Write pictures, uint8 [N,C,H,W], as NAME.png, and their layout as NAME.json."""
     if folder is None:
         return
     images.grid(pictures, columns, GAP).save(folder / f"{name}.png")
-    described = {
+    values = {
         "defined": True,
         "rows": -(-len(pictures) // columns),
         "columns": columns,
@@ -141,12 +140,12 @@ def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: s
         "gap": GAP,
         "note": note,
     }
-    write(folder, name, described)
+    write(folder, name, values)
 
 
-def write(folder: Path | None, name: str, described: dict[str, Any]) -> None:
-    """NAME.json."""
+def write(folder: Path | None, name: str, values: Mapping[str, object]) -> None:
+    """Write NAME.json; nothing where there is no folder."""
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / f"{name}.json", described)
+    files.write_json(folder / f"{name}.json", values)
