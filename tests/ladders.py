@@ -11,14 +11,14 @@ from tests.truths import normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.vae.ladder import LadderVAE, Level
-from triptych.seeding import generator, initialising
+from triptych.seeding import generator, initializing
 
 
 def stirred_ladder(
     levels: Sequence[Level], shape: ImageShape, patch: int, warm_up: float
 ) -> LadderVAE:
     """With weights large enough that everything depends on everything it may, in float64."""
-    with initialising(0):
+    with initializing(0):
         model = LadderVAE(
             levels,
             patch=patch,

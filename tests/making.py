@@ -105,10 +105,10 @@ def write_parquet(
     return path
 
 
-def open_tiny(folder: Path, count: int = 400, labelled: bool = True) -> ImageData:
+def open_tiny(folder: Path, count: int = 400, labeled: bool = True) -> ImageData:
     """A small data set, opened at resolution 16."""
     images, labels = make_images(count)
-    path = write_npz(folder / "bars.npz", images, labels if labelled else None)
+    path = write_npz(folder / "bars.npz", images, labels if labeled else None)
     return open_images(str(path), DataOptions(resolution=16))
 
 

@@ -64,14 +64,14 @@ def check_whole(data: ImageData, images: np.ndarray, labels: np.ndarray | None) 
 
 
 @pytest.mark.parametrize("labelled", [False, True])
-def test_folder(tmp_path: Path, labelled: bool) -> None:
+def test_folder(tmp_path: Path, labeled: bool) -> None:
     images, labels = make_images(120)
-    given = labels if labelled else None
+    given = labels if labeled else None
     data = opened(write_folder(tmp_path / "photos.v2", images, given))
     check_whole(data, images, given)
     assert data.name == "photos.v2"
     assert data.shape.size == (3, 16, 16)
-    if labelled:
+    if labeled:
         assert data.classes == tuple(f"class-{k}" for k in range(CLASSES))
 
 

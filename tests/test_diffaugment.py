@@ -12,7 +12,7 @@ from tests.test_training import request
 from tests.truths import MACHINE, NoStreams, normal
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.gan.diffaugment import NUMBERS, augment, colour, cut, translate
+from triptych.families.gan.diffaugment import NUMBERS, augment, color, cut, translate
 from triptych.families.gan.model import GAN
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
@@ -33,7 +33,7 @@ def spread(values: Tensor) -> Tensor:
 def test_the_middle_of_every_range_leaves_an_image_as_it_is() -> None:
     x = normal(3, 3, 16, 16)
     still = torch.full((3,), STILL, dtype=torch.float64)
-    torch.testing.assert_close(colour(x, *(spread(still),) * 3), x)
+    torch.testing.assert_close(color(x, *(spread(still),) * 3), x)
     torch.testing.assert_close(translate(x, still, still), x)
 
 
@@ -41,7 +41,7 @@ def test_colour_by_hand() -> None:
     """Brightness adds, saturation scales the distance to grey, contrast that to the mean."""
     x = normal(1, 3, 4, 4)
     bright, pale, flat = 0.9, 0.1, 0.2
-    found = colour(x, *(spread(column(v)) for v in (bright, pale, flat)))
+    found = color(x, *(spread(column(v)) for v in (bright, pale, flat)))
     step = x + 0.4
     grey = step.mean(1, keepdim=True)
     step = grey + 0.2 * (step - grey)

@@ -154,15 +154,15 @@ def test_memory_is_the_share_of_the_way_to_training_images() -> None:
     """Mean scores: 1 on training, -0.6 on validation, -1 on fake images."""
     weight = torch.full((64,), 1 / 64, dtype=torch.float64)
 
-    def centred(x: Tensor, mean: float) -> Tensor:
+    def centered(x: Tensor, mean: float) -> Tensor:
         return x - x.mean() + mean
 
     class Exact(Painter):
         def forward(self, z: Tensor) -> Tensor:
-            return centred(super().forward(z), -1.0)
+            return centered(super().forward(z), -1.0)
 
     model = players(Exact(), weight=weight)
-    seen, unseen = centred(real(64), 1.0), centred(real(64, seed=1), -0.6)
+    seen, unseen = centered(real(64), 1.0), centered(real(64, seed=1), -0.6)
     found = told(model, seen, unseen)
     assert found.numbers["memory"] == pytest.approx(0.8, abs=1e-6)
     assert any("by heart" in sentence for sentence in found.advice)

@@ -18,7 +18,7 @@ from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
 from triptych.families.vae.losses import guess_losses
 from triptych.families.vae.recipes import ladder
 from triptych.pages.language import Language
-from triptych.seeding import ImageStreams, generator, initialising
+from triptych.seeding import ImageStreams, generator, initializing
 from triptych.tasks import sample
 
 PICTURE = "4x4.0"
@@ -30,7 +30,7 @@ def vector_ladder(join: float = 0.0) -> LadderVAE:
         Level(side=4, width=6, bottom_up_blocks=0, top_down_blocks=1, latent=2),
         Level(side=1, width=5, bottom_up_blocks=0, top_down_blocks=0, latent=1),
     ]
-    with initialising(0):
+    with initializing(0):
         model = LadderVAE(
             levels,
             patch=1,

@@ -15,9 +15,9 @@ from triptych.families.gan import losses
 from triptych.families.gan.losses import (
     Penalty,
     between,
-    one_centred,
+    one_centered,
     squared_gradients,
-    zero_centred,
+    zero_centered,
 )
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import r3, wgan_gp
@@ -39,15 +39,15 @@ def test_a_linear_discriminator_has_its_weight_for_gradient() -> None:
     weight, x = normal(18, seed=1), pictures()
     scores = x.flatten(1) @ weight + 3.0
     torch.testing.assert_close(squared_gradients(scores, x), (weight @ weight).expand(5))
-    torch.testing.assert_close(zero_centred(scores, x), weight @ weight / 2)
-    torch.testing.assert_close(one_centred(scores, x), (weight.norm() - 1) ** 2)
+    torch.testing.assert_close(zero_centered(scores, x), weight @ weight / 2)
+    torch.testing.assert_close(one_centered(scores, x), (weight.norm() - 1) ** 2)
 
 
 def test_a_quadratic_discriminator_has_a_penalty_with_a_known_slope() -> None:
     """D(x) = x.Ax / 2 with A = (M + M^T) / 2: R1 = mean |Ax|^2 / 2, and its slope in M."""
     matrix, x = normal(18, 18, seed=2).requires_grad_(), pictures()
     flat = x.flatten(1)
-    penalty = zero_centred(((flat @ matrix) * flat).sum(1) / 2, x)
+    penalty = zero_centered(((flat @ matrix) * flat).sum(1) / 2, x)
     symmetric = (matrix + matrix.T) / 2
     exact = (flat @ symmetric).square().sum(1).mean() / 2
     torch.testing.assert_close(penalty, exact)
@@ -60,7 +60,7 @@ def test_a_quadratic_discriminator_has_a_penalty_with_a_known_slope() -> None:
 def test_the_slope_of_the_one_centred_penalty() -> None:
     """D(x) = w.x: d (|w| - 1)^2 / dw = 2 (|w| - 1) w / |w|."""
     weight, x = normal(18, seed=1).requires_grad_(), pictures()
-    (slope,) = torch.autograd.grad(one_centred(x.flatten(1) @ weight, x), weight)
+    (slope,) = torch.autograd.grad(one_centered(x.flatten(1) @ weight, x), weight)
     exact = 2 * (weight.norm() - 1) * weight / weight.norm()
     torch.testing.assert_close(slope, exact.detach())
 

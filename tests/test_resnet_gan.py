@@ -16,7 +16,7 @@ from triptych.nn.resnet_gan import (
     ResidualGenerator,
     scaled,
 )
-from triptych.seeding import initialising
+from triptych.seeding import initializing
 
 SMALL = Backbone(width=8, most=24, blocks=2, expand=1.5, group=4)
 
@@ -46,7 +46,7 @@ def test_a_block_is_its_three_convolutions() -> None:
 
 def test_first_weights_are_smaller_the_more_blocks_there_are() -> None:
     """Deviation GAIN L^(-1/4) / sqrt(inputs) (arXiv:1901.09321, section 3, with m = 3)."""
-    with initialising(0):
+    with initializing(0):
         block = ResidualBlock(64, 64, 1, blocks=16)
     for layer, inputs in ((block.widen, 64), (block.mix, 64 * 9)):
         exact = GAIN * 16**-0.25 / inputs**0.5
@@ -89,7 +89,7 @@ def test_networks_fit_every_resolution(resolution: int, classes: int | None) -> 
 
 def test_first_images_and_scores_are_of_a_sane_size() -> None:
     """At the start: images within about -1 to 1, scores about 1 apart."""
-    with initialising(0):
+    with initializing(0):
         generator = ResidualGenerator(64, 3, 32, Backbone())
         discriminator = ResidualDiscriminator(3, 32, Backbone())
     fake = generator(normal(64, 64).float())

@@ -29,7 +29,7 @@ class Part:
         return len(self.images)
 
     def choose(self, count: int, purpose: str, seed: int = 0) -> Part:
-        """At most `count` images with their labels, the same ones for a seed and a purpose."""
+        """At most `count` random images with labels; seed and purpose determine which."""
         if count >= len(self):
             return self
         rows = choose_rows(len(self), count, purpose, seed)
@@ -37,7 +37,7 @@ class Part:
 
 
 def choose_rows(size: int, count: int, purpose: str, seed: int = 0) -> Tensor:
-    """Which of `size` images `Part.choose` takes: int64 [min(count, size)]."""
+    """The indices of the images that `Part.choose` takes: int64 [min(count, size)]."""
     if count >= size:
         return torch.arange(size)
     return torch.randperm(size, generator=generator(seed, purpose))[: max(count, 0)]
@@ -45,7 +45,7 @@ def choose_rows(size: int, count: int, purpose: str, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageData:
-    """A data set ready for models: same size, same channels, split once and for all.
+    """A data set for models: images of one size and number of channels, in three fixed parts.
 
     Models see `train`; choices are made on `validation`; `test` is for the final numbers.
     """
@@ -67,12 +67,12 @@ class ImageData:
 
     @property
     def shape(self) -> ImageShape:
-        """Channels and resolution."""
+        """The channels and the side of all images."""
         _, channels, resolution, _ = self.train.images.shape
         return ImageShape(channels=channels, resolution=resolution)
 
     def describe(self) -> dict[str, Any]:
-        """For run.json and contract.json."""
+        """The data's record, as run.json and contract.json hold it."""
         return {
             "name": self.name,
             "source": self.source,

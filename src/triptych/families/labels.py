@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from triptych.errors import InputError
 from triptych.seeding import ImageStreams
 
-UNLABELLED = 0.1  # share of labelled images whose label is kept from the networks in training
+UNLABELED = 0.1  # share of labelled images whose label is kept from the networks in training
 SHOWN = 20  # classes named in a message; run.json names them all
 
 
@@ -86,4 +86,4 @@ def hide_some(labels: Tensor | None, chance: Tensor | None, classes: int | None)
     """Class numbers [B]; those whose uniform number [B] is below 0.1 become unknown."""
     if labels is None or chance is None or classes is None:
         return labels
-    return labels.where(chance >= UNLABELLED, classes)
+    return labels.where(chance >= UNLABELED, classes)

@@ -114,10 +114,10 @@ def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> Gener
     """A fresh model, in its fastest layout, whose first weights depend on the seed alone."""
     import torch
 
-    from triptych.seeding import initialising
+    from triptych.seeding import initializing
 
     chosen = recipe(name)
-    with initialising(seed):
+    with initializing(seed):
         model = chosen.build(settings, shape)
     if chosen.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

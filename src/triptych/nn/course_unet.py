@@ -56,11 +56,11 @@ class CourseUNet(nn.Module):
         return self.head(self.states(x, t)[-1])
 
     def features(self, x: Tensor, t: Tensor) -> Tensor:
-        """Means over the pixels of the middle and of each level on the way up: [B,F]."""
+        """Means over the pixels of the middle and of each upward level: [B,F]."""
         return torch.cat([h.mean((2, 3)) for h in self.states(x, t)], dim=1)
 
     def states(self, x: Tensor, t: Tensor) -> list[Tensor]:
-        """The middle and what each level on the way up leaves, the finest last."""
+        """The outputs of the middle and of each upward level, the finest last."""
         embedding = self.time(t)
         x = self.stem(x)
         skips = []
@@ -77,7 +77,7 @@ class CourseUNet(nn.Module):
 
 
 class DownLevel(nn.Module):
-    """Two residual blocks, attention, halving; also gives what the way up will need."""
+    """Two residual blocks, attention, halving; also returns the skip for the upward level."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int, last: bool) -> None:
         super().__init__()

@@ -94,7 +94,7 @@ class PatchUNet(nn.Module):
 
     patch:     side of the squares that become channels
     widths:    channels of each level, from the patches downwards; each level halves the picture
-    blocks:    residual blocks of each level on each way
+    blocks:    residual blocks of each level, downward and upward alike
     attention: whether each level attends
     classes:   for a conditional network, beside the noise level (arXiv:2105.05233, section 3.1)
     """
@@ -142,11 +142,11 @@ class PatchUNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.head_norm(h))), self.patch)
 
     def features(self, x: Tensor, level: Tensor) -> Tensor:
-        """Means over the pixels of the middle and of each level on the way up: [B,F]."""
+        """Means over the pixels of the middle and of each upward level: [B,F]."""
         return torch.cat([h.mean((2, 3)) for h in self.states(x, level)], dim=1)
 
     def states(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """The middle and what each level on the way up leaves, the finest last."""
+        """The outputs of the middle and of each upward level, the finest last."""
         embedding = self.embed(level)
         if self.label is not None and labels is not None:
             embedding = embedding + self.label(labels)

@@ -105,7 +105,7 @@ class Columns:
     label: str | None = None  # NO_LABELS leaves labels out, of every source
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether labels are wanted."""
         return self.label != NO_LABELS
 

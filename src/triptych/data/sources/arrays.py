@@ -34,7 +34,7 @@ from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, NO_CLASSES, c
 from triptych.errors import InputError
 
 IMAGES = "images"
-UNLABELLED = "arrays of images without labels"  # begins a note, as the next does
+UNLABELED = "arrays of images without labels"  # begins a note, as the next does
 PASSED_OVER = "arrays passed over, name one with --label-column"
 BLOCK_BYTES = 4 << 20  # of images, read at once
 SHAPES = "save uint8 arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
@@ -101,7 +101,7 @@ def read_arrays(path: Path, columns: Columns) -> Source:
         name = printable(path.name if alone else f"{path.name}:{key}")
         pieces.append(Piece(arrays[key], labels, None if alone else part, name))
     refuse_kinds(pieces, path)
-    if columns.labelled:
+    if columns.labeled:
         notes += notes_on(pieces, [stored for key, stored in arrays.items() if key not in used])
 
     def items() -> Iterator[Item]:
@@ -123,7 +123,7 @@ def notes_on(pieces: list[Piece], others: list[Stored]) -> list[str]:
     bare = [piece.images for piece in pieces if piece.labels is None]
     notes = []
     if 0 < len(bare) < len(pieces):
-        notes.append(f"{UNLABELLED}: {listed(bare)}")
+        notes.append(f"{UNLABELED}: {listed(bare)}")
     counts = {images.shape[0] for images in bare}
     likely = [
         stored
@@ -314,7 +314,7 @@ def label_array(
 ) -> Stored | None:
     """The labels of the images under a key: asked for, of the same part, or of a usual name."""
     path, count = arrays[key].path, arrays[key].shape[0]
-    if not columns.labelled:
+    if not columns.labeled:
         return None
     # the images' own key is no label, be it called `data` or `y`
     names = [name for name in arrays if name != key]

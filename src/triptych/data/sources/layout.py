@@ -112,19 +112,19 @@ def class_name(name: str) -> str:
     return printable(unicodedata.normalize("NFC", name))
 
 
-def lay_out(names: Iterable[str], labelled: bool) -> Layout:
+def lay_out(names: Iterable[str], labeled: bool) -> Layout:
     """The entries of images, with the part and label that their folders tell."""
     entries = [Entry(name, *part_and_label(name)) for name in names]
-    return all_or_no_labels(entries, labelled, "images outside the class folders")
+    return all_or_no_labels(entries, labeled, "images outside the class folders")
 
 
-def all_or_no_labels(entries: list[Entry], labelled: bool, bare_ones: str) -> Layout:
+def all_or_no_labels(entries: list[Entry], labeled: bool, bare_ones: str) -> Layout:
     """The entries; without labels where those are not wanted, or where an image has none."""
     bare = [entry for entry in entries if entry.label is None and entry.problem is None]
-    if labelled and not bare:
+    if labeled and not bare:
         return Layout(entries, ())
     notes: tuple[str, ...] = ()
-    if labelled and any(entry.label is not None for entry in entries):
+    if labeled and any(entry.label is not None for entry in entries):
         shares = f"{len(bare)} of {len(entries)}, first {printable(bare[0].name)}"
         notes = (f"{bare_ones}, so all labels were left out: {shares}",)
     return Layout([entry._replace(label=None) for entry in entries], notes)

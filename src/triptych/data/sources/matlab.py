@@ -42,7 +42,7 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
         )
     shape = check_images(path, image_name, *shapes[image_name])
     labels, classes = None, None
-    if columns.labelled:
+    if columns.labeled:
         others = {name: variable for name, variable in shapes.items() if name != image_name}
         fitting = [name for name in others if math.prod(others[name][0]) == shape[-1]]
         name = pick(path, others, columns.label, fitting, LABEL_NAMES)

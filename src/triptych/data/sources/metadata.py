@@ -49,7 +49,7 @@ class Table:
 
     name: str
     rows: list[tuple[str, str | int | None]]
-    labelled: bool
+    labeled: bool
 
     @property
     def folder(self) -> str:
@@ -156,7 +156,7 @@ def json_records(text: str, table_name: str) -> list[dict[str, object]]:
 
 def label_column_of(names: list[str], columns: Columns, table_name: str) -> str | None:
     """The column of labels that was asked for, else a usual one, else None."""
-    if not columns.labelled:
+    if not columns.labeled:
         return None
     if columns.label is None:
         return usual(names, LABEL_NAMES)
@@ -222,10 +222,10 @@ def arrange(
         if top_of(name.removeprefix(top)) not in beside
     ]
     if parsed:
-        layout = lay_out_listed(below, parsed, columns.labelled)
+        layout = lay_out_listed(below, parsed, columns.labeled)
     else:
         refuse_columns(columns, source_name)
-        layout = lay_out(below, columns.labelled)
+        layout = lay_out(below, columns.labeled)
     bad = [
         Entry(name.removeprefix(top), None, None, f"cannot be opened ({why})")
         for name, why in sorted(closed.items())
@@ -236,13 +236,13 @@ def arrange(
 def refuse_columns(columns: Columns, source_name: str) -> None:
     """InputError when columns are asked of what has no metadata."""
     asked = "--image-column" if columns.image is not None else None
-    if columns.label is not None and columns.labelled:
+    if columns.label is not None and columns.labeled:
         asked = "--label-column"
     if asked:
         raise InputError(f"{source_name} has no columns", f"leave out {asked}")
 
 
-def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labelled: bool) -> Layout:
+def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labeled: bool) -> Layout:
     """The images that tables list, and those in folders without a table."""
     there = set(names)
     entries: dict[str, Entry] = {}
@@ -258,7 +258,7 @@ def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labelled: bool
     for name in outside:
         entries[name] = Entry(name, *part_and_label(name))
     ordered = sorted(entries.values())
-    layout = all_or_no_labels(ordered, labelled, "images without a label")
+    layout = all_or_no_labels(ordered, labeled, "images without a label")
     return Layout(layout.entries, layout.notes + notes_on(len(beside) - len(outside), repeated))
 
 
@@ -285,4 +285,4 @@ def entry_of(file_name: str, label: str | int | None, table: Table, there: set[s
     if tidy not in there:
         reason = "not there" if is_image(tidy) else "not named as an image"
         problem = f"listed in {posixpath.basename(table.name)} but {reason}"
-    return Entry(tidy, part, label if table.labelled else by_folder.label, problem)
+    return Entry(tidy, part, label if table.labeled else by_folder.label, problem)

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 BATCH_BYTES = 8 << 20  # of images, decoded from the table at once
 BATCH_ROWS = 256  # and never more: one large image may stand in many rows and count once
-UNLABELLED = -1  # what the Hub's ClassLabel writes where a label is missing
+UNLABELED = -1  # what the Hub's ClassLabel writes where a label is missing
 STRAYS = "files left out, for they name no part as others do"  # begins a note
 LISTED = 5  # of them by name
 
@@ -201,7 +201,7 @@ def choose(tables: list[Table], columns: Columns, source: Path) -> Choice:
     image = image_column(schema, columns.image, source)
     notes: list[str] = []
     label = None
-    if columns.labelled:
+    if columns.labeled:
         label = label_column(schema, columns.label, image, source, notes)
     choice = Choice(image, label, class_names(schema, label), tuple(notes))
     for table in tables[1:]:
@@ -258,7 +258,7 @@ def label_cells(batch: Any, choice: Choice) -> list[str | int | None]:
     elif not pyarrow.types.is_integer(column.type):
         return [None if cell is None else class_of(cell) for cell in cells]
     if choice.classes is not None:
-        return [None if cell == UNLABELLED else cell for cell in cells]
+        return [None if cell == UNLABELED else cell for cell in cells]
     return cells
 
 

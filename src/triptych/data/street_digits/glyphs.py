@@ -112,10 +112,10 @@ def write_line(
     """
     strip = Image.new("L", STRIP)
     top = (STRIP[1] - CAP) // 2
-    centre = face.digits[digit]
-    left = (STRIP[0] - centre.width) / 2
-    right = left + centre.width
-    strip.paste(centre, (round(left), top))
+    center = face.digits[digit]
+    left = (STRIP[0] - center.width) / 2
+    right = left + center.width
+    strip.paste(center, (round(left), top))
     for other in before:  # nearest first
         glyph = face.digits[other]
         left -= gap + glyph.width

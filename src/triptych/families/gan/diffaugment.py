@@ -22,12 +22,12 @@ def augment(images: Tensor, chance: Tensor) -> Tensor:
     chance: uniform on [0, 1), [B,7]
     """
     numbers = chance.view(len(images), NUMBERS, 1, 1, 1).unbind(1)
-    x = colour(images, *numbers[:3])
+    x = color(images, *numbers[:3])
     x = translate(x, chance[:, 3], chance[:, 4])
     return cut(x, chance[:, 5], chance[:, 6])
 
 
-def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+def color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     """Brightness by -1/2 to 1/2, saturation by 0 to 2, contrast by 1/2 to 3/2."""
     x = x + (brightness - 0.5)
     grey = x.mean(1, keepdim=True)

@@ -73,12 +73,12 @@ def squared_gradients(scores: Tensor, images: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1)
 
 
-def zero_centred(scores: Tensor, images: Tensor) -> Tensor:
+def zero_centered(scores: Tensor, images: Tensor) -> Tensor:
     """1/2 E ||grad D(x)||^2: R1 on real images, R2 on fake ones (arXiv:1801.04406, eq. 9, 10)."""
     return 0.5 * squared_gradients(scores, images).mean()
 
 
-def one_centred(scores: Tensor, images: Tensor) -> Tensor:
+def one_centered(scores: Tensor, images: Tensor) -> Tensor:
     """E (||grad D(x)|| - 1)^2 (arXiv:1704.00028, eq. 3), on `between` real and fake images."""
     return ((squared_gradients(scores, images) + TINY).sqrt() - 1).square().mean()
 
@@ -216,12 +216,12 @@ class DiscriminatorObjective(PlayerObjective):
         if due and penalty is not None:
             if penalty.kind == "zero":
                 penalties = {
-                    "r1": zero_centred(real_score, real),
-                    "r2": zero_centred(fake_score, fake),
+                    "r1": zero_centered(real_score, real),
+                    "r2": zero_centered(fake_score, fake),
                 }
             else:
                 x = between(real, fake, batch.noise["mix"])
-                penalties = {"slope": one_centred(self.score(x, condition), x)}
+                penalties = {"slope": one_centered(self.score(x, condition), x)}
             weight = penalty.weight * penalty.every
             loss = loss + weight * torch.stack(list(penalties.values())).sum()
         means = {"real_score": real_score.mean(), "fake_score": fake_score.mean()}

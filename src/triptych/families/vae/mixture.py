@@ -102,11 +102,11 @@ def log_bin_mass(pixels: Tensor, means: Tensor, log_scales: Tensor, levels: int)
     """
     inverse = (-log_scales).exp()
     half = 1 / (levels - 1)  # of a bin
-    centred = (pixels - means) * inverse
+    centered = (pixels - means) * inverse
     reach = half * inverse
     lowest, highest = pixels < half - 1, pixels > 1 - half
-    below = F.logsigmoid(centred + reach).masked_fill(highest, 0.0)  # of all up to the upper end
-    above = F.logsigmoid(reach - centred).masked_fill(lowest, 0.0)  # of all from the lower end on
+    below = F.logsigmoid(centered + reach).masked_fill(highest, 0.0)  # of all up to the upper end
+    above = F.logsigmoid(reach - centered).masked_fill(lowest, 0.0)  # of all from the lower end on
     between = torch.log(-torch.expm1(-2 * reach)).masked_fill(lowest | highest, 0.0)
     return below + above + between
 

@@ -123,7 +123,7 @@ class ConsistencyModel(NoiseToImage, Learns):
         return self.with_sampler(steps=1)
 
 
-def neighbour(sigma: Tensor, share: float, stages: int) -> Tensor:
+def neighbor(sigma: Tensor, share: float, stages: int) -> Tensor:
     """The lower level, whose output is the target, clamped at 0: [B].
 
     sigma (1 - n(sigma) / 2^a), n(sigma) = 1 + k sigmoid(-b sigma), a = 1 ... stages as training
@@ -172,7 +172,7 @@ class ConsistencyLoss(Objective):
         """
         settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
-        lower = neighbour(sigma, batch.progress, settings.stages)
+        lower = neighbor(sigma, batch.progress, settings.stages)
         condition = self.condition(batch)
         upper = x + sigma.view(-1, 1, 1, 1) * noise
         clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, condition)
