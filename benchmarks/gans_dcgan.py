@@ -15,7 +15,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.losses import GANLoss, cross_entropy_critic, cross_entropy_generator
+from triptych.families.gan.losses import (
+    GANLoss,
+    cross_entropy_discriminator,
+    cross_entropy_generator,
+)
 from triptych.families.gan.model import GAN
 
 LATENT, WIDTH, BATCH = 100, 64, 64
@@ -47,7 +51,7 @@ def generator(channels: int) -> nn.Sequential:
     ).apply(first_weights)
 
 
-def critic(channels: int) -> nn.Sequential:
+def discriminator(channels: int) -> nn.Sequential:
     """[B,C,32,32] -> logits [B]."""
     return nn.Sequential(
         nn.Conv2d(channels, WIDTH, 4, 2, 1, bias=False),
@@ -75,7 +79,7 @@ class PublicDCGAN:
 def train(pixels: Tensor, shape: ImageShape, seconds: float, seed: int = 0) -> PublicDCGAN:
     """uint8 [N,C,32,32] for so many seconds."""
     torch.manual_seed(seed)
-    g, d = generator(shape.channels), critic(shape.channels)
+    g, d = generator(shape.channels), discriminator(shape.channels)
     loader = DataLoader(TensorDataset(pixels), BATCH, shuffle=True, drop_last=True)
     loss = nn.BCEWithLogitsLoss()
     of_g, of_d = (torch.optim.Adam(n.parameters(), 2e-4, betas=(0.5, 0.999)) for n in (g, d))
@@ -104,9 +108,9 @@ def train(pixels: Tensor, shape: ImageShape, seconds: float, seed: int = 0) -> P
         g,
         d,
         latent=LATENT,
-        loss=GANLoss(critic=cross_entropy_critic, generator=cross_entropy_generator),
-        critic_optimiser=adam,
-        generator_optimiser=adam,
+        loss=GANLoss(discriminator=cross_entropy_discriminator, generator=cross_entropy_generator),
+        discriminator_optimizer=adam,
+        generator_optimizer=adam,
         inversion=Inversion(),
         shape=shape,
     )

@@ -174,7 +174,7 @@ class Trainer:
 
 def parts_to_compile(model: Any) -> list[Any]:
     """The networks of a model: what its objectives call."""
-    names = ("encoder", "decoder", "generator", "critic")
+    names = ("encoder", "decoder", "generator", "discriminator")
     found = [getattr(model, name) for name in names if hasattr(model, name)]
     return found or [model.denoiser.network]
 

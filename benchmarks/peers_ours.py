@@ -26,7 +26,7 @@ from triptych.families.registry import ModelName
 from triptych.families.vae.losses import gaussian_kl
 from triptych.hardware import Machine
 from triptych.nn.course_unet import CourseUNet
-from triptych.seeding import ImageStreams, initialising
+from triptych.seeding import ImageStreams, initializing
 from triptych.tasks.sample import sample
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
@@ -163,7 +163,7 @@ def ddpm(network: nn.Module, optimiser: OptimizerConfig) -> Diffusion:
 
 def course_unet(*multipliers: int) -> nn.Module:
     """The course U-Net with other multipliers, to have as many parameters as another."""
-    with initialising(0):
+    with initializing(0):
         return CourseUNet(3, 32, multipliers)
 
 

@@ -227,8 +227,8 @@ def outputs(model: Any) -> list[Tensor]:
     images = shared.noise_images()[:2].float() / 127.5 - 1
     if hasattr(model, "denoiser"):
         return [model.denoiser.network(images, torch.tensor([10, 500]))]
-    if hasattr(model, "critic"):
-        return [model.critic(images), model.generator(images.flatten(1)[:, : model.latent])]
+    if hasattr(model, "discriminator"):
+        return [model.discriminator(images), model.generator(images.flatten(1)[:, : model.latent])]
     return [*model.encoder(images), model.decoder(images.flatten(1)[:, : model.latent])]
 
 
@@ -267,18 +267,22 @@ def course_gan() -> Worker:
     """The discriminator on real and detached fake images, then the generator."""
     model = course_model("gan")
     criterion = nn.BCEWithLogitsLoss()
-    moves_critic = torch.optim.Adam(model.critic.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    moves_discriminator = torch.optim.Adam(
+        model.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999)
+    )
     moves_generator = torch.optim.Adam(model.generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     ones, zeros = torch.ones(BATCH), torch.zeros(BATCH)
 
     def step(x: Tensor) -> float:
-        model.critic.zero_grad()
+        model.discriminator.zero_grad()
         fake = model.generator(torch.randn(len(x), model.latent))
-        loss = criterion(model.critic(x), ones) + criterion(model.critic(fake.detach()), zeros)
+        loss = criterion(model.discriminator(x), ones) + criterion(
+            model.discriminator(fake.detach()), zeros
+        )
         loss.backward()
-        moves_critic.step()
+        moves_discriminator.step()
         model.generator.zero_grad()
-        generator_loss = criterion(model.critic(fake), ones)
+        generator_loss = criterion(model.discriminator(fake), ones)
         generator_loss.backward()
         moves_generator.step()
         return loss.item() + generator_loss.item()

@@ -11,14 +11,14 @@ from tests.truths import normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.vae.ladder import LadderVAE, Level
-from triptych.seeding import generator, initialising
+from triptych.seeding import generator, initializing
 
 
 def stirred_ladder(
     levels: Sequence[Level], shape: ImageShape, patch: int, warm_up: float
 ) -> LadderVAE:
     """With weights large enough that everything depends on everything it may, in float64."""
-    with initialising(0):
+    with initializing(0):
         model = LadderVAE(
             levels,
             patch=patch,
@@ -39,8 +39,8 @@ def tiny_ladder(
 ) -> LadderVAE:
     """Pictures of 4x4 patches, one block on a single pixel and two on 4x4."""
     levels = [
-        Level(side=4, width=6, climb=1, descend=2, latent=2),
-        Level(side=1, width=5, climb=1, descend=1, latent=3),
+        Level(side=4, width=6, bottom_up_blocks=1, top_down_blocks=2, latent=2),
+        Level(side=1, width=5, bottom_up_blocks=1, top_down_blocks=1, latent=3),
     ]
     shape = ImageShape(channels=channels, resolution=4 * patch, classes=classes)
     return stirred_ladder(levels, shape, patch, warm_up)

@@ -16,6 +16,7 @@ from PIL import Image
 from triptych import hardware
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images
+from triptych.data.store import ImageSizes, Ingested
 from triptych.hardware import Machine
 from triptych.options import DataOptions
 
@@ -104,10 +105,10 @@ def write_parquet(
     return path
 
 
-def open_tiny(folder: Path, count: int = 400, labelled: bool = True) -> ImageData:
+def open_tiny(folder: Path, count: int = 400, labeled: bool = True) -> ImageData:
     """A small data set, opened at resolution 16."""
     images, labels = make_images(count)
-    path = write_npz(folder / "bars.npz", images, labels if labelled else None)
+    path = write_npz(folder / "bars.npz", images, labels if labeled else None)
     return open_images(str(path), DataOptions(resolution=16))
 
 
@@ -126,3 +127,31 @@ def progress_at(seen: int, **more: Any) -> dict[str, Any]:
     """What a checkpoint at that image tells of itself."""
     plain = {"phase": 0, "seen": seen, "rewinds": 0, "in_a_row": {}, "returned": False}
     return {**plain, "seconds": 1.0, "log_bytes": 0, **more}
+
+
+def ingested(**changes: Any) -> Ingested:
+    """The record of a stored data set, with some values changed."""
+    sizes = ImageSizes(
+        different=2,
+        smallest=(10, 10),
+        largest=(40, 20),
+        usual=(40, 20),
+        of_usual_size=29,
+        narrowest=1.0,
+        widest=2.0,
+    )
+    values: dict[str, Any] = {
+        "name": "a",
+        "classes": None,
+        "files": 100,
+        "bad": (("a.png", "empty"),),
+        "copies": 3,
+        "crossing": 2,
+        "faint": 90,
+        "unread": 0,
+        "sizes": sizes,
+        "given_parts": ("test",),
+        "notes": (),
+        "content": "",
+    }
+    return Ingested(**values | changes)

@@ -18,7 +18,7 @@ from triptych.families import registry
 from triptych.families.diffusion.conditioning import LEAST, Groups
 from triptych.families.diffusion.likelihood import VariationalBound
 from triptych.families.diffusion.model import Diffusion
-from triptych.families.labels import UNLABELLED
+from triptych.families.labels import UNLABELED
 from triptych.families.protocol import Batch
 from triptych.run import Run
 from triptych.seeding import ImageStreams
@@ -151,7 +151,7 @@ def test_the_network_is_told_each_image_s_group_but_for_the_hidden_ones() -> Non
     noise = objective.noise(len(x), torch.Generator().manual_seed(0))
     objective(Batch(x, None, noise))
     assert isinstance(model.kinds, Groups)
-    expected = model.kinds.of(x).where(noise["hidden"] >= UNLABELLED, 4)
+    expected = model.kinds.of(x).where(noise["hidden"] >= UNLABELED, 4)
     assert torch.equal(told.kinds.argmax(1), expected)
     assert (told.kinds.sum(1) == 1).all()
     assert not any("kinds" in name for name, _ in objective.named_buffers())

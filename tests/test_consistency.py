@@ -23,7 +23,7 @@ from triptych.families.diffusion.recipes.consistency import (
     ConsistencyModel,
     ConsistencySettings,
     Teacher,
-    neighbour,
+    neighbor,
 )
 from triptych.families.diffusion.samplers import SamplerState, consistency
 from triptych.families.diffusion.schedule import jump_sigmas
@@ -49,11 +49,11 @@ def test_the_neighbour_comes_nearer_in_stages() -> None:
     """sigma - r = sigma n(sigma) / 2^a, halved from stage to stage; n falls from 5 to 1."""
     sigma = torch.tensor([1e-3, 0.5, 3.0, 80.0], dtype=torch.float64)
     n = 1 + 8 / (1 + sigma.exp())
-    assert neighbour(sigma, 0.0, 6)[:2].tolist() == [0.0, 0.0]
-    assert neighbour(sigma, 0.0, 6)[3].item() == pytest.approx(40.0)
+    assert neighbor(sigma, 0.0, 6)[:2].tolist() == [0.0, 0.0]
+    assert neighbor(sigma, 0.0, 6)[3].item() == pytest.approx(40.0)
     for share, a in ((0.0, 1), (0.16, 1), (0.17, 2), (0.5, 4), (0.99, 6), (1.0, 6)):
         expected = (sigma - sigma * n / 2**a).clamp(min=0)
-        torch.testing.assert_close(neighbour(sigma, share, 6), expected)
+        torch.testing.assert_close(neighbor(sigma, share, 6), expected)
 
 
 # The loss.
@@ -90,7 +90,7 @@ def test_a_network_with_one_answer_is_consistent_but_where_the_image_is_known() 
     found, network, noise = loss_of(0.3, 0.0, x)
     settings = ConsistencySettings()
     sigma = (settings.noise_mean + settings.noise_std * noise["level"]).exp()
-    anchored = neighbour(sigma, 0.0, settings.stages) == 0
+    anchored = neighbor(sigma, 0.0, settings.stages) == 0
     assert 0 < anchored.sum() < 64
     c = settings.huber * math.sqrt(x[0].numel())
     distance = ((0.3 - x).square().flatten(1).sum(1) + c**2).sqrt() - c
@@ -115,7 +115,7 @@ def test_the_target_is_not_moved() -> None:
     noise = {k: v.double() for k, v in objective.noise(8, torch.Generator().manual_seed(0)).items()}
     objective(Batch(x, None, noise))["total"].backward()
     sigma = (3.0 + 0.1 * noise["level"]).exp()
-    lower = neighbour(sigma, 0.0, 1)
+    lower = neighbor(sigma, 0.0, 1)
     assert (lower > 0).all()
     w = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
 
@@ -153,7 +153,7 @@ def test_the_target_lies_below_on_the_teacher_s_path() -> None:
     }
     found = objective(Batch(x, None, noise, progress=0.9))["total"]
     sigma = (settings.noise_mean + settings.noise_std * noise["level"]).exp().view(-1, 1, 1, 1)
-    r = neighbour(sigma, 0.9, 2)
+    r = neighbor(sigma, 0.9, 2)
     assert (r > 0).any() and (r == 0).any()
     upper = x + sigma * noise["gaussian"]
     below = upper / 4 + r / sigma * (upper - upper / 4)

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from tests.making import make_images, write_npz, write_parquet
-from triptych.data.sources import Columns, told
+from triptych.data.sources import Columns, as_input_error
 from triptych.data.sources.arrays import read_arrays
 from triptych.data.sources.matlab import read_matlab
 from triptych.data.sources.parquet import read_parquet
@@ -30,7 +30,7 @@ from triptych.errors import InputError
     ],
 )
 def test_one_line(error: Exception, line: str) -> None:
-    with pytest.raises(InputError) as caught, told(Path("a\nb"), "is spoilt", "mend it"):
+    with pytest.raises(InputError) as caught, as_input_error(Path("a\nb"), "is spoilt", "mend it"):
         raise error
     assert str(caught.value) == line
 

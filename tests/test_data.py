@@ -23,7 +23,7 @@ from tests.making import (
 )
 from triptych.data import ingest, street_digits
 from triptych.data.dataset import ImageData, Part
-from triptych.data.describe import contact_sheet, contact_sheet_place, summarise
+from triptych.data.describe import contact_sheet, contact_sheet_path, summarize
 from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.options import DataOptions
@@ -63,15 +63,15 @@ def check_whole(data: ImageData, images: np.ndarray, labels: np.ndarray | None) 
 # Sources
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_folder(tmp_path: Path, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [False, True])
+def test_folder(tmp_path: Path, labeled: bool) -> None:
     images, labels = make_images(120)
-    given = labels if labelled else None
+    given = labels if labeled else None
     data = opened(write_folder(tmp_path / "photos.v2", images, given))
     check_whole(data, images, given)
     assert data.name == "photos.v2"
     assert data.shape.size == (3, 16, 16)
-    if labelled:
+    if labeled:
         assert data.classes == tuple(f"class-{k}" for k in range(CLASSES))
 
 
@@ -315,14 +315,14 @@ def test_the_second_opening_decodes_nothing(
 def test_summary_counts_and_averages(tmp_path: Path) -> None:
     images, labels = make_images(200)
     data = opened(write_npz(tmp_path / "a.npz", images, labels))
-    found = summarise(data)
+    found = summarize(data).to_json()
     assert found["histogram"] == {str(k): int((labels == k).sum()) for k in range(CLASSES)}
     pixels = data.train.images.double() / 255
     np.testing.assert_allclose(found["mean"], pixels.mean((0, 2, 3)), atol=1e-4)
     np.testing.assert_allclose(found["deviation"], pixels.std((0, 2, 3)), atol=1e-3)
     assert found["train"] + found["validation"] + found["test"] == 200
     assert found["measured"] == len(data.train)
-    assert (found["files"], found["bad"], found["copies"]) == (200, [], 0)
+    assert (found["files"], found["bad"], found["copies"]) == (200, (), 0)
 
 
 def test_the_contact_sheet_has_a_row_a_class(tmp_path: Path) -> None:
@@ -332,8 +332,8 @@ def test_the_contact_sheet_has_a_row_a_class(tmp_path: Path) -> None:
     for label in range(CLASSES):
         corners = sheet[0, label * 66, ::66]
         assert corners.tolist() == [40 * label] * 12
-    unlabelled = contact_sheet(opened(write_npz(tmp_path / "b.npz", images))).pixels
-    assert unlabelled.shape == (3, 12 * 66 - 2, 12 * 66 - 2)
+    unlabeled = contact_sheet(opened(write_npz(tmp_path / "b.npz", images))).pixels
+    assert unlabeled.shape == (3, 12 * 66 - 2, 12 * 66 - 2)
 
 
 def test_what_we_wrote_ourselves_is_no_data(
@@ -347,9 +347,9 @@ def test_what_we_wrote_ourselves_is_no_data(
         write_folder(tmp_path / "runs" / name / "samples", images[:9] // 2)
         (tmp_path / "runs" / name / mark).touch()
     assert opened(tmp_path).fingerprint == before.fingerprint
-    assert contact_sheet_place(before) == Path("runs") / f"data-{tmp_path.name}.png"
+    assert contact_sheet_path(before) == Path("runs") / f"data-{tmp_path.name}.png"
     monkeypatch.chdir(tmp_path / "class-1")
-    assert contact_sheet_place(before).is_relative_to(own_cache)
+    assert contact_sheet_path(before).is_relative_to(own_cache)
 
 
 def test_street_digits_have_parts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import triptych
+from tests.making import ingested
 from triptych.data import describe
 from triptych.pages.language import Language
 
 SOURCE = Path(triptych.__file__).parent
-FACTS: dict[str, Any] = {
-    "notes": [],
-    "files": 100,
-    "bad": [["a.png", "empty"]],
-    "copies": 3,
-    "crossing": 2,
-    "faint": 90,
-    "sizes": {
-        "different": 2,
-        "smallest": [10, 10],
-        "largest": [40, 20],
-        "usual": [40, 20],
-        "narrowest": 1.0,
-        "widest": 2.0,
-    },
-}
 
 
 def literals() -> str:
@@ -45,11 +31,11 @@ def literals() -> str:
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-@pytest.mark.parametrize("changed", [{}, {"bad": [["a.png", "empty"]] * 5}])
+@pytest.mark.parametrize("changed", [{}, {"bad": (("a.png", "empty"),) * 5}])
 def test_every_note_on_what_was_done_is_known(fit: Any, changed: dict[str, Any]) -> None:
-    uniform = {**FACTS["sizes"], "narrowest": 2.0}
-    for sizes in (FACTS["sizes"], uniform):
-        notes = describe.notes({**FACTS, **changed, "sizes": sizes}, 32, fit, 10, 5)
+    varied = ingested().sizes
+    for sizes in (varied, replace(varied, narrowest=2.0)):
+        notes = describe.notes(ingested(**changed, sizes=sizes), 32, fit, 10, 5)
         assert len(notes) == 7 + (fit == "stretch")
         for note in notes:
             head, colon, rest = note.partition(": ")

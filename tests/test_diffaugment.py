@@ -12,7 +12,7 @@ from tests.test_training import request
 from tests.truths import MACHINE, NoStreams, normal
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.gan.diffaugment import NUMBERS, augment, colour, cut, translate
+from triptych.families.gan.diffaugment import NUMBERS, augment, color, cut, translate
 from triptych.families.gan.model import GAN
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
@@ -33,7 +33,7 @@ def spread(values: Tensor) -> Tensor:
 def test_the_middle_of_every_range_leaves_an_image_as_it_is() -> None:
     x = normal(3, 3, 16, 16)
     still = torch.full((3,), STILL, dtype=torch.float64)
-    torch.testing.assert_close(colour(x, *(spread(still),) * 3), x)
+    torch.testing.assert_close(color(x, *(spread(still),) * 3), x)
     torch.testing.assert_close(translate(x, still, still), x)
 
 
@@ -41,7 +41,7 @@ def test_colour_by_hand() -> None:
     """Brightness adds, saturation scales the distance to grey, contrast that to the mean."""
     x = normal(1, 3, 4, 4)
     bright, pale, flat = 0.9, 0.1, 0.2
-    found = colour(x, *(spread(column(v)) for v in (bright, pale, flat)))
+    found = color(x, *(spread(column(v)) for v in (bright, pale, flat)))
     step = x + 0.4
     grey = step.mean(1, keepdim=True)
     step = grey + 0.2 * (step - grey)
@@ -143,9 +143,9 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
     x = normal(4, 1, 16, 16).float()
     found = objective(Batch(x, None, noise))
     fake = model.generator(noise["z"])
-    exact = model.critic(augment(x, noise["changed_real"])).mean()
+    exact = model.discriminator(augment(x, noise["changed_real"])).mean()
     torch.testing.assert_close(found["real_score"], exact)
-    exact = model.critic(augment(fake, noise["changed_fake"])).mean()
+    exact = model.discriminator(augment(fake, noise["changed_fake"])).mean()
     torch.testing.assert_close(found["fake_score"], exact)
     drawn = model.decode(Latent({"z": noise["z"]}, "straight"), NoStreams())
     assert torch.equal(drawn, fake)
@@ -154,7 +154,7 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
 def test_nothing_leaks_into_samples() -> None:
     """Trained on images of one colour, the generator makes that colour, without shifts or holes.
 
-    Off by 0.06 on average; by 0.27 where the critic is shown the fake images unchanged.
+    Off by 0.06 on average; by 0.27 where the discriminator is shown the fake images unchanged.
     """
     shape = ImageShape(channels=3, resolution=16)
     parsed, steps = registry.ModelName("gan", "hinge"), 400

@@ -178,14 +178,14 @@ def test_restarts_over_several_machines_need_a_store_of_their_own(
     for name, value in (told | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
-        distributed.meeting_place()
+        distributed.restart_store()
     for name, harmless in {
         "TORCHELASTIC_USE_AGENT_STORE": "False",
         "TORCHELASTIC_MAX_RESTARTS": "0",
     }.items():
         with monkeypatch.context() as patch:
             patch.setenv(name, harmless)
-            assert distributed.meeting_place() == {}
+            assert distributed.restart_store() is None
 
 
 def test_a_lost_process_is_named_with_the_mend() -> None:

@@ -223,7 +223,7 @@ def test_training_images_as_samples_are_exposed(data: ImageData, brief: None) ->
 
 
 def test_data_without_labels_are_measured_on_patches(run: Run, tmp_path: Path) -> None:
-    plain = open_tiny(tmp_path, labelled=False)
+    plain = open_tiny(tmp_path, labeled=False)
     [found] = triptych.evaluate([run.folder.path], plain, count=20, machine=one_thread())
     metrics = metrics_of(found)
     assert set(metrics) == set(NAMES)

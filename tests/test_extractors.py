@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 @pytest.fixture(scope="module")
 def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
-    return open_tiny(tmp_path_factory.mktemp("plain"), labelled=False)
+    return open_tiny(tmp_path_factory.mktemp("plain"), labeled=False)
 
 
 class StandIn(nn.Module):

@@ -11,7 +11,7 @@ import pytest
 from triptych.data.sources import NO_LABELS, BadImageError, Columns, Item, Source, printable
 from triptych.data.sources import folder as folders
 from triptych.data.sources.folder import read_folder, walk
-from triptych.data.sources.layout import common_top, is_hidden, is_image, place_of
+from triptych.data.sources.layout import common_top, is_hidden, is_image, part_and_label
 from triptych.errors import InputError
 
 
@@ -75,7 +75,7 @@ def test_places() -> None:
         "testing/a/b/1.png": ("test", "b"),
         "cats/test/1.png": (None, "test"),
     }
-    assert {name: tuple(place_of(name)) for name in found} == found
+    assert {name: tuple(part_and_label(name)) for name in found} == found
 
 
 def test_printable_names_are_one_line_and_distinct() -> None:
@@ -279,7 +279,7 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
     ] or len(found) == 4
     assert all(isinstance(item.content, Path) and item.content.is_file() for item in found)
     (tmp_path / os.fsdecode(b"cl\xfe") / "b").mkdir()
-    classes = {place_of(file.name).label for file in walk(tmp_path)}
+    classes = {part_and_label(file.name).label for file in walk(tmp_path)}
     assert classes == {None, "cl\\xfe"}
 
 

@@ -14,11 +14,11 @@ from triptych import images
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families import registry
 from triptych.families.gan import losses
-from triptych.families.gan.losses import CriticObjective, GeneratorObjective
+from triptych.families.gan.losses import DiscriminatorObjective, GeneratorObjective
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
 from triptych.families.protocol import Batch, FrozenView, Objective, frozen
-from triptych.nn.convgan import PixelNorm, SpectralCritic, iterate_spectral_norms
+from triptych.nn.convgan import PixelNorm, SpectralDiscriminator, iterate_spectral_norms
 from triptych.nn.dcgan import stage_widths
 
 SHAPE = ImageShape(channels=3, resolution=32)
@@ -48,29 +48,32 @@ def minus_log_sigmoid(score: float) -> float:
 def test_cross_entropy_by_hand() -> None:
     """D = sigmoid(score): -log D(x) - log(1 - D(G(z))), and 1 - D(s) = D(-s)."""
     by_hand = mean(minus_log_sigmoid, REAL) + mean(minus_log_sigmoid, -FAKE)
-    assert losses.cross_entropy_critic(REAL, FAKE).item() == pytest.approx(by_hand, 1e-12)
+    assert losses.cross_entropy_discriminator(REAL, FAKE).item() == pytest.approx(by_hand, 1e-12)
     by_hand = mean(minus_log_sigmoid, FAKE)
     assert losses.cross_entropy_generator(FAKE).item() == pytest.approx(by_hand, 1e-12)
 
 
 def test_hinge_by_hand() -> None:
     by_hand = mean(lambda s: max(0.0, 1 - s), REAL) + mean(lambda s: max(0.0, 1 + s), FAKE)
-    assert losses.hinge_critic(REAL, FAKE).item() == pytest.approx(by_hand, 1e-12)
+    assert losses.hinge_discriminator(REAL, FAKE).item() == pytest.approx(by_hand, 1e-12)
     assert losses.hinge_generator(FAKE).item() == pytest.approx(-FAKE.mean().item(), 1e-12)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_objectives_are_the_losses_of_the_networks(name: str) -> None:
-    """Scores as reported, real and fake in their places; the critic steps first."""
+    """Scores as reported, real and fake in their places; the discriminator steps first."""
     model = build(name).eval()
     first, second = model.objectives()[:2]
-    assert isinstance(first, CriticObjective)
+    assert isinstance(first, DiscriminatorObjective)
     assert isinstance(second, GeneratorObjective)
     data = batch(first)
-    real, fake = model.critic(data.images), model.critic(model.generator(data.noise["z"]))
+    real, fake = (
+        model.discriminator(data.images),
+        model.discriminator(model.generator(data.noise["z"])),
+    )
     kind = "cross_entropy" if name == "gan:course" else "hinge"
     found = first(data)
-    exact = getattr(losses, f"{kind}_critic")(real, fake)
+    exact = getattr(losses, f"{kind}_discriminator")(real, fake)
     torch.testing.assert_close(found["total"], exact)
     torch.testing.assert_close(found["real_score"], real.mean())
     torch.testing.assert_close(found["fake_score"], fake.mean())
@@ -82,18 +85,18 @@ def test_objectives_are_the_losses_of_the_networks(name: str) -> None:
 def test_each_player_follows_its_own_gradient(name: str) -> None:
     """The same gradient as through both networks at once, and none for the opponent."""
     model = build(name).eval()
-    critic, generator = model.objectives()[:2]
-    data = batch(critic)
+    discriminator, generator = model.objectives()[:2]
+    data = batch(discriminator)
     for objective, mine, other in (
-        (critic, model.critic, model.generator),
-        (generator, model.generator, model.critic),
+        (discriminator, model.discriminator, model.generator),
+        (generator, model.generator, model.discriminator),
     ):
         model.zero_grad(set_to_none=True)
-        fake = model.critic(model.generator(data.noise["z"]))
+        fake = model.discriminator(model.generator(data.noise["z"]))
         loss = (
             model.loss.generator(fake)
             if objective is generator
-            else model.loss.critic(model.critic(data.images), fake)
+            else model.loss.discriminator(model.discriminator(data.images), fake)
         )
         exact = torch.autograd.grad(loss, list(mine.parameters()))
         objective(data)["total"].backward()
@@ -160,24 +163,24 @@ def layers(module: nn.Module) -> list[str]:
 
 def test_dcgan_s_layers() -> None:
     model = build("gan:course")
-    generator, critic = model.generator.stages, model.critic.stages
+    generator, discriminator = model.generator.stages, model.discriminator.stages
     assert layers(generator) == [
         *["FirstPicture", "BatchNorm2d", "ReLU"],
         *["ConvTranspose2d", "BatchNorm2d", "ReLU"] * 2,
         *["ConvTranspose2d", "Tanh"],
     ]
-    assert layers(critic) == [
+    assert layers(discriminator) == [
         *["Conv2d", "LeakyReLU"],  # no norm on the first layer
         *["Conv2d", "BatchNorm2d", "LeakyReLU"] * 2,
         "LastPicture",
     ]
     up = [m for m in generator if isinstance(m, nn.ConvTranspose2d)]
     assert [m.in_channels for m in up] == [100, 256, 128, 64]
-    down = [m for m in critic if isinstance(m, nn.Conv2d)]
+    down = [m for m in discriminator if isinstance(m, nn.Conv2d)]
     assert [m.in_channels for m in down] == [3, 64, 128, 256]
     assert {m.kernel_size for m in up + down} == {(4, 4)}
-    assert {m.negative_slope for m in critic if isinstance(m, nn.LeakyReLU)} == {0.2}
-    players = [*model.generator.parameters(), *model.critic.parameters()]
+    assert {m.negative_slope for m in discriminator if isinstance(m, nn.LeakyReLU)} == {0.2}
+    players = [*model.generator.parameters(), *model.discriminator.parameters()]
     assert sum(p.numel() for p in players) == 1_732_224
 
 
@@ -186,13 +189,13 @@ def test_dcgan_s_numbers() -> None:
     assert settings.optimiser == OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     assert (settings.batch_size, settings.average) == (64, None)
     model = build("gan:course")
-    assert model.critic_optimiser == model.generator_optimiser == settings.optimiser
+    assert model.discriminator_optimizer == model.generator_optimizer == settings.optimiser
 
 
 def test_dcgan_s_first_weights() -> None:
     """N(0, 0.02) and, for BatchNorm's scale, N(1, 0.02): within 5 standard errors."""
     model = build("gan:course")
-    for module in (*model.generator.modules(), *model.critic.modules()):
+    for module in (*model.generator.modules(), *model.discriminator.modules()):
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
             continue
         weight, centre = module.weight, float(isinstance(module, nn.BatchNorm2d))
@@ -214,24 +217,24 @@ def test_networks_fit_every_resolution(resolution: int, channels: int) -> None:
         fake = model.generator(normal(2, 5).float())
         assert fake.shape == (2, *shape.size)
         assert fake.abs().max() <= 1
-        assert model.critic(fake).shape == (2,)
+        assert model.discriminator(fake).shape == (2,)
 
 
 # Spectral normalisation.
 
 
-def test_every_layer_of_the_spectral_critic_has_norm_one() -> None:
+def test_every_layer_of_the_spectral_discriminator_has_norm_one() -> None:
     """The largest singular value of the kernel as a matrix [out, in * 4 * 4], by LAPACK.
 
     A power iteration nears it from below, so what it divides by it is never under 1.
     """
-    critic = SpectralCritic(3, 32, 16)
+    discriminator = SpectralDiscriminator(3, 32, 16)
     with torch.no_grad():
-        for parameter in critic.parameters():
+        for parameter in discriminator.parameters():
             parameter.mul_(7)  # whatever the weights' scale
         for _ in range(200):
-            iterate_spectral_norms(critic)
-    normed = [m for m in critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+            iterate_spectral_norms(discriminator)
+    normed = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(normed) == 5
     for module in normed:
         norm = torch.linalg.matrix_norm(module.weight.flatten(1), ord=2)
@@ -240,14 +243,14 @@ def test_every_layer_of_the_spectral_critic_has_norm_one() -> None:
 
 def test_averaged_vectors_leave_the_norm_as_it_is() -> None:
     """Means of unit vectors are shorter; what counts is where they point."""
-    critic = SpectralCritic(3, 32, 16)
+    discriminator = SpectralDiscriminator(3, 32, 16)
     for _ in range(50):
-        iterate_spectral_norms(critic)
+        iterate_spectral_norms(discriminator)
     x = normal(2, 3, 32, 32).float()
-    expected = critic(x)
-    for name, buffer in critic.named_buffers():
+    expected = discriminator(x)
+    for name, buffer in discriminator.named_buffers():
         buffer.mul_(0.5 if name.endswith("left") else 0.7)
-    torch.testing.assert_close(critic(x), expected)
+    torch.testing.assert_close(discriminator(x), expected)
 
 
 def test_pixel_norm_leaves_unit_features() -> None:
@@ -257,10 +260,10 @@ def test_pixel_norm_leaves_unit_features() -> None:
     torch.testing.assert_close(found / found[:, :1], x / x[:, :1])
 
 
-def test_the_hinge_recipe_s_critic_learns_faster() -> None:
+def test_the_hinge_recipe_s_discriminator_learns_faster() -> None:
     """Two time scales (arXiv:1706.08500) and no momentum (arXiv:1802.05957, setting of 5)."""
     settings = ConvolutionalSettings()
     assert settings.critic.learning_rate > settings.generator.learning_rate
     model = build("gan:hinge")
-    assert model.critic_optimiser == settings.critic
-    assert model.generator_optimiser == settings.generator
+    assert model.discriminator_optimizer == settings.critic
+    assert model.generator_optimizer == settings.generator

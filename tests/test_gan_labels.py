@@ -55,12 +55,12 @@ def test_both_networks_heed_the_label(name: str) -> None:
     first, second = (F.one_hot(torch.full((4,), k), CLASSES + 1).float() for k in (0, 1))
     with torch.no_grad():
         assert not torch.allclose(model.generator(z, first), model.generator(z, second))
-        assert not torch.allclose(model.critic(x, first), model.critic(x, second))
+        assert not torch.allclose(model.discriminator(x, first), model.discriminator(x, second))
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_fake_images_are_of_the_real_ones_classes(name: str) -> None:
-    """The critic's loss is with the batch's labels on both sides, where they are not hidden."""
+    """The discriminator's loss has the batch's labels on both sides, where they are not hidden."""
     model = build(name)
     objective = model.objectives()[0]
     noise = objective.noise(4, torch.Generator().manual_seed(0))
@@ -70,8 +70,8 @@ def test_fake_images_are_of_the_real_ones_classes(name: str) -> None:
     found = objective(Batch(x, labels, noise))
     told = F.one_hot(torch.tensor([3, 1, CLASSES, 2]), CLASSES + 1).float()
     fake = model.generator(noise["z"], told)
-    torch.testing.assert_close(found["fake_score"], model.critic(fake, told).mean())
-    torch.testing.assert_close(found["real_score"], model.critic(x, told).mean())
+    torch.testing.assert_close(found["fake_score"], model.discriminator(fake, told).mean())
+    torch.testing.assert_close(found["real_score"], model.discriminator(x, told).mean())
 
 
 def test_samples_show_the_class_that_was_asked_for(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from triptych.config import ImageShape, OptimizerConfig
 from triptych.errors import InputError
 from triptych.families.gan.ais import of_pixels, rounded
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.losses import GANLoss, hinge_critic, hinge_generator
+from triptych.families.gan.losses import GANLoss, hinge_discriminator, hinge_generator
 from triptych.families.gan.model import GAN
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
@@ -46,9 +46,9 @@ def plane(dtype: torch.dtype = torch.float64) -> GAN:
             Plane(),
             nn.Flatten(0),
             latent=LATENT,
-            loss=GANLoss(critic=hinge_critic, generator=hinge_generator),
-            critic_optimiser=adam,
-            generator_optimiser=adam,
+            loss=GANLoss(discriminator=hinge_discriminator, generator=hinge_generator),
+            discriminator_optimizer=adam,
+            generator_optimizer=adam,
             inversion=Inversion(),
             shape=SHAPE,
         )

@@ -15,16 +15,16 @@ from triptych.families.gan import monitor
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import (
     GANLoss,
-    hinge_critic,
+    hinge_discriminator,
     hinge_generator,
-    pairing_critic,
+    pairing_discriminator,
     pairing_generator,
 )
 from triptych.families.gan.model import GAN
 from triptych.seeding import ImageStreams
 
 SHAPE = ImageShape(channels=1, resolution=8)
-HINGE = GANLoss(critic=hinge_critic, generator=hinge_generator)
+HINGE = GANLoss(discriminator=hinge_discriminator, generator=hinge_generator)
 
 
 class Painter(nn.Module):
@@ -69,8 +69,8 @@ def players(
         Linear(normal(64, seed=3) if weight is None else weight),
         latent=64,
         loss=loss,
-        critic_optimiser=adam,
-        generator_optimiser=adam,
+        discriminator_optimizer=adam,
+        generator_optimizer=adam,
         inversion=Inversion(),
         shape=SHAPE,
     ).eval()
@@ -98,7 +98,7 @@ def test_players_that_are_well_are_told_nothing() -> None:
 def test_one_image_for_all_is_a_collapse() -> None:
     found = told(players(Painter(factor=0.0)), real(64), real(64, seed=1))
     assert found.numbers["spread"] == found.health == 0
-    assert found.trouble == "the generator collapsed onto few images"
+    assert found.failure == "the generator collapsed onto few images"
     assert any("0 times as far apart" in sentence for sentence in found.advice)
 
 
@@ -106,10 +106,10 @@ def test_few_kinds_of_image_are_a_collapse_though_they_are_far_apart() -> None:
     found = told(players(FewKinds(4)), real(64), real(64, seed=1))
     assert found.numbers["spread"] > monitor.NARROW
     assert found.numbers["reach"] == found.health < 0.25
-    assert found.trouble == "the generator collapsed onto few images"
+    assert found.failure == "the generator collapsed onto few images"
 
 
-def test_the_slope_of_a_linear_critic() -> None:
+def test_the_slope_of_a_linear_discriminator() -> None:
     """Each image's loss -w.x has the gradient -w: |w| times the real images' mean radius."""
     weight, x = normal(64, seed=3), real(32)
     flat = x.flatten(1)
@@ -118,29 +118,31 @@ def test_the_slope_of_a_linear_critic() -> None:
     assert found.numbers["slope"] == pytest.approx((weight.norm() * away).item(), rel=1e-5)
 
 
-def test_the_slope_of_pairs_is_damped_by_how_sure_the_critic_is() -> None:
+def test_the_slope_of_pairs_is_damped_by_how_sure_the_discriminator_is() -> None:
     """-log sigmoid(m) has the slope sigmoid(-m) in its margin m = D(G(z)) - D(x)."""
-    loss = GANLoss(critic=pairing_critic, generator=pairing_generator, paired=True)
+    loss = GANLoss(discriminator=pairing_discriminator, generator=pairing_generator, paired=True)
     model, x = players(weight=0.1 * normal(64, seed=3), loss=loss), real(32)
     rng = ImageStreams(0, "diagnosis", range(32))
     fake = model.decode(model.draw_latent(32, rng), rng)
-    margin = model.critic(fake) - model.critic(x)
+    margin = model.discriminator(fake) - model.discriminator(x)
     flat = x.flatten(1)
     away = (flat - flat.mean(0)).norm(dim=1).mean()
-    exact = torch.sigmoid(-margin).mean() * model.critic.weight.norm() * away
+    exact = torch.sigmoid(-margin).mean() * model.discriminator.weight.norm() * away
     found = told(model, x[:16], x[16:])
     assert found.numbers["slope"] == pytest.approx(exact.item(), rel=1e-4)
 
 
-def test_a_flat_critic_teaches_nothing() -> None:
+def test_a_flat_discriminator_teaches_nothing() -> None:
     found = told(players(weight=torch.zeros(64, dtype=torch.float64)), real(64), real(64, seed=1))
     assert found.numbers["slope"] == found.health == 0
-    assert found.trouble == "the generator's gradient vanished"
+    assert found.failure == "the generator's gradient vanished"
     assert any("a slope of 0" in sentence for sentence in found.advice)
 
 
 @pytest.mark.parametrize(("scale", "said"), [(1.0, False), (1e-3, True)])
-def test_a_critic_that_knows_all_is_bad_only_where_it_is_flat(scale: float, said: bool) -> None:
+def test_a_discriminator_that_knows_all_is_bad_only_where_it_is_flat(
+    scale: float, said: bool
+) -> None:
     weight = scale * torch.ones(64, dtype=torch.float64)
     model = players(Painter(mean=-2.0), weight=weight)
     found = told(model, real(64), real(64, seed=1))
@@ -152,15 +154,15 @@ def test_memory_is_the_share_of_the_way_to_training_images() -> None:
     """Mean scores: 1 on training, -0.6 on validation, -1 on fake images."""
     weight = torch.full((64,), 1 / 64, dtype=torch.float64)
 
-    def centred(x: Tensor, mean: float) -> Tensor:
+    def centered(x: Tensor, mean: float) -> Tensor:
         return x - x.mean() + mean
 
     class Exact(Painter):
         def forward(self, z: Tensor) -> Tensor:
-            return centred(super().forward(z), -1.0)
+            return centered(super().forward(z), -1.0)
 
     model = players(Exact(), weight=weight)
-    seen, unseen = centred(real(64), 1.0), centred(real(64, seed=1), -0.6)
+    seen, unseen = centered(real(64), 1.0), centered(real(64, seed=1), -0.6)
     found = told(model, seen, unseen)
     assert found.numbers["memory"] == pytest.approx(0.8, abs=1e-6)
     assert any("by heart" in sentence for sentence in found.advice)
@@ -170,11 +172,11 @@ def test_memory_is_the_share_of_the_way_to_training_images() -> None:
 @pytest.mark.parametrize(("share", "count"), [(0.19, 32), (1.0, 3)])
 def test_nothing_is_judged_early_or_on_few_images(share: float, count: int) -> None:
     found = told(players(Painter(factor=0.0)), real(count), real(count, seed=1), share)
-    assert (found.advice, found.trouble, found.health) == ([], "", 0.0)
+    assert (found.advice, found.failure, found.health) == ([], "", 0.0)
     assert found.numbers["spread"] == 0
 
 
-def test_the_critic_can_still_be_trained_afterwards() -> None:
+def test_the_discriminator_can_still_be_trained_afterwards() -> None:
     model = players()
     told(model, real(8), real(8, seed=1))
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
@@ -186,7 +188,7 @@ def sentences() -> Any:
     return monitor.advise(worst, augmented=False)
 
 
-def test_a_critic_that_is_shown_changed_images_is_not_told_to_be() -> None:
+def test_a_discriminator_that_is_shown_changed_images_is_not_told_to_be() -> None:
     by_heart = {"separation": 0.5, "slope": 1.0, "spread": 1.0, "reach": 1.0, "memory": 1.0}
     [sentence] = monitor.advise(by_heart, augmented=False)
     assert "--set augment=true" in sentence

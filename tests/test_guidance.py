@@ -12,7 +12,7 @@ from tests.truths import normal
 from triptych.config import ImageShape
 from triptych.families import registry
 from triptych.families.diffusion.model import Diffusion
-from triptych.families.labels import UNLABELLED, class_shares
+from triptych.families.labels import UNLABELED, class_shares
 from triptych.families.protocol import Batch
 from triptych.pages.language import Language
 from triptych.seeding import ImageStreams
@@ -76,12 +76,12 @@ def test_a_model_that_is_told_nothing_makes_no_guided_calls() -> None:
 
 def test_guided_samples_are_said_to_be_so() -> None:
     """In the report, whose French knows the sentences."""
-    labelled = model_of("diffusion:x0")
+    labeled = model_of("diffusion:x0")
     grouped = model_of("diffusion:x0", ImageShape(channels=1, resolution=16))
-    assert labelled.said_of_samples == "guided by 1.7 to their classes"
-    found = grouped.with_sampler(guidance=2.0).said_of_samples
+    assert labeled.samples_note == "guided by 1.7 to their classes"
+    found = grouped.with_sampler(guidance=2.0).samples_note
     assert found == "guided by 2 to groups found among training images"
-    assert grouped.with_sampler(guidance=1.0).said_of_samples == ""
+    assert grouped.with_sampler(guidance=1.0).samples_note == ""
     french = Language("fr").note(found)
     assert french.startswith("guidés de 2 vers des groupes")
 
@@ -105,8 +105,8 @@ def test_some_labels_are_hidden_in_training() -> None:
     """The loss with labels that are all hidden is the loss of unknown classes."""
     [objective] = model_of("diffusion:x0").objectives()
     noise = objective.noise(4000, torch.Generator().manual_seed(0))
-    hidden = (noise["hidden"] < UNLABELLED).float().mean().item()
-    assert hidden == pytest.approx(UNLABELLED, abs=0.02)
+    hidden = (noise["hidden"] < UNLABELED).float().mean().item()
+    assert hidden == pytest.approx(UNLABELED, abs=0.02)
     few = {key: value[:4] for key, value in noise.items()}
     x, labels = normal(4, *SHAPE.size).float(), torch.tensor([0, 1, 2, 0])
 

@@ -134,7 +134,7 @@ def test_removing_the_record_fetches_anew(stub: StubHub, tmp_path: Path) -> None
     give(stub, tmp_path, "us/zoo", BOTH, CONVERTED)
     before = hub.find("hf:us/zoo", ANY)
     give(stub, tmp_path, "us/zoo", USUAL, CONVERTED)
-    record = hub.record_place("us/zoo", None)
+    record = hub.record_path("us/zoo", None)
     record.unlink()
     after = hub.find("hf:us/zoo", ANY)
     assert after.identity != before.identity
@@ -147,7 +147,7 @@ def test_a_record_that_cannot_be_trusted_is_asked_for_again(
 ) -> None:
     give(stub, tmp_path, "us/zoo", USUAL, CONVERTED)
     origin = hub.find("hf:us/zoo", ANY)
-    place = hub.record_place("us/zoo", None)
+    place = hub.record_path("us/zoo", None)
     record = json.loads(place.read_text())
     if harm == "outside":
         record["files"][0]["name"] = "../../secret.parquet"
@@ -324,7 +324,7 @@ def test_the_record_is_complete_or_absent_and_others_may_read_it(
     stub: StubHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(stub, tmp_path, "us/zoo", USUAL, CONVERTED)
-    place = hub.record_place("us/zoo", None)
+    place = hub.record_path("us/zoo", None)
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

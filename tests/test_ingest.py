@@ -104,7 +104,7 @@ def test_files_that_could_not_be_read_are_tried_again(
         note = next(note for note in opened(tmp_path).notes if "bad" in note)
     assert "2 of 40" in note and "0003.png: cannot be read (Permission denied)" in note
     again = opened(tmp_path)  # nothing of the files has changed
-    assert again.facts["bad"] == [] and again.facts["files"] == 40
+    assert again.ingested and (again.ingested.bad, again.ingested.files) == ((), 40)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -176,15 +176,16 @@ def test_copies_and_what_left_a_part_are_counted_apart(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", images[:80], labels[:80])
     write_folder(tmp_path / "train", images[:5], labels[:5], prefix="again")
     write_folder(tmp_path / "test", images[78:], labels[78:])
-    facts = opened(tmp_path).facts
-    assert (facts["copies"], facts["crossing"]) == (7, 2)
+    ingested = opened(tmp_path).ingested
+    assert ingested and (ingested.copies, ingested.crossing) == (7, 2)
 
 
 def test_grey_and_colour_copies_are_the_same_image(tmp_path: Path) -> None:
     grey, labels = make_images(80, channels=1)
     write_folder(tmp_path / "train", grey[:60], labels[:60])
     write_folder(tmp_path / "test", np.repeat(grey[50:], 3, axis=-1), labels[50:])
-    assert opened(tmp_path).facts["crossing"] == 10
+    ingested = opened(tmp_path).ingested
+    assert ingested and ingested.crossing == 10
 
 
 def test_images_without_contrast_are_a_warning(tmp_path: Path) -> None:
@@ -224,5 +225,5 @@ def test_labels_of_two_kinds_are_one_set_of_names(tmp_path: Path) -> None:
             zip(images, names, strict=True))), 100)  # fmt: skip
     from triptych.data.ingest import gather
 
-    _, facts = gather(found, "mixed", 16, "stretch", tmp_path, lambda done, count: None)
-    assert facts["classes"] == sorted({str(label) for label in labels})
+    ingested = gather(found, "mixed", 16, "stretch", tmp_path, lambda done, count: None)
+    assert ingested.classes == tuple(sorted({str(label) for label in labels}))

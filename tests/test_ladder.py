@@ -16,7 +16,7 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.families.latent import Latent
 from triptych.families.vae.ladder import LadderVAE, Level, StochasticBlock
-from triptych.families.vae.losses import Inferred
+from triptych.families.vae.losses import Posterior
 from triptych.families.vae.mixture import FIRST_LOG_SCALE
 from triptych.seeding import ImageStreams
 
@@ -36,7 +36,7 @@ def single_pixel() -> LadderVAE:
     Pixels are spread wide and posteriors are little narrower than the prior, so that weights vary
     smoothly and not too much.
     """
-    levels = [Level(side=1, width=4, climb=1, descend=2, latent=1)]
+    levels = [Level(side=1, width=4, bottom_up_blocks=1, top_down_blocks=2, latent=1)]
     model = stirred_ladder(levels, ImageShape(channels=1, resolution=1), 1, 0.0)
     model.requires_grad_(False)
     model.leaf.bias.view(-1, 3)[:, 2] = -0.5 - FIRST_LOG_SCALE
@@ -68,7 +68,7 @@ def expected(model: LadderVAE, x: Tensor, method: str) -> Tensor:
 def probabilities(model: LadderVAE) -> Tensor:
     """P of all 256 images: the decoder's answer integrated over the prior."""
     noise, weights = at_every_node()
-    output = model.render(noise)
+    output = model.decode_latents(noise)
     pixels = images.to_float(torch.arange(256, dtype=torch.uint8)).double()
     every = [model.log_pixels(p.expand(len(output), 1, 1, 1), output).exp() for p in pixels]
     return torch.stack(every) @ weights
@@ -126,7 +126,7 @@ def test_levels_and_weights_of_several_latents_are_torch_s() -> None:
     means, log_variances, noise = each
     q = {n: Normal(means[n], (log_variances[n] / 2).exp()) for n in shapes}
     latents = {n: q[n].mean + q[n].stddev * noise[n] for n in shapes}
-    found = Inferred(means, log_variances, latents, torch.zeros(5))
+    found = Posterior(means, log_variances, latents, torch.zeros(5))
     prior = Normal(0.0, 1.0)
     kl = {n: kl_divergence(q[n], prior).flatten(1).sum(1) for n in shapes}
     exact = {"1x1": kl["1x1.0"], "4x4": kl["4x4.0"] + kl["4x4.1"], "16x16": kl["16x16.0"]}
@@ -163,13 +163,13 @@ def test_terms_and_weights_are_torch_s(channels: int, patch: int) -> None:
     """Each level's KL under its name; log p(x, latents) - log q from densities, draw by draw."""
     model = tiny_ladder(channels, patch=patch)
     x, noise = pictures_for(model), ladder_noise(model)
-    found = model.infer(model.encode_features(x), noise)
+    found = model.posterior(model.encode_features(x), noise)
     assert list(found.latents) == list(model.latents) == NAMES
     q = {n: Normal(found.means[n], (found.log_variances[n] / 2).exp()) for n in NAMES}
     prior = Normal(0.0, 1.0)
     kl = {n: kl_divergence(q[n], prior).flatten(1).sum(1) for n in NAMES}
     terms = model.negative_bound(x, ListedStreams(noise), "elbo")
-    log_p = model.log_pixels(x, model.render(found.latents))
+    log_p = model.log_pixels(x, model.decode_latents(found.latents))
     exact = {
         "reconstruction": -log_p,
         "kl_1x1": kl["1x1.0"],
@@ -188,7 +188,7 @@ def test_terms_and_weights_are_torch_s(channels: int, patch: int) -> None:
 def test_pixels_are_the_mixture_of_the_decoder_s_numbers() -> None:
     """Summed over the image; means and draws from the same."""
     model = tiny_ladder(channels=3)
-    x, output = pictures_for(model), model.render(ladder_noise(model))
+    x, output = pictures_for(model), model.decode_latents(ladder_noise(model))
     mixture = model.mixture(output)
     each = torch.stack(
         [
@@ -214,15 +214,15 @@ def test_what_is_encoded_decodes_to_the_mean_reconstruction(classes: int | None)
     x = pictures_for(model).float()
     latent = model.encode(x)
     unknown = None if classes is None else F.one_hot(torch.full((3,), 4), 5).float()
-    found = model.infer(model.encode_features(x), None, unknown)
+    found = model.posterior(model.encode_features(x), None, unknown)
     assert torch.equal(model.decode(latent, NoStreams()), model.mean_pixels(found.output))
     assert all(torch.equal(latent.tensors[name], found.means[name]) for name in NAMES)
 
 
 def test_latents_decode_to_what_inference_answered() -> None:
     model = tiny_ladder(channels=3, patch=2)
-    found = model.infer(model.encode_features(pictures_for(model)), ladder_noise(model))
-    assert torch.equal(model.render(found.latents), found.output)
+    found = model.posterior(model.encode_features(pictures_for(model)), ladder_noise(model))
+    assert torch.equal(model.decode_latents(found.latents), found.output)
 
 
 @pytest.mark.parametrize("number", range(len(NAMES)))
@@ -230,9 +230,9 @@ def test_a_posterior_looks_at_the_latents_before_it(number: int) -> None:
     """Other noise in one latent moves all posteriors after it, and none up to it."""
     model = tiny_ladder()
     seen, noise = model.encode_features(pictures_for(model)), ladder_noise(model)
-    plain = model.infer(seen, noise)
+    plain = model.posterior(seen, noise)
     name = NAMES[number]
-    other = model.infer(seen, noise | {name: noise[name] + 1})
+    other = model.posterior(seen, noise | {name: noise[name] + 1})
     for index, each in enumerate(NAMES):
         same = torch.equal(plain.means[each], other.means[each])
         assert same == torch.equal(plain.log_variances[each], other.log_variances[each])
@@ -247,28 +247,32 @@ def test_every_posterior_looks_at_the_image_at_its_own_resolution() -> None:
     model = tiny_ladder()
     seen, noise = model.encode_features(pictures_for(model)), ladder_noise(model)
     assert [features.shape[-1] for features in seen] == [1, 4]
-    plain = model.infer(seen, noise)
-    other = model.infer([seen[0], seen[1] + 1], noise)
+    plain = model.posterior(seen, noise)
+    other = model.posterior([seen[0], seen[1] + 1], noise)
     assert torch.equal(plain.means["1x1.0"], other.means["1x1.0"])
     for name in NAMES[1:]:
         assert not torch.equal(plain.means[name], other.means[name])
-    coarse = model.infer([seen[0] + 1, seen[1]], noise)
+    coarse = model.posterior([seen[0] + 1, seen[1]], noise)
     assert not torch.equal(plain.means["1x1.0"], coarse.means["1x1.0"])
 
 
 def test_log_variances_stay_within_bounds() -> None:
-    block = StochasticBlock(Level(side=1, width=2, climb=1, descend=1, latent=1), scale=1.0)
+    block = StochasticBlock(
+        Level(side=1, width=2, bottom_up_blocks=1, top_down_blocks=1, latent=1), scale=1.0
+    )
     h = torch.zeros(1, 2, 1, 1)
     for bias, kept in ((-1e3, -20.0), (1e3, 5.0), (2.0, 2.0)):
         with torch.no_grad():
             block.posterior.last.weight.zero_()
             block.posterior.last.bias[1] = bias
-        assert block.infer(h, h)[1].item() == kept
+        assert block.posterior_moments(h, h)[1].item() == kept
 
 
 def test_a_block_decides_what_its_latent_means() -> None:
     """h + spread(gain(h) * latent), then the residual block."""
-    block = StochasticBlock(Level(side=4, width=3, climb=1, descend=1, latent=2), 0.5).double()
+    block = StochasticBlock(
+        Level(side=4, width=3, bottom_up_blocks=1, top_down_blocks=1, latent=2), 0.5
+    ).double()
     h, z = normal(2, 3, 4, 4), normal(2, 2, 4, 4, seed=1)
     gain = torch.einsum("oi,bihw->bohw", block.gain.weight[..., 0, 0], h)
     gain = gain + block.gain.bias[:, None, None]

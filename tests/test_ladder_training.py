@@ -18,7 +18,7 @@ from triptych import images
 from triptych.config import Budget, ImageShape, Size, override
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.labels import UNLABELLED
+from triptych.families.labels import UNLABELED
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
 from triptych.families.registry import ModelName
@@ -44,7 +44,7 @@ def batch_for(model: LadderVAE, count: int = 5, **more: Any) -> Batch:
 # Labels.
 
 
-def labelled() -> LadderVAE:
+def labeled() -> LadderVAE:
     """Three classes, in float32 as labels are."""
     return tiny_ladder(classes=3).float()
 
@@ -55,7 +55,7 @@ def labelled_batch(model: LadderVAE, labels: Tensor | None, hidden: Tensor) -> B
 
 
 def test_labels_become_shares_of_the_classes() -> None:
-    model, rng = labelled(), ImageStreams(0, "labels", range(3))
+    model, rng = labeled(), ImageStreams(0, "labels", range(3))
     given = model.draw_latent(3, rng, torch.tensor([2, 0, 1]))
     assert given.labels.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
     assert model.draw_latent(3, rng).labels.tolist() == [[0, 0, 0, 1]] * 3
@@ -65,7 +65,7 @@ def test_labels_become_shares_of_the_classes() -> None:
 
 def test_every_label_changes_the_image() -> None:
     """The same latent under each class and under none: four different pictures."""
-    model = labelled()
+    model = labeled()
     one = model.draw_latent(1, ImageStreams(0, "labels", [0]))
     decoded = [model.decode(replace(one, labels=row[None]), NoStreams()) for row in torch.eye(4)]
     assert torch.equal(decoded[3], model.decode(one, NoStreams()))
@@ -75,7 +75,7 @@ def test_every_label_changes_the_image() -> None:
 
 def test_latents_carry_their_labels() -> None:
     """Into parts of a batch, along a walk from one class to another, through a temperature."""
-    model, rng = labelled(), ImageStreams(0, "labels", range(2))
+    model, rng = labeled(), ImageStreams(0, "labels", range(2))
     a = model.draw_latent(2, rng, torch.tensor([0, 2]))
     b = model.draw_latent(2, rng, torch.tensor([1, 2]))
     assert a[1:].labels.tolist() == [[0, 0, 1, 0]]
@@ -88,23 +88,23 @@ def test_latents_carry_their_labels() -> None:
 
 
 def test_labels_reach_posteriors_of_every_level() -> None:
-    model = labelled()
+    model = labeled()
     x, noise = pictures_for(model).float(), ladder_noise(model)
     noise = {name: tensor.float() for name, tensor in noise.items()}
     rows = [F.one_hot(torch.full((3,), label), 4).float() for label in (0, 1)]
-    a, b = (model.infer(model.encode_features(x), noise, row) for row in rows)
+    a, b = (model.posterior(model.encode_features(x), noise, row) for row in rows)
     assert all(not torch.equal(a.means[name], b.means[name]) for name in model.latents)
-    assert torch.equal(model.render(a.latents, rows[0]), a.output)
+    assert torch.equal(model.decode_latents(a.latents, rows[0]), a.output)
     for level in model.levels():  # each has labels of its own: without the others' it still sees
         with torch.no_grad():
             level.label.weight.zero_()
-        still = [model.infer(model.encode_features(x), noise, row).output for row in rows]
+        still = [model.posterior(model.encode_features(x), noise, row).output for row in rows]
         assert torch.equal(*still) == (level is model.levels()[-1])
 
 
 def test_bounds_are_of_images_without_labels() -> None:
     """The unknown class stands for all: the same terms as the loss without labels."""
-    model = labelled()
+    model = labeled()
     rng, again = (ImageStreams(0, "labels", range(3)) for _ in range(2))
     x = pictures_for(model).float()
     noise = {name: again.normal(*shape) for name, shape in model.latents.items()}
@@ -116,7 +116,7 @@ def test_bounds_are_of_images_without_labels() -> None:
 
 def test_a_tenth_of_the_labels_is_hidden() -> None:
     """Those whose uniform number lies below 0.1 train as unknown; the noise says which."""
-    model = labelled()
+    model = labeled()
     labels, hidden = torch.tensor([0, 1, 2, 1]), torch.tensor([0.05, 0.0999, 0.1001, 0.9])
     found = loss_of(model, labelled_batch(model, labels, hidden))
     by_hand = torch.tensor([3, 3, 2, 1])
@@ -127,8 +127,8 @@ def test_a_tenth_of_the_labels_is_hidden() -> None:
     assert torch.equal(unlabelled["total"], unknown["total"])
     assert not torch.equal(unlabelled["total"], found["total"])
     drawn = model.objectives()[0].noise(20_000, generator(0, "hidden"))["hidden"]
-    assert UNLABELLED == 0.1
-    assert (drawn < UNLABELLED).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert UNLABELED == 0.1
+    assert (drawn < UNLABELED).float().mean().item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_model_without_classes_ignores_labels() -> None:
@@ -165,7 +165,7 @@ def test_the_divergence_s_weight_warms_up(warm_up: float, share: float, weight: 
     model = tiny_ladder(warm_up=warm_up)
     batch = batch_for(model, progress=share)
     terms = loss_of(model, batch)
-    found = model.infer(model.encode_features(batch.images), batch.noise)
+    found = model.posterior(model.encode_features(batch.images), batch.noise)
     exact = {
         "reconstruction": -model.log_pixels(batch.images, found.output).mean(),
         **{name: nats.mean() for name, nats in found.kl().items()},
@@ -213,7 +213,7 @@ def test_the_gradient_is_the_loss_s_slope() -> None:
 
 
 def test_gradients_reach_every_weight() -> None:
-    model = labelled().train()
+    model = labeled().train()
     hidden = torch.tensor([0.0, 1.0, 1.0, 1.0])
     loss = loss_of(model, labelled_batch(model, torch.tensor([0, 0, 1, 2]), hidden))
     loss["total"].backward()
@@ -345,7 +345,7 @@ def test_sizes_make_ladders(size: Size, resolution: int, patch: int, levels: int
     assert count == least if size == "tiny" else count > 2 * least
     assert model.log_pixels(
         torch.zeros(1, *shape.size),
-        model.infer(model.encode_features(torch.zeros(1, *shape.size)), None).output,
+        model.posterior(model.encode_features(torch.zeros(1, *shape.size)), None).output,
     ).isfinite()
 
 

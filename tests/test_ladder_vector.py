@@ -18,7 +18,7 @@ from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
 from triptych.families.vae.losses import guess_losses
 from triptych.families.vae.recipes import ladder
 from triptych.pages.language import Language
-from triptych.seeding import ImageStreams, generator, initialising
+from triptych.seeding import ImageStreams, generator, initializing
 from triptych.tasks import sample
 
 PICTURE = "4x4.0"
@@ -27,10 +27,10 @@ PICTURE = "4x4.0"
 def vector_ladder(join: float = 0.0) -> LadderVAE:
     """A vector of 3 and a latent picture of 4x4, in float64, stirred."""
     levels = [
-        Level(side=4, width=6, climb=0, descend=1, latent=2),
-        Level(side=1, width=5, climb=0, descend=0, latent=1),
+        Level(side=4, width=6, bottom_up_blocks=0, top_down_blocks=1, latent=2),
+        Level(side=1, width=5, bottom_up_blocks=0, top_down_blocks=0, latent=1),
     ]
-    with initialising(0):
+    with initializing(0):
         model = LadderVAE(
             levels,
             patch=1,
@@ -61,7 +61,7 @@ def test_settling_fits_the_prior_to_the_posteriors(settled: LadderVAE) -> None:
     """Draws are then where images are: likelier, under the new prior than under N(0, I)."""
     assert settled.vector is not None
     x = pictures_for(settled, 16)
-    mean, log_variance = settled.vector.infer(settled.encode_features(x)[0])
+    mean, log_variance = settled.vector.posterior_moments(settled.encode_features(x)[0])
     prior = settled.vector.prior
     torch.testing.assert_close(prior.exemplars[:16], mean)
     assert prior.weights.count_nonzero() == 16
@@ -74,8 +74,8 @@ def test_the_vector_s_kl_is_that_to_the_fitted_prior(settled: LadderVAE) -> None
     """log q(z|x) - log p(z) at the draw, by torch.distributions; the weights use the same."""
     assert settled.vector is not None
     x, noise = pictures_for(settled), ladder_noise(settled)
-    found = settled.infer(settled.encode_features(x), noise)
-    mean, log_variance = settled.vector.infer(settled.encode_features(x)[0])
+    found = settled.posterior(settled.encode_features(x), noise)
+    mean, log_variance = settled.vector.posterior_moments(settled.encode_features(x)[0])
     q = Normal(mean, (log_variance / 2).exp())
     z = mean + (log_variance / 2).exp() * noise[VECTOR]
     torch.testing.assert_close(found.latents[VECTOR], z)
@@ -93,8 +93,8 @@ def test_training_holds_the_vector_against_a_standard_normal() -> None:
     model = vector_ladder().train()
     assert model.vector is not None
     x, noise = pictures_for(model), ladder_noise(model)
-    found = model.infer(model.encode_features(x), noise)
-    mean, log_variance = model.vector.infer(model.encode_features(x)[0])
+    found = model.posterior(model.encode_features(x), noise)
+    mean, log_variance = model.vector.posterior_moments(model.encode_features(x)[0])
     exact = torch.distributions.kl_divergence(
         Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)
     ).sum(1)
@@ -103,17 +103,17 @@ def test_training_holds_the_vector_against_a_standard_normal() -> None:
 
 @pytest.mark.parametrize("vector", [True, False])
 def test_encoding_leaves_out_what_no_mean_depends_on(vector: bool, settled: LadderVAE) -> None:
-    """To the bit what `infer` finds on its way to the pixels."""
+    """To the bit what `posterior` finds on its way to the pixels."""
     model = settled if vector else tiny_ladder().eval()
     x = pictures_for(model)
-    found, means = model.encode(x).tensors, model.infer(model.encode_features(x), None).means
+    found, means = model.encode(x).tensors, model.posterior(model.encode_features(x), None).means
     assert list(found) == list(means) == list(model.latents)
     assert all(torch.equal(found[name], means[name]) for name in means)
 
 
 def test_what_is_encoded_decodes_to_the_same(settled: LadderVAE) -> None:
     x = pictures_for(settled)
-    plain = settled.infer(settled.encode_features(x), None)
+    plain = settled.posterior(settled.encode_features(x), None)
     rng = ImageStreams(0, "none", range(3))
     assert torch.equal(settled.decode(settled.encode(x), rng), settled.mean_pixels(plain.output))
 
@@ -160,13 +160,13 @@ def test_guesses_are_a_gaussian_s_and_part_of_the_loss_alone() -> None:
     parts = ["reconstruction", "kl_vector", "kl_4x4", "guess_4x4"]
     assert list(terms) == ["total", *parts]
     torch.testing.assert_close(terms["total"], sum(terms[p] for p in parts))
-    found = model.infer(model.encode_features(x), ladder_noise(model))
+    found = model.posterior(model.encode_features(x), ladder_noise(model))
     guess, log_std = found.guesses["guess_4x4"]
     density = Normal(guess, log_std.exp()).log_prob(x).flatten(1).sum(1).mean()
     constant = 8 * math.log(2 * math.pi)
     torch.testing.assert_close(terms["guess_4x4"], -density - constant)
     assert guess_losses(x, {}) == {}
-    assert "guess_4x4" not in model.eval().infer(model.encode_features(x), None).guesses
+    assert "guess_4x4" not in model.eval().posterior(model.encode_features(x), None).guesses
 
 
 def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
@@ -180,8 +180,8 @@ def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
     for name, tensor in plain.tensors.items():
         share = 1.0 if name == VECTOR else 0.25
         torch.testing.assert_close(found.tensors[name], share * tensor)
-    assert model.said_of_samples.endswith("fine latents drawn at 0.25 of their deviation")
-    assert whole.said_of_samples == "mean decodes, without pixel noise"
-    assert "tirés à 0,25 de leur écart type" in Language("fr").note(model.said_of_samples)
+    assert model.samples_note.endswith("fine latents drawn at 0.25 of their deviation")
+    assert whole.samples_note == "mean decodes, without pixel noise"
+    assert "tirés à 0,25 de leur écart type" in Language("fr").note(model.samples_note)
     none = ladder.build(replace(settings, vector=0), shape)
     assert none.deviation == 1.0

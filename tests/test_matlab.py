@@ -18,7 +18,7 @@ from triptych.data.sources import Columns
 from triptych.data.sources.matlab import read_matlab
 from triptych.errors import InputError
 
-UNLABELLED = Columns(label="none")
+UNLABELED = Columns(label="none")
 
 
 def test_a_users_matlab_file(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_users_matlab_file(tmp_path: Path) -> None:
     assert source.classes == tuple("0123456789")
     assert "10 is the digit 0" in source.notes[0]
     assert_same(listed(source), images, labels, None)
-    bare = read_matlab(tmp_path / "own.mat", UNLABELLED)
+    bare = read_matlab(tmp_path / "own.mat", UNLABELED)
     assert (bare.classes, bare.notes) == (None, ())
     assert_same(listed(bare), images, None, None)
 

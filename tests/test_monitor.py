@@ -26,7 +26,7 @@ from triptych.distributed import Group
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families.capabilities import Diagnoses, Diagnosis
 from triptych.families.vae import monitor as vae_monitor
-from triptych.families.vae.monitor import Gap, LevelFound, advise
+from triptych.families.vae.monitor import Gap, LevelUse, advise
 from triptych.options import TrainRequest
 from triptych.pages.language import Language
 from triptych.pages.load import load_log
@@ -320,7 +320,7 @@ def every_sentence() -> list[str]:
     found = []
     for model in (line_vae(), line_vae(1.0, learn_std=False), line_vae(warm_up=0.15)):
         for suffix in ("", "_16x16", "_vector"):
-            level = LevelFound(suffix, 0.00123, 32, 2)
+            level = LevelUse(suffix, 0.00123, 32, 2)
             found += advise(model, [level], -0.25, 1.5e-7, gap)
     return found + gan_sentences()
 

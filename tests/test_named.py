@@ -31,7 +31,7 @@ from triptych.data.sources.named import read_cifar, read_idx
 from triptych.errors import InputError
 from triptych.options import DataOptions
 
-UNLABELLED = Columns(label="none")
+UNLABELED = Columns(label="none")
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, server: FileServer, name: str, **there: bytes) -> None:
@@ -150,7 +150,7 @@ def test_mnist(monkeypatch: pytest.MonkeyPatch, server: FileServer, name: str) -
     assert_same(items[:30], train, labels_for(30), "train")
     assert_same(items[30:], test, labels_for(14, 1), "test")
     assert items[31].name == "t10k-images-idx3-ubyte.gz[1]"
-    unlabelled = named.find(name, UNLABELLED).read(silent)
+    unlabelled = named.find(name, UNLABELED).read(silent)
     assert unlabelled.classes is None
     assert_same(listed(unlabelled)[:30], train, None, "train")
 
@@ -167,7 +167,7 @@ def test_progress_covers_all_files(monkeypatch: pytest.MonkeyPatch, server: File
 
 def test_finding_touches_neither_network_nor_disk(tmp_path: Path) -> None:
     identities = [named.find(name, Columns()).identity for name in named.NAMES]
-    identities += [named.find(name, UNLABELLED).identity for name in named.NAMES]
+    identities += [named.find(name, UNLABELED).identity for name in named.NAMES]
     assert len({str(identity) for identity in identities}) == 2 * len(named.NAMES) == 10
     assert not (tmp_path / "cache").exists()
     assert [named.find(name, Columns()).name for name in named.NAMES] == list(named.NAMES)
@@ -213,7 +213,7 @@ def open_and_read(kind: str, path: Path) -> list[Item]:
     if kind == "mat":
         return list(read_matlab(path, Columns()).items())
     if kind == "tar":
-        return list(read_cifar(path, labelled=True).items())
+        return list(read_cifar(path, labeled=True).items())
     return list(read_idx(path, None).items())
 
 
@@ -270,15 +270,15 @@ def test_wrong_cifar_contents(tmp_path: Path) -> None:
     images, path = pixels(2, 32, 32, 3), tmp_path / "cifar.tar.gz"
     write(path, cifar_bytes({"data_batch_1.bin": (images, np.array([3, 10]))}))
     with pytest.raises(InputError, match="label above 9"):
-        list(read_cifar(path, labelled=True).items())
+        list(read_cifar(path, labeled=True).items())
     write(path, cifar_bytes({"data_batch_6.bin": (images, np.array([3, 1]))}))
     with pytest.raises(InputError, match="no images"):
-        read_cifar(path, labelled=True)
+        read_cifar(path, labeled=True)
     write(path, cifar_bytes({"test_batch.bin": (images[:, :31], np.array([3, 1]))}))
     with pytest.raises(InputError, match="half a record"):
-        read_cifar(path, labelled=True)
+        read_cifar(path, labeled=True)
     write(path, cifar_bytes({"test_batch.bin": (images, np.array([3, 1]))}))
-    assert_same(listed(read_cifar(path, labelled=False)), images, None, "test")
+    assert_same(listed(read_cifar(path, labeled=False)), images, None, "test")
 
 
 def test_pixels_can_be_written_to(tmp_path: Path) -> None:

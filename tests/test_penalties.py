@@ -1,4 +1,4 @@
-"""Gradient penalties against closed forms, and what a critic pays and when."""
+"""Gradient penalties against closed forms, and what a discriminator pays and when."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from triptych.families.gan import losses
 from triptych.families.gan.losses import (
     Penalty,
     between,
-    one_centred,
+    one_centered,
     squared_gradients,
-    zero_centred,
+    zero_centered,
 )
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import r3, wgan_gp
@@ -34,20 +34,20 @@ def pictures(count: int = 5, seed: int = 0) -> Tensor:
     return normal(count, 2, 3, 3, seed=seed).requires_grad_()
 
 
-def test_a_linear_critic_has_its_weight_for_gradient() -> None:
+def test_a_linear_discriminator_has_its_weight_for_gradient() -> None:
     """D(x) = w.x + b: R1 = |w|^2 / 2 and the other penalty (|w| - 1)^2, wherever x is."""
     weight, x = normal(18, seed=1), pictures()
     scores = x.flatten(1) @ weight + 3.0
     torch.testing.assert_close(squared_gradients(scores, x), (weight @ weight).expand(5))
-    torch.testing.assert_close(zero_centred(scores, x), weight @ weight / 2)
-    torch.testing.assert_close(one_centred(scores, x), (weight.norm() - 1) ** 2)
+    torch.testing.assert_close(zero_centered(scores, x), weight @ weight / 2)
+    torch.testing.assert_close(one_centered(scores, x), (weight.norm() - 1) ** 2)
 
 
-def test_a_quadratic_critic_has_a_penalty_with_a_known_slope() -> None:
+def test_a_quadratic_discriminator_has_a_penalty_with_a_known_slope() -> None:
     """D(x) = x.Ax / 2 with A = (M + M^T) / 2: R1 = mean |Ax|^2 / 2, and its slope in M."""
     matrix, x = normal(18, 18, seed=2).requires_grad_(), pictures()
     flat = x.flatten(1)
-    penalty = zero_centred(((flat @ matrix) * flat).sum(1) / 2, x)
+    penalty = zero_centered(((flat @ matrix) * flat).sum(1) / 2, x)
     symmetric = (matrix + matrix.T) / 2
     exact = (flat @ symmetric).square().sum(1).mean() / 2
     torch.testing.assert_close(penalty, exact)
@@ -60,7 +60,7 @@ def test_a_quadratic_critic_has_a_penalty_with_a_known_slope() -> None:
 def test_the_slope_of_the_one_centred_penalty() -> None:
     """D(x) = w.x: d (|w| - 1)^2 / dw = 2 (|w| - 1) w / |w|."""
     weight, x = normal(18, seed=1).requires_grad_(), pictures()
-    (slope,) = torch.autograd.grad(one_centred(x.flatten(1) @ weight, x), weight)
+    (slope,) = torch.autograd.grad(one_centered(x.flatten(1) @ weight, x), weight)
     exact = 2 * (weight.norm() - 1) * weight / weight.norm()
     torch.testing.assert_close(slope, exact.detach())
 
@@ -96,29 +96,29 @@ def batch_of(model: GAN, which: int, number: int = 0) -> Batch:
     return Batch(x, None, {k: t.double() for k, t in noise.items()}, step_index=number)
 
 
-def gradient_norms(critic: nn.Module, x: Tensor) -> Tensor:
+def gradient_norms(discriminator: nn.Module, x: Tensor) -> Tensor:
     """Image by image."""
     found = []
     for image in x:
         one = image[None].detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(critic(one).sum(), one)
+        (gradient,) = torch.autograd.grad(discriminator(one).sum(), one)
         found.append(gradient.norm())
     return torch.stack(found)
 
 
 def test_r3_plays_relativistic_pairs_and_pays_both_penalties() -> None:
-    """Critic: softplus of D(fake) - D(real) and gamma / 2 of both squares; generator: reversed."""
+    """D: softplus of D(fake) - D(real) and gamma / 2 of both squares; generator: reversed."""
     settings = r3.R3GAN(networks=SMALL, latent=5, gamma=0.7)
     model = stirred(r3.build(settings, SHAPE))
     data = batch_of(model, 0)
     fake = model.generator(data.noise["z"]).detach()
-    real_score, fake_score = model.critic(data.images), model.critic(fake)
+    real_score, fake_score = model.discriminator(data.images), model.discriminator(fake)
     margins = (real_score - fake_score).tolist()
-    squares = [gradient_norms(model.critic, x).square().mean() for x in (data.images, fake)]
+    squares = [gradient_norms(model.discriminator, x).square().mean() for x in (data.images, fake)]
     softplus = nn.functional.softplus
-    critic = sum(softplus(torch.tensor(-m, dtype=torch.float64)) for m in margins) / 4
+    discriminator = sum(softplus(torch.tensor(-m, dtype=torch.float64)) for m in margins) / 4
     found = model.objectives()[0](data)
-    torch.testing.assert_close(found["total"], critic + 0.35 * (squares[0] + squares[1]))
+    torch.testing.assert_close(found["total"], discriminator + 0.35 * (squares[0] + squares[1]))
     torch.testing.assert_close(found["r1"], squares[0] / 2)
     torch.testing.assert_close(found["r2"], squares[1] / 2)
     generator_loss = sum(softplus(torch.tensor(m, dtype=torch.float64)) for m in margins) / 4
@@ -131,13 +131,13 @@ def test_wgan_gp_pays_for_slopes_between_real_and_fake() -> None:
     data = batch_of(model, 0)
     fake = model.generator(data.noise["z"]).detach()
     share = data.noise["mix"].view(-1, 1, 1, 1)
-    slopes = gradient_norms(model.critic, share * data.images + (1 - share) * fake)
-    exact = model.critic(fake).mean() - model.critic(data.images).mean()
+    slopes = gradient_norms(model.discriminator, share * data.images + (1 - share) * fake)
+    exact = model.discriminator(fake).mean() - model.discriminator(data.images).mean()
     found = model.objectives()[0](data)
     torch.testing.assert_close(found["total"], exact + 3 * (slopes - 1).square().mean())
     assert model.objectives()[0].repeats == 5
     generator_loss = model.objectives()[1](data)["total"]
-    torch.testing.assert_close(generator_loss, -model.critic(fake).mean())
+    torch.testing.assert_close(generator_loss, -model.discriminator(fake).mean())
 
 
 def test_a_penalty_of_some_steps_weighs_as_much_as_one_of_all() -> None:
@@ -146,21 +146,21 @@ def test_a_penalty_of_some_steps_weighs_as_much_as_one_of_all() -> None:
     every = stirred(every)
     some = stirred(r3.build(r3.R3GAN(networks=SMALL, latent=5, penalty_every=3), SHAPE))
     some.load_state_dict(every.state_dict())
-    plain = losses.pairing_critic
+    plain = losses.pairing_discriminator
     for number in range(4):
         data = batch_of(every, 0, number)
         full, found = (model.objectives()[0](data) for model in (every, some))
         fake = every.generator(data.noise["z"])
-        game = plain(every.critic(data.images), every.critic(fake))
+        game = plain(every.discriminator(data.images), every.discriminator(fake))
         share = 3 if number % 3 == 0 else 0
         torch.testing.assert_close(found["total"] - game, share * (full["total"] - game))
         assert ("r1" in found) == (number % 3 == 0)
 
 
-def test_penalised_critics_are_not_compiled() -> None:
+def test_penalised_discriminators_are_not_compiled() -> None:
     """torch.compile has no second derivative."""
     model = r3.build(r3.R3GAN(networks=SMALL), SHAPE)
     assert model.networks() == [model.generator, model.encoder]
     game = replace(model.loss, penalty=None)
     model.loss = game
-    assert model.networks() == [model.generator, model.critic, model.encoder]
+    assert model.networks() == [model.generator, model.discriminator, model.encoder]

@@ -12,11 +12,11 @@ from triptych.nn.resnet_gan import (
     GAIN,
     Backbone,
     ResidualBlock,
-    ResidualCritic,
+    ResidualDiscriminator,
     ResidualGenerator,
     scaled,
 )
-from triptych.seeding import initialising
+from triptych.seeding import initializing
 
 SMALL = Backbone(width=8, most=24, blocks=2, expand=1.5, group=4)
 
@@ -46,7 +46,7 @@ def test_a_block_is_its_three_convolutions() -> None:
 
 def test_first_weights_are_smaller_the_more_blocks_there_are() -> None:
     """Deviation GAIN L^(-1/4) / sqrt(inputs) (arXiv:1901.09321, section 3, with m = 3)."""
-    with initialising(0):
+    with initializing(0):
         block = ResidualBlock(64, 64, 1, blocks=16)
     for layer, inputs in ((block.widen, 64), (block.mix, 64 * 9)):
         exact = GAIN * 16**-0.25 / inputs**0.5
@@ -81,35 +81,35 @@ def test_senseless_sizes_are_refused(wrong: dict[str, float]) -> None:
 def test_networks_fit_every_resolution(resolution: int, classes: int | None) -> None:
     labels = () if classes is None else (F.one_hot(torch.tensor([0, 3]), 4).float(),)
     generator = ResidualGenerator(5, 3, resolution, SMALL, classes)
-    critic = ResidualCritic(3, resolution, SMALL, classes)
+    discriminator = ResidualDiscriminator(3, resolution, SMALL, classes)
     fake = generator(normal(2, 5).float(), *labels)
     assert fake.shape == (2, 3, resolution, resolution)
-    assert critic(fake, *labels).shape == (2,)
+    assert discriminator(fake, *labels).shape == (2,)
 
 
 def test_first_images_and_scores_are_of_a_sane_size() -> None:
     """At the start: images within about -1 to 1, scores about 1 apart."""
-    with initialising(0):
+    with initializing(0):
         generator = ResidualGenerator(64, 3, 32, Backbone())
-        critic = ResidualCritic(3, 32, Backbone())
+        discriminator = ResidualDiscriminator(3, 32, Backbone())
     fake = generator(normal(64, 64).float())
     assert 0.05 < fake.std().item() < 1
-    assert 0.01 < critic(normal(64, 3, 32, 32).float().clamp(-1, 1)).std().item() < 3
+    assert 0.01 < discriminator(normal(64, 3, 32, 32).float().clamp(-1, 1)).std().item() < 3
 
 
 def test_the_last_picture_is_summed_channel_by_channel() -> None:
-    critic = ResidualCritic(1, 32, SMALL).double()
+    discriminator = ResidualDiscriminator(1, 32, SMALL).double()
     x = normal(2, 24, 4, 4)
-    found = (x * critic.sums.weight[:, 0]).sum((2, 3))
-    torch.testing.assert_close(found, critic.sums(x).flatten(1))
+    found = (x * discriminator.sums.weight[:, 0]).sum((2, 3))
+    torch.testing.assert_close(found, discriminator.sums(x).flatten(1))
 
 
-def test_a_conditional_critic_projects_its_features_on_the_label() -> None:
+def test_a_conditional_discriminator_projects_its_features_on_the_label() -> None:
     """Score = head + mean over features of label vector times feature."""
-    critic = ResidualCritic(1, 16, SMALL, classes=3).double()
+    discriminator = ResidualDiscriminator(1, 16, SMALL, classes=3).double()
     x, labels = normal(2, 1, 16, 16), F.one_hot(torch.tensor([1, 3]), 4).double()
-    features = critic.features(x)
-    exact = features @ critic.head.weight[0] + torch.stack(
-        [(features[i] * critic.label.weight[:, k]).mean() for i, k in enumerate((1, 3))]
+    features = discriminator.features(x)
+    exact = features @ discriminator.head.weight[0] + torch.stack(
+        [(features[i] * discriminator.label.weight[:, k]).mean() for i, k in enumerate((1, 3))]
     )
-    torch.testing.assert_close(critic(x, labels), exact)
+    torch.testing.assert_close(discriminator(x, labels), exact)

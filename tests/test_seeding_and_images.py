@@ -14,7 +14,7 @@ from scipy.stats import kstest
 
 from tests.truths import random_pixels
 from triptych import images
-from triptych.seeding import ImageStreams, generator, initialising, key
+from triptych.seeding import ImageStreams, generator, initializing, key
 
 
 def test_keys_differ_wherever_anything_differs() -> None:
@@ -57,7 +57,7 @@ def test_first_weights_come_from_the_seed_alone() -> None:
     before = torch.random.get_rng_state()
     drawn = []
     for seed in (1, 1, 2):
-        with initialising(seed):
+        with initializing(seed):
             drawn.append(torch.rand(3))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])

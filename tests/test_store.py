@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.making import ingested
 from triptych import files
 from triptych.data import splits, store
 from triptych.data.ingest import Prepared, Spool, is_grey, prepare, write_arrays
@@ -48,7 +49,7 @@ def make(key: str, count: int = 30, seed: int = 0) -> str:
         zeros = np.zeros(count, dtype=np.int64)
         content = write_arrays(aside, spool, np.arange(count), zeros, zeros.astype(np.int8))
         spool.close()
-        store.publish(key, aside, content, {"name": key})
+        store.publish(key, aside, ingested(name=key, content=content))
     return content
 
 
@@ -131,12 +132,47 @@ def test_one_coloured_pixel_anywhere_is_no_grey() -> None:
 # Entries
 
 
+def test_an_entry_of_the_version_before_is_read(empty_cache: Path) -> None:
+    """Its JSON, written out by hand: lists where the record has tuples."""
+    content = make("a")
+    text = """{"name": "b", "classes": ["0", "1"], "files": 9, "bad": [["x.png", "empty"]],
+        "copies": 1, "crossing": 2, "faint": 3, "unread": 4, "sizes": {"different": 2,
+        "smallest": [1, 2], "largest": [3, 4], "usual": [3, 4], "of_usual_size": 5,
+        "narrowest": 0.5, "widest": 0.75}, "given_parts": [], "notes": ["n"], "content": "X"}"""
+    (empty_cache / "b.json").write_text(text.replace("X", content))
+    entry = store.load("b")
+    assert entry is not None
+    sizes = store.ImageSizes(
+        different=2,
+        smallest=(1, 2),
+        largest=(3, 4),
+        usual=(3, 4),
+        of_usual_size=5,
+        narrowest=0.5,
+        widest=0.75,
+    )
+    assert entry[1] == store.Ingested(
+        name="b",
+        classes=("0", "1"),
+        files=9,
+        bad=(("x.png", "empty"),),
+        copies=1,
+        crossing=2,
+        faint=3,
+        unread=4,
+        sizes=sizes,
+        given_parts=(),
+        notes=("n",),
+        content=content,
+    )
+
+
 def test_an_entry_is_found_again_mapped_and_writable_without_harm() -> None:
     make("a")
     entry = store.load("a")
     assert entry is not None
-    arrays, facts = entry
-    assert facts["name"] == "a"
+    arrays, record = entry
+    assert record == ingested(name="a", content=record.content)
     before = arrays["images"][0, 0, 0, 0].item()
     arrays["images"][0] = 255 - before  # a copy of the page: the file stays
     again = store.load("a")
@@ -147,7 +183,7 @@ def test_an_entry_is_found_again_mapped_and_writable_without_harm() -> None:
 def test_the_same_images_are_kept_once(empty_cache: Path) -> None:
     assert make("a") == make("b") != make("c", seed=1)
     assert len([path for path in empty_cache.iterdir() if path.is_dir()]) == 2
-    names = [entry[1]["name"] for entry in map(store.load, "abc") if entry is not None]
+    names = [entry[1].name for entry in map(store.load, "abc") if entry is not None]
     assert names == ["a", "b", "c"]
 
 
@@ -208,8 +244,11 @@ def test_cut_arrays_are_no_entry_and_are_made_again(
     assert store.load("a") is not None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"content": 3}', '{"content": ".."}'])
-def test_damaged_facts_are_no_entry(empty_cache: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"content": 3}', '{"content": "..", "sizes": {}}', '{"sizes": []}'],
+)
+def test_damaged_records_are_no_entry(empty_cache: Path, text: str) -> None:
     make("a")
     (empty_cache / "a.json").write_text(text)
     assert store.load("a") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +167,7 @@ def test_traversals_by_the_command(call: Call, stock: Path) -> None:
     run = Run(stock / "vae", one_thread())
     held_out = run_data(run, None, None, QUIET).validation.images
     expected = run.traverse(held_out, rows=3, points=4, seed=2)
-    assert found["units"] == json.loads(json.dumps([u.describe() for u in expected.units]))
+    assert found["units"] == json.loads(json.dumps([asdict(u) for u in expected.units]))
     for unit in found["units"]:
         shape = run.model.encode(torch.zeros(1, 3, 16, 16)).tensors[unit["latent"]].shape[1:]
         assert all(0 <= i < size for i, size in zip(unit["index"], shape, strict=True))

@@ -20,7 +20,7 @@ from triptych.families.protocol import Batch
 from triptych.families.vae import monitor
 from triptych.families.vae.gaussian import GaussianVAE
 from triptych.families.vae.ladder import LadderVAE
-from triptych.families.vae.monitor import Gap, LevelFound, advise
+from triptych.families.vae.monitor import Gap, LevelUse, advise
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 
@@ -149,10 +149,10 @@ def test_levels_pool_their_blocks() -> None:
     x = images.to_float(random_pixels(7, *model.shape.size)).double()
     found = told(model, x[:4], x[4:]).numbers
     with torch.no_grad():
-        means = model.infer(model.encode_features(x), None).means
+        means = model.posterior(model.encode_features(x), None).means
         rng = DoubleStreams(0, "test", range(7))
         noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
-        drawn = model.infer(model.encode_features(x), noise)
+        drawn = model.posterior(model.encode_features(x), noise)
     total = 0.0
     for level, units in (("1x1", 3), ("4x4", 64)):
         names = [name for name in means if name.startswith(level)]
@@ -248,10 +248,10 @@ def test_a_decoder_without_latent_weights_ignores_them() -> None:
 
 def test_latents_that_cost_more_than_they_gain_are_ignored() -> None:
     """A gain of 3 nats is no gain where the latents cost 4."""
-    level = [LevelFound("", 4.0, 10, 10)]
+    level = [LevelUse("", 4.0, 10, 10)]
     assert len(advise(line_vae(), level, 3.0, 4.0, None)) == 1
     assert advise(line_vae(), level, 5.0, 4.0, None) == []
-    cheap = [LevelFound("", 0.5, 10, 10)]
+    cheap = [LevelUse("", 0.5, 10, 10)]
     assert len(advise(line_vae(), cheap, 0.9, 0.5, None)) == 1
     assert advise(line_vae(), cheap, 1.1, 0.5, None) == []
 
@@ -284,11 +284,11 @@ def test_a_level_collapses_below_its_least_share_or_its_least_divergence(
 ) -> None:
     """A tenth of a vector's units, a hundredth of a picture's; a hundredth of a nat."""
     units = 1000 if picture else 100
-    assert LevelFound("", kl, units, active, picture).collapsed == collapsed
+    assert LevelUse("", kl, units, active, picture).collapsed == collapsed
 
 
 def test_a_vector_that_sleeps_is_named_with_its_own_setting() -> None:
-    levels = [LevelFound("_vector", 0.0, 96, 2), LevelFound("_4x4", 9.0, 64, 60, picture=True)]
+    levels = [LevelUse("_vector", 0.0, 96, 2), LevelUse("_4x4", 9.0, 64, 60, picture=True)]
     (sentence,) = advise(tiny_ladder(), levels, 9.0, 9.0, None)
     assert sentence.startswith("2 of 96 units of the level vector are active")
     assert sentence.endswith("or lower --set vector")
@@ -297,7 +297,7 @@ def test_a_vector_that_sleeps_is_named_with_its_own_setting() -> None:
 def test_levels_of_more_than_a_pixel_are_pictures() -> None:
     model = tiny_ladder().eval()
     with torch.no_grad():
-        found = model.infer(model.encode_features(bright_and_dark(model, 4)), None)
+        found = model.posterior(model.encode_features(bright_and_dark(model, 4)), None)
     levels = monitor.find_levels(found.kl(), found.means)
     assert [level.picture for level in levels] == [False, True]
     (alone,) = monitor.find_levels({"kl": torch.ones(4)}, {"z": normal(4, 3)})
@@ -306,7 +306,7 @@ def test_levels_of_more_than_a_pixel_are_pictures() -> None:
 
 def test_a_fixed_deviation_is_named_as_the_cause() -> None:
     model = line_vae(1.0, learn_std=False)
-    (sentence,) = advise(model, [LevelFound("", 0.0, 32, 0)], 50.0, 0.0, None)
+    (sentence,) = advise(model, [LevelUse("", 0.0, 32, 0)], 50.0, 0.0, None)
     assert sentence.endswith("train vae:sigma, which learns the pixels' deviation")
 
 

@@ -1,4 +1,4 @@
-"""What the user sees while waiting: bars with time left, and lines, on standard error."""
+"""Progress bars with the remaining time, and messages, on standard error."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Bar:
 
     def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
         self._progress, self._task = progress, task
-        self._shown = 0.0
+        self._redrawn = 0.0
 
     def note(self, text: str) -> None:
-        """Say something beside the bar."""
+        """Show a text beside the bar."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, note=text)
 
@@ -29,9 +29,9 @@ class Bar:
         if self._progress is None or self._task is None:
             return
         now = time.monotonic()
-        if now - self._shown < 0.1 and note is None and done != total:
+        if now - self._redrawn < 0.1 and note is None and done != total:
             return
-        self._shown = now
+        self._redrawn = now
         if note is None:
             self._progress.update(self._task, completed=done, total=total)
         else:
@@ -46,7 +46,7 @@ class Console:
         self._progress: Progress | None = None
 
     def say(self, message: str) -> None:
-        """One line."""
+        """Print one line."""
         if self.quiet:
             return
         if self._progress is not None:

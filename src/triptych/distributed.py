@@ -1,7 +1,7 @@
 """Processes that train, sample and measure one model together.
 
-torchrun starts them and says in the environment who is who; gloo joins them on CPUs, nccl on
-GPUs. Every process runs the same program: work is shared, the first one alone writes and speaks.
+torchrun starts them and gives each its number in the environment; gloo connects them on CPUs, nccl
+on GPUs. Every process runs the same program on its share of the work; only the first one writes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from triptych.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # for one that is silent: it may be training the classifier
@@ -24,9 +25,9 @@ PATIENCE = timedelta(minutes=30)  # for one that is silent: it may be training t
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of one job; alone, every exchange gives back what it was given.
+    """The processes of one job. With one process, every exchange returns its argument.
 
-    rank: this one's number; size: how many there are; local: its number on its own machine
+    rank: this process's number; size: how many there are; local: its number on its own machine
     """
 
     rank: int = 0
@@ -35,26 +36,26 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             import torch.distributed as dist
 
             dist.barrier()
 
     def all_reduce_max(self, number: int) -> int:
-        """The largest of the processes' numbers; on CPUs, so that no GPU is waited for."""
+        """The largest of the processes' numbers; over CPUs, so that it waits for no GPU."""
         if self.size == 1:
             return number
         import torch
         import torch.distributed as dist
 
-        found = torch.tensor(number)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return int(found)
+        largest = torch.tensor(number)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over processes of a tensor of one shape, on the CPU."""
@@ -67,25 +68,25 @@ class Group:
         return total / self.size
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process, as JSON; its InputError is everybody's.
+        """The JSON value that `make` returns in the first process; all raise its InputError.
 
-        Only the first one runs it, so nothing in it may wait for the others.
+        Only the first process runs it, so it may not wait for the others.
         """
         if self.size == 1:
             return make()
-        found: dict[str, object] = {}
+        reply: dict[str, object] = {}
         if self.is_main:
             try:
-                found = {"value": make()}
+                reply = {"value": make()}
             except InputError as error:
-                found = {"wrong": error.wrong, "mend": error.mend}
-        found = json.loads(self._text(json.dumps(found)))
-        if "wrong" in found:
-            raise InputError(str(found["wrong"]), str(found["mend"]))
-        return found["value"]  # type: ignore[return-value] # it was a T there
+                reply = {"wrong": error.wrong, "mend": error.mend}
+        reply = json.loads(self._text(json.dumps(reply)))
+        if "wrong" in reply:
+            raise InputError(str(reply["wrong"]), str(reply["mend"]))
+        return reply["value"]  # type: ignore[return-value] # it was a T there
 
     def rows(self, count: int) -> range:
-        """This process's share of so many rows: runs that differ by one at most."""
+        """This process's share of `count` rows; shares differ by one row at most."""
         return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def all_gather(self, rows: Tensor, count: int) -> Tensor:
@@ -104,7 +105,7 @@ class Group:
         return torch.cat([t[: len(share)] for t, share in zip(gathered, shares, strict=True)])
 
     def _text(self, text: str) -> str:
-        """The first process's text."""
+        """The text of the first process, in all processes."""
         import torch
         import torch.distributed as dist
 
@@ -118,7 +119,7 @@ class Group:
 
 
 ALONE = Group()
-TOLD = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")  # by torchrun
+VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")  # by torchrun
 
 
 def in_group() -> bool:
@@ -128,20 +129,20 @@ def in_group() -> bool:
 
 def processes_here() -> int:
     """How many processes of the job are on this machine."""
-    told = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, int(told)) if told.isdigit() else 1
+    count = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, int(count)) if count.isdigit() else 1
 
 
 def join(device: str) -> Group:
     """Meet the processes that torchrun started; `ALONE` where there is but one.
 
-    Raises InputError where this machine has fewer GPUs than processes, or where restarts would
-    make the processes look for each other in vain.
+    InputError where this machine has fewer GPUs than processes, or where processes would not find
+    each other after a restart.
     """
     if not in_group():
         return ALONE
     if (
-        not all(os.environ.get(name, "").isdigit() for name in TOLD)
+        not all(os.environ.get(name, "").isdigit() for name in VARIABLES)
         or "MASTER_ADDR" not in os.environ
     ):
         raise InputError(
@@ -161,41 +162,46 @@ def join(device: str) -> Group:
         torch.cuda.set_device(local)
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE, **meeting_place())
+        if (store := restart_store()) is None:
+            dist.init_process_group(backend, timeout=PATIENCE)
+        else:
+            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            dist.init_process_group(
+                backend, timeout=PATIENCE, store=store, rank=rank, world_size=size
+            )
     return Group(dist.get_rank(), dist.get_world_size(), local)
 
 
-def meeting_place() -> dict[str, Any]:
-    """Where processes find each other: arguments of `init_process_group`, none for the usual.
+def restart_store() -> PrefixStore | None:
+    """The store in which processes find each other; None for PyTorch's own choice.
 
-    torchrun's own store outlives its processes, and those that were started again would find the
-    addresses of the dead in it (PyTorch 2.13): each life has a corner of its own there. Several
-    torchruns count lives differently: InputError where they may restart over that store.
+    torchrun's own store outlives its processes. Those that are started again would find the
+    addresses of the dead ones in it (PyTorch 2.13), so each start has a prefix of its own there.
+    Several torchruns count starts differently: InputError where they may restart over that store.
     """
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-    told = os.environ
-    if told.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return {}
-    if int(told.get("GROUP_WORLD_SIZE", "1")) > 1:
-        if int(told.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+    environ = os.environ
+    if environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    if int(environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+        if int(environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
             raise InputError(
                 "restarts over several machines would hang",
                 "export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun",
             )
-        return {}
-    store = TCPStore(told["MASTER_ADDR"], int(told["MASTER_PORT"]), is_master=False)
-    life = PrefixStore(f"triptych/{told['TORCHELASTIC_RESTART_COUNT']}", store)
-    return {"store": life, "rank": int(told["RANK"]), "world_size": int(told["WORLD_SIZE"])}
+        return None
+    store = TCPStore(environ["MASTER_ADDR"], int(environ["MASTER_PORT"]), is_master=False)
+    return PrefixStore(f"triptych/{environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def speaks() -> bool:
-    """Whether this process is the one that talks to the user, as torchrun's environment says."""
+    """Whether this process writes to the terminal: the first one of the job."""
     return not in_group() or os.environ.get("RANK") == "0"
 
 
 def speaks_here() -> bool:
-    """The same for what concerns one machine."""
+    """Whether this process writes to the terminal what concerns one machine: its first one."""
     return not in_group() or os.environ.get("LOCAL_RANK") == "0"
 
 
@@ -207,10 +213,10 @@ def lost(error: RuntimeError) -> bool:
 
 
 def leave() -> None:
-    """Part from the others, so that nothing is said at exit of connections left open.
+    """Close the connections to other processes, so that torch does not warn at exit.
 
-    Networks that were shared hold on to the connection: who calls this has let go of them. Else
-    its threads live on, and one that meets Python's end aborts the process (PyTorch 2.13).
+    Shared networks keep the connection open, so the caller must have dropped them. Otherwise its
+    threads live on, and one that outlives Python aborts the process (PyTorch 2.13).
     """
     import gc
     import sys

@@ -1,7 +1,7 @@
 """Files that are complete or absent, and files from strangers.
 
-Ours are written beside their place, synced, then renamed; a failure names the path and the bytes
-that it takes. What is read may be anybody's: its size is bounded before it is opened.
+We write a file under another name, sync it, then rename it; an error names the path and the bytes
+needed. Files that we read may be anybody's: their size is limited before they are opened.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def append_bytes(path: Path, data: bytes) -> None:
-    """Add to a file all of the data or nothing; OSError as `writing`."""
+    """Append all of the data to a file, or nothing; OSError as `writing`."""
     with writing(path, len(data)), path.open("ab", buffering=0) as file:
         before = file.tell()
         try:
-            left = memoryview(data)
-            while left:
-                left = left[file.write(left) :]
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
         except OSError:
             file.truncate(before)
             raise
@@ -61,9 +61,9 @@ def append_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def writing(path: Path, needed: int) -> Iterator[None]:
-    """Whatever the system refuses in here is told with the path and the bytes needed.
+    """Inside, an OSError is raised again with the path and the bytes needed.
 
-    Raises OSError at once where the disk has less room than that.
+    OSError at once where the disk has less room than that.
     """
     try:
         disk = shutil.disk_usage(path.parent)
@@ -132,12 +132,12 @@ def sha256(path: Path) -> str:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What is in a folder but for dot-files, which a killed process may have left half-written."""
+    """The entries of a folder without dot-files, which a killed process may have left."""
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def clean(folder: Path) -> None:
-    """Remove what a killed process left half-written or half-removed: `.<name>.tmp`."""
+    """Remove `.<name>.tmp` files and folders, which a killed process may have left."""
     if folder.is_dir() and not folder.is_symlink():
         for path in folder.glob(".*.tmp"):
             if path.is_dir() and not path.is_symlink():
@@ -172,7 +172,7 @@ def make_folder(path: Path) -> None:
 
 
 def first_free(path: Path, usable: Callable[[Path], bool]) -> Path:
-    """The path itself, or with the first number that makes it usable."""
+    """The first usable path of PATH, PATH-2, PATH-3 ..."""
     candidate, number = path, 2
     while not usable(candidate):
         candidate, number = path.with_name(f"{path.name}-{number}"), number + 1

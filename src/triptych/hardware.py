@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -41,16 +41,16 @@ MEND = f"set GOMP_SPINCOUNT={SPINS} before torch is imported"
 
 
 def let_threads_sleep() -> None:
-    """Have OpenMP's waiting threads sleep soon; call before torch is imported.
+    """Make OpenMP's waiting threads sleep soon; call before torch is imported.
 
-    What the user has set in the environment stays as it is.
+    Settings of the user in the environment stay as they are.
     """
     if not _waiting_set():
         os.environ.update(WAITING)
 
 
 def _waiting_set() -> list[str]:
-    """What the environment says of waiting threads, as `NAME=VALUE`."""
+    """The environment's settings of waiting threads, as `NAME=VALUE`."""
     return [f"{n}={os.environ[n]}" for n in (*WAITING, WAIT_POLICY) if n in os.environ]
 
 
@@ -130,10 +130,10 @@ class Machine:
 
     @contextlib.contextmanager
     def fastest_threads(self) -> Iterator[None]:
-        """Inside, torch computes with as many threads as are fastest now, the user's if he chose.
+        """Inside, torch computes with the number of threads that is fastest now.
 
-        For work whose results may differ in rounding: beside a busy program two threads that wait
-        for each other can be many times slower than one.
+        A number that the user chose stays. Only for work whose results may differ in rounding:
+        beside a busy program two threads that wait for each other can be slower than one.
         """
         import torch
 
@@ -143,7 +143,7 @@ class Machine:
             yield
 
     def finish(self) -> None:
-        """Wait until the device has done all it was given: before a clock is read."""
+        """Wait until the device has finished all work; call it before reading a clock."""
         if self.device == "cuda":
             import torch
 
@@ -157,9 +157,9 @@ def pick(
     compile: bool | None = None,
     microbatch: int | None = None,
 ) -> Machine:
-    """Choose what the user left open, set torch's threads and meet the processes of a torchrun.
+    """Choose what the user left open, set torch's threads and join the processes of a torchrun.
 
-    Raises InputError on the impossible.
+    InputError on a device, precision or number of threads that is not available.
     """
     import torch
 
@@ -232,7 +232,7 @@ def counts_to_try(most: int) -> list[int]:
 
 
 def find_fastest_threads(most: int) -> int:
-    """Of 1 to `most`, now, in a fifth of a second."""
+    """The fastest number of threads up to `most`, measured now, in a fifth of a second."""
     seconds = time_threads(most)
     return min(seconds, key=lambda count: seconds[count])
 
@@ -262,7 +262,7 @@ def time_threads(most: int) -> dict[int, float]:
 
 
 def compiler() -> str | None:
-    """The C++ compiler that torch.compile would call, if it is there."""
+    """The path of the C++ compiler that torch.compile would call; None if there is none."""
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
@@ -284,19 +284,19 @@ def cpu_has(flag: str) -> bool:
 
 
 def is_busy() -> bool:
-    """Whether more wants to run than there are cores; threads then wait for each other."""
+    """Whether more threads want to run than there are cores; they then wait for each other."""
     return os.getloadavg()[0] > usable_cores()
 
 
 def usable_cores() -> int:
-    """Processors that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def describe() -> dict[str, Any]:
-    """The hardware, for run.json and the report."""
+def describe() -> dict[str, str | int | None]:
+    """The processor, its usable cores, the memory in bytes and the GPU, for run.json."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -309,12 +309,12 @@ def describe() -> dict[str, Any]:
 
 
 def own_version() -> str:
-    """Of Triptych."""
+    """The version of Triptych."""
     return metadata.version("triptych")
 
 
 def versions() -> dict[str, str]:
-    """What the numbers were made with."""
+    """The versions of Python and the libraries, and the platform, for run.json."""
     import numpy
     import torch
 
@@ -334,9 +334,9 @@ def _processor_name() -> str:
 
 
 def free_memory_bytes(device: str) -> int:
-    """What may still be taken: on the GPU, or of this machine's share for this process.
+    """Free bytes: of the GPU's memory, or this process's share of the machine's.
 
-    A container's limit counts where it is the smaller one.
+    A container's limit counts where it is smaller.
     """
     if device == "cuda":
         import torch
@@ -360,7 +360,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 def _lines(path: str) -> list[str]:
-    """Of one of the system's own files; none where there is no such file."""
+    """The lines of one of the system's own files; none where there is no such file."""
     try:
         return Path(path).read_text().splitlines()
     except OSError:

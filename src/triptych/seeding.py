@@ -57,7 +57,7 @@ class ImageStreams:
 
 
 @contextmanager
-def initialising(seed: int) -> Iterator[None]:
+def initializing(seed: int) -> Iterator[None]:
     """Inside, torch's global generator is seeded for the first weights; afterwards restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, "weights"))

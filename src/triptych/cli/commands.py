@@ -6,7 +6,7 @@ Torch is imported only when a command runs.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -230,7 +230,7 @@ class Traverse(ReadsRunData):
         traversal = run.traverse(held_out, self.rows, self.points, self.seed)
         target.write({"images": traversal.pictures})
         if self.json:
-            return {"out": str(self.out), "units": [unit.describe() for unit in traversal.units]}
+            return {"out": str(self.out), "units": [asdict(unit) for unit in traversal.units]}
         for row, unit in enumerate(traversal.units):
             self.console().say(f"row {row}: {unit}")
         return str(self.out)
@@ -401,18 +401,20 @@ class Data(Everywhere, ReadingOptions):
     def run(self) -> Any:
         """Counts, sizes, classes, what is bad, what would be done."""
         from triptych.cli import output
-        from triptych.data.describe import contact_sheet, contact_sheet_place, summarise
+        from triptych.data.describe import contact_sheet, contact_sheet_path, summarize
         from triptych.data.open import open_images
 
         target = None if self.out is None else output.check(self.out)
         if self.out is not None and self.out.suffix != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
         opened = open_images(self.data, self.part(ReadingOptions), self.console())
-        sheet = self.out or contact_sheet_place(opened)
+        sheet = self.out or contact_sheet_path(opened)
         target = target or output.check(sheet)
         target.write({"images": contact_sheet(opened).pixels[None]})
-        summary = {**summarise(opened), "contact_sheet": str(sheet)}
-        return summary if self.json else text.summary(summary)
+        summary = summarize(opened)
+        if self.json:
+            return summary.to_json() | {"contact_sheet": str(sheet)}
+        return text.summary(summary, sheet)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from triptych.data.describe import Summary
 
 
 def results(found: dict[str, Any], page: Path | None) -> str:
@@ -67,32 +70,32 @@ BARS = 30  # width of the longest bar of a histogram
 NAMED = 20  # bad files and classes named; --json names them all
 
 
-def summary(found: dict[str, Any]) -> str:
-    """The summary of a data set."""
-    colour = "grey" if found["channels"] == 1 else "colour"
-    sizes = found["sizes"]
-    size = f"{sizes['usual'][0]}x{sizes['usual'][1]} ({sizes['of_usual_size']:,} images)"
-    if sizes["different"] > 1:
-        small, large = (f"{w}x{h}" for w, h in (sizes["smallest"], sizes["largest"]))
-        size += f"; {sizes['different']} sizes from {small} to {large}"
-    facts = {
-        "images": f"{found['train'] + found['validation'] + found['test']:,}, {colour}",
-        "read": f"{found['files']:,} files or rows, {len(found['bad'])} bad",
+def summary(summary: Summary, sheet: Path) -> str:
+    """The summary of a data set, whose contact sheet is at `sheet`."""
+    data, ingested = summary.data, summary.ingested
+    colour = "grey" if data.shape.channels == 1 else "colour"
+    sizes = ingested.sizes
+    size = f"{sizes.usual[0]}x{sizes.usual[1]} ({sizes.of_usual_size:,} images)"
+    if sizes.different > 1:
+        small, large = (f"{w}x{h}" for w, h in (sizes.smallest, sizes.largest))
+        size += f"; {sizes.different} sizes from {small} to {large}"
+    train, validation, test = map(len, (data.train, data.validation, data.test))
+    rows = {
+        "images": f"{train + validation + test:,}, {colour}",
+        "read": f"{ingested.files:,} files or rows, {len(ingested.bad)} bad",
         "size": size,
-        "parts": f"train {found['train']:,}, validation {found['validation']:,}, "
-        f"test {found['test']:,}",
-        "copies": f"{found['copies']:,}; {found['crossing']:,} left out of a held-out part",
-        "mean": " ".join(f"{value:.3f}" for value in found["mean"]),
-        "deviation": " ".join(f"{value:.3f}" for value in found["deviation"])
-        + f"  (of {found['measured']:,} training images, on [0, 1])",
-        "fingerprint": found["fingerprint"],
+        "parts": f"train {train:,}, validation {validation:,}, test {test:,}",
+        "copies": f"{ingested.copies:,}; {ingested.crossing:,} left out of a held-out part",
+        "mean": " ".join(f"{value:.3f}" for value in summary.mean),
+        "deviation": " ".join(f"{value:.3f}" for value in summary.deviation)
+        + f"  (of {summary.measured:,} training images, on [0, 1])",
+        "fingerprint": data.fingerprint,
     }
-    shown = [found["name"], *(f"  {name:12} {value}" for name, value in facts.items())]
-    shown += bars(found["histogram"])
-    shown += listed("what would be done", found["plan"] + found["notes"])
-    shown += listed("bad images", [": ".join(each) for each in found["bad"]])
-    rows = found["contact_sheet_rows"]
-    return "\n".join([*shown, f"contact sheet: {found['contact_sheet']} ({rows})"])
+    lines = [data.name, *(f"  {name:12} {value}" for name, value in rows.items())]
+    lines += bars(summary.histogram)
+    lines += listed("what would be done", [*summary.plan, *data.notes])
+    lines += listed("bad images", [": ".join(each) for each in ingested.bad])
+    return "\n".join([*lines, f"contact sheet: {sheet} ({summary.contact_sheet_rows})"])
 
 
 def bars(histogram: dict[str, int]) -> list[str]:

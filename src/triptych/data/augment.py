@@ -1,6 +1,6 @@
-"""Mirror images and small shifts: what a batch may be changed by without changing what it shows.
+"""Augmentation of training batches: mirrored images and small shifts.
 
-Both are off unless asked for: a mirrored 2 is no 2.
+Both are off by default: a mirrored 2 is no 2.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Augment:
         return self.flip or self.crop > 0
 
     def check(self, resolution: int) -> None:
-        """InputError when the images are too small."""
+        """InputError where images of that side are too small for the crop."""
         check_crop(self.crop, resolution)
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
-        """What happens to each image: mirrored or not, pixels down and right: int64 [count,3]."""
+        """Random changes: mirrored (0 or 1), pixels down, pixels right: int64 [count,3]."""
         mirrored = torch.randint(1 + self.flip, (count, 1), generator=rng)
         moved = torch.randint(-self.crop, self.crop + 1, (count, 2), generator=rng)
         return torch.cat([mirrored, moved], dim=1)
@@ -45,10 +45,9 @@ OFF = Augment()
 
 
 def changed(images: Tensor, drawn: Tensor) -> Tensor:
-    """Every image shifted by its own numbers of pixels, then mirrored where its first says so.
+    """Images [B,C,H,W] of any type, each shifted, then mirrored as `drawn` says: the same shape.
 
-    images: [B,C,H,W] of any type
-    drawn:  of `Augment.draw`, on the same device; shifts smaller than H and W, [B,3]
+    drawn: from `Augment.draw`, on the same device, [B,3]; shifts are smaller than H and W
     """
     batch, channels, height, width = images.shape
     mirrored, down, right = drawn.unsqueeze(-1).unbind(1)  # each [B,1]
@@ -61,11 +60,11 @@ def changed(images: Tensor, drawn: Tensor) -> Tensor:
     return images.reshape(batch, channels, -1).gather(2, source).view(images.shape)
 
 
-def reflected(places: Tensor, size: int) -> Tensor:
-    """Places up to size - 1 outside of 0..size-1, mirrored about the first and the last of these.
+def reflected(indices: Tensor, size: int) -> Tensor:
+    """Indices outside 0..size-1, by at most size - 1, mirrored about 0 and size - 1.
 
     >>> reflected(torch.tensor([-2, -1, 0, 3, 4, 5]), 4).tolist()
     [2, 1, 0, 3, 2, 1]
     """
     last = size - 1
-    return last - (last - places.abs()).abs()
+    return last - (last - indices.abs()).abs()

@@ -1,7 +1,7 @@
-"""Training batches as a function of how many images were seen.
+"""Training batches as a function of the number of images seen.
 
-No iterator state: the batch at a count is the same after a resume, and the order of the images
-is the same at every batch size and on any number of processes.
+There is no iterator state: the batch at a count is the same after a resume, and the order of the
+images is the same for every batch size and number of processes.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SHARE_OF_FREE = 0.6  # of a GPU's free memory that a part may take
 
 
 class Batches:
-    """Endless shuffled passes over one part; every pass is a permutation of its own.
+    """Endless shuffled passes over one part; every pass is another permutation.
 
-    The part's images stay where they are on a CPU, memory-mapped ones on disk. They are moved
-    to a GPU whole when they fit there; else each batch is gathered on the host and sent.
+    On a CPU the images stay where they are: memory-mapped ones on disk. To a GPU they are moved
+    as a whole where they fit; else each batch is gathered in host memory and sent.
 
     part:       uint8 images [N,C,H,W]
-    batch_size: of all processes together; a multiple of `ranks`, so that their mean gradient
-                is that of the whole batch
-    rank:       which process this is, of `ranks`: the batch is split into as many runs of rows
+    batch_size: of all processes together; a multiple of `ranks`, so that the mean of their
+                gradients is that of the whole batch
+    rank:       the number of this process among `ranks`; each gets consecutive rows of a batch
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Batches:
         self.seed = seed
         self.augment = augment
         self.own = batch_size // ranks  # images of this process in a batch
-        self.rows = slice(rank * self.own, (rank + 1) * self.own)  # their places in it
+        self.rows = slice(rank * self.own, (rank + 1) * self.own)  # their indices in it
         self._orders: dict[int, tuple[int, Tensor]] = {}  # of each stream: pass, order
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class Batches:
     def at(self, seen: int, stream: int = 0) -> tuple[Tensor, Tensor | None]:
         """This process's rows of the batch after `seen` images, on the device.
 
-        stream: further independent orders, for objectives that take several steps a round.
+        stream: number of an independent order, for objectives that take several steps a round
 
         Returns float images [B,C,H,W] on [-1, 1] and labels [B] or None.
         """
@@ -74,19 +74,19 @@ class Batches:
             images = changed(images, sent(drawn[self.rows], self.device))
         return pixels.to_float(images), labels
 
-    def _order(self, place: int, stream: int) -> Tensor:
-        """Which images are at the next places of the endless order: int64 [own]."""
+    def _order(self, position: int, stream: int) -> Tensor:
+        """The indices of the next images from a position in the endless order: int64 [own]."""
         wanted, pieces = self.own, []
         while wanted:
-            epoch, start = divmod(place, len(self))
+            epoch, start = divmod(position, len(self))
             piece = self._pass(stream, epoch)[start : start + wanted]
             pieces.append(piece)
-            place += len(piece)
+            position += len(piece)
             wanted -= len(piece)
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _pass(self, stream: int, epoch: int) -> Tensor:
-        """The order of one pass, beside the images; each stream's latest is kept."""
+        """The permutation of one pass, int64 [N]; each stream's latest one is cached."""
         latest, order = self._orders.get(stream, (None, None))
         if order is None or latest != epoch:
             rng = generator(self.seed, f"order/{stream}", epoch)
@@ -95,7 +95,7 @@ class Batches:
         return order
 
     def _gathered(self, source: Tensor, index: Tensor) -> Tensor:
-        """Rows of `source`, on the device."""
+        """The rows of `source` at these indices, on the device."""
         if not self.streamed:
             return source.index_select(0, index)
         shape = len(index), *source.shape[1:]
@@ -106,7 +106,7 @@ class Batches:
 
 
 def fits(part: Part, device: torch.device) -> bool:
-    """Whether the images may live on the device: always on a CPU, where they are used in place."""
+    """Whether a part fits into the device's memory; on a CPU always, for nothing is copied."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
@@ -114,7 +114,7 @@ def fits(part: Part, device: torch.device) -> bool:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Small host tensors to the device; a GPU fetches them from pinned memory while we go on."""
+    """A small host tensor on the device; a GPU copies it asynchronously from pinned memory."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -1,8 +1,8 @@
-"""Images in three parts, memory-mapped uint8 tensors, and what is known of them."""
+"""A data set: images in three parts, memory-mapped uint8 tensors, with their labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from triptych.config import ImageShape
 from triptych.data.augment import Augment
+from triptych.data.store import Ingested
 from triptych.seeding import generator
 
 
@@ -28,7 +29,7 @@ class Part:
         return len(self.images)
 
     def choose(self, count: int, purpose: str, seed: int = 0) -> Part:
-        """At most `count` images with their labels, the same ones for a seed and a purpose."""
+        """At most `count` random images with labels; seed and purpose determine which."""
         if count >= len(self):
             return self
         rows = choose_rows(len(self), count, purpose, seed)
@@ -36,7 +37,7 @@ class Part:
 
 
 def choose_rows(size: int, count: int, purpose: str, seed: int = 0) -> Tensor:
-    """Which of `size` images `Part.choose` takes: int64 [min(count, size)]."""
+    """The indices of the images that `Part.choose` takes: int64 [min(count, size)]."""
     if count >= size:
         return torch.arange(size)
     return torch.randperm(size, generator=generator(seed, purpose))[: max(count, 0)]
@@ -44,7 +45,7 @@ def choose_rows(size: int, count: int, purpose: str, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageData:
-    """A data set ready for models: same size, same channels, split once and for all.
+    """A data set for models: images of one size and number of channels, in three fixed parts.
 
     Models see `train`; choices are made on `validation`; `test` is for the final numbers.
     """
@@ -54,28 +55,28 @@ class ImageData:
     fingerprint: str  # of pixels, labels and membership
     fit: str
     classes: tuple[str, ...] | None
-    notes: tuple[str, ...]  # what was done that the user should know
+    notes: tuple[str, ...]  # sentences for the user on how the data were read
     train: Part
     validation: Part
     test: Part
-    place: str | None = None  # the absolute path, where the source is one
+    path: str | None = None  # absolute, where the source is a file or folder
     image_column: str | None = None  # as the user named them, where the source has columns
     label_column: str | None = None
     augment: Augment = Augment()  # how training varies the images
-    facts: dict[str, Any] = field(default_factory=dict)  # what was found while reading
+    ingested: Ingested | None = None  # None for images that were not read from a source
 
     @property
     def shape(self) -> ImageShape:
-        """Channels and resolution."""
+        """The channels and the side of all images."""
         _, channels, resolution, _ = self.train.images.shape
         return ImageShape(channels=channels, resolution=resolution)
 
     def describe(self) -> dict[str, Any]:
-        """For run.json and contract.json."""
+        """The data's record, as run.json and contract.json hold it."""
         return {
             "name": self.name,
             "source": self.source,
-            "place": self.place,
+            "place": self.path,
             "fingerprint": self.fingerprint,
             "resolution": self.shape.resolution,
             "channels": self.shape.channels,

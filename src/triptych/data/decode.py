@@ -1,8 +1,8 @@
-"""One image of any allowed format -> uint8 pixels, full size, then the size models use.
+"""One image file of an allowed format -> uint8 pixels at full size -> the size for models.
 
-Files come from anywhere, so none is trusted: the first bytes tell the format, only Pillow's
-decoder of that format ever sees the file, and what would take long is refused unread. The limits
-count pixels, bytes and pieces, never seconds, so that a file is good or bad on every machine.
+Files come from anywhere, so none is trusted. The first bytes tell the format, and only Pillow's
+decoder of that format reads the file. Files that would take long are refused unread. The limits
+count pixels, bytes and pieces, not seconds, so that a file is good or bad alike on every machine.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def quietly() -> Iterator[None]:
 
 
 def read_pixels(content: bytes | Path | np.ndarray | BadImageError) -> np.ndarray:
-    """An item's content -> uint8 (H,W) for grey or (H,W,3) for colour; BadImageError otherwise."""
+    """An item's content -> uint8 (H,W) for grey or (H,W,3) for colour; or BadImageError."""
     if isinstance(content, BadImageError):
         raise content
     if isinstance(content, np.ndarray):
@@ -84,15 +84,15 @@ def read_pixels(content: bytes | Path | np.ndarray | BadImageError) -> np.ndarra
 
 
 def read_file(path: Path) -> bytes:
-    """A regular file's bytes; anything else, such as a pipe, which would hang, is a bad image."""
+    """A regular file's bytes; BadImageError for anything else, such as a pipe, which would hang."""
     try:
         handle = os.open(path, READ_ONLY)
         with io.FileIO(handle) as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
                 raise BadImageError("not a regular file")
-            if found.st_size > FILE_CAP:
-                raise BadImageError(f"{found.st_size} bytes are too many")
+            if status.st_size > FILE_CAP:
+                raise BadImageError(f"{status.st_size} bytes are too many")
             return file.readall()
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror or error})") from error
@@ -115,23 +115,23 @@ def decode(data: bytes) -> np.ndarray:
 
 
 class Rationed(io.BytesIO):
-    """A file which a decoder may read only so often and so much: endless headers end here."""
+    """A file that limits the calls and bytes of a decoder, against endless headers."""
 
     calls = READ_CAP
     bytes_left = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As BytesIO, until the ration is used up."""
-        found = super().read(size)
+        """As BytesIO; BadImageError beyond the limits."""
+        content = super().read(size)
         self.calls -= 1
-        self.bytes_left -= len(found)
+        self.bytes_left -= len(content)
         if self.calls < 0 or self.bytes_left < 0:
             raise BadImageError("too many pieces" if self.calls < 0 else "its header is too long")
-        return found
+        return content
 
 
 def open_image(data: bytes) -> ImageFile:
-    """The header read by the decoder that the first bytes name; no other can ever run."""
+    """The image with its header read, by the decoder of the format that the first bytes tell."""
     if not data:
         raise BadImageError("empty")
     kind = kind_of(data)
@@ -156,7 +156,7 @@ def open_image(data: bytes) -> ImageFile:
 
 
 def foreign(data: bytes) -> str:
-    """What to say of a file that none of our decoders reads."""
+    """Why a file of a format without decoder is bad."""
     if data[4:8] == b"ftyp" and data[8:12] in FOREIGN:
         return f"{FOREIGN[data[8:12]]} is not read: convert it to JPEG or PNG"
     return "not an image format we read"
@@ -188,8 +188,8 @@ def most_pieces(data: bytes) -> int:
         (start,) = struct.unpack_from(order + "L", data, 4)
     (entries,) = struct.unpack_from(order + counts, data, start)
     first = start + struct.calcsize(order + counts)
-    places = range(first, min(first + size * entries, len(data) - size + 1), size)
-    tags = (struct.unpack_from(order + entry, data, place) for place in places)
+    offsets = range(first, min(first + size * entries, len(data) - size + 1), size)
+    tags = (struct.unpack_from(order + entry, data, offset) for offset in offsets)
     blobs = (1, 2, 6, 7)  # bytes and text are read whole, whatever their length
     return max((count for _, kind, count, _ in tags if kind not in blobs), default=0)
 
@@ -225,7 +225,7 @@ def pixel_cap(image: ImageFile) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its metadata ask; damaged metadata ask nothing."""
+    """The picture turned as its EXIF orientation says; damaged metadata are ignored."""
     if not image.info.keys() & ORIENTED or image.format == "TIFF":  # TIFF is turned by Pillow
         return image
     with suppress(Exception):  # Pillow raises many kinds; the pixels are whole

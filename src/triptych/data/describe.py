@@ -1,4 +1,4 @@
-"""What was done with a source's images, in sentences and for `triptych data`.
+"""Notes on how a source's images were read, and the summary that `triptych data` shows.
 
 A note is a fixed beginning, then a colon and what varies: the report knows the beginnings in
 other languages.
@@ -6,6 +6,8 @@ other languages.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,11 @@ from torch import Tensor
 
 from triptych import images
 from triptych.data.dataset import ImageData
-from triptych.data.store import cache_folder
+from triptych.data.store import Ingested, cache_folder
 from triptych.options import Fit
 
 BAD_SHARE = 0.01  # more bad images than this deserve a warning
-BAD_SHOWN = 5  # bad images named in a note; the facts name them all
+BAD_SHOWN = 5  # bad images named in a note; the summary names them all
 VARIED = 1.1  # shapes vary when the widest is so many times wider for its height
 FEW_TEST = 100  # in the test part; with fewer, intervals are wide
 FEW_IMAGES = 1000  # in the training part; with fewer, models may learn them by heart
@@ -27,53 +29,58 @@ CHUNK = 256  # images at a time
 COLUMNS = 12
 ROWS = 12
 TILE = 64  # pixels that an image takes at least
+DIVIDED = {  # how parts are made that the source does not give
+    "test": "a tenth of the images, picked by a digest of their pixels",
+    "validation": "a further tenth of the training images, picked likewise",
+}
 
 
 def notes(
-    facts: dict[str, Any], resolution: int, fit: Fit, training: int, test: int
+    ingested: Ingested, resolution: int, fit: Fit, training: int, test: int
 ) -> tuple[str, ...]:
     """What the user should know, a sentence each."""
-    found = [*facts["notes"]]
-    if facts["bad"]:
-        found.append(describe_bad(facts["bad"], facts["files"]))
-    sizes = facts["sizes"]
-    if sizes["different"] > 1 or sizes["usual"] != [resolution, resolution]:
-        shown = size(sizes["smallest"])
-        if sizes["different"] > 1:
-            shown += f"..{size(sizes['largest'])}"
-        found.append(f"resized by --fit {fit}: {shown} to {resolution}x{resolution}")
-    narrowest, widest = sizes["narrowest"], sizes["widest"]
+    sentences = [*ingested.notes]
+    if ingested.bad:
+        sentences.append(describe_bad(ingested.bad, ingested.files))
+    sizes = ingested.sizes
+    if sizes.different > 1 or sizes.usual != (resolution, resolution):
+        extremes = [sizes.smallest, sizes.largest][: sizes.different]
+        original = "..".join(f"{width}x{height}" for width, height in extremes)
+        sentences.append(f"resized by --fit {fit}: {original} to {resolution}x{resolution}")
+    narrowest, widest = sizes.narrowest, sizes.widest
     if fit == "stretch" and widest > VARIED * narrowest:
-        found.append(
+        sentences.append(
             "shapes vary and are distorted, --fit crop would keep proportions: width over height "
             f"{narrowest:,.4g} to {widest:,.4g}"
         )
     elif fit == "stretch" and not 1 / VARIED < widest < VARIED:
-        found.append(
+        sentences.append(
             "made square, --fit crop or pad would keep proportions: width over height "
             f"{widest:,.4g}"
         )
-    if 2 * facts["faint"] > facts["files"]:
-        found.append(
+    if 2 * ingested.faint > ingested.files:
+        sentences.append(
             "WARNING, most images show hardly any contrast, are their values of another range?: "
-            f"{facts['faint']} of {facts['files']}"
+            f"{ingested.faint} of {ingested.files}"
         )
-    if facts["copies"]:
-        found.append(f"images that are exact copies of others: {facts['copies']}")
-    if facts["crossing"]:
-        found.append(
+    if ingested.copies:
+        sentences.append(f"images that are exact copies of others: {ingested.copies}")
+    if ingested.crossing:
+        sentences.append(
             "held-out images left out, for they are copies of images nearer to training: "
-            f"{facts['crossing']}"
+            f"{ingested.crossing}"
         )
     if training < FEW_IMAGES:
-        found.append(f"few training images, which models may learn by heart: {training}")
+        sentences.append(f"few training images, which models may learn by heart: {training}")
     if test < FEW_TEST:
-        found.append(f"few test images, so what is measured on them is rough or refused: {test}")
-    return tuple(found)
+        sentences.append(
+            f"few test images, so what is measured on them is rough or refused: {test}"
+        )
+    return tuple(sentences)
 
 
-def describe_bad(bad: list[list[str]], files: int) -> str:
-    """How many were skipped, and the first of them."""
+def describe_bad(bad: Sequence[tuple[str, str]], files: int) -> str:
+    """The note on bad images: how many there are, and the first of them."""
     share = len(bad) / files
     heading = "WARNING, bad images skipped" if share > BAD_SHARE else "bad images skipped"
     listed = "; ".join(": ".join(each) for each in bad[:BAD_SHOWN])
@@ -81,44 +88,67 @@ def describe_bad(bad: list[list[str]], files: int) -> str:
     return f"{heading}: {len(bad)} of {files} ({share:.1%}): {listed}{more}"
 
 
-def size(width_height: list[int]) -> str:
-    """As 32x20."""
-    return "x".join(map(str, width_height))
-
-
-def plan(data: ImageData) -> list[str]:
+def plan(data: ImageData, given_parts: Sequence[str]) -> list[str]:
     """What would be done with the data, a sentence each."""
-    resolution, given = data.shape.resolution, data.facts["given_parts"]
-    kind = "grey" if data.shape.channels == 1 else "colour"
-    found = [f"models make {kind} images of {resolution}x{resolution}"]
-    if "test" in given:
-        found.append("test: the part that is given")
-    else:
-        found.append("test: a tenth of the images, picked by a digest of their pixels")
-    if "validation" in given:
-        found.append("validation: the part that is given")
-    else:
-        found.append("validation: a further tenth of the training images, picked likewise")
+    resolution, kind = data.shape.resolution, "grey" if data.shape.channels == 1 else "colour"
+    sentences = [f"models make {kind} images of {resolution}x{resolution}"]
+    for part, otherwise in DIVIDED.items():
+        sentences.append(
+            f"{part}: {'the part that is given' if part in given_parts else otherwise}"
+        )
     if data.classes is None:
-        found.append("no labels: what needs a classifier will be 'not defined'")
-    return found
+        sentences.append("no labels: what needs a classifier will be 'not defined'")
+    return sentences
 
 
-def summarise(data: ImageData) -> dict[str, Any]:
-    """Facts, mean and deviation of each channel on [0, 1], and images of each class."""
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What `triptych data` shows of a data set.
+
+    mean, deviation: of each channel on [0, 1], over `measured` training images
+    histogram:       images of each class in all parts; empty without labels
+    plan:            what would be done with the data, a sentence each
+    """
+
+    data: ImageData
+    ingested: Ingested
+    mean: list[float]
+    deviation: list[float]
+    measured: int
+    histogram: dict[str, int]
+    plan: list[str]
+    contact_sheet_rows: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat object: the data's record, then counts and statistics."""
+        counts = asdict(self.ingested)
+        return {
+            **self.data.describe(),
+            **{name: counts[name] for name in ("files", "bad", "copies", "crossing", "sizes")},
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "measured": self.measured,
+            "histogram": self.histogram,
+            "plan": self.plan,
+            "contact_sheet_rows": self.contact_sheet_rows,
+        }
+
+
+def summarize(data: ImageData) -> Summary:
+    """The summary of data that were read from a source."""
+    assert data.ingested is not None
     index = spread(len(data.train), MEASURED)
     mean, deviation = moments(data.train.images, index)
-    known = ("files", "bad", "copies", "crossing", "sizes")
-    return {
-        **data.describe(),
-        **{name: data.facts[name] for name in known},
-        "mean": [round(value, 4) for value in mean.tolist()],
-        "deviation": [round(value, 4) for value in deviation.tolist()],
-        "measured": len(index),
-        "histogram": histogram(data),
-        "plan": plan(data),
-        "contact_sheet_rows": sheet_rows(data),
-    }
+    return Summary(
+        data=data,
+        ingested=data.ingested,
+        mean=[round(value, 4) for value in mean.tolist()],
+        deviation=[round(value, 4) for value in deviation.tolist()],
+        measured=len(index),
+        histogram=histogram(data),
+        plan=plan(data, data.ingested.given_parts),
+        contact_sheet_rows=sheet_rows(data),
+    )
 
 
 def moments(pixels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,16 +188,16 @@ def contact_sheet(data: ImageData) -> images.Grid:
     return images.grid(enlarged, COLUMNS)
 
 
-def contact_sheet_place(data: ImageData) -> Path:
-    """Where the sheet goes unless told otherwise: never among the images themselves."""
+def contact_sheet_path(data: ImageData) -> Path:
+    """The default path of the contact sheet: never among the images themselves."""
     name = f"data-{data.name.replace('/', '-')}.png"
-    if data.place is not None and Path.cwd().is_relative_to(data.place):
+    if data.path is not None and Path.cwd().is_relative_to(data.path):
         return cache_folder() / "sheets" / name
     return Path("runs") / name
 
 
 def sheet_rows(data: ImageData) -> str:
-    """What the rows of the contact sheet are."""
+    """A caption for the rows of the contact sheet."""
     if data.classes is None or data.train.labels is None:
         return "training images"
     there = len(data.train.labels.unique())  # type: ignore[no-untyped-call]
@@ -175,5 +205,5 @@ def sheet_rows(data: ImageData) -> str:
 
 
 def spread(count: int, most: int) -> Tensor:
-    """Up to `most` places spread evenly over 0..count-1, int64."""
+    """Up to `most` indices spread evenly over 0..count-1, int64."""
     return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).long()

@@ -1,8 +1,7 @@
-"""Files from the network: each is fetched once, goes on where it was cut, and is verified.
+"""Files from the network: each is fetched once, resumed after an interruption, and verified.
 
-A file is gathered in `NAME.part` beside its place and renamed when its digests are right, so
-whatever stands under its own name is whole. requests speaks HTTP, filelock lets one process fetch
-while others wait.
+A file is written to `NAME.part` and renamed when its digests are right, so a file under its own
+name is complete. requests speaks HTTP; with filelock one process fetches while others wait.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that anyone may fetch, and how to know it.
+    """A public file and its digests.
 
-    name:   what it is called on disk
-    md5:    what its publisher says, hexadecimal
-    sha256: what is known of it besides; at least one of the two is needed
+    name:   its name on disk
+    md5:    hexadecimal, where its publisher states it
+    sha256: hexadecimal; at least one of the two digests is needed
     size:   in bytes
     """
 
@@ -57,22 +56,22 @@ class RemoteFile:
 
 
 class CutError(Exception):
-    """The connection failed or ended too early; another may do."""
+    """The connection failed or ended too early; another one may succeed."""
 
 
 class UnreachableError(Exception):
-    """The file cannot be had; the message is the reason."""
+    """The file cannot be fetched; the message is the reason."""
 
 
 class OtherFileError(Exception):
-    """What the server gives is not the file."""
+    """The server sends another file."""
 
 
 def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
-    """The verified file in its folder, fetched unless it is there; progress is in bytes.
+    """The path of the verified file, fetched unless it is there; progress is in bytes.
 
-    InputError where it cannot be had or kept. It is digested at every call (about 0.5 GB/s),
-    which is no more than once per resolution: after that the decoded images are stored.
+    InputError where it cannot be fetched or written. Every call computes the digest (about
+    0.5 GB/s), but only once for each resolution: afterwards the decoded images are stored.
     """
     path = folder / file.name
     try:
@@ -95,14 +94,14 @@ def fetch_alone(file: RemoteFile, path: Path, progress: Progress) -> None:
     if old is None:
         return
     part = part_of(path)
-    found = None
+    mismatch = None
     for _ in range(2):  # a part may come from a file that changed since, so once more, whole
         try:
             check_room(file, part)
             gather(file, part, progress)
-            found = difference(part, file)
+            mismatch = difference(part, file)
         except OtherFileError as error:
-            found = str(error)
+            mismatch = str(error)
         except UnreachableError as error:
             there = "" if old == "absent" else f", and {path} is another file ({old})"
             raise InputError(
@@ -112,34 +111,34 @@ def fetch_alone(file: RemoteFile, path: Path, progress: Progress) -> None:
         finally:
             if size_of(part) == 0:  # nothing to go on from
                 part.unlink(missing_ok=True)
-        if found is None:
+        if mismatch is None:
             sync(part)
             part.replace(path)
             sync_folder(path.parent)
             return
         part.unlink(missing_ok=True)
     raise InputError(
-        f"{file.url} does not give {file.name} as it was published ({found})",
+        f"{file.url} does not give {file.name} as it was published ({mismatch})",
         f"try again later, or put the right file at {path}",
     )
 
 
 def difference(path: Path, file: RemoteFile) -> str | None:
-    """What shows that this is not the file, or None when it is."""
+    """How this differs from the file, in size or digest; None where it does not."""
     size = size_of(path)
     if file.size is not None and size != file.size:
         return f"{size:,} bytes instead of {file.size:,}"
     for name, expected in (("md5", file.md5), ("sha256", file.sha256)):
         if expected is not None:
             with path.open("rb") as content:
-                found = hashlib.file_digest(content, name).hexdigest()
-            if found != expected:
-                return f"{name} {found} instead of {expected}"
+                digest = hashlib.file_digest(content, name).hexdigest()
+            if digest != expected:
+                return f"{name} {digest} instead of {expected}"
     return None
 
 
 def check_room(file: RemoteFile, part: Path) -> None:
-    """Say before the first byte that the disk is too small."""
+    """InputError where the disk has too little room for the rest of the file."""
     free = shutil.disk_usage(part.parent).free
     missing = (file.size or 0) - size_of(part)
     if missing > free:
@@ -150,7 +149,7 @@ def check_room(file: RemoteFile, part: Path) -> None:
 
 
 def gather(file: RemoteFile, part: Path, progress: Progress) -> None:
-    """Receive until the part is complete; a cut connection is taken up again."""
+    """Receive until the part is complete; after a cut connection, resume."""
     idle, most = 0, size_of(part)
     while file.size is None or size_of(part) < file.size:
         try:
@@ -165,9 +164,9 @@ def gather(file: RemoteFile, part: Path, progress: Progress) -> None:
 
 
 def receive(file: RemoteFile, part: Path, progress: Progress) -> None:
-    """One request for what is missing, written to the part as it comes.
+    """Request the missing bytes and append them to the part as they come.
 
-    requests knows no scheme but http and https, so a redirect leads nowhere else.
+    requests supports only http and https, so a redirect leads to no other scheme.
     """
     import requests
     import urllib3
@@ -191,7 +190,7 @@ def receive(file: RemoteFile, part: Path, progress: Progress) -> None:
 
 
 def copy(response: Response, file: RemoteFile, part: Path, have: int, progress: Progress) -> None:
-    """Append the body to the part, or write it anew where the server does not go on from it."""
+    """Append the body to the part, or replace the part where the server cannot resume."""
     status = f"{response.status_code} {response.reason}"
     start = starting_byte(response)
     if response.status_code == 416 or start not in (0, have):
@@ -220,7 +219,7 @@ def copy(response: Response, file: RemoteFile, part: Path, have: int, progress: 
 
 
 def starting_byte(response: Response) -> int:
-    """Where in the file the body starts; -1 when the server does not say."""
+    """The byte of the file at which the body starts; -1 where the server does not say."""
     if response.status_code != 206:
         return 0
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -228,16 +227,16 @@ def starting_byte(response: Response) -> int:
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause in a few words, on one line."""
+    """The message of the innermost cause, on one line."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(told).split())
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(message).split())
 
 
 @contextmanager
 def alone(path: Path, file: RemoteFile, progress: Progress) -> Iterator[None]:
-    """Hold the file's lock; while another process holds it, show how far that one is."""
+    """Hold the file's lock; while another process holds it, report that one's progress."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -253,7 +252,7 @@ def alone(path: Path, file: RemoteFile, progress: Progress) -> Iterator[None]:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is gathered before it is whole."""
+    """The path of the incomplete file."""
     return path.with_name(f"{path.name}.part")
 
 

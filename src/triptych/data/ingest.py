@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -41,7 +41,7 @@ CHUNK_BYTES = 1 << 24  # written at a time
 
 @dataclass
 class Gathered:
-    """What came of a source's items, in their order; pixels are in the spool."""
+    """Labels, parts, sizes and bad images of a source's items, in order; pixels are spooled."""
 
     labels: list[Label] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
@@ -51,84 +51,89 @@ class Gathered:
     unread: int = 0
 
     def add(self, items: list[Item], prepared: Prepared, good: np.ndarray) -> None:
-        """Take the labels of a block's good items and the names of its bad ones."""
+        """Add a block: labels and parts of its good items, names and reasons of its bad ones."""
         for item, is_good in zip(items, good.tolist(), strict=True):
             if is_good:
                 self.labels.append(item.label)
-                self.given.append(place_of(item.part))
-        self.bad += [(items[place].name, reason) for place, reason in prepared.bad.items()]
+                self.given.append(part_number(item.part))
+        self.bad += [(items[index].name, reason) for index, reason in prepared.bad.items()]
         self.faint += prepared.faint
         self.unread += prepared.unread
         self.sizes.update(map(tuple, prepared.sizes[good].tolist()))
 
+    @property
+    def given_parts(self) -> list[str]:
+        """The parts that the source itself names, sorted."""
+        return sorted({splits.PARTS[number] for number in self.given if number >= 0})
 
-def place_of(part: PartName | None) -> int:
-    """Where a part stands in PARTS."""
+
+def part_number(part: PartName | None) -> int:
+    """The number of a part in PARTS, or NOT_GIVEN."""
     return splits.NOT_GIVEN if part is None else splits.PARTS.index(part)
 
 
 def gather(
     source: Source, name: str, resolution: int, fit: Fit, folder: Path, progress: Progress
-) -> tuple[str, dict[str, Any]]:
-    """Write a source's images as arrays into a folder; returns their fingerprint and facts.
+) -> store.Ingested:
+    """Write a source's images as arrays into a folder.
 
-    Raises InputError when there are too few, or the labels are of no use.
+    InputError where the images are too few, or the labels cannot be used.
     """
-    found = Gathered()
+    gathered = Gathered()
     spool = Spool(folder / "spool", resolution)
     try:
         done = 0
         for items, prepared in prepare_all(source.items(), source.count, resolution, fit):
-            found.add(items, prepared, spool.append(prepared))
+            gathered.add(items, prepared, spool.append(prepared))
             done += len(items)
             progress(done, max(done, source.count))
-        refuse_too_few(found, name)
-        labels, classes = number_labels(found, source.classes)
+        refuse_too_few(gathered, name)
+        labels, classes = number_labels(gathered, source.classes)
         digests = spool.digests
-        parts = splits.assign(digests, np.array(found.given, dtype=np.int8))
+        parts = splits.assign(digests, np.array(gathered.given, dtype=np.int8))
         keep, copies = splits.without_leaks(digests, parts)
-        refuse_empty_parts(parts, keep, found, name)
+        refuse_empty_parts(parts, keep, gathered, name)
         # By pixels, not by name: the first images of a part are then a fair choice of it.
         order = np.lexsort((labels, digests[:, 1], digests[:, 0], parts))
         order = order[keep[order]]
         content = write_arrays(folder, spool, order, labels[order], parts[order])
     finally:
         spool.close()
-    facts = {
-        "name": name,
-        "classes": classes,
-        "files": len(found.labels) + len(found.bad),
-        "bad": found.bad,
-        "copies": copies,
-        "crossing": int((~keep).sum()),
-        "faint": found.faint,
-        "unread": found.unread,
-        "sizes": describe_sizes(found.sizes),
-        "given_parts": sorted({splits.PARTS[place] for place in found.given if place >= 0}),
-        "notes": list(dict.fromkeys([*source.notes, *label_notes(found.labels, classes)])),
-    }
-    return content, facts
+    return store.Ingested(
+        name=name,
+        classes=None if classes is None else tuple(classes),
+        files=len(gathered.labels) + len(gathered.bad),
+        bad=tuple(gathered.bad),
+        copies=copies,
+        crossing=int((~keep).sum()),
+        faint=gathered.faint,
+        unread=gathered.unread,
+        sizes=describe_sizes(gathered.sizes),
+        given_parts=tuple(gathered.given_parts),
+        notes=tuple(dict.fromkeys([*source.notes, *label_notes(gathered.labels, classes)])),
+        content=content,
+    )
 
 
-def refuse_too_few(found: Gathered, name: str) -> None:
+def refuse_too_few(gathered: Gathered, name: str) -> None:
     """InputError when the good images are too few to divide."""
-    if len(found.labels) < LEAST_IMAGES:
+    if len(gathered.labels) < LEAST_IMAGES:
         raise InputError(
-            f"{len(found.labels)} readable images in {name}{but_bad(found)} are too few",
+            f"{len(gathered.labels)} readable images in {name}{but_bad(gathered)} are too few",
             f"give at least {LEAST_IMAGES}",
         )
 
 
-def but_bad(found: Gathered) -> str:
-    """How many were bad, for messages that would mislead without."""
-    return f" ({len(found.bad)} bad, first {': '.join(found.bad[0])})" if found.bad else ""
+def but_bad(gathered: Gathered) -> str:
+    """The number of bad images and the first of them, for messages; "" for none."""
+    return f" ({len(gathered.bad)} bad, first {': '.join(gathered.bad[0])})" if gathered.bad else ""
 
 
-def refuse_empty_parts(parts: np.ndarray, keep: np.ndarray, found: Gathered, name: str) -> None:
+def refuse_empty_parts(parts: np.ndarray, keep: np.ndarray, gathered: Gathered, name: str) -> None:
     """InputError when a part has no image, saying why that is."""
-    given = sorted({splits.PARTS[place] for place in found.given if place >= 0})
-    for place, part in enumerate(splits.PARTS):
-        before, after = int((parts == place).sum()), int((parts[keep] == place).sum())
+    given = gathered.given_parts
+    for number, part in enumerate(splits.PARTS):
+        before, after = int((parts == number).sum()), int((parts[keep] == number).sum())
         if before and not after:
             raise InputError(
                 f"all {before} {part} images of {name} are copies of images nearer to training",
@@ -136,76 +141,76 @@ def refuse_empty_parts(parts: np.ndarray, keep: np.ndarray, found: Gathered, nam
             )
         if not before and part == "train" and given:
             raise InputError(
-                f"all images of {name}{but_bad(found)} are given as {' or '.join(given)}",
+                f"all images of {name}{but_bad(gathered)} are given as {' or '.join(given)}",
                 "add a train folder, or name the folder below to have it divided",
             )
         if not before:
             raise InputError(
-                f"{len(parts)} images in {name}{but_bad(found)} leave no {part} part",
+                f"{len(parts)} images in {name}{but_bad(gathered)} leave no {part} part",
                 f"give more: about {ENOUGH_IMAGES} do",
             )
 
 
 def number_labels(
-    found: Gathered, names: tuple[str, ...] | None
+    gathered: Gathered, names: tuple[str, ...] | None
 ) -> tuple[np.ndarray, list[str] | None]:
     """Labels as 0..K-1 (-1 throughout where any is missing) and the K class names.
 
     Where some labels are numbers and some are text, all are text.
     """
-    labels = found.labels
-    known = set(labels)
-    if None in known or (names is not None and -1 in known):  # -1 is the Hub's "no label"
+    labels = gathered.labels
+    distinct = set(labels)
+    if None in distinct or (names is not None and -1 in distinct):  # -1 is the Hub's "no label"
         return np.full(len(labels), -1, dtype=np.int64), None
     if names is not None:
-        if not all(isinstance(label, int) and 0 <= label < len(names) for label in known):
+        if not all(isinstance(label, int) and 0 <= label < len(names) for label in distinct):
             raise InputError("labels outside the named classes", "mend the label column")
         numbers = np.array(labels, dtype=np.int64)
         classes = list(names)
     else:
-        if any(isinstance(label, str) for label in known):
+        if any(isinstance(label, str) for label in distinct):
             labels = [str(label) for label in labels]
-            known = set(labels)
-        ordered = sorted(known)  # type: ignore[type-var] # all numbers or all text
+            distinct = set(labels)
+        ordered = sorted(distinct)  # type: ignore[type-var] # all numbers or all text
         index = {label: number for number, label in enumerate(ordered)}
         numbers = np.array([index[label] for label in labels], dtype=np.int64)
         classes = [str(label) for label in ordered]
-    if len(known) < 2:
+    if len(distinct) < 2:
         raise InputError(
-            f"all {len(labels)} images{but_bad(found)} have one class, '{classes[numbers[0]]}'",
+            f"all {len(labels)} images{but_bad(gathered)} have one class, '{classes[numbers[0]]}'",
             "name the folder that holds the images themselves, or use --label-column none",
         )
     return numbers, classes
 
 
 def label_notes(labels: Sequence[Label], classes: list[str] | None) -> list[str]:
-    """What is odd about the labels."""
-    known = {label for label in labels if label is not None and label != -1}
-    if classes is None and known:
+    """Notes on missing labels and on labels that may be no classes."""
+    distinct = {label for label in labels if label is not None and label != -1}
+    if classes is None and distinct:
         missing = sum(label is None or label == -1 for label in labels)
         return [f"images without a label, so all labels were left out: {missing}"]
-    if classes is not None and len(known) * FEW_A_CLASS > len(labels):
+    if classes is not None and len(distinct) * FEW_A_CLASS > len(labels):
         return [
             "many labels for few images, use --label-column none if they are no classes: "
-            f"{len(known)} for {len(labels)}"
+            f"{len(distinct)} for {len(labels)}"
         ]
     return []
 
 
-def describe_sizes(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
-    """How large the images were, as [width, height]: how many sizes, extremes, the usual one."""
+def describe_sizes(sizes: Counter[tuple[int, int]]) -> store.ImageSizes:
+    """The summary of sizes (height, width) and how many images have each."""
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     shapes = [width / height for height, width in sizes]
-    usual = sizes.most_common(1)[0]
-    return {
-        "different": len(sizes),
-        "smallest": by_area[0][::-1],
-        "largest": by_area[-1][::-1],
-        "usual": usual[0][::-1],
-        "of_usual_size": usual[1],
-        "narrowest": round(min(shapes), 3),  # width over height
-        "widest": round(max(shapes), 3),
-    }
+    (height, width), count = sizes.most_common(1)[0]
+    return store.ImageSizes(
+        different=len(sizes),
+        smallest=by_area[0][::-1],
+        largest=by_area[-1][::-1],
+        usual=(width, height),
+        of_usual_size=count,
+        narrowest=round(min(shapes), 3),
+        widest=round(max(shapes), 3),
+    )
 
 
 @dataclass(frozen=True)
@@ -217,8 +222,8 @@ class Prepared:
     digests:  of the full-size pixels, big-endian uint64 (n,2)
     sizes:    full height and width, int32 (n,2)
     faint:    how many are nearly of one colour
-    bad:      why some are bad, by place in the block
-    unread:   how many of these the system did not let us read
+    bad:      why items are bad, by their index in the block
+    unread:   how many of these the system failed to read
     """
 
     pixels: np.ndarray
@@ -231,7 +236,7 @@ class Prepared:
 
 
 def prepare(work: tuple[list[Item], int, Fit]) -> Prepared:
-    """Decode and resize a block of items, to a resolution by a fit."""
+    """Decode and resize a block. work: its items, the resolution, and the fit."""
     items, resolution, fit = work
     planes: list[np.ndarray] = []
     channels = np.zeros(len(items), dtype=np.int8)
@@ -240,26 +245,26 @@ def prepare(work: tuple[list[Item], int, Fit]) -> Prepared:
     bad: dict[int, str] = {}
     unread = 0
     with quietly():
-        for place, item in enumerate(items):
+        for index, item in enumerate(items):
             try:
                 full = read_pixels(item.content)
             except BadImageError as error:
-                bad[place] = str(error)
+                bad[index] = str(error)
                 unread += isinstance(error, UnreadableError)
                 continue
             if full.ndim == 3 and is_grey(full):
                 full = full[..., 0]
             pixels = fit_square(full, resolution, fit)
-            channels[place] = 1 if pixels.ndim == 2 else 3
-            digests[place] = np.frombuffer(splits.pixel_digest(full), dtype=">u8")
-            sizes[place] = full.shape[:2]
+            channels[index] = 1 if pixels.ndim == 2 else 3
+            digests[index] = np.frombuffer(splits.pixel_digest(full), dtype=">u8")
+            sizes[index] = full.shape[:2]
             planes.append(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
     packed = np.concatenate([plane.reshape(-1) for plane in planes] or [np.empty(0, np.uint8)])
     return Prepared(packed, channels, digests, sizes, count_faint(packed, planes), bad, unread)
 
 
 def count_faint(packed: np.ndarray, planes: list[np.ndarray]) -> int:
-    """How many images have no two values further apart than FAINT."""
+    """How many images have no two pixel values further apart than FAINT."""
     if not planes:
         return 0
     starts = np.cumsum([0, *(plane.size for plane in planes[:-1])])
@@ -268,7 +273,7 @@ def count_faint(packed: np.ndarray, planes: list[np.ndarray]) -> int:
 
 
 def is_grey(pixels: np.ndarray) -> bool:
-    """Whether the three channels of (H,W,3) agree; in most coloured images one row tells."""
+    """Whether the three channels of (H,W,3) are equal; most coloured images differ in row 0."""
     return all(
         bool((rows[..., 0] == rows[..., channel]).all())
         for rows in (pixels[:1], pixels)
@@ -279,9 +284,9 @@ def is_grey(pixels: np.ndarray) -> bool:
 def prepare_all(
     items: Iterator[Item], count: int, resolution: int, fit: Fit
 ) -> Iterator[tuple[list[Item], Prepared]]:
-    """Every block of items with what became of it; in worker processes where that pays.
+    """Every block of items, prepared; by worker processes where there are many items.
 
-    There, a file that kills its worker, or keeps it busy without end, is one more bad image.
+    A file that kills its worker, or keeps it busy for too long, is then a bad image.
     """
     first = next(items, None)
     if first is None:
@@ -309,7 +314,7 @@ def prepare_all(
 def prepare_singly(
     block: list[Item], resolution: int, fit: Fit
 ) -> Iterator[tuple[list[Item], Prepared]]:
-    """Item by item in a process of their own: only the culprit is bad."""
+    """Every item of a block in a worker process, so that only the harmful one is bad."""
     works = (([item], resolution, fit) for item in block)
     nothing: tuple[list[Item], int, Fit] = ([], resolution, fit)
     outcomes = workers.in_order(prepare, chain([nothing], works), workers=1, seconds=SECONDS)
@@ -324,7 +329,7 @@ def prepare_singly(
 
 
 def size_of(content: object) -> int:
-    """Bytes in memory."""
+    """The bytes of an item's content in memory; 0 for a path."""
     if isinstance(content, np.ndarray):
         return content.nbytes
     return len(content) if isinstance(content, bytes) else 0
@@ -355,7 +360,7 @@ class Spool:
         self._digests: list[np.ndarray] = []
 
     def append(self, prepared: Prepared) -> np.ndarray:
-        """Keep the good images of a block; returns which they are, bool (n,)."""
+        """Write the good images of a block; returns which are good, bool (n,)."""
         if self._file.write(prepared.pixels.data) != prepared.pixels.nbytes:  # no room for the rest
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         good = prepared.channels > 0
@@ -374,7 +379,7 @@ class Spool:
         return np.concatenate([*self._digests, np.empty(0, splits.DIGEST)])
 
     def chunks(self, order: np.ndarray) -> Iterator[np.ndarray]:
-        """The images named by `order`, uint8 (n,C,H,W) at a time; C is 1 where all are grey."""
+        """The images at these indices, uint8 (n,C,H,W) at a time; C is 1 where all are grey."""
         channels = self.channels.astype(np.int64)
         plane = self.resolution**2
         offsets = (np.cumsum(channels) - channels) * plane
@@ -404,7 +409,7 @@ def write_arrays(
 ) -> str:
     """Write images.npy, labels.npy and parts.npy in that order; returns their fingerprint.
 
-    order: places in the spool; labels int64 and parts int8 go with it, (N,) each
+    order: indices in the spool; its labels int64 and parts int8, (N,) each
     """
     fingerprint = store.Fingerprint()
     most = int(spool.channels[order].max(initial=1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,17 +45,17 @@ def open_images(
                 "origin": origin.identity,
             }
         )
-        arrays, facts = usable(key) or make_entry(key, origin, resolution, fit, bar.update)
-    if facts["bad"] and options.strict:
-        first = ": ".join(facts["bad"][0])
-        raise InputError(f"{len(facts['bad'])} bad images, first {first}", "mend or remove them")
-    return assemble(data, options, origin, arrays, facts)
+        arrays, ingested = usable(key) or make_entry(key, origin, resolution, fit, bar.update)
+    if ingested.bad and options.strict:
+        first = ": ".join(ingested.bad[0])
+        raise InputError(f"{len(ingested.bad)} bad images, first {first}", "mend or remove them")
+    return assemble(data, options, origin, arrays, ingested)
 
 
 def usable(key: str) -> store.Entry | None:
-    """The entry, unless some files could not be read when it was made: they may be by now."""
+    """The entry; None where files were unreadable when it was made: they may be readable now."""
     entry = store.load(key)
-    return None if entry is None or entry[1]["unread"] else entry
+    return None if entry is None or entry[1].unread else entry
 
 
 def make_entry(
@@ -66,10 +65,10 @@ def make_entry(
     with store.preparing(key) as aside:
         entry = usable(key)
         if entry is None:
-            content, facts = ingest.gather(
+            ingested = ingest.gather(
                 origin.read(progress), origin.name, resolution, fit, aside, progress
             )
-            store.publish(key, aside, content, facts)
+            store.publish(key, aside, ingested)
             entry = store.load(key)
     if entry is None:
         raise InputError(
@@ -84,30 +83,29 @@ def assemble(
     options: ReadingOptions,
     origin: Origin,
     arrays: dict[str, np.ndarray],
-    facts: dict[str, Any],
+    ingested: store.Ingested,
 ) -> ImageData:
     """The stored arrays, which are sorted by part, as three parts."""
-    labelled = facts["classes"] is not None
     ends = np.searchsorted(arrays["parts"], range(len(splits.PARTS)), side="right").tolist()
 
     def part(name: str) -> Part:
-        place = splits.PARTS.index(name)
-        rows = slice(ends[place - 1] if place else 0, ends[place])
-        labels = torch.from_numpy(arrays["labels"][rows]) if labelled else None
+        number = splits.PARTS.index(name)
+        rows = slice(ends[number - 1] if number else 0, ends[number])
+        labels = torch.from_numpy(arrays["labels"][rows]) if ingested.classes else None
         return Part(torch.from_numpy(arrays["images"][rows]), labels)
 
     train, test = part("train"), part("test")
-    place = str(origin.identity.get("source", ""))
+    path = str(origin.identity.get("source", ""))
     resolution, fit = train.images.shape[-1], options.fit or DEFAULT_FIT
-    notes = describe.notes(facts, resolution, fit, len(train), len(test))
+    notes = describe.notes(ingested, resolution, fit, len(train), len(test))
     varied = options if isinstance(options, DataOptions) else DataOptions()
     return ImageData(
-        name=facts["name"],
+        name=ingested.name,
         source=data,
-        place=place if Path(place).is_absolute() else None,
-        fingerprint=facts["content"][: store.FINGERPRINT_DIGITS],
+        path=path if Path(path).is_absolute() else None,
+        fingerprint=ingested.content[: store.FINGERPRINT_DIGITS],
         fit=fit,
-        classes=tuple(facts["classes"]) if labelled else None,
+        classes=ingested.classes,
         notes=notes,
         train=train,
         validation=part("validation"),
@@ -115,7 +113,7 @@ def assemble(
         image_column=options.image_column,
         label_column=options.label_column,
         augment=Augment(flip=varied.flip, crop=varied.crop),
-        facts=facts,
+        ingested=ingested,
     )
 
 

@@ -1,9 +1,10 @@
-"""Which part an image belongs to, by its own pixels alone.
+"""The part of an image: train, validation or test, determined by its own pixels alone.
 
-So files may be added, renamed or resized, and copies of one image never cross parts.
+So an image keeps its part when files are added or renamed, and copies of one image are never in
+two parts.
 
 digests: big-endian uint64 (N,2), the two halves of each image's digest
-parts:   int8 (N,), places in PARTS
+parts:   int8 (N,), numbers in PARTS
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ def pixel_digest(pixels: np.ndarray) -> bytes:
 
 
 def assign(digests: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Parts: those the source gave (NOT_GIVEN where it did not), else picked by the digest.
+    """The part of each image: as the source says (`given`), else by the digest; int8 (N,).
 
-    Where the source has no test part at all, a tenth becomes one; then likewise for validation.
+    Where the source has no test part, a tenth of the images become one; then a tenth of the rest
+    become the validation part likewise. given: int8 (N,), NOT_GIVEN where the source says nothing
     """
     draws = digests.byteswap().view("<u8").astype(np.float64) / 2**64  # [N,2] on [0, 1)
     parts = np.full(len(digests), TRAIN, dtype=np.int8)
@@ -44,9 +46,9 @@ def assign(digests: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def without_leaks(digests: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, int]:
-    """Which images to keep so that no image is in two parts, and how many are copies of others.
+    """Which images to keep so that none is in two parts, bool (N,), and the number of copies.
 
-    A copy goes from the test side: it stays in the part nearest to training. bool (N,), count
+    Of equal images in several parts, those in the part nearest to training are kept.
     """
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ordered = digests[order]

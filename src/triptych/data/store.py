@@ -1,10 +1,10 @@
 """Prepared images on disk, shared between processes and memory-mapped.
 
     data/<content>/images.npy, labels.npy, parts.npy    arrays, named by their own digest
-    data/<key>.json                                     source and settings -> content, facts
+    data/<key>.json                                     source and settings -> `Ingested`
 
-A folder of arrays is written aside and renamed, so it is complete or absent; the same images from
-another place, or under another name, are kept once.
+A folder of arrays is written aside and renamed, so it is complete or absent. The same images from
+another source, or under another name, are stored once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,62 @@ from filelock import FileLock, Timeout
 from triptych import files
 from triptych.errors import InputError
 
-Entry = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays by name, facts
 ARRAYS = ("images", "labels", "parts")
 FINGERPRINT_DIGITS = 16
 NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # which Python 3.11 does not name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSizes:
+    """The sizes of a source's images before resizing, as (width, height) in pixels.
+
+    different:         how many different sizes there are
+    smallest, largest: by area
+    usual:             the most frequent size, which `of_usual_size` images have
+    narrowest, widest: least and greatest width over height
+    """
+
+    different: int
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    usual: tuple[int, int]
+    of_usual_size: int
+    narrowest: float
+    widest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What was learned of a source while its images were stored.
+
+    name:        of the source, as the report shows it
+    classes:     their names; None without labels
+    files:       how many files or rows were read, bad ones included
+    bad:         the name of each bad image, and why it is bad
+    copies:      images that equal another one
+    crossing:    of these, held-out images left out because they equal one nearer to training
+    faint:       images of hardly any contrast
+    unread:      bad images that the system could not read, perhaps only that time
+    given_parts: the parts that the source itself names
+    notes:       sentences for the user
+    content:     digest of the stored arrays, which names their folder
+    """
+
+    name: str
+    classes: tuple[str, ...] | None
+    files: int
+    bad: tuple[tuple[str, str], ...]
+    copies: int
+    crossing: int
+    faint: int
+    unread: int
+    sizes: ImageSizes
+    given_parts: tuple[str, ...]
+    notes: tuple[str, ...]
+    content: str
+
+
+Entry = tuple[dict[str, np.ndarray], Ingested]  # arrays by name
 
 
 def cache_folder() -> Path:
@@ -40,24 +93,32 @@ def cache_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """Where prepared images are."""
+    """The folder of prepared images."""
     return cache_folder() / "data"
 
 
-def entry_key(identity: dict[str, Any]) -> str:
+def entry_key(identity: dict[str, object]) -> str:
     """The name of an entry: a digest of everything its pixels depend on."""
     text = json.dumps(identity, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def load(key: str) -> Entry | None:
-    """Arrays (mapped, copied where written to) and facts of an entry, or None."""
+    """Arrays (mapped, copied where written to) and record of an entry; None if it is unusable."""
     try:
-        facts = json.loads((data_folder() / f"{key}.json").read_text())
-        arrays = load_arrays(data_folder() / facts["content"])
+        values = frozen(json.loads((data_folder() / f"{key}.json").read_text()))
+        ingested = Ingested(**values | {"sizes": ImageSizes(**values["sizes"])})
+        arrays = load_arrays(data_folder() / ingested.content)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return None if arrays is None else (arrays, facts)
+    return None if arrays is None else (arrays, ingested)
+
+
+def frozen(value: Any) -> Any:
+    """A JSON value with tuples for lists."""
+    if isinstance(value, dict):
+        return {name: frozen(each) for name, each in value.items()}
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
 
 
 def load_arrays(folder: Path) -> dict[str, np.ndarray] | None:
@@ -115,16 +176,16 @@ def preparing(key: str) -> Iterator[Path]:
 
 def remove_left_over(parent: Path, locks: Path, own: str) -> None:
     """Remove what killed processes left behind: of our own entry, and of those nobody prepares."""
-    for left in parent.glob(".*.*"):
-        key = left.name.split(".")[1]
+    for folder in parent.glob(".*.*"):
+        key = folder.name.split(".")[1]
         lock = nullcontext() if key == own else FileLock(locks / f"{key}.lock", timeout=0)
         with suppress(Timeout), lock:
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(key: str, aside: Path, content: str, facts: dict[str, Any]) -> None:
-    """Make complete arrays known under their content, and the entry that leads to them."""
-    final = data_folder() / content
+def publish(key: str, aside: Path, ingested: Ingested) -> None:
+    """Move complete arrays to the folder that their content names, and write the entry."""
+    final = data_folder() / ingested.content
     if load_arrays(final) is None:
         shutil.rmtree(final, ignore_errors=True)  # damaged
         for name in ARRAYS:
@@ -134,7 +195,7 @@ def publish(key: str, aside: Path, content: str, facts: dict[str, Any]) -> None:
         except OSError:  # the same images came from another source, this very moment
             if load_arrays(final) is None:
                 raise
-    files.write_json(data_folder() / f"{key}.json", {**facts, "content": content})
+    files.write_json(data_folder() / f"{key}.json", asdict(ingested))
 
 
 class Fingerprint:
@@ -144,13 +205,13 @@ class Fingerprint:
         self._digest = hashlib.sha256()
 
     def begin(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        """The next array follows."""
+        """Start the next array, by its name, type and shape."""
         self._digest.update(f"{name}{dtype}{shape}".encode())
 
     def add(self, piece: np.ndarray) -> None:
-        """The next rows of the array."""
+        """Add the array's next rows."""
         self._digest.update(np.ascontiguousarray(piece).data)
 
     def hexdigest(self) -> str:
-        """All of it, hexadecimal."""
+        """The digest of all that was added, 64 hexadecimal digits."""
         return self._digest.hexdigest()

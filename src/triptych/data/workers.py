@@ -1,8 +1,8 @@
 """Worker processes: fresh interpreters that apply one function to blocks of work.
 
-They are neither forks, which would inherit torch's threads, nor multiprocessing's children, which
-would import the caller's script. They end when their input does, so none outlives its parent,
-even a killed one. What they are given and give back is pickled, between our own processes only.
+They are not forks, which would inherit torch's threads, nor multiprocessing's children, which
+would import the caller's script. They end when their input ends, so none outlives its parent, even
+a killed one. Blocks and results are pickled, between our own processes only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CODE = "from triptych.data.workers import serve; serve()"
 
 
 class WorkerDiedError(Exception):
-    """The process that did this block ended before it answered, or took too long."""
+    """The process of this block ended without a result, or took too long."""
 
 
 def in_order(
@@ -42,8 +42,8 @@ def in_order(
     workers:  how many processes, at least 1
     seconds:  a worker that holds a block for longer is killed
 
-    A block whose worker died gives a WorkerDiedError, the others are not touched by it. What the
-    function raises is raised here. At most two blocks per worker are in memory at a time.
+    The result for a block whose worker died is a WorkerDiedError; other blocks are not affected.
+    Exceptions of the function are raised here. At most two blocks a worker are in memory.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
     started = [Worker(function) for _ in range(workers)]
@@ -118,14 +118,14 @@ class Worker:
             return self.process
 
     def stop(self) -> None:
-        """End the process for good; who waits for its answer gets none."""
+        """End the process for good; a waiting `apply` raises WorkerDiedError."""
         with self.lock:
             self.stopped = True
             if self.process is not None:
                 self.process.kill()
 
     def discard(self) -> None:
-        """Collect an ended process and its pipes."""
+        """Kill the process, if any, wait for its end and close its pipes."""
         process, self.process = self.process, None
         if process is None:
             return
@@ -151,7 +151,7 @@ def start_process(function: Callable[..., Any]) -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """Life of a worker: read blocks, write outcomes, until the input ends."""
+    """The main loop of a worker: read blocks and write results until the input ends."""
     module, name = sys.argv[1:]
     function = getattr(importlib.import_module(module), name)
     source, target = sys.stdin.buffer, sys.stdout.buffer

@@ -30,7 +30,7 @@ from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
 from triptych.data.store import cache_folder
 from triptych.hardware import Machine
-from triptych.seeding import generator, initialising
+from triptych.seeding import generator, initializing
 
 VERSION = 3  # raised whenever the same data would give another classifier
 BATCH_SIZE = 64
@@ -165,7 +165,7 @@ def found_in(path: Path, classifier: Classifier) -> bool:
 def fresh(data: ImageData) -> Classifier:
     """First weights, the same for the same classes and shape."""
     assert data.classes is not None
-    with initialising(seed=0):
+    with initializing(seed=0):
         return Classifier(data.shape, len(data.classes))
 
 

@@ -205,7 +205,7 @@ def evaluate(
         tell = telling(bar)
         tell("nearest training images")
         generated = describe(samples, real)
-        metrics = generation_entries(generated, real, model.said_of_samples, tell)
+        metrics = generation_entries(generated, real, model.samples_note, tell)
         for doing, entries in ABILITIES.items():
             tell(doing)
             metrics += entries(model, real, EVALUATION_SEED)

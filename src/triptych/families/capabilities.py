@@ -1,7 +1,7 @@
-"""What a model can do beyond sampling: it inherits a class for each.
+"""What a model can do beyond sampling: it inherits one class for each capability.
 
-Who asks first whether a model has a capability need not know its family; what a model lacks it
-explains itself (`GenerativeModel.lacks`).
+Code that needs a capability tests for its class, not for the model's family. A model that lacks
+one says why (`GenerativeModel.lacks`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Encodes(ABC):
 
 
 class Refines(ABC):
-    """What `encode` finds first can be brought nearer to the images, step by step."""
+    """The latents of `encode` come from a first guess that is refined step by step."""
 
     @property
     @abstractmethod
@@ -44,19 +44,19 @@ class Refines(ABC):
 
     @abstractmethod
     def with_refinement(self, steps: int) -> GenerativeModel:
-        """The same networks, whose `encode` takes so many steps; 0 leaves it at the first."""
+        """The same networks, whose `encode` takes so many steps; 0 keeps the first guess."""
 
 
 class Learns(ABC):
-    """Training starts from a trained model and asks it for answers."""
+    """Training starts from a trained model, the teacher, and uses its outputs as targets."""
 
     @abstractmethod
     def learn_from(self, teacher: GenerativeModel) -> None:
-        """Take over its weights; it is used as it is, in training alone."""
+        """Copy the teacher's weights. The teacher itself does not change."""
 
 
 class Represents(ABC):
-    """The model describes images by features of its own, for whoever learns from them."""
+    """The model gives features of images, from which others can learn."""
 
     @abstractmethod
     def represent(self, images: Tensor) -> Tensor:
@@ -80,80 +80,81 @@ class BoundsLikelihood(ABC):
 
 
 class EstimatesLikelihood(ABC):
-    """log P of 8-bit images can be estimated under a Gaussian noise that the model does not have.
+    """log P of 8-bit images can be estimated under Gaussian noise that the model itself lacks.
 
-    So it is told only when asked for, with the noise: by itself the likelihood is not defined.
+    Without that noise the likelihood is not defined, so it is estimated only on request.
     """
 
     estimates: ClassVar[Mapping[str, int]]  # methods and their usual number of temperatures
 
     @abstractmethod
     def noise_for(self, images: Tensor) -> float:
-        """The noise's deviation on [-1, 1] that suits these held-out images [N,C,H,W]."""
+        """The noise's deviation on [-1, 1], chosen on held-out images [N,C,H,W]."""
 
     @abstractmethod
     def estimate_likelihood(
         self, images: Tensor, rng: ImageStreams, std: float, temperatures: int
     ) -> Tensor:
-        """log P(8-bit image) under noise of that deviation, nats, [N]; too low rather than high."""
+        """log P(8-bit image) under noise of deviation `std`, nats, [N]; too low on average."""
 
     @abstractmethod
     def simulated_bounds(
         self, rng: ImageStreams, std: float, temperatures: int
     ) -> tuple[Tensor, Tensor]:
-        """For images of its own, one for each stream: bounds from below and above, nats, [N]."""
+        """Bounds from below and above for images that it draws, one a stream: nats, each [N]."""
 
 
 def mean_terms(draws: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of each term over several draws, float64."""
-    found = list(draws)
+    """Mean of each term over several draws: float64, each [N]."""
+    estimates = list(draws)
     return {
-        name: torch.stack([terms[name].double() for terms in found]).mean(0) for name in found[0]
+        name: torch.stack([terms[name].double() for terms in estimates]).mean(0)
+        for name in estimates[0]
     }
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How a model in training does.
+    """The state of a model in training.
 
     numbers: by name
-    advice:  for each thing that is wrong a sentence: what it is, by which number, what to do
-    health:  how well the model is by the worst of what it lives by; about 1 is well, 0 is dead
-    trouble: in a few words what it suffers from, should that have fallen far: training goes back
+    advice:  a sentence for each failure: what it is, by which number, what to do
+    health:  the worst of the numbers that a model cannot do without: about 1 is well, 0 is dead
+    failure: in a few words, what makes the health low; training goes back where that fell far
     """
 
     numbers: dict[str, float]
     advice: list[str] = field(default_factory=list)
     health: float = 1.0
-    trouble: str = ""
+    failure: str = ""
 
 
 class Diagnoses(ABC):
-    """The model tells while it is trained what goes wrong."""
+    """The model can say, during training, what goes wrong."""
 
     @abstractmethod
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
     ) -> Diagnosis:
-        """Look at a few images, in evaluation mode and without gradients; nothing is changed.
+        """Diagnose on a few images, in evaluation mode and without gradients; nothing changes.
 
-        seen:   of the training part, on [-1, 1], [N,C,H,W], at least one
-        unseen: of the validation part, [M,C,H,W]; there may be none
-        rng:    N + M streams, for all of them in this order
-        share:  of the planned images that were trained on
+        seen:   images of the training part, on [-1, 1], [N,C,H,W], N at least 1
+        unseen: images of the validation part, [M,C,H,W]; M may be 0
+        rng:    N + M streams, in the order of these images
+        share:  progress of the training, from 0 to 1
         """
 
 
 class NoisyPixels(ABC):
-    """Decoding gives the mean of a distribution of pixels, which can be drawn from too."""
+    """Decoding gives the mean of a distribution of pixels; one can also draw from it."""
 
     @abstractmethod
     def with_pixel_noise(self) -> Self:
-        """The same networks, whose `decode` draws the pixels."""
+        """The same networks, whose `decode` draws the pixels at random."""
 
 
 class Iterative(ABC):
-    """Decoding is a chain of steps: which sampler, how many, and what lies between."""
+    """Decoding is a chain of steps by a sampler that can be chosen."""
 
     samplers: tuple[str, ...]
 
@@ -167,8 +168,8 @@ class Iterative(ABC):
     ) -> Self:
         """The same networks with other sampler settings; None keeps the present one.
 
-        eta:      share of fresh noise in a step, from 0 to 1, where the sampler has a choice
-        guidance: how strongly samples are led to their class; 1 leaves them as trained
+        eta:      share of fresh noise in a step of `ddim`, from 0 to 1
+        guidance: weight of classifier-free guidance; 1 is none
         """
 
     @abstractmethod
@@ -177,17 +178,17 @@ class Iterative(ABC):
 
     @abstractmethod
     def noise_levels(self) -> Tensor:
-        """Of the present sampler: falling, the last one 0, [steps+1]."""
+        """Noise levels of the present sampler: falling, the last one 0, [steps+1]."""
 
     @abstractmethod
     def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
-        """What the network makes of image + sigma * noise, no label told: [N,C,H,W]."""
+        """The network's clean image for image + sigma * noise, labels unknown: [N,C,H,W]."""
 
     @abstractmethod
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
-        """The chain at evenly spaced steps, start and end included: [N,points,C,H,W]."""
+        """States at evenly spaced steps, first and last included: [N,points,C,H,W]."""
 
 
 def why_not(model: GenerativeModel, capability: str) -> str:
-    """Why a model does not encode, have a likelihood or represent images, in one sentence."""
+    """Why a model lacks a capability: encode, likelihood or represent. One sentence."""
     return model.lacks.get(capability, LACKING[capability])

@@ -13,11 +13,11 @@ Way = Literal["straight", "spherical"]
 
 @dataclass(frozen=True)
 class Latent:
-    """A named bundle of tensors that decodes to images, and how to walk between two of them.
+    """Named tensors that decode to images, and the kind of path between two of them.
 
     tensors: each [N, ...]
     path:    "straight", or "spherical" for Gaussian noise whose length matters
-    labels:  shares of the classes, and of the unknown one, [N,classes+1]; they walk straight
+    labels:  shares of the classes and of "unknown", [N,classes+1]; their path is straight
     """
 
     tensors: dict[str, Tensor]
@@ -32,7 +32,7 @@ class Latent:
         return Latent({name: t[index] for name, t in self.tensors.items()}, self.path, labels)
 
     def interpolate(self, other: Latent, share: float) -> Latent:
-        """The point a share of the way to `other`: 0 is self, 1 is other."""
+        """The point on the path to `other` at a share from 0 (self) to 1 (other)."""
         walk = torch.lerp if self.path == "straight" else spherical
         tensors = {name: walk(t, other.tensors[name], share) for name, t in self.tensors.items()}
         labels = self.labels
@@ -41,7 +41,7 @@ class Latent:
         return Latent(tensors, self.path, labels)
 
     def scaled(self, temperature: float) -> Latent:
-        """With a deviation so many times as large."""
+        """All tensors times a number: their deviation becomes so many times as large."""
         tensors = {name: t * temperature for name, t in self.tensors.items()}
         return Latent(tensors, self.path, self.labels)
 

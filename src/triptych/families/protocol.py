@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -22,12 +22,12 @@ from triptych.seeding import ImageStreams
 
 @dataclass(frozen=True)
 class Batch:
-    """Everything one step of an objective may look at.
+    """The inputs of one step of an objective.
 
     images: real, float on [-1, 1], [B,C,H,W]
     labels: class numbers [B], or None where the data have none
     noise:  every random number of the step, drawn before it, each [B, ...]
-    progress:   share of the planned images of this phase that were seen before this step
+    progress:   share of this phase's planned images that were seen before this step
     step_index: of the step in its phase, from 0
     """
 
@@ -38,26 +38,28 @@ class Batch:
     step_index: int = 0
 
     def parts(self, size: int) -> list[Batch]:
-        """The same images in batches of at most so many."""
-        found = []
-        for first in range(0, len(self.images), size):
-            rows = slice(first, first + size)
-            labels = None if self.labels is None else self.labels[rows]
-            noise = {name: tensor[rows] for name, tensor in self.noise.items()}
-            found.append(Batch(self.images[rows], labels, noise, self.progress, self.step_index))
-        return found
+        """The same images in batches of at most `size`."""
+        return [
+            replace(
+                self,
+                images=self.images[rows],
+                labels=None if self.labels is None else self.labels[rows],
+                noise={name: tensor[rows] for name, tensor in self.noise.items()},
+            )
+            for rows in (slice(i, i + size) for i in range(0, len(self.images), size))
+        ]
 
 
 def to_float32(x: Tensor) -> Tensor:
-    """The same in float32 where autocast left less; more precise numbers stay as they are."""
+    """x in float32, or unchanged where it is more precise: undoes autocast's bfloat16."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class FrozenView:
-    """A network that another objective moves: usable here, neither registered nor moved here.
+    """A network that another objective trains: this one can call it, but does not train it.
 
-    This is the `.detach()` of the course, made impossible to forget: registering a borrowed
-    network would give it to this objective's optimiser.
+    This is the `.detach()` of the course, made impossible to forget: a registered network would
+    be given to this objective's optimizer.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -76,7 +78,7 @@ class FrozenView:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Inside, the network's parameters ask for no gradient."""
+    """Inside, the network's parameters require no gradient."""
     movable = [p for p in network.parameters() if p.requires_grad]
     for parameter in movable:
         parameter.requires_grad_(False)
@@ -88,18 +90,18 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 class Objective(nn.Module, ABC):
-    """One loss and the one network that it moves (the only one it registers)."""
+    """One loss and the one network that it trains, the only one that it registers."""
 
     name: str  # as the log names it
     optimiser: OptimizerConfig
-    every: int = 1  # takes part in each so-many-th round
-    repeats: int = 1  # steps within a round, each on images of its own
+    every: int = 1  # it steps once in so many rounds
+    repeats: int = 1  # steps in a round, each on other images
     phase: int = 0  # phases run one after another; phase 0 is the generator's own training
     share: float = 1.0  # a later phase's length, as a share of the planned images
-    matrices: Sequence[nn.Parameter] = ()  # inner weights that Muon moves instead of AdamW
+    matrices: Sequence[nn.Parameter] = ()  # inner weights, for Muon instead of AdamW
 
     def prepare(self) -> None:
-        """What is done once before each step, in however many parts its batch then comes."""
+        """Called once before each step, even where its batch is split into several parts."""
 
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -111,31 +113,31 @@ class Objective(nn.Module, ABC):
 
 
 class GenerativeModel(nn.Module, ABC):
-    """What all families share.
+    """The interface of all models.
 
-    said_of_samples: what must be known to read them right
-    lacks:           why the model cannot do something, by capability: encode, likelihood, represent
+    samples_note: what a reader must know of this model's samples; "" for nothing
+    lacks:        why the model lacks a capability, by its name: encode, likelihood, represent
     """
 
     shape: ImageShape
-    said_of_samples: str = ""
+    samples_note: str = ""
     lacks: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def objectives(self) -> Sequence[Objective]:
-        """The losses to train, in the order in which they step."""
+        """The losses, in the order in which they step."""
 
     @abstractmethod
     def networks(self) -> Sequence[nn.Module]:
-        """What torch.compile may take: networks without a second derivative in training."""
+        """The networks that torch.compile may take: no second derivatives in training."""
 
     @abstractmethod
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """Latents from the prior, on the streams' device; image i depends on stream i alone."""
+        """Latents from the prior, on the streams' device; row i depends on stream i alone."""
 
     @abstractmethod
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
-        """Images, float about [-1, 1], [N,C,H,W]; `rng` serves what noise the decoder adds."""
+        """Images, float about [-1, 1], [N,C,H,W]; `rng` is for noise that the decoder adds."""
 
     @property
     @abstractmethod
@@ -143,7 +145,7 @@ class GenerativeModel(nn.Module, ABC):
         """How often the network runs to decode one latent."""
 
     def fit_before_training(self, images: Tensor, seed: int) -> None:
-        """Take from some training images what must be known before training; here nothing.
+        """Estimate from training images what is fixed before training; by default nothing.
 
         images: uint8 [N,C,H,W]
         """
@@ -151,7 +153,7 @@ class GenerativeModel(nn.Module, ABC):
     def fit_after_training(
         self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None
     ) -> None:
-        """Set in closed form what can be, once all other weights are final; here nothing.
+        """Set what has a closed form, after all other weights are final; by default nothing.
 
         images: of the training part, on [-1, 1], [N,C,H,W]
         rng:    a stream for each of them
@@ -167,7 +169,7 @@ class Recipe(Generic[S]):
     """A named, complete way to train one model.
 
     settings:  the defaults for a size and the data's shape
-    build:     the model, with freshly initialised weights (the caller seeds torch)
+    build:     makes the model with random weights (the caller seeds torch)
     take_over: (own settings, the teacher's name, its settings) -> settings of the same networks;
                ValueError with the reason where that one cannot teach
     """
@@ -179,6 +181,6 @@ class Recipe(Generic[S]):
     augments_few: bool = False  # its `augment` setting is switched on for few training images
     selects: bool = False  # its model is the best of several snapshots, not the last weights
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
-    conditional: bool = False  # it can be told the labels: `build` heeds `shape.classes`
+    conditional: bool = False  # `build` uses `shape.classes`
     take_over: Callable[[S, str, Any], S] | None = None
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md

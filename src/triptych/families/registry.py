@@ -1,7 +1,7 @@
-"""Which models there are: every file `families/<family>/recipes/<recipe>.py` is one.
+"""All models: every file `families/<family>/recipes/<recipe>.py` is one.
 
-Adding a recipe means adding that file with a `RECIPE` in it, or announcing one from another
-package. Names are found without importing torch, so `--help` stays fast.
+To add a recipe, add such a file with a `RECIPE` in it, or announce one from another package.
+Names are found without importing torch, so `--help` stays fast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from triptych.errors import InputError
 if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
-FEW_IMAGES = 10_000  # below so many, a critic learns its training images by heart
+FEW_IMAGES = 10_000  # with fewer, a discriminator memorizes its training images
 PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
 FAMILIES = ("vae", "gan", "diffusion")
 DEFAULTS = {"vae": "ladder", "gan": "r1", "diffusion": "x0"}  # measured: docs/decisions.md
@@ -39,7 +39,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName:
-        """Read a name; an unknown one raises InputError with the known ones."""
+        """Parse a name; InputError, with all names, where there is no such model."""
         family, _, recipe = text.partition(":")
         if family not in FAMILIES:
             raise InputError(f"no model '{text}'", f"choose from {', '.join(known_models())}")
@@ -60,7 +60,7 @@ def recipe_names(family: str) -> list[str]:
 
 
 def own_recipes(family: str) -> list[str]:
-    """Those that are files here."""
+    """The recipes of a family that are files of this package."""
     folder = Path(__file__).parent / family / "recipes"
     return [m.name.replace("_", "-") for m in pkgutil.iter_modules([str(folder)])]
 
@@ -75,22 +75,20 @@ def recipe(name: ModelName) -> Recipe[Any]:
     if name.recipe not in own_recipes(name.family):
         announced: Recipe[Any] = plugins.load(PLUGINS, str(name))
         return announced
-    module = name.recipe.replace("-", "_")
-    found: Recipe[Any] = importlib.import_module(
-        f"triptych.families.{name.family}.recipes.{module}"
-    ).RECIPE
-    return found
+    path = f"triptych.families.{name.family}.recipes.{name.recipe.replace('-', '_')}"
+    own: Recipe[Any] = importlib.import_module(path).RECIPE
+    return own
 
 
 def require_conditional(name: ModelName) -> None:
-    """InputError with the models that can be told the labels, where this one cannot."""
+    """InputError where the model cannot be conditional; it lists those that can."""
     if not recipe(name).conditional:
         able = filter(may_be_conditional, known_models())
         raise InputError(f"{name} cannot be told the labels", f"choose from {', '.join(able)}")
 
 
 def may_be_conditional(model: str) -> bool:
-    """Whether a model can be told the labels; not where another package's cannot be imported."""
+    """Whether a model can be conditional; False where its package cannot be imported."""
     with suppress(InputError):
         return recipe(ModelName.parse(model)).conditional
     return False
@@ -99,15 +97,15 @@ def may_be_conditional(model: str) -> bool:
 def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None = None) -> Any:
     """The recipe's settings for a size and a shape of data.
 
-    images: of the training part, where that is known
+    images: number of training images; None where it is not known
     """
-    found = recipe(name)
-    settings = found.defaults(size, shape)
+    chosen = recipe(name)
+    settings = chosen.defaults(size, shape)
     if images is None:
         return settings
     while settings.batch_size > max(images, 1):
         settings = replace(settings, batch_size=settings.batch_size // 2)
-    if found.augments_few and images < FEW_IMAGES:
+    if chosen.augments_few and images < FEW_IMAGES:
         settings = replace(settings, augment=True)
     return settings
 
@@ -116,11 +114,11 @@ def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> Gener
     """A fresh model, in its fastest layout, whose first weights depend on the seed alone."""
     import torch
 
-    from triptych.seeding import initialising
+    from triptych.seeding import initializing
 
-    found = recipe(name)
-    with initialising(seed):
-        model = found.build(settings, shape)
-    if found.channels_last:
+    chosen = recipe(name)
+    with initializing(seed):
+        model = chosen.build(settings, shape)
+    if chosen.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

@@ -41,7 +41,7 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(input.to(self.weight.dtype)).to(input.dtype)
 
 
-class NormalisedConvolution(nn.Sequential):
+class NormalizedConvolution(nn.Sequential):
     """3x3 convolution, GroupNorm, SiLU: [B,C,H,W] -> [B,C',H,W]."""
 
     def __init__(self, inputs: int, outputs: int, groups: int) -> None:
@@ -55,8 +55,8 @@ class TimeResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, embedding: int | None, groups: int = 8) -> None:
         super().__init__()
-        self.first = NormalisedConvolution(inputs, outputs, groups)
-        self.second = NormalisedConvolution(outputs, outputs, groups)
+        self.first = NormalizedConvolution(inputs, outputs, groups)
+        self.second = NormalizedConvolution(outputs, outputs, groups)
         self.time = (
             None if embedding is None else nn.Sequential(nn.SiLU(), nn.Linear(embedding, outputs))
         )

@@ -1,6 +1,6 @@
-"""A plain convolutional generator and critic without batch statistics, and a 1-Lipschitz critic.
+"""A plain convolutional generator and discriminator, and a 1-Lipschitz discriminator.
 
-What a network says of an image does not depend on its neighbours.
+They have no batch statistics: the output for an image does not depend on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def iterate_spectral_norms(network: nn.Module) -> None:
             module[0].iterate(module.original)
 
 
-class ConvolutionalCritic(nn.Module):
+class ConvolutionalDiscriminator(nn.Module):
     """Halving convolutions (as arXiv:1802.05957, table 3): [B,C,H,W] -> score [B].
 
-    classes: where it is told the labels, by a projection (arXiv:1802.05637, eq. 3)
+    classes: for a conditional network, by a projection (arXiv:1802.05637, eq. 3)
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ConvolutionalCritic(nn.Module):
             self.label = self.constrained(nn.Linear(classes + 1, widths[-1] * 16, bias=False))
 
     def constrained(self, layer: nn.Conv2d | nn.Linear) -> nn.Module:
-        """The layer as it is used; here free."""
+        """The layer as the network uses it; here unconstrained."""
         return layer
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -119,7 +119,7 @@ class PixelNorm(nn.Module):
 class UpsamplingGenerator(nn.Module):
     """Nearest doubling, 3x3 convolutions, PixelNorm; Tanh at the end: z [B,D] -> [B,C,H,W].
 
-    classes: where it is told the labels, by more numbers beside z (arXiv:1411.1784)
+    classes: for a conditional network, by D further inputs beside z (arXiv:1411.1784)
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class UpsamplingGenerator(nn.Module):
         return self.stages(z)
 
 
-class SpectralCritic(ConvolutionalCritic):
+class SpectralDiscriminator(ConvolutionalDiscriminator):
     """All layers of unit spectral norm (arXiv:1802.05957, table 3): [B,C,H,W] -> score [B]."""
 
     def constrained(self, layer: nn.Conv2d | nn.Linear) -> nn.Module:

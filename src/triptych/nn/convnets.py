@@ -1,4 +1,4 @@
-"""Plain convolutional encoders, decoders and critics, with one norm or another.
+"""Plain convolutional encoders, decoders and discriminators, with one norm or another.
 
 Every stage halves or doubles the picture, so a resolution of 2^k has k-2 stages above 4x4.
 """
@@ -16,7 +16,7 @@ Norm = Literal["batch", "group", "none"]
 LEAK = 0.2  # slope of LeakyReLU below zero
 
 
-def normalise(norm: Norm, channels: int) -> nn.Module:
+def normalize(norm: Norm, channels: int) -> nn.Module:
     """The norm layer for so many channels."""
     if norm == "batch":
         return nn.BatchNorm2d(channels)
@@ -35,7 +35,7 @@ class StridedEncoder(nn.Module):
             stages += [
                 nn.Conv2d(inputs, outputs, 4, stride=2, padding=1),
                 nn.LeakyReLU(LEAK),
-                normalise(norm, outputs),
+                normalize(norm, outputs),
             ]
         self.stages = nn.Sequential(*stages, nn.Flatten())
         self.features = widths[-1] * (resolution >> len(widths)) ** 2  # F

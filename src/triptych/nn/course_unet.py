@@ -56,11 +56,11 @@ class CourseUNet(nn.Module):
         return self.head(self.states(x, t)[-1])
 
     def features(self, x: Tensor, t: Tensor) -> Tensor:
-        """Means over the pixels of the middle and of each level on the way up: [B,F]."""
+        """Means over the pixels of the middle and of each upward level: [B,F]."""
         return torch.cat([h.mean((2, 3)) for h in self.states(x, t)], dim=1)
 
     def states(self, x: Tensor, t: Tensor) -> list[Tensor]:
-        """The middle and what each level on the way up leaves, the finest last."""
+        """The outputs of the middle and of each upward level, the finest last."""
         embedding = self.time(t)
         x = self.stem(x)
         skips = []
@@ -69,15 +69,15 @@ class CourseUNet(nn.Module):
             skips.append(skip)
         x = self.middle_first(x, embedding)
         x = self.middle_second(self.middle_attention(x), embedding)
-        found = [x]
+        states = [x]
         for level in self.up:
             x = level(torch.cat([x, skips.pop()], dim=1), embedding)
-            found.append(x)
-        return found
+            states.append(x)
+        return states
 
 
 class DownLevel(nn.Module):
-    """Two residual blocks, attention, halving; also gives what the way up will need."""
+    """Two residual blocks, attention, halving; also returns the skip for the upward level."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int, last: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The deep-convolutional generator and critic of DCGAN (arXiv:1511.06434)."""
+"""The deep-convolutional generator and discriminator of DCGAN (arXiv:1511.06434)."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class DCGANGenerator(nn.Module):
             ]
         stages += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh()]
         self.stages = nn.Sequential(*stages)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(self, z: Tensor) -> Tensor:
         """z [B,D] -> [B,C,H,W] on [-1, 1]."""
         return self.stages(z)
 
 
-class DCGANCritic(nn.Module):
+class DCGANDiscriminator(nn.Module):
     """Strided convolutions, LeakyReLU, BatchNorm but on the first: [B,C,H,W] -> logit [B]."""
 
     def __init__(self, channels: int, resolution: int, width: int) -> None:
@@ -80,14 +80,14 @@ class DCGANCritic(nn.Module):
                 nn.LeakyReLU(LEAK),
             ]
         self.stages = nn.Sequential(*stages, LastPicture(widths[-1]))
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,H,W] -> [B]."""
         return self.stages(x)
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Weights N(0, 0.02), BatchNorm's scale N(1, 0.02) (arXiv:1511.06434, section 4)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)

@@ -1,4 +1,4 @@
-"""The layers of a ladder of pictures: feature towers up, stochastic blocks down.
+"""The layers of a ladder VAE: a bottom-up encoder and a top-down decoder.
 
 Pictures are [B,C,H,W]; a level is all blocks at one resolution.
 """
@@ -15,8 +15,8 @@ from triptych.nn.blocks import DoublingConvolution
 class Bottleneck(nn.Module):
     """SiLU, convolution, SiLU, 1x1 convolution: [B,C,H,W] -> [B,C',H,W].
 
-    The first convolution sees 3x3 pixels, or 1x1 where the picture is a single one.
-    scale: of the last layer's first weights
+    The first convolution is 3x3, or 1x1 where the picture is a single pixel.
+    scale: factor of the last layer's initial weights
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Residual(Bottleneck):
 
 
 def shrink(inputs: int, outputs: int, side: int, to: int) -> nn.Conv2d:
-    """From pictures of one side to half of it, or of any side to a single pixel."""
+    """A convolution that halves a picture's side, or reduces it to a single pixel (to = 1)."""
     if to == 1:
         return nn.Conv2d(inputs, outputs, side)
     return nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
 
 
 class Grow(nn.Module):
-    """SiLU, then a single pixel becomes a picture by a linear map, or a picture doubles.
+    """SiLU, then a linear map from one pixel to a picture, or a picture's doubling.
 
     [B,C,side,side] -> [B,C',to,to]
     """
@@ -73,7 +73,7 @@ class Grow(nn.Module):
 
 
 class Start(nn.Module):
-    """Learned features of a single pixel, alike for all images."""
+    """Adds learned features, the same for all images, to a single pixel: [B,C,1,1]."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()

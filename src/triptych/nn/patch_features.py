@@ -1,10 +1,10 @@
-"""Features without labels or learned weights: what fixed random filters see of small patches.
+"""Features without labels or learned weights: responses of fixed random filters to small patches.
 
-Filters on three bands of a Laplacian pyramid (Burt and Adelson 1983, IEEE Transactions on
-Communications 31), rectified and averaged over a grid of places: texture from the finest detail
-up, and layout. Without the bands what is large rules, and noise averages out. Random networks tell
-images apart well enough to compare generators where no trained one fits (arXiv:2002.09797, section
-4.2).
+The filters act on three bands of a Laplacian pyramid (Burt and Adelson 1983, IEEE Transactions on
+Communications 31). Their responses are rectified and averaged over a grid of cells, so the features
+describe texture at three scales, and layout. Without the bands large structures would dominate and
+noise would average out. Random networks distinguish images well enough to compare generators where
+no trained network suits the images (arXiv:2002.09797, section 4.2).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch.nn import functional as F
 from triptych import images
 from triptych.seeding import generator
 
-FILTERS, SIDE = 32, 4  # of each scale: how many, how wide
+FILTERS, SIDE = 32, 4  # number and side of the filters at each scale
 SCALES = 3
-GRID = 3  # places along a side over which answers are averaged
+GRID = 3  # cells along a side, over which responses are averaged
 CHUNK = 256  # images at once
-LEAST = 0.1  # of the mean deviation: what hardly varies in the reference must not rule
+LEAST = 0.1  # of the mean deviation: features that hardly vary must not dominate
 
 
 class Patches:
-    """Features standardised by the images they are first made for.
+    """Features, standardized by their mean and deviation over reference images.
 
     reference: uint8 [N,C,H,W], sides of 16 at least
     """
@@ -41,17 +41,17 @@ class Patches:
         return torch.cat([self._raw(part) for part in torch.split(pixels, CHUNK)])
 
     def _raw(self, pixels: Tensor) -> Tensor:
-        x, found = images.to_float(pixels), []
+        x, features = images.to_float(pixels), []
         filters = self.filters.to(x.device)
         for _ in range(SCALES):
             coarse = F.avg_pool2d(x, 2)
             band = x - F.interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=False)
             answers = F.conv2d(band, filters, padding=SIDE // 2)
-            found += [
+            features += [
                 F.adaptive_avg_pool2d(F.relu(a), GRID).flatten(1) for a in (answers, -answers)
             ]
             x = coarse
-        return torch.cat([*found, F.adaptive_avg_pool2d(x, GRID).flatten(1)], dim=1)
+        return torch.cat([*features, F.adaptive_avg_pool2d(x, GRID).flatten(1)], dim=1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 [N,C,H,W] -> [N,F], about standard normal for images like the reference."""
@@ -59,10 +59,10 @@ class Patches:
 
 
 def orthogonal(channels: int) -> Tensor:
-    """Filters of unit length [FILTERS,channels,SIDE,SIDE], as many as can be orthogonal so."""
+    """Random filters of unit length, orthogonal in groups: [FILTERS,channels,SIDE,SIDE]."""
     width = channels * SIDE**2
-    found: list[Tensor] = []
+    filters: list[Tensor] = []
     rng = generator(0, "patches", channels)
-    while sum(map(len, found)) < FILTERS:
-        found.append(torch.linalg.qr(torch.randn(width, width, generator=rng)).Q)
-    return torch.cat(found)[:FILTERS].view(FILTERS, channels, SIDE, SIDE)
+    while sum(map(len, filters)) < FILTERS:
+        filters.append(torch.linalg.qr(torch.randn(width, width, generator=rng)).Q)
+    return torch.cat(filters)[:FILTERS].view(FILTERS, channels, SIDE, SIDE)

@@ -1,4 +1,4 @@
-"""A generator and a critic of residual blocks without any norm (arXiv:2501.05441, section 4).
+"""A generator and a discriminator of residual blocks without norms (arXiv:2501.05441, section 4).
 
 Each stage is one resolution: a change of resolution and width, then residual blocks. Blocks begin
 as the identity, with first weights small enough for their number (arXiv:1901.09321).
@@ -22,7 +22,7 @@ GAIN = (2 / (1 + LEAK**2)) ** 0.5  # of LeakyReLU: keeps the second moment
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Sizes that the generator and the critic share.
+    """Sizes that the generator and the discriminator share.
 
     width:  channels of the two finest stages; they double with each halving, up to `most`
     blocks: of each stage
@@ -46,13 +46,13 @@ class Backbone:
 
     def stages(self, widths: list[int]) -> nn.ModuleList:
         """Blocks for each width: [B,width,side,side] -> the same."""
-        found = []
+        stages = []
         for width in widths:
             groups = max(1, round(width * self.expand / self.group))
             sizes = width, groups * self.group, groups, self.blocks * len(widths)
             blocks = (ResidualBlock(*sizes) for _ in range(self.blocks))
-            found.append(nn.Sequential(*blocks))
-        return nn.ModuleList(found)
+            stages.append(nn.Sequential(*blocks))
+        return nn.ModuleList(stages)
 
 
 def scaled(layer: nn.Conv2d | nn.Linear, gain: float) -> nn.Conv2d | nn.Linear:
@@ -92,7 +92,7 @@ class ResidualGenerator(nn.Module):
     """z [B,D] -> [B,C,H,W]; nothing squashes the output.
 
     The first picture is a learned one whose channels z scales. Doublings are bilinear.
-    classes: where it is told the labels, by more numbers beside z (arXiv:1411.1784)
+    classes: for a conditional network, by D further inputs beside z (arXiv:1411.1784)
     """
 
     def __init__(
@@ -126,11 +126,11 @@ class ResidualGenerator(nn.Module):
         return self.last(x)
 
 
-class ResidualCritic(nn.Module):
+class ResidualDiscriminator(nn.Module):
     """The generator's mirror image: [B,C,H,W] -> score [B].
 
     Halvings are means of 2x2 pixels. The last picture is summed channel by channel with learned
-    weights; a conditional critic projects those sums on the label (arXiv:1802.05637, eq. 3).
+    weights; a conditional discriminator projects those sums on the label (arXiv:1802.05637, eq. 3).
     """
 
     def __init__(

@@ -94,9 +94,9 @@ class PatchUNet(nn.Module):
 
     patch:     side of the squares that become channels
     widths:    channels of each level, from the patches downwards; each level halves the picture
-    blocks:    residual blocks of each level on each way
+    blocks:    residual blocks of each level, downward and upward alike
     attention: whether each level attends
-    classes:   where it is told the labels, beside the noise level (arXiv:2105.05233, section 3.1)
+    classes:   for a conditional network, beside the noise level (arXiv:2105.05233, section 3.1)
     """
 
     def __init__(
@@ -142,11 +142,11 @@ class PatchUNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.head_norm(h))), self.patch)
 
     def features(self, x: Tensor, level: Tensor) -> Tensor:
-        """Means over the pixels of the middle and of each level on the way up: [B,F]."""
+        """Means over the pixels of the middle and of each upward level: [B,F]."""
         return torch.cat([h.mean((2, 3)) for h in self.states(x, level)], dim=1)
 
     def states(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """The middle and what each level on the way up leaves, the finest last."""
+        """The outputs of the middle and of each upward level, the finest last."""
         embedding = self.embed(level)
         if self.label is not None and labels is not None:
             embedding = embedding + self.label(labels)
@@ -159,15 +159,15 @@ class PatchUNet(nn.Module):
                 h = block(h, embedding)
             skips.append(h)
         h = self.middle(h, embedding)
-        found = [h]
+        states = [h]
         for index, blocks in enumerate(self.up):
             if index:
                 h = self.enlarge[index - 1](h)
             h = h + skips.pop()
             for block in blocks:  # type: ignore[attr-defined] # a ModuleList
                 h = block(h, embedding)
-            found.append(h)
-        return found
+            states.append(h)
+        return states
 
 
 def zero(layer: M) -> M:

@@ -20,10 +20,10 @@ def shared(
     start: int = 0,
     report: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """`work` on start .. start+count-1, one row for each, in order, on the CPU.
+    """The rows that `work` makes of start .. start+count-1, in order, on the CPU.
 
-    work: a few consecutive numbers -> as many rows
-    Every process works on its own share and gets the rows of all.
+    work: a range of consecutive numbers -> as many rows
+    Every process works on its own share and returns the rows of all.
     """
     own = machine.group.rows(count)
     rows = []

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,10 +39,10 @@ LEAST = 0.01  # the lowest of them: on [-1, 1] one that nobody sees
 class Curve:
     """Lines over one axis.
 
-    across: the places, rising
-    lines:  a value for each place, by name
-    log:    whether places are spread over decades
-    mark:   the place of the recipe's own choice
+    across: positions on the axis, rising
+    lines:  a value for each position, by the line's name
+    log:    whether the axis is logarithmic
+    mark:   the position of the recipe's own setting
     """
 
     across: list[float]
@@ -69,7 +68,7 @@ def schedule(model: Iterative) -> Curve:
 def error_by_level(model: Iterative, originals: Tensor, seed: int, machine: Machine) -> Curve:
     """Root-mean-square error of the denoised image, beside the noise that it had.
 
-    Where the two lines meet, the model sees no more than the noisy image shows.
+    Where the two lines meet, the model is no better than the noisy image itself.
     """
     assert isinstance(model, GenerativeModel)
     most = model.noise_levels()[0].item()
@@ -82,8 +81,8 @@ def error_by_level(model: Iterative, originals: Tensor, seed: int, machine: Mach
         each = [(model.denoised(x + s * noise, s) - x).square().flatten(1).mean(1) for s in sigmas]
         return torch.stack(each, dim=1)
 
-    found = shared(errors, len(originals), machine).double().mean(0).sqrt().tolist()
-    return Curve(sigmas, {"denoised": found, "noise": sigmas}, log=True)
+    rms_errors = shared(errors, len(originals), machine).double().mean(0).sqrt().tolist()
+    return Curve(sigmas, {"denoised": rms_errors, "noise": sigmas}, log=True)
 
 
 def draw_figures(
@@ -98,19 +97,19 @@ def draw_figures(
     """Samples, reconstructions, interpolations and the trajectory, or why there are none.
 
     held_out: real images to reconstruct, uint8 [N,C,H,W]
-    folder:   None in a process that draws its share and leaves the writing to another
-    labels:   classes by whose shares samples are drawn, for models that are told them
+    folder:   None in a process that does not write
+    labels:   the classes of the samples, for conditional models
     more:     curves that others measured
-    tell:     takes what is drawn next, DRAWN times at most
+    tell:     called with the name of what is drawn next, DRAWN times at most
     """
     seed = FIGURE_SEED
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
     tell("samples")
     drawn = sample.sample(model, SIDE**2, seed, machine, labels=labels)
-    save(folder, "samples", drawn, SIDE, model.said_of_samples)
+    save(folder, "samples", drawn, SIDE, model.samples_note)
     tell("interpolations")
     paths = interpolate.between_draws(model, PATHS, POINTS, seed, machine, labels)
-    save(folder, "interpolation", paths.flatten(0, 1), POINTS, model.said_of_samples)
+    save(folder, "interpolation", paths.flatten(0, 1), POINTS, model.samples_note)
     if isinstance(model, Encodes):
         tell("reconstructions")
         originals = held_out[: 2 * PAIRS]
@@ -124,16 +123,16 @@ def draw_figures(
         tell("trajectories and curves")
         ways = sample.trajectory(model, PATHS, POINTS, seed, machine)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
-        found = {**curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
-        write(folder, "curves", {name: asdict(curve) for name, curve in found.items()})
+        curves = {**curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
+        write(folder, "curves", {name: asdict(curve) for name, curve in curves.items()})
 
 
 def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: str = "") -> None:
-    """uint8 [N,C,H,W] -> NAME.png and NAME.json."""
+    """Write pictures, uint8 [N,C,H,W], as NAME.png, and their layout as NAME.json."""
     if folder is None:
         return
     images.grid(pictures, columns, GAP).save(folder / f"{name}.png")
-    described = {
+    values = {
         "defined": True,
         "rows": -(-len(pictures) // columns),
         "columns": columns,
@@ -141,12 +140,12 @@ def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: s
         "gap": GAP,
         "note": note,
     }
-    write(folder, name, described)
+    write(folder, name, values)
 
 
-def write(folder: Path | None, name: str, described: dict[str, Any]) -> None:
-    """NAME.json."""
+def write(folder: Path | None, name: str, values: Mapping[str, object]) -> None:
+    """Write NAME.json; nothing where there is no folder."""
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / f"{name}.json", described)
+    files.write_json(folder / f"{name}.json", values)

@@ -25,16 +25,18 @@ def between_draws(
     labels: Labels | None = None,
     way: Way | None = None,
 ) -> Tensor:
-    """`points` images on the way between two prior draws, ends included: uint8 [paths,points,...].
+    """`points` images between two prior draws, ends included: uint8 [paths,points,C,H,W].
 
     The ends of path i are the draws 2i and 2i+1 of the seed.
-    labels: classes by whose shares those of the ends are drawn, for models that are told them
-    way:    how to walk; as suits the model's latents where it is not told
+    labels: the classes of which the ends are drawn, for conditional models
+    way:    kind of path; None for the one that suits the model's latents
     """
     with torch.inference_mode(), machine.autocast():
         rng = ImageStreams(seed, "interpolate", range(2 * paths), machine.device)
-        told = None if labels is None else labels.draw(seed, range(2 * paths), machine.device)
-        latent = walked(model.draw_latent(2 * paths, rng, told), way)
+        class_numbers = (
+            None if labels is None else labels.draw(seed, range(2 * paths), machine.device)
+        )
+        latent = walked(model.draw_latent(2 * paths, rng, class_numbers), way)
         return walk(model, latent[::2], latent[1::2], points, seed, machine)
 
 
@@ -47,7 +49,7 @@ def between_images(
     machine: Machine,
     way: Way | None = None,
 ) -> Tensor:
-    """The same between the latents of given images, uint8 [N,C,H,W] each."""
+    """The same between the latents of images, uint8 [N,C,H,W] each: uint8 [N,points,C,H,W]."""
     assert isinstance(model, Encodes)
     with torch.inference_mode(), machine.autocast():
         a, b = (model.encode(images.to_float(x.to(machine.device))) for x in (first, last))
@@ -55,7 +57,7 @@ def between_images(
 
 
 def walked(latent: Latent, way: Way | None) -> Latent:
-    """The latent, from which that is the way to another one."""
+    """The latent with that kind of path; None keeps its own."""
     return latent if way is None else replace(latent, path=way)
 
 

@@ -16,7 +16,7 @@ from triptych.tasks import shared
 
 
 def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: Machine) -> Tensor:
-    """uint8 [N,C,H,W] -> what the model makes of them, uint8 [N,C,H,W]."""
+    """Encode and decode: uint8 [N,C,H,W] -> uint8 [N,C,H,W]."""
     assert isinstance(model, Encodes)
     decoder = model.deterministic() if isinstance(model, Iterative) else model
 
@@ -30,7 +30,7 @@ def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: M
 
 @dataclass(frozen=True)
 class Answer:
-    """images: uint8 [N,C,H,W]; seconds: it took to find all of them."""
+    """Reconstructed images, uint8 [N,C,H,W], and the seconds that all of them took."""
 
     images: Tensor
     seconds: float
@@ -39,20 +39,20 @@ class Answer:
 def answers(
     model: GenerativeModel, originals: Tensor, seed: int, machine: Machine
 ) -> dict[str, Answer]:
-    """What is made of images: what is found first, where that is refined, and the last word."""
+    """Reconstructions by name; with those before refinement, "encoded", where the model refines."""
     models = {"reconstruction": model}
     if isinstance(model, Refines) and model.refining_steps:
         models = {"encoded": model.with_refinement(0), **models}
-    found = {}
+    outputs = {}
     for name, kind in models.items():
         started = time.perf_counter()
         pictures = reconstruct(kind, originals, seed, machine)
-        found[name] = Answer(pictures, time.perf_counter() - started)
-    return found
+        outputs[name] = Answer(pictures, time.perf_counter() - started)
+    return outputs
 
 
 def represent(model: Represents, originals: Tensor, machine: Machine) -> Tensor:
-    """uint8 [N,C,H,W] -> float32 [N,F]."""
+    """The model's features of images: uint8 [N,C,H,W] -> float32 [N,F]."""
 
     def features(numbers: range) -> Tensor:
         x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))

@@ -33,13 +33,13 @@ def sample(
     """Images start .. start+count-1 of a seed: uint8 [count,C,H,W].
 
     temperature: the latent's deviation, 1 as trained; less gives more typical images
-    labels:      classes by whose shares image i's own is drawn, for models that are told them
+    labels:      the classes of which image i's own is drawn, for conditional models
     """
 
     def draw(numbers: range) -> Tensor:
         rng = ImageStreams(seed, "sample", numbers, machine.device)
-        told = None if labels is None else labels.draw(seed, numbers, machine.device)
-        latent = model.draw_latent(len(numbers), rng, told)
+        class_numbers = None if labels is None else labels.draw(seed, numbers, machine.device)
+        latent = model.draw_latent(len(numbers), rng, class_numbers)
         if temperature != 1.0:
             latent = latent.scaled(temperature)
         return images.to_uint8(model.decode(latent, rng))
@@ -50,7 +50,7 @@ def sample(
 def quick_grid(
     model: GenerativeModel, seed: int, machine: Machine, labels: Labels | None = None
 ) -> Tensor:
-    """Samples for a picture along training: 64, or fewer by a short chain where one is needed."""
+    """Samples for a picture along training: 64, or 16 in few steps where decoding is iterative."""
     if isinstance(model, Iterative) and model.network_calls > 4 * GRID_CALLS:
         model = model.with_sampler("dpm-solver++", GRID_CALLS)
     count = BATCH if model.network_calls == 1 else GRID_SAMPLES
@@ -60,7 +60,7 @@ def quick_grid(
 def trajectory(
     model: GenerativeModel, rows: int, points: int, seed: int, machine: Machine
 ) -> Tensor:
-    """The way from noise to sample of the first images: uint8 [rows,points,C,H,W]."""
+    """The states from noise to image of the first samples: uint8 [rows,points,C,H,W]."""
     assert isinstance(model, Iterative)
     with torch.inference_mode(), machine.autocast():
         rng = ImageStreams(seed, "sample", range(rows), machine.device)

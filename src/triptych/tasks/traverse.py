@@ -1,14 +1,13 @@
-"""Traversals: one latent unit at a time walks through the prior while all others stay.
+"""Traversals: one latent unit at a time takes all values of the prior while the others stay.
 
-A unit is one number of one latent tensor. The units that images move most are shown: those whose
-posterior mean varies most over real images.
+A unit is one number of one latent tensor. Those are chosen whose posterior mean varies most over
+real images.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,10 +25,10 @@ REACH = 3.0  # deviations of the prior to each side: 99.7 % of it lie between
 
 @dataclass(frozen=True)
 class Unit:
-    """A place in a latent.
+    """One number of a latent.
 
     latent:    the tensor's name
-    index:     in that tensor
+    index:     in that tensor, without the axis of images
     deviation: of its posterior mean over the images, in units of the prior's
     """
 
@@ -37,20 +36,18 @@ class Unit:
     index: tuple[int, ...]
     deviation: float
 
-    def describe(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"latent": self.latent, "index": list(self.index), "deviation": self.deviation}
-
     def __str__(self) -> str:
-        place = ",".join(map(str, self.index))
-        return f"{self.latent}[{place}], whose means deviate by {self.deviation:.2f}"
+        index = ",".join(map(str, self.index))
+        return f"{self.latent}[{index}], whose means deviate by {self.deviation:.2f}"
 
 
 @dataclass(frozen=True)
 class Traversal:
-    """pictures: uint8 [rows,points,C,H,W], from -REACH to REACH
+    """Images along several units.
+
+    pictures: uint8 [rows,points,C,H,W], from -REACH to REACH
     units:    of the rows
-    start:    the number of the image around whose latent they walk
+    start:    the number of the image whose latent all other units keep
     """
 
     pictures: Tensor
@@ -61,7 +58,9 @@ class Traversal:
 def traverse(
     model: GenerativeModel, pixels: Tensor, rows: int, points: int, seed: int, machine: Machine
 ) -> Traversal:
-    """Walk the units that vary most over images, uint8 [N,C,H,W], around one that the seed picks.
+    """Vary the units that vary most over images, uint8 [N,C,H,W], in one image's latent.
+
+    The seed picks that image.
 
     rows: fewer where the model has fewer units
     """
@@ -77,7 +76,7 @@ def traverse(
 def most_varied(
     model: Encodes, like: Latent, pixels: Tensor, rows: int, machine: Machine
 ) -> list[Unit]:
-    """The units whose means deviate most over the images, the most moved first."""
+    """The units whose means deviate most over the images, the largest deviation first."""
 
     def means(numbers: range) -> Tensor:
         latent = model.encode(images.to_float(pixels[numbers.start : numbers.stop].to(device)))
@@ -86,18 +85,18 @@ def most_varied(
     device = machine.device
     deviations = shared(means, len(pixels), machine).float().std(0, correction=0)
     picked = deviations.sort(descending=True, stable=True).indices[:rows].tolist()
-    return [unit_at(like, place, deviations[place].item()) for place in picked]
+    return [unit_at(like, offset, deviations[offset].item()) for offset in picked]
 
 
-def unit_at(like: Latent, place: int, deviation: float) -> Unit:
-    """The unit at a place of all tensors laid end to end."""
+def unit_at(like: Latent, offset: int, deviation: float) -> Unit:
+    """The unit at an offset in all flattened tensors, one after another."""
     for name, tensor in like.tensors.items():
         shape = tensor.shape[1:]
-        if place < math.prod(shape):
-            index = torch.unravel_index(torch.tensor(place), shape)
+        if offset < math.prod(shape):
+            index = torch.unravel_index(torch.tensor(offset), shape)
             return Unit(name, tuple(int(i) for i in index), deviation)
-        place -= math.prod(shape)
-    raise IndexError(place)
+        offset -= math.prod(shape)
+    raise IndexError(offset)
 
 
 def walk(
@@ -109,8 +108,8 @@ def walk(
         for name, tensor in start.tensors.items()
     }
     moved = tensors[unit.latent]
-    place: tuple[slice | int, ...] = (slice(None), *unit.index)
-    moved[place] = torch.linspace(-REACH, REACH, points).to(moved)
+    index: tuple[slice | int, ...] = (slice(None), *unit.index)
+    moved[index] = torch.linspace(-REACH, REACH, points).to(moved)
     labels = None if start.labels is None else start.labels.expand(points, -1)
     # Noise, where a decoder adds any, is that of one image: only the unit differs.
     rng = ImageStreams(seed, "walk", [0] * points, machine.device)

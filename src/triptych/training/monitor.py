@@ -98,7 +98,7 @@ class Checkups:
             if wording(sentence) not in self.told:
                 self.told.add(wording(sentence))
                 self.console.say(f"  warning: {sentence}")
-        return found.trouble if before >= WELL and found.health < FALLEN * before else ""
+        return found.failure if before >= WELL and found.health < FALLEN * before else ""
 
     def diagnose(self, model: Diagnoses) -> Diagnosis:
         """What the model finds in the weights as they would be used now."""

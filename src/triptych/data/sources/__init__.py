@@ -1,20 +1,20 @@
 """Where images come from: one file per kind of source, and `find`, which picks among them.
 
-Finding an `Origin` is cheap and touches no image: it tells what the pixels depend on, which is
-enough to open what was stored before. Reading it gives a `Source`: items in the same order
-everywhere, each still undecoded, with label and part. A file that cannot be read is one line, with
-the system's reason where it gives one.
+Finding an `Origin` is cheap and reads no image: it tells what the pixels depend on, which is
+enough to open images that were stored before. Reading it gives a `Source`: undecoded items with
+label and part, in the same order on every machine. An error is one line, with the system's reason
+where there is one.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -47,10 +47,10 @@ def printable(name: str) -> str:
     """
     if name.isprintable() and "\\" not in name:
         return name
-    return "".join(map(shown, name))
+    return "".join(map(escaped, name))
 
 
-def shown(letter: str) -> str:
+def escaped(letter: str) -> str:
     """One letter, or its escape; a backslash is doubled, so that no two names become one."""
     if "\udc80" <= letter <= "\udcff":
         return f"\\x{ord(letter) - 0xDC00:02x}"
@@ -60,11 +60,11 @@ def shown(letter: str) -> str:
 
 
 class BadImageError(Exception):
-    """This is not an image we read; the message is the reason."""
+    """This is no image that can be read; the message is the reason."""
 
 
 class UnreadableError(BadImageError):
-    """The system did not let us read it, this time; the message is the reason."""
+    """The system failed to read it, perhaps only this time; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Item:
 
     content: a file's bytes, a file to read, pixels uint8 (H,W) or (H,W,3), or why it is bad
     label:   its class, by name or number, or None
-    part:    the part its source puts it in, or None
+    part:    the part in which its source puts it, or None
     """
 
     name: str
@@ -88,7 +88,7 @@ class Source:
 
     count:   how many items will come
     classes: the names of the classes, where labels are their numbers 0..K-1
-    notes:   what the reader did that the user should know, a sentence each
+    notes:   sentences on what the reader did and the user should know
     """
 
     items: Callable[[], Iterator[Item]]
@@ -99,13 +99,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Columns:
-    """What the user asked of sources that have columns; None: found out."""
+    """The columns that the user named; None: the source finds them itself."""
 
     image: str | None = None
     label: str | None = None  # NO_LABELS leaves labels out, of every source
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether labels are wanted."""
         return self.label != NO_LABELS
 
@@ -115,20 +115,20 @@ class Origin:
     """Where data come from, before anything is read.
 
     name:     as the report shows it
-    identity: plain values that everything which will be read depends on, cheap to find
-    read:     opens it, telling the progress of what takes long before the first item
+    identity: JSON values that change whenever the images do, cheap to find
+    read:     opens the source; it reports the progress of downloads before the first item
     """
 
     name: str
-    identity: dict[str, Any]
+    identity: Mapping[str, object]
     read: Callable[[Progress], Source]
 
 
 @contextmanager
-def told(path: Path, wrong: str, mend: str) -> Iterator[None]:
-    """Whatever libraries raise against a file becomes one line, an InputError.
+def as_input_error(path: Path, wrong: str, mend: str) -> Iterator[None]:
+    """Inside, whatever a library raises about a file becomes an InputError of one line.
 
-    wrong, mend: what to say where the file could be read but is not what it should be
+    wrong, mend: the message where the file can be read but its content is wrong
     """
     try:
         yield
@@ -139,10 +139,10 @@ def told(path: Path, wrong: str, mend: str) -> Iterator[None]:
 
 
 def refused(path: Path, error: Exception, wrong: str, mend: str) -> InputError:
-    """What to raise for a library's error."""
-    shown = printable(str(path))
+    """The InputError for a library's error about a file."""
+    name = printable(str(path))
     # what the file says may lead a reader to before its start, which is EINVAL
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-        return InputError(f"cannot read {shown} ({os.strerror(error.errno or 0)})", "check it")
+        return InputError(f"cannot read {name} ({os.strerror(error.errno or 0)})", "check it")
     reason = " ".join(str(error).split())[:LONGEST] or type(error).__name__
-    return InputError(f"{shown} {wrong} ({reason})", mend)
+    return InputError(f"{name} {wrong} ({reason})", mend)

@@ -83,10 +83,10 @@ def read_archive(path: Path, columns: Columns) -> Source:
     zipped = is_zip(path)
     with naming(path):
         contents = zip_contents(path) if zipped else tar_contents(path)
-    shown = printable(str(path))
-    layout = arrange(list(contents.images), contents.tables, columns, shown)
+    archive_name = printable(str(path))
+    layout = arrange(list(contents.images), contents.tables, columns, archive_name)
     if not layout.entries:
-        raise no_images(shown, contents.others, is_folder=False)
+        raise no_images(archive_name, contents.others, is_folder=False)
 
     def items() -> Iterator[Item]:
         waiting = {}
@@ -106,7 +106,7 @@ def read_archive(path: Path, columns: Columns) -> Source:
 
 
 def notes_on(contents: Contents, path: Path) -> tuple[str, ...]:
-    """What was passed over, and whether there may have been more."""
+    """Notes on members that were passed over, and on a missing end mark."""
     notes = list(notes_on_others(contents.others))
     if contents.special:
         notes.append(f"links and devices passed over: {contents.special}")
@@ -127,8 +127,10 @@ def naming(path: Path) -> Iterator[None]:
                 f"cannot read {printable(str(path))} ({error.strerror})", "check it"
             ) from error
         reason = str(error) or type(error).__name__
-        shown = printable(str(path))
-        raise InputError(f"{shown} is damaged ({reason})", "fetch or pack it again") from error
+        archive_name = printable(str(path))
+        raise InputError(
+            f"{archive_name} is damaged ({reason})", "fetch or pack it again"
+        ) from error
 
 
 def is_zip(path: Path) -> bool:
@@ -158,7 +160,7 @@ def inside(name: str, path: Path) -> str:
 
 
 def zip_contents(path: Path) -> Contents:
-    """What a .zip holds."""
+    """The contents of a .zip; InputError where a member lies outside it."""
     contents = Contents()
     with zipfile.ZipFile(path) as archive:
         for number, member in enumerate(archive.infolist()):
@@ -214,7 +216,7 @@ def check_table(name: str, size: int) -> None:
 
 
 class Guarded(io.RawIOBase):
-    """A stream that tarfile reads: it may not ask for too much, and its last answer is kept."""
+    """A stream for tarfile that refuses to read too much at once and keeps its last bytes."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -267,7 +269,7 @@ def members_of(
 
 
 def tar_contents(path: Path) -> Contents:
-    """What a .tar holds."""
+    """The contents of a .tar; InputError where a member lies outside it."""
     contents = Contents()
     with opened_tar(path) as (archive, stream, compressed):
         for number, member in enumerate(members_of(path, archive, stream, compressed)):

@@ -21,12 +21,20 @@ import numpy as np
 from numpy.lib import format as npy
 
 from triptych.data.decode import PIXEL_CAP
-from triptych.data.sources import PART_NAMES, Columns, Item, PartName, Source, printable, told
+from triptych.data.sources import (
+    PART_NAMES,
+    Columns,
+    Item,
+    PartName,
+    Source,
+    as_input_error,
+    printable,
+)
 from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, NO_CLASSES, class_of, usual
 from triptych.errors import InputError
 
 IMAGES = "images"
-UNLABELLED = "arrays of images without labels"  # begins a note, as the next does
+UNLABELED = "arrays of images without labels"  # begins a note, as the next does
 PASSED_OVER = "arrays passed over, name one with --label-column"
 BLOCK_BYTES = 4 << 20  # of images, read at once
 SHAPES = "save uint8 arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
@@ -79,11 +87,11 @@ def read_arrays(path: Path, columns: Columns) -> Source:
     notes: list[str] = []
     with damage_named(path):
         arrays = {stored.key: stored for stored in headers(path)}
-    found = stacks(arrays, columns.image, path)
-    alone = len(found) == 1  # one part alone is not a part
+    parts = stacks(arrays, columns.image, path)
+    alone = len(parts) == 1  # one part alone is not a part
     pieces = []
-    used = set(found)  # arrays that are images or labels
-    for key, part in found.items():
+    used = set(parts)  # arrays that are images or labels
+    for key, part in parts.items():
         check_stack(arrays[key])
         column = label_array(arrays, key, part, columns)
         labels = None
@@ -93,7 +101,7 @@ def read_arrays(path: Path, columns: Columns) -> Source:
         name = printable(path.name if alone else f"{path.name}:{key}")
         pieces.append(Piece(arrays[key], labels, None if alone else part, name))
     refuse_kinds(pieces, path)
-    if columns.labelled:
+    if columns.labeled:
         notes += notes_on(pieces, [stored for key, stored in arrays.items() if key not in used])
 
     def items() -> Iterator[Item]:
@@ -115,7 +123,7 @@ def notes_on(pieces: list[Piece], others: list[Stored]) -> list[str]:
     bare = [piece.images for piece in pieces if piece.labels is None]
     notes = []
     if 0 < len(bare) < len(pieces):
-        notes.append(f"{UNLABELLED}: {listed(bare)}")
+        notes.append(f"{UNLABELED}: {listed(bare)}")
     counts = {images.shape[0] for images in bare}
     likely = [
         stored
@@ -128,7 +136,7 @@ def notes_on(pieces: list[Piece], others: list[Stored]) -> list[str]:
 
 
 def listed(arrays: list[Stored]) -> str:
-    """Their keys."""
+    """The arrays' keys, separated by commas."""
     return printable(", ".join(stored.key for stored in arrays))
 
 
@@ -146,8 +154,8 @@ def piece_items(piece: Piece) -> Iterator[Item]:
 
 
 def damage_named(path: Path) -> AbstractContextManager[None]:
-    """Whatever zipfile, zlib and numpy say against a file becomes one line."""
-    return told(path, "is damaged", "write it again with numpy")
+    """Inside, whatever zipfile, zlib and numpy raise about a file becomes an InputError."""
+    return as_input_error(path, "is damaged", "write it again with numpy")
 
 
 @contextmanager
@@ -306,7 +314,7 @@ def label_array(
 ) -> Stored | None:
     """The labels of the images under a key: asked for, of the same part, or of a usual name."""
     path, count = arrays[key].path, arrays[key].shape[0]
-    if not columns.labelled:
+    if not columns.labeled:
         return None
     # the images' own key is no label, be it called `data` or `y`
     names = [name for name in arrays if name != key]
@@ -322,13 +330,13 @@ def label_array(
                 f"no array '{columns.label}' in {path}", f"there are {', '.join(arrays)}"
             )
         return None
-    found = arrays[name]
-    if found.dtype.kind in "biuUS" and not one_each(found, count):
+    stored = arrays[name]
+    if stored.dtype.kind in "biuUS" and not one_each(stored, count):
         raise InputError(
-            f"{path} has {count} images and labels of shape {found.shape}",
+            f"{path} has {count} images and labels of shape {stored.shape}",
             "save one label an image, or leave labels out with --label-column none",
         )
-    return found
+    return stored
 
 
 def one_each(stored: Stored, count: int) -> bool:

@@ -50,38 +50,38 @@ def find_origin(data: str, columns: Columns) -> Origin:
 
 def path_of(data: str) -> Path:
     """The file or folder that a user's words name; InputError when there is none."""
-    shown = printable(data if len(data) <= LONG else f"{data[:LONG]}...")
+    text = printable(data if len(data) <= LONG else f"{data[:LONG]}...")
     try:
         path = Path(data).expanduser()
         path.stat()
     except OSError as error:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise InputError(f"cannot read {shown} ({error.strerror})", "check it") from error
+            raise InputError(f"cannot read {text} ({error.strerror})", "check it") from error
     except (RuntimeError, ValueError):  # ~ of a user who is not there; a zero byte
         pass
     else:
         if data.strip():
             return path
-    raise InputError(f"no data '{shown}'", f"{likely(data)}name {', '.join(NAMES)}, {PATHS}")
+    raise InputError(f"no data '{text}'", f"{likely(data)}name {', '.join(NAMES)}, {PATHS}")
 
 
 def likely(data: str) -> str:
-    """The question whether a named set was meant, where one is spelt much like it.
+    """The question "did you mean", where a named set has a similar name; else "".
 
     >>> likely("Fashion_MNIST"), likely("photos")
     ('did you mean fashion-mnist? ', '')
     """
-    known = (street_digits.NAME, *named.NAMES)
-    found = difflib.get_close_matches(data.lower(), known, 1, ALIKE)
-    return f"did you mean {found[0]}? " if found else ""
+    names = (street_digits.NAME, *named.NAMES)
+    matches = difflib.get_close_matches(data.lower(), names, 1, ALIKE)
+    return f"did you mean {matches[0]}? " if matches else ""
 
 
 def find_path(path: Path, columns: Columns) -> Origin:
-    """A file or folder of the user's; what its files are called, their sizes and times tell it."""
-    facts = path.stat()
+    """The origin of a file or folder; names, sizes and times of its files are its identity."""
+    status = path.stat()
     digest = hashlib.blake2b(digest_size=16)
     reader: Reader
-    if stat.S_ISDIR(facts.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         walked = explore(path)
         names = [file.name for file in walked.files]
         for file in walked.files:
@@ -91,8 +91,8 @@ def find_path(path: Path, columns: Columns) -> Origin:
         tables = any(map(is_parquet, names))
         images = sum(map(is_image, names)) if tables else IMAGES_ALONE
         reader = read_parquet if tables and images < IMAGES_ALONE else read_folder
-    elif stat.S_ISREG(facts.st_mode):
-        digest.update(b"%d %d" % (facts.st_size, facts.st_mtime_ns))
+    elif stat.S_ISREG(status.st_mode):
+        digest.update(b"%d %d" % (status.st_size, status.st_mtime_ns))
         reader = reader_of(path)
     else:  # to open a pipe would be to wait for ever
         raise InputError(f"{printable(str(path))} is a pipe or a device, no file", f"give {PATHS}")
@@ -105,7 +105,7 @@ def find_path(path: Path, columns: Columns) -> Origin:
 
 
 def reader_of(file: Path) -> Reader:
-    """Who reads a file, by the end of its name."""
+    """The reader of a file, by its suffix; InputError where no reader knows that."""
     suffix = suffix_of(file.name)
     if suffix is None:
         raise InputError(f"cannot read {printable(file.name)}", f"give {PATHS}")
@@ -114,9 +114,9 @@ def reader_of(file: Path) -> Reader:
 
 
 def suffix_of(name: str) -> str | None:
-    """The end of a file's name that a reader is known for: one of ours, or of another package."""
-    known = (*READERS, *plugins.announced(PLUGINS))
-    return next((suffix for suffix in known if name.lower().endswith(suffix)), None)
+    """A file's suffix, if one of our readers or of another package has it; else None."""
+    suffixes = (*READERS, *plugins.announced(PLUGINS))
+    return next((suffix for suffix in suffixes if name.lower().endswith(suffix)), None)
 
 
 def name_of(path: Path) -> str:

@@ -22,7 +22,7 @@ from triptych.errors import InputError
 OWN = ("run.json", "contract.json")  # in folders that we wrote: our samples are no data
 
 
-class Found(NamedTuple):
+class FileEntry(NamedTuple):
     """One regular file: its name below the folder, bytes, nanoseconds since 1970."""
 
     name: str
@@ -39,12 +39,12 @@ class Walked:
     unreadable: sub-folders that could not be opened, and why
     """
 
-    files: list[Found] = field(default_factory=list)
+    files: list[FileEntry] = field(default_factory=list)
     passed: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def walk(folder: Path) -> list[Found]:
+def walk(folder: Path) -> list[FileEntry]:
     """All regular files in and below a folder, by name; InputError when it cannot be opened."""
     return explore(folder).files
 
@@ -52,8 +52,8 @@ def walk(folder: Path) -> list[Found]:
 def explore(folder: Path) -> Walked:
     """As `walk`, with what was passed over.
 
-    Links are followed, but no folder is entered twice, and under its own name if it has one
-    here: so loops end, and a link changes no class.
+    Links are followed, but no folder is entered twice, so loops end. A folder that lies here is
+    entered under its own name, not under a link's, so a link changes no class.
     """
     walked = Walked()
     entered: set[tuple[int, int]] = set()
@@ -64,9 +64,9 @@ def explore(folder: Path) -> Walked:
             links.sort(reverse=True)
         name = folders.pop() if folders else links.pop()
         try:
-            facts = (folder / name).stat()
-            if (facts.st_dev, facts.st_ino) not in entered:
-                entered.add((facts.st_dev, facts.st_ino))
+            status = (folder / name).stat()
+            if (status.st_dev, status.st_ino) not in entered:
+                entered.add((status.st_dev, status.st_ino))
                 list_folder(folder, name, walked, folders, links)
         except OSError as error:
             if not name:
@@ -82,12 +82,12 @@ def explore(folder: Path) -> Walked:
 def list_folder(
     folder: Path, name: str, walked: Walked, folders: list[str], links: list[str]
 ) -> None:
-    """Adds the files right in one folder to what was found, and its folders to what is to do."""
-    place = folder / name
-    if any((place / own).exists() for own in OWN):
+    """Add the files directly in one folder to `walked`, its sub-folders to `folders` or `links`."""
+    path = folder / name
+    if any((path / own).exists() for own in OWN):
         return
     prefix = f"{name}/" if name else ""
-    handle = os.open(place, os.O_RDONLY)  # by which every file is looked up faster than by its path
+    handle = os.open(path, os.O_RDONLY)  # by which every file is looked up faster than by its path
     try:
         with os.scandir(handle) as entries:
             for entry in entries:
@@ -99,12 +99,12 @@ def list_folder(
                     if entry.is_dir():
                         (links if entry.is_symlink() else folders).append(below)
                         continue
-                    facts = entry.stat()
+                    status = entry.stat()
                 except OSError:  # a link to nothing or to itself, or removed since
                     walked.passed += 1
                     continue
-                if stat.S_ISREG(facts.st_mode):
-                    walked.files.append(Found(below, facts.st_size, facts.st_mtime_ns))
+                if stat.S_ISREG(status.st_mode):
+                    walked.files.append(FileEntry(below, status.st_size, status.st_mtime_ns))
                 else:
                     walked.passed += 1
     finally:
@@ -117,12 +117,12 @@ def read_folder(folder: Path, columns: Columns) -> Source:
     `metadata.csv` or `metadata.jsonl` lists images and labels where it is there.
     InputError when there are no images, or when the metadata are malformed.
     """
-    shown = printable(str(folder))
+    folder_name = printable(str(folder))
     walked = explore(folder)
     names = [file.name for file in walked.files if is_image(file.name)]
-    layout = arrange(names, tables_of(folder, walked), columns, shown, walked.unreadable)
+    layout = arrange(names, tables_of(folder, walked), columns, folder_name, walked.unreadable)
     if not layout.entries:
-        raise no_images(shown, other_suffixes(walked), is_folder=True)
+        raise no_images(folder_name, other_suffixes(walked), is_folder=True)
 
     def items() -> Iterator[Item]:
         for name, part, label, problem in layout.entries:
@@ -157,7 +157,7 @@ def other_suffixes(walked: Walked) -> Counter[str]:
 
 
 def notes_on(walked: Walked) -> tuple[str, ...]:
-    """What was passed over."""
+    """Notes on files that were passed over."""
     notes = []
     suffixes = other_suffixes(walked)
     if parquet := suffixes.pop(".parquet", 0):

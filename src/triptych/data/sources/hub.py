@@ -1,10 +1,10 @@
 """Data sets of the Hugging Face Hub, `hf:owner/name[:config]`, by their parquet files.
 
 The files come from the branch where the Hub converts every set to parquet, else from the set
-itself. What was found first is kept as a record, in `hub` of the cache: the commit and its
-files. So the same name means the same data ever after, and opening it again needs no network;
-remove the record to fetch what the Hub has then. The files lie in the Hub's own cache, whose
-library fetches, resumes and locks them.
+itself. The first time, a record is kept in `hub` of the cache: the commit and its files. So the
+same name always means the same data, and opening it again needs no network. Remove the record to
+fetch what the Hub has then. The files lie in the cache of the Hub's library, which fetches,
+resumes and locks them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Record:
-    """What was found of a set: enough to know it without network, and to fetch it again."""
+    """The commit, config and files of a set: enough to open it offline, or to fetch it again."""
 
     repo: str
     config: str
@@ -105,21 +105,21 @@ def find(name: str, columns: Columns) -> Origin:
     Reading it fetches the files and tells the progress in bytes.
     """
     repo, config = split_name(name)
-    place = record_place(repo, config)
-    record = load_record(place, repo)
+    path = record_path(repo, config)
+    record = load_record(path, repo)
     if record is None:
         record = look_up(repo, config)
-        save_record(place, record)
-    facts = asdict(record)
-    facts.pop("notes")
+        save_record(path, record)
+    identity = asdict(record)
+    identity.pop("notes")
     asked = [columns.image, columns.label]
 
     def read(progress: Progress) -> Source:
-        folder, files = fetch(record, place, progress)
+        folder, files = fetch(record, path, progress)
         source = read_parquet_files(files, folder, columns, Path(repo), follow=False)
         return replace(source, notes=record.notes + source.notes)
 
-    return Origin(name.removeprefix(PREFIX), {"source": "hub", **facts, "columns": asked}, read)
+    return Origin(name.removeprefix(PREFIX), {"source": "hub", **identity, "columns": asked}, read)
 
 
 def split_name(name: str) -> tuple[str, str | None]:
@@ -217,16 +217,16 @@ def choose(repo: str, config: str | None, listing: Listing) -> Record:
 # The record
 
 
-def record_place(repo: str, config: str | None) -> Path:
-    """The file that remembers what was found under this name."""
+def record_path(repo: str, config: str | None) -> Path:
+    """The file that holds the record of this name."""
     digest = hashlib.blake2b(f"{repo}:{config or ''}".encode(), digest_size=6).hexdigest()
     return cache_folder() / "hub" / f"{repo.replace('/', '--')}-{digest}.json"
 
 
-def load_record(place: Path, repo: str) -> Record | None:
-    """What was found before; None if nothing, or if it cannot be trusted."""
+def load_record(path: Path, repo: str) -> Record | None:
+    """The record; None where there is none, or where its content is not sound."""
     try:
-        read = json.loads(place.read_text())
+        read = json.loads(path.read_text())
         if read.pop("version") != VERSION or read["repo"] != repo:
             return None
         files = tuple(HubFile(**file) for file in read.pop("files"))
@@ -246,14 +246,14 @@ def sound_file(file: HubFile) -> bool:
     return inside and path.suffix == ".parquet" and isinstance(file.size, int)
 
 
-def save_record(place: Path, record: Record) -> None:
-    """Remember what was found; complete or absent."""
+def save_record(path: Path, record: Record) -> None:
+    """Write the record, complete or not at all."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, {"version": VERSION, **asdict(record)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"version": VERSION, **asdict(record)})
     except OSError as error:
         raise InputError(
-            f"cannot remember {record.repo} in {place.parent} ({error.strerror})",
+            f"cannot remember {record.repo} in {path.parent} ({error.strerror})",
             "name a folder with room in TRIPTYCH_CACHE",
         ) from error
 
@@ -261,7 +261,7 @@ def save_record(place: Path, record: Record) -> None:
 # The files
 
 
-def fetch(record: Record, place: Path, progress: Progress) -> tuple[Path, list[Path]]:
+def fetch(record: Record, record_file: Path, progress: Progress) -> tuple[Path, list[Path]]:
     """The files in the Hub's cache, downloaded where they are not there, and their folder."""
     hub, errors = client(), library().errors
     total, done = sum(file.size for file in record.files), 0
@@ -273,7 +273,7 @@ def fetch(record: Record, place: Path, progress: Progress) -> tuple[Path, list[P
             done += file.size
             progress(done, total)
     except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
-        place.unlink(missing_ok=True)
+        record_file.unlink(missing_ok=True)
         raise InputError(
             f"the Hub no longer has {record.repo} as it was first found",
             "run it again to take what it has now",
@@ -297,20 +297,20 @@ def download(hub: Any, record: Record, file: HubFile, meter: Meter) -> Path:
 
 
 class Meter:
-    """Turns the bars that the library would draw into our progress, in bytes.
+    """Turns the library's progress bars of one file into our progress, in bytes.
 
-    It may draw two bars of one file, for what came and for what is written: the larger counts.
+    The library may draw two bars for one file: bytes received and bytes written.
     """
 
     def __init__(self, progress: Progress, before: int, size: int, total: int) -> None:
         self.progress, self.before, self.size, self.total = progress, before, size, total
 
     def bar(self, *_: Any, initial: int = 0, **__: Any) -> Bar:
-        """What the library calls to draw one."""
+        """The library calls this to draw a bar."""
         return Bar(self, initial)
 
     def show(self, done: int) -> None:
-        """Tell how much of the file is there."""
+        """Report how many bytes of the file are there."""
         self.progress(self.before + max(0, min(done, self.size)), self.total)
 
 
@@ -327,7 +327,7 @@ class Bar:
         self.close()
 
     def update(self, n: float | None = 1) -> None:
-        """Some bytes more; less than none where a download starts again."""
+        """Add n bytes; n is negative where a download starts again."""
         self.n += int(n or 0)
         self.meter.show(self.n)
 
@@ -351,7 +351,7 @@ def page(repo: str) -> str:
 
 @contextmanager
 def explained(repo: str) -> Iterator[None]:
-    """The library speaks to nobody but us, and its errors become one line with a mend."""
+    """Inside, the library logs nothing, and its errors become an InputError of one line."""
     errors = library().errors
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
@@ -369,7 +369,7 @@ def explained(repo: str) -> Iterator[None]:
 
 
 def mended(error: BaseException, repo: str) -> InputError:
-    """What went wrong with a set, and what to do."""
+    """The InputError for an error of the library about a set."""
     errors = library().errors
     while isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__  # it only says that the file is not in the cache either

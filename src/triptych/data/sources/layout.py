@@ -1,4 +1,4 @@
-"""What names say: which files are images, of which part and class, and which columns hold them.
+"""What names tell: which files are images, their part and class, and which columns hold them.
 
 Names of files are relative and written with slashes, of a folder's files or an archive's members.
 Names of columns are compared in small letters; the first in the tuple that is there counts.
@@ -43,8 +43,8 @@ LABEL_NAMES = (
 NO_CLASSES = "labels left out, for they are no whole numbers or names"  # begins a note
 
 
-class Place(NamedTuple):
-    """What folders tell: the part, and the class or None."""
+class PartAndLabel(NamedTuple):
+    """The part and the class that an image's folders name, each None where they name none."""
 
     part: PartName | None
     label: str | None
@@ -89,43 +89,42 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part.lower() in LITTER for part in name.split("/"))
 
 
-def place_of(name: str) -> Place:
-    """The first folder names the part if it can; the last one below that is the class.
+def part_and_label(name: str) -> PartAndLabel:
+    """The first folder is the part, if its name is that of one; the last one below is the class.
 
-    >>> place_of("train/birds/owl/1.png")
-    Place(part='train', label='owl')
+    >>> part_and_label("train/birds/owl/1.png")
+    PartAndLabel(part='train', label='owl')
     """
-    return place_below(name.rpartition("/")[0])
+    return folder_part_and_label(name.rpartition("/")[0])
 
 
 @cache
-def place_below(folder: str) -> Place:
-    """The place of what lies right in a folder; found once for all its files."""
+def folder_part_and_label(folder: str) -> PartAndLabel:
+    """The part and class of files directly in a folder; cached for all its files."""
     folders = folder.split("/") if folder else []
     part = PART_NAMES.get(folders[0].lower()) if folders else None
     inner = folders[1:] if part else folders
-    return Place(part, class_name(inner[-1]) if inner else None)
+    return PartAndLabel(part, class_name(inner[-1]) if inner else None)
 
 
 def class_name(name: str) -> str:
-    """A class as it is shown: accents written one way, whatever the file system does."""
+    """A class name that can be printed, with accents in one Unicode form (NFC)."""
     return printable(unicodedata.normalize("NFC", name))
 
 
-def lay_out(names: Iterable[str], labelled: bool) -> Layout:
-    """Every name's place."""
-    places = ((name, place_of(name)) for name in names)
-    entries = [Entry(name, place.part, place.label) for name, place in places]
-    return all_or_no_labels(entries, labelled, "images outside the class folders")
+def lay_out(names: Iterable[str], labeled: bool) -> Layout:
+    """The entries of images, with the part and label that their folders tell."""
+    entries = [Entry(name, *part_and_label(name)) for name in names]
+    return all_or_no_labels(entries, labeled, "images outside the class folders")
 
 
-def all_or_no_labels(entries: list[Entry], labelled: bool, bare_ones: str) -> Layout:
-    """The entries without labels when those are not wanted, or when an image has none."""
+def all_or_no_labels(entries: list[Entry], labeled: bool, bare_ones: str) -> Layout:
+    """The entries; without labels where those are not wanted, or where an image has none."""
     bare = [entry for entry in entries if entry.label is None and entry.problem is None]
-    if labelled and not bare:
+    if labeled and not bare:
         return Layout(entries, ())
     notes: tuple[str, ...] = ()
-    if labelled and any(entry.label is not None for entry in entries):
+    if labeled and any(entry.label is not None for entry in entries):
         shares = f"{len(bare)} of {len(entries)}, first {printable(bare[0].name)}"
         notes = (f"{bare_ones}, so all labels were left out: {shares}",)
     return Layout([entry._replace(label=None) for entry in entries], notes)
@@ -167,7 +166,7 @@ def beside_train(names: Iterable[str]) -> dict[str, int]:
 
 
 def notes_beside(beside: dict[str, int]) -> tuple[str, ...]:
-    """What was left out beside the part folders."""
+    """Notes on images that were left out beside the part folders."""
     notes = []
     folders = sorted(top for top in beside if top)
     if folders:
@@ -181,7 +180,7 @@ def notes_beside(beside: dict[str, int]) -> tuple[str, ...]:
 
 
 def suffix_of(name: str) -> str:
-    """What a file's kind is told by, in small letters; nothing where that is no suffix.
+    """A file's suffix in small letters, such as .tar.gz; "" where it has none.
 
     >>> suffix_of("a/b.TXT"), suffix_of("b.tar.gz"), suffix_of("a.b/LICENSE")
     ('.txt', '.tar.gz', '')
@@ -191,9 +190,9 @@ def suffix_of(name: str) -> str:
 
 
 def list_suffixes(suffixes: Counter[str], form: str) -> str:
-    """How many files of which suffix there are, most first.
+    """The suffixes with their numbers of files, most frequent first.
 
-    form: how one is written, of `{count}` and `{suffix}`
+    form: how one is written, with `{count}` and `{suffix}`
     """
     ordered = sorted(suffixes.items(), key=lambda each: (-each[1], not each[0], each[0]))
     return abridged(
@@ -211,22 +210,22 @@ def abridged(listed: list[str]) -> str:
 
 
 def notes_on_others(suffixes: Counter[str]) -> tuple[str, ...]:
-    """What was passed over, by suffix."""
+    """A note on files that are not images, by suffix; none where there are none."""
     if not suffixes:
         return ()
     shares = f"{suffixes.total()} ({list_suffixes(suffixes, '{suffix} {count}')})"
     return (f"files passed over, for they are not named as images: {shares}",)
 
 
-def no_images(shown: str, suffixes: Counter[str], is_folder: bool) -> InputError:
-    """What to say where no image was found, by what else there is."""
+def no_images(source_name: str, suffixes: Counter[str], is_folder: bool) -> InputError:
+    """The error that there are no images; it names the suffixes of the other files."""
     verb = "is" if suffixes.total() == 1 else "are"
     there = f" (there {verb} {list_suffixes(suffixes, '{count} {suffix}')})" if suffixes else ""
     if not suffixes.keys().isdisjoint(KINDS):
         mend = "name one of those files" if is_folder else "unpack it and name one of those files"
     else:
         mend = f"put {', '.join(SUFFIXES[:4])} files there or name another"
-    return InputError(f"no images in {shown}{there}", mend)
+    return InputError(f"no images in {source_name}{there}", mend)
 
 
 def counted(number: int, thing: str) -> str:

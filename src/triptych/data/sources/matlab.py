@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from triptych.data.sources import Columns, Item, Source, printable, refused, told
+from triptych.data.sources import Columns, Item, Source, as_input_error, printable, refused
 from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, class_of, usual
 from triptych.errors import InputError
 
@@ -42,8 +42,8 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
         )
     shape = check_images(path, image_name, *shapes[image_name])
     labels, classes = None, None
-    if columns.labelled:
-        others = {name: found for name, found in shapes.items() if name != image_name}
+    if columns.labeled:
+        others = {name: variable for name, variable in shapes.items() if name != image_name}
         fitting = [name for name in others if math.prod(others[name][0]) == shape[-1]]
         name = pick(path, others, columns.label, fitting, LABEL_NAMES)
         labels = None if name is None else read_labels(path, name, shape[-1])
@@ -84,7 +84,7 @@ def load(path: Path, name: str) -> np.ndarray:
 def pick(
     path: Path, shapes: Variables, asked: str | None, fitting: list[str], wanted: tuple[str, ...]
 ) -> str | None:
-    """The array the user asked for, else the first of a usual name, a fitting one before others."""
+    """The array that the user named, else one of a usual name; fitting ones go first."""
     if asked is not None and asked not in shapes:
         raise InputError(f"no array '{asked}' in {path}", f"there are {', '.join(shapes)}")
     return asked or usual(fitting, wanted) or usual(shapes, wanted)
@@ -147,8 +147,8 @@ def is_svhn(labels: np.ndarray) -> bool:
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Whatever SciPy raises of a bad file is an InputError; its warnings are not for users."""
-    with told(path, *DAMAGED), warnings.catch_warnings():
+    """Inside, whatever SciPy raises becomes an InputError, and its warnings are silenced."""
+    with as_input_error(path, *DAMAGED), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
@@ -159,5 +159,5 @@ def guarded(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, why: str) -> InputError:
-    """What to raise."""
+    """The InputError for a damaged file."""
     return refused(path, ValueError(why), *DAMAGED)

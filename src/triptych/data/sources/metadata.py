@@ -13,7 +13,6 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from triptych.data.sources import PART_NAMES, Columns, printable
 from triptych.data.sources.layout import (
@@ -28,7 +27,7 @@ from triptych.data.sources.layout import (
     is_image,
     lay_out,
     notes_beside,
-    place_of,
+    part_and_label,
     top_of,
     usual,
 )
@@ -50,7 +49,7 @@ class Table:
 
     name: str
     rows: list[tuple[str, str | int | None]]
-    labelled: bool
+    labeled: bool
 
     @property
     def folder(self) -> str:
@@ -69,38 +68,41 @@ def is_table(name: str) -> bool:
 
 def parse_table(name: str, content: bytes, columns: Columns) -> Table:
     """A metadata file's bytes -> its rows; InputError when it is malformed, naming the mend."""
-    shown = printable(name)
+    table_name = printable(name)
     name_column = columns.image or NAME_COLUMN
-    text = decoded(content, shown)
+    text = decoded(content, table_name)
     is_csv = name.lower().endswith(".csv")
-    records = csv_records(text, shown, name_column) if is_csv else json_records(text, shown)
-    known = list(dict.fromkeys(key for record in records for key in record))
-    label_column = label_column_of(known, columns, shown)
+    records: Sequence[Mapping[str, object]] = (
+        csv_records(text, table_name, name_column) if is_csv else json_records(text, table_name)
+    )
+    names = list(dict.fromkeys(key for record in records for key in record))
+    label_column = label_column_of(names, columns, table_name)
     rows = []
     for number, record in enumerate(records, start=1):
         file_name = record.get(name_column)
         if not isinstance(file_name, str) or not file_name:
-            if name_column not in known:
+            if name_column not in names:
                 raise InputError(
-                    f"{shown} has no column {name_column}", f"it has {', '.join(known)}: add it"
+                    f"{table_name} has no column {name_column}",
+                    f"it has {', '.join(names)}: add it",
                 )
-            raise InputError(f"row {number} of {shown} has no {name_column}", "give it one")
+            raise InputError(f"row {number} of {table_name} has no {name_column}", "give it one")
         label = record.get(label_column) if label_column else None
-        rows.append((file_name, plain_label(label, number, shown)))
+        rows.append((file_name, plain_label(label, number, table_name)))
     return Table(name, with_numbers(rows), label_column is not None)
 
 
-def decoded(content: bytes, shown: str) -> str:
+def decoded(content: bytes, table_name: str) -> str:
     """Text, without the mark that some programs start it with."""
     wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8 text", "save it as UTF-8") from error
+        raise InputError(f"{table_name} is not UTF-8 text", "save it as UTF-8") from error
 
 
-def csv_records(text: str, shown: str, name_column: str) -> list[dict[str, Any]]:
-    """The rows of a table under its header, separated as the header is."""
+def csv_records(text: str, table_name: str, name_column: str) -> list[dict[str, str]]:
+    """The rows of a CSV table by column name; its header tells the delimiter."""
     first_line = text.partition("\n")[0].rstrip("\r")
     delimiter = next((d for d in DELIMITERS if name_column in fields(first_line, d)), ",")
     try:
@@ -110,18 +112,18 @@ def csv_records(text: str, shown: str, name_column: str) -> list[dict[str, Any]]
             if line
         ]
     except csv.Error as error:
-        raise InputError(f"{shown} is malformed ({error})", "write it again as CSV") from error
+        raise InputError(f"{table_name} is malformed ({error})", "write it again as CSV") from error
     header = [column.strip() for column in lines[0]] if lines else []
     if name_column not in header:
         raise InputError(
-            f"{shown} has no column {name_column}",
+            f"{table_name} has no column {name_column}",
             f"add it to its header ({printable(', '.join(header)) or 'which is empty'})",
         )
     for number, line in enumerate(lines[1:], start=1):
         if len(line) != len(header):
             raise InputError(
-                f"row {number} of {shown} has {counted(len(line), 'field')} under {len(header)} "
-                "column names",
+                f"row {number} of {table_name} has {counted(len(line), 'field')} under "
+                f"{len(header)} column names",
                 "mend the row, or put its commas in quotes",
             )
     return [dict(zip(header, line, strict=True)) for line in lines[1:]]
@@ -132,8 +134,8 @@ def fields(line: str, delimiter: str) -> list[str]:
     return [part.strip().strip('"') for part in line.split(delimiter)]
 
 
-def json_records(text: str, shown: str) -> list[dict[str, Any]]:
-    """An object a line."""
+def json_records(text: str, table_name: str) -> list[dict[str, object]]:
+    """The objects of a JSON-lines file, one a line; InputError on anything else."""
     records = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -142,28 +144,31 @@ def json_records(text: str, shown: str) -> list[dict[str, Any]]:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(
-                f"line {number} of {shown} is no JSON ({error})", "write one object a line"
+                f"line {number} of {table_name} is no JSON ({error})", "write one object a line"
             ) from error
         if not isinstance(record, dict):
-            raise InputError(f"line {number} of {shown} is no object", "write one object a line")
+            raise InputError(
+                f"line {number} of {table_name} is no object", "write one object a line"
+            )
         records.append(record)
     return records
 
 
-def label_column_of(known: list[str], columns: Columns, shown: str) -> str | None:
+def label_column_of(names: list[str], columns: Columns, table_name: str) -> str | None:
     """The column of labels that was asked for, else a usual one, else None."""
-    if not columns.labelled:
+    if not columns.labeled:
         return None
     if columns.label is None:
-        return usual(known, LABEL_NAMES)
-    if columns.label not in known:
+        return usual(names, LABEL_NAMES)
+    if columns.label not in names:
         raise InputError(
-            f"no column '{columns.label}' in {shown}", f"there are {printable(', '.join(known))}"
+            f"no column '{columns.label}' in {table_name}",
+            f"there are {printable(', '.join(names))}",
         )
     return columns.label
 
 
-def plain_label(value: Any, row: int, shown: str) -> str | int | None:
+def plain_label(value: object, row: int, table_name: str) -> str | int | None:
     """A label as a number or a name; None where it is empty."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -174,7 +179,7 @@ def plain_label(value: Any, row: int, shown: str) -> str | int | None:
     if isinstance(value, str | bool | float):
         return class_of(str(value))
     raise InputError(
-        f"the label in row {row} of {shown} is neither name nor number",
+        f"the label in row {row} of {table_name} is neither name nor number",
         "give one class an image, or --label-column none",
     )
 
@@ -191,18 +196,18 @@ def arrange(
     names: Sequence[str],
     tables: Mapping[str, bytes],
     columns: Columns,
-    shown: str,
+    source_name: str,
     closed: Mapping[str, str] | None = None,
 ) -> Layout:
-    """The places of all images, from the metadata where there are some, else from the folders.
+    """Part and label of all images, from the metadata where there are any, else from the folders.
 
-    Names are taken below the one folder that holds everything, if there is one. Beside a folder
-    of the part train only other parts count, unless metadata on top speak of all images.
+    If one folder holds everything, names are relative to it. Beside a folder of the part train
+    only folders of other parts count, unless metadata at the top list all images.
 
-    names:  of the images
-    tables: the bytes of the metadata, by name
-    shown:  what messages call the whole
-    closed: folders that could not be opened, and why
+    names:       of the images
+    tables:      the bytes of the metadata, by name
+    source_name: of the folder or archive, for messages
+    closed:      folders that could not be opened, and why
     """
     closed = closed or {}
     top = common_top([*names, *tables, *closed])
@@ -217,10 +222,10 @@ def arrange(
         if top_of(name.removeprefix(top)) not in beside
     ]
     if parsed:
-        layout = lay_out_listed(below, parsed, columns.labelled)
+        layout = lay_out_listed(below, parsed, columns.labeled)
     else:
-        refuse_columns(columns, shown)
-        layout = lay_out(below, columns.labelled)
+        refuse_columns(columns, source_name)
+        layout = lay_out(below, columns.labeled)
     bad = [
         Entry(name.removeprefix(top), None, None, f"cannot be opened ({why})")
         for name, why in sorted(closed.items())
@@ -228,17 +233,17 @@ def arrange(
     return Layout(layout.entries + bad, layout.notes + notes_beside(beside), top)
 
 
-def refuse_columns(columns: Columns, shown: str) -> None:
+def refuse_columns(columns: Columns, source_name: str) -> None:
     """InputError when columns are asked of what has no metadata."""
     asked = "--image-column" if columns.image is not None else None
-    if columns.label is not None and columns.labelled:
+    if columns.label is not None and columns.labeled:
         asked = "--label-column"
     if asked:
-        raise InputError(f"{shown} has no columns", f"leave out {asked}")
+        raise InputError(f"{source_name} has no columns", f"leave out {asked}")
 
 
-def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labelled: bool) -> Layout:
-    """The images that tables list, and those in folders which no table speaks of."""
+def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labeled: bool) -> Layout:
+    """The images that tables list, and those in folders without a table."""
     there = set(names)
     entries: dict[str, Entry] = {}
     repeated = 0
@@ -251,14 +256,14 @@ def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labelled: bool
     beside = [name for name in names if name not in entries]
     outside = [name for name in beside if not name.startswith(covered)]
     for name in outside:
-        entries[name] = Entry(name, *place_of(name))
+        entries[name] = Entry(name, *part_and_label(name))
     ordered = sorted(entries.values())
-    layout = all_or_no_labels(ordered, labelled, "images without a label")
+    layout = all_or_no_labels(ordered, labeled, "images without a label")
     return Layout(layout.entries, layout.notes + notes_on(len(beside) - len(outside), repeated))
 
 
 def notes_on(left_out: int, repeated: int) -> tuple[str, ...]:
-    """What the tables did not list, or listed twice."""
+    """Notes on images that the tables did not list, or listed twice."""
     notes = []
     if left_out:
         notes.append(f"images left out, for the metadata do not list them: {left_out}")
@@ -274,10 +279,10 @@ def entry_of(file_name: str, label: str | int | None, table: Table, there: set[s
         tidy = posixpath.normpath(table.folder + file_name.replace("\\", "/"))
     if re.match(r"[A-Za-z]:|[/\\]", file_name) or tidy.split("/")[0] == "..":
         return Entry(file_name, None, None, "outside the folder")
-    place = place_of(tidy)
-    part = PART_NAMES.get(table.folder.split("/")[0].lower(), place.part)
+    by_folder = part_and_label(tidy)
+    part = PART_NAMES.get(table.folder.split("/")[0].lower(), by_folder.part)
     problem = None
     if tidy not in there:
-        known = "not there" if is_image(tidy) else "not named as an image"
-        problem = f"listed in {posixpath.basename(table.name)} but {known}"
-    return Entry(tidy, part, label if table.labelled else place.label, problem)
+        reason = "not there" if is_image(tidy) else "not named as an image"
+        problem = f"listed in {posixpath.basename(table.name)} but {reason}"
+    return Entry(tidy, part, label if table.labeled else by_folder.label, problem)

@@ -184,9 +184,9 @@ class NamedSet:
     read: Callable[[list[Path], bool], list[Source]]
 
 
-def read_svhn(paths: list[Path], labelled: bool) -> list[Source]:
+def read_svhn(paths: list[Path], labeled: bool) -> list[Source]:
     """train, test and perhaps extra, which is more to train on."""
-    columns = Columns(image="X", label="y" if labelled else NO_LABELS)
+    columns = Columns(image="X", label="y" if labeled else NO_LABELS)
     parts: tuple[PartName, ...] = ("train", "test", "train")
     return [
         in_part(read_matlab(path, columns, digits=True), part)
@@ -194,18 +194,18 @@ def read_svhn(paths: list[Path], labelled: bool) -> list[Source]:
     ]
 
 
-def read_mnist(paths: list[Path], labelled: bool) -> list[Source]:
+def read_mnist(paths: list[Path], labeled: bool) -> list[Source]:
     """Images and labels to train on, then to test on."""
     train, train_labels, test, test_labels = paths
     return [
-        in_part(read_idx(train, train_labels if labelled else None), "train"),
-        in_part(read_idx(test, test_labels if labelled else None), "test"),
+        in_part(read_idx(train, train_labels if labeled else None), "train"),
+        in_part(read_idx(test, test_labels if labeled else None), "test"),
     ]
 
 
-def read_cifar10(paths: list[Path], labelled: bool) -> list[Source]:
+def read_cifar10(paths: list[Path], labeled: bool) -> list[Source]:
     """One archive of both parts."""
-    return [read_cifar(path, labelled) for path in paths]
+    return [read_cifar(path, labeled) for path in paths]
 
 
 SETS = {
@@ -233,19 +233,19 @@ def find(name: str, columns: Columns) -> Origin:
         "set": name,
         "reader": VERSION,
         "files": {file.name: file.sha256 or file.md5 for file in chosen.files},
-        "labelled": columns.labelled,
+        "labelled": columns.labeled,
     }
 
     def read(progress: Progress) -> Source:
         paths = fetch_all(chosen.files, cache_folder() / "downloads" / chosen.folder, progress)
-        sources = chosen.read(paths, columns.labelled)
+        sources = chosen.read(paths, columns.labeled)
 
         def items() -> Iterator[Item]:
             for source in sources:
                 yield from source.items()
 
         count = sum(source.count for source in sources)
-        return Source(items, count, chosen.classes if columns.labelled else None)
+        return Source(items, count, chosen.classes if columns.labeled else None)
 
     return Origin(name, identity, read)
 
@@ -337,7 +337,7 @@ def check_end(file: gzip.GzipFile, path: Path) -> None:
 
 @contextmanager
 def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
-    """The unpacked bytes; whatever gzip says of damage is an InputError."""
+    """The unpacked bytes; whatever gzip raises becomes an InputError."""
     try:
         with gzip.open(path, "rb") as file:
             yield file
@@ -345,7 +345,7 @@ def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
         raise InputError(f"{path} is damaged ({error})", "fetch it again") from error
 
 
-def read_cifar(path: Path, labelled: bool) -> Source:
+def read_cifar(path: Path, labeled: bool) -> Source:
     """Both parts, in the archive's order; InputError when it is damaged."""
     with open_tar(path) as archive:
         count = sum(member.size // RECORD for member in batches(archive, path))
@@ -358,14 +358,14 @@ def read_cifar(path: Path, labelled: bool) -> Source:
                 name = PurePosixPath(member.name).name
                 part: PartName = "test" if name.startswith("test") else "train"
                 for index, (label, pixels) in enumerate(records(archive, member, path)):
-                    yield Item(f"{name}[{index}]", pixels, label if labelled else None, part)
+                    yield Item(f"{name}[{index}]", pixels, label if labeled else None, part)
 
     return Source(items, count)
 
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """The archive as a stream; whatever it says of damage is an InputError."""
+    """The archive as a stream; whatever tarfile or gzip raises becomes an InputError."""
     try:
         # Unpacked by gzip, since tarfile's own streams ignore the checksum at the end.
         with gzip.open(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
@@ -402,5 +402,5 @@ def records(
 
 
 def damaged(path: Path, why: str) -> InputError:
-    """What to raise."""
+    """The InputError for a damaged file."""
     return InputError(f"{path} is damaged ({why})", "fetch it again")

@@ -27,8 +27,8 @@ from triptych.data.sources import (
     Item,
     PartName,
     Source,
+    as_input_error,
     printable,
-    told,
 )
 from triptych.data.sources.folder import walk
 from triptych.data.sources.layout import (
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 BATCH_BYTES = 8 << 20  # of images, decoded from the table at once
 BATCH_ROWS = 256  # and never more: one large image may stand in many rows and count once
-UNLABELLED = -1  # what the Hub's ClassLabel writes where a label is missing
+UNLABELED = -1  # what the Hub's ClassLabel writes where a label is missing
 STRAYS = "files left out, for they name no part as others do"  # begins a note
 LISTED = 5  # of them by name
 
@@ -62,7 +62,7 @@ TEXT = ("string", "large_string", "string_view")
 class Table:
     """One file, before its rows are read.
 
-    name:   as its items show it, relative to the place
+    name:   relative to the folder of all tables, as its items show it
     schema: pyarrow's
     """
 
@@ -89,36 +89,36 @@ def read_parquet(path: Path, columns: Columns) -> Source:
 
 def read_parquet_files(
     files: list[Path],
-    place: Path,
+    folder: Path,
     columns: Columns,
-    shown: Path | None = None,
+    source: Path | None = None,
     follow: bool = True,
 ) -> Source:
     """Rows of several files of the same columns, one after the other.
 
-    place:  the folder they lie in, which gives them their names and parts
-    shown:  what messages call the whole, if not the place
-    follow: whether rows without bytes may name image files in the place
+    folder: the folder they lie in; names and parts are relative to it
+    source: for messages; by default the folder
+    follow: whether rows without bytes may name image files in the folder
     """
-    shown = shown or place
-    tables, notes = without_strays([open_table(file, place) for file in files])
+    source = source or folder
+    tables, notes = without_strays([open_table(file, folder) for file in files])
     count = sum(table.rows for table in tables)
     if count == 0:
-        raise InputError(f"no images in {shown}", "name a file that holds some")
-    choice = choose(tables, columns, shown)
+        raise InputError(f"no images in {source}", "name a file that holds some")
+    choice = choose(tables, columns, source)
     several = len({table.part for table in tables if table.rows}) > 1  # one alone is not a part
 
     def items() -> Iterator[Item]:
         for table in tables:
             part = table.part if several else None
-            yield from table_items(table, choice, place if follow else None, part)
+            yield from table_items(table, choice, folder if follow else None, part)
 
     return Source(items, count, choice.classes, notes + choice.notes)
 
 
 def parquet_files(folder: Path) -> list[Path]:
     """The parquet files below a folder, by name."""
-    return [folder / found.name for found in walk(folder) if is_parquet(found.name)]
+    return [folder / file.name for file in walk(folder) if is_parquet(file.name)]
 
 
 def is_parquet(name: str) -> bool:
@@ -127,7 +127,7 @@ def is_parquet(name: str) -> bool:
 
 
 def without_strays(tables: list[Table]) -> tuple[list[Table], tuple[str, ...]]:
-    """Without the files that name no part where others are to train on; and the note of it."""
+    """The tables without those of no part, where others are of the part train; and a note."""
     strays = [table for table in tables if table.part is None and table.rows]
     if not strays or not any(table.part == "train" and table.rows for table in tables):
         return tables, ()
@@ -138,32 +138,32 @@ def without_strays(tables: list[Table]) -> tuple[list[Table], tuple[str, ...]]:
 
 
 def part_of(name: Path) -> PartName | None:
-    """The part that a relative path tells: of the file's name, else of the nearest folder.
+    """The part that a relative path names: by the file's name, else by the nearest folder's.
 
     >>> part_of(Path("default/train/0000.parquet")), part_of(Path("data/val-0-of-1.parquet"))
     ('train', 'validation')
     """
     matches = [_PART_OF_STEM.fullmatch(name.stem.lower())]
     matches += [_PART_OF_FOLDER.fullmatch(part.lower()) for part in reversed(name.parts[:-1])]
-    found = next((match for match in matches if match), None)
-    return PART_NAMES[found[found.lastindex or 0]] if found else None
+    match = next(filter(None, matches), None)
+    return PART_NAMES[match[match.lastindex or 0]] if match else None
 
 
 @contextmanager
 def opened(file: Path, wrong: str) -> Iterator[Any]:
-    """The file, open; whatever pyarrow says against it becomes one line."""
+    """The open file; whatever pyarrow raises about it becomes an InputError of one line."""
     import pyarrow.parquet as pq
 
-    with told(file, wrong, "fetch it again"):
+    with as_input_error(file, wrong, "fetch it again"):
         # buffered, so that a column of a large row group is not read whole
         options = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         with pq.ParquetFile(file, **options) as parquet:
             yield parquet
 
 
-def open_table(file: Path, place: Path) -> Table:
-    """What the end of a file tells of it."""
-    inside = file.relative_to(place) if file.is_relative_to(place) else Path(file.name)
+def open_table(file: Path, folder: Path) -> Table:
+    """Read the metadata at the end of a file; InputError where they are damaged."""
+    inside = file.relative_to(folder) if file.is_relative_to(folder) else Path(file.name)
     with opened(file, "is no readable parquet") as parquet:
         metadata = parquet.metadata
         groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
@@ -195,14 +195,14 @@ def batches(table: Table, names: list[str], decode: Callable[[Any], T]) -> Itera
             raise ValueError(f"{rows} rows instead of {table.rows}")
 
 
-def choose(tables: list[Table], columns: Columns, shown: Path) -> Choice:
+def choose(tables: list[Table], columns: Columns, source: Path) -> Choice:
     """The columns of the first file, which every other must have too."""
     schema = tables[0].schema
-    image = image_column(schema, columns.image, shown)
+    image = image_column(schema, columns.image, source)
     notes: list[str] = []
     label = None
-    if columns.labelled:
-        label = label_column(schema, columns.label, image, shown, notes)
+    if columns.labeled:
+        label = label_column(schema, columns.label, image, source, notes)
     choice = Choice(image, label, class_names(schema, label), tuple(notes))
     for table in tables[1:]:
         check_same(table.file, table.schema, choice, label_kind(schema, label))
@@ -210,7 +210,7 @@ def choose(tables: list[Table], columns: Columns, shown: Path) -> Choice:
         return choice
     if columns.label:
         raise InputError(
-            f"column '{label}' of {shown} holds no labels but numbers that are not whole",
+            f"column '{label}' of {source} holds no labels but numbers that are not whole",
             "save numbers 0, 1, ... or names, or leave labels out with --label-column none",
         )
     return replace(choice, label=None, classes=None, notes=(no_classes(schema, label),))
@@ -258,14 +258,14 @@ def label_cells(batch: Any, choice: Choice) -> list[str | int | None]:
     elif not pyarrow.types.is_integer(column.type):
         return [None if cell is None else class_of(cell) for cell in cells]
     if choice.classes is not None:
-        return [None if cell == UNLABELLED else cell for cell in cells]
+        return [None if cell == UNLABELED else cell for cell in cells]
     return cells
 
 
 def image_cells(
     column: Any, near: Path, images_in: Path | None
 ) -> list[bytes | Path | BadImageError]:
-    """Files' bytes; where a row has none, the file it names or why it is bad.
+    """The bytes of images; where a row has none, the file that it names or why it is bad.
 
     near:      the folder that named files are relative to
     images_in: the folder they must lie in; None: they are not looked for
@@ -294,21 +294,21 @@ def named_file(name: str | None, near: Path, images_in: Path | None) -> Path | B
     """
     if not name:
         return BadImageError("empty")
-    shown = repr(name[:100])
+    quoted = repr(name[:100])
     if images_in is None:
-        return BadImageError(f"no bytes; name the folder to read the file {shown}")
+        return BadImageError(f"no bytes; name the folder to read the file {quoted}")
     try:
         file, folder = (near / name).resolve(), images_in.resolve()
         if not file.is_relative_to(folder):
-            return BadImageError(f"no bytes, and {shown} is outside the folder")
+            return BadImageError(f"no bytes, and {quoted} is outside the folder")
         # whether a folder has changed is told without what is hidden in it
         if is_hidden(file.relative_to(folder).as_posix()):
-            return BadImageError(f"no bytes, and {shown} is hidden")
+            return BadImageError(f"no bytes, and {quoted} is hidden")
         if file.is_file():
             return file
     except (OSError, ValueError, RuntimeError):  # a name no file can have, or a loop of links
         pass
-    return BadImageError(f"no bytes, and no file {shown}")
+    return BadImageError(f"no bytes, and no file {quoted}")
 
 
 @dataclass(frozen=True)
@@ -335,35 +335,35 @@ def check_same(file: Path, schema: Any, choice: Choice, kind: str | None) -> Non
         raise InputError(f"{file} has other class names than the first", mend)
 
 
-def image_column(schema: Any, asked: str | None, shown: Path) -> str:
+def image_column(schema: Any, asked: str | None, source: Path) -> str:
     """The column of images."""
     names = ", ".join(schema.names)
     if asked is not None:
         if asked not in schema.names:
-            raise InputError(f"no column '{asked}' in {shown}", f"there are {names}")
-        refuse_lists(schema, asked, shown)
+            raise InputError(f"no column '{asked}' in {source}", f"there are {names}")
+        refuse_lists(schema, asked, source)
         if not holds_images(schema.field(asked).type):
             raise InputError(
-                f"column '{asked}' of {shown} holds no images",
+                f"column '{asked}' of {source} holds no images",
                 f"name another with --image-column: {names}",
             )
         return asked
     fitting = [field.name for field in schema if holds_images(field.type)]
     declared = [name for name in fitting if feature(schema, name).get("_type") == "Image"]
     likely = declared or fitting
-    found = likely[0] if len(likely) == 1 else usual(likely, IMAGE_NAMES)
-    if found is not None:
-        return found
+    column = likely[0] if len(likely) == 1 else usual(likely, IMAGE_NAMES)
+    if column is not None:
+        return column
     for name in schema.names:
         if not fitting and name.lower() in IMAGE_NAMES:
-            refuse_lists(schema, name, shown)
+            refuse_lists(schema, name, source)
     raise InputError(
-        f"{'several image columns' if fitting else 'no image column'} in {shown}",
+        f"{'several image columns' if fitting else 'no image column'} in {source}",
         f"name one with --image-column: {', '.join(likely) or names}",
     )
 
 
-def refuse_lists(schema: Any, name: str, shown: Path) -> None:
+def refuse_lists(schema: Any, name: str, source: Path) -> None:
     """Say clearly that pixels as numbers are not read from tables."""
     import pyarrow as pa
 
@@ -371,37 +371,37 @@ def refuse_lists(schema: Any, name: str, shown: Path) -> None:
     kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
     if pa.types.is_nested(kind) and not pa.types.is_struct(kind):
         raise InputError(
-            f"column '{name}' of {shown} holds lists of numbers, not image files",
+            f"column '{name}' of {source} holds lists of numbers, not image files",
             "save the pixels as uint8 in a .npz, or name another column with --image-column",
         )
 
 
 def label_column(
-    schema: Any, asked: str | None, image: str, shown: Path, notes: list[str]
+    schema: Any, asked: str | None, image: str, source: Path, notes: list[str]
 ) -> str | None:
     """The column of labels, if there is one; what the user should know is added to the notes."""
     if asked is not None:
         names = ", ".join(schema.names)
         if asked not in schema.names:
-            raise InputError(f"no column '{asked}' in {shown}", f"there are {names}")
+            raise InputError(f"no column '{asked}' in {source}", f"there are {names}")
         if label_kind(schema, asked) is None:
             raise InputError(
-                f"column '{asked}' of {shown} holds no labels but {schema.field(asked).type}",
+                f"column '{asked}' of {source} holds no labels but {schema.field(asked).type}",
                 f"name a column of numbers 0, 1, ... or of names with --label-column: {names}",
             )
         return asked
     fitting = [field.name for field in schema if label_kind(schema, field.name)]
     declared = [name for name in fitting if feature(schema, name).get("_type") == "ClassLabel"]
     sure = declared or [name for name in fitting if not is_fraction(schema.field(name).type)]
-    found = declared[0] if len(declared) == 1 else usual(sure, LABEL_NAMES)
-    if found is None and declared:
+    column = declared[0] if len(declared) == 1 else usual(sure, LABEL_NAMES)
+    if column is None and declared:
         notes.append(f"labels left out, --label-column can name them: {', '.join(declared)}")
-    elif found is None:
-        found = usual(fitting, LABEL_NAMES)  # of fractions, which may be whole
+    elif column is None:
+        column = usual(fitting, LABEL_NAMES)  # of fractions, which may be whole
         odd = usual([name for name in schema.names if name != image], LABEL_NAMES)
-        if found is None and odd is not None:
+        if column is None and odd is not None:
             notes.append(no_classes(schema, odd))
-    return found
+    return column
 
 
 def no_classes(schema: Any, label: str) -> str:
@@ -425,7 +425,7 @@ def holds_images(kind: Any) -> bool:
 
 
 def label_kind(schema: Any, name: str | None) -> str | None:
-    """`step_index` or `name`: what labels the column can hold; None: no labels."""
+    """ "number" or "name": the kind of labels that the column holds; None: no labels."""
     import pyarrow.types as t
 
     if name is None or schema.names.count(name) != 1:
@@ -451,13 +451,13 @@ def plain(column: Any) -> Any:
     return column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
 
 
-def feature(schema: Any, name: str) -> dict[str, Any]:
-    """What the Hub's tools wrote of a column; empty if nothing."""
+def feature(schema: Any, name: str) -> dict[str, object]:
+    """The Hub's metadata of a column; empty where there are none."""
     try:
-        found = json.loads(schema.metadata[b"huggingface"])["info"]["features"][name]
+        entry = json.loads(schema.metadata[b"huggingface"])["info"]["features"][name]
     except (KeyError, TypeError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def class_names(schema: Any, label: str | None) -> tuple[str, ...] | None:

@@ -1,10 +1,10 @@
 """street-digits, the embedded data set: drawn pictures made to look like SVHN's cropped digits.
 
 An item is a colour picture of 32x32 pixels and the digit at its centre. Item i of a split is a
-pure function of (VERSION, split, i): it comes from its own counter-based random stream, so
-neither the batch it is drawn in nor the number of processes can change it. The look follows
-Netzer et al., "Reading Digits in Natural Images with Unsupervised Feature Learning" (2011);
-no photograph is copied. The way of an item: glyphs -> scene -> photograph.
+pure function of (VERSION, split, i): it has its own counter-based random stream, so neither the
+batch nor the number of processes can change it. The look follows Netzer et al., "Reading Digits in
+Natural Images with Unsupervised Feature Learning" (2011); no photograph is copied. An item is made
+in three steps: glyphs -> scene -> photograph.
 """
 
 from __future__ import annotations
@@ -60,8 +60,7 @@ def draw(split: Split, indices: Sequence[int] | range) -> Items:
 def draw_blocks(split: Split, count: int, processes: int | None = None) -> Iterator[Items]:
     """Items 0..count-1, a block at a time, drawn by worker processes.
 
-    processes: None means one per usable core; 1 stays in this process, and so does what is too
-    little to be worth a process
+    processes: None means one per usable core; with 1, or few items, all is drawn in this process
     """
     stream(split, 0)  # refuses a wrong split before any process starts
     if count < 0:
@@ -77,7 +76,7 @@ def draw_blocks(split: Split, count: int, processes: int | None = None) -> Itera
 
 
 def draw_block(block: tuple[Split, range]) -> Items:
-    """What a worker does."""
+    """The function of a worker: `draw` one block."""
     return draw(*block)
 
 
@@ -89,8 +88,8 @@ def draw_many(split: Split, count: int, processes: int | None = None) -> Items:
 
 
 def find(columns: Columns) -> Origin:
-    """street-digits: a test part of its own, ten classes."""
-    identity = {"source": NAME, "drawing": VERSION, "labels": columns.labelled}
+    """The origin of street-digits, which has a test part and ten classes."""
+    identity = {"source": NAME, "drawing": VERSION, "labels": columns.labeled}
     return Origin(NAME, identity, lambda progress: read(columns))
 
 
@@ -103,8 +102,8 @@ def read(columns: Columns) -> Source:
             index = 0
             for images, labels in draw_blocks(split, count):
                 for image, label in zip(images, labels.tolist(), strict=True):
-                    known = label if columns.labelled else None
-                    yield Item(f"{split}[{index}]", image.transpose(1, 2, 0), known, part)
+                    digit = label if columns.labeled else None
+                    yield Item(f"{split}[{index}]", image.transpose(1, 2, 0), digit, part)
                     index += 1
 
     return Source(items, sum(COUNTS.values()), classes=tuple("0123456789"))

@@ -86,14 +86,14 @@ def build_face(name: str, share: float, added: int, footless: bool) -> Face:
 @lru_cache(maxsize=1)
 def faces() -> tuple[Face, ...]:
     """All faces, built once per process (a fraction of a second)."""
-    found = []
+    built = []
     for name, share, additions, may_lose_foot in FONTS:
         # Whether "1" has a foot, and how often: a plain stem is commoner on houses.
         feet = ((True, 0.75), (False, 0.25)) if may_lose_foot else ((False, 1.0),)
         for added in additions:
             for footless, part in feet:
-                found.append(build_face(name, part * share / len(additions), added, footless))
-    return tuple(found)
+                built.append(build_face(name, part * share / len(additions), added, footless))
+    return tuple(built)
 
 
 @lru_cache(maxsize=1)
@@ -112,10 +112,10 @@ def write_line(
     """
     strip = Image.new("L", STRIP)
     top = (STRIP[1] - CAP) // 2
-    centre = face.digits[digit]
-    left = (STRIP[0] - centre.width) / 2
-    right = left + centre.width
-    strip.paste(centre, (round(left), top))
+    center = face.digits[digit]
+    left = (STRIP[0] - center.width) / 2
+    right = left + center.width
+    strip.paste(center, (round(left), top))
     for other in before:  # nearest first
         glyph = face.digits[other]
         left -= gap + glyph.width

@@ -35,7 +35,7 @@ from triptych.data.street_digits.glyphs import (
 )
 
 Pixels = NDArray[np.float32]
-Colour = NDArray[np.float32]
+Color = NDArray[np.float32]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
 
@@ -83,7 +83,7 @@ def running_total(table: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
     return tuple(accumulate(row[0] for row in table))
 
 
-def pick_colour(rng: Generator, table: tuple[tuple[float, ...], ...], light: float) -> Colour:
+def pick_color(rng: Generator, table: tuple[tuple[float, ...], ...], light: float) -> Color:
     """A colour of the table under some light, moved a little: more in brightness than in hue."""
     shares = running_total(table)
     row = table[bisect(shares, rng.random() * shares[-1])]
@@ -91,17 +91,17 @@ def pick_colour(rng: Generator, table: tuple[tuple[float, ...], ...], light: flo
     return moved.astype(np.float32)[:, None, None]
 
 
-def luminance(colour: Colour) -> float:
+def luminance(color: Color) -> float:
     """How bright a colour looks, on [0, 1]."""
-    return float((LUMA * colour).sum())
+    return float((LUMA * color).sum())
 
 
-def pick_ink(rng: Generator, surface: Colour, light: float) -> Colour:
+def pick_ink(rng: Generator, surface: Color, light: float) -> Color:
     """An ink that can be read on the surface, from poor to good contrast."""
     brightness = luminance(surface)
     chance = 1 / (1 + math.exp(14 * (brightness - 0.34)))
     lighter = rng.random() < chance or brightness < LEAST_CONTRAST  # nothing is blacker than black
-    ink = pick_colour(rng, LIGHT_INKS if lighter else DARK_INKS, light)
+    ink = pick_color(rng, LIGHT_INKS if lighter else DARK_INKS, light)
     ink = surface + np.float32(rng.uniform(0.65, 1.10)) * (ink - surface)
     gap = luminance(ink) - luminance(surface)
     least = LEAST_CONTRAST if lighter else -LEAST_CONTRAST
@@ -136,9 +136,9 @@ def texture(rng: Generator) -> Pixels:
     return (depth * joint).astype(np.float32) + 0.03 * smooth_noise(rng, 20, 20)
 
 
-def over(scene: Pixels, mask: Pixels, colour: Colour) -> Pixels:
+def over(scene: Pixels, mask: Pixels, color: Color) -> Pixels:
     """Paint a colour through a mask [SCENE, SCENE] in [0, 1]."""
-    return scene + mask * (colour - scene)
+    return scene + mask * (color - scene)
 
 
 def unit_mask(image: Image.Image) -> Pixels:
@@ -152,7 +152,7 @@ def soft_edge(position: Pixels, softness: float) -> Pixels:
     return mask
 
 
-def add_neighbour_surface(rng: Generator, scene: Pixels, light: float) -> Pixels:
+def add_neighbor_surface(rng: Generator, scene: Pixels, light: float) -> Pixels:
     """A door frame, a gutter or the end of the wall at one side of the scene."""
     upright = rng.random() < 0.75
     lean = rng.uniform(-0.12, 0.12)
@@ -160,7 +160,7 @@ def add_neighbour_surface(rng: Generator, scene: Pixels, light: float) -> Pixels
     side = 1.0 if rng.random() < 0.5 else -1.0
     start = rng.uniform(0.42, 0.85) if upright else rng.uniform(0.60, 0.90)
     mask = soft_edge(np.float32(side) * along + np.float32(lean) * other - np.float32(start), 0.06)
-    return over(scene, mask, pick_colour(rng, SURFACES, light))
+    return over(scene, mask, pick_color(rng, SURFACES, light))
 
 
 def add_plate(
@@ -168,8 +168,8 @@ def add_plate(
     scene: Pixels,
     ends: tuple[float, float],
     view: Sequence[float],
-    ink: Colour,
-    surface: Colour,
+    ink: Color,
+    surface: Color,
 ) -> Pixels:
     """A plate behind the digits, perhaps with a border of the ink's colour and with screws."""
     side, above = rng.uniform(10, 40), rng.uniform(10, 34)
@@ -223,10 +223,10 @@ def draw_digits(rng: Generator, label: int) -> tuple[Image.Image, tuple[float, f
     """The flat strip with the number that `label` is part of, and the number's two ends."""
     face = faces()[bisect(face_thresholds(), rng.random())]
     length = 1 + bisect((0.07, 0.48, 0.86), rng.random())
-    place = int(rng.random() * length)
+    position = int(rng.random() * length)
     others = [int(10 * value) for value in rng.random(length)]
     gap = rng.uniform(1, 14)
-    return write_line(face, others[:place], label, others[place + 1 :], gap)
+    return write_line(face, others[:position], label, others[position + 1 :], gap)
 
 
 def draw_scene(rng: Generator, label: int) -> Pixels:
@@ -235,17 +235,17 @@ def draw_scene(rng: Generator, label: int) -> Pixels:
     view = draw_view(rng).coefficients()
     digits = project(strip, view)
     light = math.exp(0.28 * rng.normal())
-    surface = pick_colour(rng, SURFACES, light)
+    surface = pick_color(rng, SURFACES, light)
     surface = surface * np.float32(min(1.0, BRIGHTEST / luminance(surface)))
     ink = pick_ink(rng, surface, light)
 
     plated = rng.random() < 0.35
-    wall = pick_colour(rng, SURFACES, light) if plated else surface
+    wall = pick_color(rng, SURFACES, light) if plated else surface
     scene = wall + texture(rng)
     stain = 0.027 * rng.normal(size=(3, 1, 1))  # walls are never of one hue
     scene = scene + smooth_noise(rng, 4, 4) * stain.astype(np.float32)
     if rng.random() < 0.25:
-        scene = add_neighbour_surface(rng, scene, light)
+        scene = add_neighbor_surface(rng, scene, light)
     if plated:
         scene = add_plate(rng, scene, ends, view, ink, surface)
 
@@ -286,8 +286,8 @@ def add_noise(rng: Generator, photo: Image.Image) -> Image.Image:
     strength = min(4.0, math.exp(rng.normal() * 0.6 + 0.25))  # grey levels
     pixels = np.asarray(photo, np.float32)
     noise = rng.standard_normal((*pixels.shape[:2], 1), dtype=np.float32)
-    colour = rng.standard_normal(pixels.shape, dtype=np.float32)
-    noisy = pixels + (noise + 1.5 * colour) * strength
+    color = rng.standard_normal(pixels.shape, dtype=np.float32)
+    noisy = pixels + (noise + 1.5 * color) * strength
     return Image.fromarray(np.clip(noisy + 0.5, 0, 255).astype(np.uint8))
 
 

@@ -1,8 +1,8 @@
-"""What kind of image a network is told it looks at: a class that has a name, or a found group.
+"""The condition of a network: the class of an image, or a group found among unlabelled images.
 
-A model of all images at once must learn what kinds there are before it can draw any well. Told
-of which kind an image is, it learns each by itself, and its samples can be led away from what all
-kinds share. Where nobody has named any, k-means finds groups that look alike (arXiv:2210.06462).
+An unconditional model must learn which classes there are before it can draw any of them well. A
+conditional one learns each class by itself, and classifier-free guidance can strengthen it. Where
+there are no labels, k-means finds groups of images that look alike (arXiv:2210.06462).
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from triptych.families.labels import class_shares
 from triptych.seeding import ImageStreams, generator
 
 SIDE = 16  # of the small grey pictures by which images are compared
-LEAST = 40  # of them in a group, on average: fewer would tell the network the image itself
+LEAST = 40  # images in a group, on average: with fewer the group would identify the image
 ROUNDS = 15  # of k-means
 CHUNK = 500  # images described at once
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The labels of the data."""
+    """The condition is the label of the data. count: of the classes."""
 
     count: int
 
     def of(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
-        """What is known of the images [N,C,H,W]: their labels [N]."""
+        """The condition of images [N,C,H,W]: their labels [N] as they are."""
         return labels
 
     def draw(self, rng: ImageStreams, labels: Tensor | None) -> Tensor | None:
-        """The classes that were asked for, [N]."""
+        """The condition of samples: the labels [N] that were asked for."""
         return labels
 
 
 class Groups(nn.Module):
-    """Which of at most `count` groups an image belongs to, and how often each occurs.
+    """The condition is one of at most `count` groups, found by `find`.
 
-    Before `find` has been called there are none: every image's group is unknown.
+    Before `find` there are no groups: every image's group is unknown, number `count`.
     """
 
     def __init__(self, count: int, resolution: int) -> None:
@@ -53,7 +53,7 @@ class Groups(nn.Module):
         self.counts: Tensor
 
     def find(self, images: Tensor, seed: int) -> None:
-        """k-means (Lloyd 1982) of images [N,C,H,W], from centres far apart (k-means++, 2007)."""
+        """Find the groups of images [N,C,H,W]: k-means (Lloyd 1982) from k-means++ (2007)."""
         x = torch.cat([self.described(part) for part in torch.split(images, CHUNK)])
         count = max(1, min(self.count, len(x) // LEAST))
         centres = self.far_apart(x, count, generator(seed, "groups"))
@@ -66,38 +66,38 @@ class Groups(nn.Module):
         self.counts[:count] = torch.bincount(torch.cdist(x, centres).argmin(1), minlength=count)
 
     def described(self, images: Tensor) -> Tensor:
-        """Small grey pictures without brightness or contrast, of any scale: [N,C,H,W] -> [N,D]."""
+        """[N,C,H,W] -> [N,D]: small grey pictures of mean 0 and length 1, whatever the scale."""
         grey = images.to(self.centres.dtype).mean(1, keepdim=True)
         small = F.adaptive_avg_pool2d(grey, self.side).flatten(1)
         return F.normalize(small - small.mean(1, keepdim=True), dim=1)
 
     @staticmethod
     def far_apart(x: Tensor, count: int, rng: torch.Generator) -> Tensor:
-        """Rows of x, each drawn by its squared distance to those before: [count,D]."""
+        """Rows of x [N,D], drawn by their squared distance to earlier ones: [count,D]."""
         row = int(torch.randint(len(x), (), generator=rng))
         rows, apart = [row], torch.full((len(x),), torch.inf, device=x.device)
         for _ in range(count - 1):
             apart = torch.minimum(apart, (x - x[rows[-1]]).square().sum(1))
             ends = apart.double().cumsum(0)
-            place = torch.rand((), generator=rng, dtype=torch.float64).to(ends) * ends[-1]
-            rows.append(int(torch.searchsorted(ends, place).clamp(max=len(x) - 1)))
+            target = torch.rand((), generator=rng, dtype=torch.float64).to(ends) * ends[-1]
+            rows.append(int(torch.searchsorted(ends, target).clamp(max=len(x) - 1)))
         return x[rows]
 
     def of(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The group of each image [N,C,H,W], or the number after the last while none are known."""
-        known = self.counts > 0
+        """The number of each image's group, [N]; images [N,C,H,W]."""
+        occupied = self.counts > 0
         distances = torch.cdist(self.described(images), self.centres)
-        nearest = distances.where(known, torch.inf).argmin(1)
-        return nearest.where(known.any(), self.count)
+        nearest = distances.where(occupied, torch.inf).argmin(1)
+        return nearest.where(occupied.any(), self.count)
 
     def draw(self, rng: ImageStreams, labels: Tensor | None = None) -> Tensor:
-        """A group for every stream, as often as each occurs: [N]."""
+        """A random group for every stream, with the frequencies of the training images: [N]."""
         ends = self.counts.cumsum(0).double()
         places = rng.uniform().to(ends) * ends[-1]
         return torch.searchsorted(ends, places, right=True)
 
     def neg_log_prior(self, numbers: Tensor) -> Tensor:
-        """-log of how often each of these groups occurs, nats, float64: [N]."""
+        """-log of the frequencies of these groups [N]; 0 for the unknown one: nats, float64 [N]."""
         shares = self.counts.double() / self.counts.sum().clamp(min=1)
         return -shares.log()[numbers.clamp(max=self.count - 1)].where(numbers < self.count, 0.0)
 
@@ -105,11 +105,14 @@ class Groups(nn.Module):
 Conditioning = Classes | Groups
 
 
-def shares_of(kinds: Conditioning | None, numbers: Tensor | None, like: Tensor) -> Tensor | None:
-    """Kinds [N] as the network is told them, [N,kinds+1]; None where it is told none.
+def condition_shares(
+    conditioning: Conditioning | None, numbers: Tensor | None, like: Tensor
+) -> Tensor | None:
+    """The network's second input, [N,classes+1]; None where it is unconditional.
 
-    numbers: None where the kind of none of them is known
-    like:    of its type and device, [N, ...]
+    numbers: of classes or groups, [N]; None where all are unknown
+    like:    a tensor [N, ...] of the wanted type and device
     """
-    found = class_shares(numbers, None if kinds is None else kinds.count, len(like), like.device)
-    return None if found is None else found.to(like.dtype)
+    count = None if conditioning is None else conditioning.count
+    shares = class_shares(numbers, count, len(like), like.device)
+    return None if shares is None else shares.to(like.dtype)

@@ -1,7 +1,7 @@
 """Denoisers: a network and how its output becomes E[clean image | noisy image].
 
-All take (x [B,C,H,W], sigma [B]) with x = clean + sigma * noise, and where the network is told
-the labels, the shares of the classes [B,classes+1].
+All take (x [B,C,H,W], sigma [B]) with x = clean + sigma * noise. Conditional ones also take the
+shares of the classes [B,classes+1].
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from triptych.families.diffusion.samplers import Denoise
 
 
 def anchored(denoised: Tensor, noisy: Tensor, sigma: Tensor, residual: float) -> Tensor:
-    """Two estimates of the clean image, weighted by the inverse of their variances.
+    """Two estimates of the clean image, weighted by their inverse variances: [B,C,H,W].
 
-    residual: deviation of the denoised one's own error on [-1, 1], which no small noise helps;
-              that of the noisy one is sigma, [B,1,1,1]
+    residual: deviation of the denoised image's error at small noise, on [-1, 1]; the deviation of
+              the noisy image's error is sigma, [B,1,1,1]
     """
     return torch.lerp(denoised, noisy, residual**2 / (residual**2 + sigma**2))
 
 
 def with_anchor(denoise: Denoise, residual: float | None) -> Denoise:
-    """The same but `anchored`, for likelihoods, which small noise decides; as it is for None."""
+    """`denoise` followed by `anchored`: small noise decides likelihoods. None changes nothing."""
     if residual is None:
         return denoise
     return lambda x, sigma: anchored(denoise(x, sigma), x, sigma.view(-1, 1, 1, 1), residual)
@@ -40,23 +40,23 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def precondition_input(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network is given: the image at its scale, and the level in its terms, [B]."""
+        """The network's input: the scaled image [B,C,H,W], and the noise level encoded, [B]."""
 
     @abstractmethod
     def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        """What the network's output says of the clean image; sigma [B,1,1,1]."""
+        """The network's output -> the clean image [B,C,H,W]; sigma [B,1,1,1]."""
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The expected clean image."""
-        known = [] if labels is None else [labels]
-        output = self.network(*self.precondition_input(x, sigma), *known).to(x.dtype)
+        """The expected clean image, [B,C,H,W]; labels [B,classes+1]."""
+        condition = [] if labels is None else [labels]
+        output = self.network(*self.precondition_input(x, sigma), *condition).to(x.dtype)
         return self.to_x0(output, x, sigma.view(-1, 1, 1, 1))
 
     def features(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """What the network makes of an image in its middle: [B,F]."""
-        found = self.network.features(*self.precondition_input(x, sigma))  # type: ignore[operator] # all have it
-        assert isinstance(found, Tensor)
-        return found
+        """The network's inner features of noisy images x [B,C,H,W]: [B,F]."""
+        features = self.network.features(*self.precondition_input(x, sigma))  # type: ignore[operator] # all have it
+        assert isinstance(features, Tensor)
+        return features
 
 
 class NoisePredictor(Denoiser):
@@ -88,7 +88,7 @@ class NoisePredictor(Denoiser):
 
 
 class OnUnitScale(Denoiser):
-    """The network sees images of about unit variance at every level.
+    """The network's input has about unit variance at every level.
 
     network:    (x [B,C,H,W], level [B]) -> [B,C,H,W]
     sigma_data: deviation of the data on [-1, 1]
@@ -129,7 +129,7 @@ class CleanPredictor(OnUnitScale):
 
 
 class AnchoredPredictor(CleanPredictor):
-    """The clean image, which at zero noise is what the network is shown (arXiv:2303.01469, eq. 5).
+    """A clean predictor that returns its input at zero noise (arXiv:2303.01469, eq. 5).
 
     residual: as `anchored` takes it
     """
@@ -139,7 +139,7 @@ class AnchoredPredictor(CleanPredictor):
         self.residual = residual
 
     def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-        """Ever more the noisy image itself as its noise falls."""
+        """The nearer to the noisy image itself, the less noise it has."""
         return anchored(super().to_x0(output, x, sigma), x, sigma, self.residual)
 
 

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (arXiv:2207.12598): answers pushed away from those of no class."""
+"""Classifier-free guidance (arXiv:2207.12598): away from the unconditional clean image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CFGDenoiser:
 
     denoiser:    (x, sigma, labels) -> D(x; labels); called once, on twice the batch
     labels:      shares of the classes, [B,classes+1]
-    null_labels: those of images whose class nobody knows, [B,classes+1]
+    null_labels: shares of the unknown class, [B,classes+1]
     weight:      w; 1 leaves the class as it was trained, 0 leaves it out
     """
 
@@ -33,9 +33,10 @@ class CFGDenoiser:
         return unconditional + self.weight * (conditional - unconditional)
 
 
-def note_on_samples(sampling: Sampling, kinds: Conditioning | None) -> str:
-    """What must be known of samples that are guided: they are more typical than the data."""
-    if kinds is None or sampling.guidance == 1:
+def note_on_samples(sampling: Sampling, conditioning: Conditioning | None) -> str:
+    """The note on guided samples, which are more typical than the data; "" for others."""
+    if conditioning is None or sampling.guidance == 1:
         return ""
-    whither = "groups found among training images" if isinstance(kinds, Groups) else "their classes"
-    return f"guided by {sampling.guidance:g} to {whither}"
+    groups = isinstance(conditioning, Groups)
+    target = "groups found among training images" if groups else "their classes"
+    return f"guided by {sampling.guidance:g} to {target}"

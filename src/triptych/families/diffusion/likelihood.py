@@ -13,8 +13,8 @@ dx/ds = x - D(x; sigma); a density changes along it by d log p/ds = -div(x - D) 
 the number of pixels (arXiv:2011.13456, eq. 39 and appendix D.2). The divergence is estimated
 without bias from one vector of random signs.
 
-What is followed is y = c x, c = (sigma^2 + r^2)^(-1/2), which data of deviation r leave still:
-dy/ds = c (r^2 c^2 x - D). Both ends of the path are then flat, and few steps do.
+The solver follows y = c x, c = (sigma^2 + r^2)^(-1/2), which is constant for Gaussian data of
+deviation r: dy/ds = c (r^2 c^2 x - D). Both ends of the path are then flat: few steps suffice.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def gaussian_decoder(pixels: Tensor, noisy: Tensor, denoised: Tensor, sigma: flo
 
 
 def posterior_decoder(pixels: Tensor, noisy: Tensor, denoised: Tensor, sigma: float) -> Tensor:
-    """Which of the 256 values the noise started from (arXiv:2107.00630, eq. 8)."""
+    """log P of each of the 256 values, given the noisy pixel (arXiv:2107.00630, eq. 8)."""
     return log_posterior_of_noisy(pixels, noisy, sigma)
 
 
@@ -56,8 +56,8 @@ class VariationalBound:
     """Estimates the bound without bias from a few random levels per image.
 
     sigmas:   rising, [T]
-    draws:    levels tried per image (all of them if at least T-1)
-    residual: where the denoiser's own error is one that no small noise helps: see `anchored`
+    draws:    levels drawn per image (all of them if at least T-1)
+    residual: deviation of the denoiser's error at small noise: see `anchored`
     """
 
     sigmas: Tensor
@@ -116,7 +116,7 @@ def log_density(
 ) -> Tensor:
     """log p of noisy images x [N,C,H,W] at the lowest of these rising levels: nats, float64 [N].
 
-    Where the path ends they are taken as N(0, prior_std^2). Heun's method in log sigma.
+    At the highest level the images are taken as N(0, prior_std^2). Heun's method in log sigma.
     """
     signs = torch.where(rng.uniform(*x.shape[1:]) < 0.5, -1.0, 1.0).to(x)
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -136,10 +136,10 @@ def log_density(
 def slopes(denoise: Denoise, x: Tensor, sigma: float, signs: Tensor) -> tuple[Tensor, Tensor]:
     """dy/ds, [N,C,H,W], and an estimate of div(x - D), [N], float64."""
     with torch.inference_mode(False), torch.enable_grad():
-        place = x.clone().requires_grad_()
+        leaf = x.clone().requires_grad_()
         levels = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
-        denoised = denoise(place, levels)
-        (gradient,) = torch.autograd.grad((denoised * signs.clone()).sum(), place)
+        denoised = denoise(leaf, levels)
+        (gradient,) = torch.autograd.grad((denoised * signs.clone()).sum(), leaf)
     c = 1 / math.hypot(sigma, TYPICAL)
     slope = c * ((TYPICAL * c) ** 2 * x - denoised.detach())
     return slope, x[0].numel() - (gradient * signs).double().flatten(1).sum(1)

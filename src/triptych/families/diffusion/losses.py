@@ -1,4 +1,4 @@
-"""What denoisers are trained by: weighted denoising, and DDPM's prediction of the noise."""
+"""The losses of denoisers: weighted denoising, and DDPM's prediction of the noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, OptimizerConfig
-from triptych.families.diffusion.conditioning import Conditioning, shares_of
+from triptych.families.diffusion.conditioning import Conditioning, condition_shares
 from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
 from triptych.families.labels import hide_some
 from triptych.families.protocol import Batch, Objective
@@ -21,9 +21,9 @@ Weight = Callable[[Tensor], Tensor]  # of the squared error at noise levels [B] 
 class WeightedDenoisingLoss(Objective):
     """Squared error of the denoised image, weighted by noise level (arXiv:2206.00364, eq. 8).
 
-    matrices:              of the network, which may have a rate of their own
+    matrices:              inner weights of the network, for Muon
     noise_mean, noise_std: of log sigma in training
-    kinds:                 what the network is told of an image
+    conditioning:          the condition of an image; None for an unconditional network
     weight:                lambda(sigma)
     """
 
@@ -38,14 +38,14 @@ class WeightedDenoisingLoss(Objective):
         noise_mean: float,
         noise_std: float,
         optimiser: OptimizerConfig,
-        kinds: Conditioning | None,
+        conditioning: Conditioning | None,
         weight: Weight,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.shape = shape
         self.noise_mean, self.noise_std = noise_mean, noise_std
-        self.labels = partial(kinds_shown, kinds)
+        self.labels = partial(batch_condition, conditioning)
         self.weight = weight
         self.optimiser = optimiser
         if optimiser.matrix_rate is not None:
@@ -65,14 +65,14 @@ class WeightedDenoisingLoss(Objective):
 
 
 def velocity_weight(sigma: Tensor) -> Tensor:
-    """1 / t^2: what an error of the clean image is as one of the velocity."""
+    """1 / t^2: turns a squared error of the clean image into one of the velocity."""
     return ((1 + sigma) / sigma) ** 2
 
 
 def level_noise(count: int, shape: ImageShape, generator: torch.Generator) -> dict[str, Tensor]:
     """Normal numbers for the level, one per stratum, [count]; Gaussian noise [count,C,H,W].
 
-    Uniform numbers [count] tell whose kind is hidden (arXiv:2207.12598, Algorithm 1).
+    Uniform numbers [count] decide whose condition is hidden (arXiv:2207.12598, Algorithm 1).
     """
     return {
         "level": stratified_normal(count, generator),
@@ -81,12 +81,13 @@ def level_noise(count: int, shape: ImageShape, generator: torch.Generator) -> di
     }
 
 
-def kinds_shown(kinds: Conditioning | None, batch: Batch) -> Tensor | None:
-    """What the network is told of a batch, of which some is hidden: [B,kinds+1], or None."""
-    if kinds is None:
+def batch_condition(conditioning: Conditioning | None, batch: Batch) -> Tensor | None:
+    """The condition of a batch, hidden for some images: [B,classes+1]; or None."""
+    if conditioning is None:
         return None
-    numbers = kinds.of(batch.images, batch.labels)
-    return shares_of(kinds, hide_some(numbers, batch.noise["hidden"], kinds.count), batch.images)
+    numbers = conditioning.of(batch.images, batch.labels)
+    numbers = hide_some(numbers, batch.noise["hidden"], conditioning.count)
+    return condition_shares(conditioning, numbers, batch.images)
 
 
 def stratified_normal(count: int, generator: torch.Generator) -> Tensor:

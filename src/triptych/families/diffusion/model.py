@@ -1,7 +1,7 @@
 """Diffusion = noise levels + denoiser + sampler.
 
-The latent is the starting noise; decoding follows a sampler down the noise levels, encoding
-follows the noise-free path up.
+The latent is the starting noise. Decoding runs a sampler down the noise levels; encoding follows
+the noise-free path up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from triptych.families.capabilities import (
     Represents,
     mean_terms,
 )
-from triptych.families.diffusion.conditioning import Conditioning, Groups, shares_of
+from triptych.families.diffusion.conditioning import Conditioning, Groups, condition_shares
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.guidance import CFGDenoiser, note_on_samples
 from triptych.families.diffusion.likelihood import FlowLikelihood, VariationalBound
@@ -45,10 +45,10 @@ STEPS_WITHOUT_NOISE = 25  # of Heun, where a noisy sampler cannot serve
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """The noise that images are seen through.
+    """The noise process.
 
-    levels:    steps -> falling noise levels ending in 0, [steps+1]
-    prior_std: deviation of the starting noise; q(x at the highest level) is close to it
+    levels:    number of steps -> falling noise levels ending in 0, [steps+1]
+    prior_std: deviation of the starting noise, close to that of x at the highest level
     """
 
     levels: Callable[[int], Tensor]
@@ -56,12 +56,12 @@ class Process:
 
 
 class NoiseToImage(GenerativeModel, Iterative, Represents):
-    """Whatever goes from noise to an image by calls of one network.
+    """A model that turns noise into an image by calls of one network.
 
-    denoiser:    (x, sigma, labels) -> expected clean image
-    objective:   (denoiser, shape) -> the loss that trains it
-    features_at: noise level at which the network describes images
-    kinds:       what it is told of an image
+    denoiser:     (x, sigma, labels) -> expected clean image
+    objective:    (denoiser, shape) -> the loss that trains it
+    features_at:  noise level at which the network gives features of images
+    conditioning: the condition of an image; None for an unconditional network
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         objective: Callable[[Denoiser, ImageShape], Objective],
         features_at: float,
         shape: ImageShape,
-        kinds: Conditioning | None = None,
+        conditioning: Conditioning | None = None,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.kinds = kinds
+        self.kinds = conditioning  # the name under which saved runs hold its groups
         self.process = process
         self.sampling = sampling
         self.make_objective = objective
         self.features_at = features_at
         self.shape = shape
-        self.said_of_samples = note_on_samples(sampling, kinds)
+        self.samples_note = note_on_samples(sampling, conditioning)
 
     def objectives(self) -> Sequence[Objective]:
         """One: the denoiser's."""
@@ -94,29 +94,29 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return [self.denoiser.network]
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """Unit noise in the image's shape, [count,C,H,W], and the kind of image."""
+        """Unit noise in the image's shape, [count,C,H,W], and the condition."""
         noise = rng.normal(*self.shape.size)
         numbers = None if self.kinds is None else self.kinds.draw(rng, labels)
-        shares = shares_of(self.kinds, numbers, noise)
+        shares = condition_shares(self.kinds, numbers, noise)
         return Latent({"noise": noise}, path="spherical", labels=shares)
 
     def fit_before_training(self, images: Tensor, seed: int) -> None:
-        """Find the groups, where there are any to find."""
+        """Find the groups, where the condition is a group."""
         if isinstance(self.kinds, Groups):
             self.kinds.find(images, seed)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
-        """The end of the chain."""
+        """The last state of the sampler, [N,C,H,W]."""
         return self.states(latent, rng)[-1]
 
     def represent(self, images: Tensor) -> Tensor:
-        """The network's own features of images, at one noise level: [N,F]."""
+        """The network's inner features of images at the level `features_at`: [N,F]."""
         sigma = torch.full((len(images),), self.features_at, device=images.device)
         return to_float32(self.denoiser.features(images, sigma.to(images.dtype)))
 
     @property
     def network_calls(self) -> int:
-        """Of the present sampler, steps and guidance."""
+        """For the present sampler, steps and guidance."""
         return self.sampling.network_calls
 
     def with_sampler(
@@ -126,7 +126,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         eta: float | None = None,
         guidance: float | None = None,
     ) -> Self:
-        """Shares the networks; InputError on what there is not."""
+        """The same networks; InputError on an unknown sampler or an impossible setting."""
         if guidance is not None and self.kinds is None:
             raise InputError(
                 "a model that is told no kinds of images has no guidance", "leave it out"
@@ -136,31 +136,31 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         asked = {"name": name, "steps": steps, "eta": eta, "guidance": guidance}
         other = copy.copy(self)
         if name is not None and eta is None:
-            asked["eta"] = 0.0  # that of another sampler would not do
+            asked["eta"] = 0.0  # the old sampler's may not suit the new one
         given = {key: value for key, value in asked.items() if value is not None}
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
-        other.said_of_samples = note_on_samples(other.sampling, self.kinds)
+        other.samples_note = note_on_samples(other.sampling, self.kinds)
         return other
 
     def noise_levels(self) -> Tensor:
-        """Of the present number of steps."""
+        """For the present number of steps: falling, the last one 0, [steps+1]."""
         return self.process.levels(self.sampling.steps)
 
     def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
-        """One call."""
+        """By one call of the network."""
         levels = torch.full((len(noisy),), sigma, dtype=noisy.dtype, device=noisy.device)
         return self.conditioned(self.null_labels(noisy))(noisy, levels)
 
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
-        """States scaled to the data's range as a variance-preserving process shows them."""
+        """States on the variance-preserving scale, x / sqrt(1 + sigma^2)."""
         states = self.states(latent, rng)
         sigmas = self.noise_levels().to(states[0])
         picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
         return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
 
     def null_labels(self, images: Tensor) -> Tensor | None:
-        """What the network is told of images whose kind nobody knows; None if it is told none."""
-        return shares_of(self.kinds, None, images)
+        """The condition "unknown" for N images, [N,classes+1]; None if unconditional."""
+        return condition_shares(self.kinds, None, images)
 
     def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoise:
         """The denoiser for images of these classes or groups, guided towards them."""
@@ -173,7 +173,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return CFGDenoiser(self.denoiser, labels, null_labels, guidance)
 
     def states(self, latent: Latent, rng: ImageStreams) -> list[Tensor]:
-        """All of the chain, from the noise to the image."""
+        """All states of the sampler, from the noise to the image, each [N,C,H,W]."""
         sampling = self.sampling
         denoise = self.conditioned(latent.labels, sampling.guidance)
         chain = SamplerState(denoise, rng, steps=sampling.steps, eta=sampling.eta)
@@ -183,7 +183,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
 
 
 class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
-    """Its network gives the expected image, and so a path from each image to its noise.
+    """A model whose network gives the expected image, and so a path from each image to noise.
 
     likelihoods: each method's estimate of -log P(8-bit image)
     """
@@ -203,19 +203,18 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
         self.likelihoods = likelihoods
 
     def encode(self, images: Tensor) -> Latent:
-        """The noise that the noise-free path leads to; its class is taken as unknown.
+        """The noise at the upper end of the noise-free path; the class is taken as unknown.
 
-        The levels are those of `deterministic`, backwards from the lowest; Heun's steps.
+        Heun's steps, on the levels of `deterministic` from the lowest up.
         """
         labels = self.null_labels(images)
         levels = self.process.levels(self.deterministic().sampling.steps)[:-1].flip(0).tolist()
-        end = sample_loop(heun, SamplerState(self.conditioned(labels), NO_NOISE), images, levels)[
-            -1
-        ]
+        chain = SamplerState(self.conditioned(labels), NO_NOISE)
+        end = sample_loop(heun, chain, images, levels)[-1]
         return Latent({"noise": end / self.process.prior_std}, path="spherical", labels=labels)
 
     def deterministic(self) -> Self:
-        """The present sampler if it adds no noise, else Heun in at most 25 steps."""
+        """The same model if its sampler adds no noise, else with Heun in at most 25 steps."""
         if self.sampling.deterministic:
             return self
         return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, self.sampling.steps))
@@ -225,16 +224,16 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
     ) -> dict[str, Tensor]:
         """The method's terms in nats, each [N]; means over the draws, usually 1.
 
-        A model with groups of its own names each image's own: P(x) >= P(group) P(x | group).
+        A model with groups uses each image's own group: P(x) >= P(group) P(x | group).
         """
-        kinds, estimate = self.kinds, self.likelihoods[method]
-        numbers = kinds.of(images) if isinstance(kinds, Groups) else None
-        shares = shares_of(kinds, numbers, images)
+        conditioning, estimate = self.kinds, self.likelihoods[method]
+        numbers = conditioning.of(images) if isinstance(conditioning, Groups) else None
+        shares = condition_shares(conditioning, numbers, images)
         if shares is not None:
             with torch.inference_mode(False):  # a divergence needs gradients through the network
                 shares = shares.clone()
         denoise = self.conditioned(shares)
-        found = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
-        if isinstance(kinds, Groups) and numbers is not None:
-            found["group"] = kinds.neg_log_prior(numbers)
-        return found
+        terms = mean_terms(estimate.terms(denoise, images, rng) for _ in range(draws or 1))
+        if isinstance(conditioning, Groups) and numbers is not None:
+            terms["group"] = conditioning.neg_log_prior(numbers)
+        return terms

@@ -29,10 +29,10 @@ Denoise = Callable[[Tensor, Tensor], Tensor]  # (x [B,C,H,W], sigma [B]) -> E[cl
 class SamplerState:
     """What the steps of one chain share.
 
-    rng:   streams of the noise that steps take in
-    steps: of the whole chain
+    rng:   streams of the noise that steps add
+    steps: number of steps of the whole chain
     eta:   share of fresh noise in a step of `ddim`, from 0 to 1
-    past:  noise level and denoised image of the step before, for methods that look back
+    past:  noise level and denoised image of the step before, for multistep methods
     """
 
     denoise: Denoise
@@ -42,15 +42,15 @@ class SamplerState:
     past: tuple[float, Tensor] | None = None
 
     def denoised(self, x: Tensor, sigma: float) -> Tensor:
-        """One level for the whole batch."""
+        """The clean image [B,C,H,W], with one noise level for the whole batch."""
         return self.denoise(x, torch.full((len(x),), sigma, dtype=x.dtype, device=x.device))
 
     def slope(self, x: Tensor, sigma: float) -> Tensor:
-        """dx/dsigma on the noise-free path."""
+        """dx/dsigma on the noise-free path, [B,C,H,W]."""
         return (x - self.denoised(x, sigma)) / sigma
 
     def noise(self, x: Tensor) -> Tensor:
-        """Unit noise for every image."""
+        """Unit noise, one stream for each image, [B,C,H,W]."""
         return self.rng.normal(*x.shape[1:]).to(x)
 
 
@@ -60,7 +60,7 @@ Step = Callable[
 
 
 def sample_loop(step: Step, chain: SamplerState, x: Tensor, sigmas: list[float]) -> list[Tensor]:
-    """Every state from the first level to the last.
+    """All states from the first level to the last, each [B,C,H,W].
 
     x: noise already scaled by its deviation, or an image to run backwards from, [B,C,H,W]
     """
@@ -71,7 +71,7 @@ def sample_loop(step: Step, chain: SamplerState, x: Tensor, sigmas: list[float])
 
 
 def renoised(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float, eta: float) -> Tensor:
-    """Denoise, then bring the noise to the next level: part of it kept, part of it fresh.
+    """Denoise, then add noise of the next level: partly the old noise, partly fresh.
 
     arXiv:2010.02502, eq. 12 and 16: eta = 0 keeps the predicted noise, eta = 1 draws from
     q(x_next | x, denoised).
@@ -79,8 +79,8 @@ def renoised(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float, et
     denoised = chain.denoised(x, sigma)
     fresh = eta * sigma_next * math.sqrt(max(0.0, 1 - (sigma_next / sigma) ** 2))
     kept = math.sqrt(sigma_next**2 - fresh**2)
-    found = denoised + kept / sigma * (x - denoised)
-    return found + fresh * chain.noise(x) if fresh else found
+    x_next = denoised + kept / sigma * (x - denoised)
+    return x_next + fresh * chain.noise(x) if fresh else x_next
 
 
 def ancestral(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
@@ -108,7 +108,7 @@ def heun(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Ten
 
 
 def stochastic_heun(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """Take in some noise, then go a step of Heun from there (arXiv:2206.00364, Algorithm 2)."""
+    """Add some noise, then do a step of Heun from there (arXiv:2206.00364, Algorithm 2)."""
     churned = CHURN_LEVELS[0] <= sigma <= CHURN_LEVELS[1]
     gamma = min(CHURN / chain.steps, math.sqrt(2) - 1) if churned else 0.0
     raised = sigma * (1 + gamma)
@@ -135,20 +135,20 @@ def dpm_solver_2m(chain: SamplerState, x: Tensor, sigma: float, sigma_next: floa
 
 def consistency(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Jump to the image, then back to the next level by fresh noise (arXiv:2303.01469, Alg. 1)."""
-    found = chain.denoised(x, sigma)
-    return found + sigma_next * chain.noise(x) if sigma_next > 0 else found
+    denoised = chain.denoised(x, sigma)
+    return denoised + sigma_next * chain.noise(x) if sigma_next > 0 else denoised
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A step and what is to be known of it."""
+    """A step, how often it calls the network, and whether it adds no noise."""
 
     step: Step
     calls_per_step: int = 1
     deterministic: bool = True
 
     def network_calls(self, steps: int) -> int:
-        """A second-order method saves its second call at the last step."""
+        """Calls in a chain; second-order methods need no second call at the last step."""
         return self.calls_per_step * steps - (self.calls_per_step - 1)
 
 
@@ -165,13 +165,12 @@ SAMPLERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """name:     of the sampler
-    steps:    noise levels before 0
-    eta:      share of fresh noise in a step of `ddim`
-    guidance: weight w of the class in D + w (D_class - D), for models that are told the labels;
-              1 leaves the class as it was trained
+    """Settings of sampling; InputError on an unknown sampler or an impossible number.
 
-    InputError on what there is not.
+    name:     of the sampler
+    steps:    number of noise levels before 0
+    eta:      share of fresh noise in a step of `ddim`
+    guidance: weight w in D + w (D_class - D), for conditional models; 1 is no guidance
     """
 
     name: str
@@ -193,15 +192,15 @@ class Sampling:
 
     @property
     def sampler(self) -> Sampler:
-        """The one that is named."""
+        """The sampler of that name."""
         return SAMPLERS[self.name]
 
     @property
     def deterministic(self) -> bool:
-        """No noise is taken in on the way."""
+        """Whether no step adds noise."""
         return self.sampler.deterministic and not self.eta
 
     @property
     def network_calls(self) -> int:
-        """For each image; a guided step asks with the class and without."""
+        """Network calls for each image; a guided step calls with the class and without."""
         return self.sampler.network_calls(self.steps) * (1 if self.guidance == 1 else 2)

@@ -43,9 +43,10 @@ def spaced_sigmas(sigmas: Tensor, steps: int) -> Tensor:
 
 
 def jump_sigmas(steps: int, sigma_max: float) -> Tensor:
-    """The top, then levels at which another jump still mends an image, then 0: [steps+1].
+    """Levels of a consistency sampler: sigma_max, then levels within JUMPS, then 0: [steps+1].
 
-    They lie evenly in the logarithm within JUMPS, where noise hides strokes but not the whole.
+    The inner ones are evenly spaced in the logarithm. There, noise hides details, not the whole,
+    so that another jump still improves the image.
     """
     low, high = (math.log(level) for level in JUMPS)
     inner = torch.linspace(high, low, steps + 1, dtype=torch.float64)[1:-1].exp()

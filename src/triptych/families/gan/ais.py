@@ -1,8 +1,8 @@
 """A GAN's likelihood under an observation noise that it does not have by itself.
 
 The generator's images have no density. With Gaussian noise of a stated deviation on their pixels
-they have one (arXiv:1611.04273, section 2), here integrated over the bins of 8-bit values, so
-that it shares an axis with the other families. It tells of the noisy model, not of the GAN.
+they have one (arXiv:1611.04273, section 2). It is integrated over the bins of 8-bit values, so
+that it compares with other families. It is the likelihood of the noisy model, not of the GAN.
 
 Annealed importance sampling of log p(x) where p(x) = E p(x | z), z ~ N(0, I), goes from the prior
 to the posterior through p(z) p(x | z)^beta, beta from 0 to 1, by Hamiltonian Monte Carlo
@@ -12,7 +12,7 @@ to the posterior through p(z) p(x | z)^beta, beta from 0 to 1, by Hamiltonian Mo
 
 so the mean of log w is at most log p(x). On an image that the model itself drew, its own z is an
 exact draw from the posterior: the way back from there bounds log p(x) from above (bidirectional
-Monte Carlo, arXiv:1511.02543). The step sizes come from a run of their own, which is thrown away.
+Monte Carlo, arXiv:1511.02543). A pilot run adapts the step sizes; its weights are not used.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PILOT = 0.25  # of the temperatures, for the run that finds the step sizes
 
 
 def schedule(temperatures: int) -> list[float]:
-    """beta from 0 to 1 in so many steps: a sigmoid's, fine at the prior, where L changes fast."""
+    """beta from 0 to 1 along a sigmoid: fine near the prior, where L changes fast."""
     at = torch.sigmoid(torch.linspace(*ENDS, temperatures + 1, dtype=torch.float64))
     return ((at - at[0]) / (at[-1] - at[0])).tolist()
 
@@ -54,17 +54,17 @@ def log_weights(
     temperatures: int,
     backwards: bool = False,
 ) -> Tensor:
-    """log w of each chain, nats, float64 [N]; backwards they end at the prior, and -log w bounds.
+    """log w of each chain, nats, float64 [N]; backwards, chains end at the prior.
 
     z: where chains begin, [N,D]: draws from the prior, or backwards from the posteriors
     """
     few = max(8, round(PILOT * temperatures))
-    _, found = run(log_likelihood, z, rng, path_of(few, backwards), None)
-    places = torch.tensor(list(found), dtype=torch.float64)
-    sizes = list(found.values())
+    _, pilot_sizes = run(log_likelihood, z, rng, path_of(few, backwards), None)
+    betas = torch.tensor(list(pilot_sizes), dtype=torch.float64)
+    sizes = list(pilot_sizes.values())
 
     def size_at(beta: float) -> Tensor:
-        return sizes[int((places - beta).abs().argmin())]
+        return sizes[int((betas - beta).abs().argmin())]
 
     weights, _ = run(log_likelihood, z, rng, path_of(temperatures, backwards), size_at)
     return weights
@@ -83,7 +83,10 @@ def run(
     path: list[float],
     size_at: Callable[[float], Tensor] | None,
 ) -> tuple[Tensor, dict[float, Tensor]]:
-    """log w [N], and each chain's step size by beta, which is adapted where it is not told."""
+    """log w [N], and each chain's step sizes [N] by beta.
+
+    size_at: beta -> step sizes [N]; None adapts them to the accepted share
+    """
     state = State.at(log_likelihood, z.double())
     weights = torch.zeros(len(z), dtype=torch.float64, device=z.device)
     size = torch.full_like(weights, FIRST_STEP)
@@ -101,7 +104,7 @@ def run(
 
 @dataclass(frozen=True)
 class State:
-    """Where chains are, [N,D], with L there, [N], and its gradient, [N,D]."""
+    """Positions z of the chains, [N,D], with L(z), [N], and its gradient, [N,D]."""
 
     z: Tensor
     value: Tensor
@@ -109,15 +112,15 @@ class State:
 
     @classmethod
     def at(cls, log_likelihood: LogLikelihood, z: Tensor) -> State:
-        """At these places."""
+        """The state at positions z, [N,D]."""
         with torch.inference_mode(False), torch.enable_grad():
-            place = z.clone().requires_grad_()
-            value = log_likelihood(place)
-            (slope,) = torch.autograd.grad(value.sum(), place)
-        return cls(place.detach(), value.detach(), slope)
+            leaf = z.clone().requires_grad_()
+            value = log_likelihood(leaf)
+            (slope,) = torch.autograd.grad(value.sum(), leaf)
+        return cls(leaf.detach(), value.detach(), slope)
 
     def where(self, chosen: Tensor, other: State) -> State:
-        """These where chosen, [N], else those of the other."""
+        """The rows of this state where `chosen` [N] is true, else those of the other."""
         rows = chosen[:, None]
         return State(
             torch.where(rows, self.z, other.z),
@@ -151,20 +154,20 @@ def hamiltonian_step(
     return state.where(accepted, start), accepted
 
 
-def mean_of(generator: nn.Module, z: Tensor, known: list[Tensor]) -> Tensor:
-    """The image before its noise, in full precision whatever autocast is on: [N,C,H,W]."""
+def mean_of(generator: nn.Module, z: Tensor, condition: list[Tensor]) -> Tensor:
+    """The generator's image, without noise and without autocast: [N,C,H,W]."""
     dtype = next(generator.parameters()).dtype
     with evaluating(generator), torch.autocast(z.device.type, enabled=False):
-        return to_float32(generator(z.to(dtype), *known))
+        return to_float32(generator(z.to(dtype), *condition))
 
 
 def of_pixels(
-    generator: nn.Module, images: Tensor, known: list[Tensor], std: float
+    generator: nn.Module, images: Tensor, condition: list[Tensor], std: float
 ) -> LogLikelihood:
-    """log P(8-bit images | z) under noise of that deviation on [-1, 1], in full precision."""
+    """The function z -> log P(8-bit images | z) under noise of deviation `std` on [-1, 1]."""
     device = images.device
     with torch.inference_mode(False):
-        x, labels = images.clone(), [k.clone() for k in known]
+        x, labels = images.clone(), [shares.clone() for shares in condition]
         deviation = torch.tensor(std, dtype=torch.float64, device=device)
 
     def log_likelihood(z: Tensor) -> Tensor:
@@ -178,21 +181,21 @@ def of_pixels(
 def estimate(
     generator: nn.Module,
     images: Tensor,
-    known: list[Tensor],
+    condition: list[Tensor],
     std: float,
     temperatures: int,
     latent: int,
     rng: ImageStreams,
 ) -> Tensor:
-    """An estimate of log P(8-bit image), nats, at most that on average: [N], float64."""
+    """An estimate of log P(8-bit image), nats, on average not above it: [N], float64."""
     return log_weights(
-        of_pixels(generator, images, known, std), rng.normal(latent), rng, temperatures
+        of_pixels(generator, images, condition, std), rng.normal(latent), rng, temperatures
     )
 
 
 def simulated_bounds(
     generator: nn.Module,
-    known: list[Tensor],
+    condition: list[Tensor],
     std: float,
     temperatures: int,
     latent: int,
@@ -200,14 +203,14 @@ def simulated_bounds(
 ) -> tuple[Tensor, Tensor]:
     """Bounds from below and above, nats, each [N], of images that the noisy model draws itself.
 
-    How far they are apart tells how far such estimates may be off (arXiv:1606.02275, section 3).
+    Their distance shows how wrong such estimates may be (arXiv:1606.02275, section 3).
     """
     z = rng.normal(latent)
     with torch.no_grad():
-        clean = mean_of(generator, z, known)
+        clean = mean_of(generator, z, condition)
     images = rounded(clean + std * rng.normal(*clean.shape[1:]))
-    below = estimate(generator, images, known, std, temperatures, latent, rng)
-    log_likelihood = of_pixels(generator, images, known, std)
+    below = estimate(generator, images, condition, std, temperatures, latent, rng)
+    log_likelihood = of_pixels(generator, images, condition, std)
     return below, -log_weights(log_likelihood, z, rng, temperatures, backwards=True)
 
 

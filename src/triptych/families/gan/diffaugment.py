@@ -1,7 +1,8 @@
-"""Differentiable augmentation of what the critic sees, real and fake alike (arXiv:2006.10738).
+"""Differentiable augmentation of all images that the discriminator sees (arXiv:2006.10738).
 
-The generator learns from gradients through the change, so its own images stay unchanged as long
-as the change can be undone in distribution. Every image has its own random numbers.
+Real and fake images are augmented alike. The generator learns from gradients through the
+augmentation. Its own images do not imitate it, as long as the augmentation can be undone in
+distribution. Every image has its own random numbers.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ def augment(images: Tensor, chance: Tensor) -> Tensor:
     chance: uniform on [0, 1), [B,7]
     """
     numbers = chance.view(len(images), NUMBERS, 1, 1, 1).unbind(1)
-    x = colour(images, *numbers[:3])
+    x = color(images, *numbers[:3])
     x = translate(x, chance[:, 3], chance[:, 4])
     return cut(x, chance[:, 5], chance[:, 6])
 
 
-def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+def color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     """Brightness by -1/2 to 1/2, saturation by 0 to 2, contrast by 1/2 to 3/2."""
     x = x + (brightness - 0.5)
     grey = x.mean(1, keepdim=True)
@@ -36,9 +37,9 @@ def colour(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) 
 
 
 def translate(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Moved by whole pixels; what comes in is 0, as in the paper.
+    """Images [B,C,H,W] moved by whole pixels; pixels from outside are 0, as in the paper.
 
-    A shift is a product with a matrix of zeros and ones: on CPUs faster than to gather pixels.
+    A shift is a product with a matrix of zeros and ones: on CPUs this is faster than gathering.
     """
     return shifts(down, x.shape[2]).to(x.dtype) @ x @ shifts(right, x.shape[3]).to(x.dtype).mT
 
@@ -47,20 +48,20 @@ def shifts(chance: Tensor, side: int) -> Tensor:
     """[B] -> [B,1,side,side]: row i of the result is row i - shift of what it multiplies."""
     most = round(SHIFT * side)
     shift = (chance * (2 * most + 1)).floor() - most
-    place = torch.arange(side, device=chance.device)
-    return (place[:, None] - place == shift.view(-1, 1, 1, 1)).float()
+    position = torch.arange(side, device=chance.device)
+    return (position[:, None] - position == shift.view(-1, 1, 1, 1)).float()
 
 
 def cut(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """A square hole of 0 whose centre is anywhere in the image."""
+    """Images [B,C,H,W] with a square of 0, half as wide as the image, anywhere in it."""
     rows, columns = outside(down, x.shape[2]), outside(right, x.shape[3])
     keep = rows[:, None, :, None] | columns[:, None, None, :]
     return x * keep.to(x.dtype)
 
 
 def outside(chance: Tensor, side: int) -> Tensor:
-    """[B] -> [B,side]: which places of a side lie outside the hole."""
+    """[B] -> [B,side]: which rows (or columns) lie outside the square of 0, bool."""
     hole = round(HOLE * side)
     first = (chance * (side + 1)).floor()[:, None] - hole // 2
-    place = torch.arange(side, device=chance.device)
-    return (place < first) | (place >= first + hole)
+    position = torch.arange(side, device=chance.device)
+    return (position < first) | (position >= first + hole)

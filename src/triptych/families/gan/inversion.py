@@ -1,8 +1,8 @@
-"""From an image back to the latent that a generator makes it of: an encoder, then refinement.
+"""From an image back to a latent of the generator: an encoder, then refinement.
 
-The encoder is trained once the generator is final, on fake images, whose latents are condition, and
-on real ones, which their latents should make again. Refinement follows the gradient of one
-image's own error from there (arXiv:1609.03552, section 3.2, has both and the two in this order).
+The encoder is trained after the generator: on fake images, whose latents are known, and on real
+ones, which the generator should reproduce from their latents. Refinement then follows the gradient
+of each image's own error (arXiv:1609.03552, section 3.2, has both, in this order).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ KEEP_NEAR = 1e-3  # weight of |z|^2 per number beside the error per pixel
 
 @dataclass(frozen=True, kw_only=True)
 class Inversion:
-    """How the encoder is trained.
+    """Settings of the encoder, its training and the refinement.
 
-    share:  of the planned images: how long
-    pixels: weight of the pixels' mean squared error beside that of the latents
-    steps:  of the refinement, unless others are asked for
+    share:  length of its training, as a share of the planned images
+    pixels: weight of the pixels' mean squared error; that of the latents has weight 1
+    steps:  of the refinement
     """
 
     share: float = 0.05
@@ -60,7 +60,7 @@ class Inverter(nn.Module):
 
 
 class InversionObjective(Objective):
-    """Find the latents of fake images, and make real images again; moves the encoder alone."""
+    """Recover the latents of fake images and reproduce real ones; trains the encoder alone."""
 
     name = "inversion"
     phase = 1
@@ -94,7 +94,7 @@ class InversionObjective(Objective):
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Inside, batch statistics are those that were gathered, and none are gathered."""
+    """Inside, the network is in evaluation mode: batch statistics are used, not updated."""
     was = network.training
     network.eval()
     try:
@@ -106,10 +106,10 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def refine(
     generator: nn.Module, images: Tensor, z: Tensor, condition: list[Tensor], steps: int
 ) -> Tensor:
-    """Latents whose images come nearer to these: Adam on each image's mean squared error.
+    """Latents whose images are nearer to these, by Adam on each image's mean squared error.
 
-    The best latent on the way is kept, so no image ends further off than it began; what becomes
-    of an image depends on no other one. images [N,C,H,W], z [N,D] -> [N,D]
+    Each image's best latent is kept, so no error ends larger than it began. An image's result does
+    not depend on other images. images [N,C,H,W], z [N,D] -> [N,D]
     """
     with torch.inference_mode(False), torch.enable_grad(), frozen(generator), evaluating(generator):
         x, z = images.clone(), to_float32(z).clone().requires_grad_()

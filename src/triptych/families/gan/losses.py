@@ -1,7 +1,8 @@
-"""Losses of the two players as functions of the critic's scores, each [B] -> scalar, and penalties.
+"""Losses of the generator and the discriminator, gradient penalties, and the two objectives.
 
-Penalties on the critic's gradient keep it smooth where the images are. No image's score may depend
-on another image: then the gradient of the scores' sum holds each image's own.
+Losses are functions of the discriminator's scores, each [B] -> scalar. Penalties keep its gradient
+small where the images are. An image's score may not depend on other images: then the gradient of
+the sum of scores holds each image's own gradient.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from triptych.families.protocol import Batch, FrozenView, Objective, to_float32
 from triptych.nn.convgan import iterate_spectral_norms
 
 TINY = 1e-12  # under a root, whose slope at 0 has no end
-CriticLoss = Callable[[Tensor, Tensor], Tensor]  # scores of real and fake, each [B] -> scalar
+DiscriminatorLoss = Callable[
+    [Tensor, Tensor], Tensor
+]  # scores of real and fake, each [B] -> scalar
 GeneratorLoss = Callable[[Tensor], Tensor]  # scores of fake, or their margin, [B] -> scalar
 
 
-def cross_entropy_critic(real: Tensor, fake: Tensor) -> Tensor:
+def cross_entropy_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """-log D(x) - log(1 - D(G(z))), scores being logits (arXiv:1406.2661, eq. 1)."""
     loss = F.binary_cross_entropy_with_logits
     return loss(real, torch.ones_like(real)) + loss(fake, torch.zeros_like(fake))
@@ -36,7 +39,7 @@ def cross_entropy_generator(fake: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
 
 
-def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (arXiv:1802.05957, eq. 16)."""
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
@@ -51,7 +54,7 @@ def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
     return fake.mean() - real.mean()
 
 
-def pairing_critic(real: Tensor, fake: Tensor) -> Tensor:
+def pairing_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """-log sigmoid(D(x) - D(G(z))), of pairs of images (arXiv:2501.05441, eq. 2)."""
     return pairing_generator(real - fake)
 
@@ -62,7 +65,7 @@ def pairing_generator(margin: Tensor) -> Tensor:
 
 
 def squared_gradients(scores: Tensor, images: Tensor) -> Tensor:
-    """||grad D(x)||^2 of each image, differentiable: [B].
+    """||grad D(x)||^2 of each image, differentiable with respect to the weights: [B].
 
     scores: D(x), [B], of images [B,C,H,W] that ask for gradients
     """
@@ -70,28 +73,32 @@ def squared_gradients(scores: Tensor, images: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1)
 
 
-def zero_centred(scores: Tensor, images: Tensor) -> Tensor:
+def zero_centered(scores: Tensor, images: Tensor) -> Tensor:
     """1/2 E ||grad D(x)||^2: R1 on real images, R2 on fake ones (arXiv:1801.04406, eq. 9, 10)."""
     return 0.5 * squared_gradients(scores, images).mean()
 
 
-def one_centred(scores: Tensor, images: Tensor) -> Tensor:
+def one_centered(scores: Tensor, images: Tensor) -> Tensor:
     """E (||grad D(x)|| - 1)^2 (arXiv:1704.00028, eq. 3), on `between` real and fake images."""
     return ((squared_gradients(scores, images) + TINY).sqrt() - 1).square().mean()
 
 
 def between(real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
-    """Points on the lines between pairs, asking for gradients; share: of the real one, [B]."""
+    """Points on the lines between pairs of images, [B,C,H,W], which require gradients.
+
+    share: of the real image in each point, [B]
+    """
     return torch.lerp(fake, real, share.view(-1, 1, 1, 1)).detach().requires_grad_()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Penalty:
-    """Which, how heavy, and how often.
+    """A gradient penalty: its kind, its weight, and at which steps it is computed.
 
-    kind:   "zero": gamma (R1 + R2); "one": lambda times the penalty on lines
+    kind:   "zero" is gamma (R1 + R2); "one" is lambda times the one-centred penalty on lines
     weight: gamma or lambda
-    every:  of so many steps one pays it, so many times as much (arXiv:1912.04958, appendix B)
+    every:  it is computed once in so many steps, with so many times the weight
+            (arXiv:1912.04958, appendix B)
     """
 
     kind: Literal["zero", "one"]
@@ -105,58 +112,60 @@ class Penalty:
 
 @dataclass(frozen=True, kw_only=True)
 class GANLoss:
-    """What each player wants.
+    """The losses of the discriminator and the generator, and what belongs to them.
 
-    paired:       the generator's loss is of the margin D(G(z)) - D(x), else of D(G(z))
-    penalty:      that the critic pays besides
-    critic_steps: in each round, before the generator's one
-    augmented:    the critic sees changed images: `augment`
+    paired:              the generator's loss takes the margin D(G(z)) - D(x), else D(G(z))
+    penalty:             added to the discriminator's loss
+    discriminator_steps: in each round, before the generator's single step
+    augmented:           the discriminator sees augmented images: `augment`
     """
 
-    critic: CriticLoss
+    discriminator: DiscriminatorLoss
     generator: GeneratorLoss
     paired: bool = False
     penalty: Penalty | None = None
-    critic_steps: int = 1
+    discriminator_steps: int = 1
     augmented: bool = False
 
     def __post_init__(self) -> None:
-        if self.critic_steps < 1:
-            raise ValueError(f"critic_steps must be at least 1, got {self.critic_steps}")
+        if self.discriminator_steps < 1:
+            raise ValueError(
+                f"discriminator_steps must be at least 1, got {self.discriminator_steps}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Players:
-    """The two networks and what is put into them.
+    """The two networks and the sizes of their inputs.
 
-    generator: z [B,D], and shares of the classes where there are any -> image [B,C,H,W]
-    critic:    image, and the shares -> score [B], high for real
-    latent:    D
-    classes:   of the data, where the networks are told them
+    generator:     z [B,D], and shares of the classes where it is conditional -> image [B,C,H,W]
+    discriminator: image [B,C,H,W], and the shares -> score [B], high for real
+    latent:        D
+    classes:       their number, for conditional networks; else None
     """
 
     generator: nn.Module
-    critic: nn.Module
+    discriminator: nn.Module
     latent: int
     classes: int | None
 
     def condition(
         self, labels: Tensor | None, count: int, device: torch.device | str
     ) -> list[Tensor]:
-        """What the networks take besides: `class_shares`, or nothing."""
+        """Further inputs of the networks: one tensor of `class_shares`, or none."""
         shares = class_shares(labels, self.classes, count, device)
         return [] if shares is None else [shares]
 
 
 class PlayerObjective(Objective):
-    """What both players do with a batch. Each registers the network that it moves, and no other."""
+    """What both objectives share. Each registers the network that it trains, and no other."""
 
     def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
         super().__init__()
         self.players, self.loss, self.optimiser = players, loss, optimiser
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """z of the fake images; what hides labels, mixes pairs and changes images."""
+        """z [count,D]; uniform numbers that hide labels, mix pairs and augment images."""
         drawn = {"z": torch.randn(count, self.players.latent, generator=generator)}
         if self.players.classes is not None:
             drawn["hidden"] = torch.rand(count, generator=generator)
@@ -168,32 +177,32 @@ class PlayerObjective(Objective):
         return drawn
 
     def condition(self, batch: Batch) -> list[Tensor]:
-        """The classes of the real images, which the fake ones take too; some are hidden."""
+        """The classes of the real images, some hidden; the fake images get the same ones."""
         labels = hide_some(batch.labels, batch.noise.get("hidden"), self.players.classes)
         return self.players.condition(labels, len(batch.images), batch.images.device)
 
     def changed(self, images: Tensor, batch: Batch, kind: str) -> Tensor:
-        """Images as the critic sees them."""
+        """Images as the discriminator sees them, [B,C,H,W]; kind is "real" or "fake"."""
         return augment(images, batch.noise[f"changed_{kind}"]) if self.loss.augmented else images
 
 
-class CriticObjective(PlayerObjective):
-    """Tell real from fake; moves the critic alone."""
+class DiscriminatorObjective(PlayerObjective):
+    """Tell real from fake; trains the discriminator alone."""
 
-    name = "critic"
+    name = "critic"  # as logs and checkpoints of saved runs call it
 
     def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
         super().__init__(players, loss, optimiser)
-        self.critic = players.critic
+        self.discriminator = players.discriminator
         self.generator = FrozenView(players.generator)
-        self.repeats = loss.critic_steps
+        self.repeats = loss.discriminator_steps
 
     def prepare(self) -> None:
         """One power iteration a step (arXiv:1802.05957, Algorithm 1)."""
-        iterate_spectral_norms(self.critic)
+        iterate_spectral_norms(self.discriminator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The critic's loss, its two mean scores, and the penalties of its gradient."""
+        """The discriminator's loss, its two mean scores, and its gradient penalties."""
         condition, penalty = self.condition(batch), self.loss.penalty
         real = batch.images
         fake = to_float32(self.generator.detached(batch.noise["z"], *condition))  # it must not move
@@ -202,17 +211,17 @@ class CriticObjective(PlayerObjective):
             real, fake = real.detach().requires_grad_(), fake.requires_grad_()
         real_score = self.score(self.changed(real, batch, "real"), condition)
         fake_score = self.score(self.changed(fake, batch, "fake"), condition)
-        loss = self.loss.critic(real_score, fake_score)
+        loss = self.loss.discriminator(real_score, fake_score)
         penalties: dict[str, Tensor] = {}
         if due and penalty is not None:
             if penalty.kind == "zero":
                 penalties = {
-                    "r1": zero_centred(real_score, real),
-                    "r2": zero_centred(fake_score, fake),
+                    "r1": zero_centered(real_score, real),
+                    "r2": zero_centered(fake_score, fake),
                 }
             else:
                 x = between(real, fake, batch.noise["mix"])
-                penalties = {"slope": one_centred(self.score(x, condition), x)}
+                penalties = {"slope": one_centered(self.score(x, condition), x)}
             weight = penalty.weight * penalty.every
             loss = loss + weight * torch.stack(list(penalties.values())).sum()
         means = {"real_score": real_score.mean(), "fake_score": fake_score.mean()}
@@ -220,25 +229,25 @@ class CriticObjective(PlayerObjective):
 
     def score(self, images: Tensor, condition: list[Tensor]) -> Tensor:
         """[B], in float32 or better."""
-        return to_float32(self.critic(images, *condition))
+        return to_float32(self.discriminator(images, *condition))
 
 
 class GeneratorObjective(PlayerObjective):
-    """Make the critic take fake for real; moves the generator alone."""
+    """Make the discriminator take fake for real; trains the generator alone."""
 
     name = "generator"
 
     def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
         super().__init__(players, loss, optimiser)
         self.generator = players.generator
-        self.critic = FrozenView(players.critic)
+        self.discriminator = FrozenView(players.discriminator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The generator's loss."""
         condition = self.condition(batch)
         fake = self.changed(self.generator(batch.noise["z"], *condition), batch, "fake")
-        score = to_float32(self.critic.frozen(fake, *condition))
+        score = to_float32(self.discriminator.frozen(fake, *condition))
         if self.loss.paired:
             real = self.changed(batch.images, batch, "real")
-            score = score - to_float32(self.critic.detached(real, *condition))
+            score = score - to_float32(self.discriminator.detached(real, *condition))
         return {"total": self.loss.generator(score)}

@@ -1,8 +1,8 @@
-"""The generative adversarial network (arXiv:1406.2661): a generator against a critic.
+"""The generative adversarial network (arXiv:1406.2661): a generator against a discriminator.
 
-Each player is an objective of its own: it registers the network it moves and borrows the
-other, so neither step can move its opponent. A conditional GAN's two networks take the shares of
-the classes as a second input.
+Each network has an objective of its own, which registers it and borrows the other as a frozen
+view: so neither step can change the other's weights. A conditional GAN's two networks take the
+shares of the classes as a second input.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from triptych.families.capabilities import (
 from triptych.families.gan import ais, monitor
 from triptych.families.gan.inversion import Inversion, InversionObjective, Inverter, refine
 from triptych.families.gan.losses import (
-    CriticObjective,
+    DiscriminatorObjective,
     GANLoss,
     GeneratorObjective,
     Players,
@@ -40,7 +40,12 @@ NO_NOISE = ImageStreams(0, "none", ())  # a generator adds none
 
 
 class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Diagnoses):
-    """generator: z [B,D] -> image [B,C,H,W];  critic: image -> score [B], high for real."""
+    """A generator, a discriminator, and an encoder that inverts the generator.
+
+    generator:     z [B,D] -> image [B,C,H,W]
+    discriminator: image [B,C,H,W] -> score [B], high for real
+    latent:        D
+    """
 
     estimates: ClassVar[Mapping[str, int]] = {"ais": 300}
     lacks: ClassVar[Mapping[str, str]] = {
@@ -50,56 +55,61 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     def __init__(
         self,
         generator: nn.Module,
-        critic: nn.Module,
+        discriminator: nn.Module,
         *,
         latent: int,
         loss: GANLoss,
-        critic_optimiser: OptimizerConfig,
-        generator_optimiser: OptimizerConfig,
+        discriminator_optimizer: OptimizerConfig,
+        generator_optimizer: OptimizerConfig,
         inversion: Inversion,
         shape: ImageShape,
     ) -> None:
         super().__init__()
         self.generator = generator
-        self.critic = critic
+        self.critic = discriminator  # the name under which saved runs hold its weights
         self.latent = latent
         self.loss = loss
-        self.critic_optimiser = critic_optimiser
-        self.generator_optimiser = generator_optimiser
+        self.discriminator_optimizer = discriminator_optimizer
+        self.generator_optimizer = generator_optimizer
         self.shape = shape
         self.encoder = Inverter(latent, shape, inversion.width)
         self.inversion = inversion
         self.steps = inversion.steps
 
     def objectives(self) -> Sequence[Objective]:
-        """The critic steps first, then the generator (arXiv:1406.2661, Algorithm 1).
+        """The discriminator steps first, then the generator (arXiv:1406.2661, Algorithm 1).
 
         Once both are done, the encoder learns to invert the generator.
         """
         players = self.players
         return [
-            CriticObjective(players, self.loss, self.critic_optimiser),
-            GeneratorObjective(players, self.loss, self.generator_optimiser),
+            DiscriminatorObjective(players, self.loss, self.discriminator_optimizer),
+            GeneratorObjective(players, self.loss, self.generator_optimizer),
             InversionObjective(self.encoder, players, self.inversion),
         ]
 
     def networks(self) -> Sequence[nn.Module]:
-        """All, but for a critic whose gradient is penalised."""
-        critic = [] if self.loss.penalty else [self.critic]
-        return [self.generator, *critic, self.encoder]
+        """All, except a discriminator with a gradient penalty: that needs second derivatives."""
+        discriminator = [] if self.loss.penalty else [self.discriminator]
+        return [self.generator, *discriminator, self.encoder]
+
+    @property
+    def discriminator(self) -> nn.Module:
+        """image [B,C,H,W] -> score [B], high for real."""
+        return self.critic
 
     @property
     def players(self) -> Players:
-        """Both networks, and what is put into them."""
+        """Both networks, and the sizes of their inputs."""
         return Players(
             generator=self.generator,
-            critic=self.critic,
+            discriminator=self.discriminator,
             latent=self.latent,
             classes=self.shape.classes,
         )
 
     def condition(self, count: int, device: torch.device | str) -> list[Tensor]:
-        """What the networks take besides, of images whose classes nobody knows."""
+        """Further inputs of the networks for `count` images of unknown class."""
         return self.players.condition(None, count, device)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
@@ -118,7 +128,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         return 1
 
     def encode(self, images: Tensor) -> Latent:
-        """The encoder's answer, refined: [N,D]."""
+        """The encoder's z, refined by gradient steps: [N,D]."""
         condition = self.condition(len(images), images.device)
         z = to_float32(self.encoder(images))
         if self.steps:
@@ -127,7 +137,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
 
     @property
     def refining_steps(self) -> int:
-        """As the recipe has it, unless others were asked for."""
+        """As the recipe sets it, or as `with_refinement` did."""
         return self.steps
 
     def with_refinement(self, steps: int) -> GAN:
@@ -137,18 +147,18 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         return other
 
     def represent(self, images: Tensor) -> Tensor:
-        """What the encoder sees, before it becomes a latent: [N,F]."""
+        """The encoder's last features, before they become z: [N,F]."""
         return to_float32(self.encoder.features(images))
 
     def noise_for(self, images: Tensor) -> float:
-        """The root mean square of what refined inversions leave."""
-        left = self.decode(self.encode(images), NO_NOISE) - images
-        return left.square().mean().sqrt().item()
+        """The root mean square error of refined reconstructions, on [-1, 1]."""
+        errors = self.decode(self.encode(images), NO_NOISE) - images
+        return errors.square().mean().sqrt().item()
 
     def estimate_likelihood(
         self, images: Tensor, rng: ImageStreams, std: float, temperatures: int
     ) -> Tensor:
-        """Annealed importance sampling, labels unknown."""
+        """By annealed importance sampling, labels unknown: nats, [N], float64."""
         condition = self.condition(len(images), images.device)
         chains = (condition, std, temperatures, self.latent, rng)
         return ais.estimate(self.generator, images, *chains)
@@ -156,14 +166,14 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     def simulated_bounds(
         self, rng: ImageStreams, std: float, temperatures: int
     ) -> tuple[Tensor, Tensor]:
-        """Bidirectional Monte Carlo."""
+        """By bidirectional Monte Carlo: nats, each [N], float64."""
         condition = self.condition(len(rng), rng.device)
         return ais.simulated_bounds(self.generator, condition, std, temperatures, self.latent, rng)
 
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
     ) -> Diagnosis:
-        """A critic that teaches nothing, a generator that collapsed, a critic that over-fits."""
+        """Finds a vanished gradient, a collapsed generator and an over-fitted discriminator."""
         count = len(seen) + len(unseen)
         fake = self.decode(self.draw_latent(count, rng), rng)
         return monitor.diagnose(self.players, self.loss, fake, seen, unseen, share)

@@ -1,16 +1,17 @@
-"""What goes wrong while a GAN is trained, as a few images tell.
+"""What goes wrong while a GAN is trained, measured on a few images.
 
-separation   share of pairs of a real and a fake image that the critic tells apart
-slope        what the generator's loss would change if a fake image went along its gradient as far
-             as real images lie from their mean: the generator's signal, in nats or scores
-spread       mean distance between two fake images over that between two real ones
-reach        real images that are the nearest one to some fake image, over those that are it to
-             some other real image: few where the fakes are of few kinds
-memory       share of the way from fake to training images that validation images stay behind:
-             0 where the critic takes both alike, 1 where it knows its training images by heart
-             (arXiv:2006.06676, eq. 1)
+separation   the share of pairs (real, fake) in which the real image has the higher score
+slope        the mean gradient length of the generator's loss in a fake image, times the mean
+             distance of real images from their mean: the strength of the generator's signal
+spread       mean distance of two fake images, divided by that of two real images
+reach        Each fake image has a nearest real image; count the different ones. Divide by the same
+             count for real images, each with its nearest other real image. It is small where the
+             fake images resemble few real ones.
+memory       (mean score of training images - of validation images), divided by (of training images
+             - of fake images). It is 0 where the discriminator scores both parts alike, and 1 where
+             it takes validation images for fake (arXiv:2006.06676, eq. 1).
 
-Distances are between images shrunk to 8x8, where noise does not count.
+Distances are Euclidean, between images shrunk to 8x8, where noise hardly counts.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ def diagnose(
 ) -> Diagnosis:
     """As `Diagnoses.diagnose`; memory is left out where there are no validation images.
 
-    fake: as many of the model's images as are seen and unseen, [N,C,H,W]
+    fake: images of the model, [N,C,H,W], as many as `seen` and `unseen` together
     """
     real = torch.cat([seen, unseen])
     condition = players.condition(None, len(real), real.device)
-    scores = (to_float32(players.critic(x, *condition)).double() for x in (real, fake))
+    scores = (to_float32(players.discriminator(x, *condition)).double() for x in (real, fake))
     real_scores, fake_scores = scores
     apart = (real_scores[:, None] > fake_scores).double().mean().item()
     small_real, small_fake = shrunk(real), shrunk(fake)
@@ -56,17 +57,17 @@ def diagnose(
         numbers["memory"] = ratio((train - validation).item(), (train - fake_scores.mean()).item())
     if share < EARLY or len(real) < LEAST:
         return Diagnosis(numbers, health=0.0)  # not judged, so nothing to fall from
-    return Diagnosis(numbers, advise(numbers, loss.augmented), *find_trouble(numbers))
+    return Diagnosis(numbers, advise(numbers, loss.augmented), *find_failure(numbers))
 
 
 def shrunk(images: Tensor) -> Tensor:
-    """[N,C,H,W] -> [N,F], means of places: no more than 8x8 of them."""
+    """[N,C,H,W] -> [N,F]: images shrunk to 8x8 pixels or fewer by local means, float64."""
     side = min(SIDE, images.shape[-1])
     return F.adaptive_avg_pool2d(images.double().clamp(-1, 1), side).flatten(1)
 
 
 def mean_distance(points: Tensor) -> float:
-    """Over all pairs of two different rows; 0 where there are none."""
+    """Mean Euclidean distance of two different rows of [N,F]; 0 for a single row."""
     count = len(points)
     return torch.cdist(points, points).sum().item() / max(1, count * (count - 1))
 
@@ -77,13 +78,13 @@ def ratio(a: float, b: float) -> float:
 
 
 def radius(images: Tensor) -> float:
-    """Mean distance of images from their mean, all pixels."""
+    """Mean Euclidean distance of images [N,C,H,W] from their mean image."""
     flat = images.double().flatten(1)
     return (flat - flat.mean(0)).norm(dim=1).mean().item()
 
 
 def find_reach(real: Tensor, fake: Tensor) -> float:
-    """Distinct nearest real images of fake ones, over those of as many real ones: [N,F] each."""
+    """The ratio called reach above, of real and fake images, [N,F] each."""
     to_fake = torch.cdist(fake, real).argmin(1)
     within = torch.cdist(real, real).fill_diagonal_(float("inf")).argmin(1)
     return ratio(len(set(to_fake.tolist())), len(set(within.tolist())))
@@ -92,10 +93,10 @@ def find_reach(real: Tensor, fake: Tensor) -> float:
 def find_slope(
     players: Players, loss: GANLoss, fake: Tensor, real_scores: Tensor, condition: list[Tensor]
 ) -> float:
-    """Mean length of the gradient of each fake image's loss."""
-    with torch.inference_mode(False), torch.enable_grad(), frozen(players.critic):
+    """Mean over fake images [N,C,H,W] of the length of their own loss's gradient."""
+    with torch.inference_mode(False), torch.enable_grad(), frozen(players.discriminator):
         x = fake.clone().requires_grad_()
-        scores = to_float32(players.critic(x, *(shares.clone() for shares in condition)))
+        scores = to_float32(players.discriminator(x, *(shares.clone() for shares in condition)))
         if loss.paired:
             scores = scores - real_scores.clone().to(scores.dtype)
         total = loss.generator(scores) * len(x)  # a sum: each image's own gradient
@@ -103,8 +104,8 @@ def find_slope(
     return gradient.double().flatten(1).norm(dim=1).mean().item()
 
 
-def find_trouble(numbers: dict[str, float]) -> tuple[float, str]:
-    """How well the players are, and what they suffer from most."""
+def find_failure(numbers: dict[str, float]) -> tuple[float, str]:
+    """The model's health (see `Diagnosis`), and the name of its worst failure."""
     signal = min(1.0, numbers["slope"] / FAINT)
     variety = min(numbers["spread"], numbers["reach"])
     if signal < variety:
@@ -113,7 +114,7 @@ def find_trouble(numbers: dict[str, float]) -> tuple[float, str]:
 
 
 def advise(numbers: dict[str, float], augmented: bool) -> list[str]:
-    """A sentence for each thing that is wrong."""
+    """A sentence for each failure: what it is, by which number, and what to do."""
     advice = []
     apart = numbers["separation"] > APART or numbers["slope"] == 0
     if apart and numbers["slope"] < FAINT:

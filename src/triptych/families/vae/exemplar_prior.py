@@ -1,11 +1,11 @@
 """A prior that is fitted to latents after training: a mixture of Gaussians around exemplars.
 
-    p(z) = sum over exemplars n and kinds s of  weight_n share_s N(z; z_n, covariance_s)
+    p(z) = sum over exemplars n and covariances s of  weight_n share_s N(z; z_n, covariance_s)
 
 with the posterior means z_n of training images (Exemplar VAE, arXiv:2004.04795, eq. 5; there all
-covariances are isotropic). A VAE's latents never fill N(0, I), so draws of that decode to odd
-images (arXiv:1903.05789, section 4). The covariances make each exemplar as likely as they can
-under all others, itself left out: a prior that only repeated what it has seen would score badly.
+covariances are isotropic). A VAE's latents never fill N(0, I), so draws from that decode to odd
+images (arXiv:1903.05789, section 4). The covariances maximize the likelihood of each exemplar
+under all others, itself left out, so that the prior cannot merely repeat its exemplars.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ JITTER = 1e-4  # least variance, in units of the latents' mean one
 
 
 class ExemplarPrior(nn.Module):
-    """N(0, I) until it is fitted; where there are classes, one mixture for each.
+    """N(0, I) until it is fitted; with classes, one mixture for each class.
 
-    size: D, the numbers of a latent; most: exemplars that are kept; kinds: of covariances
+    size: D, numbers of a latent; most: exemplars kept; kinds: number of covariances
     """
 
     def __init__(self, size: int, most: int, kinds: int, classes: int = 0) -> None:
@@ -40,9 +40,9 @@ class ExemplarPrior(nn.Module):
         self.factors: Tensor  # [S,D,D], lower triangular: covariance = factor @ factor.T
 
     def weights_for(self, labels: Tensor | None, count: int) -> Tensor:
-        """Of each exemplar for each of `count` latents: [count,N].
+        """The weight of each exemplar in the prior of each of `count` latents: [count,N].
 
-        labels: shares of the classes and of the unknown one [count,classes+1]; None: all unknown
+        labels: shares of the classes and of "unknown" [count,classes+1]; None: all unknown
         """
         if labels is None:
             return self.weights[-1].expand(count, -1)
@@ -104,15 +104,15 @@ def improved(
     """One step of expectation and maximisation: new shares, new covariances.
 
     The responsibility of exemplar j and kind s for z_i, j other than i, weighs the outer product
-    of z_i - z_j; `least` is what each covariance has of its own, the latents' posterior variance.
+    of z_i - z_j; `least`, the latents' posterior variance, is added to each covariance.
     """
-    found = torch.stack(
+    log_joint = torch.stack(
         [
             share.log() + log_normal(z, z, factor).fill_diagonal_(-torch.inf)
             for share, factor in zip(shares, factors, strict=True)
         ]
     ).float()  # [S,N,N]
-    responsible = (found - found.logsumexp((0, 2), keepdim=True)).exp().double()
+    responsible = (log_joint - log_joint.logsumexp((0, 2), keepdim=True)).exp().double()
     totals = responsible.sum((1, 2))
     covariances = []
     for weights, total in zip(responsible, totals, strict=True):
@@ -134,7 +134,7 @@ def log_normal(z: Tensor, means: Tensor, factor: Tensor) -> Tensor:
 def pick(weights: Tensor, uniform: Tensor) -> Tensor:
     """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B]."""
     ends = weights.double().cumsum(1)
-    places = (ends[:, -1] * uniform.double())[:, None].contiguous()
-    found = torch.searchsorted(ends.contiguous(), places, right=True)[:, 0]
+    targets = (ends[:, -1] * uniform.double())[:, None].contiguous()
+    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0]
     numbers = torch.arange(weights.shape[1], device=weights.device)
-    return torch.minimum(found, numbers.where(weights > 0, -1).amax(1))
+    return torch.minimum(index, numbers.where(weights > 0, -1).amax(1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.pixels import EDGE, log_probability
 from triptych.families.protocol import to_float32
-from triptych.families.vae.losses import LOG_2PI, Inferred
+from triptych.families.vae.losses import LOG_2PI, Posterior
 from triptych.families.vae.model import VAE
 from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
@@ -78,7 +78,7 @@ class GaussianVAE(VAE):
             self.register_buffer("log_std", torch.tensor(math.log(std)))
 
     def networks(self) -> Sequence[nn.Module]:
-        """Both."""
+        """The encoder and the decoder."""
         return [self.encoder, self.decoder]
 
     def encode_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,32 +86,32 @@ class GaussianVAE(VAE):
         mean, log_variance = self.encoder(images)
         return mean, log_variance
 
-    def infer(
+    def posterior(
         self,
-        seen: tuple[Tensor, Tensor],
+        features: tuple[Tensor, Tensor],
         noise: dict[str, Tensor] | None,
         labels: Tensor | None = None,
         share: float = 1.0,
-    ) -> Inferred:
-        """One posterior."""
-        mean, log_variance = seen
+    ) -> Posterior:
+        """One latent, z [B,D]."""
+        mean, log_variance = features
         z = mean if noise is None else mean + (log_variance / 2).exp() * noise["z"]
-        return Inferred({"z": mean}, {"z": log_variance}, {"z": z}, self.render({"z": z}))
+        return Posterior({"z": mean}, {"z": log_variance}, {"z": z}, self.decode_latents({"z": z}))
 
-    def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
-        """The mean image."""
+    def decode_latents(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
+        """The mean image, [B,C,H,W]."""
         return to_float32(self.decoder(latents["z"]))
 
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
-        """The density: what the course trains with."""
+        """The log density, nats, [B], with which the course trains."""
         return gaussian_log_density(images, output, self.log_std)
 
     def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
-        """The Gaussian's mass in each pixel's bin."""
+        """The log of the Gaussian's mass in the pixels' bins, nats, [B]."""
         return log_probability(images, output, self.log_std.exp()).flatten(1).sum(1)
 
     def least_distortion(self, images: Tensor) -> Tensor:
-        """A bin's mass about its own mean; black and white may cost nothing."""
+        """The cost of pixels that equal their mean, nats, [B]; black and white may cost nothing."""
         each = -log_probability(images.new_zeros(()), images.new_zeros(()), self.log_std.exp())
         return (images.abs() < EDGE).flatten(1).sum(1) * each
 
@@ -119,10 +119,10 @@ class GaussianVAE(VAE):
     def fit_after_training(
         self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None
     ) -> None:
-        """A learned deviation goes to where the bound is highest (arXiv:2006.13202, section 3).
+        """Set a learned deviation to the bound's optimum (arXiv:2006.13202, section 3).
 
-        std^2 = mean of (x - decoder(z))^2 over images, a draw z of each one's posterior, and
-        pixels; no smaller than rounding to 8 bits makes it.
+        std^2 = mean of (x - decoder(z))^2 over images and pixels, z drawn from each posterior;
+        std is not below the error of rounding to 8 bits.
         """
         if not self.learns_pixels:
             return
@@ -130,15 +130,15 @@ class GaussianVAE(VAE):
         noise = rng.normal(*self.latents["z"]).to(images.dtype)
         for x, z in zip(torch.split(images, CHUNK), torch.split(noise, CHUNK), strict=True):
             labels = self.condition(None, len(x), x.device)
-            found = self.infer(self.encode_features(x), {"z": z}, labels)
-            total += ((x - found.output).double() ** 2).sum()
+            posterior = self.posterior(self.encode_features(x), {"z": z}, labels)
+            total += ((x - posterior.output).double() ** 2).sum()
         std = (total / images.numel()).sqrt().clamp(min=ROUNDING)
         self.log_std.copy_(std.log())
 
     def mean_pixels(self, output: Tensor) -> Tensor:
-        """The decoder's answer itself."""
+        """The decoder's output itself, [B,C,H,W]."""
         return output
 
     def draw_pixels(self, output: Tensor, rng: ImageStreams) -> Tensor:
-        """With noise of the pixels' deviation."""
+        """The output plus noise of the pixels' deviation."""
         return output + self.log_std.exp() * rng.normal(*self.shape.size)

@@ -1,17 +1,18 @@
 """The VAE with latents at several resolutions, decoded from the coarsest on.
 
-A tower of features climbs from the image to a single pixel. On the way down each block draws a
-latent picture, whose posterior looks at what was decoded so far and at the tower's features of
-that resolution (arXiv:1602.02282, 2011.10650). A block decides itself what its latent means,
+The encoder computes features bottom up, from the image to a single pixel. The decoder works top
+down. Each of its blocks draws a latent picture, whose posterior depends on what was decoded so far
+and on the encoder's features of that resolution (arXiv:1602.02282, 2011.10650). A block itself
+decides what its latent means,
 
     h <- h + spread(gain(h) * latent),   latent ~ N(0, I),
 
-which is a prior N(mean(h), gain(h)^2) whose mean is left to the layers around, with the posterior
+which is a prior N(mean(h), gain(h)^2) whose mean the neighboring layers provide, with the posterior
 in units of the prior (arXiv:2007.03898, section 3.2). Pixels are mixtures of logistics.
 
-Trained for minutes, such a ladder explains each place by itself and never learns what a whole
-image is. So the first latent may be a vector, which learns to guess the whole image before the
-pictures of latents join, and whose prior is fitted to it in the end.
+In a training of minutes such a ladder explains each pixel by itself and never learns what a whole
+image is. So the first latent may be a vector. It learns to predict the whole image before the
+latent pictures take part, and its prior is fitted to it after training.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from triptych.families.capabilities import MEAN_PIXELS
 from triptych.families.latent import Latent
 from triptych.families.protocol import to_float32
 from triptych.families.vae.exemplar_prior import ExemplarPrior
-from triptych.families.vae.losses import LOG_2PI, Inferred
+from triptych.families.vae.losses import LOG_2PI, Posterior
 from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
 from triptych.families.vae.model import VAE
 from triptych.nn.blocks import GroupNorm
@@ -46,23 +47,23 @@ FIRST_LOG_STD = -2.0  # of a guess's error on [-1, 1], about where it ends
 class Level:
     """One resolution of a ladder.
 
-    side:    of its pictures
-    width:   their channels
-    climb:   residual blocks of the tower
-    descend: stochastic blocks, each with a latent of `latent` channels
+    side:             of its pictures, in pixels
+    width:            their channels
+    bottom_up_blocks: residual blocks of the encoder
+    top_down_blocks:  stochastic blocks, each with a latent of `latent` channels
     """
 
     side: int
     width: int
-    climb: int
-    descend: int
+    bottom_up_blocks: int
+    top_down_blocks: int
     latent: int
 
 
 class StochasticBlock(nn.Module):
-    """One latent picture: its posterior, its way into the decoded features, and a residual block.
+    """One latent picture: its posterior, its projection to features, and a residual block.
 
-    scale: of the first weights that end in the sum of all blocks
+    scale: of the first weights whose outputs are summed over all blocks
     """
 
     def __init__(self, level: Level, scale: float) -> None:
@@ -78,21 +79,21 @@ class StochasticBlock(nn.Module):
             self.gain.weight.mul_(0.1)
             self.spread.weight.mul_(scale)
 
-    def infer(self, h: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior_moments(self, h: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,latent,side,side], float32."""
-        found = self.posterior(torch.cat([h, features], dim=1))
-        mean, log_variance = to_float32(found).chunk(2, dim=1)
+        moments = self.posterior(torch.cat([h, features], dim=1))
+        mean, log_variance = to_float32(moments).chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 5)
 
     def forward(self, h: Tensor, latent: Tensor) -> Tensor:
-        """What is decoded so far, and one latent more: [B,width,side,side]."""
+        """Add one latent to the decoded features: [B,width,side,side]."""
         return self.residual(h + self.spread(self.gain(h) * latent))
 
 
 class Vector(nn.Module):
-    """The first latent, a vector: its posterior, its prior, its way into the decoded features.
+    """The first latent, a vector: its posterior, its prior and its projection to features.
 
-    Training holds it against N(0, I); the prior is fitted to it afterwards.
+    In training its KL is to N(0, I); the prior is fitted to it after training.
     """
 
     def __init__(self, width: int, size: int, exemplars: int, kinds: int, classes: int) -> None:
@@ -101,19 +102,19 @@ class Vector(nn.Module):
         self.prior = ExemplarPrior(size, exemplars, kinds, classes)
         self.spread = nn.Linear(size, width)
 
-    def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior_moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,D], float32."""
         numbers = to_float32(self.posterior(F.silu(features.flatten(1))))
         mean, log_variance = numbers.chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 5)
 
-    def show(self, z: Tensor) -> Tensor:
+    def project(self, z: Tensor) -> Tensor:
         """[B,D] -> features [B,width,1,1]."""
         return self.spread(z)[:, :, None, None]
 
 
 class Guess(nn.Module):
-    """A first image from features: [B,C,side,side] -> [B,channels,resolution,resolution]."""
+    """Predicts the image from features: [B,C,side,side] -> [B,channels,resolution,resolution]."""
 
     def __init__(self, level: Level, shape: ImageShape) -> None:
         super().__init__()
@@ -128,8 +129,8 @@ class Guess(nn.Module):
         return F.pixel_shuffle(to_float32(self.change(F.silu(h))), self.factor)
 
 
-class Climb(nn.Module):
-    """A level of the tower: the finer level's features, made smaller, and residual blocks."""
+class BottomUpLevel(nn.Module):
+    """One level of the encoder: it shrinks the finer level's features, then applies its blocks."""
 
     def __init__(self, level: Level, finer: Level | None, scale: float) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class Climb(nn.Module):
         self.shrink = (
             nn.Identity() if finer is None else shrink(finer.width, width, finer.side, side)
         )
-        blocks = [Residual(width, width, side, scale) for _ in range(level.climb)]
+        blocks = [Residual(width, width, side, scale) for _ in range(level.bottom_up_blocks)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = GroupNorm(math.gcd(GROUPS, max(1, width // 4)), width)
 
@@ -146,11 +147,11 @@ class Climb(nn.Module):
         return self.norm(F.silu(self.blocks(self.shrink(x))))
 
 
-class Descent(nn.Module):
-    """A level on the way down: the coarser level's features, made larger, the label, the latents.
+class TopDownLevel(nn.Module):
+    """One level of the decoder: it enlarges the coarser level's features and adds its latents.
 
     names: of the latents
-    guess: what tells in training what the image looks like before them, where anything does
+    guess: a head that predicts the image before these latents are added, in training alone
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class Descent(nn.Module):
         )
 
     def arrive(self, h: Tensor, labels: Tensor | None) -> Tensor:
-        """Features of this resolution, before its latents."""
+        """Enlarge the coarser features and add the label's: [B,width,side,side]."""
         h = self.grow(h)
         if self.label is None or labels is None:
             return h
@@ -193,9 +194,9 @@ class LadderVAE(VAE):
     components: of the pixels' mixture
     vector:     numbers of a first latent that is a vector with a learned prior; 0: there is none
     exemplars:  of that prior, and kinds of their covariances
-    deviation:  of pictures of latents in samples, where there is a vector to vary the image
-    join:       share of the planned images after which pictures of latents take part, and before
-                which the guesses have the vector learn what the whole image looks like
+    deviation:  of latent pictures in samples, where there is a vector to vary the image
+    join:       share of the planned images after which latent pictures take part; before it the
+                guesses make the vector learn the whole image
     """
 
     def __init__(
@@ -216,7 +217,7 @@ class LadderVAE(VAE):
         self.join = join
         self.deviation = deviation if vector else 1.0
         if self.deviation != 1.0:
-            self.said_of_samples = (
+            self.samples_note = (
                 f"{MEAN_PIXELS}, fine latents drawn at {self.deviation:g} of their deviation"
             )
         self.shape = shape
@@ -230,9 +231,9 @@ class LadderVAE(VAE):
         self.stem = nn.Conv2d(shape.channels, finest.width, kernel, stride=patch, padding=padding)
         outputs = mixture_channels(shape.channels, components)
         self.leaf = nn.ConvTranspose2d(finest.width, outputs, kernel, stride=patch, padding=padding)
-        scale = max(1, sum(level.climb for level in levels)) ** -0.5
+        scale = max(1, sum(level.bottom_up_blocks for level in levels)) ** -0.5
         self.tower = nn.ModuleList(
-            Climb(level, finer, scale)
+            BottomUpLevel(level, finer, scale)
             for level, finer in zip(levels, [None, *levels[:-1]], strict=True)
         )
         self.top = top.width
@@ -241,120 +242,123 @@ class LadderVAE(VAE):
         if vector:
             self.latents[VECTOR] = (vector,)
             self.vector = Vector(top.width, vector, *exemplars, self.classes or 0)
-        scale = max(1, sum(level.descend for level in levels)) ** -0.5
+        scale = max(1, sum(level.top_down_blocks for level in levels)) ** -0.5
         for level, coarser in zip(levels[::-1], [None, *levels[:0:-1]], strict=True):
             side = f"{level.side}x{level.side}"
-            names = [f"{side}.{number}" for number in range(level.descend)]
+            names = [f"{side}.{number}" for number in range(level.top_down_blocks)]
             self.latents |= dict.fromkeys(names, (level.latent, level.side, level.side))
             guess = Guess(level, shape) if vector and names else None
-            self.descent.append(Descent(level, coarser, self.classes, scale, names, guess))
+            self.descent.append(TopDownLevel(level, coarser, self.classes, scale, names, guess))
 
     def networks(self) -> Sequence[nn.Module]:
-        """The levels of the tower, and the blocks on the way down."""
+        """The encoder's levels, and the decoder's blocks."""
         return [*self.tower, *(block for level in self.levels() for _, block in level.named())]
 
-    def levels(self) -> list[Descent]:
-        """Those of the way down, the coarsest first."""
+    def levels(self) -> list[TopDownLevel]:
+        """The decoder's levels, the coarsest first."""
         return list(self.descent)  # type: ignore[arg-type] # a ModuleList forgets of what
 
     def encode_features(self, images: Tensor) -> list[Tensor]:
-        """The tower's features, from the coarsest, each [B,width,side,side]."""
-        x, found = self.stem(images), []
-        for climb in self.tower:
-            x = climb(x)
-            found.append(x)
-        return found[::-1]
+        """The encoder's features, the coarsest first, each [B,width,side,side]."""
+        x, features = self.stem(images), []
+        for level in self.tower:
+            x = level(x)
+            features.append(x)
+        return features[::-1]
 
-    def infer(
+    def posterior(
         self,
-        seen: list[Tensor],
+        features: list[Tensor],
         noise: dict[str, Tensor] | None,
         labels: Tensor | None = None,
         share: float = 1.0,
-    ) -> Inferred:
-        """From the coarsest latent to the finest, each given those before it."""
-        found = Inferred({}, {}, {}, seen[0])
-        h = self.nothing(seen[0])
+    ) -> Posterior:
+        """From the coarsest latent to the finest; each depends on those before it."""
+        posterior = Posterior({}, {}, {}, features[0])
+        h = self.zeros(features[0])
         if self.vector is not None:
-            h = h + self.vector.show(self.infer_vector(seen[0], noise, labels, found))
-        h = self.descend(h, seen, noise, labels, float(share >= self.join), found)
-        return replace(found, output=self.finish(h))
+            z = self.vector_posterior(features[0], noise, labels, posterior)
+            h = h + self.vector.project(z)
+        h = self.top_down(h, features, noise, labels, float(share >= self.join), posterior)
+        return replace(posterior, output=self.finish(h))
 
-    def posterior_means(self, seen: list[Tensor], labels: Tensor | None) -> dict[str, Tensor]:
-        """Without the pixels, and without how likely the vector is, which cost more."""
-        found = Inferred({}, {}, {}, seen[0])
-        h = self.nothing(seen[0])
+    def posterior_means(self, features: list[Tensor], labels: Tensor | None) -> dict[str, Tensor]:
+        """As `posterior` without noise, but faster: without the pixels and the vector's KL."""
+        posterior = Posterior({}, {}, {}, features[0])
+        h = self.zeros(features[0])
         if self.vector is not None:
-            found.means[VECTOR], _ = self.vector.infer(seen[0])
-            h = h + self.vector.show(found.means[VECTOR])
-        self.descend(h, seen, None, labels, 1.0, found)
-        return found.means
+            posterior.means[VECTOR], _ = self.vector.posterior_moments(features[0])
+            h = h + self.vector.project(posterior.means[VECTOR])
+        self.top_down(h, features, None, labels, 1.0, posterior)
+        return posterior.means
 
-    def descend(
+    def top_down(
         self,
         h: Tensor,
-        seen: list[Tensor],
+        features: list[Tensor],
         noise: dict[str, Tensor] | None,
         labels: Tensor | None,
         joined: float,
-        found: Inferred,
+        posterior: Posterior,
     ) -> Tensor:
-        """Put the pictures of latents into `found`; the decoded features, [B,width,side,side].
+        """Run all levels; their latents go into `posterior`. Returns [B,width,side,side].
 
-        joined: 1 where they take part, else 0
+        joined: 1 where the levels' latents take part, else 0
         """
-        for level, features in zip(self.levels(), seen, strict=True):
+        for level, own_features in zip(self.levels(), features, strict=True):
             h = level.arrive(h, labels)
             if self.training and level.guess is not None:
-                found.guesses[level.guess.name] = level.guess(h), level.guess.log_std
+                posterior.guesses[level.guess.name] = level.guess(h), level.guess.log_std
             for name, block in level.named():
-                mean, log_variance = (joined * part for part in block.infer(h, features))
-                found.means[name], found.log_variances[name] = mean, log_variance
-                found.latents[name] = mean
+                mean, log_variance = (
+                    joined * part for part in block.posterior_moments(h, own_features)
+                )
+                posterior.means[name], posterior.log_variances[name] = mean, log_variance
+                posterior.latents[name] = mean
                 if noise is not None:
-                    found.latents[name] = mean + (log_variance / 2).exp() * noise[name]
-                changed = block(h, found.latents[name])
+                    posterior.latents[name] = mean + (log_variance / 2).exp() * noise[name]
+                changed = block(h, posterior.latents[name])
                 # Even before it joins it has a part, for processes expect gradients of all weights.
                 h = changed if joined else h + 0.0 * changed
         return h
 
-    def infer_vector(
+    def vector_posterior(
         self,
         features: Tensor,
         noise: dict[str, Tensor] | None,
         labels: Tensor | None,
-        found: Inferred,
+        posterior: Posterior,
     ) -> Tensor:
-        """The vector drawn; outside training its KL is that to the fitted prior, at the draw."""
+        """A draw of the vector, [B,D]. Its mean and variance go into `posterior`.
+
+        Outside training, so does its KL to the fitted prior, estimated at the draw.
+        """
         assert self.vector is not None
-        mean, log_variance = self.vector.infer(features)
+        mean, log_variance = self.vector.posterior_moments(features)
         own = torch.zeros_like(mean) if noise is None else noise[VECTOR]
         z = mean + (log_variance / 2).exp() * own
-        found.means[VECTOR], found.log_variances[VECTOR], found.latents[VECTOR] = (
-            mean,
-            log_variance,
-            z,
-        )
+        posterior.means[VECTOR], posterior.log_variances[VECTOR] = mean, log_variance
+        posterior.latents[VECTOR] = z
         if not self.training:
             log_posterior = -0.5 * (own**2 + log_variance + LOG_2PI).sum(1)
-            found.estimates[VECTOR] = log_posterior - self.vector.prior.log_density(z, labels)
+            posterior.estimates[VECTOR] = log_posterior - self.vector.prior.log_density(z, labels)
         return z
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """The vector from its prior, all else from N(0, deviation^2 I).
 
-        Places of a picture of latents are independent in its prior and not in images: drawn at
-        their whole deviation they make grain, and of short trainings nothing else.
+        The pixels of a latent picture are independent in its prior, but not in images. Drawn at
+        deviation 1 they make grain, and after a short training nothing else.
         """
-        found = super().draw_latent(count, rng, labels)
+        latent = super().draw_latent(count, rng, labels)
         if self.vector is not None:
-            for name in found.tensors.keys() - {VECTOR}:
-                found.tensors[name] = self.deviation * found.tensors[name]
+            for name in latent.tensors.keys() - {VECTOR}:
+                latent.tensors[name] = self.deviation * latent.tensors[name]
             choices = rng.uniform(2)
-            found.tensors[VECTOR] = self.vector.prior.draw(
-                choices, found.tensors[VECTOR], found.labels
+            latent.tensors[VECTOR] = self.vector.prior.draw(
+                choices, latent.tensors[VECTOR], latent.labels
             )
-        return found
+        return latent
 
     @torch.no_grad()
     def fit_after_training(
@@ -363,27 +367,30 @@ class LadderVAE(VAE):
         """The vector's prior is fitted to the posteriors of these images."""
         if self.vector is None:
             return
-        found = [self.vector.infer(self.encode_features(x)[0]) for x in torch.split(images, CHUNK)]
-        means, log_variances = (torch.cat(part) for part in zip(*found, strict=True))
+        posteriors = [
+            self.vector.posterior_moments(self.encode_features(x)[0])
+            for x in torch.split(images, CHUNK)
+        ]
+        means, log_variances = (torch.cat(part) for part in zip(*posteriors, strict=True))
         self.vector.prior.fit(means, log_variances.exp().mean(0), labels)
 
-    def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
-        """The mixtures' numbers, [B,P,H,W]."""
-        h = self.nothing(next(iter(latents.values())))
+    def decode_latents(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
+        """The parameters of the pixels' mixtures, [B,P,H,W]."""
+        h = self.zeros(next(iter(latents.values())))
         if self.vector is not None:
-            h = h + self.vector.show(latents[VECTOR])
+            h = h + self.vector.project(latents[VECTOR])
         for level in self.levels():
             h = level.arrive(h, labels)
             for name, block in level.named():
                 h = block(h, latents[name])
         return self.finish(h)
 
-    def nothing(self, like: Tensor) -> Tensor:
-        """Where the way down begins: [B,width,1,1]."""
+    def zeros(self, like: Tensor) -> Tensor:
+        """The features that the decoder starts from: [B,width,1,1]."""
         return like.new_zeros(len(like), self.top, 1, 1)
 
     def finish(self, h: Tensor) -> Tensor:
-        """The numbers of the pixels' mixtures."""
+        """Decoded features -> the parameters of the pixels' mixtures, [B,P,H,W]."""
         return to_float32(
             self.leaf(F.silu(h))
         ).contiguous()  # whole pictures: twice as fast from here

@@ -1,4 +1,4 @@
-"""What a VAE is trained by, and the terms of its bound."""
+"""The loss of a VAE, and the terms of its bound."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """What a VAE makes of images: a draw from each latent's posterior, and the decoder's answer.
+class Posterior:
+    """The posterior of each latent, one draw from it, and the decoder's output at that draw.
 
-    means, log_variances: of each latent, [B, ...]
+    means, log_variances: of each latent, by its name, [B, ...]
     latents:              the draws, by the same names
-    output:               what the pixels' distribution is made of
-    estimates:            KL at the draw, nats [B], of latents whose prior is no N(0, I)
-    guesses:              of the image, and the log of their deviation, by name: see `guess_loss`
+    output:               parameters of the pixels' distribution
+    estimates:            KL at the draw, nats [B], of latents whose prior is not N(0, I)
+    guesses:              predicted images and the log of their error's deviation: `guess_losses`
     """
 
     means: dict[str, Tensor]
@@ -41,16 +41,16 @@ class Inferred:
     guesses: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def kl(self) -> dict[str, Tensor]:
-        """Nats of each level, [B]: latents called LEVEL.NUMBER are one level's."""
-        found: dict[str, Tensor] = {}
+        """KL of each level, nats, [B]; latents called LEVEL.NUMBER belong to one level."""
+        terms: dict[str, Tensor] = {}
         for name, mean in self.means.items():
             level, _, number = name.partition(".")
             term = f"kl_{level}" if number else "kl"
             nats = self.estimates.get(name)
             if nats is None:
                 nats = gaussian_kl(mean, self.log_variances[name])
-            found[term] = found[term] + nats if term in found else nats
-        return found
+            terms[term] = terms[term] + nats if term in terms else nats
+        return terms
 
     def log_ratio(self, noise: dict[str, Tensor]) -> Tensor:
         """log N(latents; 0, I) - log q(latents | x), nats, where `noise` drew them: [B]."""
@@ -64,7 +64,7 @@ class Inferred:
 
 
 class Autoencoder(Protocol):
-    """What the loss and the monitor need of a VAE; `model.VAE` says what each one is."""
+    """The members of a VAE that the loss and the monitor use; `model.VAE` describes them."""
 
     latents: dict[str, tuple[int, ...]]
     classes: int | None
@@ -73,25 +73,25 @@ class Autoencoder(Protocol):
     shape: ImageShape
 
     def encode_features(self, images: Tensor) -> Any:
-        """All that the posteriors will ask of the images."""
+        """The features of images that the posteriors need."""
 
-    def infer(
+    def posterior(
         self,
-        seen: Any,
+        features: Any,
         noise: dict[str, Tensor] | None,
         labels: Tensor | None = None,
         share: float = 1.0,
-    ) -> Inferred:
-        """Posteriors, draws and the decoder's answer."""
+    ) -> Posterior:
+        """Posteriors, draws and the decoder's output."""
 
-    def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
-        """The decoder's answer to latents."""
+    def decode_latents(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
+        """The parameters of the pixels' distribution."""
 
     def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
         """log P(8-bit images | latents), nats: [B]."""
 
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
-        """What training raises: [B]."""
+        """What training maximizes: [B]."""
 
     def least_distortion(self, images: Tensor) -> Tensor:
         """Nats that images cost even at the best mean: [B]."""
@@ -99,7 +99,7 @@ class Autoencoder(Protocol):
     def condition(
         self, labels: Tensor | None, count: int, device: torch.device | str
     ) -> Tensor | None:
-        """Shares of the classes, where the networks are told them."""
+        """Shares of the classes [count,classes+1]; None for a model without labels."""
 
 
 class NegativeElbo(Objective):
@@ -130,14 +130,14 @@ class NegativeElbo(Objective):
         model = self.model
         labels = hide_some(batch.labels, batch.noise.get("hidden"), model.classes)
         condition = model.condition(labels, len(batch.images), batch.images.device)
-        found = model.infer(
+        posterior = model.posterior(
             model.encode_features(batch.images), batch.noise, condition, batch.progress
         )
-        reconstruction = -model.training_log_pixels(batch.images, found.output).mean()
-        kl = {name: nats.mean() for name, nats in found.kl().items()}
+        reconstruction = -model.training_log_pixels(batch.images, posterior.output).mean()
+        kl = {name: nats.mean() for name, nats in posterior.kl().items()}
         weight = min(1.0, batch.progress / model.warm_up) if model.warm_up else 1.0
         total = reconstruction + weight * torch.stack(list(kl.values())).sum()
-        guesses = guess_losses(batch.images, found.guesses)
+        guesses = guess_losses(batch.images, posterior.guesses)
         if guesses:
             total = total + torch.stack(list(guesses.values())).sum()
         return {"total": total, "reconstruction": reconstruction, **kl, **guesses}
@@ -146,8 +146,8 @@ class NegativeElbo(Objective):
 def guess_losses(images: Tensor, guesses: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     """Mean over images of -log N(image; guess, deviation^2) without its constant, nats.
 
-    No part of the bound: it has the first latents tell what the whole image looks like, before
-    later ones explain the rest, as deep supervision does (arXiv:1409.5185).
+    This is no part of the bound. It makes the first latents describe the whole image before later
+    ones explain the rest, as deep supervision does (arXiv:1409.5185).
     """
     return {
         name: (0.5 * ((images - guess) * (-log_std).exp()) ** 2 + log_std).flatten(1).sum(1).mean()

@@ -59,8 +59,8 @@ class LogisticMixture:
 
         Summed over the components with their shares (arXiv:1701.05517, eq. 2).
         """
-        known = list(pixels.unsqueeze(2).unbind(1))  # each [B,1,H,W]
-        means = [self.conditional_mean(c, known[:c]) for c in range(len(known))]
+        channels = list(pixels.unsqueeze(2).unbind(1))  # each [B,1,H,W]
+        means = [self.conditional_mean(c, channels[:c]) for c in range(len(channels))]
         x = pixels[:, None]
         each = log_bin_mass(x, torch.stack(means, dim=2), self.log_scales, self.levels).sum(2)
         return torch.logsumexp(self.logits.log_softmax(1) + each, dim=1)
@@ -102,11 +102,11 @@ def log_bin_mass(pixels: Tensor, means: Tensor, log_scales: Tensor, levels: int)
     """
     inverse = (-log_scales).exp()
     half = 1 / (levels - 1)  # of a bin
-    centred = (pixels - means) * inverse
+    centered = (pixels - means) * inverse
     reach = half * inverse
     lowest, highest = pixels < half - 1, pixels > 1 - half
-    below = F.logsigmoid(centred + reach).masked_fill(highest, 0.0)  # of all up to the upper end
-    above = F.logsigmoid(reach - centred).masked_fill(lowest, 0.0)  # of all from the lower end on
+    below = F.logsigmoid(centered + reach).masked_fill(highest, 0.0)  # of all up to the upper end
+    above = F.logsigmoid(reach - centered).masked_fill(lowest, 0.0)  # of all from the lower end on
     between = torch.log(-torch.expm1(-2 * reach)).masked_fill(lowest | highest, 0.0)
     return below + above + between
 

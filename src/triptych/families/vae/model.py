@@ -32,7 +32,7 @@ from triptych.families.labels import class_shares
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective
 from triptych.families.vae import monitor
-from triptych.families.vae.losses import Inferred, NegativeElbo
+from triptych.families.vae.losses import NegativeElbo, Posterior
 from triptych.seeding import ImageStreams
 
 IMPORTANCE_SAMPLES = 100  # K of the course's test log-likelihood
@@ -53,30 +53,30 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
-    said_of_samples = MEAN_PIXELS
+    samples_note = MEAN_PIXELS
 
     @abstractmethod
     def encode_features(self, images: Tensor) -> Any:
-        """All that the posteriors will ask of the images."""
+        """The features of images [B,C,H,W] that the posteriors need, computed once."""
 
     @abstractmethod
-    def infer(
+    def posterior(
         self,
-        seen: Any,
+        features: Any,
         noise: dict[str, Tensor] | None,
         labels: Tensor | None = None,
         share: float = 1.0,
-    ) -> Inferred:
-        """Posteriors, draws mean + std * noise (the means without noise), decoder's answer.
+    ) -> Posterior:
+        """Posteriors, draws mean + std * noise (the means without noise), decoder's output.
 
-        seen:   what `encode_features` gave
-        labels: [B,classes+1] shares of the classes, the last one unknown
-        share:  of the planned images seen, for latents that join later than others
+        features: what `encode_features` returned
+        labels:   [B,classes+1] shares of the classes, the last one unknown
+        share:    of the planned images seen, for latents that take part later than others
         """
 
     @abstractmethod
-    def render(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
-        """The decoder's answer to latents."""
+    def decode_latents(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
+        """The decoder's output at these latents: parameters of the pixels' distribution."""
 
     @abstractmethod
     def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
@@ -91,35 +91,35 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         """A draw from the pixels' distribution, [B,C,H,W]."""
 
     def objectives(self) -> Sequence[Objective]:
-        """The evidence lower bound moves everything."""
+        """One: the negative evidence lower bound, which trains all weights."""
         return [NegativeElbo(self, self.optimiser)]
 
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
-        """What training raises instead of `log_pixels`, where that is a density: [B]."""
+        """What training maximizes: `log_pixels`, or a density in its stead: [B]."""
         return self.log_pixels(images, output)
 
     def least_distortion(self, images: Tensor) -> Tensor:
-        """Nats that images cost even at the best mean, where the model fixes that: [B]."""
+        """The least -log P(image | latents) that a decoder could reach, nats, [B]; by default 0."""
         return torch.zeros(len(images), device=images.device)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """All latents from N(0, I)."""
+        """All latents from N(0, I), each [count, ...]."""
         drawn = {name: rng.normal(*shape) for name, shape in self.latents.items()}
         return Latent(drawn, path="straight", labels=self.condition(labels, count, rng.device))
 
     def condition(
         self, labels: Tensor | None, count: int, device: torch.device | str
     ) -> Tensor | None:
-        """What the networks are told of class numbers [count]: `class_shares`."""
+        """Class numbers [count] as the networks take them: `class_shares`."""
         return class_shares(labels, self.classes, count, device)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The expected image, or a draw of its pixels under `with_pixel_noise`: [N,C,H,W]."""
-        output = self.render(latent.tensors, latent.labels)
+        output = self.decode_latents(latent.tensors, latent.labels)
         return self.draw_pixels(output, rng) if self.pixel_noise else self.mean_pixels(output)
 
     def with_pixel_noise(self) -> Self:
-        """The same networks, drawing pixels."""
+        """The same networks; `decode` draws pixels."""
         other = copy(self)
         other.pixel_noise = True
         return other
@@ -130,14 +130,14 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         return 1
 
     def encode(self, images: Tensor) -> Latent:
-        """The posterior means, one after another."""
+        """The posterior means, labels unknown."""
         labels = self.condition(None, len(images), images.device)
         means = self.posterior_means(self.encode_features(images), labels)
         return Latent(means, path="straight", labels=labels)
 
-    def posterior_means(self, seen: Any, labels: Tensor | None) -> dict[str, Tensor]:
-        """Those of `infer` without noise, of each latent [B, ...]."""
-        return self.infer(seen, None, labels).means
+    def posterior_means(self, features: Any, labels: Tensor | None) -> dict[str, Tensor]:
+        """The means of `posterior` without noise, of each latent [B, ...]."""
+        return self.posterior(features, None, labels).means
 
     def represent(self, images: Tensor) -> Tensor:
         """The posterior means, those decoded first at the front: [N,F]."""
@@ -149,40 +149,38 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     ) -> dict[str, Tensor]:
         """-ELBO as reconstruction and each level's KL, or the importance-weighted bound.
 
-        draws: of each image; 1 for the ELBO, whose mean they are, else 100
+        draws: of each image's latents; by default 1 for the ELBO, which averages them, else 100
         """
-        seen, labels = (
-            self.encode_features(images),
-            self.condition(None, len(images), images.device),
-        )
+        features = self.encode_features(images)
+        labels = self.condition(None, len(images), images.device)
         if method == "importance":
             weights = [
-                self._log_weight(images, seen, labels, rng)
+                self._log_weight(images, features, labels, rng)
                 for _ in range(draws or IMPORTANCE_SAMPLES)
             ]
             bound = torch.logsumexp(torch.stack(weights), dim=0) - math.log(len(weights))
             return {"importance_weighted": -bound}
-        return mean_terms(self._elbo(images, seen, labels, rng) for _ in range(draws or 1))
+        return mean_terms(self._elbo(images, features, labels, rng) for _ in range(draws or 1))
 
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
     ) -> Diagnosis:
-        """Collapse, a decoder that ignores its latents, over-fitting."""
+        """Finds collapsed latents, a decoder that ignores its latents, and over-fitting."""
         return monitor.diagnose(self, seen, unseen, rng, share)
 
     def _elbo(
-        self, images: Tensor, seen: Any, labels: Tensor | None, rng: ImageStreams
+        self, images: Tensor, features: Any, labels: Tensor | None, rng: ImageStreams
     ) -> dict[str, Tensor]:
-        found = self.infer(seen, self._noise(rng), labels)
-        return {"reconstruction": -self.log_pixels(images, found.output), **found.kl()}
+        posterior = self.posterior(features, self._noise(rng), labels)
+        return {"reconstruction": -self.log_pixels(images, posterior.output), **posterior.kl()}
 
     def _log_weight(
-        self, images: Tensor, seen: Any, labels: Tensor | None, rng: ImageStreams
+        self, images: Tensor, features: Any, labels: Tensor | None, rng: ImageStreams
     ) -> Tensor:
         """log p(x, latents) / q(latents | x) at one draw, nats (arXiv:1509.00519, eq. 8): [N]."""
         noise = self._noise(rng)
-        found = self.infer(seen, noise, labels)
-        return self.log_pixels(images, found.output) + found.log_ratio(noise)
+        posterior = self.posterior(features, noise, labels)
+        return self.log_pixels(images, posterior.output) + posterior.log_ratio(noise)
 
     def _noise(self, rng: ImageStreams) -> dict[str, Tensor]:
         return {name: rng.normal(*shape) for name, shape in self.latents.items()}

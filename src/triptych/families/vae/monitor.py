@@ -1,10 +1,10 @@
-"""What goes wrong while a VAE is trained, as a few images tell.
+"""What goes wrong while a VAE is trained, measured on a few images.
 
-rate         KL of all levels: what the latents cost
-distortion   -log P(image | latents): what the pixels cost after that; together they are the bound
-unit         one number of a latent; active where its posterior mean varies over images
+rate         KL of all levels together
+distortion   -log P(image | latents); rate + distortion is the bound
+unit         one number of a latent; it is active where its posterior mean varies over images
 gain         log p(image | its own latents) - log p(image | another image's latents)
-gap          of the bounds on validation and on training images
+gap          bound on validation images - bound on training images
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from triptych.seeding import ImageStreams
 
 EARLY = 0.25  # share of the planned images before which latents may still wake up: no advice
 ACTIVE = 0.01  # least variance of an active unit's posterior mean (arXiv:1509.00519, section 5)
-FEW = 0.1  # share of a latent's units: with fewer active, one of a fifth of its size would do
-FEW_OF_PICTURE = 0.01  # the same where units have places, of which many may have nothing to show
+FEW = 0.1  # share of a latent's units: with fewer active, a fifth of its size would suffice
+FEW_OF_PICTURE = 0.01  # the same for pictures of units, where many pixels may need no information
 # Nats of a level: a unit that is only just active costs 0.005 (half the variance of its mean).
 LEAST_KL = 0.01
 LEAST_GAIN = 1.0  # nats: with less, a few images cannot be told apart by their latents
@@ -32,12 +32,12 @@ OVERFIT = 0.05  # of what training images cost, as far as the model could save i
 
 
 @dataclass(frozen=True)
-class LevelFound:
+class LevelUse:
     """How much one level's latents are used.
 
-    suffix:  of its numbers' names: "" where there is but one level, else "_LEVEL"
+    suffix:  of its numbers' names: "" where there is one level, else "_LEVEL"
     kl:      nats per image
-    picture: whether its units have places
+    picture: whether its units form a picture
     """
 
     suffix: str
@@ -48,28 +48,28 @@ class LevelFound:
 
     @property
     def share(self) -> float:
-        """Of the units, those that are active."""
+        """The share of units that are active, from 0 to 1."""
         return self.active / self.units
 
     @property
     def collapsed(self) -> bool:
-        """Whether it carries next to nothing."""
+        """Whether it carries hardly any information."""
         return self.share < (FEW_OF_PICTURE if self.picture else FEW) or self.kl < LEAST_KL
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Mean costs on training and on validation images, in the same unit as their difference.
+    """Mean bounds on training and on validation images; all numbers have one unit.
 
-    gap:   of the means, each without what its images cost at least
-    error: its standard error
+    gap:   difference of the means of the avoidable cost: bound - `least_distortion`
+    error: standard error of the gap
     """
 
     seen: float
     unseen: float
     gap: float
     error: float
-    avoidable: float  # of what training images cost
+    avoidable: float  # mean avoidable cost of training images
 
     @property
     def overfitted(self) -> bool:
@@ -87,16 +87,14 @@ def diagnose(
     are means over all images. With fewer than two images of a part, its bounds are left out.
     """
     images = torch.cat([seen, unseen])
-    features, labels = (
-        model.encode_features(images),
-        model.condition(None, len(images), images.device),
-    )
+    features = model.encode_features(images)
+    labels = model.condition(None, len(images), images.device)
     noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
-    drawn = model.infer(features, noise, labels)
-    plain = model.infer(features, None, labels)
+    drawn = model.posterior(features, noise, labels)
+    plain = model.posterior(features, None, labels)
     others = {name: mean.roll(1, dims=0) for name, mean in plain.means.items()}
     gain = model.training_log_pixels(images, plain.output) - model.training_log_pixels(
-        images, model.render(others, labels)
+        images, model.decode_latents(others, labels)
     )
     kl = drawn.kl()
     rate = torch.stack(list(kl.values())).double().sum(0)
@@ -123,12 +121,12 @@ def diagnose(
     return Diagnosis(numbers, advise(model, levels, numbers["gain"], rate.mean().item(), gap))
 
 
-def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelFound]:
+def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelUse]:
     """The levels in the order of `kl`, whose terms are called kl or kl_LEVEL.
 
     kl: nats, each [N]; means: of the posteriors, [N, ...], under the latents' names
     """
-    found = []
+    levels = []
     for term, nats in kl.items():
         suffix = term.removeprefix("kl")
         own = [
@@ -139,12 +137,12 @@ def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelFo
         variances = torch.cat([each.flatten() for each in own])
         active = int((variances > ACTIVE).sum().item())
         picture = own[0].numel() > len(own[0])
-        found.append(LevelFound(suffix, nats.mean().item(), len(variances), active, picture))
-    return found
+        levels.append(LevelUse(suffix, nats.mean().item(), len(variances), active, picture))
+    return levels
 
 
 def find_gap(cost: Tensor, least: Tensor, count: int) -> Gap:
-    """cost, least: of each image, [N]; the first `count` are training images."""
+    """The gap from each image's bound and its least value, [N]; the first `count` are training."""
     avoidable = cost - least
     train, validation = avoidable[:count], avoidable[count:]
     variance = train.var() / len(train) + validation.var() / len(validation)
@@ -158,42 +156,42 @@ def find_gap(cost: Tensor, least: Tensor, count: int) -> Gap:
 
 
 def advise(
-    model: Autoencoder, levels: Sequence[LevelFound], gain: float, rate: float, gap: Gap | None
+    model: Autoencoder, levels: Sequence[LevelUse], gain: float, rate: float, gap: Gap | None
 ) -> list[str]:
-    """A sentence for each thing that is wrong.
+    """A sentence for each failure.
 
-    At an optimum the gain is at least the rate less the bound's slack: by Jensen's inequality
-    other images' latents predict an image no better than its probability does. So latents that
-    cost more than they gain are not read by the decoder.
+    At an optimum the gain is at least the rate minus the bound's slack: by Jensen's inequality,
+    another image's latents predict an image no better than its probability. So the decoder does
+    not use latents whose rate is above their gain.
     """
     several = bool(levels[0].suffix)
-    said = []
+    advice = []
     for level in levels:
         if level.collapsed:
-            place = f"level {level.suffix[1:]}" if several else "latent"
-            said.append(
-                f"{level.active} of {level.units} units of the {place} are active, "
+            name = f"level {level.suffix[1:]}" if several else "latent"
+            advice.append(
+                f"{level.active} of {level.units} units of the {name} are active, "
                 f"its KL is {level.kl:.3g} nats: {mend(model, several, level.suffix)}"
             )
     if gain < max(rate, LEAST_GAIN):
-        said.append(
+        advice.append(
             "the decoder ignores the latents, an image's own predict it "
             f"{gain:.3g} nats better than another image's, and cost {rate:.3g} nats: "
             f"{mend(model, several)}"
         )
     if gap is not None and gap.overfitted:
-        said.append(
+        advice.append(
             f"over-fitting, {gap.seen:.3g} bits per dimension on training images and "
             f"{gap.unseen:.3g} on validation images: give more data, --flip or --crop 2 where "
             "that suits them, a smaller --size or a shorter --budget"
         )
-    return said
+    return advice
 
 
 def mend(model: Autoencoder, several: bool, suffix: str = "") -> str:
-    """What wakes latents up, by options that the model's recipe has.
+    """The advice against unused latents, by options that the model's recipe has.
 
-    suffix: of the level that sleeps, where it is one of several
+    suffix: of the collapsed level, where there are several
     """
     if not model.learns_pixels:
         return "train vae:sigma, which learns the pixels' deviation"

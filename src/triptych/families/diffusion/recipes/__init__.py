@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 from torch import Tensor, nn
 
@@ -50,9 +50,9 @@ class PatchDiffusion(Settings):
     weight_cap: float | None = None  # largest weight of a noise level, in units of the highest's
     sampler: str = "dpm-solver++"
     steps: int = 10
-    groups: int = 100  # found among training images, where the model is told no labels; 0: none
+    groups: int = 100  # found among training images, for a model without labels; 0: none
     guidance: float = 1.7  # towards the class or group
-    features_at: float = 0.2  # noise level at which the network describes images
+    features_at: float = 0.2  # noise level at which the network gives features
     optimiser: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02
     )
@@ -69,17 +69,17 @@ def unit_target_weight(settings: PatchDiffusion, sigma: Tensor) -> Tensor:
     return weight / settings.sigma_data**2
 
 
-def kinds_of(settings: PatchDiffusion, shape: ImageShape) -> Conditioning | None:
-    """The data's classes where they are told, else groups that are yet to be found."""
+def make_conditioning(settings: PatchDiffusion, shape: ImageShape) -> Conditioning | None:
+    """The data's classes for a conditional model, else groups, else None."""
     if shape.classes is not None:
         return Classes(shape.classes)
     return Groups(settings.groups, shape.resolution) if settings.groups else None
 
 
 def patch_network(
-    settings: PatchDiffusion, shape: ImageShape, kinds: Conditioning | None
+    settings: PatchDiffusion, shape: ImageShape, conditioning: Conditioning | None
 ) -> PatchUNet:
-    """ValueError where the patches and the levels do not divide the picture."""
+    """The U-Net; ValueError where the patches and levels do not divide the image's side."""
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
     if shape.resolution % coarsest:
         raise ValueError(f"patch and widths need a resolution divisible by {coarsest}")
@@ -89,15 +89,25 @@ def patch_network(
         widths=settings.widths,
         blocks=settings.blocks,
         attention=settings.attention,
-        classes=None if kinds is None else kinds.count,
+        classes=None if conditioning is None else conditioning.count,
     )
 
 
+class CommonParts(TypedDict):
+    """The arguments that all models on patches give to `NoiseToImage`."""
+
+    process: Process
+    sampling: Sampling
+    shape: ImageShape
+    conditioning: Conditioning | None
+    features_at: float
+
+
 def common_parts(
-    settings: PatchDiffusion, shape: ImageShape, kinds: Conditioning | None
-) -> dict[str, Any]:
-    """What `NoiseToImage` takes besides its denoiser and objective."""
-    guidance = 1.0 if kinds is None else settings.guidance
+    settings: PatchDiffusion, shape: ImageShape, conditioning: Conditioning | None
+) -> CommonParts:
+    """The arguments of `NoiseToImage` besides its denoiser and objective."""
+    guidance = 1.0 if conditioning is None else settings.guidance
     levels = partial(
         power_sigmas, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max, rho=settings.rho
     )
@@ -105,7 +115,7 @@ def common_parts(
         "process": Process(levels=levels, prior_std=settings.sigma_max),
         "sampling": Sampling(name=settings.sampler, steps=settings.steps, guidance=guidance),
         "shape": shape,
-        "kinds": kinds,
+        "conditioning": conditioning,
         "features_at": settings.features_at,
     }
 
@@ -120,10 +130,10 @@ def assemble(
     """A patch U-Net made a denoiser by `denoiser(network, sigma_data)`.
 
     weight:   of the training loss; `unit_target_weight` by default
-    residual: as the likelihoods take it
+    residual: of the likelihoods: see `anchored`
     """
-    kinds, prior_std = kinds_of(settings, shape), settings.sigma_max
-    network = patch_network(settings, shape, kinds)
+    conditioning, prior_std = make_conditioning(settings, shape), settings.sigma_max
+    network = patch_network(settings, shape, conditioning)
     weight = weight or partial(unit_target_weight, settings)
     rising = partial(log_sigmas, sigma_min=LEAST_NOISE, sigma_max=prior_std)
     return Diffusion(
@@ -134,7 +144,7 @@ def assemble(
             noise_mean=settings.noise_mean,
             noise_std=settings.noise_std,
             optimiser=settings.optimiser,
-            kinds=kinds,
+            conditioning=conditioning,
             weight=weight,
         ),
         likelihoods={
@@ -143,10 +153,10 @@ def assemble(
             ),
             "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std, residual),
         },
-        **common_parts(settings, shape, kinds),
+        **common_parts(settings, shape, conditioning),
     )
 
 
 def whole_patch(shape: ImageShape, side: int = 16) -> int:
-    """The patch that brings the work down to `side` x `side`."""
+    """The patch size that makes the network's picture `side` x `side`."""
     return max(1, shape.resolution // side)

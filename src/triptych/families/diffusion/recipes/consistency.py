@@ -1,9 +1,9 @@
 """`diffusion:consistency`: a trained model tuned to sample in a few calls (arXiv:2406.14548).
 
 All points of a noise-free path belong to one image. The network learns to give the same one from
-two neighbouring levels of a path, which draw apart as it learns; at zero noise that image is known
-(arXiv:2303.01469, 2406.14548). The teacher's guided answers make the path (arXiv:2310.04378), so
-what guidance gives the teacher for two calls a step the student has for one.
+two neighboring levels of a path; the two approach each other as training goes on. At zero noise the
+image is known (arXiv:2303.01469, 2406.14548). The teacher's guided outputs make the path
+(arXiv:2310.04378): the student reaches with one call a step what guidance costs the teacher two.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from triptych.families.diffusion.denoisers import (
     Preconditioned,
     VelocityPredictor,
 )
-from triptych.families.diffusion.losses import kinds_shown, level_noise
+from triptych.families.diffusion.losses import batch_condition, level_noise
 from triptych.families.diffusion.model import Diffusion, NoiseToImage, Process
 from triptych.families.diffusion.recipes import (
     PatchDiffusion,
     common_parts,
-    kinds_of,
+    make_conditioning,
     patch_network,
 )
 from triptych.families.diffusion.recipes.x0 import RESIDUAL
@@ -60,10 +60,12 @@ STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencySettings(PatchDiffusion):
-    """teacher: the recipe of the model that training starts from, whose networks these are
+    """Settings of the student; those of its networks are the teacher's.
+
+    teacher: the recipe of the model that training starts from
     led:     the teacher's guidance along its paths
-    stages:  how often the neighbouring level comes nearer, by half of its distance each time
-    huber:   c of the pseudo-Huber distance, for each pixel's share of it
+    stages:  stages of the training; in each the neighboring level is half as far away
+    huber:   c of the pseudo-Huber distance, divided by the root of the number of pixel values
     """
 
     teacher: str = "x0"
@@ -81,21 +83,24 @@ class ConsistencySettings(PatchDiffusion):
 
 
 class Teacher:
-    """The trained model, once there is one; no part of the student, which outlives it."""
+    """Holds the trained model, if there is one, outside the student's own weights."""
 
     def __init__(self, guidance: float) -> None:
         self.guidance = guidance
         self.model: Diffusion | None = None
 
     @torch.no_grad()
-    def denoised(self, x: Tensor, sigma: Tensor, known: Tensor | None) -> Tensor:
-        """The guided expected image of noisy ones [B,C,H,W] of these kinds: a constant."""
+    def denoised(self, x: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        """The teacher's guided clean image for noisy ones [B,C,H,W], without gradients.
+
+        condition: [B,classes+1], or None
+        """
         assert self.model is not None
-        return self.model.to(x.device).conditioned(known, self.guidance)(x, sigma)
+        return self.model.to(x.device).conditioned(condition, self.guidance)(x, sigma)
 
 
 class ConsistencyModel(NoiseToImage, Learns):
-    """Its network gives the end of the path, no expected image: so there is no path to follow."""
+    """A model whose network gives the end of the path, not the expected image."""
 
     samplers = ("consistency",)
     lacks: ClassVar[Mapping[str, str]] = {
@@ -108,18 +113,18 @@ class ConsistencyModel(NoiseToImage, Learns):
         self.teacher = teacher
 
     def learn_from(self, teacher: GenerativeModel) -> None:
-        """Its weights are the first ones, its paths those to be learned."""
+        """Start from the teacher's weights and learn the ends of its paths."""
         assert isinstance(teacher, Diffusion)
         self.load_state_dict(teacher.state_dict())
         self.teacher.model = teacher
 
     def deterministic(self) -> Self:
-        """One call, as every further one takes in noise."""
+        """With a single call: every further one would add noise."""
         return self.with_sampler(steps=1)
 
 
-def neighbour(sigma: Tensor, share: float, stages: int) -> Tensor:
-    """The lower level whose answer is the target, 0 where it would be below: [B].
+def neighbor(sigma: Tensor, share: float, stages: int) -> Tensor:
+    """The lower level, whose output is the target, clamped at 0: [B].
 
     sigma (1 - n(sigma) / 2^a), n(sigma) = 1 + k sigmoid(-b sigma), a = 1 ... stages as training
     goes on (arXiv:2406.14548).
@@ -130,7 +135,7 @@ def neighbour(sigma: Tensor, share: float, stages: int) -> Tensor:
 
 
 class ConsistencyLoss(Objective):
-    """Distance of the answers at two levels, the lower one being the target."""
+    """Distance of the outputs at two levels; the one at the lower level is the target."""
 
     name = "consistency"
 
@@ -140,7 +145,7 @@ class ConsistencyLoss(Objective):
         shape: ImageShape,
         network: nn.Module,
         settings: ConsistencySettings,
-        kinds: Conditioning | None,
+        conditioning: Conditioning | None,
         teacher: Teacher,
     ) -> None:
         super().__init__()
@@ -148,7 +153,7 @@ class ConsistencyLoss(Objective):
         self.target = FrozenView(denoiser)
         self.shape = shape
         self.settings = settings
-        self.known = partial(kinds_shown, kinds)
+        self.condition = partial(batch_condition, conditioning)
         self.teacher = teacher
         self.optimiser = settings.optimiser
         if settings.optimiser.matrix_rate is not None:
@@ -161,48 +166,52 @@ class ConsistencyLoss(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (1 - r / sigma).
 
-        As in arXiv:2406.14548, but that the gap counts as a share of its level; per unit of sigma
-        small noise would rule. x_r lies a step of Euler's method below x_sigma on the teacher's
-        path; without a teacher the image itself stands for what it would say.
+        As in arXiv:2406.14548, except that the gap is divided by its level; otherwise small noise
+        would dominate. x_r is one step of Euler's method below x_sigma on the teacher's path.
+        Without a teacher the image itself stands for the teacher's output.
         """
         settings, x, noise = self.settings, batch.images, batch.noise["gaussian"]
         sigma = (settings.noise_mean + settings.noise_std * batch.noise["level"]).exp()
-        lower = neighbour(sigma, batch.progress, settings.stages)
-        known = self.known(batch)
+        lower = neighbor(sigma, batch.progress, settings.stages)
+        condition = self.condition(batch)
         upper = x + sigma.view(-1, 1, 1, 1) * noise
-        clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, known)
+        clean = x if self.teacher.model is None else self.teacher.denoised(upper, sigma, condition)
         below = clean + (lower / sigma).view(-1, 1, 1, 1) * (upper - clean)
-        found = self.denoiser(upper, sigma, known)
-        # The level 0 has no logarithm: what is said of it is not used.
-        target = self.target.detached(below, lower.clamp(min=settings.sigma_min), known)
+        denoised = self.denoiser(upper, sigma, condition)
+        # Level 0 has no logarithm: the output at its clamped value is replaced below.
+        target = self.target.detached(below, lower.clamp(min=settings.sigma_min), condition)
         target = torch.where((lower > 0).view(-1, 1, 1, 1), target, clean)
-        squared = (found - target).square().flatten(1).sum(1)
+        squared = (denoised - target).square().flatten(1).sum(1)
         c = settings.huber * x[0].numel() ** 0.5
         distance = (squared + c**2).sqrt() - c
         return {"total": (distance * sigma / (sigma - lower)).mean()}
 
 
 def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
-    """The teacher's network and what its output means; ValueError for a teacher of no such kind."""
+    """The teacher's network and denoiser; ValueError for a recipe that cannot be a teacher."""
     if settings.teacher not in TEACHERS:
         raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, got {settings.teacher}")
-    kinds, teacher = kinds_of(settings, shape), Teacher(settings.led)
-    network, top = patch_network(settings, shape, kinds), settings.sigma_max
+    conditioning, teacher = make_conditioning(settings, shape), Teacher(settings.led)
+    network, top = patch_network(settings, shape, conditioning), settings.sigma_max
     process = Process(levels=partial(jump_sigmas, sigma_max=top), prior_std=top)
     return ConsistencyModel(
         TEACHERS[settings.teacher](network, settings.sigma_data),
         objective=partial(
-            ConsistencyLoss, network=network, settings=settings, kinds=kinds, teacher=teacher
+            ConsistencyLoss,
+            network=network,
+            settings=settings,
+            conditioning=conditioning,
+            teacher=teacher,
         ),
         teacher=teacher,
-        **common_parts(settings, shape, kinds) | {"process": process},
+        **common_parts(settings, shape, conditioning) | {"process": process},
     )
 
 
 def take_over(
     settings: ConsistencySettings, teacher: str, theirs: PatchDiffusion
 ) -> ConsistencySettings:
-    """The teacher's networks, levels and guidance."""
+    """Take the teacher's settings of networks, levels and guidance."""
     family, _, recipe = teacher.partition(":")
     if family != "diffusion" or recipe not in TEACHERS:
         raise ValueError(f"it is {teacher}, not one of {', '.join(TEACHERS)} of diffusion")
@@ -211,7 +220,7 @@ def take_over(
 
 
 def defaults(size: Size, shape: ImageShape) -> ConsistencySettings:
-    """Of the teacher's sizes, which replace these."""
+    """The same at every size: `take_over` replaces the networks' settings."""
     return ConsistencySettings()
 
 

@@ -11,8 +11,8 @@ from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss
 from triptych.families.gan.model import GAN
-from triptych.nn.convgan import ConvolutionalCritic, UpsamplingGenerator
-from triptych.nn.resnet_gan import Backbone, ResidualCritic, ResidualGenerator
+from triptych.nn.convgan import ConvolutionalDiscriminator, UpsamplingGenerator
+from triptych.nn.resnet_gan import Backbone, ResidualDiscriminator, ResidualGenerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,16 @@ def build_players(
     shape: ImageShape,
     loss: GANLoss,
     generator: nn.Module,
-    critic: nn.Module,
+    discriminator: nn.Module,
 ) -> GAN:
     """The two networks under these settings."""
     return GAN(
         generator,
-        critic,
+        discriminator,
         latent=settings.latent,
         loss=loss,
-        critic_optimiser=settings.critic,
-        generator_optimiser=settings.generator,
+        discriminator_optimizer=settings.critic,
+        generator_optimizer=settings.generator,
         inversion=settings.inversion,
         shape=shape,
     )
@@ -50,7 +50,7 @@ def build_players(
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalSettings(PlayerSettings):
-    """Defaults for `tiny`; the critic is the faster learner (arXiv:1706.08500)."""
+    """Defaults for `tiny`; the discriminator is the faster learner (arXiv:1706.08500)."""
 
     width: int = 32
     critic: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.9))
@@ -77,12 +77,12 @@ def build_convolutional(
     settings: ConvolutionalSettings,
     shape: ImageShape,
     loss: GANLoss,
-    critic: type[ConvolutionalCritic],
+    discriminator: type[ConvolutionalDiscriminator],
 ) -> GAN:
     """Two networks of the same widths."""
     sizes = shape.channels, shape.resolution, settings.width, shape.classes
     generator = UpsamplingGenerator(settings.latent, *sizes)
-    return build_players(settings, shape, loss, generator, critic(*sizes))
+    return build_players(settings, shape, loss, generator, discriminator(*sizes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,4 +99,4 @@ def build_residual(settings: ResidualSettings, shape: ImageShape, loss: GANLoss)
     """Two networks that mirror each other."""
     sizes = shape.channels, shape.resolution, settings.networks, shape.classes
     generator = ResidualGenerator(settings.latent, *sizes)
-    return build_players(settings, shape, loss, generator, ResidualCritic(*sizes))
+    return build_players(settings, shape, loss, generator, ResidualDiscriminator(*sizes))

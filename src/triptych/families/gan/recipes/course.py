@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.gan.inversion import Inversion
-from triptych.families.gan.losses import GANLoss, cross_entropy_critic, cross_entropy_generator
+from triptych.families.gan.losses import (
+    GANLoss,
+    cross_entropy_discriminator,
+    cross_entropy_generator,
+)
 from triptych.families.gan.model import GAN
 from triptych.families.protocol import Recipe
-from triptych.nn.dcgan import DCGANCritic, DCGANGenerator
+from triptych.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +30,11 @@ def build(settings: CourseGAN, shape: ImageShape) -> GAN:
     """Two networks that mirror each other, the same rate for both."""
     return GAN(
         DCGANGenerator(settings.latent, shape.channels, shape.resolution, settings.width),
-        DCGANCritic(shape.channels, shape.resolution, settings.width),
+        DCGANDiscriminator(shape.channels, shape.resolution, settings.width),
         latent=settings.latent,
-        loss=GANLoss(critic=cross_entropy_critic, generator=cross_entropy_generator),
-        critic_optimiser=settings.optimiser,
-        generator_optimiser=settings.optimiser,
+        loss=GANLoss(discriminator=cross_entropy_discriminator, generator=cross_entropy_generator),
+        discriminator_optimizer=settings.optimiser,
+        generator_optimizer=settings.optimiser,
         inversion=settings.inversion,
         shape=shape,
     )

@@ -8,13 +8,13 @@ from triptych.config import ImageShape, OptimizerConfig, Size
 from triptych.families.gan.losses import (
     GANLoss,
     Penalty,
-    cross_entropy_critic,
+    cross_entropy_discriminator,
     cross_entropy_generator,
 )
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, build_convolutional, sized
 from triptych.families.protocol import Recipe
-from triptych.nn.convgan import ConvolutionalCritic
+from triptych.nn.convgan import ConvolutionalDiscriminator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,14 @@ class R1GAN(ConvolutionalSettings):
 
 
 def build(settings: R1GAN, shape: ImageShape) -> GAN:
-    """The critic pays for its slope on real and on fake images."""
+    """The discriminator pays for its slope on real and on fake images."""
     loss = GANLoss(
-        critic=cross_entropy_critic,
+        discriminator=cross_entropy_discriminator,
         generator=cross_entropy_generator,
         penalty=Penalty(kind="zero", weight=settings.gamma, every=settings.penalty_every),
         augmented=settings.augment,
     )
-    return build_convolutional(settings, shape, loss, ConvolutionalCritic)
+    return build_convolutional(settings, shape, loss, ConvolutionalDiscriminator)
 
 
 def defaults(size: Size, shape: ImageShape) -> R1GAN:

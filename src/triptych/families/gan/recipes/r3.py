@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triptych.config import ImageShape, OptimizerConfig, Size
-from triptych.families.gan.losses import GANLoss, Penalty, pairing_critic, pairing_generator
+from triptych.families.gan.losses import GANLoss, Penalty, pairing_discriminator, pairing_generator
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ResidualSettings, build_residual
 from triptych.families.protocol import Recipe
@@ -21,9 +21,9 @@ class R3GAN(ResidualSettings):
 
 
 def build(settings: R3GAN, shape: ImageShape) -> GAN:
-    """The critic pays for its slope on real and on fake images."""
+    """The discriminator pays for its slope on real and on fake images."""
     loss = GANLoss(
-        critic=pairing_critic,
+        discriminator=pairing_discriminator,
         generator=pairing_generator,
         paired=True,
         penalty=Penalty(kind="zero", weight=settings.gamma, every=settings.penalty_every),

@@ -27,10 +27,10 @@ class WassersteinGAN(ResidualSettings):
 def build(settings: WassersteinGAN, shape: ImageShape) -> GAN:
     """Networks without batch statistics, as the penalty asks (arXiv:1704.00028, section 4)."""
     loss = GANLoss(
-        critic=wasserstein_critic,
+        discriminator=wasserstein_critic,
         generator=hinge_generator,
         penalty=Penalty(kind="one", weight=settings.penalty, every=settings.penalty_every),
-        critic_steps=settings.critic_steps,
+        discriminator_steps=settings.critic_steps,
         augmented=settings.augment,
     )
     return build_residual(settings, shape, loss)

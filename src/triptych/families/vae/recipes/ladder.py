@@ -66,8 +66,8 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
     if not even or sides[0] * settings.patch != shape.resolution or sides[:-1] != halving:
         raise ValueError(f"patches of {settings.patch} do not make a power of two of the side")
     levels = [
-        Level(side=side, width=width, climb=climb, descend=descend, latent=latent)
-        for side, width, climb, descend, latent in zip(sides, *columns, strict=True)
+        Level(side=side, width=width, bottom_up_blocks=up, top_down_blocks=down, latent=latent)
+        for side, width, up, down, latent in zip(sides, *columns, strict=True)
     ]
     return LadderVAE(
         levels,
@@ -108,16 +108,16 @@ BASE = Ladder(
 
 def defaults(size: Size, shape: ImageShape) -> Ladder:
     """Patches that leave pictures of 16x16, of 32x32 at `base`, and larger ones for more pixels."""
-    found = {"tiny": Ladder(), "small": SMALL, "base": BASE}[size]
+    settings = {"tiny": Ladder(), "small": SMALL, "base": BASE}[size]
     finest = 32 if size == "base" else 16
     missing = 0 if shape.resolution >= finest else (finest // shape.resolution).bit_length() - 1
     return replace(
-        found,
+        settings,
         patch=max(1, shape.resolution // finest),
-        widths=found.widths[missing:],
-        climb=found.climb[missing:],
-        descend=found.descend[missing:],
-        latents=found.latents[missing:],
+        widths=settings.widths[missing:],
+        climb=settings.climb[missing:],
+        descend=settings.descend[missing:],
+        latents=settings.latents[missing:],
     )
 
 
