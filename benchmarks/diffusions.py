@@ -119,8 +119,8 @@ def sampled(run: Run, trial: Trial) -> Found:
     drawn, _ = draw(model, FEW if slow else SAMPLES, trial, run.labels)
     images.grid(drawn[:SHOWN]).save(run.folder.path / "samples.png")
     return {
-        "images_seen": run.facts["images_seen"],
-        "seconds": run.facts["train_seconds"],
+        "images_seen": run.record.images_seen,
+        "seconds": run.record.train_seconds,
         "calls": model.network_calls,
         "seconds_of_64": draw(model, SHOWN, trial, run.labels)[1],
     } | trial.yardstick.samples(drawn)

@@ -67,8 +67,8 @@ def measure(trial: Trial) -> Found:
     run = trial.train()
     path = run.folder.log
     facts = {
-        "images_seen": run.facts["images_seen"],
-        "seconds": run.facts["train_seconds"],
+        "images_seen": run.record.images_seen,
+        "seconds": run.record.train_seconds,
         "rewinds": [event["message"] for event in log.events(path, "rewind")],
         "diagnoses": [event["numbers"] for event in log.events(path, "diagnosis")],
         "scores": {event["images"]: event["value"] for event in log.events(path, "score")},

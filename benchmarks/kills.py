@@ -158,7 +158,7 @@ def reads(out: Path) -> Iterator[str]:
     folder = RunFolder(out)
     if folder.is_run():
         try:
-            if folder.read()["status"] == "done":
+            if folder.read().status == "done":
                 load_model(folder)
         except InputError as error:
             yield str(error)
@@ -172,7 +172,7 @@ def reads(out: Path) -> Iterator[str]:
 def is_done(out: Path) -> bool:
     """Whether the run was killed after its end: then it needs no checkpoint."""
     folder = RunFolder(out)
-    return folder.is_run() and folder.read()["status"] == "done"
+    return folder.is_run() and folder.read().status == "done"
 
 
 def newest_seen(out: Path) -> tuple[int, int]:

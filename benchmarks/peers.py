@@ -10,7 +10,7 @@ memory and picks its precision.
 Needs the peers: `pip install -c constraints.txt -e '.[bench]'`, then, since both would bring
 another torch, `pip install --no-deps torchvision denoising-diffusion-pytorch pytorch-fid` into an
 environment kept for this. The case `loop` needs none: it trains with ours for a while and says
-how much of the time was spent outside forward pass, backward pass and optimiser step.
+how much of the time was spent outside forward pass, backward pass and optimizer step.
 
     python benchmarks/peers.py --threads 2 --out benchmarks/results/peers.json
 """

@@ -1,4 +1,4 @@
-"""What a run of ours does outside the forward and backward passes and the optimiser's step.
+"""What a run of ours does outside the forward and backward passes and the optimizer's step.
 
 The functions that a run goes through are wrapped with a stopwatch that gives each moment to the
 innermost of them, so the parts add up to the whole run.
@@ -94,11 +94,11 @@ def watch(watch: Stopwatch) -> None:
     train.run = watch.forget(train.run)
     begin = ObjectiveOptimizer.__init__
 
-    def watched_optimisers(optimizer: ObjectiveOptimizer, *args: Any, **options: Any) -> None:
-        begin(optimizer, *args, **options)
-        for optimiser in optimizer.optimisers.values():
+    def watched_optimisers(mover: ObjectiveOptimizer, *args: Any, **options: Any) -> None:
+        begin(mover, *args, **options)
+        for optimizer in mover.optimizers.values():
             for name in ("step", "zero_grad"):
-                setattr(optimiser, name, watch.timed("optimiser step", getattr(optimiser, name)))
+                setattr(optimizer, name, watch.timed("optimiser step", getattr(optimizer, name)))
 
     ObjectiveOptimizer.__init__ = watched_optimisers  # type: ignore[method-assign]
 
@@ -132,7 +132,7 @@ def measure(model: str, budget: str, machine: Machine) -> dict[str, Any]:
             machine=machine,
             console=Console(),
         )
-        images = run.facts["images_seen"]
+        images = run.record.images_seen
     seconds = stopwatch.seconds
     bare = sum(seconds[part] for part in BARE)
     seldom = sum(seconds[part] for part in ONCE_IN_A_WHILE)

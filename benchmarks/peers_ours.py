@@ -73,12 +73,12 @@ class SquaredNoiseLoss(Objective):
 
     name = "denoiser"
 
-    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimiser: OptimizerConfig) -> None:
+    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimizer: OptimizerConfig) -> None:
         super().__init__()
         assert isinstance(denoiser, NoisePredictor)
         self.denoiser = denoiser
         self.shape = shape
-        self.optimiser = optimiser
+        self.optimizer = optimizer
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """t uniform on 0..T-1, [count], and Gaussian noise, [count,C,H,W]."""
@@ -99,7 +99,7 @@ class PythaeLoss(Objective):
     """Half the squared error plus KL, as in pythae's VAE; pixels on [0, 1]."""
 
     name = "bound"
-    optimiser = OptimizerConfig(learning_rate=1e-4)
+    optimizer = OptimizerConfig(learning_rate=1e-4)
 
     def __init__(self, vae: Any) -> None:
         super().__init__()
@@ -152,12 +152,12 @@ class PythaeVAE(GenerativeModel):
         return 1
 
 
-def ddpm(network: nn.Module, optimiser: OptimizerConfig) -> Diffusion:
+def ddpm(network: nn.Module, optimizer: OptimizerConfig) -> Diffusion:
     """A DDPM with the linear schedule around any noise predictor."""
     model = course.build(course.CourseDDPM(), SHAPE)
     assert isinstance(model.denoiser, NoisePredictor)
     model.denoiser = NoisePredictor(network, model.denoiser.sigmas)
-    model.make_objective = partial(SquaredNoiseLoss, optimiser=optimiser)
+    model.make_objective = partial(SquaredNoiseLoss, optimizer=optimizer)
     return model
 
 
@@ -184,11 +184,11 @@ def training(
     )
 
 
-def averaged(network: nn.Module, optimiser: OptimizerConfig, machine: Machine, ran: str) -> Worker:
+def averaged(network: nn.Module, optimizer: OptimizerConfig, machine: Machine, ran: str) -> Worker:
     """Train a noise predictor and keep the average of its weights."""
     wrapped = Sampled(network) if hasattr(network, "config") else network
-    settings = Settings(average=AVERAGE)
-    return training(ddpm(wrapped, optimiser), network, settings, machine, ran)
+    settings = Settings(ema=AVERAGE)
+    return training(ddpm(wrapped, optimizer), network, settings, machine, ran)
 
 
 def pythae_training(machine: Machine) -> Worker:

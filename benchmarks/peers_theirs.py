@@ -35,7 +35,7 @@ def quiet() -> Iterator[None]:
 
 
 def diffusers_training() -> Worker:
-    """The loop of diffusers' example for unconditional images, with its optimiser and EMA."""
+    """The loop of diffusers' example for unconditional images, with its optimizer and EMA."""
     from diffusers import DDPMScheduler
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import EMAModel
@@ -43,10 +43,10 @@ def diffusers_training() -> Worker:
     network: Any = shared.unet2d()
     average = EMAModel(network.parameters(), use_ema_warmup=True, inv_gamma=1.0, power=0.75)
     scheduler = DDPMScheduler(num_train_timesteps=STEPS_OF_DDPM)
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         network.parameters(), 1e-4, betas=(0.95, 0.999), weight_decay=1e-6
     )
-    rate = get_scheduler("cosine", optimiser, num_warmup_steps=500, num_training_steps=100_000)
+    rate = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=100_000)
     images = TensorDataset(shared.noise_images().float() / 127.5 - 1)  # no decoding: in its favour
     batches = endless(DataLoader(images, BATCH, shuffle=True))
 
@@ -59,9 +59,9 @@ def diffusers_training() -> Worker:
             loss = F.mse_loss(network(noisy, t).sample, noise)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
+            optimizer.step()
             rate.step()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             average.step(network.parameters())
             loss.detach().item()  # as its progress bar does
 
@@ -246,10 +246,10 @@ def course_loop(step: Callable[[Tensor], float], network: nn.Module, name: str) 
 def course_vae() -> Worker:
     """Encoder, sample, decoder; Gaussian log-likelihood and KL."""
     model = course_model("vae")
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
 
     def step(x: Tensor) -> float:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         mean, log_variance = model.encoder(x)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn(len(x), LATENT)
         squared = (x - model.decoder(z)) ** 2
@@ -257,7 +257,7 @@ def course_vae() -> Worker:
         kl = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(dim=1)
         loss = (kl - likelihood).mean()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.item()
 
     return course_loop(step, model, "vae:course")
@@ -293,18 +293,18 @@ def course_gan() -> Worker:
 def course_ddpm() -> Worker:
     """Noise at a uniform step, its prediction, Huber loss."""
     network = course_model("diffusion").denoiser.network
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     kept = torch.cumprod(1 - torch.linspace(1e-4, 0.02, STEPS_OF_DDPM), dim=0)  # alpha-bar
 
     def step(x: Tensor) -> float:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         t = torch.randint(0, STEPS_OF_DDPM, (len(x),)).long()
         noise = torch.randn_like(x)
         share = kept[t].view(-1, 1, 1, 1)
         noisy = share.sqrt() * x + (1 - share).sqrt() * noise
         loss = F.smooth_l1_loss(network(noisy, t), noise)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.item()
 
     return course_loop(step, network, "diffusion:course")

@@ -55,17 +55,17 @@ def train(images: Tensor, labels: Tensor, seed: int) -> nn.Sequential:
     """Train a classifier with AdamW and one learning-rate cycle."""
     torch.manual_seed(seed)
     model = classifier()
-    optimiser = torch.optim.AdamW(model.parameters(), PEAK_RATE, weight_decay=0.02)
+    optimizer = torch.optim.AdamW(model.parameters(), PEAK_RATE, weight_decay=0.02)
     steps = EPOCHS * (len(images) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, steps)
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(images))[: steps // EPOCHS * BATCH].split(BATCH):
             with torch.autocast("cpu", torch.bfloat16):
                 logits = model(as_input(images[rows]))
             loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
     return model.eval()
 

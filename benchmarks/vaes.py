@@ -69,7 +69,7 @@ def measure(trial: Trial) -> Found:
         return theirs(trial)
     run = trial.train()
     assert isinstance(run.model, VAE)
-    facts = {"images_seen": run.facts["images_seen"], "seconds": run.facts["train_seconds"]}
+    facts = {"images_seen": run.record.images_seen, "seconds": run.record.train_seconds}
     return facts | measured(run.model, trial.yardstick, trial.keep)
 
 

@@ -86,7 +86,7 @@ class Pythae:
             std=ITS_STD,
             learn_std=best_std,
             shape=self.shape,
-            optimiser=OptimizerConfig(learning_rate=1e-4),
+            optimizer=OptimizerConfig(learning_rate=1e-4),
         ).eval()
         some = images.to_float(train[:MEASURED])
         model.fit_after_training(some, ImageStreams(0, "settle", range(len(some))))

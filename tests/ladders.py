@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.truths import normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, OptimizerConfig
-from triptych.families.vae.ladder import LadderVAE, Level
+from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 from triptych.seeding import generator, initializing
 
 
@@ -24,8 +24,9 @@ def stirred_ladder(
             patch=patch,
             components=2,
             shape=shape,
-            optimiser=OptimizerConfig(learning_rate=1.0),
+            optimizer=OptimizerConfig(learning_rate=1.0),
             warm_up=warm_up,
+            vector=VectorLatent(),
         )
     rng = generator(0, "stir")
     with torch.no_grad():

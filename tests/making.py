@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+import triptych
 from triptych import hardware
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images
 from triptych.data.store import ImageSizes, Ingested
 from triptych.hardware import Machine
 from triptych.options import DataOptions
+from triptych.records import Progress
 
 CLASSES = 5
 STEP = 40  # the first pixel is STEP times the label
@@ -123,10 +125,10 @@ def one_thread() -> Machine:
     return hardware.pick("cpu", "fp32", threads=1)
 
 
-def progress_at(seen: int, **more: Any) -> dict[str, Any]:
+def progress_at(seen: int, **more: Any) -> Progress:
     """What a checkpoint at that image tells of itself."""
     plain = {"phase": 0, "seen": seen, "rewinds": 0, "in_a_row": {}, "returned": False}
-    return {**plain, "seconds": 1.0, "log_bytes": 0, **more}
+    return Progress(**{**plain, "seconds": 1.0, "log_bytes": 0, **more})
 
 
 def ingested(**changes: Any) -> Ingested:
@@ -155,3 +157,8 @@ def ingested(**changes: Any) -> Ingested:
         "content": "",
     }
     return Ingested(**values | changes)
+
+
+def evaluated(*arguments: Any, **options: Any) -> list[dict[str, Any]]:
+    """What `evaluate` gives, as results.json holds it."""
+    return [results.to_json() for results in triptych.evaluate(*arguments, **options)]

@@ -17,6 +17,7 @@ from triptych.data.sources import NO_LABELS, BadImageError, Columns, Item, Sourc
 from triptych.data.sources import archive as archives
 from triptych.data.sources.archive import SUFFIXES, read_archive
 from triptych.errors import InputError
+from triptych.records import Note
 
 TARS = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}
 FILES = {
@@ -107,9 +108,7 @@ def test_what_lies_above_and_beside_the_parts(tmp_path: Path, suffix: str) -> No
     source = read(pack(tmp_path / f"a{suffix}", files))
     assert contents(source) == {"test/b/2.png": b"2", "train/a/3.heic": b"3"}
     assert [(item.part, item.label) for item in items(source)] == [("test", "b"), ("train", "a")]
-    assert source.notes == (
-        "folders beside train left out, for they name no part: extra (1 image)",
-    )
+    assert source.notes == (Note("folders_beside_train", {"folders": "extra (1)"}),)
     heap = read(pack(tmp_path / f"b{suffix}", {"x/img/1.png": b"1", "x/img/2.png": b"2"}))
     assert [(item.name, item.label) for item in items(heap)] == [("1.png", None), ("2.png", None)]
 
@@ -142,9 +141,7 @@ def test_hidden_members_and_others_are_passed_over(tmp_path: Path, suffix: str) 
     files = {"1.png": b"x", "__MACOSX/._1.png": b"", ".a.png": b"", "notes.txt": b"", "d/x": b""}
     source = read(pack(tmp_path / f"a{suffix}", files))
     assert contents(source) == {"1.png": b"x"}
-    assert source.notes == (
-        "files passed over, for they are not named as images: 2 (.txt 1, without suffix 1)",
-    )
+    assert source.notes == (Note("files_passed_over", {"n": 2, "suffixes": ".txt 1, - 1"}),)
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.xz"])
@@ -237,7 +234,7 @@ def test_links_and_devices_are_passed_over(tmp_path: Path) -> None:
         archive.addfile(member("device.png", 0, tarfile.CHRTYPE))
     source = read(path)
     assert contents(source) == {"1.png": b"x"}
-    assert source.notes == ("links and devices passed over: 4",)
+    assert source.notes == (Note("links_passed_over", {"n": 4}),)
 
 
 # Damage
@@ -258,8 +255,7 @@ def test_torn_archives_are_refused(tmp_path: Path, suffix: str) -> None:
             assert "a" + suffix in str(error)
         else:
             assert len(found) < len(FILES)
-            note = "the archive has no end mark and may have been cut short: a.tar"
-            assert note in source.notes, length
+            assert Note("archive_cut_short", {"name": "a.tar"}) in source.notes, length
 
 
 def test_damage_in_the_middle_of_a_tar_is_no_end(tmp_path: Path) -> None:

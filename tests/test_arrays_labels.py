@@ -12,6 +12,7 @@ from tests.making import make_images
 from triptych.data.sources import Columns, Source
 from triptych.data.sources.arrays import read_arrays
 from triptych.errors import InputError
+from triptych.records import Note
 
 ANY = Columns()
 IMAGES, LABELS = make_images(20, side=12)
@@ -61,8 +62,8 @@ def test_labels_that_are_no_classes_are_left_out_unless_asked_for(tmp_path: Path
         path = save(tmp_path / "a.npz", images=GREY, y=cells)
         source = read_arrays(path, ANY)
         assert labels(source) == [None] * 20
-        told = "labels left out, for they are no whole numbers or names: "
-        assert source.notes == (f"{told}y ({cells.dtype})",)
+        values = {"name": "y", "type": str(cells.dtype)}
+        assert source.notes == (Note("labels_left_out", {**values}),)
         with pytest.raises(InputError, match=f"the labels 'y' of .* are {cells.dtype}"):
             read_arrays(path, Columns(label="y"))
 
@@ -82,17 +83,16 @@ def test_text_labels_are_tidy(tmp_path: Path) -> None:
 def test_arrays_that_could_be_labels_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, GREY, LABELS, np.arange(3), LABELS / 2)
-    told = "arrays passed over, name one with --label-column: "
-    assert read_arrays(path, ANY).notes == (f"{told}arr_1",)
+    assert read_arrays(path, ANY).notes == (Note("arrays_passed_over", {"arrays": "arr_1"}),)
     assert read_arrays(path, Columns(label="none")).notes == ()
     named = read_arrays(path, Columns(label="arr_1"))
     assert labels(named) == LABELS.tolist() and named.notes == ()
     save(path, images=GREY, kind=LABELS[:, None].astype(str), sort=LABELS)
-    assert read_arrays(path, ANY).notes == (f"{told}kind, sort",)
+    assert read_arrays(path, ANY).notes == (Note("arrays_passed_over", {"arrays": "kind, sort"}),)
     assert read_arrays(save(path, images=GREY, ids=LABELS, y=LABELS), ANY).notes == ()
     halves = {"x_train": GREY[:10], "x_test": GREY[10:], "y_train": LABELS[:10]}
     assert read_arrays(save(path, **halves), ANY).notes == (
-        "arrays of images without labels: x_test",
+        Note("stacks_without_labels", {"arrays": "x_test"}),
     )  # y_train is as long, but in use
 
 
@@ -105,7 +105,7 @@ def test_parts_without_labels_are_said(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:])
     source = read_arrays(path, ANY)
     assert labels(source) == LABELS[:9].tolist() + [None] * 11
-    assert source.notes == ("arrays of images without labels: x_test",)
+    assert source.notes == (Note("stacks_without_labels", {"arrays": "x_test"}),)
     names = np.array(["a"] * 11)
     path = save(path, x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:], y_test=names)
     with pytest.raises(InputError, match="labels of several kinds"):

@@ -22,9 +22,9 @@ WIDTHS = (390, 820, 1400)  # a phone, a tablet, a desk
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ class Watched:
         self.page = browser.new_page(
             viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-GB"
         )
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
 
@@ -61,7 +61,7 @@ def test_the_page_is_quiet_alone_and_no_wider_than_the_screen(
 ) -> None:
     watched = Watched(browser, pages[language], width, dark=width == 820)
     watched.page.mouse.wheel(0, 20_000)
-    assert watched.said == []
+    assert watched.messages == []
     beyond = [url for url in watched.asked if not url.startswith("data:")]
     assert beyond == [pages[language].as_uri()]
     assert watched.look("document.documentElement.scrollWidth") <= width
@@ -71,12 +71,12 @@ def test_the_page_is_quiet_alone_and_no_wider_than_the_screen(
 
 def test_pictures_are_there_described_and_pixelated(browser: Any, pages: dict[str, Path]) -> None:
     watched = Watched(browser, pages["en"], 1400)
-    found = watched.look(
+    pictures = watched.look(
         "[...document.images].map(i => [i.complete, i.naturalWidth, i.alt,"
         " getComputedStyle(i).imageRendering])"
     )
-    assert len(found) > 9
-    for complete, wide, words, rendering in found:
+    assert len(pictures) > 9
+    for complete, wide, words, rendering in pictures:
         assert complete and wide > 8 and len(words) > 10 and rendering == "pixelated"
     charts = watched.look(
         "[...document.querySelectorAll('svg[role=img]')].map(s => s.getAttribute('aria-label'))"
@@ -150,6 +150,6 @@ def test_words_stand_out_from_the_paper(browser: Any, pages: dict[str, Path], da
 
 def test_it_prints(browser: Any, pages: dict[str, Path], tmp_path: Path) -> None:
     watched = Watched(browser, pages["fr"], 1400)
-    found = watched.page.pdf(format="A4")
-    assert found.startswith(b"%PDF") and found.count(b"/Type /Page\n") + found.count(b"/Page>>") > 0
+    pdf = watched.page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") + pdf.count(b"/Page>>") > 0
     watched.page.close()

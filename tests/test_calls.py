@@ -96,4 +96,4 @@ def test_the_chart_s_axis_holds_every_place() -> None:
     drawn = Drawn(name="quality_by_calls", across=(5, 9, 15, 25), lines={"heun": (4, 3, 2, 1)})
     axis = across_axis(curve_series(drawn), log=False)
     assert axis.high == 25.0
-    assert torch.tensor([axis.place(v) for v in (5, 9, 15, 25)]).diff().min() > 0
+    assert torch.tensor([axis.position(v) for v in (5, 9, 15, 25)]).diff().min() > 0

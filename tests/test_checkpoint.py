@@ -22,6 +22,7 @@ from torch import Tensor
 from tests.making import progress_at
 from triptych import files
 from triptych.training import checkpoint, tensorfile
+from triptych.words import english
 
 MOST = 10**6
 FLIPS, CUTS = 200, 20
@@ -48,12 +49,12 @@ def newest(folder: Path) -> tuple[int | None, list[str]]:
         assert not taken
         return None, said
     [(tensors, accepted)] = taken
-    wanted = tensors_at(progress["seen"])
+    wanted = tensors_at(progress.seen)
     assert accepted == progress and tensors.keys() == wanted.keys()
     for part, named in wanted.items():
         assert tensors[part].keys() == named.keys()
         assert all(torch.equal(tensors[part][n], t) for n, t in named.items())
-    return progress["seen"], said
+    return progress.seen, said
 
 
 def seal(path: Path) -> None:
@@ -103,10 +104,10 @@ def test_litter_is_removed(tmp_path: Path) -> None:
 
 
 def check_fallback(folder: Path) -> None:
-    seen, [said] = newest(folder)
+    seen, [note] = newest(folder)
     assert seen == 32
-    assert said.startswith("checkpoint 0-000000000064 is damaged (")
-    assert said.endswith("): going back before it") and "\n" not in said
+    assert (note.code, note.values["name"]) == ("checkpoint_damaged", "0-000000000064")
+    assert "\n" not in english(note)
 
 
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
@@ -152,12 +153,12 @@ def test_what_does_not_fit_is_passed_over(tmp_path: Path, error: type[Exception]
     write(tmp_path, 32, 64)
 
     def accept(tensors: checkpoint.Tensors, progress: checkpoint.Progress) -> None:
-        if progress["seen"] == 64:
+        if progress.seen == 64:
             raise error("w is\nF32 [3],\x1b not F32 [4]")
 
-    progress, [said] = checkpoint.newest(tmp_path, accept, MOST)
-    assert progress is not None and progress["seen"] == 32
-    assert "w is" in said and said.isprintable()
+    progress, [note] = checkpoint.newest(tmp_path, accept, MOST)
+    assert progress is not None and progress.seen == 32
+    assert "w is" in english(note) and english(note).isprintable()
 
 
 def test_a_large_one_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +173,7 @@ def test_a_large_one_is_not_even_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def told(**changes: Any) -> str:
     """The text of a progress at image 64, with changes."""
-    return json.dumps(progress_at(64) | changes)
+    return json.dumps(progress_at(64).to_json() | changes)
 
 
 def progress(path: Path, text: str) -> None:
@@ -297,7 +298,7 @@ def test_no_pickle_is_opened(tmp_path: Path, name: str, sealed: bool) -> None:
     found, said = checkpoint.newest(folder, lambda *_: None, MOST)
     assert found is not None and not canary.exists()
     if name == "model.safetensors" or not sealed:
-        assert found["seen"] == 32 and len(said) == 1
+        assert found.seen == 32 and len(said) == 1
 
 
 def test_those_gone_back_to_are_dropped(tmp_path: Path) -> None:
@@ -400,8 +401,8 @@ def test_files_of_others_cost_no_memory(tmp_path: Path) -> None:
     save_file(many, second(tmp_path) / "model.safetensors")
     seal(second(tmp_path))
     progress, said = checkpoint.newest(tmp_path, lambda *_: None, 10**9)
-    assert progress is not None and progress["seen"] == 32
-    assert "header" in said[0]
+    assert progress is not None and progress.seen == 32
+    assert "header" in english(said[0])
 
 
 def test_what_lies_further_on_goes_with_the_next_save(tmp_path: Path) -> None:

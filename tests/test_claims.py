@@ -8,35 +8,37 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from tests.test_page import write_comparison, write_run_json
 from triptych.pages.claims import CLAIMS, Evidence, Finding, judge_all, more_varied
 from triptych.pages.course import sharper
 from triptych.pages.language import Language
-from triptych.pages.load import Comparison, Metric, Run
+from triptych.pages.load import Comparison, Run, load_comparison, load_record
+from triptych.records import MetricRecord, Note
 
 MODELS = {"vae": "vae:ladder", "gan": "gan:r1", "diffusion": "diffusion:x0"}
 
 
-def metric(name: str, value: float | None, half: float = 0.1, **more: Any) -> Metric:
+def metric(name: str, value: float | None, half: float = 0.1, **more: Any) -> MetricRecord:
     better = {"sharpness": "floor", "reconstruction_psnr": "higher", "recognisable": "higher"}
     given: dict[str, Any] = {"better": better.get(name, "lower")} | more
     if value is None:
-        return Metric(name=name, kind="not defined", note="a reason", **given)
-    return Metric(name=name, value=value, low=value - half, high=value + half, **given)
+        return MetricRecord(name=name, kind="not defined", note=Note("no_likelihood"), **given)
+    return MetricRecord(name=name, value=value, low=value - half, high=value + half, **given)
 
 
 def runs(name: str, **values: Any) -> list[Run]:
     """A run of each family with one metric; a value is a number, or a whole metric."""
     floor = {"sharpness": 1.0, "recognisable": 0.97}.get(name)
-    found = []
+    models = []
     for family, value in values.items():
-        entry = value if isinstance(value, Metric) else metric(name, value, floor=floor)
-        found.append(Run(name=family, model=MODELS[family], metrics=(entry,)))
-    return found
+        entry = value if isinstance(value, MetricRecord) else metric(name, value, floor=floor)
+        models.append(Run(name=family, model=MODELS[family], metrics=(entry,)))
+    return models
 
 
-def verdict(claim: str, found: list[Run]) -> str:
+def verdict(claim: str, models: list[Run]) -> str:
     family, judge = CLAIMS[claim]
-    return judge(Evidence(found), family).verdict
+    return judge(Evidence(models), family).verdict
 
 
 @pytest.mark.parametrize(
@@ -107,16 +109,16 @@ def test_costs_decide_by_a_ratio() -> None:
     assert verdict("diffusion.slow", costing(diffusion=1.0)) == "unmeasured"
 
 
-def trained(family: str, *values: float) -> Metric:
+def trained(family: str, *values: float) -> MetricRecord:
     mean = sum(values) / len(values)
     return metric("frechet_distance", mean, 9.0, values=values)
 
 
 def test_stability_takes_several_trainings() -> None:
     wild, calm = trained("gan", 10, 30, 20), trained("vae", 20, 21, 22)
-    found = runs("frechet_distance", vae=calm, gan=wild)
-    assert verdict("gan.unstable", found) == "supported"
-    assert verdict("vae.robust", found) == "supported"
+    models = runs("frechet_distance", vae=calm, gan=wild)
+    assert verdict("gan.unstable", models) == "supported"
+    assert verdict("vae.robust", models) == "supported"
     turned = runs("frechet_distance", vae=wild, gan=calm)
     assert verdict("gan.unstable", turned) == "refuted"
     assert verdict("vae.robust", turned) == "refuted"
@@ -126,12 +128,14 @@ def test_stability_takes_several_trainings() -> None:
     assert verdict("gan.unstable", alike) == "undecided"
 
 
-def test_control_depends_on_what_it_was_told() -> None:
-    untold = Run(name="a", model="gan:r1", record={"labels": None, "seed": 0})
-    told = Run(name="b", model="gan:hinge", record={"labels": {"names": ["0"]}})
-    assert verdict("gan.control", [untold]) == "supported"
-    assert verdict("gan.control", [told]) == "refuted"
-    assert verdict("gan.control", [told, untold]) == "undecided"
+def test_control_depends_on_the_labels_that_it_was_trained_on(tmp_path: Path) -> None:
+    write_run_json(tmp_path, labels=None)
+    unlabelled = Run(name="a", model="gan:r1", record=load_record(tmp_path / "run.json"))
+    write_run_json(tmp_path, labels={"names": ["0"], "counts": [9]})
+    labelled = Run(name="b", model="gan:hinge", record=load_record(tmp_path / "run.json"))
+    assert verdict("gan.control", [unlabelled]) == "supported"
+    assert verdict("gan.control", [labelled]) == "refuted"
+    assert verdict("gan.control", [labelled, unlabelled]) == "undecided"
     assert verdict("gan.control", [Run(name="c", model="gan:r1")]) == "unmeasured"
 
 
@@ -157,8 +161,9 @@ def test_numbers_that_tell_a_gan_from_others_evaluate_it() -> None:
 def test_every_claim_is_worded_in_both_languages_and_only_where_its_family_is(
     tmp_path: Path,
 ) -> None:
-    found = runs("frechet_distance", vae=30.0, gan=20.0)
-    comparison = Comparison(folder=tmp_path, contract={}, runs=tuple(found))
+    models = runs("frechet_distance", vae=30.0, gan=20.0)
+    contract = load_comparison(write_comparison(tmp_path)).contract
+    comparison = Comparison(folder=tmp_path, contract=contract, runs=tuple(models))
     for language in ("en", "fr"):
         claims = judge_all(comparison, Language(language))  # type: ignore[arg-type]
         assert {claim.family for claim in claims} == {"vae", "gan"}
@@ -174,11 +179,11 @@ def test_the_practical_and_its_claims_decide_sharper_alike(
     vae: float, gan: float, judged: str
 ) -> None:
     """By the difference's interval, +-0.141, though the models' own ones, +-0.1, overlap."""
-    found = runs("sharpness", vae=vae, gan=gan)
-    assert verdict("gan.sharp", found) == judged
+    models = runs("sharpness", vae=vae, gan=gan)
+    assert verdict("gan.sharp", models) == judged
     answers = {
         "answer.sharper": "supported",
         "answer.not_sharper": "refuted",
         "answer.sharper.undecided": "undecided",
     }
-    assert [answers[sentence.key] for sentence in sharper(found, "gan")] == [judged]
+    assert [answers[sentence.key] for sentence in sharper(models, "gan")] == [judged]

@@ -8,6 +8,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,24 @@ import triptych
 from tests.making import one_thread, open_tiny
 from triptych.cli import parser
 from triptych.comparison import compare as comparing
-from triptych.comparison.contract import differences, marks, measured_differently
+from triptych.comparison.contract import Conditions, differences, marks, measured_differently
+from triptych.config import Budget
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.outputs import EVALUATION_SEED
+from triptych.records import (
+    CostRecord,
+    EvaluationRecord,
+    ExtractorRecord,
+    MeasuredOn,
+    MetricRecord,
+    Note,
+    ResultsRecord,
+    RunRecord,
+)
 from triptych.training.run_folder import RunFolder
+from triptych.words import english
 
 FACTS: dict[str, Any] = {
     "schema": 1,
@@ -60,13 +73,38 @@ FACTS: dict[str, Any] = {
     "images_seen": 64,
     "images_per_second": 1.0,
     "peak_memory_bytes": 1,
-    "digests": {},
+    "digests": {"model.safetensors": "d0"},
 }
 
 
-DATA: dict[str, Any] = {"name": "b", "fingerprint": "f9"}
-MEASURED = {"count": 10, "features": "labels"}
+DATA = MeasuredOn(name="b", fingerprint="f9", train=1, validation=2, test=3)
 PLACE: dict[str, Any] = {"device": "cuda", "precision": "bf16", "threads": 3}
+PLACE |= {"versions": {"torch": "2"}, "hardware": {"cores": 4}}
+HELD_EQUAL: dict[str, Any] = {
+    "command": "triptych compare",
+    "request": {},
+    "data": DATA,
+    "evaluation": EvaluationRecord(count=10, features="labels", seed=1),
+    **PLACE,
+}
+
+
+def conditions(**runs: dict[str, Any]) -> dict[str, Conditions]:
+    return {name: Conditions.of_run(RunRecord.read(facts)) for name, facts in runs.items()}
+
+
+def records(**runs: dict[str, Any]) -> dict[str, RunRecord]:
+    return {name: RunRecord.read(facts) for name, facts in runs.items()}
+
+
+def results_of(features: str, fingerprint: str, **counts: int) -> ResultsRecord:
+    return ResultsRecord(
+        model="vae:a",
+        data=replace(DATA, fingerprint=fingerprint),
+        metrics=tuple(MetricRecord(name=name, n=n) for name, n in counts.items()),
+        extractor=ExtractorRecord(name=features),
+        cost=CostRecord(),
+    )
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
@@ -85,53 +123,55 @@ def changed(place: str, value: Any) -> dict[str, Any]:
 
 def test_equal_runs_do_not_differ() -> None:
     other = changed("seed", 5) | {"model": "gan:hinge"}
-    assert differences({"a": FACTS, "b": other}) == []
-    assert comparing.refuse_unequal({"a": FACTS, "b": other}, force=False) == []
+    runs = conditions(a=FACTS, b=other)
+    assert differences(runs) == []
+    assert comparing.refuse_unequal(runs, force=False) == []
 
 
 @pytest.mark.parametrize(
     ("place", "value", "name"),
     [
-        ("data.fingerprint", "f1", "data fingerprint differs: a f0, b f1"),
-        ("data.resolution", 16, "resolution differs: a 32, b 16"),
-        ("data.train", 700, "training images differs: a 800, b 700"),
-        ("data.test", 99, "test images differs: a 100, b 99"),
-        ("data.flip", True, "flips differs: a False, b True"),
-        ("data.crop", 2, "crops differs: a 0, b 2"),
-        ("device", "cuda", "device differs: a cpu, b cuda"),
-        ("precision", "bf16", "precision differs: a fp32, b bf16"),
-        ("budget.amount", 60.0, "budget differs: a 90.0, b 60.0"),
-        ("budget.unit", "images", "budget unit differs: a seconds, b images"),
+        ("data.fingerprint", "f1", "the data differ: a f0, b f1"),
+        ("data.resolution", 16, "the resolution differs: a 32, b 16"),
+        ("data.train", 700, "the number of training images differs: a 800, b 700"),
+        ("data.test", 99, "the number of test images differs: a 100, b 99"),
+        ("data.flip", True, "flips differ: a False, b True"),
+        ("data.crop", 2, "crops differ: a 0, b 2"),
+        ("device", "cuda", "the device differs: a cpu, b cuda"),
+        ("precision", "bf16", "the precision differs: a fp32, b bf16"),
+        ("budget.amount", 60.0, "the budget differs: a 90.0, b 60.0"),
+        ("budget.unit", "images", "the unit of the budget differs: a seconds, b images"),
     ],
 )
 def test_unequal_runs_are_refused_by_name(place: str, value: Any, name: str) -> None:
-    runs = {"a": FACTS, "b": changed(place, value)}
-    assert differences(runs) == [name]
+    runs = conditions(a=FACTS, b=changed(place, value))
+    (note,) = differences(runs)
+    assert english(note) == name
     with pytest.raises(InputError, match=f"cannot be compared, {name}.*--force"):
         comparing.refuse_unequal(runs, force=False)
-    assert comparing.refuse_unequal(runs, force=True) == [name]
+    assert comparing.refuse_unequal(runs, force=True) == [note]
 
 
 @pytest.mark.parametrize(("seconds", "marked"), [(98.9, False), (99.1, True), (81.5, True)])
 def test_times_that_differ_by_a_tenth_are_marked(seconds: float, marked: bool) -> None:
-    runs = {"a": FACTS, "b": changed("train_seconds", seconds)}
+    runs = records(a=FACTS, b=changed("train_seconds", seconds))
     found = marks(runs)
     assert bool(found) == marked
     if marked:
-        assert found == [f"true training seconds differ by more than 10 %: a 90, b {seconds:.0f}"]
-    counted = {name: facts | {"budget": {"unit": "images"}} for name, facts in runs.items()}
+        values = {"most": 0.1, "runs": f"a 90, b {seconds:.0f}"}
+        assert found == [Note("training_times_differ", {**values})]
+    images = Budget(amount=64, unit="images", asked="64img")
+    counted = {name: replace(run, budget=images) for name, run in runs.items()}
     assert marks(counted) == []  # a budget in images promises no time
 
 
 def test_measurements_must_be_alike() -> None:
-    metric = {"name": "frechet_distance", "n": 2000}
-    likelihood = {"name": "bits_per_dim", "n": 256}
-    one = {"metrics": [metric, likelihood], "data": {"fingerprint": "f0"}}
+    one = results_of("labels", "f0", frechet_distance=2000, bits_per_dim=256)
     assert measured_differently({"a": one, "b": copy.deepcopy(one)}) == []
-    fewer = {"metrics": [metric | {"n": 500}, likelihood], "data": {"fingerprint": "f1"}}
+    fewer = results_of("labels", "f1", frechet_distance=500, bits_per_dim=256)
     assert measured_differently({"a": one, "b": fewer}) == [
-        "count of samples differs: a 2000, b 500",
-        "data measured on differs: a f0, b f1",
+        Note("sample_counts_differ", {"runs": "a 2000, b 500"}),
+        Note("measured_data_differ", {"runs": "a f0, b f1"}),
     ]
 
 
@@ -146,9 +186,7 @@ def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     second = write_run(tmp_path / "b" / "vae", changed("device", "cuda"))
     assert len(comparing.read_finished([first, second])) == 2
     with pytest.raises(InputError, match="device differs"):
-        comparing.write_contract(
-            tmp_path, [first, second], {}, "triptych", MEASURED, DATA, PLACE, force=False
-        )
+        comparing.make_contract(tmp_path, [first, second], False, [], **HELD_EQUAL)
     with pytest.raises(InputError, match="named twice"):
         comparing.read_finished([first, first])
 
@@ -164,31 +202,33 @@ def test_forced_contracts_are_marked(tmp_path: Path) -> None:
         write_run(tmp_path / "a", FACTS),
         write_run(tmp_path / "b", changed("precision", "bf16") | {"seed": 4}),
     ]
-    comparing.write_contract(tmp_path, runs, {}, "triptych", MEASURED, DATA, PLACE, force=True)
+    comparing.make_contract(tmp_path, runs, True, [], **HELD_EQUAL)
     contract = json.loads((tmp_path / "contract.json").read_text())
     assert contract["forced"] is True
-    assert contract["differences"] == ["precision differs: a fp32, b bf16"]
+    assert contract["differences"] == [
+        {"code": "precision_differs", "values": {"runs": "a fp32, b bf16"}}
+    ]
     assert contract["runs"] == ["a", "b"]
     assert contract["seeds"] == [0, 4]
-    assert contract["data"] == DATA  # what was measured on, not what the first was trained on
+    assert (
+        contract["data"] == DATA.to_json()
+    )  # what was measured on, not what the first was trained on
     assert {key: contract[key] for key in PLACE} == PLACE
-    comparing.write_contract(tmp_path, runs[:1], {}, "triptych", MEASURED, DATA, PLACE, force=True)
+    comparing.make_contract(tmp_path, runs[:1], True, [], **HELD_EQUAL)
     assert json.loads((tmp_path / "contract.json").read_text())["forced"] is False
 
 
 def test_models_told_the_labels_beside_others_are_marked() -> None:
     told = changed("seed", 1) | {"labels": {"names": ["a", "b"], "counts": [1, 1]}}
-    assert marks({"a": FACTS, "b": told}) == ["told the labels, as the others were not: b"]
-    assert marks({"a": told, "b": told}) == []
+    assert marks(records(a=FACTS, b=told)) == [Note("labels_given_to_some", {"runs": "b"})]
+    assert marks(records(a=told, b=told)) == []
 
 
 def test_measurements_on_other_features_are_not_compared() -> None:
-    metrics = [{"name": "sharpness", "n": 10}]
-    results = {
-        name: {"data": {"fingerprint": "f"}, "extractor": {"name": name}, "metrics": metrics}
-        for name in ("labels", "patches")
-    }
-    assert measured_differently(results) == ["features differs: labels labels, patches patches"]
+    results = {name: results_of(name, "f", sharpness=10) for name in ("labels", "patches")}
+    assert measured_differently(results) == [
+        Note("features_differ", {"runs": "labels labels, patches patches"})
+    ]
 
 
 # The folder
@@ -197,27 +237,27 @@ def test_measurements_on_other_features_are_not_compared() -> None:
 def test_only_our_own_folders_are_written_to(tmp_path: Path) -> None:
     request = {"models": ["vae"], "seeds": 1}
     out = tmp_path / "out"
-    comparing.check_output(out, request)  # absent
+    comparing.check_folder(out, request)  # absent
     out.mkdir()
     (out / ".contract.json.7.tmp").touch()  # killed while writing
-    comparing.check_output(out, request)  # empty
+    comparing.check_folder(out, request)  # empty
     write_run(out / "vae-sigma-s0", FACTS)
-    comparing.check_output(out, request)  # stopped while training
+    comparing.check_folder(out, request)  # stopped while training
     (out / "contract.json").write_text(json.dumps({"request": request}))
-    comparing.check_output(out, request)  # finished
+    comparing.check_folder(out, request)  # finished
     with pytest.raises(InputError, match="holds another comparison: name another --out"):
-        comparing.check_output(out, request | {"seeds": 2})
+        comparing.check_folder(out, request | {"seeds": 2})
     (out / "contract.json").write_text("{")
     with pytest.raises(InputError, match=r"contract\.json is damaged"):
-        comparing.check_output(out, request)
+        comparing.check_folder(out, request)
 
 
 def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file is a file"):
-        comparing.check_output(tmp_path / "file", {})
+        comparing.check_folder(tmp_path / "file", {})
     with pytest.raises(InputError, match="is not a comparison of ours"):
-        comparing.check_output(tmp_path, {})
+        comparing.check_folder(tmp_path, {})
 
 
 # End to end
@@ -427,12 +467,14 @@ def test_runs_of_other_data_are_marked_when_forced(
     line = "not trained on the data to measure on: other"
     with pytest.raises(InputError, match=line):
         compare([other], tmp_path / "out")
-    with pytest.raises(InputError, match="data fingerprint differs: other elsewhere, new runs"):
+    with pytest.raises(InputError, match="the data differ: other elsewhere, new runs"):
         compare([other, "gan:course"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     compare([other], tmp_path / "out", force=True)
     contract = read(tmp_path / "out" / "contract.json")
-    assert contract["forced"] is True and contract["differences"] == [line]
+    assert contract["forced"] is True and contract["differences"] == [
+        {"code": "trained_on_other_data", "values": {"runs": "other"}}
+    ]
     assert contract["data"]["fingerprint"] == read(folder / "contract.json")["data"]["fingerprint"]
 
 
@@ -458,7 +500,7 @@ def test_a_run_measured_on_its_training_images_is_exposed_and_refused(
     with pytest.raises(InputError, match="not trained on the data to measure on: run"):
         triptych.compare([run], leaked, out=tmp_path / "out", machine=one_thread())
     [found] = triptych.evaluate([run], leaked, count=30, machine=one_thread())
-    assert any(warning.startswith("measured on other data") for warning in found["warnings"])
+    assert Note("other_data") in found.warnings
     with pytest.raises(InputError, match="not trained on the data to measure on"):
         triptych.report([run], out=tmp_path / "a.html")
     page = triptych.report([run], out=tmp_path / "a.html", force=True)
@@ -509,7 +551,7 @@ def test_a_report_of_runs_changes_nothing_in_them(folder: Path, tmp_path: Path) 
 def test_a_report_of_runs_needs_their_results(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / RUNS[0], tmp_path / "run")
     (tmp_path / "run" / "results.json").write_text('{"schema": 1}')
-    with pytest.raises(InputError, match=r"results\.json is damaged"):
+    with pytest.raises(InputError, match=r"results\.json is not of this version .*\(model: "):
         triptych.report([tmp_path / "run"], out=tmp_path / "a.html")
     (tmp_path / "run" / "results.json").unlink()
     with pytest.raises(InputError, match=r"results\.json is missing: measure it"):
@@ -523,5 +565,5 @@ def test_runs_measured_with_other_counts_are_refused(folder: Path, tmp_path: Pat
     for metric in results["metrics"]:
         metric["n"] = 10
     (tmp_path / "run" / "results.json").write_text(json.dumps(results))
-    with pytest.raises(InputError, match="count of samples differs: vae-course-s0 30, run 10"):
+    with pytest.raises(InputError, match="the number of samples differs: vae-course-s0 30, run 10"):
         triptych.report([folder / RUNS[0], tmp_path / "run"], out=tmp_path / "a.html")

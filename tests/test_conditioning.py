@@ -197,7 +197,7 @@ def test_a_trained_run_remembers_its_groups(tmp_path: Path) -> None:
     assert isinstance(kinds, Groups)
     numbers = kinds.of(images.to_float(DATA.train.images))
     assert torch.equal(torch.bincount(numbers, minlength=3), kinds.counts)
-    entry = run.log_likelihood(DATA.test.images[:4])
+    entry = run.log_likelihood(DATA.test.images[:4]).to_json()
     assert "group" in entry["terms"]
     assert run.sample(3).shape[0] == 3
 

@@ -72,8 +72,8 @@ class Constant(nn.Module):
 
 def loss_of(value: float, share: float, x: Tensor) -> tuple[Tensor, Constant, dict[str, Tensor]]:
     network, settings = Constant(value), ConsistencySettings()
-    optimiser = replace(settings.optimiser, matrix_rate=None)
-    settings = replace(settings, optimiser=optimiser, sigma_data=1.0)
+    optimizer = replace(settings.optimizer, muon_lr=None)
+    settings = replace(settings, optimizer=optimizer, sigma_data=1.0)
     objective = ConsistencyLoss(
         CleanPredictor(network, 1.0), SHAPE, network, settings, None, Teacher(1.0)
     )
@@ -108,7 +108,7 @@ def test_the_target_is_not_moved() -> None:
 
     x, network = 0.5 * normal(8, *SHAPE.size), Linear(0.4).double()
     settings = ConsistencySettings(huber=0.0, stages=1, noise_mean=3.0, noise_std=0.1)
-    settings = replace(settings, optimiser=replace(settings.optimiser, matrix_rate=None))
+    settings = replace(settings, optimizer=replace(settings.optimizer, muon_lr=None))
     objective = ConsistencyLoss(
         CleanPredictor(network, 1.0), SHAPE, network, settings, None, Teacher(1.0)
     )
@@ -144,7 +144,7 @@ def test_the_target_lies_below_on_the_teacher_s_path() -> None:
     x, network, teacher = 0.5 * normal(64, *SHAPE.size), Scaled(0.7).double(), Quarter(1.0)
     teacher.model = model_of()  # type: ignore[assignment] # only that there is one
     settings = ConsistencySettings(stages=2)
-    settings = replace(settings, optimiser=replace(settings.optimiser, matrix_rate=None))
+    settings = replace(settings, optimizer=replace(settings.optimizer, muon_lr=None))
     objective = ConsistencyLoss(
         CleanPredictor(network, 1.0), SHAPE, network, settings, None, teacher
     )
@@ -238,20 +238,20 @@ def test_a_student_has_its_teacher_s_networks_and_first_weights(
     wanted = student_request(teacher)
     assert wanted.settings.widths == (8, 16, 16) and wanted.settings.teacher == "x0"
     trained = Run(teacher)
-    assert wanted.settings.led == trained.facts["settings"]["guidance"] > 1
+    assert wanted.settings.led == trained.record.settings["guidance"] > 1
     still = replace(
         wanted.settings,
-        optimiser=replace(wanted.settings.optimiser, learning_rate=0.0, matrix_rate=0.0),
+        optimizer=replace(wanted.settings.optimizer, learning_rate=0.0, muon_lr=0.0),
     )
     train(replace(wanted, settings=still), tmp_path / "still")
     run = Run(tmp_path / "still")
     assert isinstance(run.model, ConsistencyModel)
     for name, tensor in trained.model.state_dict().items():
         torch.testing.assert_close(run.model.state_dict()[name], tensor)
-    assert "--teacher" in run.facts["command"]
+    assert "--teacher" in run.record.command
     with pytest.raises(InputError, match="a consistency model jumps to the image"):
         run.reconstruct(run.sample(2))
-    assert run.log_likelihood(run.sample(4))["kind"] == "not defined"
+    assert run.log_likelihood(run.sample(4)).to_json()["kind"] == "not defined"
     assert run.sample(3).shape == run.sample(3, steps=4).shape
     assert run.represent(run.sample(3)).shape[0] == 3
 

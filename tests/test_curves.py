@@ -20,9 +20,9 @@ from triptych.tasks import figures
 
 
 def test_the_schedule_is_the_sampler_s() -> None:
-    found = figures.schedule(ideal_model(7))
-    assert found.across == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
-    assert found.lines["sigma"] == pytest.approx(power_sigmas(7, 0.002, 80.0, 7.0)[:-1].tolist())
+    curve = figures.schedule(ideal_model(7))
+    assert curve.across == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert curve.lines["sigma"] == pytest.approx(power_sigmas(7, 0.002, 80.0, 7.0)[:-1].tolist())
 
 
 def test_errors_are_those_of_the_ideal_denoiser() -> None:
@@ -31,20 +31,20 @@ def test_errors_are_those_of_the_ideal_denoiser() -> None:
     (m sigma^4 + s^4 sigma^2) / (s^2 + sigma^2)^2; 256 x 256 pixels.
     """
     model, pixels = ideal_model(7), random_pixels(256, 1, 16, 16)
-    found = figures.error_by_level(model, pixels, 0, MACHINE)
-    assert found.log and found.across[0] == pytest.approx(0.01)
-    assert found.across[-1] == pytest.approx(80.0)
-    assert found.lines["noise"] == found.across
+    curve = figures.error_by_level(model, pixels, 0, MACHINE)
+    assert curve.log and curve.across[0] == pytest.approx(0.01)
+    assert curve.across[-1] == pytest.approx(80.0)
+    assert curve.lines["noise"] == curve.across
     m = images.to_float(pixels).double().square().mean().item()
-    for sigma, error in zip(found.across, found.lines["denoised"], strict=True):
+    for sigma, error in zip(curve.across, curve.lines["denoised"], strict=True):
         exact = (m * sigma**4 + 0.25**2 * sigma**2) / (0.25 + sigma**2) ** 2
         assert error == pytest.approx(math.sqrt(exact), rel=0.02)
 
 
 def test_all_curves_are_over_the_same_model() -> None:
-    found = figures.curves_of(ideal_model(3), random_pixels(2, 1, 16, 16), 0, MACHINE)
-    assert list(found) == ["schedule", "error_by_level"]
-    for curve in found.values():
+    curves = figures.curves_of(ideal_model(3), random_pixels(2, 1, 16, 16), 0, MACHINE)
+    assert list(curves) == ["schedule", "error_by_level"]
+    for curve in curves.values():
         assert all(len(values) == len(curve.across) for values in curve.lines.values())
 
 
@@ -67,11 +67,11 @@ def test_the_report_reads_curves_and_passes_over_others(tmp_path: Path) -> None:
     }
     path = tmp_path / "curves.json"
     path.write_text(json.dumps({"good": good} | bad))
-    [found] = load_curves(path)
-    assert (found.name, found.across, found.mark) == ("good", (0.1, 1.0, 10.0), 1.0)
-    [series] = curve_series(found)
+    [curve] = load_curves(path)
+    assert (curve.name, curve.across, curve.mark) == ("good", (0.1, 1.0, 10.0), 1.0)
+    [series] = curve_series(curve)
     assert series.points == ((0.1, 1.0), (1.0, 2.0), (10.0, 3.0))
     axis = across_axis([series], log=True)
-    assert axis.place(1.0) == pytest.approx(0.5)
-    assert across_axis([series], log=False).place(10.0) == 1.0
+    assert axis.position(1.0) == pytest.approx(0.5)
+    assert across_axis([series], log=False).position(10.0) == 1.0
     assert load_curves(tmp_path / "nowhere.json") == ()

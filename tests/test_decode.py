@@ -19,6 +19,7 @@ from triptych.data.open import open_images
 from triptych.data.sources import BadImageError
 from triptych.errors import InputError
 from triptych.options import DataOptions, Fit
+from triptych.words import english
 
 COLOUR = np.random.default_rng(0).integers(256, size=(13, 17, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
@@ -315,8 +316,8 @@ def test_bad_files_are_listed_and_skipped_or_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(encode(images[0])[:200])
     data = open_images(str(tmp_path), DataOptions(resolution=16))
     assert len(data.train) + len(data.validation) + len(data.test) == 60
-    note = next(note for note in data.notes if "bad" in note)
-    for words in ("4.8%", "empty.png: empty", "text.jpg: not an image", "torn.png: damaged"):
+    note = english(next(note for note in data.notes if note.code == "many_bad_images"))
+    for words in ("4.8 %", "empty.png: empty", "text.jpg: not an image", "torn.png: damaged"):
         assert words in note
     with pytest.raises(InputError, match=r"3 bad images, first empty\.png: empty"):
         open_images(str(tmp_path), DataOptions(resolution=16, strict=True))

@@ -324,8 +324,8 @@ def course_parameters() -> int:
 def test_the_course_s_numbers() -> None:
     """U-Net as in the practical: 20 channels first, then 32 to 256."""
     model, settings = course_model(), course.CourseDDPM()
-    assert settings.optimiser == OptimizerConfig(learning_rate=1e-4)
-    assert (settings.batch_size, settings.average) == (64, None)
+    assert settings.optimizer == OptimizerConfig(learning_rate=1e-4)
+    assert (settings.batch_size, settings.ema) == (64, None)
     assert (model.sampling.name, model.sampling.steps) == ("ancestral", 1000)
     network = model.denoiser.network
     assert network.stem.out_channels == 20

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import making, together
-from triptych import api, distributed, files
+from triptych import distributed, files
 from triptych import images as pixels
 from triptych.cli import main
 from triptych.errors import InputError
@@ -149,7 +149,7 @@ def test_measurements_are_shared(trained: Path) -> None:
     code, out, err = finish("triptych", *words)
     assert code == 0, err
     measured = json.loads(out)["runs"][0]["metrics"]
-    expected = api.evaluate([trained], count=8, machine=making.one_thread())[0]["metrics"]
+    expected = making.evaluated([trained], count=8, machine=making.one_thread())[0]["metrics"]
     for ours, theirs in zip(expected, measured, strict=True):
         assert ours["name"] == theirs["name"]
         if ours["value"] is None:  # the data have no labels

@@ -8,26 +8,32 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import triptych
-from tests.making import CLASSES, labels_in, make_images, one_thread, open_tiny
+from tests.making import CLASSES, evaluated, labels_in, make_images, one_thread, open_tiny
 from tests.truths import random_pixels
+from triptych import metrics
 from triptych.console import QUIET, Bar, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
-from triptych.evaluation.evaluate import flops_per_image, generation_entries, parameters
-from triptych.evaluation.outputs import describe, reconstruction_entries, worst_offenders
+from triptych.evaluation.evaluate import flops_per_image, measure, parameters
+from triptych.evaluation.outputs import Outputs, worst_offenders
 from triptych.evaluation.reference import Reference, count_samples, read_real
+from triptych.families.capabilities import MEAN_PIXELS
+from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
+from triptych.metrics.probe_accuracy import Represented, probe_accuracy
 from triptych.nn.blocks import DoublingConvolution
+from triptych.records import Note, as_json
 from triptych.run import Run
+from triptych.tasks import interpolate, likelihood, reconstruct
 
 KEYS = {
     "name", "value", "low", "high", "n", "floor", "unit", "better", "features", "reference",
@@ -83,6 +89,11 @@ def name_of(metric: dict[str, Any]) -> tuple[str, str]:
     return ("extrapolated" if method == "extrapolated" else metric["name"]), metric["reference"]
 
 
+def labels_of(part: Part) -> Tensor:
+    assert part.labels is not None
+    return part.labels
+
+
 def metrics_of(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {name_of(metric): metric for metric in found["metrics"]}
 
@@ -91,13 +102,25 @@ def read(data: ImageData, count: int, features: str = "labels") -> Reference:
     return read_real(data, count, features, one_thread(), QUIET)
 
 
+class Nothing(nn.Module):
+    """A model that can do nothing but be measured by its samples."""
+
+    samples_note = MEAN_PIXELS
+    lacks: ClassVar = {"encode": Note("text", {"text": "it only takes in"})}
+
+
+def outputs_of(samples: Tensor, real: Reference) -> Outputs:
+    return Outputs(Nothing(), samples, real)  # type: ignore[arg-type] # of a model only what it has
+
+
 def measured(samples: Tensor, real: Reference) -> dict[tuple[str, str], dict[str, Any]]:
-    """The metrics of samples."""
-    return metrics_of({"metrics": generation_entries(describe(samples, real), real, "said")})
+    """All metrics of samples."""
+    outputs = outputs_of(samples, real)
+    return metrics_of({"metrics": [measure(metric, outputs).to_json() for metric in real.metrics]})
 
 
 def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
-    [found] = triptych.evaluate([run.folder.path], data, machine=one_thread())
+    [found] = evaluated([run.folder.path], data, machine=one_thread())
     written = json.loads(run.folder.results.read_text())
     assert written == json.loads(json.dumps(found))
     assert set(written) == {
@@ -119,10 +142,18 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
         assert metric["kind"] == ("upper bound" if metric["name"] == "bits_per_dim" else "estimate")
         on_pairs = metric["name"].startswith("path")
         assert metric["n"] == (len(data.test) // 2 if on_pairs else len(data.test))
+    parts = (data.train, data.validation, data.test)  # few: all of them are probed
+    pixels = [Represented(part.images.flatten(1) / 127.5 - 1, labels_of(part)) for part in parts]
+    assert metrics_of(written)["probe_accuracy", "test"]["floor"] == pytest.approx(
+        probe_accuracy(*pixels).value,
+        abs=0.03,  # its images in another order
+    )
     assert set(written["cost"]) == COSTS
     assert written["cost"]["images_seen"] == 1280
     assert all(value > 0 for value in written["cost"].values())
-    assert any("fewer than 2,000 samples" in warning for warning in written["warnings"])
+    assert {"code": "few_samples", "values": {"n": len(data.test), "enough": 2000}} in written[
+        "warnings"
+    ]
     for name in ("samples", "interpolation", "reconstruction", "nearest"):
         assert (run.folder.figures / f"{name}.png").is_file()
 
@@ -142,11 +173,11 @@ def test_what_is_described_once_is_described_as_if_alone(
     assert set(real.features) == set(alone)
     for name, exact in alone.items():
         torch.testing.assert_close(real.features[name], exact, rtol=1e-6, atol=1e-5)
-    generated = describe(real.other, real)
+    generated = outputs_of(real.other, real)
     torch.testing.assert_close(generated.features, alone["other"], rtol=1e-6, atol=1e-5)
-    assert generated.reading is not None and real.labels is not None
+    assert real.labels is not None
     exact = real.labels.read(real.other, real.machine).probabilities
-    torch.testing.assert_close(generated.reading.probabilities, exact, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(generated.probabilities, exact, rtol=1e-6, atol=1e-6)
 
 
 def test_bars_say_what_is_done_and_come_to_their_end(
@@ -166,7 +197,7 @@ def test_bars_say_what_is_done_and_come_to_their_end(
             yield bar
 
     triptych.evaluate([run.folder.path], data, machine=one_thread(), console=Told(quiet=True))
-    for verb, last in (("measuring", "linear probe"), ("drawing", "reconstructions")):
+    for verb, last in (("measuring", "probe accuracy"), ("drawing", "reconstructions")):
         seen = [(done, total) for done, total, said in told if f"{verb} vae:course" in said]
         assert [done for done, _ in seen] == list(range(len(seen)))
         assert all(total is not None and len(seen) <= total for _, total in seen)
@@ -197,34 +228,35 @@ def test_floors_are_real_against_real(
         assert of_real[name, "test"]["value"] == pytest.approx(floor, rel=1e-9), name
     expected = frechet_value(real.features["test"][:30], real.features["train"])
     assert of_real["frechet_distance", "train"]["floor"] == pytest.approx(expected)
-    assert of_real["recognisable", "none"]["floor"] > 0.8
+    sure = real.readings["test"].probabilities.max(dim=1).values > 0.8
+    assert of_real["recognisable", "none"]["floor"] == pytest.approx(sure.double().mean().item())
+    assert sure.double().mean() > 0.8
     assert of_real["recognisable", "none"]["value"] > 0.8
-    assert of_real["extrapolated", "test"]["note"] == (
-        "fewer than twice as many images as features: 30"
-    )
+    few = {"code": "few_to_extrapolate", "values": {"n": 30}}
+    assert of_real["extrapolated", "test"]["note"] == few
 
 
 def test_sharpness_is_against_the_test_part(data: ImageData, brief: None) -> None:
     found = measured(data.test.images[:30], read(data, 30))["sharpness", "test"]
     assert found["floor"] == 1.0
     assert found["low"] < 1 < found["high"]
-    assert found["better"] == "floor" and found["note"] == "said"
+    assert found["better"] == "floor" and found["note"] == as_json(MEAN_PIXELS)
 
 
 def test_training_images_as_samples_are_exposed(data: ImageData, brief: None) -> None:
     """A model that learnt its images by heart: told by number, and shown beside them."""
     real = read(data, 40)
-    of_copies = describe(data.train.images[100:140], real)
-    [found] = [m for m in generation_entries(of_copies, real, "") if m["name"] == "memorised"]
+    copies = data.train.images[100:140]
+    found = measured(copies, real)["memorised", "train"]
     assert found["value"] == 1.0 and found["floor"] == 0.01
-    samples, nearest = worst_offenders(of_copies, real, 5)
+    samples, nearest = worst_offenders(outputs_of(copies, real), 5)
     assert torch.equal(samples, nearest) and len(samples) == 5
     assert measured(real.other, real)["memorised", "train"]["value"] < 0.5
 
 
 def test_data_without_labels_are_measured_on_patches(run: Run, tmp_path: Path) -> None:
     plain = open_tiny(tmp_path, labeled=False)
-    [found] = triptych.evaluate([run.folder.path], plain, count=20, machine=one_thread())
+    [found] = evaluated([run.folder.path], plain, count=20, machine=one_thread())
     metrics = metrics_of(found)
     assert set(metrics) == set(NAMES)
     assert found["extractor"] == {"name": "patches", "accuracy": None}
@@ -235,7 +267,7 @@ def test_data_without_labels_are_measured_on_patches(run: Run, tmp_path: Path) -
         assert set(metric) >= KEYS
         assert metric["value"] is metric["low"] is metric["high"] is None
         assert metric["kind"] == "not defined"
-        assert metric["note"].startswith("the data have no labels")
+        assert metric["note"]["code"] in ("no_classifier", "no_labels_to_probe")
     for name in (
         ("frechet_distance", "test"),
         ("kernel_distance", "train"),
@@ -246,9 +278,7 @@ def test_data_without_labels_are_measured_on_patches(run: Run, tmp_path: Path) -
 
 
 def test_patches_can_be_asked_for_where_there_are_labels(run: Run, data: ImageData) -> None:
-    [found] = triptych.evaluate(
-        [run.folder.path], data, count=20, features="patches", machine=one_thread()
-    )
+    [found] = evaluated([run.folder.path], data, count=20, features="patches", machine=one_thread())
     assert found["extractor"]["name"] == "patches"
     metrics = metrics_of(found)
     assert metrics["frechet_distance", "test"]["features"] == "patches"
@@ -256,24 +286,33 @@ def test_patches_can_be_asked_for_where_there_are_labels(run: Run, data: ImageDa
 
 
 def test_few_samples_have_no_neighbours(data: ImageData, run: Run, brief: None) -> None:
-    [found] = triptych.evaluate([run.folder.path], data, count=3, machine=one_thread())
+    [found] = evaluated([run.folder.path], data, count=3, machine=one_thread())
     neighbours = ("precision", "recall", "density", "coverage")
     for metric in found["metrics"]:
         if metric["name"] in neighbours or metric["method"] == "extrapolated":
             assert metric["value"] is None
-            assert metric["note"].startswith("fewer") and metric["note"].endswith(": 3")
+            assert metric["note"]["code"] in ("few_for_neighbors", "few_to_extrapolate")
+            assert metric["note"]["values"] == {"n": 3}
         else:
             assert math.isfinite(metric["value"])
 
 
 def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> None:
-    model = nn.Identity()
-    model.lacks = {"encode": "it only takes in"}  # type: ignore[assignment]
-    found = reconstruction_entries(model, read(data, 10, "patches"), 0)  # type: ignore[arg-type]
-    assert [m["name"] for m in found] == ["reconstruction_psnr", "reconstruction_ssim"]
-    for metric in found:
-        assert metric["value"] is None and metric["kind"] == "not defined"
-        assert metric["note"] == "it only takes in"
+    """Nor a likelihood or a representation: each with the reason, the model's own if it has one."""
+    found = measured(data.test.images[:10], read(data, 10, "patches"))
+    assert list(found) == NAMES
+    reasons = {
+        "reconstruction_psnr": Nothing.lacks["encode"],
+        "reconstruction_ssim": Nothing.lacks["encode"],
+        "path_length": Nothing.lacks["encode"],
+        "path_uniformity": Nothing.lacks["encode"],
+        "bits_per_dim": Note("no_likelihood"),
+        "probe_accuracy": Note("no_representation"),
+    }
+    for name, reason in reasons.items():
+        metric = found[name, "test"]
+        assert metric["value"] is metric["floor"] is None and metric["kind"] == "not defined"
+        assert metric["note"] == as_json(reason)
 
 
 def test_images_of_another_shape_are_not_measured_on(run: Run, data: ImageData) -> None:
@@ -356,3 +395,47 @@ def test_the_extrapolated_distance_is_near_zero_for_real_images(
     assert limit["floor"] == limit["value"]
     assert limit["low"] < 0 < limit["high"]
     assert abs(limit["value"]) < plain["value"] / 3
+
+
+def test_what_metrics_share_is_computed_once(
+    data: ImageData, run: Run, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconstructions and paths are drawn once for two metrics each, floors once for all models."""
+    calls: list[str] = []
+
+    def counted(module: Any, name: str) -> None:
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *args, **more: (calls.append(name), original(*args, **more))[1]
+        )
+
+    counted(reconstruct, "reconstruct")
+    counted(interpolate, "between_images")
+    counted(likelihood, "negative_bounds")
+    counted(prdc, "squared_radii")  # twice for samples with intervals, twice for floors
+    counted(frechet_distance, "jackknife")  # of the distance to test and to training images
+    counted(kernel_distance, "kernel_value")  # of the floors alone
+    real = read(data, 30)
+    for _ in range(2):
+        outputs = Outputs(run.model, data.test.images[:30].clone(), real)
+        [measure(metric, outputs).to_json() for metric in real.metrics]
+    assert {name: calls.count(name) for name in calls} == {
+        "reconstruct": 2, "between_images": 2, "negative_bounds": 2, "squared_radii": 6,
+        "jackknife": 4, "kernel_value": 2,
+    }  # fmt: skip
+
+
+def test_every_tensor_that_metrics_may_name_is_given(data: ImageData, brief: None) -> None:
+    """As it is described: those of samples and of references have a row for each of them."""
+    real = read(data, 30)
+    outputs = outputs_of(data.test.images[:30], real)
+    assert outputs.by_name.keys() == metrics.OUTPUTS.keys()
+    assert real.tensors.keys() == metrics.REAL.keys()
+    assert real.others.keys() <= metrics.OUTPUTS.keys()
+    for name, maker in real.tensors.items():
+        if "[M," in metrics.REAL[name] or "[M]" in metrics.REAL[name]:
+            assert len(maker()) == len(real.train if name.startswith("train") else real.test)
+        if "[N," in metrics.REAL[name]:
+            assert len(maker()) == 30
+    for name in ("images", "features", "probabilities", "nearest_distances"):
+        assert len(outputs.by_name[name].make()) == outputs.by_name[name].n == 30

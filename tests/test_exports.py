@@ -30,13 +30,15 @@ def test_the_csv_holds_every_number_as_it_was_measured(written: Path) -> None:
     rows = list(csv.DictReader(text.splitlines()))
     results = json.loads((written / "results.json").read_text())["runs"]
     expected = {
-        (metric["name"], metric.get("reference", ""), str(metric["value"]), str(metric["low"]))
+        (metric["name"], metric.get("reference", "none"), str(metric["value"]), str(metric["low"]))
         for result in results
         for metric in result["metrics"]
         if metric["value"] is not None
     }
-    found = {(r["metric"], r["reference"], r["value"], r["low"]) for r in rows if r["value"]}
-    assert found == expected
+    rows_with_value = {
+        (r["metric"], r["reference"], r["value"], r["low"]) for r in rows if r["value"]
+    }
+    assert rows_with_value == expected
     undefined = [r for r in rows if r["kind"] == "not defined"]
     assert undefined and all(r["value"] == "" and r["note"] for r in undefined)
 

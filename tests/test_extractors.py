@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 import triptych
-from tests.making import one_thread, open_tiny
+from tests.making import evaluated, one_thread, open_tiny
 from tests.truths import MACHINE, normal, random_pixels
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
@@ -114,9 +114,7 @@ def test_a_run_can_be_measured_on_pretrained_features(
     run = triptych.train(
         "vae:course", data, budget="0.64kimg", out=tmp_path / "run", machine=one_thread()
     )
-    [found] = triptych.evaluate(
-        [run.folder.path], data, count=30, features=ours, machine=one_thread()
-    )
+    [found] = evaluated([run.folder.path], data, count=30, features=ours, machine=one_thread())
     assert fidelity == [(theirs, [layer])]
     assert found["extractor"]["name"] == ours
     by_name = {metric["name"]: metric for metric in found["metrics"]}

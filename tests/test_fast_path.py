@@ -135,16 +135,16 @@ def images() -> Part:
 
 
 def make_plain(state: TrainingState) -> None:
-    """Plain optimisers, and no average: `train` keeps its own."""
-    state.average = None
+    """Plain optimizers, and no average: `train` keeps its own."""
+    state.ema = None
     for own in state.optimizers:
-        group = own.optimisers["adamw"].param_groups[0]
+        group = own.optimizers["adamw"].param_groups[0]
         kept: Any = {key: group[key] for key in ("lr", "betas", "weight_decay")}
-        own.optimisers["adamw"] = PlainAdamW(group["params"], **kept, foreach=False, fused=False)
+        own.optimizers["adamw"] = PlainAdamW(group["params"], **kept, foreach=False, fused=False)
 
 
 def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
-    """All steps of a case; `plain` takes the reference's optimisers and average."""
+    """All steps of a case; `plain` takes the reference's optimizers and average."""
     machine = Machine(device="cpu", precision=precision, threads=1, choices={})
     model, settings = small(name)
     state, batches = TrainingState(model, settings), Batches(images(), settings.batch_size, seed)
@@ -158,12 +158,12 @@ def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
         for term, value in state.tally.sums.items():
             losses.setdefault(term, []).append(value.item())
         state.tally = RunningMeans()
-        if plain and settings.average is not None:  # arXiv:2312.02696, eq. 127
-            keep = (1 - 1 / step) ** (power_exponent(settings.average) + 1)
+        if plain and settings.ema is not None:  # arXiv:2312.02696, eq. 127
+            keep = (1 - 1 / step) ** (power_exponent(settings.ema) + 1)
             averaged = keep * averaged + (1 - keep) * weights(model)
-    if state.average is not None:
+    if state.ema is not None:
         names = dict(model.named_parameters())
-        averaged = flat({key: t for key, t in state.average.state.items() if key in names})
+        averaged = flat({key: t for key, t in state.ema.state.items() if key in names})
     found = {term: torch.tensor(values) for term, values in losses.items()}
     return Course(found, first, weights(model), averaged)
 

@@ -130,7 +130,7 @@ def test_training_ends_with_the_optimum_of_the_averaged_weights(
     """Worked out here from the file: the mean squared error of 20 training images."""
     found, plain, state = saved_by(tmp_path, monkeypatch, "vae:sigma")
     assert [name for name in found if not torch.equal(found[name], plain[name])] == ["log_std"]
-    assert state.average is None  # it became the model when the last phase ended
+    assert state.ema is None  # it became the model when the last phase ended
     assert all(torch.equal(t, found[name]) for name, t in state.model.state_dict().items())
     count = 1280 // 64
     x = images.to_float(DATA.train.choose(count, "settled").images)
@@ -175,7 +175,7 @@ def test_a_resumed_run_settles_alike(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 train.train(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)
         parts = train.train(request(), tmp_path / f"{stopped_at}", MACHINE, QUIET)
         assert files.sha256(parts.weights) == files.sha256(whole.weights)
-        assert parts.read()["advice"] == whole.read()["advice"]
+        assert parts.read().advice == whole.read().advice
 
 
 def test_how_many_images_settle_follows_from_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,10 +63,10 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
     with monkeypatch.context() as patch:
         patch.setattr(hardware, "free_memory_bytes", lambda device: rooms[room])
         split = train(wanted, tmp_path / "split")
-        facts = split.read()
-        assert facts["microbatch"] == 10
-        assert facts["command"].endswith(" --microbatch 10")
-        assert "does not fit" in facts["choices"]["microbatch"]
+        record = split.read()
+        assert record.microbatch == 10
+        assert record.command.endswith(" --microbatch 10")
+        assert record.choices["microbatch"].code == "batch_split"
         room = "whole"
         with pytest.raises(InputError, match=r"32 images of gan:course do not fit .* 10 would"):
             train(whole, tmp_path / "whole")
@@ -75,17 +75,17 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
             train(wanted, tmp_path / "nothing")
     again = training.train(wanted, tmp_path / "again", replace(MACHINE, microbatch=10), QUIET)
     assert digest(again) == digest(split)
-    assert train(wanted, tmp_path / "plenty").read()["microbatch"] is None
+    assert train(wanted, tmp_path / "plenty").read().microbatch is None
 
 
 def test_a_run_goes_on_with_the_microbatch_it_began_with(tmp_path: Path) -> None:
     run = tmp_path / "run"
     wanted = request("vae", "0.32kimg", "widths=8,8,8,8")
     done = training.train(wanted, run, replace(MACHINE, microbatch=8), QUIET)
-    facts = done.read() | {"status": "running"}
-    training.check_machine(done, facts, MACHINE)
+    record = replace(done.read(), status="running")
+    training.check_machine(done, record, MACHINE)
     with pytest.raises(InputError, match="begun with microbatch 8, not 4"):
-        training.check_machine(done, facts, replace(MACHINE, microbatch=4))
+        training.check_machine(done, record, replace(MACHINE, microbatch=4))
 
 
 PEAK = """

@@ -13,6 +13,7 @@ from triptych.data.sources import folder as folders
 from triptych.data.sources.folder import read_folder, walk
 from triptych.data.sources.layout import common_top, is_hidden, is_image, part_and_label
 from triptych.errors import InputError
+from triptych.records import Note
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -130,9 +131,8 @@ def test_an_image_outside_the_classes_means_no_labels_and_a_note(tmp_path: Path)
     fill(tmp_path, "a/1.png", "b/2.png", "stray\n.png")
     source = read(tmp_path)
     assert {item.label for item in items(source)} == {None}
-    assert source.notes == (
-        "images outside the class folders, so all labels were left out: 1 of 3, first stray\\n.png",
-    )
+    values = {"n": 1, "images": 3, "first": "stray\\n.png"}
+    assert source.notes == (Note("images_outside_classes", {**values}),)
     assert read(tmp_path, label=NO_LABELS).notes == ()
     (tmp_path / "stray\n.png").unlink()
     assert {item.label for item in items(read(tmp_path))} == {"a", "b"}
@@ -142,12 +142,11 @@ def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None
     fill(tmp_path, "1.png", "notes.txt", "a/LICENSE", ".DS_Store", ".git/1.png", "__MACOSX/1.png")
     source = read(tmp_path)
     assert list(told(source)) == ["1.png"]
-    beginning = "files passed over, for they are not named as images"
-    assert source.notes == (f"{beginning}: 2 (.txt 1, without suffix 1)",)
+    values = {"n": 2, "suffixes": ".txt 1, - 1"}
+    assert source.notes == (Note("files_passed_over", {**values}),)
     fill(tmp_path, "2.TXT", "3.tar.gz", *(f"x.s{number}" for number in range(5)))
-    assert read(tmp_path).notes == (
-        f"{beginning}: 9 (.txt 2, .s0 1, .s1 1, .s2 1, .s3 1 and 3 more)",
-    )
+    values = {"n": 9, "suffixes": ".txt 2, .s0 1, .s1 1, .s2 1, .s3 1, +3"}
+    assert read(tmp_path).notes == (Note("files_passed_over", {**values}),)
 
 
 def test_accents_make_one_class_however_they_are_written(tmp_path: Path) -> None:
@@ -207,14 +206,11 @@ def test_what_lies_beside_train_is_left_out(tmp_path: Path) -> None:
     fill(tmp_path, "Train/a/1.png", "test/b/2.png", "extra/a/3.png", "extra/b/4.png", "eval/5.png")
     source = read(tmp_path)
     assert told(source) == {"Train/a/1.png": ("train", "a"), "test/b/2.png": ("test", "b")}
-    folders = "folders beside train left out, for they name no part: "
-    assert source.notes == (folders + "eval (1 image), extra (2 images)",)
+    folders = {"folders": "eval (1), extra (2)"}
+    assert source.notes == (Note("folders_beside_train", {**folders}),)
     fill(tmp_path, "0.png")
     assert told(read(tmp_path)) == told(source)
-    assert read(tmp_path).notes == (
-        *source.notes,
-        "images beside the folder train left out, for they are in no part: 1",
-    )
+    assert read(tmp_path).notes == (*source.notes, Note("images_beside_train", {"n": 1}))
 
 
 def test_without_train_nothing_is_beside_it(tmp_path: Path) -> None:
@@ -262,7 +258,7 @@ def test_only_regular_files_count(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("1.png")
     source = read(tmp_path)
     assert list(told(source)) == ["1.png", "link.png"]
-    assert source.notes == ("links and devices passed over: 3",)
+    assert source.notes == (Note("links_passed_over", {"n": 3}),)
 
 
 def test_names_of_every_kind(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ try:
 except OSError as error:
     code = main.complain(main.refusal(error), 1)
 kept = checkpoint.complete(run / "checkpoints")
-print(code, [checkpoint.load(path, 10**9)[1]["seen"] for path in kept])
+print(code, [checkpoint.load(path, 10**9)[1].seen for path in kept])
 """
 
 
@@ -228,11 +228,12 @@ def test_a_line_that_does_not_fit_is_not_begun(
     """A limit on the size of files stops a write in its middle, as a full disk does."""
     code = (
         "import resource, sys; from pathlib import Path; from triptych.cli import main\n"
+        "from triptych.records import Done, Note, Warned\n"
         "from triptych.training.log import RunLog\n"
         "log = RunLog(Path(sys.argv[1]))\n"
-        "log.write('start', images=0)\n"
+        "log.write(Done(images=0))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))\n"
-        "try: log.write('note', text='x' * 100)\n"
+        "try: log.write(Warned(images=0, note=Note('x' * 100)))\n"
         "except OSError as error: main.complain(main.refusal(error), 1)\n"
     )
     log = tmp_path / "log.jsonl"
@@ -240,7 +241,7 @@ def test_a_line_that_does_not_fit_is_not_begun(
     found = subprocess.run(words, capture_output=True, text=True, env=CHILD, timeout=60)
     line = LINE.match(found.stderr)
     assert line is not None and line[1] == str(log), found.stderr
-    assert log.read_text() == '{"event": "start", "images": 0}\n'
+    assert log.read_text() == '{"event": "done", "images": 0}\n'
 
 
 @mounts

@@ -186,10 +186,10 @@ def test_dcgan_s_layers() -> None:
 
 def test_dcgan_s_numbers() -> None:
     settings = course.CourseGAN()
-    assert settings.optimiser == OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
-    assert (settings.batch_size, settings.average) == (64, None)
+    assert settings.optimizer == OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
+    assert (settings.batch_size, settings.ema) == (64, None)
     model = build("gan:course")
-    assert model.discriminator_optimizer == model.generator_optimizer == settings.optimiser
+    assert model.discriminator_optimizer == model.generator_optimizer == settings.optimizer
 
 
 def test_dcgan_s_first_weights() -> None:
@@ -263,7 +263,7 @@ def test_pixel_norm_leaves_unit_features() -> None:
 def test_the_hinge_recipe_s_discriminator_learns_faster() -> None:
     """Two time scales (arXiv:1706.08500) and no momentum (arXiv:1802.05957, setting of 5)."""
     settings = ConvolutionalSettings()
-    assert settings.critic.learning_rate > settings.generator.learning_rate
+    assert settings.discriminator.learning_rate > settings.generator.learning_rate
     model = build("gan:hinge")
-    assert model.discriminator_optimizer == settings.critic
+    assert model.discriminator_optimizer == settings.discriminator
     assert model.generator_optimizer == settings.generator

@@ -20,6 +20,7 @@ from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss, hinge_discriminator, hinge_generator
 from triptych.families.gan.model import GAN
 from triptych.images import BIN_WIDTH
+from triptych.options import LikelihoodOptions
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
 
@@ -124,9 +125,10 @@ def test_the_noise_is_what_inversions_leave() -> None:
     assert found == pytest.approx(left, rel=0.05)
 
 
-def entry(**more: Any) -> dict[str, Any]:
-    pixels = images.to_uint8(drawn(6))
-    return likelihood.bits_per_dim(plane(torch.float32), pixels, 0, MACHINE, "ais", 20, **more)
+def entry(validation: Tensor | None = None, **more: Any) -> dict[str, Any]:
+    pixels, asked = images.to_uint8(drawn(6)), LikelihoodOptions(method="ais", draws=20, **more)
+    record = likelihood.bits_per_dim(plane(torch.float32), pixels, 0, MACHINE, asked, validation)
+    return record.to_json()
 
 
 def test_the_entry_says_what_was_estimated() -> None:
@@ -135,17 +137,15 @@ def test_the_entry_says_what_was_estimated() -> None:
     bits = -exact(drawn(6)).mean().item() / (SIDE**2 * math.log(2))
     assert found["value"] == pytest.approx(bits, rel=0.2)  # 20 temperatures are few
     assert found["low"] < found["value"] < found["high"]
-    assert (
-        "Gaussian noise of deviation 0.1000 on [-1, 1], as asked; 20 temperatures" in found["note"]
-    )
-    gap = found["terms"]["gap_on_simulated"]["nats"]
-    assert f"{gap:.2f} nats apart" in found["note"] and gap > 0
+    note, gap = found["note"], found["terms"]["gap_on_simulated"]["nats"]
+    assert note["code"] == "noisy_model_asked" and gap > 0
+    assert note["values"] == {"std": STD, "temperatures": 20, "images": 16, "gap": gap}
     assert json.dumps(found)
 
 
 def test_noise_is_chosen_on_validation_images() -> None:
     found = entry(validation=images.to_uint8(drawn(9)))
-    assert "chosen on validation images" in found["note"]
+    assert found["note"]["code"] == "noisy_model_chosen"
     with pytest.raises(InputError, match="no validation images"):
         entry(validation=torch.zeros(0, *SHAPE.size, dtype=torch.uint8))
 
@@ -159,7 +159,7 @@ def test_absurd_noise_is_refused(noise: float) -> None:
 
 def test_without_asking_it_is_not_defined() -> None:
     pixels = images.to_uint8(drawn(2))
-    found = likelihood.bits_per_dim(plane(), pixels, 0, MACHINE)
-    assert found["value"] is None and "no explicit density" in found["note"]
+    found = likelihood.bits_per_dim(plane(), pixels, 0, MACHINE, LikelihoodOptions()).to_json()
+    assert found["value"] is None and found["note"]["code"] == "gan_no_density"
     with pytest.raises(InputError, match="no method 'elbo' for this model"):
-        likelihood.bits_per_dim(plane(), pixels, 0, MACHINE, "elbo")
+        likelihood.bits_per_dim(plane(), pixels, 0, MACHINE, LikelihoodOptions(method="elbo"))

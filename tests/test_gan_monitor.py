@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,7 +19,9 @@ from triptych.families.gan.losses import (
     pairing_generator,
 )
 from triptych.families.gan.model import GAN
+from triptych.records import Note
 from triptych.seeding import ImageStreams
+from triptych.words import english
 
 SHAPE = ImageShape(channels=1, resolution=8)
 HINGE = GANLoss(discriminator=hinge_discriminator, generator=hinge_generator)
@@ -98,15 +98,16 @@ def test_players_that_are_well_are_told_nothing() -> None:
 def test_one_image_for_all_is_a_collapse() -> None:
     found = told(players(Painter(factor=0.0)), real(64), real(64, seed=1))
     assert found.numbers["spread"] == found.health == 0
-    assert found.failure == "the generator collapsed onto few images"
-    assert any("0 times as far apart" in sentence for sentence in found.advice)
+    assert found.failure == Note("generator_collapsed")
+    (note,) = [note for note in found.advice if note.code == "few_kinds_of_images"]
+    assert (note.values["spread"], note.values["least"]) == (0, monitor.NARROW)
 
 
 def test_few_kinds_of_image_are_a_collapse_though_they_are_far_apart() -> None:
     found = told(players(FewKinds(4)), real(64), real(64, seed=1))
     assert found.numbers["spread"] > monitor.NARROW
     assert found.numbers["reach"] == found.health < 0.25
-    assert found.failure == "the generator collapsed onto few images"
+    assert found.failure == Note("generator_collapsed")
 
 
 def test_the_slope_of_a_linear_discriminator() -> None:
@@ -135,8 +136,9 @@ def test_the_slope_of_pairs_is_damped_by_how_sure_the_discriminator_is() -> None
 def test_a_flat_discriminator_teaches_nothing() -> None:
     found = told(players(weight=torch.zeros(64, dtype=torch.float64)), real(64), real(64, seed=1))
     assert found.numbers["slope"] == found.health == 0
-    assert found.failure == "the generator's gradient vanished"
-    assert any("a slope of 0" in sentence for sentence in found.advice)
+    assert found.failure == Note("gradient_vanished")
+    (note,) = [note for note in found.advice if note.code == "discriminator_wins"]
+    assert (note.values["slope"], note.values["least"]) == (0, monitor.FAINT)
 
 
 @pytest.mark.parametrize(("scale", "said"), [(1.0, False), (1e-3, True)])
@@ -147,7 +149,7 @@ def test_a_discriminator_that_knows_all_is_bad_only_where_it_is_flat(
     model = players(Painter(mean=-2.0), weight=weight)
     found = told(model, real(64), real(64, seed=1))
     assert found.numbers["separation"] == 1
-    assert any("pairs apart" in sentence for sentence in found.advice) == said
+    assert ("discriminator_wins" in {note.code for note in found.advice}) == said
 
 
 def test_memory_is_the_share_of_the_way_to_training_images() -> None:
@@ -165,14 +167,15 @@ def test_memory_is_the_share_of_the_way_to_training_images() -> None:
     seen, unseen = centered(real(64), 1.0), centered(real(64, seed=1), -0.6)
     found = told(model, seen, unseen)
     assert found.numbers["memory"] == pytest.approx(0.8, abs=1e-6)
-    assert any("by heart" in sentence for sentence in found.advice)
+    (note,) = [note for note in found.advice if note.code == "discriminator_memorizes"]
+    assert note.values == {"memory": found.numbers["memory"], "most": 0.75}
     assert "memory" not in told(model, seen, unseen[:0]).numbers
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.19, 32), (1.0, 3)])
 def test_nothing_is_judged_early_or_on_few_images(share: float, count: int) -> None:
     found = told(players(Painter(factor=0.0)), real(count), real(count, seed=1), share)
-    assert (found.advice, found.failure, found.health) == ([], "", 0.0)
+    assert (found.advice, found.failure, found.health) == ([], None, 0.0)
     assert found.numbers["spread"] == 0
 
 
@@ -182,18 +185,18 @@ def test_the_discriminator_can_still_be_trained_afterwards() -> None:
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
-def sentences() -> Any:
-    """All advice, for the French."""
+def all_advice() -> list[Note]:
+    """A note for each fault."""
     worst = {"separation": 1.0, "slope": 0.0, "spread": 0.1, "reach": 0.1, "memory": 1.0}
     return monitor.advise(worst, augmented=False)
 
 
 def test_a_discriminator_that_is_shown_changed_images_is_not_told_to_be() -> None:
     by_heart = {"separation": 0.5, "slope": 1.0, "spread": 1.0, "reach": 1.0, "memory": 1.0}
-    [sentence] = monitor.advise(by_heart, augmented=False)
-    assert "--set augment=true" in sentence
+    [note] = monitor.advise(by_heart, augmented=False)
+    assert "--set augment=true" in english(note)
     assert monitor.advise(by_heart, augmented=True) == []
 
 
-def test_every_fault_has_its_sentence() -> None:
-    assert len(sentences()) == 3
+def test_every_fault_has_its_note() -> None:
+    assert len({note.code for note in all_advice()}) == 3

@@ -15,6 +15,7 @@ from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELED, class_shares
 from triptych.families.protocol import Batch
 from triptych.pages.language import Language
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 
 CLASSES = 3
@@ -78,12 +79,12 @@ def test_guided_samples_are_said_to_be_so() -> None:
     """In the report, whose French knows the sentences."""
     labeled = model_of("diffusion:x0")
     grouped = model_of("diffusion:x0", ImageShape(channels=1, resolution=16))
-    assert labeled.samples_note == "guided by 1.7 to their classes"
+    assert labeled.samples_note == Note("guided_to_classes", {"weight": 1.7})
     found = grouped.with_sampler(guidance=2.0).samples_note
-    assert found == "guided by 2 to groups found among training images"
-    assert grouped.with_sampler(guidance=1.0).samples_note == ""
-    french = Language("fr").note(found)
-    assert french.startswith("guidés de 2 vers des groupes")
+    assert found == Note("guided_to_groups", {"weight": 2.0})
+    assert grouped.with_sampler(guidance=1.0).samples_note is None
+    french = Language("fr").note(labeled.samples_note)
+    assert french == "avec un guidage de 1,7 vers leur classe"
 
 
 def test_samples_follow_their_labels_alone() -> None:

@@ -25,6 +25,7 @@ from tests.hub_server import StubHub
 from tests.making import encode, make_images, write_parquet
 from triptych.data.sources import Columns, Item, Source, hub
 from triptych.errors import InputError
+from triptych.records import Note
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -204,7 +205,7 @@ def test_other_splits_are_left_out_and_said(stub: StubHub, tmp_path: Path) -> No
     give(stub, tmp_path, "us/more", extra, CONVERTED)
     source = read("hf:us/more")
     assert source.count == 15
-    assert any("extra, unsupervised" in note for note in source.notes)
+    assert Note("splits_left_out", {"splits": "extra, unsupervised"}) in source.notes
     give(stub, tmp_path, "us/whole", {"default/full/0000.parquet": 7}, CONVERTED)
     source = read("hf:us/whole")
     assert source.count == 7 and not source.notes
@@ -229,7 +230,7 @@ def test_a_partial_conversion_gives_way_to_the_whole(stub: StubHub, tmp_path: Pa
     part = {"default/partial-train/0000.parquet": 2, "default/partial-test/0000.parquet": 1}
     give(stub, tmp_path, "us/part", part, CONVERTED)
     source = read("hf:us/part")
-    assert any("only a part" in note for note in source.notes)
+    assert "partly_converted" in {note.code for note in source.notes}
     assert [item.part for item in source.items()] == ["test"] + ["train"] * 2
     give(stub, tmp_path, "us/vast", part, CONVERTED)
     give(stub, tmp_path, "us/vast", MAIN, "main")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.making import encode, heed_interrupts, make_images, write_folder, write_npz
-from triptych.data import ingest, open, sources
+from triptych.data import ingest, open, sources, store
 from triptych.data.dataset import ImageData
 from triptych.data.ingest import in_blocks, prepare_all
 from triptych.data.open import open_images
@@ -101,8 +102,9 @@ def test_files_that_could_not_be_read_are_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        note = next(note for note in opened(tmp_path).notes if "bad" in note)
-    assert "2 of 40" in note and "0003.png: cannot be read (Permission denied)" in note
+        note = next(n for n in opened(tmp_path).notes if n.code == "many_bad_images")
+    assert (note.values["n"], note.values["files"], note.values["share"]) == (2, 40, 0.05)
+    assert "0003.png: cannot be read (Permission denied)" in str(note.values["images"])
     again = opened(tmp_path)  # nothing of the files has changed
     assert again.ingested and (again.ingested.bad, again.ingested.files) == ((), 40)
 
@@ -139,36 +141,33 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: int) -> N
 # What is said
 
 
-def notes_of(folder: Path, images: list[np.ndarray], bad: int = 0) -> tuple[str, ...]:
+def notes_of(folder: Path, images: list[np.ndarray], bad: int = 0) -> dict[str, dict[str, Any]]:
+    """What is noted, by code."""
     folder.mkdir()
     for index, image in enumerate(images):
         (folder / f"{index:04d}.png").write_bytes(encode(image))
     for index in range(bad):
         (folder / f"bad-{index}.png").touch()
-    return opened(folder).notes
-
-
-def heads(notes: tuple[str, ...]) -> set[str]:
-    return {note.partition(": ")[0] for note in notes}
+    return {note.code: note.values for note in opened(folder).notes}
 
 
 def test_shapes_that_vary_or_are_not_square_are_told(tmp_path: Path) -> None:
     square = list(make_images(60, side=16)[0])
     wide = [image[:10] for image in square]
-    assert not {h for h in heads(notes_of(tmp_path / "square", square)) if "proportions" in h}
+    distorted = {"shapes_distorted", "made_square"}
+    assert not distorted & notes_of(tmp_path / "square", square).keys()
     varied = notes_of(tmp_path / "varied", square[:30] + wide[30:])
-    assert any(n.startswith("shapes vary and are distorted") and "1 to 1.6" in n for n in varied)
-    uniform = notes_of(tmp_path / "wide", wide)
-    assert any(n.startswith("made square") and n.endswith(" 1.6") for n in uniform)
+    assert varied["shapes_distorted"] == {"narrowest": 1, "widest": 1.6}
+    assert notes_of(tmp_path / "wide", wide)["made_square"] == {"shape": 1.6}
     cropped = opened(tmp_path / "wide", fit="crop").notes
-    assert not any("proportions" in note for note in cropped)
+    assert not distorted & {note.code for note in cropped}
 
 
 def test_more_than_one_per_cent_of_bad_images_is_a_warning(tmp_path: Path) -> None:
     images = list(make_images(200)[0])
     few, many = notes_of(tmp_path / "few", images, 2), notes_of(tmp_path / "many", images, 3)
-    assert "bad images skipped" in heads(few)
-    assert "WARNING, bad images skipped" in heads(many)
+    assert "bad_images" in few and "many_bad_images" not in few
+    assert "many_bad_images" in many
 
 
 def test_copies_and_what_left_a_part_are_counted_apart(tmp_path: Path) -> None:
@@ -178,6 +177,19 @@ def test_copies_and_what_left_a_part_are_counted_apart(tmp_path: Path) -> None:
     write_folder(tmp_path / "test", images[78:], labels[78:])
     ingested = opened(tmp_path).ingested
     assert ingested and (ingested.copies, ingested.crossing) == (7, 2)
+
+
+def test_sizes_are_width_before_height() -> None:
+    sizes = ingest.describe_sizes(Counter({(2, 3): 5, (4, 8): 1, (4, 4): 2}))  # (height, width)
+    assert sizes == store.ImageSizes(
+        different=3,
+        smallest=(3, 2),
+        largest=(8, 4),
+        usual=(3, 2),
+        of_usual_size=5,
+        narrowest=1.0,
+        widest=2.0,
+    )
 
 
 def test_grey_and_colour_copies_are_the_same_image(tmp_path: Path) -> None:
@@ -190,8 +202,7 @@ def test_grey_and_colour_copies_are_the_same_image(tmp_path: Path) -> None:
 
 def test_images_without_contrast_are_a_warning(tmp_path: Path) -> None:
     images = [image // 30 for image in make_images(60)[0]]
-    assert any(head.startswith("WARNING, most images show") for head in heads(
-        notes_of(tmp_path / "dark", images)))  # fmt: skip
+    assert notes_of(tmp_path / "dark", images)["little_contrast"] == {"n": 60, "files": 60}
 
 
 # What an entry depends on

@@ -163,10 +163,10 @@ def test_the_encoder_is_trained_after_the_generator_which_stays(tmp_path: Path) 
     next_phase = TrainingState.next_phase
 
     def noted(self: TrainingState) -> None:
-        averaged = self.average
+        averaged = self.ema
         next_phase(self)
         if self.phase == 1:
-            assert averaged is not None and self.average is None
+            assert averaged is not None and self.ema is None
             for key, tensor in self.model.state_dict().items():
                 assert torch.equal(tensor, averaged.state[key])
             state.append(self)
@@ -178,7 +178,7 @@ def test_the_encoder_is_trained_after_the_generator_which_stays(tmp_path: Path) 
         folder = train(wanted, tmp_path / "run")
     run = Run(folder.path, MACHINE)
     assert all(torch.equal(t, kept[k]) for k, t in run.model.generator.state_dict().items())
-    assert folder.read()["images_seen"] == 1280
+    assert folder.read().images_seen == 1280
 
 
 def test_an_interrupted_encoder_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 import triptych
-from tests.making import CLASSES, make_images, one_thread, write_npz
+from tests.making import CLASSES, evaluated, make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from triptych import images
 from triptych.data.open import open_images
@@ -31,8 +31,15 @@ from triptych.training.run_folder import RunFolder
 
 __all__ = ["call", "refuses"]  # fixtures
 
-SMALL = ("patch=2", "widths=24,24,24", "climb=1,1,1", "descend=1,1,1", "latents=4,4,8", "vector=8")
-FAST = ("batch_size=32", "average=none", "optimiser.learning_rate=0.005")
+SMALL = (
+    "patch=2",
+    "widths=24,24,24",
+    "bottom_up_blocks=1,1,1",
+    "top_down_blocks=1,1,1",
+    "latents=4,4,8",
+    "vector=8",
+)
+FAST = ("batch_size=32", "ema=none", "optimizer.learning_rate=0.005")
 RARE = 4  # a class of which most images are left out
 
 
@@ -141,10 +148,10 @@ def test_counts_that_fit_no_classes(counts: tuple[int, ...]) -> None:
 def test_the_run_records_its_classes(stock: Path, run: Run) -> None:
     data = open_images(str(stock / "bars.npz"), DataOptions(resolution=16))
     assert data.classes is not None and data.train.labels is not None
-    assert run.facts["labels"]["names"] == list(data.classes) == run.facts["data"]["classes"]
-    assert run.facts["labels"]["counts"] == torch.bincount(data.train.labels).tolist()
+    assert run.record.labels.names == data.classes == run.record.data.classes
+    assert list(run.record.labels.counts) == torch.bincount(data.train.labels).tolist()
     assert run.model.shape.classes == CLASSES
-    assert " --conditional " in run.facts["command"]
+    assert " --conditional " in run.record.command
 
 
 def test_the_recorded_command_repeats_a_conditional_run(call: Call, stock: Path) -> None:
@@ -182,7 +189,7 @@ def test_a_run_is_not_gone_on_with_without_its_labels(
     words = ("train", "vae:ladder", *data, *small, "--out", own_run)
     line = refuses(*words)
     assert "holds a run of another use of labels (conditional, not none)" in line
-    facts = RunFolder(own_run).read()
+    facts = RunFolder(own_run).read().to_json()
     del facts["identity"]["use of labels"]  # as runs were before
     (own_run / "run.json").write_text(json.dumps(facts))
     assert "another use of labels (none, not conditional)" in refuses(*words, "--conditional")
@@ -193,16 +200,16 @@ def test_a_run_is_not_gone_on_with_without_its_labels(
     [
         ({"names": ["a"], "counts": [1]}, "does not fit model.safetensors"),
         (None, "does not fit model.safetensors"),
-        ({"names": ["a"] * 5, "counts": [1] * 4}, "its labels are no classes and their counts"),
-        ({"names": ["a"] * 5, "counts": [0] * 5}, "its labels are no classes and their counts"),
-        ({"names": 5, "counts": [0] * 5}, "its labels are no classes and their counts"),
-        ([1], "its labels are no classes and their counts"),
+        ({"names": ["a"] * 5, "counts": [1] * 4}, "of this version of triptych (labels"),
+        ({"names": ["a"] * 5, "counts": [0] * 5}, "of this version of triptych (labels"),
+        ({"names": 5, "counts": [0] * 5}, "of this version of triptych (labels"),
+        ([1], "of this version of triptych (labels"),
     ],
 )
 def test_labels_that_are_not_the_model_s(
     refuses: Callable[..., str], own_run: Path, labels: Any, line: str
 ) -> None:
-    facts = RunFolder(own_run).read()
+    facts = RunFolder(own_run).read().to_json()
     (own_run / "run.json").write_text(json.dumps(facts | {"labels": labels}))
     assert line in refuses("sample", own_run, "--out", "a.png", *SLOW)
 
@@ -218,7 +225,7 @@ def test_runs_of_before_there_were_labels_still_load(
         resolution=16, machine=one_thread(),
     )  # fmt: skip
     assert b"classes" not in (place / "model.safetensors").read_bytes()[:2000]
-    facts = RunFolder(place).read()
+    facts = RunFolder(place).read().to_json()
     del facts["identity"]["use of labels"], facts["labels"]
     (place / "run.json").write_text(json.dumps(facts))
     assert call("sample", place, "--count", "1", "--out", "a.png", *SLOW).code == 0
@@ -228,10 +235,10 @@ def test_runs_of_before_there_were_labels_still_load(
 
 
 def test_samples_show_the_class_that_was_asked_for(run: Run) -> None:
-    for name in run.facts["labels"]["names"]:
+    for name in run.record.labels.names:
         expected = class_number(run, name)
         assert mostly(shown_classes(run.sample(20, seed=1, label=name)), [expected] * 20)
-        number = run.facts["labels"]["names"].index(name)
+        number = run.record.labels.names.index(name)
         assert torch.equal(run.sample(2, label=number), run.sample(2, label=name))
 
 
@@ -239,7 +246,7 @@ def test_samples_without_a_class_are_of_all_by_their_shares(run: Run) -> None:
     """Each shows the class that it is said to be of, whatever batch it is in."""
     labels, drawn = run.sample_labels(40, seed=2), run.sample(40, seed=2)
     assert labels is not None and len(set(labels.tolist())) >= 4
-    names = [run.facts["labels"]["names"][number] for number in labels.tolist()]
+    names = [run.record.labels.names[number] for number in labels.tolist()]
     assert mostly(shown_classes(drawn), [class_number(run, name) for name in names])
     assert torch.equal(drawn[:10], run.sample(10, seed=2))
 
@@ -256,7 +263,7 @@ def test_only_the_latent_is_scaled_and_never_the_label(run: Run) -> None:
 def test_samples_of_a_class_by_the_command(call: Call, stock: Path, run: Run) -> None:
     words = ("sample", stock / "run", "--count", "5", *SLOW)
     assert call(*words, "--label", "three", "--out", "a.npz").code == 0
-    names = run.facts["labels"]["names"]
+    names = run.record.labels.names
     with np.load("a.npz") as found:
         assert set(found) == {"images", "labels"}
         assert found["labels"].tolist() == [names.index("three")] * 5
@@ -293,12 +300,12 @@ def test_measured_samples_are_of_the_whole_distribution(
         return read(network, pixels, machine)
 
     monkeypatch.setattr(classifier, "read", recording)
-    [found] = triptych.evaluate([own_run], count=20, machine=one_thread())
+    [found] = evaluated([own_run], count=20, machine=one_thread())
     run = Run(own_run, one_thread())
     assert any(torch.equal(pixels, run.sample(20, EVALUATION_SEED)) for pixels in seen)
     notes = {metric["name"]: metric["note"] for metric in found["metrics"]}
-    assert notes["bits_per_dim"] == "labels withheld from the model, draws for each image: 1"
-    assert any(warning.startswith("told the labels in training") for warning in found["warnings"])
+    assert notes["bits_per_dim"] == {"code": "draws_without_labels", "values": {"n": 1}}
+    assert {"code": "labels_given", "values": {}} in found["warnings"]
     with Image.open(own_run / "figures" / "samples.png") as grid:
         expected = images.grid(run.sample(64, 0), 8, 2).pixels.permute(1, 2, 0)
         np.testing.assert_array_equal(np.asarray(grid), expected)

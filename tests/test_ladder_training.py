@@ -314,9 +314,9 @@ def test_settings_that_make_no_ladder_are_refused(case: str) -> None:
 WRONG = {
     "components=0": "components must be at least 1, got 0",
     "exemplars=0,2": "exemplars must be at least 1, got 0",
-    "descend=1,1,1,-1": "must not be negative",
+    "top_down_blocks=1,1,1,-1": "must not be negative",
     "vector=-1": "must not be negative",
-    "vector=0 descend=0,0,0,0": "there is no latent",
+    "vector=0 top_down_blocks=0,0,0,0": "there is no latent",
     "join=1.5": "shares, from 0 to 1",
     "deviation=-0.1": "shares, from 0 to 1",
     "warm_up=nan": "shares, from 0 to 1",
@@ -356,7 +356,9 @@ def test_images_whose_sides_do_not_halve_are_refused(resolution: int) -> None:
     with pytest.raises(ValueError, match=r"levels|patches"):
         built(shape)
     levels = 2 + max(0, resolution // max(1, resolution // 16) // 8).bit_length()
-    same = dict.fromkeys(("widths", "climb", "descend", "latents"), (1,) * levels)
+    same = dict.fromkeys(
+        ("widths", "bottom_up_blocks", "top_down_blocks", "latents"), (1,) * levels
+    )
     with pytest.raises(ValueError, match=r"levels|patches"):
         built(shape, **same)
 

@@ -14,10 +14,11 @@ from tests.ladders import ladder_noise, pictures_for, tiny_ladder
 from tests.truths import MACHINE, normal
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.protocol import Batch
-from triptych.families.vae.ladder import VECTOR, LadderVAE, Level
+from triptych.families.vae.ladder import VECTOR, LadderVAE, Level, VectorLatent
 from triptych.families.vae.losses import guess_losses
 from triptych.families.vae.recipes import ladder
 from triptych.pages.language import Language
+from triptych.records import Note
 from triptych.seeding import ImageStreams, generator, initializing
 from triptych.tasks import sample
 
@@ -36,11 +37,9 @@ def vector_ladder(join: float = 0.0) -> LadderVAE:
             patch=1,
             components=2,
             shape=ImageShape(channels=1, resolution=4),
-            optimiser=OptimizerConfig(learning_rate=1.0),
+            optimizer=OptimizerConfig(learning_rate=1.0),
             warm_up=0.0,
-            vector=3,
-            exemplars=(20, 2),
-            join=join,
+            vector=VectorLatent(size=3, exemplars=(20, 2), join=join),
         )
     rng = generator(0, "stir")
     with torch.no_grad():
@@ -180,8 +179,8 @@ def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
     for name, tensor in plain.tensors.items():
         share = 1.0 if name == VECTOR else 0.25
         torch.testing.assert_close(found.tensors[name], share * tensor)
-    assert model.samples_note.endswith("fine latents drawn at 0.25 of their deviation")
-    assert whole.samples_note == "mean decodes, without pixel noise"
-    assert "tirés à 0,25 de leur écart type" in Language("fr").note(model.samples_note)
+    assert model.samples_note == Note("mean_pixels_cooled", {"share": 0.25})
+    assert whole.samples_note == Note("mean_pixels")
+    assert "multiplié par 0,25" in Language("fr").note(model.samples_note)
     none = ladder.build(replace(settings, vector=0), shape)
     assert none.deviation == 1.0

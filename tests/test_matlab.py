@@ -17,6 +17,7 @@ from tests.published import assert_same, labels_for, listed, matlab_bytes, pixel
 from triptych.data.sources import Columns
 from triptych.data.sources.matlab import read_matlab
 from triptych.errors import InputError
+from triptych.records import Note
 
 UNLABELED = Columns(label="none")
 
@@ -25,7 +26,7 @@ def test_a_users_matlab_file(tmp_path: Path) -> None:
     images, labels = pixels(30, 8, 9, 3), labels_for(30)
     source = read_matlab(write(tmp_path / "own.mat", svhn_bytes(images, labels)), Columns())
     assert source.classes == tuple("0123456789")
-    assert "10 is the digit 0" in source.notes[0]
+    assert source.notes == (Note("read_as_svhn"),)
     assert_same(listed(source), images, labels, None)
     bare = read_matlab(tmp_path / "own.mat", UNLABELED)
     assert (bare.classes, bare.notes) == (None, ())

@@ -9,6 +9,7 @@ import pytest
 from tests.test_folder import fill, items, listed, problems, read, told
 from triptych.data.sources import NO_LABELS
 from triptych.errors import InputError
+from triptych.records import Note
 
 
 def test_metadata_on_top_speak_of_what_lies_beside_train(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_metadata_give_labels(tmp_path: Path) -> None:
         "2.png": (None, "dog"),
         "deep/3.png": (None, "cat"),
     }
-    assert source.notes == ("images left out, for the metadata do not list them: 1",)
+    assert source.notes == (Note("images_not_listed", {"n": 1}),)
     assert {label for _, label in told(read(tmp_path, label=NO_LABELS)).values()} == {None}
 
 
@@ -104,9 +105,7 @@ def test_images_without_a_label_mean_no_labels(tmp_path: Path) -> None:
     listed(fill(tmp_path, "1.png", "2.png"), "file_name,label\n1.png,a\n2.png,\n")
     source = read(tmp_path)
     assert {item.label for item in items(source)} == {None}
-    assert source.notes == (
-        "images without a label, so all labels were left out: 1 of 2, first 2.png",
-    )
+    assert source.notes == (Note("images_without_label", {"n": 1, "images": 2, "first": "2.png"}),)
 
 
 def test_listed_files_that_are_not_there_are_bad(tmp_path: Path) -> None:
@@ -127,7 +126,7 @@ def test_listed_files_that_are_not_there_are_bad(tmp_path: Path) -> None:
     good = {item.name for item in items(source)} - problems(source).keys()
     assert good == {"a.png", "b/b.png"}
     assert told(source)["a.png"] == (None, "x")
-    assert "images listed again in the metadata, of which the first counts: 1" in source.notes
+    assert Note("images_listed_again", {"n": 1}) in source.notes
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_gan_monitor import sentences as gan_sentences
+from tests.making import evaluated
+from tests.test_gan_monitor import all_advice
 from tests.test_page import change, read, write_comparison
 from tests.test_survival import Heard
 from tests.test_vae_monitor import line_vae
 from tests.truths import MACHINE, random_pixels
-from triptych import api, files, images
+from triptych import files, images
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.distributed import Group
@@ -31,15 +32,17 @@ from triptych.options import TrainRequest
 from triptych.pages.language import Language
 from triptych.pages.load import load_log
 from triptych.pages.page import write_page
+from triptych.records import DiagnosisEvent, Note, as_json
 from triptych.seeding import ImageStreams
 from triptych.training import monitor, resolve
 from triptych.training import train as training
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
-from triptych.training.monitor import Checkups, last_advice, share_out, uncompiled, wording
+from triptych.training.monitor import Checkups, last_advice, share_out, subject, uncompiled
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder
 from triptych.training.state import TrainingState
+from triptych.words import english
 
 # Along training
 
@@ -109,7 +112,7 @@ def test_every_tenth_has_its_line_and_a_resumed_run_the_same(
     parts = training.train(request(), tmp_path / "parts", MACHINE, QUIET)
     assert diagnoses(parts) == found
     assert files.sha256(parts.weights) == files.sha256(whole.weights)
-    assert parts.read()["advice"] == whole.read()["advice"] == found[-1]["advice"]
+    assert parts.read().advice == whole.read().advice == tuple(found[-1]["advice"])
 
 
 @pytest.mark.usefixtures("often")
@@ -137,9 +140,9 @@ def fresh() -> TrainingState:
 def test_it_is_of_the_averaged_weights_in_evaluation_mode(tmp_path: Path) -> None:
     """What it says is what the averaged weights, loaded into a model, say."""
     state = fresh()
-    assert state.average is not None
+    assert state.ema is not None
     with torch.no_grad():
-        for tensor in state.average.state.values():
+        for tensor in state.ema.state.values():
             tensor.mul_(1.1)
     state.seen = 1280
     live = {name: t.clone() for name, t in state.model.state_dict().items()}
@@ -148,7 +151,7 @@ def test_it_is_of_the_averaged_weights_in_evaluation_mode(tmp_path: Path) -> Non
     assert state.model.training
     assert all(torch.equal(t, live[name]) for name, t in state.model.state_dict().items())
     other = training.fresh_state(request(), MACHINE).model
-    other.load_state_dict(state.average.state)
+    other.load_state_dict(state.ema.state)
     rng = ImageStreams(0, "diagnosis", range(len(whole.seen) + len(whole.unseen)))
     with torch.inference_mode():
         expected = other.eval().diagnose(  # type: ignore[operator]
@@ -179,7 +182,7 @@ def test_its_images_are_the_parts_own_and_as_few_as_there_are() -> None:
 class Ill(nn.Module, Diagnoses):
     """Says what it is told to."""
 
-    def __init__(self, advice: list[str]) -> None:
+    def __init__(self, advice: list[Note]) -> None:
         super().__init__()
         self.advice = advice
 
@@ -193,34 +196,43 @@ def test_new_advice_is_told_once_and_every_one_is_logged(tmp_path: Path) -> None
     state, console, log = fresh(), Heard(), RunLog(tmp_path / "log.jsonl")
     watch = checkups(state, console)
     watch.times = 4
-    said = ["2 of 32 units of the level 1x1 cost 0.5 nats", "3 of 4 of the level 16x16 cost 1e-05"]
-    changed = ["9 of 32 units of the level 1x1 cost 2 nats", "3 of 4 of the level 8x8 cost 1.5"]
-    for seen, advice in ((320, said), (640, changed), (960, []), (1280, said[:1])):
+    first = [Note("unused_level", {"level": level, "kl": 0.5}) for level in ("1x1", "16x16")]
+    changed = [Note("unused_level", {"level": level, "kl": 1e-5}) for level in ("1x1", "8x8")]
+    for seen, advice in ((320, first), (640, changed), (960, []), (1280, first[:1])):
         state.model = Ill(advice)  # type: ignore[assignment]
-        state.average = None
+        state.ema = None
         watch(state.seen, log)
         state.seen = seen
         watch(seen - 32, log)
-    assert console.said == [f"  warning: {sentence}" for sentence in (*said, changed[1])]
+    assert console.said == [f"  warning: {english(note)}" for note in (*first, changed[1])]
     entries = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert [entry["images"] for entry in entries] == [320, 640, 960, 1280]
     assert [entry["numbers"]["share"] for entry in entries] == [0.25, 0.5, 0.75, 1.0]
     assert entries[0]["numbers"]["nan"] is None
-    assert [entry["advice"] for entry in entries] == [said, changed, [], said[:1]]
-    assert last_advice(log.path) == said[:1]
+    written = [[as_json(note) for note in notes] for notes in (first, changed, [], first[:1])]
+    assert [entry["advice"] for entry in entries] == written
+    assert last_advice(log.path) == tuple(first[:1])
     with log.path.open("a") as file:
         file.write('{"event": "done"}\n[3]\n{"event": "diagnosis", "adv')
-    assert last_advice(log.path) == said[:1]
+    assert last_advice(log.path) == tuple(first[:1])
     log.path.write_text('{"event": "start"}\n')
-    assert last_advice(log.path) == []
+    assert last_advice(log.path) == ()
+
+
+def test_advice_with_an_endless_number_is_still_json(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "log.jsonl")
+    advice = (Note("a", {"kl": math.inf, "rate": 1.0}),)
+    log.write(DiagnosisEvent(images=1, numbers={}, advice=advice))
+    assert last_advice(log.path) == (Note("a", {"rate": 1.0}),)
 
 
 def test_only_the_first_process_looks_and_only_at_models_that_can(tmp_path: Path) -> None:
     state, log = fresh(), RunLog(tmp_path / "log.jsonl")
     state.seen = 1280
     with pytest.MonkeyPatch.context() as patch:  # the first process tells what it found
-        patch.setattr(Group, "broadcast", lambda self, find: "trouble")
-        assert checkups(state, group=Group(rank=1, size=2))(1248, log) == "trouble"
+        trouble = Note("generator_collapsed")
+        patch.setattr(Group, "broadcast", lambda self, find: as_json(trouble))
+        assert checkups(state, group=Group(rank=1, size=2))(1248, log) == trouble
     state.phase = 1
     checkups(state)(1248, log)
     state.phase, state.model = 0, nn.Linear(2, 2)  # type: ignore[assignment]
@@ -242,16 +254,17 @@ def test_trouble_is_to_have_been_well_before(
 ) -> None:
     found, log = checkups(fresh()), RunLog(tmp_path / "log.jsonl")
     for health, expected in zip(vitals, troubled, strict=True):
-        told = Diagnosis({}, [], health, "it collapsed")
+        told = Diagnosis({}, [], health, Note("generator_collapsed"))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Checkups, "diagnose", lambda self, model, told=told: told)
-            assert (found.tell(line_vae(), log) == "it collapsed") == expected
+            assert (found.tell(line_vae(), log) is not None) == expected
 
 
-def test_a_sentence_is_known_again_by_its_words() -> None:
-    one, two = "of the level 4x4, 12 of 32 cost 0.5 nats.", "of the level 8x8, 12 of 32 cost 1 nats"
-    assert wording(one) == "of the level 4x4, # of # cost # nats."
-    assert wording(one) != wording(two) == wording(two.replace("12", "1.5e-07"))
+def test_advice_is_known_again_whatever_its_numbers() -> None:
+    one, two = (Note("unused_level", {"level": "4x4", "kl": kl}) for kl in (0.5, 1e-7))
+    assert subject(one) == subject(two)
+    assert subject(one) != subject(Note("unused_level", {"level": "8x8", "kl": 0.5}))
+    assert subject(one) != subject(Note("unused_level_pixels", {"level": "4x4", "kl": 0.5}))
 
 
 def test_nothing_is_compiled_for_a_diagnosis() -> None:
@@ -274,10 +287,10 @@ def test_nothing_is_compiled_for_a_diagnosis() -> None:
 def test_the_average_is_left_even_after_an_error() -> None:
     state = fresh()
     before = {name: t.clone() for name, t in state.model.state_dict().items()}
-    assert state.average is not None
-    state.average.state["log_std"].add_(1)
-    with pytest.raises(KeyError), as_used(state.model, state.average) as model:
-        assert not model.training and model.log_std == state.average.state["log_std"]
+    assert state.ema is not None
+    state.ema.state["log_std"].add_(1)
+    with pytest.raises(KeyError), as_used(state.model, state.ema) as model:
+        assert not model.training and model.log_std == state.ema.state["log_std"]
         raise KeyError
     assert state.model.training
     assert all(torch.equal(t, before[name]) for name, t in state.model.state_dict().items())
@@ -290,31 +303,31 @@ def test_the_average_is_left_even_after_an_error() -> None:
 def test_advice_goes_from_the_run_into_its_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advice = ["2 of 32 units are active: do something"]
+    advice = [Note("gradient_vanished")]
     monkeypatch.setattr(
         vae_monitor, "diagnose", lambda *rest: Diagnosis({"rate": 1.0, "distortion": 2.0}, advice)
     )
     folder = training.train(request(images=160), tmp_path / "run", MACHINE, QUIET)
-    assert folder.read()["advice"] == advice
-    (results,) = api.evaluate([folder.path], DATA, count=8, machine=MACHINE)
-    assert advice[0] in results["warnings"]
+    assert list(folder.read().advice) == advice
+    (results,) = evaluated([folder.path], DATA, count=8, machine=MACHINE)
+    assert as_json(advice[0]) in results["warnings"]
     found = load_log(folder.log)
     assert [each.numbers for each in found.diagnoses] == [{"rate": 1.0, "distortion": 2.0}] * 5
 
 
-@pytest.mark.parametrize("advice", ["a word", [3], {"a": "b"}, None])
+@pytest.mark.parametrize("advice", ["a word", [3], [{"a": "b"}], {"a": "b"}, None])
 def test_a_run_with_other_advice_is_refused(tmp_path: Path, advice: Any) -> None:
     folder = training.train(request(images=160), tmp_path / "run", MACHINE, QUIET)
-    facts = json.loads(folder.facts.read_text())
-    folder.facts.write_text(json.dumps(facts | {"advice": advice}))
+    facts = json.loads(folder.run_json.read_text())
+    folder.run_json.write_text(json.dumps(facts | {"advice": advice}))
     with pytest.raises(InputError, match="advice"):
         folder.read()
     del facts["advice"]  # as runs of before have it
-    folder.facts.write_text(json.dumps(facts))
-    assert folder.read()["status"] == "done"
+    folder.run_json.write_text(json.dumps(facts))
+    assert folder.read().status == "done"
 
 
-def every_sentence() -> list[str]:
+def every_advice() -> list[Note]:
     """What VAEs and GANs may be told, each kind at least once."""
     gap = Gap(seen=3.125, unseen=4.5, gap=1.375, error=0.01, avoidable=3.0)
     found = []
@@ -322,28 +335,29 @@ def every_sentence() -> list[str]:
         for suffix in ("", "_16x16", "_vector"):
             level = LevelUse(suffix, 0.00123, 32, 2)
             found += advise(model, [level], -0.25, 1.5e-7, gap)
-    return found + gan_sentences()
+    return found + all_advice()
 
 
-def test_every_sentence_has_its_french_with_its_numbers() -> None:
-    sentences = every_sentence()
-    french, english = Language("fr"), Language()
-    for sentence in sentences:
-        told = french.note(sentence)
-        assert english.note(sentence) == sentence
-        assert told != sentence and "{" not in told
-        assert not any(f" {word} " in told for word in ("the", "of", "or", "and", "its"))
-        numbers = [word for word in sentence.replace(",", " ").split() if word[-1].isdigit()]
-        for word in numbers:
-            assert word.replace(".", ",") in told or word in told
-    assert "-0,25" in "".join(map(french.note, sentences))
+def test_all_advice_is_worded_with_its_numbers() -> None:
+    """In both languages: what is wrong, by which number, what is normal, and options as typed."""
+    french, advice = Language("fr"), every_advice()
+    assert len({note.code for note in advice}) == 10
+    for note in advice:
+        texts = Language().note(note), french.note(note)
+        for text in texts:
+            assert "normal" in text and "{" not in text and note.code not in text
+        assert texts[0] != texts[1]
+        if "warm_up" in note.values:
+            option = f"--set warm_up={note.values['warm_up']}"
+            assert all(option in text for text in texts)  # with a point, in French as well
+    assert "\N{MINUS SIGN}0,25" in "".join(map(french.note, advice))
 
 
 def test_the_page_shows_advice_and_draws_the_numbers(tmp_path: Path) -> None:
     """In both languages: the levels' KL, rate and distortion, and what to do."""
     write_comparison(tmp_path)
-    advice = every_sentence()[0]
-    change(tmp_path / "results.json", lambda r: r["runs"][0].update(warnings=[advice]))
+    advice = every_advice()[0]
+    change(tmp_path / "results.json", lambda r: r["runs"][0].update(warnings=[as_json(advice)]))
     words = {"en": ("Rate and distortion", "KL of each level"), "fr": ("Débit et", "KL de chaque")}
     for language in ("en", "fr"):
         page = read(write_page(tmp_path, tmp_path / "page.html", language))

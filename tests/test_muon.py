@@ -1,4 +1,4 @@
-"""Muon: the update is nearly orthogonal, scaled by shape, and masked like the fused optimisers."""
+"""Muon: the update is nearly orthogonal, scaled by shape, and masked like the fused optimizers."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def test_masked_step_changes_nothing() -> None:
 
 
 def test_a_rate_for_matrices_that_there_are_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has no matrices for a matrix_rate"):
-        train(request("vae:sigma", "0.64kimg", "optimiser.matrix_rate=0.01"), tmp_path / "run")
+    with pytest.raises(InputError, match="has no matrices for a muon_lr"):
+        train(request("vae:sigma", "0.64kimg", "optimizer.muon_lr=0.01"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -18,11 +18,13 @@ from triptych.errors import InputError
 from triptych.pages.course import answer_all
 from triptych.pages.language import Language
 from triptych.pages.load import load_comparison
-from triptych.pages.page import write_page
+from triptych.pages.page import list_conditions, write_page
 from triptych.pages.panels import load_figure, measure_paths
+from triptych.records import Note
 
-NO_DENSITY = "a GAN has no explicit density: its likelihood is not defined"
-NO_ENCODER = "no encoder yet: a GAN maps noise to images and has no inverse of its own"
+NO_DENSITY = {"code": "gan_no_density", "values": {}}
+NO_ENCODER = {"code": "text", "values": {"text": "no encoder yet"}}  # a plug-in's own words
+EARLIER = Path(__file__).parent / "earlier" / "comparison"  # whole records, to be changed
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -46,19 +48,19 @@ def metric(name: str, value: float | None, half: float = 0.0, **more: Any) -> di
 
 def metrics_of(family: str, distance: float, sharpness: float, bits: float | None) -> list[Any]:
     distances = {"better": "lower", "features": "labels", "method": "delete-group jackknife"}
-    found = [
+    metrics = [
         metric("frechet_distance", distance, 0.5, floor=0.8, reference="test", **distances),
         metric("frechet_distance", distance + 1, 0.5, floor=0.6, reference="train", **distances),
         metric("recognisable", 0.431, 0.02, floor=0.967, unit="share", better="higher"),
         metric("sharpness", sharpness, 0.015, floor=1.0, unit="ratio to real", better="floor"),
     ]
     if family == "gan":
-        found.append(metric("bits_per_dim", None, note=NO_DENSITY))
-        found.append(metric("reconstruction_psnr", None, note=NO_ENCODER))
+        metrics.append(metric("bits_per_dim", None, note=NO_DENSITY))
+        metrics.append(metric("reconstruction_psnr", None, note=NO_ENCODER))
     else:
         bound = {"unit": "bits per dimension", "better": "lower", "reference": "test"}
-        found.append(metric("bits_per_dim", bits, 0.03, **bound) | {"kind": "upper bound"})
-    return found
+        metrics.append(metric("bits_per_dim", bits, 0.03, **bound) | {"kind": "upper bound"})
+    return metrics
 
 
 def draw_grid(path: Path, rows: int = 8, columns: int = 8, **words: Any) -> None:
@@ -74,6 +76,11 @@ def draw_grid(path: Path, rows: int = 8, columns: int = 8, **words: Any) -> None
     path.with_suffix(".json").write_text(json.dumps(layout))
 
 
+def write_run_json(folder: Path, **changes: Any) -> None:
+    record = json.loads((EARLIER / "vae-sigma-s0" / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | changes))
+
+
 def write_run(folder: Path, result: dict[str, Any]) -> None:
     family = result["model"].split(":")[0]
     for name in ("samples", "interpolation"):
@@ -82,10 +89,13 @@ def write_run(folder: Path, result: dict[str, Any]) -> None:
     (folder / "figures" / "reconstruction.json").write_text(json.dumps(reason))
     for images in (640, 3200, 6400):
         draw_grid(folder / "samples" / f"{images:09d}.png")
-    record = {"seed": 0, "command": f"triptych train {result['model']} --budget 6.4kimg"}
-    (folder / "run.json").write_text(json.dumps(record | {"settings": {"optimiser": {"rate": 1}}}))
+    command = f"triptych train {result['model']} --budget 6.4kimg"
+    write_run_json(folder, command=command, settings={"optimizer": {"rate": 1}})
     objective = {"vae": "bound", "gan": "critic", "diffusion": "denoiser"}.get(family, "loss")
-    lines: list[dict[str, Any]] = [{"event": "start"}, {"event": "warning", "message": "tired"}]
+    lines: list[dict[str, Any]] = [
+        {"event": "start"},
+        {"event": "warning", "note": {"code": "text", "values": {"text": "tired"}}},
+    ]
     for step in range(1, 30):
         losses = {f"{objective}/total": 3.0 / step, f"{objective}/other": 1.0}
         speed = {"images_per_second": 950.0}
@@ -97,16 +107,19 @@ def write_comparison(folder: Path, **changes: Any) -> Path:
     """Three finished runs; `changes` go into contract.json."""
     numbers = {"vae:sigma": (46.1, 0.412, 4.31), "gan:hinge": (13.2, 1.13, None)}
     numbers["diffusion:edm"] = (9.1, 0.99, 3.12)
+    data = {"name": "street-digits", "train": 16200, "validation": 1800, "test": 4000}
+    measured_on = data | {"fingerprint": "794a621c1132f0d0"}
     results = []
     for index, (model, (distance, sharpness, bits)) in enumerate(numbers.items()):
         family = model.split(":")[0]
         cost = {"train_seconds": 75.0 + index, "sample_seconds_per_image": 0.0003 * 13**index}
         result = {"model": model, "run": model.replace(":", "-") + "-s0", "cost": cost}
+        result["data"] = measured_on
         result["metrics"] = metrics_of(family, distance, sharpness, bits)
         results.append(result)
         write_run(folder / str(result["run"]), result)
-    data = {"name": "street-digits", "train": 16200, "validation": 1800, "test": 4000}
-    contract = {"schema": 1, "triptych": "0.1.0", "data": data, "differences": [], "forced": False}
+    contract = json.loads((EARLIER / "contract.json").read_text())
+    contract["data"] |= data | {"notes": []}
     contract |= {"runs": [result["run"] for result in results], "command": "triptych compare"}
     draw_grid(folder / "figures" / "real.png")
     (folder / "contract.json").write_text(json.dumps(contract | changes))
@@ -171,8 +184,12 @@ def test_page_is_whole_and_self_contained(tmp_path: Path, language: Any, course:
         assert (link["href"] or "").startswith("#")
     targets = {attributes.get("id") for _, attributes in page.elements}
     assert {(link["href"] or "")[1:] for link in page.all("a")} <= targets
-    for shown in ("interpolation-vae-sigma-s0", "samples-gan-hinge-s0", "samples-diffusion-edm-s0"):
-        assert page.text.count(f'href="#{shown}"') >= 1
+    for anchor in (
+        "interpolation-vae-sigma-s0",
+        "samples-gan-hinge-s0",
+        "samples-diffusion-edm-s0",
+    ):
+        assert page.text.count(f'href="#{anchor}"') >= 1
     questions, verdict = page.text.index('id="practical"'), page.text.index('id="verdict"')
     assert (questions < verdict) == course
 
@@ -187,11 +204,13 @@ def test_every_figure_is_embedded_as_it_is(tmp_path: Path) -> None:
 def test_numbers_of_the_page_are_those_of_the_json(tmp_path: Path) -> None:
     write_comparison(tmp_path)
     page = read(write_page(tmp_path))
-    shown = [float(cell["data-sort"] or "nan") for cell in page.all("td") if "data-sort" in cell]
+    sorted_by = [
+        float(cell["data-sort"] or "nan") for cell in page.all("td") if "data-sort" in cell
+    ]
     for result in json.loads((tmp_path / "results.json").read_text())["runs"]:
         values = [each["value"] for each in result["metrics"] if each["value"] is not None]
         for value in [*values, *result["cost"].values()]:
-            assert value in shown
+            assert value in sorted_by
     for words in (
         "46.1",
         "[45.6,\N{NO-BREAK SPACE}46.6]",
@@ -206,12 +225,32 @@ def test_numbers_of_the_page_are_those_of_the_json(tmp_path: Path) -> None:
 def test_undefined_is_said_with_its_reason_and_never_a_number(tmp_path: Path) -> None:
     page = read(write_page(write_comparison(tmp_path)))
     cells = [cell for cell in page.all("td") if cell.get("class") == "undefined"]
-    assert {cell["title"] for cell in cells} == {NO_DENSITY, NO_ENCODER}
+    reason = Language().note(Note("gan_no_density"))
+    assert {cell["title"] for cell in cells} == {reason, "no encoder yet"}
     assert all("data-sort" not in cell for cell in cells)
-    assert page.words.count(NO_DENSITY) >= 2  # in the verdict and under the table
+    assert page.words.count(reason) >= 2  # in the verdict and under the table
     french = read(write_page(tmp_path, tmp_path / "fr.html", "fr"))
-    assert Language("fr").note(NO_DENSITY) in french.words
-    assert NO_DENSITY not in french.words
+    assert Language("fr").note(Note("gan_no_density")) in french.words
+    assert reason not in french.words
+
+
+def test_a_comparison_of_the_version_before_is_shown_in_french(tmp_path: Path) -> None:
+    """Its notes are English sentences; one that no version wrote stays as it is."""
+    sentence = "a GAN has no explicit density: its likelihood is not defined"
+    write_comparison(tmp_path, differences=["told the labels, as the others were not: a"])
+
+    def earlier(results: Any) -> None:
+        few = "fewer than 2,000 samples: read the interval, not the value"
+        results["runs"][0]["warnings"] = [few, "of nobody"]
+        for metric in results["runs"][1]["metrics"]:
+            if "note" in metric:
+                metric["note"] = sentence
+
+    change(tmp_path / "results.json", earlier)
+    words = read(write_page(tmp_path, language="fr")).words
+    assert Language("fr").note(Note("gan_no_density")) in words and sentence not in words
+    assert "Moins de 2\N{NARROW NO-BREAK SPACE}000 échantillons" in words and "Of nobody" in words
+    assert "ntraînés avec les étiquettes, contrairement aux autres" in words
 
 
 def test_best_is_marked_only_beyond_the_intervals(tmp_path: Path) -> None:
@@ -274,19 +313,21 @@ def test_missing_and_broken_figures_do_not_stop_the_page(tmp_path: Path) -> None
     assert "No picture: the file cannot be read" in page.words
     assert "No losses were recorded for the VAE." in page.words
     change(tmp_path / "contract.json", lambda contract: contract.update(runs=["gone", "/gone"]))
-    change(tmp_path / "results.json", lambda results: results["runs"][0].pop("metrics"))
+    change(tmp_path / "results.json", lambda results: results["runs"][0].update(metrics=[]))
     assert "No picture" in read(write_page(tmp_path)).words
 
 
 def test_a_comparison_of_nothing_is_still_a_page(tmp_path: Path) -> None:
-    (tmp_path / "contract.json").write_text("{}")
+    write_comparison(tmp_path, runs=[])
     (tmp_path / "results.json").write_text('{"runs": []}')
     page = read(write_page(tmp_path))
     assert Language().text("verdict.empty") in page.words
 
 
 @pytest.mark.parametrize("name", ["contract.json", "results.json"])
-@pytest.mark.parametrize("content", [None, "", "[1]", '{"runs": [{"model": 3, "metrics": [{}]}]'])
+@pytest.mark.parametrize(
+    "content", [None, "", "[1]", "{}", '{"runs": [{"model": 3, "metrics": [{}]}]}']
+)
 def test_missing_or_corrupt_files_name_path_and_mend(
     tmp_path: Path, name: str, content: str | None
 ) -> None:
@@ -296,11 +337,52 @@ def test_missing_or_corrupt_files_name_path_and_mend(
         write_page(tmp_path)
 
 
-def test_a_value_that_is_no_number_is_corrupt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [{"value": "9"}, {"value": True}, {"low": [1]}, {"odd": 1}])
+def test_a_metric_that_is_none_is_named(tmp_path: Path, damage: dict[str, Any]) -> None:
     write_comparison(tmp_path)
-    change(tmp_path / "results.json", lambda r: r["runs"][0]["metrics"][0].update(value="9"))
-    with pytest.raises(InputError, match=r"results\.json"):
+    change(tmp_path / "results.json", lambda r: r["runs"][0]["metrics"][0].update(damage))
+    [name] = damage
+    with pytest.raises(InputError, match=rf"results\.json .*runs\.0\.metrics\.0\.{name}"):
         write_page(tmp_path)
+
+
+def test_several_trainings_are_a_row_of_means_above_rows_of_their_own() -> None:
+    loaded = load_comparison(EARLIER)
+    names = ("vae-sigma-s0", "vae-sigma-s1")
+    assert [(run.trainings, run.seed) for run in loaded.runs] == [(names, None)]
+    assert [(run.name, run.seed) for run in loaded.trainings] == [(names[0], 0), (names[1], 1)]
+    assert all(run.folder == EARLIER / run.name for run in loaded.trainings)
+
+
+def test_what_was_held_equal_heads_the_page(tmp_path: Path) -> None:
+    """As the contract has it; data of which it says less have no format."""
+    contract = load_comparison(write_comparison(tmp_path)).contract
+    whole = [
+        ("Images", "16,200 training, 1,800 validation, 4,000 test"),
+        ("Format", "16 \N{MULTIPLICATION SIGN} 16 pixels, 3 channels"),
+        ("Budget per model", "0.64kimg"),
+        ("Size", "tiny"),
+        ("Samples measured", "15"),
+        ("Device", "cpu, fp32, 1 thread"),
+    ]
+    assert list_conditions(contract, Language()) == whole
+    less = {"name": "bars", "fingerprint": "0", "train": 16200, "validation": 1800, "test": 4000}
+    change(tmp_path / "contract.json", lambda content: content.update(data=less))
+    contract = load_comparison(tmp_path).contract
+    assert list_conditions(contract, Language()) == [*whole[:1], *whole[2:]]
+
+
+def test_a_damaged_run_json_is_passed_over(tmp_path: Path) -> None:
+    """The rest of the page is shown; what only that file says is not."""
+    folder = write_comparison(tmp_path) / "vae-sigma-s0"
+    whole = read(write_page(tmp_path)).words
+    for content in ("{}", "[1]", '{"torn', json.dumps({"command": "triptych train vae:sigma"})):
+        (folder / "run.json").write_text(content)
+        loaded = load_comparison(tmp_path)
+        assert [run.record is None for run in loaded.runs] == [True, False, False]
+        words = read(write_page(tmp_path)).words
+        assert "triptych train vae:sigma" in whole and "triptych train vae:sigma" not in words
+        assert "46.1" in words and "triptych train gan:hinge" in words
 
 
 def test_the_page_needs_no_torch(tmp_path: Path) -> None:
@@ -329,7 +411,7 @@ def test_the_practical_is_answered_question_by_question(tmp_path: Path) -> None:
 def test_paths_are_measured_from_their_picture(tmp_path: Path) -> None:
     """The grid brightens by 20 from column to column: even steps, from 20 to 160."""
     draw_grid(tmp_path / "interpolation.png")
-    found = measure_paths(load_figure(tmp_path / "interpolation"))
-    assert found is not None
-    assert (found.rows, found.left, found.right) == (8, 20.0, 160.0)
-    assert found.unevenness == pytest.approx(1.0)
+    paths = measure_paths(load_figure(tmp_path / "interpolation"))
+    assert paths is not None
+    assert (paths.rows, paths.first, paths.last) == (8, 20.0, 160.0)
+    assert paths.unevenness == pytest.approx(1.0)

@@ -18,6 +18,7 @@ from tests.tables import ANY, FILES, IMAGES, LABELS, contents, labels, reasons, 
 from triptych.data.sources import BadImageError, Item, parquet
 from triptych.data.sources.parquet import read_parquet
 from triptych.errors import InputError
+from triptych.records import Note
 
 
 @pytest.mark.parametrize(
@@ -147,16 +148,16 @@ def test_files_of_no_part_beside_train_are_left_out(tmp_path: Path) -> None:
     pq.write_table(empty, tmp_path / "empty.parquet")
     source = read_parquet(tmp_path, ANY)
     assert source.count == len(list(source.items())) == 3
-    note = f"files left out, for they name no part as others do: {rolling}.parquet (2 rows)"
-    assert source.notes == (note,)
+    assert source.notes == (Note("files_left_out", {"files": f"{rolling}.parquet (2)"}),)
     assert set(parts_of(tmp_path).values()) == {None}  # one part alone is none
     write_parquet(tmp_path / "test.parquet", IMAGES[:2], LABELS[:2])
     assert set(parts_of(tmp_path).values()) == {"train", "test"}
     for number in range(6):
         write_parquet(tmp_path / f"more/{number}.parquet", IMAGES[:1], LABELS[:1])
-    (said,) = read_parquet(tmp_path, ANY).notes
-    assert "more/3.parquet (1 row), " in said and said.endswith("(1 row), and 2 more")
-    assert "rolling" not in said  # the sixth and seventh are only counted
+    (note,) = read_parquet(tmp_path, ANY).notes
+    listed = str(note.values["files"])
+    assert "more/3.parquet (1), " in listed and listed.endswith("(1), +2")
+    assert "rolling" not in listed  # the sixth and seventh are only counted
 
 
 def test_files_of_no_part_are_one_set_without_train(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.tables import ANY, FILES, LABELS, contents, labels, structs, write
 from triptych.data.sources import Columns
 from triptych.data.sources.parquet import read_parquet
 from triptych.errors import InputError
+from triptych.records import Note
 
 
 @pytest.mark.parametrize("name", ["image", "img", "images", "bytes", "photo", "Image", "pixels"])
@@ -103,7 +104,7 @@ def test_label_columns_are_asked_declared_or_usual(tmp_path: Path) -> None:
     two = {"smiling": classes, "young": classes}
     source = read_parquet(write(path, two, image=FILES, smiling=other, young=LABELS), ANY)
     assert labels(source) == [None] * 12
-    assert any("smiling, young" in note for note in source.notes)
+    assert source.notes == (Note("labels_not_chosen", {"columns": "smiling, young"}),)
     lonely = write(path, image=FILES, count=LABELS, caption=["x"] * 12)
     assert labels(read_parquet(lonely, ANY)) == [None] * 12
 
@@ -115,8 +116,8 @@ def test_labels_that_are_no_classes_are_ignored_unless_asked_for(tmp_path: Path)
         source = read_parquet(path, ANY)
         assert labels(source) == [None] * 12
         kind = pq.read_schema(path).field("label").type
-        note = f"labels left out, for they are no whole numbers or names: label ({kind})"
-        assert source.notes == (note,)
+        values = {"name": "label", "type": str(kind)}
+        assert source.notes == (Note("labels_left_out", {**values}),)
         assert read_parquet(path, Columns(label="none")).notes == ()
         with pytest.raises(InputError, match=r"column 'label' of .* holds no labels"):
             read_parquet(path, Columns(label="label"))

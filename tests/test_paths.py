@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.truths import normal
+from triptych.metrics import NotDefinedError
 from triptych.metrics.paths import path_length, path_uniformity
 
 
@@ -25,13 +26,12 @@ def test_straight_even_paths_have_length_one_and_no_spread() -> None:
     share = torch.linspace(0, 1, 16, dtype=torch.float64)[:, None]
     straight = torch.lerp(ends[0], ends[1], share)
     length, spread = path_length(straight), path_uniformity(straight)
-    assert length is not None and spread is not None
     assert length.value == pytest.approx(1) and spread.value == pytest.approx(0, abs=1e-12)
 
 
 def test_a_half_circle_is_half_pi_long() -> None:
     found = path_length(half_circles(400))
-    assert found is not None and found.value == pytest.approx(math.pi / 2, rel=1e-4)
+    assert found.value == pytest.approx(math.pi / 2, rel=1e-4)
 
 
 def test_uneven_steps_spread_as_computed() -> None:
@@ -41,16 +41,18 @@ def test_uneven_steps_spread_as_computed() -> None:
     expected = (steps.std(correction=0) / steps.mean()).item()
     line = torch.linspace(0, 1, points, dtype=torch.float64)[:, None] ** 2
     found = path_uniformity(torch.stack([line, 3 * line]))
-    assert found is not None and found.value == pytest.approx(expected)
+    assert found.value == pytest.approx(expected)
     even = path_uniformity(half_circles(20))
-    assert even is not None and even.value == pytest.approx(0, abs=1e-12)
+    assert even.value == pytest.approx(0, abs=1e-12)
     uneven = path_uniformity(half_circles(20, even=False))
-    assert uneven is not None and uneven.value > 0.4
+    assert uneven.value > 0.4
 
 
 def test_paths_that_lead_nowhere_are_left_out_or_not_defined() -> None:
     nowhere = torch.zeros(5, 16, 3)
-    assert path_length(nowhere) is None and path_uniformity(nowhere) is None
+    for compute in (path_length, path_uniformity):
+        with pytest.raises(NotDefinedError, match="paths_stand_still"):
+            compute(nowhere)
     mixed = torch.cat([half_circles(100), torch.ones(1, 100, 2, dtype=torch.float64)])
     found = path_length(mixed)
-    assert found is not None and found.value == pytest.approx(math.pi / 2, rel=1e-3)
+    assert found.value == pytest.approx(math.pi / 2, rel=1e-3)

@@ -19,12 +19,15 @@ from typing import Any
 
 import pytest
 
+from tests.test_comparison import FACTS
 from tests.test_training import DATA, MACHINE, digest, request, train
-from triptych import api, hardware
+from triptych import hardware
+from triptych.comparison import compare as comparing
 from triptych.comparison import turns
 from triptych.console import QUIET
 from triptych.errors import InputError, InterruptedRunError
 from triptych.pages.load import own_costs
+from triptych.records import Note, RunRecord
 from triptych.training import calibration, loop
 from triptych.training import threads as threads_module
 from triptych.training import train as training
@@ -91,10 +94,10 @@ def test_training_ends_when_it_was_asked_to(
     name: str, simulated: Simulated, tmp_path: Path
 ) -> None:
     pace, most_off = PACES[name]
-    facts = run(simulated, pace, tmp_path / "run")
-    assert abs(facts["train_seconds"] / ASKED - 1) < most_off
-    points = facts["plan"]
-    assert points[0] == [0, 0.0] and points[-1] == [facts["images_seen"], 1.0]
+    record = run(simulated, pace, tmp_path / "run")
+    assert abs(record.train_seconds / ASKED - 1) < most_off
+    points = record.plan
+    assert points[0] == (0, 0.0) and points[-1] == (record.images_seen, 1.0)
     assert 2 < len(points) <= 2 + len(MOMENTS)  # revised, ten times at most
 
 
@@ -104,10 +107,10 @@ def test_later_phases_are_inside_the_asked_seconds(
 ) -> None:
     """The GAN's encoder, which is trained after its players."""
     pace, most_off = PACES[name]
-    facts = run(simulated, pace, tmp_path / "run", "gan:hinge")
-    assert abs(facts["train_seconds"] / ASKED - 1) < most_off
-    [encoder] = facts["later_plans"]
-    assert 0.02 < encoder[-1][0] / facts["images_seen"] < 0.12  # a twentieth, as planned
+    record = run(simulated, pace, tmp_path / "run", "gan:hinge")
+    assert abs(record.train_seconds / ASKED - 1) < most_off
+    [encoder] = record.later_plans
+    assert 0.02 < encoder[-1][0] / record.images_seen < 0.12  # a twentieth, as planned
 
 
 @pytest.mark.parametrize("model", ["vae:sigma", "gan:hinge"])
@@ -120,9 +123,9 @@ def test_a_run_is_repeated_bit_by_bit(model: str, simulated: Simulated, tmp_path
     wanted, machine = request_to_repeat(first, DATA, MACHINE)
     again = training.train(wanted, tmp_path / "again", machine, QUIET)
     assert digest(first) == digest(again)
-    assert first.read()["plan"] == again.read()["plan"]
+    assert first.read().plan == again.read().plan
     # It hangs on the plan: as many images without revisions give other weights.
-    images = first.read()["images_seen"] / 1000
+    images = first.read().images_seen / 1000
     straight = train(request(model, f"{images!r}kimg", *SMALL[model]), tmp_path / "straight")
     assert digest(straight) != digest(first)
 
@@ -142,12 +145,13 @@ def test_an_interrupted_run_goes_on_under_its_checkpoint_s_plan(
             run(simulated, lambda s: 0.3, tmp_path / "run")
     [last] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
     plan = json.loads((last / "progress.json").read_text())["plans"][0]
+    plan = tuple(map(tuple, plan))
     assert len(plan) > 3
     simulated.pace = lambda now: 0.7
     folder = train(request("vae:sigma", f"{ASKED:g}s", *SMALL["vae:sigma"]), tmp_path / "run")
-    facts = folder.read()
-    assert facts["plan"][: len(plan) - 1] == plan[:-1] and len(facts["plan"]) > len(plan)
-    assert abs(facts["train_seconds"] / ASKED - 1) < 0.1
+    record = folder.read()
+    assert record.plan[: len(plan) - 1] == plan[:-1] and len(record.plan) > len(plan)
+    assert abs(record.train_seconds / ASKED - 1) < 0.1
     wanted, machine = request_to_repeat(folder, DATA, MACHINE)
     again = training.train(wanted, tmp_path / "again", machine, QUIET)
     assert digest(folder) == digest(again)
@@ -165,14 +169,14 @@ def test_progress_is_the_same_from_the_breakpoints_alone() -> None:
             images += 32
             if chance.random() < 0.01 and len(plan.points) < 12 and images < plan.end:
                 plan.revise(images, images + 32 * chance.randrange(1, 3000))
-        recorded = Plan.read(json.loads(json.dumps(plan.to_json())), plan.planned, timed=True)
+        recorded = Plan.read(tuple(plan.points), plan.planned, timed=True)
         assert [recorded.progress(n) for n in seen] == live
         assert live == sorted(live) and plan.progress(plan.end) == 1.0
 
 
 def test_progress_is_piecewise_linear() -> None:
     """Against exact fractions."""
-    plan = Plan.read([[0, 0.0], [320, 0.25], [960, 0.5], [1000, 1.0]], 1000, timed=True)
+    plan = Plan.read(((0, 0.0), (320, 0.25), (960, 0.5), (1000, 1.0)), 1000, timed=True)
     expected = {160: 0.125, 320: 0.25, 640: 0.375, 980: 0.75, 1000: 1.0, 5000: 1.0}
     for images, value in expected.items():
         assert plan.progress(images) == pytest.approx(value, abs=1e-12)
@@ -183,29 +187,39 @@ def test_progress_is_piecewise_linear() -> None:
 def test_positions_of_averages_follow_progress() -> None:
     """Images where nothing is revised, as ever; else progress, whatever the images."""
     assert Plan.straight(100).position(7) == 7.0
-    plan = Plan.read([[0, 0.0], [10, 0.5], [1000, 1.0]], 1000, timed=True)
+    plan = Plan.read(((0, 0.0), (10, 0.5), (1000, 1.0)), 1000, timed=True)
     assert plan.position(10) == 5e8 and plan.position(505) == pytest.approx(7.5e8)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        None,
-        [],
-        [[0, 0.0]],
-        [[0, 0.0], [10, 0.9]],
-        [[1, 0.0], [10, 1.0]],
-        [[0, 0.0], [10, 0.5], [10, 1.0]],
-        [[0, 0.0], [10, 0.5], [20, 0.4], [30, 1.0]],
-        [[0, 0.0], [10, float("nan")], [30, 1.0]],
-        [[0, 0.0], [10.5, 1.0]],
-        [[0, 0.0], ["10", 1.0]],
-        [[0, 0.0, 1], [10, 1.0, 1]],
+        (),
+        ((0, 0.0),),
+        ((0, 0.0), (10, 0.9)),
+        ((1, 0.0), (10, 1.0)),
+        ((0, 0.0), (10, 0.5), (10, 1.0)),
+        ((0, 0.0), (10, 0.5), (20, 0.4), (30, 1.0)),
     ],
 )
 def test_what_is_no_plan_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="plan"):
         Plan.read(wrong, 10, timed=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        5,
+        [[0, 0.0], [10, "1"]],
+        [[0, 0.0], [10.5, 1.0]],
+        [[0, 0.0], ["10", 1.0]],
+        [[0, 0.0, 1], [10, 1.0, 1]],
+    ],
+)
+def test_a_record_of_no_plan_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^plan"):
+        RunRecord.read(FACTS | {"plan": wrong})
 
 
 def test_moments_are_ten_at_most_and_grow_dense() -> None:
@@ -229,7 +243,7 @@ def test_what_cannot_be_repeated_is_refused(
 ) -> None:
     run(simulated, lambda s: 1.0, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    folder.facts.write_text(json.dumps(folder.read() | change))
+    folder.run_json.write_text(json.dumps(folder.read().to_json() | change))
     with pytest.raises(InputError, match=words):
         wanted, machine = request_to_repeat(folder, DATA, MACHINE)
         training.train(wanted, tmp_path / "again", machine, QUIET)
@@ -257,20 +271,20 @@ def test_turns_share_what_happens_to_the_machine(
         return advance(self, *rest)
 
     monkeypatch.setattr(training.Training, "advance", noting)
-    folders = api.train_all(requests, tmp_path, MACHINE, QUIET)
-    seconds = [folder.read()["train_seconds"] for folder in folders]
+    folders = comparing.train_all(requests, tmp_path, MACHINE, QUIET)
+    seconds = [folder.read().train_seconds for folder in folders]
     assert max(seconds) / min(seconds) < 1.03 and abs(seconds[0] / ASKED - 1) < 0.1
-    images = [folder.read()["images_seen"] for folder in folders]
+    images = [folder.read().images_seen for folder in folders]
     assert images[0] / images[1] == pytest.approx(1.0, rel=0.15)  # one pace for both
     changes = sum(a != b for a, b in pairwise(turned))
     assert changes > 20
-    assert {folder.read()["peak_memory_of"] for folder in folders} == {2}
+    assert {folder.read().peak_memory_of for folder in folders} == {2}
 
 
 def test_turns_change_no_weights(tmp_path: Path) -> None:
     """Under budgets in images: as if each had been trained alone."""
     requests = [request("vae:sigma"), request("vae:course")]
-    turns_of = api.train_all(requests, tmp_path / "turns", MACHINE, QUIET)
+    turns_of = comparing.train_all(requests, tmp_path / "turns", MACHINE, QUIET)
     for wanted, folder in zip(requests, turns_of, strict=True):
         alone = train(wanted, tmp_path / "alone" / folder.path.name)
         assert digest(alone) == digest(folder)
@@ -282,7 +296,7 @@ def test_an_interruption_within_a_turn_saves_all(
     """The paused ones too; going on gives the weights of never having stopped."""
     monkeypatch.setattr(turns, "TURN", 0.02)
     requests = [request("vae:sigma"), request("vae:course")]
-    whole = [digest(f) for f in api.train_all(requests, tmp_path / "whole", MACHINE, QUIET)]
+    whole = [digest(f) for f in comparing.train_all(requests, tmp_path / "whole", MACHINE, QUIET)]
     agree, count = loop.TrainingLoop.agree, [0]
 
     def stop(self: loop.TrainingLoop, *rest: Any) -> tuple[int, bool, bool]:
@@ -292,13 +306,13 @@ def test_an_interruption_within_a_turn_saves_all(
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingLoop, "agree", stop)
         with pytest.raises(InterruptedRunError):
-            api.train_all(requests, tmp_path / "parts", MACHINE, QUIET)
+            comparing.train_all(requests, tmp_path / "parts", MACHINE, QUIET)
     seen = [
         max(int(p.name.split("-")[1]) for p in (folder / "checkpoints").iterdir())
         for folder in sorted((tmp_path / "parts").iterdir())
     ]
     assert sum(seen) == 31 * 32  # not a step is lost
-    parts = [digest(f) for f in api.train_all(requests, tmp_path / "parts", MACHINE, QUIET)]
+    parts = [digest(f) for f in comparing.train_all(requests, tmp_path / "parts", MACHINE, QUIET)]
     assert parts == whole
 
 
@@ -316,7 +330,7 @@ def test_models_that_do_not_fit_together_train_one_after_another(
 
     monkeypatch.setattr(training.Training, "advance", noting)
     monkeypatch.setattr(turns, "USABLE", 0.0)
-    api.train_all(requests, tmp_path, MACHINE, QUIET)
+    comparing.train_all(requests, tmp_path, MACHINE, QUIET)
     assert open_now == [1, 1]
 
 
@@ -348,7 +362,7 @@ def test_the_recorded_command_of_a_repeated_run_repeats_it(tmp_path: Path) -> No
     wanted, machine = request_to_repeat(first, DATA, MACHINE)
     again = training.train(wanted, tmp_path / "again", machine, QUIET)
     assert digest(first) == digest(again)
-    assert again.read()["command"] == f"triptych repeat {again.path} --out NEW"
+    assert again.read().command == f"triptych repeat {again.path} --out NEW"
 
 
 @pytest.mark.parametrize(
@@ -364,7 +378,7 @@ def test_the_recorded_command_of_a_repeated_run_repeats_it(tmp_path: Path) -> No
 )
 def test_a_deadline_that_is_none_is_refused_in_words(deadline: Any, tmp_path: Path) -> None:
     folder = train(request(), tmp_path / "run")
-    folder.facts.write_text(json.dumps(folder.read() | {"deadline": deadline}))
+    folder.run_json.write_text(json.dumps(folder.read().to_json() | {"deadline": deadline}))
     with pytest.raises(InputError, match="deadline"):
         folder.read()
 
@@ -374,8 +388,8 @@ def test_a_later_phase_is_planned_by_the_latest_pace(simulated: Simulated, tmp_p
     of the time was foretold by the old pace.
     """
     pace = lambda s: 0.1 if s < 0.925 * ASKED else 0.4  # noqa: E731
-    facts = run(simulated, pace, tmp_path / "run", "gan:hinge")
-    assert abs(facts["train_seconds"] / ASKED - 1) < 0.08
+    record = run(simulated, pace, tmp_path / "run", "gan:hinge")
+    assert abs(record.train_seconds / ASKED - 1) < 0.08
 
 
 def opened(wanted: training.ResolvedRequest, out: Path, machine: hardware.Machine = MACHINE) -> Any:
@@ -386,12 +400,13 @@ def opened(wanted: training.ResolvedRequest, out: Path, machine: hardware.Machin
 def test_repeating_follows_the_recorded_threads(tmp_path: Path) -> None:
     folder = train(request(), tmp_path / "run")
     changes = [[0, 0, 1], [0, 320, 2], [0, 640, 1]]
-    folder.facts.write_text(json.dumps(folder.read() | {"threads_along": changes}))
+    folder.run_json.write_text(json.dumps(folder.read().to_json() | {"threads_along": changes}))
     wanted, machine = request_to_repeat(folder, DATA, MACHINE)
     with opened(wanted, tmp_path / "again", machine) as again:
         assert again.loop.job.threads.changes == [tuple(change) for change in changes]
         again.advance()
-    assert RunFolder(tmp_path / "again").read()["threads_along"] == changes
+    along = RunFolder(tmp_path / "again").read().threads_along
+    assert [list(change) for change in along] == changes
 
 
 def test_every_step_has_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +437,7 @@ def test_going_on_follows_the_checkpoint_s_threads(
     def stop(self: loop.TrainingLoop, *rest: Any) -> tuple[int, bool, bool]:
         return (15, False, False) if self.state.seen == 320 else agree(self, *rest)
 
-    ours = replace(MACHINE, choices={"threads": "1"})
+    ours = replace(MACHINE, choices={"threads": Note("own_cores")})
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingLoop, "agree", stop)
         with pytest.raises(InterruptedRunError), opened(request(), tmp_path, ours) as one:
@@ -458,7 +473,7 @@ def test_moments_try_threads_and_trials_say_nothing_of_the_pace(
 
     monkeypatch.setattr(TrainingState, "step", slow)
     monkeypatch.setattr(threads_module, "WORTH", 0.0)  # however dear the last trial was
-    ours = replace(MACHINE, choices={"threads": "1"})
+    ours = replace(MACHINE, choices={"threads": Note("own_cores")})
     paces: list[float] = []
     take = loop.TrainingLoop.take_pace
 
@@ -472,7 +487,7 @@ def test_moments_try_threads_and_trials_say_nothing_of_the_pace(
         one.advance()
     assert sum(tried) >= len(MOMENTS) - 2
     assert max(paces) < 1.3
-    assert {change[2] for change in one.facts["threads_along"]} == {1, 2}
+    assert {change[2] for change in one.record.threads_along} == {1, 2}
 
 
 def test_measuring_takes_the_fastest_threads_but_for_the_user_s(
@@ -483,7 +498,7 @@ def test_measuring_takes_the_fastest_threads_but_for_the_user_s(
     used: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     monkeypatch.setattr(hardware, "time_threads", lambda most: {1: 0.1, 2: 3.0})
-    with replace(MACHINE, threads=2, choices={"threads": "2"}).fastest_threads():
+    with replace(MACHINE, threads=2, choices={"threads": Note("own_cores")}).fastest_threads():
         assert used[-1] == 1
     with replace(MACHINE, threads=2, choices={}).fastest_threads():
         assert used[-1] == 2

@@ -79,8 +79,8 @@ def test_another_width_is_a_run_of_its_own(trained: Path, tmp_path: Path) -> Non
     before = RunFolder(trained).weights.read_bytes()
     found = api.average(trained, tmp_path / "wide", 0.15, machine=MACHINE)
     run = Run(found.run, MACHINE)
-    assert run.facts["settings"]["average"] == 0.15
-    assert run.facts["averaged_from"]["run"] == "run"
+    assert run.record.settings["ema"] == 0.15
+    assert run.record.averaged_from.run == "run"
     assert run.sample(2).shape == (2, 1, 16, 16)
     assert RunFolder(trained).weights.read_bytes() == before
     with pytest.raises(InputError, match="is there already"):

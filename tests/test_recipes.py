@@ -40,7 +40,7 @@ def test_course_recipes_are_the_same_at_every_size(name: str) -> None:
     found = [registry.defaults(parsed, size, SHAPE) for size in config.SIZES]
     assert found[0] == found[1] == found[2]
     assert found[0].batch_size == 64
-    assert found[0].average is None
+    assert found[0].ema is None
 
 
 @pytest.mark.parametrize("name", known_models())
@@ -59,12 +59,17 @@ def test_modern_recipes_alone_do_without_batch_statistics(name: str) -> None:
     [
         (SigmaVAE(), "latent=16", ("latent",), 16),
         (SigmaVAE(), "widths=8,16", ("widths",), (8, 16)),
-        (SigmaVAE(), "average=none", ("average",), None),
-        (SigmaVAE(), " average = 0.2", ("average",), 0.2),
-        (SigmaVAE(), "optimiser.learning_rate=3e-4", ("optimiser", "learning_rate"), 3e-4),
-        (SigmaVAE(), "optimiser.decay=linear", ("optimiser", "decay"), "linear"),
-        (SigmaVAE(), "optimiser.clip_norm=None", ("optimiser", "clip_norm"), None),
-        (ConvolutionalSettings(), "critic.betas=0.5,0.9", ("critic", "betas"), (0.5, 0.9)),
+        (SigmaVAE(), "ema=none", ("ema",), None),
+        (SigmaVAE(), " ema = 0.2", ("ema",), 0.2),
+        (SigmaVAE(), "optimizer.learning_rate=3e-4", ("optimizer", "learning_rate"), 3e-4),
+        (SigmaVAE(), "optimizer.decay=linear", ("optimizer", "decay"), "linear"),
+        (SigmaVAE(), "optimizer.clip_norm=None", ("optimizer", "clip_norm"), None),
+        (
+            ConvolutionalSettings(),
+            "discriminator.betas=0.5,0.9",
+            ("discriminator", "betas"),
+            (0.5, 0.9),
+        ),
         (CourseDDPM(), "sampler=ddim", ("sampler",), "ddim"),
     ],
 )
@@ -94,7 +99,7 @@ def test_overrides_apply_in_order() -> None:
     [
         ("latent", "has no '='"),
         ("latnet=3", "no setting 'latnet'"),
-        ("latnet=3", "optimiser.learning_rate"),  # the known ones are listed
+        ("latnet=3", "optimizer.learning_rate"),  # the known ones are listed
         ("optimiser=3", "no setting 'optimiser'"),
         ("optimiser.speed=3", "no setting 'optimiser.speed'"),
         ("speed.of.light=3", "no setting 'speed.of.light'"),
@@ -102,12 +107,13 @@ def test_overrides_apply_in_order() -> None:
         ("latent=many", "latent takes a int"),
         ("latent=1.5", "latent takes a int"),
         ("latent=none", "latent takes a int"),
-        ("optimiser.decay=slow", "constant, linear, cosine"),
-        ("optimiser.betas=0.5", "betas takes 2 values"),
+        ("optimizer.decay=slow", "constant, linear, cosine"),
+        ("optimizer.betas=0.5", "betas takes 2 values"),
         ("widths=8,x", "widths takes a int"),
         ("batch_size=0", "batch_size must be at least 1"),
-        ("average=0.5", "average must lie between"),
-        ("average=nan", "average must lie between"),
+        ("average=0.1", "no setting 'average': it is called ema now"),
+        ("ema=0.5", "ema must lie between"),
+        ("ema=nan", "ema must lie between"),
     ],
 )
 def test_a_wrong_override_is_refused_with_the_mend(assignment: str, said: str) -> None:
@@ -151,8 +157,8 @@ def test_every_recipe_file_is_a_model_and_every_family_has_the_course_s() -> Non
     files = [p for p in folder.glob("*/recipes/*.py") if p.stem != "__init__"]
     assert len(files) == len(known_models())
     for family in registry.FAMILIES:
-        assert {"course", registry.DEFAULTS[family]} <= set(recipe_names(family))
-        assert ModelName.parse(family) == ModelName(family, registry.DEFAULTS[family])
+        assert {"course", registry.FAMILIES[family].default} <= set(recipe_names(family))
+        assert ModelName.parse(family) == ModelName(family, registry.FAMILIES[family].default)
     for name in known_models():
         assert str(ModelName.parse(name)) == name
         assert registry.recipe(ModelName.parse(name)).summary

@@ -34,7 +34,7 @@ def test_a_run_finds_its_data_from_another_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = run_data(run, None, None, QUIET)
-    assert found.fingerprint == run.facts["data"]["fingerprint"]
+    assert found.fingerprint == run.record.data.fingerprint
     with pytest.raises(InputError, match=r"no data 'bars.npz'"):
         run_data(run, "bars.npz", None, QUIET)
 
@@ -44,7 +44,7 @@ def test_notes_are_said_before_training(
 ) -> None:
     from triptych.console import Console
 
-    data = open_images(run.facts["data"]["place"], DataOptions(resolution=32))
+    data = open_images(run.record.data.place, DataOptions(resolution=32))
     tell_notes(data, Console())
     told = capsys.readouterr().err
     assert "note: resized by --fit stretch: 16x16 to 32x32" in told

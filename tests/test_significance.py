@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,30 +11,36 @@ import pytest
 from scipy import stats
 from torch import Tensor
 
+from tests.test_comparison import FACTS
 from tests.truths import coverage, normal
-from triptych.comparison.seeds import all_differences, by_model, mean_entry, together
-from triptych.comparison.significance import Difference, Measured, difference
+from triptych.comparison.seeds import all_differences, average, by_model, mean_metric
+from triptych.comparison.significance import Difference, difference
 from triptych.metrics.frechet_distance import frechet_distance
 from triptych.metrics.intervals import Estimate, mean_interval
+from triptych.records import CostRecord, MeasuredOn, MetricRecord, ResultsRecord, RunRecord
 
 REPEATS = 200
+RECORD = RunRecord.read(FACTS)
 
 
-def measured(estimate: Estimate, better: str = "lower", **more: Any) -> Measured:
-    return Measured(
+def measured(estimate: Estimate, better: str = "lower", **more: Any) -> MetricRecord:
+    return MetricRecord(
+        name="a",
         value=estimate.value, low=estimate.low, high=estimate.high, better=better,
-        left_out=dict(estimate.left_out), **more,
+        left_out={k: tuple(v) for k, v in estimate.left_out.items()}, **more,
     )  # fmt: skip
 
 
-def apart(first: Measured, second: Measured) -> Difference:
+def apart(first: MetricRecord, second: MetricRecord) -> Difference:
     found = difference(first, second)
     assert found is not None
     return found
 
 
-def plain(value: float, low: float, high: float, better: str = "lower", **more: Any) -> Measured:
-    return Measured(value=value, low=low, high=high, better=better, **more)
+def plain(
+    value: float, low: float, high: float, better: str = "lower", **more: Any
+) -> MetricRecord:
+    return MetricRecord(name="a", value=value, low=low, high=high, better=better, **more)
 
 
 def test_images_that_both_were_measured_on_are_paired() -> None:
@@ -50,7 +57,7 @@ def test_images_that_both_were_measured_on_are_paired() -> None:
 
 def test_higher_is_better_turns_the_sign() -> None:
     a, b = measured(mean_interval(normal(40)), "higher"), measured(mean_interval(normal(40) + 1))
-    assert apart(a, Measured.of(vars(b) | {"better": "higher"})).better == "second"
+    assert apart(a, replace(b, better="higher")).better == "second"
     found, turned = apart(plain(3, 2, 4, "higher"), plain(9, 8, 10, "higher")), 6.0
     assert found.value == turned and found.better == "second"
 
@@ -105,7 +112,7 @@ def test_bounds_are_not_compared_with_values() -> None:
     bound = plain(4, 3.9, 4.1, kind="upper bound")
     assert difference(bound, plain(3, 2.9, 3.1)) is None
     assert apart(bound, plain(3, 2.9, 3.1, kind="upper bound")).better == "second"
-    assert difference(Measured(kind="not defined", better="lower"), bound) is None
+    assert difference(MetricRecord(name="a", kind="not defined", better="lower"), bound) is None
     assert difference(plain(1, 0, 2, "unknown"), plain(1, 0, 2, "unknown")) is None
 
 
@@ -118,7 +125,7 @@ def test_trainings_are_compared_by_welch() -> None:
     assert found.better == "first"
 
 
-def frechet(repeat: int, scale: float, seed: int, real: Tensor) -> Measured:
+def frechet(repeat: int, scale: float, seed: int, real: Tensor) -> MetricRecord:
     samples = scale * normal(200, 6, seed=3 * repeat + seed)
     return measured(frechet_distance(samples, real))
 
@@ -132,7 +139,7 @@ def test_intervals_of_differences_hold_the_expected_difference() -> None:
         between = apart(*models)
         found.append(Estimate(between.value, between.low, between.high))
         paired += between.high - between.low
-        unpaired = [Measured.of(vars(m) | {"left_out": {}}) for m in models]
+        unpaired = [replace(m, left_out=None) for m in models]
         strangers += apart(*unpaired).high - apart(*unpaired).low
     assert 0.92 <= coverage(found) <= 0.985
     assert paired < 0.85 * strangers
@@ -150,53 +157,67 @@ def test_equal_models_are_called_different_one_time_in_twenty() -> None:
 # Several trainings
 
 
-def result(model: str, run: str, value: float | None, **more: Any) -> dict[str, Any]:
-    metric = {
-        "name": "frechet_distance", "value": value, "low": None, "high": None, "n": 10,
-        "features": "labels", "reference": "test", "method": "m", "better": "lower",
-        "kind": "estimate" if value is not None else "not defined", "left_out": {"samples": [1.0]},
-    }  # fmt: skip
-    return {"model": model, "run": run, "metrics": [metric | more], "cost": {"seconds": 2.0}}
+MEASURED_ON = MeasuredOn(name="a", fingerprint="f", train=1, validation=1, test=1)
+
+
+def result(model: str, run: str, value: float | None, **more: Any) -> ResultsRecord:
+    metric = MetricRecord(
+        name="frechet_distance",
+        value=value,
+        n=10,
+        features="labels",
+        reference="test",
+        method="m",
+        better="lower",
+        kind="estimate" if value is not None else "not defined",
+        left_out={"samples": (1.0,)},
+    )
+    metrics, cost = (replace(metric, **more),), CostRecord(train_seconds=2.0)
+    return ResultsRecord(model=model, run=run, data=MEASURED_ON, metrics=metrics, cost=cost)
+
+
+def names_in(groups: list[list[ResultsRecord]]) -> list[list[str]]:
+    return [[each.run for each in group] for group in groups]
 
 
 def test_trainings_of_a_model_become_one_row() -> None:
     values = [3.0, 4.0, 8.0]
     runs = [result("gan:r1", f"s{i}", value) for i, value in enumerate(values)]
-    runs[2]["cost"]["seconds"] = 5.0
+    runs[2] = replace(runs[2], cost=CostRecord(train_seconds=5.0, parameters=3))
     runs.append(result("gan:r1", "other", 9.0))
     settings = {"average": 0.05}
-    facts = [{"size": "tiny", "identity": {"settings": settings, "seed": i}} for i in range(3)]
-    facts.append({"size": "tiny", "identity": {"settings": {"average": 0.1}, "seed": 0}})
-    groups = by_model(runs, facts)
-    assert [[each["run"] for each in group] for group in groups] == [["s0", "s1", "s2"], ["other"]]
-    facts[1] = facts[0]  # the same seed twice is no second training
-    again = by_model(runs, facts)
-    assert [[each["run"] for each in group] for group in again] == [["s0", "s2"], ["s1"], ["other"]]
-    facts[2] = facts[2] | {"size": "small"}
-    assert len(by_model(runs, facts)) == 4
-    found = together(groups[0])
-    assert found["cost"] == {"seconds": 3.0} and found["runs"] == ["s0", "s1", "s2"]
-    [metric] = found["metrics"]
+    records = [replace(RECORD, identity={"settings": settings, "seed": i}) for i in range(3)]
+    records.append(replace(RECORD, identity={"settings": {"average": 0.1}, "seed": 0}))
+    groups = by_model(runs, records)
+    assert names_in(groups) == [["s0", "s1", "s2"], ["other"]]
+    records[1] = records[0]  # the same seed twice is no second training
+    assert names_in(by_model(runs, records)) == [["s0", "s2"], ["s1"], ["other"]]
+    records[2] = replace(records[2], size="small")
+    assert len(by_model(runs, records)) == 4
+    mean = average(groups[0])
+    assert mean.cost == CostRecord(train_seconds=3.0)  # parameters are not known of all
+    assert mean.runs == ("s0", "s1", "s2")
+    [metric] = mean.metrics
     exact = stats.t.interval(0.95, 2, 5.0, stats.sem(values))
-    assert (metric["value"], metric["values"]) == (5.0, values)
-    assert (metric["low"], metric["high"]) == pytest.approx(exact)
-    assert "left_out" not in metric
-    assert together(groups[1]) == runs[3]
+    assert (metric.value, metric.values) == (5.0, tuple(values))
+    assert (metric.low, metric.high) == pytest.approx(exact)
+    assert metric.left_out is None
+    assert average(groups[1]) == runs[3]
 
 
 def test_what_one_training_has_not_the_mean_has_not() -> None:
-    entries = [result("a", "b", v)["metrics"][0] for v in (1.0, None)]
-    assert mean_entry(entries)["value"] is None
+    metrics = [result("a", "b", v).metrics[0] for v in (1.0, None)]
+    assert mean_metric(metrics).value is None
+    assert mean_metric(metrics[::-1]).kind == "not defined"
 
 
 def test_all_pairs_are_compared_in_what_both_have() -> None:
     models = [
-        result("vae", "a", 3.0, low=2.9, high=3.1),
-        result("gan", "b", 5.0, low=4.9, high=5.1),
-        result("diffusion", "c", 2.0, low=1.9, high=2.1, features="patches"),
+        result("vae", "a", 3.0, low=2.9, high=3.1, left_out=None),
+        result("gan", "b", 5.0, low=4.9, high=5.1, left_out=None),
+        result("diffusion", "c", 2.0, low=1.9, high=2.1, left_out=None, features="patches"),
+        result("diffusion", "d", 2.0, low=1.9, high=2.1, left_out=None, n=11),
     ]
-    for model in models:
-        model["metrics"][0]["left_out"] = {}
-    [found] = all_differences(models)
-    assert (found["first"], found["second"], found["better"]) == ("a", "b", "first")
-    assert found["value"] == pytest.approx(-2.0) and found["features"] == "labels"
+    [apart] = all_differences(models)
+    assert (apart.first, apart.second, apart.better) == ("a", "b", "first")
+    assert apart.value == pytest.approx(-2.0) and apart.features == "labels"

@@ -79,7 +79,7 @@ def test_the_best_snapshot_is_the_run_s_model(tmp_path: Path) -> None:
     for key, tensor in told.seen[3].items():
         assert torch.equal(weights[key], tensor) != key.startswith("encoder."), key
     assert not folder.snapshots.exists()
-    assert folder.read()["images_seen"] == PLANNED
+    assert folder.read().images_seen == PLANNED
 
 
 def test_of_those_that_noise_could_swap_the_last_is_taken(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_scores_that_are_no_numbers_do_not_count(tmp_path: Path) -> None:
     folder = train(tmp_path / "run", Told(math.nan, *FALLING[1:3], math.nan, *FALLING[4:]))
     assert events(folder, "choice")[0]["value"] == 3.0
     none = train(tmp_path / "none", Told(*[math.nan] * 8))
-    assert events(none, "choice") == [] and none.read()["status"] == "done"
+    assert events(none, "choice") == [] and none.read().status == "done"
 
 
 def test_a_damaged_snapshot_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_a_budget_too_short_to_choose_by_is_said() -> None:
     """At the budget that the note names, and for recipes that choose nothing, it is silent."""
     note = snapshots.note_last(1, selects=True)
     assert note is not None
-    enough = int(note.split("; ")[1].removesuffix("kimg would do")) * 1000
+    enough = int(str(note.values["budget"]).removesuffix("kimg")) * 1000
     assert snapshots.samples_for(enough) > 0 and snapshots.samples_for(enough - 1000) == 0
     assert snapshots.note_last(enough, selects=True) is None
     assert snapshots.note_last(1, selects=False) is None

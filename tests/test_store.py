@@ -21,6 +21,7 @@ from triptych.data import splits, store
 from triptych.data.ingest import Prepared, Spool, is_grey, prepare, write_arrays
 from triptych.data.sources import BadImageError, Item
 from triptych.errors import InputError
+from triptych.records import Note
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -162,7 +163,7 @@ def test_an_entry_of_the_version_before_is_read(empty_cache: Path) -> None:
         unread=4,
         sizes=sizes,
         given_parts=(),
-        notes=("n",),
+        notes=(Note("text", {"text": "n"}),),
         content=content,
     )
 

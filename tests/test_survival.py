@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,8 @@ def look():
     seen = []
     for path in checkpoint.complete(folder):
         tensors, progress = checkpoint.load(path, 10**6)
-        assert tensors["model"]["w"][0] == progress["seen"]
-        seen.append(progress["seen"])
+        assert tensors["model"]["w"][0] == progress.seen
+        seen.append(progress.seen)
     print(json.dumps(seen), flush=True)
 for seen in (32, 64):
     save(seen)
@@ -183,7 +184,7 @@ def test_a_checkpoint_of_another_model_is_passed_over(
     elif part == "dtypes":
         tensors[name][first] = tensors[name][first].double()
     elif part == "progress":
-        progress["in_a_row"] = {"nobody": 3}
+        progress = replace(progress, in_a_row={"nobody": 3})
     else:
         tensors[name][first] = tensors[name][first].new_zeros(3)
     checkpoint.save(newest.parent, tensors, progress)

@@ -16,6 +16,7 @@ from tests.truths import MACHINE
 from triptych import hardware
 from triptych.console import QUIET
 from triptych.families import registry
+from triptych.records import Note
 from triptych.training import calibration
 from triptych.training.threads import Threads, fastest, try_counts
 
@@ -69,7 +70,7 @@ def test_what_was_recorded_is_followed() -> None:
     used = steps(threads, {1: 0.1, 2: 0.2}, 10)
     threads.try_again()
     used += steps(threads, {1: 0.1, 2: 0.2}, 30, start=10)
-    follow = Threads([], Threads.read([list(c) for c in threads.changes], 2))
+    follow = Threads([], Threads.read(tuple(threads.changes), 2))
     assert [follow.at(0, number) for number in range(40)] == used
     assert steps(follow, {1: 9.0, 2: 9.0}, 40) == used  # however slow it is now
     assert len(threads.changes) > 2 and follow.at(1, 0) == used[-1]
@@ -86,14 +87,11 @@ def test_a_way_back_forgets_what_came_after_it() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        None,
-        [],
-        [[0, 0]],
-        [[0, 0, 0]],
-        [[0, 0, 3]],
-        [[0, 5, 1]],
-        [[0, 0, 1], [0, 0, 2]],
-        [[0, 0, 1.0]],
+        (),
+        ((0, 0, 0),),
+        ((0, 0, 3),),
+        ((0, 5, 1),),
+        ((0, 0, 1), (0, 0, 2)),
     ],
 )
 def test_what_records_no_threads_is_refused(wrong: Any) -> None:
@@ -161,7 +159,7 @@ def test_from_python_it_is_told_once() -> None:
 
 def test_doctor_times_steps_of_every_family() -> None:
     """By threads, where their number is not the user's; two steps of each after a first one."""
-    machine = replace(MACHINE, threads=2, choices={"threads": "2: found"})
+    machine = replace(MACHINE, threads=2, choices={"threads": Note("own_cores")})
     with machine.own_threads(), QUIET.bar("steps") as bar:
         found = calibration.steps_now(machine, "tiny", bar)
         assert calibration.steps_now(replace(machine, choices={}), "tiny", bar) == {}

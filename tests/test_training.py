@@ -87,7 +87,7 @@ class Counting(Objective):
     def __init__(self, name: str, **rhythm: Any) -> None:
         super().__init__()
         self.name = name
-        self.optimiser = OptimizerConfig(learning_rate=0.1)
+        self.optimizer = OptimizerConfig(learning_rate=0.1)
         self.value = nn.Parameter(torch.zeros(()))
         self.steps: list[Tensor] = []
         self.draws: list[Tensor] = []
@@ -327,8 +327,8 @@ def test_saved_weights_are_the_average(tmp_path: Path, monkeypatch: pytest.Monke
     next_phase = TrainingState.next_phase
 
     def noted(state: TrainingState) -> None:
-        assert state.average is not None
-        averages.append({k: t.clone() for k, t in state.average.state.items()})
+        assert state.ema is not None
+        averages.append({k: t.clone() for k, t in state.ema.state.items()})
         live.append({k: t.clone() for k, t in state.model.state_dict().items()})
         next_phase(state)
 
@@ -340,8 +340,8 @@ def test_saved_weights_are_the_average(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_course_recipe_keeps_no_average(tmp_path: Path) -> None:
-    assert TrainingState(Toy([Counting("one")]), Settings()).average is None
-    assert request("vae:course").settings.average is None
+    assert TrainingState(Toy([Counting("one")]), Settings()).ema is None
+    assert request("vae:course").settings.ema is None
 
 
 def test_output_folder_must_be_ours(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_varied_images_train_another_model_and_are_recorded(
     wanted = replace(wanted, data=replace(wanted.data, augment=augment))
     varied = train(wanted, tmp_path / "varied")
     assert digest(varied) != digest(plain)
-    described = varied.read()["data"]
-    assert (described["flip"], described["crop"]) == (augment.flip, augment.crop)
+    described = varied.read().data
+    assert (described.flip, described.crop) == (augment.flip, augment.crop)
     with pytest.raises(InputError, match=r"a run of another (flips|crops)"):
         train(wanted, tmp_path / "plain")

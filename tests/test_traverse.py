@@ -143,7 +143,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures, labels = make_images(300)
     write_npz(folder / "bars.npz", pictures, labels)
     small = {
-        "vae:ladder": "patch=2 widths=8,8,8 climb=1,1,1 descend=1,1,1 latents=2,2,4 batch_size=32",
+        "vae:ladder": "patch=2 widths=8,8,8 bottom_up_blocks=1,1,1 top_down_blocks=1,1,1 "
+        "latents=2,2,4 batch_size=32",
         "gan:course": "",
         "diffusion:x0": "widths=8,16 attention=false,false batch_size=32",
     }

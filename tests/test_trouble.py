@@ -17,6 +17,7 @@ from tests.test_training import MACHINE, Counting, digest, request, rounds, trai
 from triptych.data.batches import Batches
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.families.protocol import Batch
+from triptych.records import Event, Note, as_json
 from triptych.training import checkpoint, loop
 from triptych.training import train as training
 from triptych.training.log import RunLog
@@ -46,7 +47,7 @@ def events_of(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
-    wanted = request("vae:sigma", "3.2kimg", "optimiser.learning_rate=1e30", "optimiser.warmup=0")
+    wanted = request("vae:sigma", "3.2kimg", "optimizer.learning_rate=1e30", "optimizer.warmup=0")
     with pytest.raises(TrainingFailedError, match="not finite"):
         train(wanted, tmp_path / "run")
     assert events_of(tmp_path / "run", "warning")
@@ -71,7 +72,7 @@ def test_trouble_leads_back_to_checkpoints_at_lower_rates(
     """160 steps of 32 images: a checkpoint every 256, a return after 20 bad steps or more."""
     poison_while_fast(monkeypatch)
     folder = train(request("vae:sigma", "5.12kimg"), tmp_path / "run")
-    assert folder.read()["status"] == "done"
+    assert folder.read().status == "done"
     first, second = events_of(folder.path, "rewind")
     assert first["images"] >= 2560 + 20 * 32
     assert first["to"] == 2560  # the last one before the trouble
@@ -88,9 +89,9 @@ def test_an_interruption_after_the_trouble_changes_nothing(
     whole = train(request("vae:sigma", "5.12kimg"), tmp_path / "whole")
     write = RunLog.write
 
-    def interrupt(self: RunLog, event: str, **values: Any) -> None:
-        write(self, event, **values)
-        if event == "losses" and values["images"] == 4352:
+    def interrupt(self: RunLog, event: Event) -> None:
+        write(self, event)
+        if event.event == "losses" and event.images == 4352:
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
@@ -115,15 +116,15 @@ def test_trouble_stops_where_that_is_wanted(
     assert checkpoint.complete(tmp_path / "run" / "checkpoints")
 
 
-COLLAPSE = "the generator collapsed"
+COLLAPSE = Note("generator_collapsed")
 
 
 def collapse(monkeypatch: pytest.MonkeyPatch, returns: int) -> None:
     """From half of the plan on, until there were so many returns, every round finds a collapse."""
 
-    def found(self: Checkups, before: int, log: RunLog) -> str:
+    def found(self: Checkups, before: int, log: RunLog) -> Note | None:
         late = self.state.seen >= self.plan.planned / 2
-        return COLLAPSE if late and self.state.rewinds < returns else ""
+        return COLLAPSE if late and self.state.rewinds < returns else None
 
     monkeypatch.setattr(Checkups, "__call__", found)
 
@@ -135,13 +136,13 @@ def test_a_collapse_leads_back_as_well(tmp_path: Path, monkeypatch: pytest.Monke
     """
     collapse(monkeypatch, returns=2)
     folder = train(request("vae:sigma", "5.12kimg"), tmp_path / "run")
-    assert folder.read()["status"] == "done"
+    assert folder.read().status == "done"
     found = events_of(folder.path, "rewind")
     assert [(event["images"], event["to"]) for event in found] == [(2560, 2304), (2560, 2048)]
-    assert found[0]["message"] == f"{COLLAPSE}: back to image 2304, half the learning rate"
+    assert found[0]["note"] == as_json(COLLAPSE)
     collapse(monkeypatch, returns=100)
     folder = train(request("vae:sigma", "5.12kimg"), tmp_path / "ever")
-    assert folder.read()["status"] == "done"
+    assert folder.read().status == "done"
     assert len(events_of(folder.path, "rewind")) == loop.REWINDS
 
 
@@ -150,7 +151,7 @@ def test_a_collapse_stops_where_that_is_wanted(
 ) -> None:
     collapse(monkeypatch, returns=2)
     wanted = replace(request("vae:sigma", "5.12kimg"), on_trouble="stop")
-    with pytest.raises(TrainingFailedError, match=f"stopped at image 2560: {COLLAPSE}"):
+    with pytest.raises(TrainingFailedError, match="at image 2560: the generator collapsed"):
         train(wanted, tmp_path / "run")
 
 

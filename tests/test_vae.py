@@ -20,6 +20,7 @@ from triptych.families.vae.gaussian import GaussianVAE, gaussian_log_density
 from triptych.families.vae.losses import gaussian_kl
 from triptych.families.vae.model import IMPORTANCE_SAMPLES
 from triptych.families.vae.recipes import course
+from triptych.options import LikelihoodOptions
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
 
@@ -69,7 +70,7 @@ def linear_vae(std: float = 0.7) -> GaussianVAE:
         std=std,
         learn_std=True,
         shape=SHAPE,
-        optimiser=OPTIMISER,
+        optimizer=OPTIMISER,
     ).double()
     nn.init.constant_(model.log_std, math.log(std))  # again, for it was rounded to float32
     return model
@@ -246,7 +247,7 @@ def pixel_vae() -> GaussianVAE:
         std=0.5,
         learn_std=True,
         shape=PIXEL,
-        optimiser=OPTIMISER,
+        optimizer=OPTIMISER,
     ).requires_grad_(False)
 
 
@@ -326,7 +327,8 @@ def test_bits_per_dim_are_minus_log2_of_the_probability(pixel_vae: GaussianVAE) 
     pixels = random_pixels(70, *SHAPE.size)
     log_p = log_pixel_given(np.zeros(1))[pixels.flatten(1).long().numpy(), 0]  # [70, D]
     for method in model.bounds:
-        entry = likelihood.bits_per_dim(model, pixels, 0, MACHINE, method)
+        asked = LikelihoodOptions(method=method)
+        entry = likelihood.bits_per_dim(model, pixels, 0, MACHINE, asked).to_json()
         assert entry["value"] == pytest.approx(-log_p.mean() / math.log(2), rel=1e-5)
         assert entry["kind"] == "upper bound"
         each = -log_p.mean(1) / math.log(2)
@@ -381,10 +383,10 @@ def test_the_course_s_numbers() -> None:
     assert sum(p.numel() for p in model.parameters()) == down + heads + start + up
     assert not isinstance(model.log_std, nn.Parameter)
     assert model.log_std.exp() == 1
-    assert settings.optimiser == OptimizerConfig(
+    assert settings.optimizer == OptimizerConfig(
         learning_rate=1e-4
     )  # constant, no decay, no clipping
-    assert (settings.batch_size, settings.average) == (64, None)
+    assert (settings.batch_size, settings.ema) == (64, None)
     assert IMPORTANCE_SAMPLES == 100
 
 

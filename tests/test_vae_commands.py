@@ -7,6 +7,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 import triptych
-from tests.making import encode, make_images, one_thread, write_npz
+from tests.making import encode, evaluated, make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from tests.truths import MACHINE
 from triptych import images
@@ -25,9 +26,11 @@ from triptych.config import Budget, ImageShape
 from triptych.console import QUIET
 from triptych.errors import InputError
 from triptych.evaluation import classifier
-from triptych.evaluation.evaluate import TOLD
+from triptych.evaluation.evaluate import CONDITIONAL
 from triptych.families.capabilities import BoundsLikelihood, NoisyPixels
+from triptych.options import LikelihoodOptions
 from triptych.pages.language import Language
+from triptych.records import Note, as_json
 from triptych.run import Run, run_data
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
@@ -35,7 +38,10 @@ from triptych.training import calibration
 
 __all__ = ["call", "refuses"]  # fixtures
 
-SMALL = "patch=2 widths=16,16,16 climb=1,1,1 descend=1,1,1 latents=2,2,4 batch_size=32"
+SMALL = (
+    "patch=2 widths=16,16,16 bottom_up_blocks=1,1,1 top_down_blocks=1,1,1 latents=2,2,4 "
+    "batch_size=32"
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +89,7 @@ def test_a_bound_is_averaged_over_its_draws(stock: Path, name: str) -> None:
     assert isinstance(run.model, BoundsLikelihood)
     pixels = held_out(run, 4)
     method = next(iter(run.model.bounds))
-    found = run.log_likelihood(pixels, draws=3)
+    found = run.log_likelihood(pixels, draws=3).to_json()
     rng = ImageStreams(0, f"likelihood/{method}", range(4))
     with torch.inference_mode():
         x = images.to_float(pixels)
@@ -92,19 +98,21 @@ def test_a_bound_is_averaged_over_its_draws(stock: Path, name: str) -> None:
     for term, values in found["terms"].items():
         expected = statistics.mean(float(terms[term].double().mean()) for terms in each)
         assert values["nats"] == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    assert found["note"] == "draws for each image: 3"
-    usual = run.log_likelihood(pixels)
-    assert usual["note"] == "draws for each image: 1" and usual["value"] != found["value"]
+    assert found["note"] == {"code": "draws", "values": {"n": 3}}
+    usual = run.log_likelihood(pixels).to_json()
+    assert usual["note"]["values"] == {"n": 1} and usual["value"] != found["value"]
 
 
 def test_the_importance_weighted_bound_takes_any_k(stock: Path) -> None:
     """100 is usual; the more, the tighter, on the same streams."""
     run = Run(stock / "sigma", one_thread())
     pixels = held_out(run, 12)
-    bound = {K: run.log_likelihood(pixels, "importance", draws=K) for K in (1, 10, 100)}
+    bound = {
+        K: run.log_likelihood(pixels, method="importance", draws=K).to_json() for K in (1, 10, 100)
+    }
     assert bound[1]["value"] > bound[10]["value"] > bound[100]["value"]
-    assert run.log_likelihood(pixels, "importance") == bound[100]
-    assert bound[100]["note"] == "draws for each image: 100"
+    assert run.log_likelihood(pixels, method="importance").to_json() == bound[100]
+    assert bound[100]["note"] == {"code": "draws", "values": {"n": 100}}
     assert isinstance(run.model, BoundsLikelihood)
     rng = ImageStreams(0, "likelihood/importance", range(12))
     with torch.inference_mode():
@@ -121,7 +129,7 @@ def test_every_term_has_the_interval_of_its_mean() -> None:
     )
     margin = 1.96 * statistics.stdev(values) / math.sqrt(5)
     bits = 12 * math.log(2)
-    assert found == pytest.approx(
+    assert asdict(found) == pytest.approx(
         {
             "nats": 4.7,
             "nats_low": 4.7 - margin,
@@ -151,7 +159,7 @@ def test_terms_and_intervals_are_printed(call: Call, stock: Path) -> None:
         f"bits per dimension: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}] "
         "(upper bound, elbo, 6 test images)"
     )
-    assert last == "draws for each image: 2"
+    assert last == "2 random draws for each image"
     for line, (name, term) in zip(terms, found["terms"].items(), strict=True):
         shown = [float(number) for number in re.findall(r"-?\d+\.\d+", line)]
         assert line.split()[0] == name and line.endswith(" nats")
@@ -168,22 +176,20 @@ def test_a_measurement_says_its_draws(
     monkeypatch.setattr(classifier, "EPOCHS", 1)
     place = tmp_path / "ladder"
     place.symlink_to(stock / "ladder")
-    [found] = triptych.evaluate([place], count=10, machine=one_thread())
+    [found] = evaluated([place], count=10, machine=one_thread())
     notes = {metric["name"]: metric["note"] for metric in found["metrics"]}
-    assert notes["bits_per_dim"] == "draws for each image: 1"
-    fine = ", fine latents drawn at 0.3 of their deviation"
-    assert notes["sharpness"] == f"mean decodes, without pixel noise{fine}"
-    assert Language("fr").note(notes["bits_per_dim"]) == "tirages par image\u00a0: 1"
-    told = "labels withheld from the model, draws for each image: 1"
-    assert Language("fr").note(told).startswith("étiquettes cachées au modèle")
-    assert TOLD not in found["warnings"]
+    assert notes["bits_per_dim"] == {"code": "draws", "values": {"n": 1}}
+    fine = {"code": "mean_pixels_cooled", "values": {"share": 0.3}}
+    assert notes["sharpness"] == fine
+    assert Language("fr").note(Note("draws", {"n": 1})) == "1 tirage par image"
+    assert as_json(CONDITIONAL) not in found["warnings"]
     for figure in ("samples", "interpolation", "reconstruction"):
         said = json.loads((place / "figures" / f"{figure}.json").read_text())
-        drawn = "" if figure == "reconstruction" else fine
-        assert said["note"] == f"mean decodes, without pixel noise{drawn}"
+        plain = {"code": "mean_pixels", "values": {}}
+        assert said["note"] == (plain if figure == "reconstruction" else fine)
     for language, words in {
-        "en": ("Mean decodes, without pixel noise", "means of its pixels"),
-        "fr": ("Décodages moyens, sans bruit de pixel", "sans bruit de pixel"),
+        "en": ("Means of the decoder, without pixel noise", "means of its pixels"),
+        "fr": ("Moyennes du décodeur, sans bruit de pixel", "sans bruit de pixel"),
     }.items():
         page = triptych.report([place], lang=language, out=tmp_path / "a.html")  # type: ignore[arg-type]
         text = page.read_text()
@@ -327,7 +333,7 @@ def test_few_steps_are_noted(call: Call, stock: Path) -> None:
     data = ("--data", stock / "bars.npz", "--resolution", "16", *SLOW)
     small = [word for setting in SMALL.split() for word in ("--set", setting)]
     told = call("train", "vae:ladder", *data, *small, "--budget", "0.16kimg", "--out", "few").err
-    assert "note: 5 steps teach a model hardly anything, 3.2kimg would be the least" in told
+    assert "note: 5 training steps teach a model hardly anything: --budget 3.2kimg is" in told
     assert calibration.note_few(99 * 32, 32) is not None
     assert calibration.note_few(100 * 32, 32) is None
 
@@ -335,7 +341,7 @@ def test_few_steps_are_noted(call: Call, stock: Path) -> None:
 def test_the_lines_of_a_likelihood_that_there_is_not() -> None:
     model = torch.nn.Module()
     model.lacks = {}  # type: ignore[assignment]
-    entry = likelihood.bits_per_dim(model, torch.zeros(2), 0, MACHINE)  # type: ignore[arg-type]
+    entry = likelihood.bits_per_dim(model, torch.zeros(2), 0, MACHINE, LikelihoodOptions())  # type: ignore[arg-type]
     assert text.likelihood(entry).startswith("bits per dimension: not defined: this model has no")
     assert "ais" not in text.likelihood(entry)
     assert text.likelihood(entry, text.BY_ESTIMATE).endswith(f"\n  {text.BY_ESTIMATE}")

@@ -22,7 +22,9 @@ from triptych.families.vae.gaussian import GaussianVAE
 from triptych.families.vae.ladder import LadderVAE
 from triptych.families.vae.monitor import Gap, LevelUse, advise
 from triptych.images import BIN_WIDTH
+from triptych.records import Note
 from triptych.seeding import ImageStreams
+from triptych.words import english
 
 SHAPE = ImageShape(channels=1, resolution=6)
 LATENT = 3
@@ -62,7 +64,7 @@ def line_vae(std: float = 0.3, learn_std: bool = True, warm_up: float = 0.0) -> 
         std=std,
         learn_std=learn_std,
         shape=SHAPE,
-        optimiser=OPTIMISER,
+        optimizer=OPTIMISER,
         warm_up=warm_up,
     ).double()
 
@@ -226,12 +228,15 @@ def test_an_encoder_that_returns_the_prior_has_collapsed() -> None:
         model.encoder.log_variance.zero_()
     found = told(model, plane(8), plane(8, seed=1))
     assert (found.numbers["kl"], found.numbers["active"], found.numbers["gain"]) == (0, 0, 0)
-    mend = "raise the KL's warm-up, --set warm_up=0.2, or the --budget, or lower --set latent"
+    mend: Any = {"warm_up": "0.2", "setting": "latent"}
+    unused = {"active": 0, "units": 3, "kl": 0, "least_units": 1, "least_kl": monitor.LEAST_KL}
+    ignored = {"gain": 0, "rate": 0, "least": monitor.LEAST_GAIN}
     assert found.advice == [
-        f"0 of 3 units of the latent are active, its KL is 0 nats: {mend}",
-        "the decoder ignores the latents, an image's own predict it 0 nats better than another "
-        f"image's, and cost 0 nats: {mend}",
+        Note("unused_latent", mend | unused),
+        Note("ignored_latents", mend | ignored),
     ]
+    mend = "raise the KL's warm-up, --set warm_up=0.2, or the --budget, or lower --set latent"
+    assert all(english(note).endswith(mend) for note in found.advice)
 
 
 def test_a_decoder_without_latent_weights_ignores_them() -> None:
@@ -241,9 +246,9 @@ def test_a_decoder_without_latent_weights_ignores_them() -> None:
         model.decoder.weight.zero_()
     found = told(model, plane(8), plane(8, seed=1))
     assert found.numbers["active"] == 3 and found.numbers["gain"] == 0
-    (sentence,) = found.advice
-    assert sentence.startswith("the decoder ignores the latents")
-    assert f"and cost {found.numbers['kl']:.3g} nats" in sentence
+    (note,) = found.advice
+    assert note.code == "ignored_latents"
+    assert note.values["rate"] == note.values["least"] == pytest.approx(found.numbers["kl"])
 
 
 def test_latents_that_cost_more_than_they_gain_are_ignored() -> None:
@@ -260,7 +265,8 @@ def test_a_level_without_divergence_is_named() -> None:
     """Both blocks of the 4x4 level answer with the prior; the single pixel is well."""
     model = healthy_ladder()
     x = bright_and_dark(model, 32)
-    assert [s for s in told(model, x[:16], x[16:]).advice if "units" in s] == []
+    advice = told(model, x[:16], x[16:]).advice
+    assert "unused_level" not in {note.code for note in advice}
     with torch.no_grad():
         for name, block in model.levels()[1].named():
             assert name.startswith("4x4")
@@ -269,9 +275,9 @@ def test_a_level_without_divergence_is_named() -> None:
     found = told(model, x[:16], x[16:])
     assert (found.numbers["kl_4x4"], found.numbers["active_4x4"]) == (0, 0)
     assert found.numbers["active_1x1"] > 0
-    (sentence,) = [s for s in found.advice if "units" in s]
-    assert sentence.startswith("0 of 64 units of the level 4x4 are active, its KL is 0 nats: ")
-    assert sentence.endswith("or lower its number in --set latents")
+    (note,) = [note for note in found.advice if note.code == "unused_level"]
+    assert [note.values[name] for name in ("active", "units", "level", "kl")] == [0, 64, "4x4", 0]
+    assert english(note).endswith("or lower --set latents")
 
 
 @pytest.mark.parametrize("picture", [False, True])
@@ -289,9 +295,10 @@ def test_a_level_collapses_below_its_least_share_or_its_least_divergence(
 
 def test_a_vector_that_sleeps_is_named_with_its_own_setting() -> None:
     levels = [LevelUse("_vector", 0.0, 96, 2), LevelUse("_4x4", 9.0, 64, 60, picture=True)]
-    (sentence,) = advise(tiny_ladder(), levels, 9.0, 9.0, None)
-    assert sentence.startswith("2 of 96 units of the level vector are active")
-    assert sentence.endswith("or lower --set vector")
+    (note,) = advise(tiny_ladder(), levels, 9.0, 9.0, None)
+    assert [note.values[name] for name in ("active", "units", "level")] == [2, 96, "vector"]
+    assert note.values["least_units"] == 10  # a tenth of them
+    assert english(note).endswith("or lower --set vector")
 
 
 def test_levels_of_more_than_a_pixel_are_pictures() -> None:
@@ -306,8 +313,8 @@ def test_levels_of_more_than_a_pixel_are_pictures() -> None:
 
 def test_a_fixed_deviation_is_named_as_the_cause() -> None:
     model = line_vae(1.0, learn_std=False)
-    (sentence,) = advise(model, [LevelUse("", 0.0, 32, 0)], 50.0, 0.0, None)
-    assert sentence.endswith("train vae:sigma, which learns the pixels' deviation")
+    (note,) = advise(model, [LevelUse("", 0.0, 32, 0)], 50.0, 0.0, None)
+    assert "train vae:sigma" in english(note) and "warm_up" not in english(note)
 
 
 def trained_on(x: Tensor, steps: int = 400) -> GaussianVAE:
@@ -328,13 +335,13 @@ def test_a_model_trained_on_four_images_over_fits() -> None:
     found = told(trained_on(x), x, unseen)
     numbers = found.numbers
     assert numbers["gap"] > 3 * numbers["gap_error"] > 0
-    sentence = found.advice[-1]
-    assert sentence.startswith(
-        f"over-fitting, {numbers['bound_train']:.3g} bits per dimension on training images and "
-        f"{numbers['bound_validation']:.3g} on validation images: give more data"
-    )
+    note = found.advice[-1]
+    assert note.code == "overfitting"
+    for name, number in (("seen", "bound_train"), ("unseen", "bound_validation"), ("gap", "gap")):
+        assert note.values[name] == numbers[number]
+    assert float(note.values["most"]) >= 3 * numbers["gap_error"]
     for option in ("--flip", "--crop 2", "--size", "--budget"):
-        assert option in sentence
+        assert option in english(note)
 
 
 def test_a_model_trained_on_enough_does_not_over_fit() -> None:
@@ -378,9 +385,9 @@ def test_advice_waits_for_a_quarter_and_for_the_warm_up() -> None:
     model.warm_up = 0.0
     assert [bool(told(model, x, x, share).advice) for share in (0.2, 0.25)] == [False, True]
     assert told(model, x, x, 0.0).numbers["active"] == 0
-    assert "--set warm_up=0.2," in told(model, x, x).advice[0]
+    assert told(model, x, x).advice[0].values["warm_up"] == "0.2"
     model.warm_up = 0.15
-    assert "--set warm_up=0.3," in told(model, x, x).advice[0]
+    assert told(model, x, x).advice[0].values["warm_up"] == "0.3"
 
 
 def test_without_validation_images_only_the_bounds_are_missing() -> None:

@@ -1,17 +1,15 @@
 """Sentences appear and disappear with the numbers; words and charts hold in both languages."""
 
 import json
-import shutil
-import string
-import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from triptych.errors import InputError
-from triptych.pages import language, verdict
+from tests.test_page import write_comparison
+from triptych.pages import course, verdict
 from triptych.pages.charts import (
     LEFT,
     RIGHT,
@@ -24,18 +22,10 @@ from triptych.pages.charts import (
     speed_series,
 )
 from triptych.pages.columns import Column, best, make_columns, name_runs
-from triptych.pages.language import (
-    LOCALES,
-    Interval,
-    Language,
-    Name,
-    Quantity,
-    Sentence,
-    check_language,
-    languages,
-)
-from triptych.pages.load import Comparison, Metric, Run, find_folder, load_log
+from triptych.pages.language import Interval, Language, Name, Quantity, Sentence
+from triptych.pages.load import Run, find_folder, load_comparison, load_log
 from triptych.pages.panels import Grid, find_grid
+from triptych.records import MetricRecord
 
 Sayer = Callable[[Column], Sentence | None]
 
@@ -48,7 +38,7 @@ def runs_with(name: str, spans: list[tuple[float, float]], **more: Any) -> list[
         Run(
             name=model,
             model=model,
-            metrics=(Metric(name=name, value=(a + b) / 2, low=a, high=b, **values),),
+            metrics=(MetricRecord(name=name, value=(a + b) / 2, low=a, high=b, **values),),
         )
         for model, (a, b) in zip(families, spans, strict=False)
     ]
@@ -72,16 +62,23 @@ TIED = [(1.0, 3.0), (2.0, 4.0)]
         (verdict.distance_best, "frechet_distance", "lower", APART[:1], None),
         (verdict.distance_undecided, "frechet_distance", "lower", OVERLAP, "distance.undecided"),
         (verdict.distance_undecided, "frechet_distance", "lower", APART, None),
-        (verdict.recognisable_best, "recognisable", "higher", APART, "recognisable.best"),
-        (verdict.recognisable_best, "recognisable", "higher", TIED, None),
-        (verdict.recognisable_undecided, "recognisable", "higher", TIED, "recognisable.undecided"),
+        (verdict.leading, "recognisable", "higher", APART, "recognisable.best"),
+        (verdict.leading, "recognisable", "higher", TIED, None),
+        (verdict.undecided, "recognisable", "higher", TIED, "recognisable.undecided"),
         (verdict.sharpness_order, "sharpness", "floor", APART, "sharpness.order"),
         (verdict.sharpness_order, "sharpness", "floor", OVERLAP, None),
-        (verdict.balance_best, "label_balance", "lower", APART, "balance.best"),
-        (verdict.balance_best, "label_balance", "lower", OVERLAP, None),
-        (verdict.balance_undecided, "label_balance", "lower", OVERLAP, "balance.undecided"),
-        (verdict.likelihood_best, "bits_per_dim", "lower", APART, "likelihood.best"),
-        (verdict.likelihood_best, "bits_per_dim", "lower", OVERLAP, None),
+        (verdict.leading, "label_balance", "lower", APART, "balance.best"),
+        (verdict.leading, "label_balance", "lower", OVERLAP, None),
+        (verdict.undecided, "label_balance", "lower", OVERLAP, "balance.undecided"),
+        (verdict.leading, "bits_per_dim", "lower", APART, "likelihood.best"),
+        (verdict.leading, "bits_per_dim", "lower", OVERLAP, None),
+        (verdict.leading, "coverage", "higher", APART, "coverage.best"),
+        (verdict.undecided, "coverage", "higher", TIED, "coverage.undecided"),
+        (verdict.leading, "reconstruction_psnr", "higher", APART, "reconstruction.best"),
+        (verdict.leading, "path_length", "lower", APART, "path.best"),
+        (verdict.undecided, "path_length", "lower", OVERLAP, "path.undecided"),
+        (verdict.leading, "probe_accuracy", "higher", APART, "probe.best"),
+        (verdict.undecided, "probe_accuracy", "higher", TIED, "probe.undecided"),
     ],
 )  # fmt: skip
 def test_sentences_follow_the_intervals(
@@ -89,12 +86,13 @@ def test_sentences_follow_the_intervals(
 ) -> None:
     sentence = reader(column_with(metric_name, spans, better=better))
     assert (sentence.key if sentence else None) == key
+    assert key is None or key in Language()
 
 
 def test_the_best_is_the_right_one() -> None:
     lowest = verdict.distance_best(column_with("frechet_distance", APART))
     assert lowest is not None and lowest.values["who"] == Name("gan")
-    highest = verdict.recognisable_best(column_with("recognisable", APART, better="higher"))
+    highest = verdict.leading(column_with("recognisable", APART, better="higher"))
     assert highest is not None and highest.values["who"] == Name("vae")
     order = verdict.sharpness_order(column_with("sharpness", APART, better="floor"))
     assert order is not None
@@ -112,45 +110,49 @@ def test_the_best_is_the_right_one() -> None:
     [(0.40, 0.43, "blurry"), (1.1, 1.2, "over"), (0.95, 1.04, "level"), (0.9, 1.0, "level")],
 )
 def test_sharpness_is_judged_by_its_whole_interval(low: float, high: float, key: str) -> None:
-    found = Metric(name="sharpness", value=(low + high) / 2, low=low, high=high, floor=1.0, n=100)
-    sentence = verdict.sharpness_of(Name("vae"), found)
+    sharpness = MetricRecord(
+        name="sharpness", value=(low + high) / 2, low=low, high=high, floor=1.0, n=100
+    )
+    sentence = verdict.sharpness_of(Name("vae"), sharpness)
     assert sentence is not None and sentence.key == f"sharpness.{key}"
-    unknown = Metric(name="sharpness", value=0.4, floor=1.0, n=100)
+    unknown = MetricRecord(name="sharpness", value=0.4, floor=1.0, n=100)
     assert verdict.sharpness_of(Name("vae"), unknown) is None
 
 
 def test_distances_are_told_in_floors() -> None:
     sentence = verdict.distance_floor(column_with("frechet_distance", [(19.0, 21.0), (0.9, 1.3)]))
     assert sentence is not None
-    told = Language().tell(sentence)
-    assert "the VAE is at 20 times the floor" in told
-    assert "the GAN cannot be told from real images" in told
+    words = Language().tell(sentence)
+    assert "the VAE is at 20 times the floor" in words
+    assert "the GAN cannot be told from real images" in words
     assert verdict.distance_floor(column_with("frechet_distance", APART, floor=None)) is None
 
 
 def test_numbers_without_intervals_decide_nothing() -> None:
     column = column_with("frechet_distance", APART, better="")
     assert best(column) is None
-    run = Run(name="a", model="vae:a", metrics=(Metric(name="frechet_distance", value=3.0),))
-    other = Run(name="b", model="gan:b", metrics=(Metric(name="frechet_distance", value=9.0),))
+    run = Run(name="a", model="vae:a", metrics=(MetricRecord(name="frechet_distance", value=3.0),))
+    other = Run(
+        name="b", model="gan:b", metrics=(MetricRecord(name="frechet_distance", value=9.0),)
+    )
     assert best(make_columns([run, other])[0]) is None
 
 
 def test_columns_never_mix_features_references_or_counts() -> None:
-    one = Run(name="a", model="vae:a", metrics=(Metric(name="frechet_distance", value=1.0, n=9),))
+    frechet = MetricRecord(name="frechet_distance", value=1.0, n=9, moves_with_n=True)
+    one = Run(name="a", model="vae:a", metrics=(frechet,))
     changes: list[dict[str, Any]] = [{"features": "inception"}, {"reference": "train"}, {"n": 8}]
     for change in changes:
-        fields: dict[str, Any] = {"name": "frechet_distance", "value": 2.0, "n": 9} | change
-        two = Run(name="b", model="gan:b", metrics=(Metric(**fields),))
-        assert [len(column.known) for column in make_columns([one, two])] == [1, 1]
+        two = Run(name="b", model="gan:b", metrics=(replace(frechet, **{"value": 2.0, **change}),))
+        assert [len(column.scores) for column in make_columns([one, two])] == [1, 1]
 
 
 def test_bounds_are_not_compared_with_values() -> None:
     runs = runs_with("bits_per_dim", APART, kind="upper bound")
     exact = runs_with("bits_per_dim", APART, kind="exact")
     assert best(make_columns([runs[0], exact[1]])[0]) is None
-    said = verdict.likelihood_best(make_columns(runs)[0])
-    assert said is not None and said.key == "likelihood.bounds.best"
+    sentence = verdict.leading(make_columns(runs)[0])
+    assert sentence is not None and sentence.key == "likelihood.bounds.best"
 
 
 def run_costing(model: str, **cost: float) -> Run:
@@ -180,6 +182,12 @@ def test_images_seen_are_compared_only_in_like_times() -> None:
     assert verdict.training_cost([long, unlike]) is None
 
 
+def test_a_distance_is_no_multiple_of_a_floor_below_zero() -> None:
+    """As the kernel distance's may be, which has no bias."""
+    for floor, count in ((1.0, 1), (0.0, 0), (-1.0, 0)):
+        assert len(course.quality(runs_with("kernel_distance", APART, floor=floor), "vae")) == count
+
+
 def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
     few = column_with("frechet_distance", APART, n=500)
     assert verdict.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
@@ -187,8 +195,9 @@ def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
     runs = runs_with("sharpness", APART)
     assert verdict.trainings(runs) is not None
     assert verdict.trainings([*runs, runs[0]]) is None
-    equal = Comparison(folder=tmp_path, contract={"differences": []}, runs=())
-    assert verdict.unequal(equal) is None
+    for differences, unequal in ([], False), (["other data"], True):
+        comparison = load_comparison(write_comparison(tmp_path, differences=differences))
+        assert (verdict.unequal(comparison) is not None) == unequal
 
 
 # Words, numbers, pictures, charts
@@ -203,46 +212,12 @@ def test_runs_that_no_name_tells_apart_are_called_by_their_folders() -> None:
 
 def test_a_row_finds_its_own_folder(tmp_path: Path) -> None:
     """Two seeds of two models in folders elsewhere: the second row is not the second folder."""
-    places = ("../a0", "../a1", "../b0", "../b1")
-    for place in places:
-        (tmp_path / place[3:]).mkdir()
+    paths = ("../a0", "../a1", "../b0", "../b1")
+    for path in paths:
+        (tmp_path / path[3:]).mkdir()
     (tmp_path / "comparison").mkdir()
-    found = find_folder(tmp_path / "comparison", places, 1, "../b0")
-    assert found is not None and found.name == "b0"
-
-
-def fields_of(text: str) -> set[str | None]:
-    return {field for _, field, _, _ in string.Formatter().parse(text) if field}
-
-
-@pytest.mark.parametrize("name", languages())
-def test_every_language_is_complete(name: str) -> None:
-    """As its file has it: the same texts with the same values to fill in."""
-    own = tomllib.loads((LOCALES / f"{name}.toml").read_text())
-    english = Language().locale.texts
-    assert own["texts"].keys() == english.keys()
-    for key, text in own["texts"].items():
-        assert text and fields_of(text) == fields_of(english[key]), key
-    for said, text in (own["notes"] | own["patterns"]).items():
-        assert text and text != said and fields_of(text) == fields_of(said)
-    for metric in (key.removeprefix("metric.") for key in english if key.startswith("metric.")):
-        assert metric.startswith("fid") or f"definition.{metric}" in english
-
-
-def test_a_third_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts that it lacks are in English, which one line says."""
-    shutil.copytree(LOCALES, tmp_path / "locale")
-    monkeypatch.setattr(language, "LOCALES", tmp_path / "locale")
-    with pytest.raises(InputError, match="no language 'toy': choose from en, fr"):
-        check_language("toy")
-    text = (LOCALES / "fr.toml").read_text().replace('"and" = "et"\n', "")
-    text = text.replace('decimal = ","', 'decimal = "_"').replace("graine", "germe")
-    (tmp_path / "locale" / "toy.toml").write_text(text)
-    check_language("toy")
-    toy = Language("toy")
-    with pytest.warns(UserWarning, match="toy.toml lacks and: they are in English"):
-        assert toy.listed(["a", "b"]) == "a and b"
-    assert toy.text("seed") == "germe" and toy.number(0.5) == "0_5"
+    folder = find_folder(tmp_path / "comparison", paths, 1, "../b0")
+    assert folder is not None and folder.name == "b0"
 
 
 def test_numbers_follow_the_language() -> None:

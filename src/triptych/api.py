@@ -6,60 +6,42 @@ This is where the layers meet: comparison is handed a way to train and to measur
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from triptych import config, files, hardware, images
+from triptych import files, hardware
 from triptych.comparison import compare as comparing
-from triptych.comparison.compare import data_to_compare
-from triptych.comparison.contract import trained_on_other_data
-from triptych.comparison.turns import train_in_turns
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import tell_notes
-from triptych.distributed import Group
 from triptych.errors import InputError
-from triptych.evaluation import evaluate as evaluating
-from triptych.evaluation.extractors import pick_name
-from triptych.evaluation.outputs import quality_by_calls
-from triptych.evaluation.reference import count_samples, read_real
-from triptych.families import registry
+from triptych.evaluation.evaluate import Measure, measurer, plan_measurement
 from triptych.hardware import Machine
 from triptych.options import (
-    DEFAULT_BUDGETS,
     DEFAULT_DATA,
     CompareRequest,
-    DataOptions,
     MeasureRequest,
     ReadingOptions,
-    TrainingOptions,
     TrainRequest,
     takes,
 )
-from triptych.pages.language import check_language
-from triptych.run import Run, check_count, run_data
-from triptych.tasks import figures
+from triptych.records import ResultsRecord
+from triptych.run import Run, run_data
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
     ResolvedRequest,
-    Variant,
-    check_output,
     differing_versions,
-    pick_size,
     request_to_repeat,
     resolve,
     run_name,
 )
-from triptych.training.run_folder import RunFolder, labels_of, load_model
+from triptych.training.run_folder import RUNS, RunFolder
 from triptych.training.snapshots import scorer
-from triptych.training.train import Training, training_in
 from triptych.training.train import train as train_request
+from triptych.words import check_language, english
 
-RUNS = Path("runs")
 WIDTHS = (0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
 SCORED = 500  # samples of each
 
@@ -123,8 +105,8 @@ def repeat(
     source = Run(run, machine)
     images = run_data(source, data, ReadingOptions.of(**options), console)
     request, machine = request_to_repeat(source.folder, images, machine)
-    for sentence in differing_versions(source.facts):
-        console.say(f"note: {sentence}")
+    for note in differing_versions(source.record):
+        console.say(f"note: {english(note)}")
     return Run(train_request(request, Path(out), machine, console).path, machine)
 
 
@@ -135,10 +117,10 @@ def free_folder(request: ResolvedRequest, machine: Machine) -> Path:
         if not path.exists():
             return True
         try:
-            facts = RunFolder(path).read()
+            record = RunFolder(path).read()
         except InputError:
             return False
-        return facts["status"] != "done" and facts["identity"] == request.identity()
+        return not record.done and record.identity == request.identity()
 
     def find() -> str:
         return str(files.first_free(RUNS / run_name(request), usable))
@@ -154,7 +136,7 @@ def evaluate(
     machine: Machine | None = None,
     console: Console = QUIET,
     **options: Any,
-) -> list[dict[str, Any]]:
+) -> list[ResultsRecord]:
     """Measure runs on held-out images; writes results.json and figures into each.
 
     runs: or all that is asked, as one request
@@ -171,69 +153,16 @@ def evaluate(
         images = run_data(run, data, asked.part(ReadingOptions), console)
         plan = plan_measurement(asked.count, asked.features, images, machine)
         planned.append((run.folder, images, plan))
-    measures: dict[str, Callable[[RunFolder], dict[str, Any]]] = {}
+    measures: dict[str, Measure] = {}
     results = []
     for folder, images, plan in planned:
         if images.fingerprint not in measures:
             measures[images.fingerprint] = measurer(images, plan, machine, console)
-        results.append(measures[images.fingerprint](folder) | {"run": folder.path.name})
+        results.append(replace(measures[images.fingerprint](folder), run=folder.path.name))
         if machine.group.is_main:
-            files.write_json(folder.results, results[-1])
+            files.write_json(folder.results, results[-1].to_json())
     machine.group.barrier()
     return results
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many samples are measured, and on which features."""
-
-    count: int
-    features: str
-
-
-def plan_measurement(
-    count: int | None, features: str | None, data: ImageData, machine: Machine
-) -> Plan:
-    """InputError on what cannot be measured so, before anything is made."""
-    if count is not None:
-        check_count(count)
-    return Plan(count_samples(count, data, machine.device), pick_name(features, data))
-
-
-def measurer(
-    data: ImageData, plan: Plan, machine: Machine, console: Console
-) -> Callable[[RunFolder], dict[str, Any]]:
-    """A function from a run's folder to its results; the real side is read once."""
-    with machine.fastest_threads():
-        real = read_real(data, plan.count, plan.features, machine, console)
-
-    def measure(folder: RunFolder) -> dict[str, Any]:
-        with machine.fastest_threads():
-            return measure_here(folder)
-
-    def measure_here(folder: RunFolder) -> dict[str, Any]:
-        model, facts = load_model(folder, machine.device)
-        console.say(f"  measuring {facts['model']}")
-        found = evaluating.evaluate(model, facts, real, console)
-        drawn = folder.figures if machine.group.is_main else None
-        labels = labels_of(facts)
-        by_calls = quality_by_calls(model, real, labels, console)
-        more = {} if by_calls is None else {"quality_by_calls": by_calls}
-        with console.bar(f"  drawing {facts['model']}", figures.DRAWN) as bar:
-            figures.draw_figures(
-                model,
-                data.test.images,
-                drawn,
-                machine,
-                labels,
-                more,
-                evaluating.telling(bar),
-            )
-        pairs = images.interleave(*found.nearest, columns=evaluating.OFFENDERS)
-        figures.save(drawn, "nearest", pairs, evaluating.OFFENDERS)
-        return found.results
-
-    return measure
 
 
 @takes(CompareRequest)
@@ -254,156 +183,17 @@ def compare(
     from triptych.pages import page
 
     if isinstance(models, CompareRequest):
-        asked, data = models, models.data
+        asked = models
     else:
         names = tuple(map(str, models))
         asked = CompareRequest.of(models=names, data=source_of(data), **options)
     check_language(asked.lang)
     machine = machine or hardware.pick_for(asked)
-    size = pick_size(asked.size, machine.device)
-    asked = replace(
-        asked,
-        models=asked.models or tuple(registry.FAMILIES),
-        budget=asked.budget or DEFAULT_BUDGETS[size],
-        size=size,
-    )
-    folders = [RunFolder(Path(model)) for model in asked.models if comparing.is_run(model)]
-    variants = [Variant.parse(model) for model in asked.models if not comparing.is_run(model)]
-    own = Run(folders[0].path, machine) if data is None and folders and not variants else None
-    images = data_to_compare(data, own, asked.part(DataOptions), console)
-    plan = plan_measurement(asked.count, asked.features, images, machine)
-    requests = make_requests(variants, asked, images)
-    identity = comparing.identity(asked, images)
-    group = machine.group
-    folder = agreed_folder(asked.out, identity, images, requests, group)
-    more = check_finished(folders, requests, images, machine, asked.force)
-    tell_notes(images, console)
-    folders += train_all(requests, folder, machine, console)
-    measure = measurer(images, plan, machine, console)
-    place, measured_on = comparing.this_machine(machine), images.describe()
-    if group.is_main:
-        command = asked.command()
-        contract = partial(comparing.write_contract, folder, folders, identity, command, vars(plan))
-        agreed = partial(contract, measured_on, place, asked.force, more)
-        write_comparison(folder, folders, agreed, measure, images, asked.lang, console)
-    else:  # these measure their share; the first one writes
-        for run in folders:
-            measure(run)
-    group.barrier()
+    folder = comparing.compare(asked, opened(data), machine, console)
+    if machine.group.is_main:
+        page.write_page(folder, language=asked.lang)
+    machine.group.barrier()
     return folder / page.PAGE
-
-
-def write_comparison(
-    folder: Path,
-    folders: list[RunFolder],
-    contract: Callable[[], list[str]],
-    measure: Callable[[RunFolder], dict[str, Any]],
-    data: ImageData,
-    language: str,
-    console: Console,
-) -> None:
-    """The contract, what `measure` finds for every run, the real images and the page."""
-    from triptych.pages import page
-
-    files.make_folder(folder)
-    for sentence in contract():
-        console.say(f"note: {sentence}")
-    comparing.write_results(folder, folders, measure)
-    figures.save(folder / "figures", "real", data.test.images[: figures.SIDE**2], figures.SIDE)
-    page.write_page(folder, language=language)
-
-
-def train_all(
-    requests: Sequence[ResolvedRequest], folder: Path, machine: Machine, console: Console
-) -> list[RunFolder]:
-    """Train each into a folder of its own inside a comparison's, in turns."""
-
-    def open_training(request: ResolvedRequest) -> AbstractContextManager[Training]:
-        out = folder / run_name(request)
-        return training_in(request, out, machine, console)
-
-    for request in requests:
-        variant = f" ({request.variant})" if request.variant else ""
-        console.say(f"training {request.name}{variant} for {request.budget.asked}")
-    train_in_turns(requests, open_training, machine, console)
-    return [RunFolder(folder / run_name(request)) for request in requests]
-
-
-def agreed_folder(
-    out: Path | str | None,
-    identity: dict[str, Any],
-    data: ImageData,
-    requests: Sequence[ResolvedRequest],
-    group: Group,
-) -> Path:
-    """The folder of a comparison, the same for all processes; InputError unless it may be used."""
-    folder = Path(group.broadcast(lambda: str(out or comparison_folder(identity, data))))
-    group.broadcast(lambda: comparing.check_output(folder, identity))
-    for request in requests:
-        group.broadcast(partial(check_output, RunFolder(folder / run_name(request)), request))
-    return folder
-
-
-def make_requests(
-    variants: Sequence[Variant], asked: CompareRequest, data: ImageData
-) -> list[ResolvedRequest]:
-    """Every model with every seed."""
-    for variant in variants:
-        if variants.count(variant) > 1:
-            raise InputError(f"{variant} is named twice", "use --seeds to train it several times")
-    shared = vars(asked.part(TrainingOptions))
-    return [
-        resolve(TrainRequest(**shared, model=str(variant), seed=seed), data=data)
-        for variant in variants
-        for seed in range(asked.seeds)
-    ]
-
-
-def check_finished(
-    folders: Sequence[RunFolder],
-    requests: Sequence[ResolvedRequest],
-    data: ImageData,
-    machine: Machine,
-    force: bool,
-) -> list[str]:
-    """Compare finished runs with each other and with what is to be trained, before it is.
-
-    Returns sentences on runs of other data, when forced; InputError on what forbids comparing.
-    """
-    if not folders and not requests:
-        raise InputError("no model named", "name models, or folders of finished runs")
-    finished = comparing.read_finished(folders)
-    more = trained_on_other_data(finished, data.fingerprint)
-    compared = dict(finished)
-    if requests:
-        compared["new runs"] = {
-            "data": data.describe(),
-            "device": machine.device,
-            "precision": machine.precision,
-            "budget": config.to_json(requests[0].budget),  # all have the same
-        }
-    comparing.refuse_unequal(compared, force, more)
-    for name, facts in finished.items():
-        theirs = facts["data"]["channels"], facts["data"]["resolution"]
-        if theirs != (data.shape.channels, data.shape.resolution):
-            raise InputError(
-                f"{name} makes images of another size than {data.name}",
-                "compare it on its own data",
-            )
-    return more
-
-
-def comparison_folder(identity: dict[str, Any], data: ImageData) -> Path:
-    """runs/compare-<data>-<budget>: the one with this identity if there is one, else a new one."""
-
-    def usable(candidate: Path) -> bool:
-        try:
-            comparing.check_output(candidate, identity)
-        except InputError:
-            return False
-        return True
-
-    return files.first_free(RUNS / f"compare-{data.name}-{identity['budget']}", usable)
 
 
 def report(
@@ -486,11 +276,11 @@ def compare_widths(
     if score is None:
         raise InputError("there are too few validation images to compare by", "give --width")
     own = {name: tensor.clone() for name, tensor in source.model.state_dict().items()}
-    found = {}
+    scores = {}
     with console.bar("  comparing", len(WIDTHS)) as bar:
         for number, width in enumerate(WIDTHS, start=1):
             source.model.load_state_dict(posthoc_ema.averaged(source.folder, width, own))
-            found[width] = score(source.model, SCORED, machine)
+            scores[width] = score(source.model, SCORED, machine)
             bar.update(number)
     source.model.load_state_dict(own)
-    return found
+    return scores

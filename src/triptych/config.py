@@ -8,12 +8,22 @@ import types
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from triptych.errors import InputError
 
 Size = Literal["tiny", "small", "base"]
 SIZES: tuple[Size, ...] = ("tiny", "small", "base")
+NEW_NAMES = {  # of settings, by those of 0.1
+    "optimiser": "optimizer",
+    "matrix_rate": "muon_lr",
+    "average": "ema",
+    "second_average": "ema_wide",
+    "climb": "bottom_up_blocks",
+    "descend": "top_down_blocks",
+    "critic": "discriminator",
+    "critic_steps": "discriminator_steps",
+}
 BudgetUnit = Literal["images", "epochs", "seconds"]
 
 
@@ -46,7 +56,7 @@ class OptimizerConfig:
     warmup: float = 0.0  # share of the planned images over which the rate rises from 0
     decay: Literal["constant", "linear", "cosine"] = "constant"  # after the warm-up, towards 0
     clip_norm: float | None = None  # the largest allowed norm of the whole gradient
-    matrix_rate: float | None = None  # Muon's rate for the inner matrices; None: AdamW for all
+    muon_lr: float | None = None  # Muon's rate for the inner matrices; None: AdamW for all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +64,13 @@ class Settings:
     """What every recipe has; each recipe adds its own."""
 
     batch_size: int = 64
-    average: float | None = None  # relative width of the weight average; None keeps none
-    second_average: float | None = None  # of another one, so that any width can be had afterwards
+    ema: float | None = None  # relative width of the weight average; None keeps none
+    ema_wide: float | None = None  # of another one, so that any width can be had afterwards
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
-        for name in ("average", "second_average"):
+        for name in ("ema", "ema_wide"):
             width = getattr(self, name)
             if width is not None and not 0 < width < 0.289:
                 raise ValueError(f"{name} must lie between 0 and 0.289, got {width}")
@@ -69,6 +79,8 @@ class Settings:
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """How long to train: `500kimg`, `30epochs`, or wall-clock `90s`, `10m`, `2h`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     amount: float
     unit: BudgetUnit
@@ -133,10 +145,13 @@ def override(settings: T, assignments: Iterable[str]) -> T:
         if not separator:
             raise InputError(f"--set {assignment} has no '='", "write --set KEY=VALUE")
         *parents, last = name.strip().split(".")
-        place = _descend(values, parents, name)
-        if last not in place or isinstance(place[last], dict):
-            raise InputError(f"no setting '{name}'", f"known are {', '.join(_names(values))}")
-        place[last] = text.strip()
+        inner = _descend(values, parents, name)
+        if last not in inner or isinstance(inner[last], dict):
+            now = NEW_NAMES.get(last)
+            mend = f"it is called {now} now" if now in inner else "known are "
+            listed = "" if now in inner else ", ".join(_names(values))
+            raise InputError(f"no setting '{name}'", mend + listed)
+        inner[last] = text.strip()
     return from_json(type(settings), values)
 
 
@@ -149,13 +164,13 @@ def _descend(values: dict[str, Any], parents: Sequence[str], name: str) -> dict[
 
 
 def _names(values: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
+    names = []
     for name, value in values.items():
         if isinstance(value, dict):
-            found += _names(value, f"{prefix}{name}.")
+            names += _names(value, f"{prefix}{name}.")
         else:
-            found.append(prefix + name)
-    return found
+            names.append(prefix + name)
+    return names
 
 
 def _plain(value: Any) -> Any:
@@ -190,10 +205,10 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
 
 def _scalar(hint: Any, value: Any, name: str) -> Any:
     if hint is bool:
-        known = {"true": True, "false": False}
-        if str(value).lower() not in known:
+        words = {"true": True, "false": False}
+        if str(value).lower() not in words:
             raise InputError(f"{name} is true or false, not '{value}'", "write one of the two")
-        return known[str(value).lower()]
+        return words[str(value).lower()]
     try:
         return hint(value)
     except ValueError:

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ import psutil
 from triptych.distributed import ALONE, Group, join, processes_here
 from triptych.errors import InputError
 from triptych.options import MachineOptions
+from triptych.records import Note
 
 if TYPE_CHECKING:
     import torch
@@ -54,15 +54,15 @@ def _waiting_set() -> list[str]:
     return [f"{n}={os.environ[n]}" for n in (*WAITING, WAIT_POLICY) if n in os.environ]
 
 
-def _describe_waiting() -> str:
+def _describe_waiting() -> Note:
     """How OpenMP's threads wait; warns once where torch was loaded and they spin."""
     settings = _waiting_set()
     if settings == [f"{name}={value}" for name, value in WAITING.items()]:
-        return f"sleep after {SPINS} spins: other programs slow training down less"
+        return Note("threads_sleep", {"n": SPINS})
     if settings:
-        return f"as the environment has it ({', '.join(settings)})"
+        return Note("threads_as_set", {"settings": ", ".join(settings)})
     _warn_of_spinning()
-    return f"spin, which is many times slower beside a busy program: {MEND}"
+    return Note("threads_spin", {"setting": f"GOMP_SPINCOUNT={SPINS}"})
 
 
 @cache
@@ -100,7 +100,7 @@ class Machine:
     device: str
     precision: str  # "bf16" or "fp32"
     threads: int
-    choices: dict[str, str]
+    choices: dict[str, Note]
     compile: bool = False
     microbatch: int | None = None
     group: Group = ALONE
@@ -163,10 +163,10 @@ def pick(
     """
     import torch
 
-    choices = {}
+    choices: dict[str, Note] = {}
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        choices["device"] = f"{device}: " + ("a GPU was found" if device == "cuda" else "no GPU")
+        choices["device"] = Note("gpu_found" if device == "cuda" else "no_gpu")
     elif device not in ("cpu", "cuda"):
         raise InputError(f"no device '{device}'", "choose cpu or cuda")
     elif device == "cuda" and not torch.cuda.is_available():
@@ -178,16 +178,17 @@ def pick(
     if threads is None:
         neighbours = processes_here()
         threads = max(1, usable_cores() // neighbours)
-        shared = f", shared by {neighbours} processes" if neighbours > 1 else ""
-        busy = " (others keep them busy: --threads 1 may be faster)" if is_busy() else ""
-        choices["threads"] = f"{threads}: the cores this process may use{shared}{busy}"
+        values: dict[str, str | int | float] = {"n": threads, "processes": neighbours}
+        choices["threads"] = Note("shared_cores" if neighbours > 1 else "own_cores", values)
+        if is_busy():
+            choices["load"] = Note("busy_cores")
     elif threads < 1:
         raise InputError(f"--threads {threads} is too few", "give 1 or more")
     elif threads > max(MOST_THREADS, usable_cores()):
         raise InputError(f"--threads {threads} are too many", f"there are {usable_cores()} cores")
     if compile is None:
         compile = False
-        choices["compile"] = "no: it gained nothing where it was measured (benchmarks/README.md)"
+        choices["compile"] = Note("not_compiled")
     elif compile and device == "cpu" and compiler() is None:
         raise InputError("--compile needs a C++ compiler", "install one, or leave it out")
     if threads > 1:
@@ -266,16 +267,16 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
-def _best_precision(device: str) -> tuple[str, str]:
+def _best_precision(device: str) -> tuple[str, Note]:
     import torch
 
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16", "bf16: the GPU has it"
-        return "fp32", "fp32: the GPU has no bf16"
+            return "bf16", Note("gpu_has_bf16")
+        return "fp32", Note("gpu_lacks_bf16")
     if cpu_has("avx512_bf16") or cpu_has("amx_bf16"):
-        return "bf16", "bf16: the processor has AVX512-BF16 or AMX (1.8 times fp32)"
-    return "fp32", "fp32: the processor has no fast bf16"
+        return "bf16", Note("processor_has_bf16")
+    return "fp32", Note("processor_lacks_bf16")
 
 
 def cpu_has(flag: str) -> bool:
@@ -310,11 +311,14 @@ def describe() -> dict[str, str | int | None]:
 
 def own_version() -> str:
     """The version of Triptych."""
+    from importlib import metadata  # slow to import: not on the way to help
+
     return metadata.version("triptych")
 
 
 def versions() -> dict[str, str]:
     """The versions of Python and the libraries, and the platform, for run.json."""
+
     import numpy
     import torch
 

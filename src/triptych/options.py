@@ -10,7 +10,7 @@ import inspect
 import shlex
 import typing
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -165,10 +165,10 @@ class ReadingOptions(Options):
         if self.fit is not None and self.fit not in FITS:
             raise InputError(f"no fit '{self.fit}'", f"choose from {', '.join(FITS)}")
 
-    def over(self, usual: Mapping[str, Any]) -> ReadingOptions:
-        """These, and what is not said here as it is there, by name."""
+    def over(self, usual: ReadingOptions) -> ReadingOptions:
+        """These, and what is not said here as it is there."""
         own = {name: value for name, value in vars(self.part(ReadingOptions)).items() if value}
-        return ReadingOptions(**{**usual, **own})
+        return replace(usual, **own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +270,28 @@ class TrainRequest(TrainingOptions, MachineOptions):
             raise InputError(f"no --on-trouble '{self.on_trouble}'", "choose rewind or stop")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodOptions(Options):
+    """How a likelihood is bounded or estimated."""
+
+    method: str | None = option(
+        None, "VAE: elbo or importance; GAN: ais, which adds noise; diffusion: variational or ode."
+    )
+    draws: int | None = option(
+        None,
+        "For each image: K of the importance-weighted bound, 100 by default; other bounds are "
+        "averaged over them, 1 by default; temperatures of ais, 300 by default.",
+    )
+    noise: float | None = option(
+        None,
+        "Deviation of a GAN's noise on [-1, 1] for ais; chosen on validation images by default.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.draws is not None and self.draws < 1:
+            raise InputError(f"--draws {self.draws} is too few", "give 1 or more")
+
+
 COUNT_HELP = "Samples to measure; 2,000 on CPUs, 10,000 on GPUs."
 FEATURES_HELP = (
     "What distances are measured on: labels, patches, inception or dinov2; labels where the data "
@@ -297,7 +319,7 @@ class CompareRequest(TrainingOptions, MachineOptions):
 
     models: tuple[str, ...] = argument(
         "MODEL ...",
-        "Models (gan, gan:course, ...), models with settings of their own (gan:r1,average=0.1 or "
+        "Models (gan, gan:course, ...), models with settings of their own (gan:r1,ema=0.1 or "
         "gan:r1,size=small) and folders of finished runs; one of each family by default.",
         (),
     )

@@ -1,11 +1,13 @@
-"""What other packages add: recipes and sources of data, announced as entry points.
+"""What other packages add: recipes, sources of data and metrics, announced as entry points.
 
 `triptych.recipes`  FAMILY:NAME = module:RECIPE     as `families.protocol.Recipe`
 `triptych.sources`  .SUFFIX = module:read           as `data.sources.find.Reader`
+`triptych.metrics`  NAME = module:METRIC            as `metrics.Metric`, or a list of them
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -29,3 +31,14 @@ def load(group: str, name: str) -> Any:
         raise InputError(
             f"'{name}' of {package} cannot be imported ({error})", f"mend or remove {package}"
         ) from error
+
+
+def load_all(group: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """All that is announced in a group, by name; what cannot be imported is said and left out."""
+    loaded = {}
+    for name in sorted(announced(group)):
+        try:
+            loaded[name] = load(group, name)
+        except InputError as error:
+            say(f"note: {error}")
+    return loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from triptych.families.labels import Labels
 from triptych.families.latent import Way
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
-from triptych.options import ReadingOptions, SamplingOptions, takes
+from triptych.options import LikelihoodOptions, ReadingOptions, SamplingOptions, takes
+from triptych.records import DataRecord, MetricRecord
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
 from triptych.tasks.traverse import Traversal
 from triptych.training.run_folder import RunFolder, labels_of, load_model
+from triptych.words import english
 
 
 class Run:
@@ -41,13 +44,13 @@ class Run:
     def __init__(self, path: Path | str, machine: Machine | None = None) -> None:
         self.folder = RunFolder(Path(path))
         self.machine = machine or hardware.pick()
-        self.model, self.facts = load_model(self.folder, self.machine.device)
-        self.labels = labels_of(self.facts)
+        self.model, self.record = load_model(self.folder, self.machine.device)
+        self.labels = labels_of(self.record)
 
     @property
     def family(self) -> str:
         """vae, gan or diffusion."""
-        return str(self.facts["family"])
+        return str(self.record.family)
 
     def with_sampler(
         self,
@@ -177,7 +180,7 @@ class Run:
         self.check_images(first)
         self.check_images(last)
         if not isinstance(self.model, Encodes):
-            raise InputError(why_not(self.model, "encode"), "leave out --from and --to")
+            raise InputError(english(why_not(self.model, "encode")), "leave out --from and --to")
         return interpolate.between_images(self.model, first, last, points, seed, self.machine, way)
 
     def traverse(
@@ -205,55 +208,45 @@ class Run:
         if points < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
 
+    @takes(LikelihoodOptions)
     def log_likelihood(
         self,
         originals: Tensor,
-        method: str | None = None,
         seed: int = 0,
-        console: Console = QUIET,
-        draws: int | None = None,
-        noise: float | None = None,
+        *,
         validation: Tensor | None = None,
-    ) -> dict[str, Any]:
-        """The `bits_per_dim` entry with its terms; `not defined` with the reason for a GAN.
+        console: Console = QUIET,
+        **options: Any,
+    ) -> MetricRecord:
+        """Bits per dimension of images with their terms; not defined, with the reason, for a GAN.
 
-        method:     "ais" estimates that of a GAN plus noise on its pixels
-        draws:      for each image: K of the importance-weighted bound; other bounds are averages;
-                    temperatures of an estimate
-        noise:      its deviation on [-1, 1]; else it is chosen on `validation`, uint8 (M,C,H,W)
+        validation: uint8 (M,C,H,W), on which the noise of a GAN's estimate is chosen
         """
+        asked = LikelihoodOptions.of(**options)
         self.check_images(originals)
         if len(originals) < 2:
             raise InputError("one image gives no interval", "give 2 or more")
         with console.bar("  likelihood", len(originals)) as bar:
             return likelihood.bits_per_dim(
-                self.model,
-                originals,
-                seed,
-                self.machine,
-                method,
-                draws,
-                report=bar.update,
-                noise=noise,
-                validation=validation,
+                self.model, originals, seed, self.machine, asked, validation, bar.update
             )
 
     def require_encoder(self) -> None:
         """InputError with the reason where the model cannot encode."""
         if not isinstance(self.model, Encodes):
-            raise InputError(why_not(self.model, "encode"), "use a vae")
+            raise InputError(english(why_not(self.model, "encode")), "use a vae")
 
     def read_image(self, path: Path) -> Tensor:
         """An image file as this model takes it: uint8 (1,C,H,W)."""
         try:
             with quietly():
-                found = decode(path.read_bytes())
+                decoded = decode(path.read_bytes())
         except OSError as error:
             raise InputError(f"cannot read {path} ({error.strerror})", "check the path") from error
         except BadImageError as error:
             raise InputError(f"{path} is bad: {error}", "give another image") from error
         shape = self.model.shape
-        square = fit_square(found, shape.resolution, self.facts["data"]["fit"])
+        square = fit_square(decoded, shape.resolution, self.record.data.fit)
         if shape.channels == 1 and square.ndim == 3:
             if (square != square[..., :1]).any():
                 raise InputError(f"{path} is in colour, the run of grey images", "make it grey")
@@ -275,7 +268,7 @@ class Run:
             )
 
     def __repr__(self) -> str:
-        return f"Run({self.facts['model']}, {self.facts['images_seen']:,} images seen)"
+        return f"Run({self.record.model}, {self.record.images_seen:,} images seen)"
 
 
 def check_count(count: int) -> None:
@@ -294,14 +287,14 @@ def run_data(
 
     options: what they do not say is as the run's own data were read
     """
-    own, options = run.facts["data"], options or ReadingOptions()
+    own, options = run.record.data, options or ReadingOptions()
     if isinstance(data, ImageData):
         opened = data
     else:
-        source = data or own["source"]
+        source = data or own.source
         reading = options.over(own_options(own, source))
-        if data is None and own.get("place") and not Path(source).expanduser().exists():
-            source = own["place"]  # seen from another folder
+        if data is None and own.place and not Path(source).expanduser().exists():
+            source = own.place  # seen from another folder
         try:
             opened = open_images(source, reading, console)
         except InputError as error:
@@ -315,14 +308,16 @@ def run_data(
             f"{opened.name} is {opened.shape.size}, the run {run.model.shape.size}",
             "measure it on data like its own",
         )
-    if data is None and opened.fingerprint != own["fingerprint"]:
+    if data is None and opened.fingerprint != own.fingerprint:
         raise InputError(
-            f"{own['source']} is not what {run.folder.path} was trained on", "give --data"
+            f"{own.source} is not what {run.folder.path} was trained on", "give --data"
         )
     return opened
 
 
-def own_options(own: dict[str, Any], source: str) -> dict[str, Any]:
+def own_options(own: DataRecord, source: str) -> ReadingOptions:
     """How a run's data were read; the columns belong to its own source alone."""
-    columns = ("image_column", "label_column") if source == own["source"] else ()
-    return {name: own.get(name) for name in ("resolution", "fit", *columns)}
+    reading = ReadingOptions(resolution=own.resolution, fit=own.fit)
+    if source != own.source:
+        return reading
+    return replace(reading, image_column=own.image_column, label_column=own.label_column)

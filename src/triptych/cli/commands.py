@@ -15,6 +15,7 @@ from triptych.errors import InputError
 from triptych.options import (
     DEFAULT_DATA,
     CompareRequest,
+    LikelihoodOptions,
     MachineOptions,
     MeasureRequest,
     Options,
@@ -25,6 +26,7 @@ from triptych.options import (
     option,
     required,
 )
+from triptych.records import as_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +112,7 @@ class Repeat(ReadsRunData):
             console=self.console(),
             **vars(self.part(ReadingOptions)),
         )
-        return {"run": str(self.out), **run.facts} if self.json else str(self.out)
+        return {"run": str(self.out), **run.record.to_json()} if self.json else str(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,23 +239,10 @@ class Traverse(ReadsRunData):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likelihood(ReadsRunData):
+class Likelihood(ReadsRunData, LikelihoodOptions):
     """Bits per dimension of held-out images, term by term."""
 
     count: int | None = option(None, "How many images; 256 by default, 32 for a GAN's estimate.")
-    method: str | None = option(
-        None,
-        "VAE: elbo or importance; GAN: ais, which adds noise; diffusion: variational or ode.",
-    )
-    draws: int | None = option(
-        None,
-        "For each image: K of the importance-weighted bound, 100 by default; other bounds are "
-        "averaged over them, 1 by default; temperatures of ais, 300 by default.",
-    )
-    noise: float | None = option(
-        None,
-        "Deviation of a GAN's noise on [-1, 1] for ais; chosen on validation images by default.",
-    )
 
     def run(self) -> Any:
         """The bits_per_dim entry."""
@@ -264,16 +253,14 @@ class Likelihood(ReadsRunData):
         check_count(count)
         run = Run(self.path, self.machine())
         data = self.open_data(run)
-        entry = run.log_likelihood(
+        record = run.log_likelihood(
             data.test.images[:count],
-            self.method,
             console=self.console(),
-            draws=self.draws,
-            noise=self.noise,
             validation=data.validation.images,
+            **vars(self.part(LikelihoodOptions)),
         )
         instead = text.BY_ESTIMATE if isinstance(run.model, EstimatesLikelihood) else ""
-        return entry if self.json else text.likelihood(entry, instead)
+        return record.to_json() if self.json else text.likelihood(record, instead)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,7 +306,7 @@ class Evaluate(UsesModel, MeasureRequest):
 
         asked = self.part(MeasureRequest)
         results = api.evaluate(asked, machine=self.machine(), console=self.console())
-        return {"runs": results} if self.json else text.results({"runs": results}, None)
+        return {"runs": [r.to_json() for r in results]} if self.json else text.results(results)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,11 +316,14 @@ class Compare(UsesModel, CompareRequest):
     def run(self) -> Any:
         """The report's path and the results."""
         from triptych import api
+        from triptych.comparison.compare import read_comparison
 
         asked = self.part(CompareRequest)
         page = api.compare(asked, machine=self.machine(), console=self.console())
-        results = json.loads((page.parent / "results.json").read_text())
-        return {"report": str(page), **results} if self.json else text.results(results, page)
+        results = read_comparison(page.parent)
+        if self.json:
+            return {"report": str(page), **results.to_json()}
+        return text.results(results.models or results.runs, page)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +344,7 @@ class Train(UsesModel, TrainRequest):
             return settings if self.json else json.dumps(settings, indent=2)
         run = api.train(asked, machine=machine, console=self.console())
         folder = str(run.folder.path)
-        return {"run": folder, **run.facts} if self.json else folder
+        return {"run": folder, **run.record.to_json()} if self.json else folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,7 +426,7 @@ class Doctor(UsesModel):
             "precision": machine.precision,
             "threads": machine.threads,
             "size": size,
-            "choices": machine.choices,
+            "choices": {name: as_json(note) for name, note in machine.choices.items()},
         }
         with machine.own_threads(), self.console().bar("timing training steps") as bar:
             steps = steps_now(machine, size, bar)

@@ -46,9 +46,9 @@ def attempt(interrupt: Any) -> int:
             import triptych.api  # noqa: F401 # and with it all that is slow to import
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, leave)
-        found = command.run()
+        answer = command.run()
         if distributed.speaks():
-            print(json.dumps(found, indent=2) if command.json else found)
+            print(json.dumps(answer, indent=2) if command.json else answer)
         return 0
     except InputError as error:
         return complain(str(error), 2)

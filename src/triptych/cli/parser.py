@@ -114,6 +114,8 @@ def make_app(config: Path | None = None) -> App:
 
 def __getattr__(name: str) -> Any:
     """A command of `cli.commands` as cyclopts calls it, made when it is first needed."""
+    if name.startswith("__"):  # which the import system looks for in every module
+        raise AttributeError(name)
     from triptych.cli import commands
 
     return as_function(getattr(commands, name))

@@ -2,68 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from triptych.records import MetricRecord, Note, ResultsRecord
 
 if TYPE_CHECKING:
     from triptych.data.describe import Summary
 
+from triptych.words import english
 
-def results(found: dict[str, Any], page: Path | None) -> str:
+
+def results(models: Sequence[ResultsRecord], page: Path | None = None) -> str:
     """A small table of what was measured; several trainings of a model as one."""
-    shown = []
-    for run in found.get("models", found["runs"]):
-        trainings = run.get("runs", [])
-        name = f"mean of {len(trainings)} trainings" if trainings else run["run"]
-        shown.append(f"{run['model']}  ({name})")
-        for metric in run["metrics"]:
-            words = [metric["reference"]] * (metric["reference"] != "none")
-            words += ["extrapolated"] * (metric["method"] == "extrapolated")
-            told = f" ({', '.join(words)})" if words else ""
-            shown.append(f"  {metric['name'] + told:38} {interval(metric)}")
+    lines = []
+    for model in models:
+        name = f"mean of {len(model.runs)} trainings" if model.runs else model.run
+        lines.append(f"{model.model}  ({name})")
+        for metric in model.metrics:
+            words = [metric.reference] * (metric.reference != "none")
+            words += ["extrapolated"] * (metric.method == "extrapolated")
+            label = metric.name + (f" ({', '.join(words)})" if words else "")
+            lines.append(f"  {label:38} {interval(metric)}")
     if page is not None:
-        shown.append(f"report: {page}")
-    return "\n".join(shown)
+        lines.append(f"report: {page}")
+    return "\n".join(lines)
 
 
-def interval(metric: dict[str, Any]) -> str:
+def interval(metric: MetricRecord) -> str:
     """Value, interval and floor of one metric."""
-    if metric["value"] is None:
-        return f"not defined: {metric['note']}"
-    text = f"{metric['value']:.4g} [{metric['low']:.4g}, {metric['high']:.4g}]"
-    floor = "" if metric["floor"] is None else f"  floor {metric['floor']:.4g}"
-    return f"{text} {metric['unit']}{floor}"
+    if metric.value is None:
+        return f"not defined: {words_of(metric.note)}"
+    text = f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}]"
+    floor = "" if metric.floor is None else f"  floor {metric.floor:.4g}"
+    return f"{text} {metric.unit}{floor}"
 
 
-def nearness(found: dict[str, float]) -> str:
+def words_of(note: Note | None) -> str:
+    """A note in English; nothing where there is none."""
+    return "" if note is None else english(note)
+
+
+def nearness(near: dict[str, float]) -> str:
     """How near reconstructions come to their originals."""
-    similar = f", SSIM {found['ssim']:.3f}" if "ssim" in found else ""
-    return f"{found['psnr']:.2f} dB{similar}, {found['seconds']:.2f} s"
+    similar = f", SSIM {near['ssim']:.3f}" if "ssim" in near else ""
+    return f"{near['psnr']:.2f} dB{similar}, {near['seconds']:.2f} s"
 
 
 BY_ESTIMATE = "--method ais estimates that of the generator plus noise"
 
 
-def likelihood(found: dict[str, Any], instead: str = "") -> str:
+def likelihood(metric: MetricRecord, instead: str = "") -> str:
     """The bound and its terms; or why there is none, and what there is instead."""
-    if found["value"] is None:
-        line = f"bits per dimension: not defined: {found['note']}"
+    if metric.value is None:
+        line = f"bits per dimension: not defined: {words_of(metric.note)}"
         return f"{line}\n  {instead}" if instead else line
-    shown = [
-        f"bits per dimension: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}] "
-        f"({found['kind']}, {found['method']}, {found['n']} {found['reference']} images)"
+    lines = [
+        f"bits per dimension: {metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}] "
+        f"({metric.kind}, {metric.method}, {metric.n} {metric.reference} images)"
     ]
-    width = max(map(len, found["terms"]))
-    for name, term in found["terms"].items():
-        bits = with_interval(term, "bits_per_dim", ".4f")
-        shown.append(f"  {name:{width}}  {bits:28}  {with_interval(term, 'nats', '.2f')} nats")
-    return "\n".join([*shown, found["note"]])
-
-
-def with_interval(term: dict[str, float], unit: str, form: str) -> str:
-    """A value and its 95 % interval."""
-    return f"{term[unit]:{form}} [{term[f'{unit}_low']:{form}}, {term[f'{unit}_high']:{form}}]"
+    terms = metric.terms or {}
+    width = max(map(len, terms), default=0)
+    for name, term in terms.items():
+        low, high = term.bits_per_dim_low, term.bits_per_dim_high
+        bits = f"{term.bits_per_dim:.4f} [{low:.4f}, {high:.4f}]"
+        nats = f"{term.nats:.2f} [{term.nats_low:.2f}, {term.nats_high:.2f}]"
+        lines.append(f"  {name:{width}}  {bits:28}  {nats} nats")
+    return "\n".join([*lines, words_of(metric.note)])
 
 
 BARS = 30  # width of the longest bar of a histogram
@@ -93,9 +99,9 @@ def summary(summary: Summary, sheet: Path) -> str:
     }
     lines = [data.name, *(f"  {name:12} {value}" for name, value in rows.items())]
     lines += bars(summary.histogram)
-    lines += listed("what would be done", [*summary.plan, *data.notes])
+    lines += listed("what would be done", [*map(english, (*summary.plan, *data.notes))])
     lines += listed("bad images", [": ".join(each) for each in ingested.bad])
-    return "\n".join([*lines, f"contact sheet: {sheet} ({summary.contact_sheet_rows})"])
+    return "\n".join([*lines, f"contact sheet: {sheet} ({english(summary.contact_sheet_rows)})"])
 
 
 def bars(histogram: dict[str, int]) -> list[str]:
@@ -122,11 +128,13 @@ def more(things: Sized) -> list[str]:
     return [f"  and {len(things) - NAMED:,} more: --json names them"] if len(things) > NAMED else []
 
 
-def flat(found: dict[str, Any], indent: str = "") -> str:
+def flat(report: dict[str, Any], indent: str = "") -> str:
     """Nested values, one a line."""
     shown = []
-    for name, value in found.items():
-        if isinstance(value, dict):
+    for name, value in report.items():
+        if isinstance(value, dict) and value.keys() == {"code", "values"}:
+            shown.append(f"{indent}{name}: {english(Note(**value))}")
+        elif isinstance(value, dict):
             shown += [f"{indent}{name}:", flat(value, indent + "  ")]
         elif isinstance(value, list):
             shown.append(f"{indent}{name}: {', '.join(map(str, value)) or '-'}")

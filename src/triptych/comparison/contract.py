@@ -2,97 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from triptych.data.dataset import ImageData
+from triptych.hardware import Machine
+from triptych.records import DataRecord, Note, ResultsRecord, RunRecord
+from triptych.training.resolve import ResolvedRequest
 
 TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-clock budget
 
-OWN_DATA = ("data", "fingerprint")
 
-# What run.json says that must agree: how it is called, and where it stands.
-MUST_AGREE = {
-    "data fingerprint": OWN_DATA,
-    "resolution": ("data", "resolution"),
-    "training images": ("data", "train"),
-    "test images": ("data", "test"),
-    "flips": ("data", "flip"),
-    "crops": ("data", "crop"),
-    "device": ("device",),
-    "precision": ("precision",),
-    "budget unit": ("budget", "unit"),
-    "budget": ("budget", "amount"),
+@dataclass(frozen=True)
+class Conditions:
+    """Under which a model is trained: each by the code of the note that it differs."""
+
+    values: Mapping[str, object]
+
+    @classmethod
+    def of(cls, data: DataRecord, device: str, precision: str, unit: str, amount: float) -> Self:
+        """All that must agree."""
+        return cls(
+            {
+                "data_differ": data.fingerprint,
+                "resolution_differs": data.resolution,
+                "training_images_differ": data.train,
+                "test_images_differ": data.test,
+                "flips_differ": data.flip,
+                "crops_differ": data.crop,
+                "device_differs": device,
+                "precision_differs": precision,
+                "budget_unit_differs": unit,
+                "budget_differs": amount,
+            }
+        )
+
+    @classmethod
+    def of_run(cls, run: RunRecord) -> Self:
+        """Those of a run."""
+        return cls.of(run.data, run.device, run.precision, run.budget.unit, run.budget.amount)
+
+    @classmethod
+    def of_request(cls, request: ResolvedRequest, data: ImageData, machine: Machine) -> Self:
+        """Those of a run that is yet to be trained."""
+        budget = request.budget
+        described = data.describe()
+        return cls.of(described, machine.device, machine.precision, budget.unit, budget.amount)
+
+
+# What results.json of runs that were measured one by one must agree in.
+MEASURED_ALIKE: dict[str, Callable[[ResultsRecord], object]] = {
+    "sample_counts_differ": lambda results: samples_measured(results),
+    "measured_data_differ": lambda results: results.data.fingerprint,
+    "features_differ": lambda results: features_used(results),
 }
 
 
-def differences(runs: dict[str, dict[str, Any]]) -> list[str]:
-    """Sentences naming what differs between runs' run.json; none when they may be compared."""
-    found = []
-    for what, place in MUST_AGREE.items():
-        values = {name: _at(facts, place) for name, facts in runs.items()}
+def differences(runs: Mapping[str, Conditions]) -> list[Note]:
+    """What differs between the conditions of runs, with the runs' names."""
+    return differing({name: conditions.values for name, conditions in runs.items()})
+
+
+def measured_differently(results: Mapping[str, ResultsRecord]) -> list[Note]:
+    """What differs between the measurements of runs."""
+    return differing(
+        {
+            name: {code: value_of(result) for code, value_of in MEASURED_ALIKE.items()}
+            for name, result in results.items()
+        }
+    )
+
+
+def differing(runs: Mapping[str, Mapping[str, object]]) -> list[Note]:
+    """A note for each code whose values are not those of all runs, with all of them."""
+    notes = []
+    for code in next(iter(runs.values()), {}):
+        values = {name: of_run[code] for name, of_run in runs.items()}
         if len(set(map(str, values.values()))) > 1:
             listed = ", ".join(f"{name} {value}" for name, value in values.items())
-            found.append(f"{what} differs: {listed}")
-    return found
+            notes.append(Note(code, {"runs": listed}))
+    return notes
 
 
-def trained_on_other_data(runs: dict[str, dict[str, Any]], fingerprint: str) -> list[str]:
-    """A sentence naming the runs to be measured on data unlike their own, or none."""
-    other = [name for name, facts in runs.items() if _at(facts, OWN_DATA) != fingerprint]
-    return [f"not trained on the data to measure on: {', '.join(other)}"] if other else []
+def trained_on_other_data(runs: Mapping[str, RunRecord], fingerprint: str) -> list[Note]:
+    """A note naming the runs to be measured on data unlike their own, or none."""
+    other = [name for name, run in runs.items() if run.data.fingerprint != fingerprint]
+    return [Note("trained_on_other_data", {"runs": ", ".join(other)})] if other else []
 
 
-def measured_differently(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Sentences naming what differs between the measurements of runs, from their results.json."""
-    found = []
-    measured: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "count of samples": samples_measured,
-        "data measured on": lambda result: result["data"]["fingerprint"],
-        "features": features_used,
-    }
-    for what, value_of in measured.items():
-        values = {name: value_of(result) for name, result in results.items()}
-        if len(set(values.values())) > 1:
-            listed = ", ".join(f"{name} {value}" for name, value in values.items())
-            found.append(f"{what} differs: {listed}")
-    return found
-
-
-def samples_measured(result: dict[str, Any]) -> int:
+def samples_measured(results: ResultsRecord) -> int:
     """How many samples the distances of a results.json were found with."""
-    counts = [m["n"] for m in result["metrics"] if m["name"] in ("sharpness", "frechet_distance")]
-    return max(counts, default=0)
+    counts = [m.n for m in results.metrics if m.name in ("sharpness", "frechet_distance")]
+    return max((count for count in counts if count is not None), default=0)
 
 
-def features_used(result: dict[str, Any]) -> Any:
+def features_used(results: ResultsRecord) -> str | None:
     """The extractor that the distances of a results.json were found on."""
-    return _at(result, ("extractor", "name"))
+    return None if results.extractor is None else results.extractor.name
 
 
-def marks(runs: dict[str, dict[str, Any]]) -> list[str]:
-    """Sentences that belong on the page though they do not forbid comparing."""
-    return [*told_marks(runs), *time_marks(runs)]
+def marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """What belongs on the page though it does not forbid comparing."""
+    return [*label_marks(runs), *time_marks(runs)]
 
 
-def told_marks(runs: dict[str, dict[str, Any]]) -> list[str]:
-    """Whether some models were told the labels and others were not."""
-    told = [name for name, facts in runs.items() if facts.get("labels") is not None]
-    if len(told) in (0, len(runs)):
+def label_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """Whether some models were given the labels and others were not."""
+    conditional = [name for name, run in runs.items() if run.labels is not None]
+    if len(conditional) in (0, len(runs)):
         return []
-    return [f"told the labels, as the others were not: {', '.join(told)}"]
+    return [Note("labels_given_to_some", {"runs": ", ".join(conditional)})]
 
 
-def time_marks(runs: dict[str, dict[str, Any]]) -> list[str]:
+def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
     """Whether true training times are apart though budgets in seconds were equal."""
-    seconds = {name: facts["train_seconds"] for name, facts in runs.items()}
-    timed = all(facts["budget"]["unit"] == "seconds" for facts in runs.values())
+    seconds = {name: run.train_seconds or 0.0 for name, run in runs.items()}
+    timed = all(run.budget.unit == "seconds" for run in runs.values())
     if not timed or max(seconds.values()) <= (1 + TIME_TOLERANCE) * min(seconds.values()):
         return []
     listed = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
-    return [f"true training seconds differ by more than 10 %: {listed}"]
-
-
-def _at(facts: dict[str, Any], place: tuple[str, ...]) -> Any:
-    value: Any = facts
-    for name in place:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+    return [Note("training_times_differ", {"most": TIME_TOLERANCE, "runs": listed})]

@@ -8,40 +8,14 @@ results.json; better is what this module says, nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from triptych.records import MetricRecord
 
 LEVEL = 0.975  # of each side of a 95 % interval
 BOUNDS = ("lower bound", "upper bound")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One metric of one model, as far as comparing needs it; `value` is None when not defined.
-
-    low, high: 95 % interval of the expected value at this number of images
-    floor:     what real images score
-    better:    lower, higher or floor
-    kind:      exact, estimate, lower bound, upper bound or not defined
-    left_out:  values without each group of samples, or of real images, by side
-    values:    of each training, where there were several
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    floor: float | None = None
-    better: str = ""
-    kind: str = "estimate"
-    left_out: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    values: Sequence[float] = ()
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> Self:
-        """From an entry of results.json."""
-        known = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in entry.items() if name in known})
 
 
 @dataclass(frozen=True)
@@ -60,7 +34,7 @@ class Difference:
         return "second" if self.low > 0 else "undecided"
 
 
-def difference(first: Measured, second: Measured) -> Difference | None:
+def difference(first: MetricRecord, second: MetricRecord) -> Difference | None:
     """None where they cannot be compared: not defined, without intervals, or bound and value.
 
     With several trainings each, by Welch's interval of their means (1947, Biometrika 34); else
@@ -77,8 +51,9 @@ def difference(first: Measured, second: Measured) -> Difference | None:
         return None
     value = a.value - b.value
     folded = first.better == "floor"  # distances from the floor have no deviation of their own
-    if len(first.values) > 1 and len(second.values) > 1 and not folded:
-        margin = welch(of_all(first, first.values), of_all(second, second.values))
+    ours, theirs = first.values or (), second.values or ()
+    if len(ours) > 1 and len(theirs) > 1 and not folded:
+        margin = welch(of_all(first, ours), of_all(second, theirs))
         return Difference(value, value - margin, value + margin)
     if not folded and pairs_up(first, second):
         margin = paired(first, second)
@@ -88,7 +63,9 @@ def difference(first: Measured, second: Measured) -> Difference | None:
     return Difference(value, value - low, value + high)
 
 
-def higher(first: Measured, second: Measured) -> Literal["first", "second", "undecided"] | None:
+def higher(
+    first: MetricRecord, second: MetricRecord
+) -> Literal["first", "second", "undecided"] | None:
     """Which of two values is the higher one, by the interval of their difference.
 
     None where they cannot be compared. For quantities that are best at their floor, as sharpness.
@@ -97,14 +74,11 @@ def higher(first: Measured, second: Measured) -> Literal["first", "second", "und
     return None if apart is None else apart.better
 
 
-def pairs_up(first: Measured, second: Measured) -> bool:
+def pairs_up(first: MetricRecord, second: MetricRecord) -> bool:
     """Whether both keep values without groups of the same sides' images."""
-    kept = [values for m in (first, second) for values in m.left_out.values()]
-    return (
-        bool(kept)
-        and set(first.left_out) == set(second.left_out)
-        and all(len(values) > 1 for values in kept)
-    )
+    ours, theirs = first.left_out or {}, second.left_out or {}
+    groups = [*ours.values(), *theirs.values()]
+    return bool(groups) and set(ours) == set(theirs) and all(len(each) > 1 for each in groups)
 
 
 @dataclass(frozen=True)
@@ -116,11 +90,11 @@ class Span:
     high: float
 
 
-def badness(metric: Measured) -> Span | None:
+def badness(metric: MetricRecord) -> Span | None:
     """How bad it is: itself, its negative, or how far it is from the floor."""
     if metric.value is None or metric.low is None or metric.high is None:
         return None
-    if metric.kind == "not defined" or metric.better not in ("lower", "higher", "floor"):
+    if not metric.defined or metric.better not in ("lower", "higher", "floor"):
         return None
     if metric.better == "floor" and metric.floor is None:
         return None
@@ -129,7 +103,7 @@ def badness(metric: Measured) -> Span | None:
     return Span(of_all(metric, [metric.value])[0], 0.0 if inside else min(ends), max(ends))
 
 
-def of_all(metric: Measured, values: Sequence[float]) -> list[float]:
+def of_all(metric: MetricRecord, values: Sequence[float]) -> list[float]:
     """Values on the scale where lower is better."""
     if metric.better == "higher":
         return [-value for value in values]
@@ -138,16 +112,17 @@ def of_all(metric: Measured, values: Sequence[float]) -> list[float]:
     return list(values)
 
 
-def paired(first: Measured, second: Measured) -> float:
+def paired(first: MetricRecord, second: MetricRecord) -> float:
     """Half the interval's width by the delete-group jackknife.
 
     Samples are each model's own, so their variances add; real images are the same for both, so
     each group of them is left out on both sides at once.
     """
     variance, degrees = 0.0, 0
-    for side in first.left_out:
-        ours = of_all(first, first.left_out[side])
-        theirs = of_all(second, second.left_out[side])
+    theirs_left_out = second.left_out or {}
+    for side, values_of_first in (first.left_out or {}).items():
+        ours = of_all(first, values_of_first)
+        theirs = of_all(second, theirs_left_out[side])
         together = side == "reference" and len(ours) == len(theirs)
         sets = [[a - b for a, b in zip(ours, theirs, strict=True)]] if together else [ours, theirs]
         for values in sets:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,8 @@ from torch import Tensor
 from triptych.config import ImageShape
 from triptych.data.augment import Augment
 from triptych.data.store import Ingested
+from triptych.options import Fit
+from triptych.records import DataRecord, Note
 from triptych.seeding import generator
 
 
@@ -53,9 +54,9 @@ class ImageData:
     name: str  # as the report shows it
     source: str  # as the user wrote it
     fingerprint: str  # of pixels, labels and membership
-    fit: str
+    fit: Fit
     classes: tuple[str, ...] | None
-    notes: tuple[str, ...]  # sentences for the user on how the data were read
+    notes: tuple[Note, ...]  # what was done that the user should know
     train: Part
     validation: Part
     test: Part
@@ -71,23 +72,23 @@ class ImageData:
         _, channels, resolution, _ = self.train.images.shape
         return ImageShape(channels=channels, resolution=resolution)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> DataRecord:
         """The data's record, as run.json and contract.json hold it."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "place": self.path,
-            "fingerprint": self.fingerprint,
-            "resolution": self.shape.resolution,
-            "channels": self.shape.channels,
-            "fit": self.fit,
-            "image_column": self.image_column,
-            "label_column": self.label_column,
-            "flip": self.augment.flip,
-            "crop": self.augment.crop,
-            "train": len(self.train),
-            "validation": len(self.validation),
-            "test": len(self.test),
-            "classes": list(self.classes) if self.classes else None,
-            "notes": list(self.notes),
-        }
+        return DataRecord(
+            name=self.name,
+            source=self.source,
+            place=self.path,
+            fingerprint=self.fingerprint,
+            resolution=self.shape.resolution,
+            channels=self.shape.channels,
+            fit=self.fit,
+            image_column=self.image_column,
+            label_column=self.label_column,
+            flip=self.augment.flip,
+            crop=self.augment.crop,
+            train=len(self.train),
+            validation=len(self.validation),
+            test=len(self.test),
+            classes=tuple(self.classes) if self.classes else None,
+            notes=tuple(self.notes),
+        )

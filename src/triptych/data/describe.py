@@ -1,15 +1,10 @@
-"""Notes on how a source's images were read, and the summary that `triptych data` shows.
-
-A note is a fixed beginning, then a colon and what varies: the report knows the beginnings in
-other languages.
-"""
+"""What was done with a source's images, as notes and for `triptych data`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +13,7 @@ from triptych import images
 from triptych.data.dataset import ImageData
 from triptych.data.store import Ingested, cache_folder
 from triptych.options import Fit
+from triptych.records import JsonObject, Note, as_json
 
 BAD_SHARE = 0.01  # more bad images than this deserve a warning
 BAD_SHOWN = 5  # bad images named in a note; the summary names them all
@@ -29,76 +25,59 @@ CHUNK = 256  # images at a time
 COLUMNS = 12
 ROWS = 12
 TILE = 64  # pixels that an image takes at least
-DIVIDED = {  # how parts are made that the source does not give
-    "test": "a tenth of the images, picked by a digest of their pixels",
-    "validation": "a further tenth of the training images, picked likewise",
-}
 
 
 def notes(
     ingested: Ingested, resolution: int, fit: Fit, training: int, test: int
-) -> tuple[str, ...]:
-    """What the user should know, a sentence each."""
-    sentences = [*ingested.notes]
+) -> tuple[Note, ...]:
+    """What was done with the images that the user should know."""
+    notes = [*ingested.notes]
     if ingested.bad:
-        sentences.append(describe_bad(ingested.bad, ingested.files))
+        notes.append(note_bad(ingested.bad, ingested.files))
     sizes = ingested.sizes
     if sizes.different > 1 or sizes.usual != (resolution, resolution):
         extremes = [sizes.smallest, sizes.largest][: sizes.different]
         original = "..".join(f"{width}x{height}" for width, height in extremes)
-        sentences.append(f"resized by --fit {fit}: {original} to {resolution}x{resolution}")
+        code = {"stretch": "stretched", "crop": "cropped", "pad": "padded"}[fit]
+        notes.append(Note(code, {"sizes": original, "resolution": f"{resolution}x{resolution}"}))
     narrowest, widest = sizes.narrowest, sizes.widest
     if fit == "stretch" and widest > VARIED * narrowest:
-        sentences.append(
-            "shapes vary and are distorted, --fit crop would keep proportions: width over height "
-            f"{narrowest:,.4g} to {widest:,.4g}"
-        )
+        notes.append(Note("shapes_distorted", {"narrowest": narrowest, "widest": widest}))
     elif fit == "stretch" and not 1 / VARIED < widest < VARIED:
-        sentences.append(
-            "made square, --fit crop or pad would keep proportions: width over height "
-            f"{widest:,.4g}"
-        )
+        notes.append(Note("made_square", {"shape": widest}))
     if 2 * ingested.faint > ingested.files:
-        sentences.append(
-            "WARNING, most images show hardly any contrast, are their values of another range?: "
-            f"{ingested.faint} of {ingested.files}"
-        )
+        notes.append(Note("little_contrast", {"n": ingested.faint, "files": ingested.files}))
     if ingested.copies:
-        sentences.append(f"images that are exact copies of others: {ingested.copies}")
+        notes.append(Note("copies", {"n": ingested.copies}))
     if ingested.crossing:
-        sentences.append(
-            "held-out images left out, for they are copies of images nearer to training: "
-            f"{ingested.crossing}"
-        )
+        notes.append(Note("copies_left_out", {"n": ingested.crossing}))
     if training < FEW_IMAGES:
-        sentences.append(f"few training images, which models may learn by heart: {training}")
+        notes.append(Note("few_training_images", {"n": training}))
     if test < FEW_TEST:
-        sentences.append(
-            f"few test images, so what is measured on them is rough or refused: {test}"
-        )
-    return tuple(sentences)
+        notes.append(Note("few_test_images", {"n": test}))
+    return tuple(notes)
 
 
-def describe_bad(bad: Sequence[tuple[str, str]], files: int) -> str:
-    """The note on bad images: how many there are, and the first of them."""
+def note_bad(bad: Sequence[tuple[str, str]], files: int) -> Note:
+    """The note on bad images: how many there are, and the first; a warning where they are many."""
     share = len(bad) / files
-    heading = "WARNING, bad images skipped" if share > BAD_SHARE else "bad images skipped"
     listed = "; ".join(": ".join(each) for each in bad[:BAD_SHOWN])
     more = "; ..." if len(bad) > BAD_SHOWN else ""
-    return f"{heading}: {len(bad)} of {files} ({share:.1%}): {listed}{more}"
+    return Note(
+        "many_bad_images" if share > BAD_SHARE else "bad_images",
+        {"n": len(bad), "files": files, "share": share, "images": f"{listed}{more}"},
+    )
 
 
-def plan(data: ImageData, given_parts: Sequence[str]) -> list[str]:
-    """What would be done with the data, a sentence each."""
-    resolution, kind = data.shape.resolution, "grey" if data.shape.channels == 1 else "colour"
-    sentences = [f"models make {kind} images of {resolution}x{resolution}"]
-    for part, otherwise in DIVIDED.items():
-        sentences.append(
-            f"{part}: {'the part that is given' if part in given_parts else otherwise}"
-        )
-    if data.classes is None:
-        sentences.append("no labels: what needs a classifier will be 'not defined'")
-    return sentences
+def plan(data: ImageData, given_parts: Sequence[str]) -> list[Note]:
+    """What would be done with the data."""
+    size = {"resolution": data.shape.resolution}
+    return [
+        Note("plan_grey", {**size}) if data.shape.channels == 1 else Note("plan_color", {**size}),
+        Note("test_given" if "test" in given_parts else "test_picked"),
+        Note("validation_given" if "validation" in given_parts else "validation_picked"),
+        *([Note("plan_without_labels")] if data.classes is None else []),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +86,7 @@ class Summary:
 
     mean, deviation: of each channel on [0, 1], over `measured` training images
     histogram:       images of each class in all parts; empty without labels
-    plan:            what would be done with the data, a sentence each
+    plan:            what would be done with the data
     """
 
     data: ImageData
@@ -116,21 +95,21 @@ class Summary:
     deviation: list[float]
     measured: int
     histogram: dict[str, int]
-    plan: list[str]
-    contact_sheet_rows: str
+    plan: list[Note]
+    contact_sheet_rows: Note
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """One flat object: the data's record, then counts and statistics."""
         counts = asdict(self.ingested)
         return {
-            **self.data.describe(),
+            **self.data.describe().to_json(),
             **{name: counts[name] for name in ("files", "bad", "copies", "crossing", "sizes")},
             "mean": self.mean,
             "deviation": self.deviation,
             "measured": self.measured,
             "histogram": self.histogram,
-            "plan": self.plan,
-            "contact_sheet_rows": self.contact_sheet_rows,
+            "plan": [as_json(note) for note in self.plan],
+            "contact_sheet_rows": as_json(self.contact_sheet_rows),
         }
 
 
@@ -196,12 +175,14 @@ def contact_sheet_path(data: ImageData) -> Path:
     return Path("runs") / name
 
 
-def sheet_rows(data: ImageData) -> str:
+def sheet_rows(data: ImageData) -> Note:
     """A caption for the rows of the contact sheet."""
     if data.classes is None or data.train.labels is None:
-        return "training images"
+        return Note("sheet_of_images")
     there = len(data.train.labels.unique())  # type: ignore[no-untyped-call]
-    return "a row a class" if there <= ROWS else f"a row a class, {ROWS} of {there} classes"
+    if there <= ROWS:
+        return Note("sheet_of_classes")
+    return Note("sheet_of_some_classes", {"rows": ROWS, "classes": there})
 
 
 def spread(count: int, most: int) -> Tensor:

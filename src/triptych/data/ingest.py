@@ -24,6 +24,8 @@ from triptych.data.sources import BadImageError, Item, PartName, Progress, Sourc
 from triptych.errors import InputError
 from triptych.hardware import usable_cores
 from triptych.options import Fit
+from triptych.records import Note
+from triptych.words import without_repeats
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
 ENOUGH_IMAGES = 60  # with so many, each part has an image but for one time in 250
@@ -110,7 +112,7 @@ def gather(
         unread=gathered.unread,
         sizes=describe_sizes(gathered.sizes),
         given_parts=tuple(gathered.given_parts),
-        notes=tuple(dict.fromkeys([*source.notes, *label_notes(gathered.labels, classes)])),
+        notes=without_repeats([*source.notes, *label_notes(gathered.labels, classes)]),
         content=content,
     )
 
@@ -183,17 +185,14 @@ def number_labels(
     return numbers, classes
 
 
-def label_notes(labels: Sequence[Label], classes: list[str] | None) -> list[str]:
-    """Notes on missing labels and on labels that may be no classes."""
+def label_notes(labels: Sequence[Label], classes: list[str] | None) -> list[Note]:
+    """What is odd about the labels: some are missing, or they may be no classes."""
     distinct = {label for label in labels if label is not None and label != -1}
     if classes is None and distinct:
         missing = sum(label is None or label == -1 for label in labels)
-        return [f"images without a label, so all labels were left out: {missing}"]
+        return [Note("labels_missing", {"n": missing})]
     if classes is not None and len(distinct) * FEW_A_CLASS > len(labels):
-        return [
-            "many labels for few images, use --label-column none if they are no classes: "
-            f"{len(distinct)} for {len(labels)}"
-        ]
+        return [Note("many_labels", {"labels": len(distinct), "images": len(labels)})]
     return []
 
 

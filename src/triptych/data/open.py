@@ -22,6 +22,7 @@ from triptych.options import (
     Fit,
     ReadingOptions,
 )
+from triptych.words import english
 
 VERSION = 4  # raised whenever the same source would give other pixels or parts
 
@@ -120,4 +121,4 @@ def assemble(
 def tell_notes(data: ImageData, console: Console) -> None:
     """Say what was done with the images, before anything is trained on them."""
     for note in data.notes:
-        console.say(f"note: {note}")
+        console.say(f"note: {english(note)}")

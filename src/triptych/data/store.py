@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from triptych import files
 from triptych.errors import InputError
+from triptych.records import Note, read_notes
 
 ARRAYS = ("images", "labels", "parts")
 FINGERPRINT_DIGITS = 16
@@ -65,7 +66,7 @@ class Ingested:
     faint:       images of hardly any contrast
     unread:      bad images that the system could not read, perhaps only that time
     given_parts: the parts that the source itself names
-    notes:       sentences for the user
+    notes:       what the user should know
     content:     digest of the stored arrays, which names their folder
     """
 
@@ -79,7 +80,7 @@ class Ingested:
     unread: int
     sizes: ImageSizes
     given_parts: tuple[str, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     content: str
 
 
@@ -106,8 +107,9 @@ def entry_key(identity: dict[str, object]) -> str:
 def load(key: str) -> Entry | None:
     """Arrays (mapped, copied where written to) and record of an entry; None if it is unusable."""
     try:
-        values = frozen(json.loads((data_folder() / f"{key}.json").read_text()))
-        ingested = Ingested(**values | {"sizes": ImageSizes(**values["sizes"])})
+        parsed = json.loads((data_folder() / f"{key}.json").read_text())
+        values, notes = frozen(parsed), read_notes(parsed["notes"])
+        ingested = Ingested(**values | {"sizes": ImageSizes(**values["sizes"]), "notes": notes})
         arrays = load_arrays(data_folder() / ingested.content)
     except (OSError, ValueError, KeyError, TypeError):
         return None

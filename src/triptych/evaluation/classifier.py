@@ -66,14 +66,14 @@ class Largest(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         left, right = x[..., ::2].contiguous(), x[..., 1::2].contiguous()
         best = torch.maximum(left, right)  # [B,C,H,W/2]
-        told = torch.empty_like(best)
-        top, bottom = told[:, :, ::2], told[:, :, 1::2]
+        halves = torch.empty_like(best)
+        top, bottom = halves[:, :, ::2], halves[:, :, 1::2]
         torch.mul(grad, best[:, :, ::2].contiguous().ge_(best[:, :, 1::2]), out=top)
         torch.sub(grad, top, out=bottom)
-        to_left, found = left.ge_(right).mul_(told), torch.empty_like(x)
-        found[..., ::2] = to_left
-        found[..., 1::2] = told.sub_(to_left)
-        return found
+        to_left, gradient = left.ge_(right).mul_(halves), torch.empty_like(x)
+        gradient[..., ::2] = to_left
+        gradient[..., 1::2] = halves.sub_(to_left)
+        return gradient
 
 
 class Halve(nn.Module):
@@ -83,8 +83,8 @@ class Halve(nn.Module):
         """[B,C,H,W] -> [B,C,H/2,W/2], rounded down."""
         if x.device.type != "cpu" or x.shape[2] % 2 or x.shape[3] % 2:
             return F.max_pool2d(x, 2)
-        found: Tensor = Largest.apply(x)  # type: ignore[no-untyped-call]
-        return found
+        largest: Tensor = Largest.apply(x)  # type: ignore[no-untyped-call]
+        return largest
 
 
 class Classifier(nn.Module):
@@ -126,8 +126,8 @@ def read(classifier: Classifier, pixels: Tensor, machine: Machine) -> Reading:
     )  # GPUs round to TF32 by default
     with torch.inference_mode(), full_precision:
         for chunk in torch.split(pixels, CHUNK):
-            found, logits = classifier(images.to_float(chunk.to(machine.device)))
-            features.append(found.cpu())
+            hidden, logits = classifier(images.to_float(chunk.to(machine.device)))
+            features.append(hidden.cpu())
             probabilities.append(logits.softmax(1).cpu())
     return Reading(torch.cat(features), torch.cat(probabilities))
 
@@ -186,8 +186,8 @@ def _fit(classifier: Classifier, data: ImageData, machine: Machine, console: Con
     wanted = min(max(EPOCHS * len(data.train), LEAST_IMAGES), MOST_IMAGES)
     rounds = wanted // batch_size
     parameters = list(classifier.parameters())
-    optimiser = torch.optim.AdamW(parameters, weight_decay=0.05, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=rounds)
+    optimizer = torch.optim.AdamW(parameters, weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=rounds)
     replicas = [classifier.train(), *(replica(classifier) for _ in range(PARTS - 1))]
     if batch_size < BATCH_SIZE:
         del replicas[1:]  # too few to be split
@@ -212,7 +212,7 @@ def _fit(classifier: Classifier, data: ImageData, machine: Machine, console: Con
             of_parts = pool.map(gradients, replicas, *split)
             for p, *gs in zip(parameters, *of_parts, strict=True):
                 p.grad = torch.stack(gs).mean(0)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             bar.update(number + 1, rounds)
     for own, *others in zip(*(r.buffers() for r in replicas), strict=True):

@@ -4,183 +4,127 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from triptych import images
 from triptych.console import Bar, Console
+from triptych.data.dataset import ImageData
+from triptych.evaluation.extractors import pick_name
 from triptych.evaluation.outputs import (
-    ABILITIES,
     EVALUATION_SEED,
-    Generated,
-    describe,
+    Outputs,
+    quality_by_calls,
     worst_offenders,
 )
-from triptych.evaluation.reference import MOST_TRAINING, Reference
+from triptych.evaluation.reference import Reference, count_samples, make, read_real
 from triptych.families.capabilities import Iterative
 from triptych.families.protocol import GenerativeModel
-from triptych.metrics import entry
-from triptych.metrics.frechet_distance import enough_to_extrapolate, frechet_distance
-from triptych.metrics.intervals import Estimate, extrapolated
-from triptych.metrics.kernel_distance import kernel_distance
-from triptych.metrics.labels import label_balance, recognisable
-from triptych.metrics.memorised import HELD_OUT_SHARE, memorised
-from triptych.metrics.prdc import enough_for_neighbours, neighbours
-from triptych.metrics.sharpness import sharpness
+from triptych.hardware import Machine
+from triptych.metrics import Metric, NotDefinedError, entry
+from triptych.records import (
+    CostRecord,
+    ExtractorRecord,
+    MeasuredOn,
+    MetricRecord,
+    Note,
+    ResultsRecord,
+    RunRecord,
+)
+from triptych.run import check_count
 from triptych.seeding import ImageStreams
-from triptych.tasks import sample
-from triptych.training.run_folder import labels_of
+from triptych.tasks import figures, sample
+from triptych.training.run_folder import RunFolder, labels_of, load_model
 
-SCHEMA = 1
 FEW = 2000  # samples below which the interval matters more than the value
 OFFENDERS = 10  # samples nearest to training images that are shown
-MEASURED_ON = ("name", "fingerprint", "train", "validation", "test")
-TOLD = "told the labels in training: samples are of all classes, by their shares in the data"
-OTHER_DATA = "measured on other data than it was trained on: its training images may be among them"
-MEASURED = 3  # times that `generation_entries` tells what is measured next
-JACKKNIFE, HALVES = "delete-group jackknife", "random halves"
-EXTRAPOLATED = "extrapolated"
-FEW_TO_EXTRAPOLATE = "fewer than twice as many images as features"
-FEW_NEIGHBOURS = "fewer images than nearest neighbours are looked for among"
-NO_LABELS = "the data have no labels: no classifier can be trained on them"
-NOT_ALL = "training images looked among"  # the report knows these in French
+CONDITIONAL = Note("labels_given")
+OTHER_DATA = Note("other_data")
 
 
-def generation_entries(
-    generated: Generated,
-    real: Reference,
-    said: str,
-    tell: Callable[[str], None] = lambda doing: None,
-) -> list[dict[str, Any]]:
-    """All of them.
+Measure = Callable[[RunFolder], ResultsRecord]
 
-    said: of the model's samples
-    tell: takes what is measured next, MEASURED times
+
+@dataclass(frozen=True)
+class Plan:
+    """How many samples are measured, and on which features."""
+
+    count: int
+    features: str
+
+
+def plan_measurement(
+    count: int | None, features: str | None, data: ImageData, machine: Machine
+) -> Plan:
+    """InputError on what cannot be measured so, before anything is made."""
+    if count is not None:
+        check_count(count)
+    return Plan(count_samples(count, data, machine.device), pick_name(features, data))
+
+
+def measurer(data: ImageData, plan: Plan, machine: Machine, console: Console) -> Measure:
+    """A function from a run's folder to its results, which draws its figures too.
+
+    The real side is read once, here.
     """
-    tell("distances")
-    found = distance_entries(generated, real)
-    tell("neighbours")
-    found += neighbour_entries(generated, real)
-    tell("labels, sharpness, memory")
-    found += label_entries(generated, real)
-    return [*found, sharpness_entry(generated, real, said), memorised_entry(generated, real)]
+    with machine.fastest_threads():
+        real = read_real(data, plan.count, plan.features, machine, console)
+
+    def measure_run(folder: RunFolder) -> ResultsRecord:
+        with machine.fastest_threads():
+            model, record = load_model(folder, machine.device)
+            console.say(f"  measuring {record.model}")
+            evaluation = evaluate(model, record, real, console)
+            draw(folder, model, record, evaluation, real, console)
+        return evaluation.results
+
+    return measure_run
 
 
-def distance_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]:
-    """Frechet and kernel distance to both references; Frechet's to the test images extrapolated."""
-    features, n, found = generated.features, real.count, []
-    for reference in ("test", "train"):
-        theirs = real.features[reference]
-        about: dict[str, Any] = {"reference": reference, "features": real.extractor.name}
-        floor: float | None = real.floors.frechet[reference]
-        distance = frechet_distance(features, theirs)
-        found.append(entry("frechet_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
-        if reference == "test":
-            enough = enough_to_extrapolate(n, theirs)
-            limit = extrapolated(distance) if enough else None
-            note = "" if enough else f"{FEW_TO_EXTRAPOLATE}: {n}"
-            floor = real.floors.limit
-            about_limit = about | {"method": EXTRAPOLATED, "note": note}
-            found.append(entry("frechet_distance", limit, n, floor=floor, **about_limit))
-        floor = real.floors.kernel[reference]
-        distance = kernel_distance(features, theirs, real.kernels[reference])
-        found.append(entry("kernel_distance", distance, n, floor=floor, method=JACKKNIFE, **about))
-    return found
+def draw(
+    folder: RunFolder,
+    model: GenerativeModel,
+    record: RunRecord,
+    evaluation: Evaluation,
+    real: Reference,
+    console: Console,
+) -> None:
+    """The figures of a run; all processes draw, the first one saves."""
+    target = folder.figures if real.machine.group.is_main else None
+    labels = labels_of(record)
+    by_calls = quality_by_calls(model, real, labels, console)
+    curves = {} if by_calls is None else {"quality_by_calls": by_calls}
+    test = real.data.test.images
+    with console.bar(f"  drawing {record.model}", figures.DRAWN) as bar:
+        figures.draw_figures(model, test, target, real.machine, labels, curves, telling(bar))
+    pairs = images.interleave(*evaluation.nearest, columns=OFFENDERS)
+    figures.save(target, "nearest", pairs, OFFENDERS)
 
 
-def neighbour_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]:
-    """Precision, recall, density and coverage, among as many test images as there are samples."""
-    n, test = real.count, real.features["test"][: real.count]
-    names = ("precision", "recall", "density", "coverage")
-    found: dict[str, Estimate | None] = dict.fromkeys(names)
-    if enough_for_neighbours(n):
-        found |= vars(neighbours(test, generated.features))
-    return [
-        entry(
-            name,
-            estimate,
-            n,
-            reference="test",
-            floor=real.floors.neighbours.get(name),
-            features=real.extractor.name,
-            method=HALVES,
-            note="" if estimate is not None else f"{FEW_NEIGHBOURS}: {n}",
-        )
-        for name, estimate in found.items()
-    ]
-
-
-def label_entries(generated: Generated, real: Reference) -> list[dict[str, Any]]:
-    """What the data's classifier reads in samples: whether it is sure, and how often each class."""
-    sure = balance = None
-    sure_floor = balance_floor = None
-    if generated.reading is not None:
-        ours = generated.reading.probabilities
-        test, other = (real.readings[name].probabilities for name in ("test", "other"))
-        sure, sure_floor = recognisable(ours), recognisable(test).value
-        balance, balance_floor = label_balance(ours, test), label_balance(other, test).value
-    n, note = real.count, NO_LABELS if generated.reading is None else ""
-    about: dict[str, Any] = {"features": "labels", "note": note}
-    return [
-        entry(
-            "recognisable",
-            sure,
-            n,
-            reference="none",
-            floor=sure_floor,
-            method="Wilson",
-            **about,
-        ),
-        entry(
-            "label_balance",
-            balance,
-            n,
-            reference="test",
-            floor=balance_floor,
-            method=JACKKNIFE,
-            **about,
-        ),
-    ]
-
-
-def sharpness_entry(generated: Generated, real: Reference, said: str) -> dict[str, Any]:
-    """Ratio to real; its floor is 1 by definition."""
-    return entry(
-        "sharpness",
-        sharpness(generated.images, real.test),
-        real.count,
-        reference="test",
-        floor=1.0,
-        method=JACKKNIFE,
-        note=said,
-    )
-
-
-def memorised_entry(generated: Generated, real: Reference) -> dict[str, Any]:
-    """Share of samples suspiciously near to a training image; its floor is 1 % by definition."""
-    found = memorised(generated.nearest.distance, real.held_out_nearest.distance)
-    all_there = len(real.data.train) <= MOST_TRAINING
-    return entry(
-        "memorised",
-        found,
-        real.count,
-        reference="train",
-        floor=HELD_OUT_SHARE,
-        features=real.extractor.name,
-        method=JACKKNIFE,
-        note="" if all_there else f"{NOT_ALL}: {MOST_TRAINING}",
-    )
+def measure(metric: Metric, outputs: Outputs) -> MetricRecord:
+    """The entry of one metric: a number, or why it is not defined."""
+    real, output = outputs.real, outputs.by_name[metric.needs[0]]
+    note, estimate, floor = output.note, None, None
+    try:
+        theirs = make(real.tensors, metric.needs)  # first: a missing label spares the model's part
+        ours = make({name: each.make for name, each in outputs.by_name.items()}, metric.needs)
+        estimate = metric.compute(ours, theirs)
+        floor = real.floor(metric)
+    except NotDefinedError as reason:
+        note = reason.note
+    record = entry(metric, estimate, output.n, floor=floor, features=output.features, note=note)
+    return replace(record, **(output.otherwise if estimate is None else output.more()))
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """results.json of a run, and its samples nearest to training images with those images."""
 
-    results: dict[str, Any]
+    results: ResultsRecord
     nearest: tuple[Tensor, Tensor]
 
 
@@ -191,51 +135,47 @@ def telling(bar: Bar) -> Callable[[str], None]:
 
 
 def evaluate(
-    model: GenerativeModel, facts: dict[str, Any], real: Reference, console: Console
+    model: GenerativeModel, record: RunRecord, real: Reference, console: Console
 ) -> Evaluation:
-    """Measure a model. `facts` is its run.json."""
-    labels, machine = labels_of(facts), real.machine
+    """Measure a model. `record` is its run.json."""
+    labels, machine = labels_of(record), real.machine
     started = time.perf_counter()
-    with console.bar(f"  sampling {facts['model']}", real.count) as bar:
+    with console.bar(f"  sampling {record.model}", real.count) as bar:
         samples = sample.sample(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started
-    with console.bar(f"  measuring {facts['model']}", 1 + MEASURED + len(ABILITIES)) as bar:
-        tell = telling(bar)
-        tell("nearest training images")
-        generated = describe(samples, real)
-        metrics = generation_entries(generated, real, model.samples_note, tell)
-        for doing, entries in ABILITIES.items():
-            tell(doing)
-            metrics += entries(model, real, EVALUATION_SEED)
+    outputs, metrics = Outputs(model, samples, real), []
+    with console.bar(f"  measuring {record.model}", len(real.metrics)) as bar:
+        for done, metric in enumerate(real.metrics):
+            bar.update(done, note=metric.name.replace("_", " "))
+            metrics.append(measure(metric, outputs))
     measured_on = real.data.describe()
-    warnings = [] if labels is None else [TOLD]
-    if facts["data"]["fingerprint"] != measured_on["fingerprint"]:
+    warnings = [] if labels is None else [CONDITIONAL]
+    if record.data.fingerprint != measured_on.fingerprint:
         warnings.append(OTHER_DATA)
-    warnings += facts.get("advice", [])  # of the last diagnosis in training
+    warnings += record.advice  # of the last diagnosis in training
     if real.count < FEW:
-        warnings.append(f"fewer than {FEW:,} samples: read the interval, not the value")
-    results = {
-        "schema": SCHEMA,
-        "model": facts["model"],
-        "data": {key: measured_on[key] for key in MEASURED_ON},
-        "metrics": metrics,
-        "extractor": {"name": real.extractor.name, "accuracy": real.accuracy},
-        "cost": {
-            "parameters": parameters(model),
-            "train_seconds": facts["train_seconds"],
-            "images_seen": facts["images_seen"],
-            "train_images_per_second": facts["images_per_second"],
-            "flops_per_image": flops_per_image(model, machine.device),
-            "sample_seconds_per_image": seconds / real.count,
-            "network_calls": model.network_calls,
-            "peak_memory_bytes": facts["peak_memory_bytes"],
-            "peak_memory_of": facts.get("peak_memory_of", 1),
-        },
-        "warnings": warnings,
-    }
-    return Evaluation(results, worst_offenders(generated, real, OFFENDERS))
+        warnings.append(Note("few_samples", {"n": real.count, "enough": FEW}))
+    results = ResultsRecord(
+        model=record.model,
+        data=MeasuredOn(**{key.name: getattr(measured_on, key.name) for key in fields(MeasuredOn)}),
+        metrics=tuple(metrics),
+        extractor=ExtractorRecord(name=real.extractor.name, accuracy=real.accuracy),
+        cost=CostRecord(
+            parameters=parameters(model),
+            train_seconds=record.train_seconds,
+            images_seen=record.images_seen,
+            train_images_per_second=record.images_per_second,
+            flops_per_image=flops_per_image(model, machine.device),
+            sample_seconds_per_image=seconds / real.count,
+            network_calls=model.network_calls,
+            peak_memory_bytes=record.peak_memory_bytes,
+            peak_memory_of=record.peak_memory_of,
+        ),
+        warnings=tuple(warnings),
+    )
+    return Evaluation(results, worst_offenders(outputs, OFFENDERS))
 
 
 def parameters(model: GenerativeModel) -> int:

@@ -57,13 +57,13 @@ def load(name: str) -> nn.Module:
 
     network, layer = NETWORKS[name]
     try:
-        found: nn.Module = create_feature_extractor(network, [layer], cuda=False, verbose=False)
+        extractor: nn.Module = create_feature_extractor(network, [layer], cuda=False, verbose=False)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"the weights of '{name}' cannot be had ({first_line(error)})",
             f"connect once, {INSTEAD}",
         ) from error
-    return found.eval()
+    return extractor.eval()
 
 
 def first_line(error: Exception) -> str:
@@ -143,20 +143,20 @@ class Pretrained(Extractor):
 
     def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
         """Of grey images the same value in all three channels."""
-        network, found = self.network.to(machine.device), []
+        network, features = self.network.to(machine.device), []
         with torch.inference_mode():
             for part in torch.split(pixels, CHUNK):
                 colour = part.expand(-1, 3, -1, -1).to(machine.device)
-                found.append(network(colour)[0].float().cpu())
-        return torch.cat(found)
+                features.append(network(colour)[0].float().cpu())
+        return torch.cat(features)
 
 
 def digest(tensors: Iterable[Tensor]) -> str:
     """Of their bytes."""
-    found = hashlib.blake2b(digest_size=16)
+    total = hashlib.blake2b(digest_size=16)
     for tensor in tensors:
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def pick_name(asked: str | None, data: ImageData) -> str:

@@ -6,34 +6,31 @@ too, since it draws samples of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
 
 from triptych.console import Console
 from triptych.evaluation.classifier import Reading
-from triptych.evaluation.reference import Reference, probe
+from triptych.evaluation.reference import MOST_TRAINING, NO_CLASSIFIER, Reference
 from triptych.families.capabilities import Encodes, Iterative, Represents, why_not
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
-from triptych.metrics import entry
-from triptych.metrics.intervals import Estimate
-from triptych.metrics.kernel_distance import kernel_value
+from triptych.metrics import NotDefinedError
+from triptych.metrics.kernel_distance import kernel_value, within_reference
 from triptych.metrics.memorised import Nearest, nearest
-from triptych.metrics.paths import path_length, path_uniformity
-from triptych.metrics.reconstruction import WINDOW, reconstruction_psnr, reconstruction_ssim
+from triptych.metrics.probe_accuracy import PARTS
+from triptych.records import Note
 from triptych.tasks import interpolate, likelihood, reconstruct, sample
 from triptych.tasks.figures import Curve
+from triptych.tasks.likelihood import Bound
 
-LIKELIHOOD_IMAGES = 256
-RECONSTRUCTED_IMAGES = 256
-PAIRS, POINTS = 64, 16  # of real images that paths lead between, and images on each
-SMALL = f"images smaller than the {WINDOW} pixels that SSIM looks at together"
-NOWHERE = "the paths lead nowhere: both ends are decoded alike"
-FEW_PAIRS = "fewer than two pairs of test images"
-NO_LABELS = "the data have no labels to read off a representation"
-FEW_PROBED = "too few labelled images"
+POINTS = 16  # images on each path
+FEW_PAIRS = Note("few_pairs")
+NOT_ALL = Note("training_images_searched", {"n": MOST_TRAINING})
 EVALUATION_SEED = 1_000_003  # samples shown in figures are not the ones that are measured
 SAMPLES = 200  # for each place: the kernel distance has no bias at any count
 CHAINS = {  # steps of as many calls: 5, 9, 15 and 25
@@ -43,133 +40,128 @@ CHAINS = {  # steps of as many calls: 5, 9, 15 and 25
 }
 
 
-def likelihood_entries(model: GenerativeModel, real: Reference, seed: int) -> list[dict[str, Any]]:
-    """The default bound on held-out images."""
-    pixels = real.data.test.choose(LIKELIHOOD_IMAGES, "likelihood").images
-    return [likelihood.bits_per_dim(model, pixels, seed, real.machine)]
+@dataclass(frozen=True)
+class Output:
+    """A tensor that a model gives, and what an entry of results.json says of it.
 
-
-def reconstruction_entries(
-    model: GenerativeModel, real: Reference, seed: int
-) -> list[dict[str, Any]]:
-    """PSNR and SSIM, for models that encode."""
-    pixels = real.data.test.choose(RECONSTRUCTED_IMAGES, "reconstruction").images
-    found: dict[str, Estimate | None] = {"reconstruction_psnr": None, "reconstruction_ssim": None}
-    note = dict.fromkeys(found, "")
-    if isinstance(model, Encodes):
-        again = reconstruct.reconstruct(model, pixels, seed, real.machine)
-        found["reconstruction_psnr"] = reconstruction_psnr(pixels, again)
-        if min(pixels.shape[2:]) >= WINDOW:
-            found["reconstruction_ssim"] = reconstruction_ssim(pixels, again)
-        else:
-            note["reconstruction_ssim"] = SMALL
-    else:
-        note = dict.fromkeys(found, why_not(model, "encode"))
-    return [
-        entry(
-            name,
-            estimate,
-            len(pixels),
-            reference="test",
-            method="normal",
-            note=note[name],
-        )
-        for name, estimate in found.items()
-    ]
-
-
-def path_entries(model: GenerativeModel, real: Reference, seed: int) -> list[dict[str, Any]]:
-    """Length and evenness of the ways between pairs of real images, for models that encode."""
-    pixels = real.data.test.choose(2 * PAIRS, "paths").images
-    pairs = len(pixels) // 2
-    found: dict[str, Estimate | None] = {"path_length": None, "path_uniformity": None}
-    if not isinstance(model, Encodes):
-        note = why_not(model, "encode")
-    elif pairs < 2:
-        note = FEW_PAIRS
-    else:
-        first, last = pixels[:pairs], pixels[pairs : 2 * pairs]
-        ways = interpolate.between_images(model, first, last, POINTS, seed, real.machine)
-        features = real.extractor(ways.flatten(0, 1), real.machine).view(pairs, POINTS, -1)
-        found = {
-            "path_length": path_length(features),
-            "path_uniformity": path_uniformity(features),
-        }
-        note = NOWHERE if None in found.values() else ""
-    return [
-        entry(
-            name,
-            estimate,
-            pairs,
-            reference="test",
-            features=real.extractor.name,
-            method="normal",
-            note=note,
-        )
-        for name, estimate in found.items()
-    ]
-
-
-def probe_entries(model: GenerativeModel, real: Reference, seed: int) -> list[dict[str, Any]]:
-    """Accuracy of a linear probe on the model's representation; its floor is that on raw pixels."""
-    parts, found = real.probed, None
-    note = NO_LABELS if real.data.classes is None else ""
-    if not note and min(map(len, parts)) < 2:
-        note = FEW_PROBED
-    if not note:
-        assert isinstance(model, Represents)  # all do
-        found = probe(
-            [reconstruct.represent(model, part.images, real.machine) for part in parts], parts
-        )
-    return [
-        entry(
-            "probe_accuracy",
-            found,
-            len(parts[-1]),
-            reference="test",
-            floor=None if found is None else real.pixel_accuracy,
-            method="Wilson",
-            note=note,
-        )
-    ]
-
-
-ABILITIES = {
-    "likelihood": likelihood_entries,
-    "reconstructions": reconstruction_entries,
-    "paths": path_entries,
-    "linear probe": probe_entries,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Generated:
-    """Samples, uint8 [N,C,H,W], and what is known of them.
-
-    nearest: the training images nearest to them
-    reading: what the data's classifier makes of them; None where there is none
+    make:      the tensor; NotDefinedError with the reason where the model gives none
+    n:         images that it is of
+    features:  what they were described by
+    note:      what must be known to read a number of it right
+    more:      further parts of the entry, once the tensor is made
+    otherwise: the same where there is no number
     """
 
-    images: Tensor
-    features: Tensor
-    nearest: Nearest
-    reading: Reading | None
+    make: Callable[[], Tensor]
+    n: int
+    features: str | None = None
+    note: Note | None = None
+    more: Callable[[], dict[str, Any]] = dict
+    otherwise: dict[str, Any] = field(default_factory=dict)
 
 
-def describe(samples: Tensor, real: Reference) -> Generated:
-    """By the extractor that described the real images."""
-    reading = None if real.labels is None else real.labels.read(samples, real.machine)
-    if reading is not None and real.extractor is real.labels:
-        features = reading.features
-    else:
-        features = real.extractor(samples, real.machine)
-    return Generated(samples, features, nearest(features, real.training_features), reading)
+class Outputs:
+    """Everything that a model gives, by the names that `metrics` describes.
+
+    Each is made when a metric first needs it, and once.
+
+    images: its samples, uint8 [N,C,H,W]
+    """
+
+    def __init__(self, model: GenerativeModel, images: Tensor, real: Reference) -> None:
+        self.model, self.images, self.real = model, images, real
+
+    @cached_property
+    def by_name(self) -> dict[str, Output]:
+        """All of them, most still to be made."""
+        real, count, extractor = self.real, self.real.count, self.real.extractor.name
+        searched = None if len(real.data.train) <= MOST_TRAINING else NOT_ALL
+        return {
+            "images": Output(lambda: self.images, count, note=self.model.samples_note),
+            "features": Output(lambda: self.features, count, extractor),
+            "probabilities": Output(lambda: self.probabilities, count, "labels"),
+            "nearest_distances": Output(lambda: self.nearest.distance, count, extractor, searched),
+            "nats": Output(
+                lambda: self.bound.nats,
+                len(real.likelihood_images),
+                more=lambda: self.bound.described(self.model.shape),
+                otherwise={"terms": {}},
+            ),
+            "reconstructions": Output(lambda: self.reconstructions, len(real.originals)),
+            "path_features": Output(lambda: self.path_features, len(real.path_ends[0]), extractor),
+            **{
+                f"{part}_representations": Output(
+                    partial(self.representations, part), len(real.probed[part])
+                )
+                for part in PARTS
+            },
+        }
+
+    @cached_property
+    def reading(self) -> Reading | None:
+        """What the data's classifier makes of the samples; None where there is none."""
+        labels = self.real.labels
+        return None if labels is None else labels.read(self.images, self.real.machine)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Of the samples, by the extractor that described the real images, [N,d]."""
+        if self.reading is not None and self.real.extractor is self.real.labels:
+            return self.reading.features
+        return self.real.extractor(self.images, self.real.machine)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of each class, which the data's classifier reads in the samples, [N,K]."""
+        if self.reading is None:
+            raise NotDefinedError(NO_CLASSIFIER)
+        return self.reading.probabilities
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        """The training images nearest to the samples."""
+        return nearest(self.features, self.real.training_features)
+
+    @cached_property
+    def bound(self) -> Bound:
+        """The default bound of the likelihood of held-out images."""
+        pixels = self.real.likelihood_images
+        return likelihood.bound(self.model, pixels, EVALUATION_SEED, self.real.machine)
+
+    @cached_property
+    def reconstructions(self) -> Tensor:
+        """Of the originals, uint8 [n,C,H,W]."""
+        if not isinstance(self.model, Encodes):
+            raise NotDefinedError(why_not(self.model, "encode"))
+        real = self.real
+        return reconstruct.reconstruct(self.model, real.originals, EVALUATION_SEED, real.machine)
+
+    @cached_property
+    def path_features(self) -> Tensor:
+        """Of the images on the ways between pairs of real images, [n,POINTS,d]."""
+        first, last = self.real.path_ends
+        if not isinstance(self.model, Encodes):
+            raise NotDefinedError(why_not(self.model, "encode"))
+        if len(first) < 2:
+            raise NotDefinedError(FEW_PAIRS)
+        real = self.real
+        ways = interpolate.between_images(
+            self.model, first, last, POINTS, EVALUATION_SEED, real.machine
+        )
+        features = real.extractor(ways.flatten(0, 1), real.machine)
+        return features.view(len(first), POINTS, -1)
+
+    def representations(self, part: str) -> Tensor:
+        """The model's own features of a probed part, [n,F]; large, so they are not kept."""
+        if not isinstance(self.model, Represents):
+            raise NotDefinedError(why_not(self.model, "represent"))
+        return reconstruct.represent(self.model, self.real.probed[part].images, self.real.machine)
 
 
-def worst_offenders(generated: Generated, real: Reference, count: int) -> tuple[Tensor, Tensor]:
+def worst_offenders(outputs: Outputs, count: int) -> tuple[Tensor, Tensor]:
     """The samples nearest to a training image, and those images: uint8 [count,C,H,W] each."""
-    order = generated.nearest.distance.argsort()[:count]
-    return generated.images[order], real.training.images[generated.nearest.index[order]]
+    order = outputs.nearest.distance.argsort()[:count]
+    return outputs.images[order], outputs.real.training.images[outputs.nearest.index[order]]
 
 
 def quality_by_calls(
@@ -193,7 +185,7 @@ def quality_by_calls(
             assert isinstance(kind, GenerativeModel)
             drawn = sample.sample(kind, count, EVALUATION_SEED, real.machine, labels=labels)
             features = real.extractor(drawn, real.machine)
-            lines[name].append(kernel_value(features, test, real.kernels["test"]))
+            lines[name].append(kernel_value(features, test, within_reference(test)))
             if name == plan[0][0]:
                 across.append(float(kind.network_calls))
     mark = float(model.network_calls)

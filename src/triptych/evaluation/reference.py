@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -21,58 +21,30 @@ from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.extractors import Extractor, Labels, extractor_for, labels_of_data
 from triptych.hardware import Machine
-from triptych.metrics.frechet_distance import enough_to_extrapolate, frechet_distance, frechet_value
-from triptych.metrics.intervals import Estimate, extrapolated
-from triptych.metrics.kernel_distance import Kernels, kernel_value
-from triptych.metrics.memorised import Nearest, nearest
-from triptych.metrics.prdc import enough_for_neighbours, neighbours
-from triptych.metrics.probe_accuracy import Represented, probe_accuracy
+from triptych.metrics import Metric, NotDefinedError, all_metrics, own_metrics
+from triptych.metrics.memorised import nearest
+from triptych.metrics.probe_accuracy import PARTS
 from triptych.options import DEFAULT_COUNTS
+from triptych.records import Note
 
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against
 MOST_TRAINING = 50_000  # training images that samples are looked for among
+LIKELIHOOD_IMAGES = RECONSTRUCTED_IMAGES = 256
+PAIRS = 64  # of test images that paths lead between
 PROBE_TRAIN, PROBE_VALIDATION = 5000, 2000
+NO_CLASSIFIER = Note("no_classifier")
+NO_LABELS = Note("no_labels_to_probe")
+FEW_PROBED = Note("few_labels")
 NAME = "features"  # of the folder, and of the tensor in each file
 
 
-@dataclass(frozen=True)
-class Floors:
-    """By reference, test and train; those that few images have no number for are left out.
-
-    limit:      of the Frechet distance to the test images, extrapolated
-    neighbours: precision, recall, density and coverage by name
-    """
-
-    frechet: dict[str, float]
-    kernel: dict[str, float]
-    limit: float | None
-    neighbours: dict[str, float]
+Makers = Mapping[str, Callable[[], Tensor]]  # of tensors by name
 
 
-def find_floors(
-    test: Tensor, train: Tensor, other: Tensor, kernels: Mapping[str, Kernels]
-) -> Floors:
-    """From features of the references and of as many other real images as there are samples.
-
-    kernels: within each reference
-    """
-    count = len(other)
-    as_many = test[:count]  # against the training images, test images are the other real ones
-    pairs = {"test": (other, test), "train": (as_many, train)}
-    limit = None
-    if enough_to_extrapolate(count, test):
-        limit = extrapolated(frechet_distance(other, test)).value
-    near = {}
-    if enough_for_neighbours(count):
-        found = neighbours(as_many, other, intervals=False)
-        near = {name: share.value for name, share in vars(found).items()}
-    return Floors(
-        frechet={name: frechet_value(*pair) for name, pair in pairs.items()},
-        kernel={name: kernel_value(*pair, kernels[name]) for name, pair in pairs.items()},
-        limit=limit,
-        neighbours=near,
-    )
+def make(makers: Makers, names: Iterable[str]) -> dict[str, Tensor]:
+    """Those of the named tensors that have a maker; NotDefinedError where one cannot be made."""
+    return {name: makers[name]() for name in names if name in makers}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +58,7 @@ class Reference:
     labels:    the data's classifier; None where it has no labels
     readings:  what that makes of `test` and `other`, by name
     accuracy:  of the classifier on the test images
+    metrics:   what is measured
     """
 
     data: ImageData
@@ -99,16 +72,74 @@ class Reference:
     readings: dict[str, classifier.Reading]
     accuracy: float | None
     machine: Machine
+    metrics: tuple[Metric, ...] = field(default_factory=own_metrics)
 
     @cached_property
-    def floors(self) -> Floors:
-        """What real images score against other real images, on the extractor's features."""
-        return find_floors(**self.features, kernels=self.kernels)
+    def floors(self) -> dict[Metric, float | None]:
+        """What real images score, as far as `floor` was asked for it."""
+        return {}
+
+    def floor(self, metric: Metric) -> float | None:
+        """What other real images score in the place of samples; computed once for all models."""
+        if not callable(metric.floor):
+            return metric.floor
+        if metric not in self.floors:
+            others, real = (make(side, metric.needs) for side in (self.others, self.tensors))
+            self.floors[metric] = metric.floor(others, real)
+        return self.floors[metric]
+
+    @property
+    def tensors(self) -> Makers:
+        """The real side of metrics: `metrics` describes each."""
+        return {
+            "test_images": lambda: self.test,
+            "test_features": lambda: self.features["test"],
+            "matched_test_features": lambda: self.matched_test_features,
+            "train_features": lambda: self.features["train"],
+            "test_probabilities": lambda: self.probabilities("test"),
+            "test_nearest_distances": lambda: self.test_nearest_distances,
+            "likelihood_images": lambda: self.likelihood_images,
+            "originals": lambda: self.originals,
+            **{f"{part}_labels": partial(self.probed_labels, part) for part in PARTS},
+        }
+
+    @property
+    def others(self) -> Makers:
+        """What other real images give in the place of a model's samples, for floors."""
+        return {
+            "images": lambda: self.other,
+            "features": lambda: self.features["other"],
+            "probabilities": lambda: self.probabilities("other"),
+            **{f"{part}_representations": partial(self.raw_pixels, part) for part in PARTS},
+        }
+
+    def probabilities(self, name: str) -> Tensor:
+        """Of the classes in `test` or `other`, [N,K]; NotDefinedError without a classifier."""
+        if self.labels is None:
+            raise NotDefinedError(NO_CLASSIFIER)
+        return self.readings[name].probabilities
 
     @cached_property
-    def kernels(self) -> dict[str, Kernels]:
-        """Within each reference, by name: the same for every model."""
-        return {name: Kernels.within(self.features[name]) for name in ("test", "train")}
+    def matched_test_features(self) -> Tensor:
+        """Features of as many test images as there are samples, [N,d]."""
+        return self.features["test"][: self.count]
+
+    @cached_property
+    def likelihood_images(self) -> Tensor:
+        """Test images whose likelihood is measured, uint8 [n,C,H,W]."""
+        return self.data.test.choose(LIKELIHOOD_IMAGES, "likelihood").images
+
+    @cached_property
+    def originals(self) -> Tensor:
+        """Test images that are reconstructed, uint8 [n,C,H,W]."""
+        return self.data.test.choose(RECONSTRUCTED_IMAGES, "reconstruction").images
+
+    @cached_property
+    def path_ends(self) -> tuple[Tensor, Tensor]:
+        """The first and the last image of each path, uint8 [n,C,H,W] each."""
+        pixels = self.data.test.choose(2 * PAIRS, "paths").images
+        pairs = len(pixels) // 2
+        return pixels[:pairs], pixels[pairs : 2 * pairs]
 
     @cached_property
     def training(self) -> Part:
@@ -121,33 +152,32 @@ class Reference:
         return kept_features(self.extractor, self.training.images, self.machine)
 
     @cached_property
-    def held_out_nearest(self) -> Nearest:
-        """The training image that is nearest to each test image."""
-        return nearest(self.features["test"], self.training_features)
+    def test_nearest_distances(self) -> Tensor:
+        """From each test image to the training image that is nearest to it, [M]."""
+        return nearest(self.features["test"], self.training_features).distance
 
     @cached_property
-    def probed(self) -> list[Part]:
+    def probed(self) -> dict[str, Part]:
         """The images that a probe learns from, is chosen on and is tested on."""
-        return [
-            self.data.train.choose(PROBE_TRAIN, "probe"),
-            self.data.validation.choose(PROBE_VALIDATION, "probe validation"),
-            self.data.test.choose(MOST_REFERENCES, "reference test"),
-        ]
+        return {
+            "train": self.data.train.choose(PROBE_TRAIN, "probe"),
+            "validation": self.data.validation.choose(PROBE_VALIDATION, "probe validation"),
+            "test": self.data.test.choose(MOST_REFERENCES, "reference test"),
+        }
 
-    @cached_property
-    def pixel_accuracy(self) -> float:
-        """Of a probe on raw pixels: what a representation should better."""
-        flat = [images.to_float(part.images).flatten(1) for part in self.probed]
-        return probe(flat, self.probed).value
+    def probed_labels(self, part: str) -> Tensor:
+        """Classes of those, [n]; NotDefinedError without labels, or with few labelled images."""
+        if self.data.classes is None:
+            raise NotDefinedError(NO_LABELS)
+        if min(map(len, self.probed.values())) < 2:
+            raise NotDefinedError(FEW_PROBED)
+        labels = self.probed[part].labels
+        assert labels is not None
+        return labels
 
-
-def probe(represented: Sequence[Tensor], parts: Sequence[Part]) -> Estimate:
-    """Accuracy on representations [N,F] of the three parts of `Reference.probed`."""
-    told = []
-    for features, part in zip(represented, parts, strict=True):
-        assert part.labels is not None
-        told.append(Represented(features, part.labels))
-    return probe_accuracy(*told)
+    def raw_pixels(self, part: str) -> Tensor:
+        """Of those, on [-1, 1], [n,F]: what a representation should better."""
+        return images.to_float(self.probed[part].images).flatten(1)
 
 
 def count_samples(asked: int | None, data: ImageData, device: str) -> int:
@@ -205,6 +235,7 @@ def read_real(
             readings=readings,
             accuracy=accuracy,
             machine=machine,
+            metrics=all_metrics(console.say),
         )
         bar.update(len(names), note="features of training images")
         described["train"] = features_of_reference(real)
@@ -227,13 +258,13 @@ def kept_features(extractor: Extractor, pixels: Tensor, machine: Machine) -> Ten
 
     The key is a digest of the pixels and of the extractor, so nothing stale can be found.
     """
-    found = hashlib.blake2b(extractor.key.encode(), digest_size=16)
-    found.update(str(tuple(pixels.shape)).encode())
-    found.update(pixels.contiguous().numpy().tobytes())
-    path = cache_folder() / NAME / f"{found.hexdigest()}.safetensors"
-    known = read(path)
-    if known is not None and len(known) == len(pixels):
-        return known
+    digest = hashlib.blake2b(extractor.key.encode(), digest_size=16)
+    digest.update(str(tuple(pixels.shape)).encode())
+    digest.update(pixels.contiguous().numpy().tobytes())
+    path = cache_folder() / NAME / f"{digest.hexdigest()}.safetensors"
+    features = read(path)
+    if features is not None and len(features) == len(pixels):
+        return features
     features = extractor(pixels, machine)
     keep(features, path)
     return features

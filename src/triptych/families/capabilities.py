@@ -16,13 +16,14 @@ from torch import Tensor
 
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 
-MEAN_PIXELS = "mean decodes, without pixel noise"  # what is said of such a model's images
+MEAN_PIXELS = Note("mean_pixels")  # what must be known of such a model's images
 LACKING = {  # where a model does not say it better itself
-    "encode": "this model has no way from an image to a latent",
-    "likelihood": "this model has no likelihood",
-    "represent": "this model has no features of an image to read from",
+    "encode": Note("no_encoder"),
+    "likelihood": Note("no_likelihood"),
+    "represent": Note("no_representation"),
 }
 
 
@@ -118,15 +119,15 @@ class Diagnosis:
     """The state of a model in training.
 
     numbers: by name
-    advice:  a sentence for each failure: what it is, by which number, what to do
+    advice:  a note for each failure: what it is, by which number, what to do
     health:  the worst of the numbers that a model cannot do without: about 1 is well, 0 is dead
-    failure: in a few words, what makes the health low; training goes back where that fell far
+    failure: what makes the health low; training goes back where that fell far
     """
 
     numbers: dict[str, float]
-    advice: list[str] = field(default_factory=list)
+    advice: list[Note] = field(default_factory=list)
     health: float = 1.0
-    failure: str = ""
+    failure: Note | None = None
 
 
 class Diagnoses(ABC):
@@ -189,6 +190,6 @@ class Iterative(ABC):
         """States at evenly spaced steps, first and last included: [N,points,C,H,W]."""
 
 
-def why_not(model: GenerativeModel, capability: str) -> str:
-    """Why a model lacks a capability: encode, likelihood or represent. One sentence."""
+def why_not(model: GenerativeModel, capability: str) -> Note:
+    """Why a model lacks a capability: encode, likelihood or represent."""
     return model.lacks.get(capability, LACKING[capability])

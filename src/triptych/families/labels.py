@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from triptych.errors import InputError
+from triptych.records import LabelsRecord
 from triptych.seeding import ImageStreams
 
 UNLABELED = 0.1  # share of labelled images whose label is kept from the networks in training
@@ -18,21 +19,12 @@ SHOWN = 20  # classes named in a message; run.json names them all
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class Labels(LabelsRecord):
     """The classes of the training images.
 
     names:  of the classes, by their numbers
     counts: training images of each
     """
-
-    names: tuple[str, ...]
-    counts: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.names) != len(self.counts):
-            raise ValueError(f"{len(self.names)} classes, {len(self.counts)} counts")
-        if not self.counts or min(self.counts) < 0 or sum(self.counts) < 1:
-            raise ValueError("no class has an image")
 
     @classmethod
     def counted(cls, names: Sequence[str], labels: Tensor) -> Self:

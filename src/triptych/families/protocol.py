@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.latent import Latent
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 
 
@@ -93,7 +94,7 @@ class Objective(nn.Module, ABC):
     """One loss and the one network that it trains, the only one that it registers."""
 
     name: str  # as the log names it
-    optimiser: OptimizerConfig
+    optimizer: OptimizerConfig
     every: int = 1  # it steps once in so many rounds
     repeats: int = 1  # steps in a round, each on other images
     phase: int = 0  # phases run one after another; phase 0 is the generator's own training
@@ -120,8 +121,8 @@ class GenerativeModel(nn.Module, ABC):
     """
 
     shape: ImageShape
-    samples_note: str = ""
-    lacks: ClassVar[Mapping[str, str]] = {}
+    samples_note: Note | None = None
+    lacks: ClassVar[Mapping[str, Note]] = {}
 
     @abstractmethod
     def objectives(self) -> Sequence[Objective]:

@@ -1,7 +1,8 @@
 """All models: every file `families/<family>/recipes/<recipe>.py` is one.
 
-To add a recipe, add such a file with a `RECIPE` in it, or announce one from another package.
-Names are found without importing torch, so `--help` stays fast.
+To add a family, add its folder with a `FAMILY` in its `__init__.py`; to add a recipe, its file with
+a `RECIPE` in it, or announce one from another package. Names are found without importing torch, so
+`--help` stays fast.
 """
 
 from __future__ import annotations
@@ -11,19 +12,34 @@ import pkgutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from triptych import plugins
+from triptych import families, plugins
 from triptych.config import ImageShape, Size
 from triptych.errors import InputError
+from triptych.families import Family
 
 if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
 FEW_IMAGES = 10_000  # with fewer, a discriminator memorizes its training images
 PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
-FAMILIES = ("vae", "gan", "diffusion")
-DEFAULTS = {"vae": "ladder", "gan": "r1", "diffusion": "x0"}  # measured: docs/decisions.md
+
+
+def find_families() -> dict[str, Family]:
+    """Of every folder beside this file, in their order."""
+    folders = [folder.name for folder in pkgutil.iter_modules(families.__path__) if folder.ispkg]
+    named = {name: folder_of(name).FAMILY for name in folders}
+    return dict(sorted(named.items(), key=lambda item: item[1].order))
+
+
+def folder_of(family: str) -> ModuleType:
+    """The package of a family, which loads nothing of its models."""
+    return importlib.import_module(f"triptych.families.{family}")
+
+
+FAMILIES = find_families()
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class ModelName:
         family, _, recipe = text.partition(":")
         if family not in FAMILIES:
             raise InputError(f"no model '{text}'", f"choose from {', '.join(known_models())}")
-        recipe = recipe or DEFAULTS[family]
+        recipe = recipe or FAMILIES[family].default
         if recipe not in recipe_names(family):
             names = ", ".join(f"{family}:{name}" for name in recipe_names(family))
             raise InputError(f"no model '{text}'", f"choose from {names}")
@@ -61,8 +77,8 @@ def recipe_names(family: str) -> list[str]:
 
 def own_recipes(family: str) -> list[str]:
     """The recipes of a family that are files of this package."""
-    folder = Path(__file__).parent / family / "recipes"
-    return [m.name.replace("_", "-") for m in pkgutil.iter_modules([str(folder)])]
+    folders = [str(Path(path) / "recipes") for path in folder_of(family).__path__]
+    return [m.name.replace("_", "-") for m in pkgutil.iter_modules(folders)]
 
 
 def known_models() -> list[str]:

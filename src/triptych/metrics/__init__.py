@@ -1,81 +1,189 @@
-"""Metrics: pure formulas on tensors; a file is called as its metric and says what it is.
+"""Metrics: pure formulas on tensors; a file is called as its metric and says all of it.
 
-Each file has `METRICS`: the facts of what it computes, by name. They go into every entry of
-results.json, so that pages need no code of ours to show one.
+Each file ends in a `METRIC`, or in `METRICS` where it has several. `evaluation/evaluate.py` goes
+through them in one loop, so that another metric is one file; a package of somebody else announces
+its own as entry points of the group `triptych.metrics`.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from torch import Tensor
+
+from triptych import plugins
 from triptych.metrics.intervals import Estimate
+from triptych.records import MetricRecord, Note
+
+PLUGINS = "triptych.metrics"  # the entry points by which other packages add some
+GROUPS = ("distance", "samples", "abilities")
+
+# What `Metric.needs` may name, all on the CPU: N samples are measured, against M real images that
+# are the same for all models. First what a model gives, then what real images do.
+OUTPUTS = {
+    "images": "samples, uint8 [N,C,H,W]",
+    "features": "of the samples, by the extractor, [N,d]",
+    "probabilities": "of each class, which the data's classifier reads in the samples, [N,K]",
+    "nearest_distances": "from each sample's features to those of its nearest training image, [N]",
+    "nats": "at least -log P of each of the likelihood images, [n]",
+    "reconstructions": "of the originals, uint8 [n,C,H,W]",
+    "path_features": "of the images on paths between test images, ends included, [n,points,d]",
+    "train_representations": "the model's own features of labelled images, [n,F]",
+    "validation_representations": "of others, to choose on, [n,F]",
+    "test_representations": "of others, to test on, [n,F]",
+}
+REAL = {
+    "test_images": "the test reference, uint8 [M,C,H,W]",
+    "test_features": "of the test reference, by the extractor, [M,d]",
+    "matched_test_features": "the first of these, as many as there are samples, [N,d]",
+    "test_probabilities": "which the classifier reads in the test reference, [M,K]",
+    "test_nearest_distances": "from each of the test reference to its nearest training image, [M]",
+    "train_features": "of the training reference, by the extractor, [M,d]",
+    "likelihood_images": "test images, uint8 [n,C,H,W]",
+    "originals": "test images to be reconstructed, uint8 [n,C,H,W]",
+    "train_labels": "classes of the images behind `train_representations`, [n]",
+    "validation_labels": "of those behind `validation_representations`, [n]",
+    "test_labels": "of those behind `test_representations`, [n]",
+}
 
 Better = Literal["lower", "higher", "floor"]
+Tensors = Mapping[str, Tensor]
+T = TypeVar("T")
+
+
+class NotDefinedError(Exception):
+    """Why there is no number; a sentence, of another package, is shown as it is."""
+
+    def __init__(self, reason: Note | str) -> None:
+        super().__init__(reason)
+        self.note = reason if isinstance(reason, Note) else Note("text", {"text": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a number is, whatever its value.
+    """What a number is, and how it comes about.
 
     better:       which values are: lower, higher, or those near the floor
     group:        of the page's tables: distance, samples or abilities; any other comes last
+    order:        place in the group; those of other packages come after ours
     moves_with_n: whether its expected value moves with the number of images; then only values at
                   the same number are compared
+    needs:        which of OUTPUTS and REAL it is computed from; the first is the output that is
+                  measured: it says on how many images, and on which features
+    reference:    the real images that it is measured against: test, train or none
+    method:       how its interval is found
+    compute:      (the model's tensors, real ones) -> the number; NotDefinedError with the reason
+    floor:        what real images score: known, or computed from those of other real images in the
+                  place of samples and from the real ones; None where they score nothing
     """
 
     name: str
     better: Better
     group: str
+    needs: tuple[str, ...]
+    compute: Callable[[Tensors, Tensors], Estimate]
+    floor: float | Callable[[Tensors, Tensors], float] | None = None
+    reference: str = "test"
+    method: str | None = None
     unit: str = ""
     moves_with_n: bool = False
+    order: int = 100
 
+    def __post_init__(self) -> None:
+        """ValueError on needs that nothing gives."""
+        wrong = [name for name in self.needs if name not in OUTPUTS and name not in REAL]
+        if wrong or not self.needs or self.needs[0] not in OUTPUTS:
+            raise ValueError(f"metric '{self.name}' needs {', '.join(wrong) or 'no output first'}")
 
-def named(*metrics: Metric) -> dict[str, Metric]:
-    """By name."""
-    return {metric.name: metric for metric in metrics}
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Where it comes among all."""
+        group = GROUPS.index(self.group) if self.group in GROUPS else len(GROUPS)
+        return group, self.order
 
 
 @cache
-def all_metrics() -> dict[str, Metric]:
-    """Of every file in this folder."""
-    found: dict[str, Metric] = {}
-    for module in pkgutil.iter_modules(__path__):
-        found |= getattr(importlib.import_module(f"{__name__}.{module.name}"), "METRICS", {})
-    return found
+def own_metrics() -> tuple[Metric, ...]:
+    """Those of the files in this folder, in the order in which results hold them."""
+    metrics: list[Metric] = []
+    for file in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{file.name}")
+        metrics += [module.METRIC] if hasattr(module, "METRIC") else getattr(module, "METRICS", [])
+    return tuple(sorted(metrics, key=lambda metric: metric.rank))
+
+
+def all_metrics(say: Callable[[str], None]) -> tuple[Metric, ...]:
+    """Ours and those of other packages.
+
+    say: takes one line for each announced thing that cannot be imported, is no metric, or has the
+         name of one of ours
+    """
+    metrics, names = list(own_metrics()), {metric.name for metric in own_metrics()}
+    for name, announced in plugins.load_all(PLUGINS, say).items():
+        for metric in announced if isinstance(announced, list | tuple) else [announced]:
+            if isinstance(metric, Metric) and metric.name not in names:
+                metrics.append(guarded(metric))
+            else:
+                say(f"note: '{name}' is left out: it is no metric, or has the name of one of ours")
+    return tuple(sorted(metrics, key=lambda metric: metric.rank))
+
+
+def guarded(metric: Metric) -> Metric:
+    """Another package's, whose failure leaves that one number, or its floor, not defined."""
+
+    def guard(code: str, function: Callable[[Tensors, Tensors], T], kind: type[T]) -> Any:
+        def call(samples: Tensors, real: Tensors) -> T:
+            try:
+                value = function(samples, real)
+                if not isinstance(value, kind):
+                    raise TypeError(f"{value!r} is no {kind.__name__}")
+            except NotDefinedError:
+                raise
+            except Exception as error:  # another's code: it may raise anything
+                raise NotDefinedError(Note(code, {"reason": str(error)})) from error
+            return value
+
+        return call
+
+    floor = guard("floor_failed", metric.floor, float) if callable(metric.floor) else metric.floor
+    return replace(metric, compute=guard("metric_failed", metric.compute, Estimate), floor=floor)
 
 
 def entry(
-    name: str,
+    metric: Metric,
     estimate: Estimate | None,
     n: int,
     *,
-    reference: str,
     floor: float | None = None,
     features: str | None = None,
-    method: str | None = None,
-    note: str = "",
-) -> dict[str, Any]:
+    note: Note | None = None,
+) -> MetricRecord:
     """A number as results.json holds it; no estimate means not defined, for the noted reason.
 
     `left_out`, where there is one, holds the values without each group of samples and of real
     images, from which differences between models get their intervals.
     """
-    found: dict[str, Any] = {
-        "value": None if estimate is None else estimate.value,
-        "low": None if estimate is None else estimate.low,
-        "high": None if estimate is None else estimate.high,
-        "n": n,
-        "floor": floor,
-        "features": features,
-        "reference": reference,
-        "kind": "not defined" if estimate is None else "estimate",
-        "method": method,
-        "note": note,
-    }
-    if estimate is not None and estimate.left_out:
-        found["left_out"] = {side: list(values) for side, values in estimate.left_out.items()}
-    return asdict(all_metrics()[name]) | found
+    left_out = None if estimate is None else estimate.left_out
+    return MetricRecord(
+        name=metric.name,
+        better=metric.better,
+        group=metric.group,
+        unit=metric.unit,
+        moves_with_n=metric.moves_with_n,
+        value=None if estimate is None else estimate.value,
+        low=None if estimate is None else estimate.low,
+        high=None if estimate is None else estimate.high,
+        n=n,
+        floor=floor,
+        features=features,
+        reference=metric.reference,
+        kind="not defined" if estimate is None else "estimate",
+        method=metric.method,
+        note=note,
+        left_out={side: tuple(values) for side, values in left_out.items()} if left_out else None,
+    )

@@ -8,21 +8,27 @@ import torch
 from torch import Tensor
 
 from triptych.config import ImageShape
-from triptych.metrics import Metric, named
+from triptych.metrics import Metric, Tensors
+from triptych.metrics.intervals import Estimate
+from triptych.records import TermRecord
 
 NATS_PER_BIT = math.log(2)
 GROUPS = 20  # of images that are left out in turn, to compare models on the same images
 
 
-def in_units(nats: Tensor, shape: ImageShape) -> dict[str, float]:
+def in_units(nats: Tensor, shape: ImageShape) -> TermRecord:
     """Mean over images, nats [N], in bits per dimension and nats, with the mean's 95 % interval."""
     mean = nats.mean().item()
     margin = 1.96 * nats.std().item() / math.sqrt(len(nats))
-    found = {}
-    for unit, size in {"bits_per_dim": shape.dimensions * NATS_PER_BIT, "nats": 1.0}.items():
-        found[unit] = mean / size
-        found[f"{unit}_low"], found[f"{unit}_high"] = (mean - margin) / size, (mean + margin) / size
-    return found
+    size = shape.dimensions * NATS_PER_BIT
+    return TermRecord(
+        bits_per_dim=mean / size,
+        bits_per_dim_low=(mean - margin) / size,
+        bits_per_dim_high=(mean + margin) / size,
+        nats=mean,
+        nats_low=mean - margin,
+        nats_high=mean + margin,
+    )
 
 
 def without_each_group(nats: Tensor, shape: ImageShape, groups: int = GROUPS) -> list[float]:
@@ -37,6 +43,29 @@ def without_each_group(nats: Tensor, shape: ImageShape, groups: int = GROUPS) ->
     return (kept / (shape.dimensions * NATS_PER_BIT)).tolist()
 
 
-METRICS = named(
-    Metric(name="bits_per_dim", better="lower", group="abilities", unit="bits per dimension")
+def bits_per_dim(nats: Tensor, shape: ImageShape) -> Estimate:
+    """The mean over images and its interval, from at least -log P of each, [N]."""
+    mean = in_units(nats, shape)
+    return Estimate(
+        mean.bits_per_dim,
+        mean.bits_per_dim_low,
+        mean.bits_per_dim_high,
+        {"reference": without_each_group(nats, shape)},
+    )
+
+
+def compute(outputs: Tensors, real: Tensors) -> Estimate:
+    """Of the likelihood images."""
+    channels, side = real["likelihood_images"].shape[1:3]
+    return bits_per_dim(outputs["nats"], ImageShape(channels=channels, resolution=side))
+
+
+METRIC = Metric(
+    name="bits_per_dim",
+    better="lower",
+    group="abilities",
+    order=0,
+    needs=("nats", "likelihood_images"),
+    unit="bits per dimension",
+    compute=compute,
 )

@@ -6,12 +6,23 @@ d^2 = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))   (arXiv:1706.08500, eq. 6)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from triptych.metrics import Metric, named
-from triptych.metrics.intervals import Estimate, LeftOut, group_numbers, jackknife
+from triptych.metrics import Metric, NotDefinedError, Tensors
+from triptych.metrics.intervals import (
+    JACKKNIFE,
+    Estimate,
+    LeftOut,
+    extrapolated,
+    group_numbers,
+    jackknife,
+)
+from triptych.records import Note
+
+EXTRAPOLATED = "extrapolated"  # the method of the limit
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,55 @@ def enough_to_extrapolate(count: int, reference: Tensor) -> bool:
     return min(count, len(reference)) >= 2 * reference.shape[1]
 
 
-METRICS = named(
-    Metric(name="frechet_distance", better="lower", group="distance", moves_with_n=True)
-)
+shared = lru_cache(maxsize=1)(frechet_distance)  # by the distance and its limit
+
+
+def limit(features: Tensor, reference: Tensor) -> Estimate:
+    """The distance to infinitely many images; NotDefinedError where there are too few of them."""
+    if not enough_to_extrapolate(len(features), reference):
+        raise NotDefinedError(Note("few_to_extrapolate", {"n": len(features)}))
+    return extrapolated(shared(features, reference))
+
+
+def to_test(samples: Tensors, real: Tensors) -> tuple[Tensor, Tensor]:
+    """The features of samples, or of others in their place, and of the test reference."""
+    return samples["features"], real["test_features"]
+
+
+METRICS = [
+    Metric(
+        name="frechet_distance",
+        better="lower",
+        group="distance",
+        order=0,
+        needs=("features", "test_features"),
+        moves_with_n=True,
+        method=JACKKNIFE,
+        compute=lambda samples, real: shared(*to_test(samples, real)),
+        floor=lambda others, real: frechet_value(*to_test(others, real)),
+    ),
+    Metric(
+        name="frechet_distance",
+        better="lower",
+        group="distance",
+        order=1,
+        needs=("features", "test_features"),
+        moves_with_n=True,
+        method=EXTRAPOLATED,
+        compute=lambda samples, real: limit(*to_test(samples, real)),
+        floor=lambda others, real: limit(*to_test(others, real)).value,
+    ),
+    Metric(
+        name="frechet_distance",
+        better="lower",
+        group="distance",
+        order=3,
+        needs=("features", "train_features", "matched_test_features"),
+        reference="train",
+        moves_with_n=True,
+        method=JACKKNIFE,
+        compute=lambda samples, real: frechet_distance(samples["features"], real["train_features"]),
+        # Against the training images, test images are the other real ones.
+        floor=lambda _, real: frechet_value(real["matched_test_features"], real["train_features"]),
+    ),
+]

@@ -20,6 +20,8 @@ from scipy import stats
 from torch import Tensor
 
 GROUPS = 20
+# Methods, as entries of results.json name them.
+JACKKNIFE, WILSON, NORMAL = "delete-group jackknife", "Wilson", "normal"
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
 
 Side = Literal["samples", "reference"]  # whose images are left out: generated or real ones

@@ -7,21 +7,22 @@ different images (arXiv:1206.6880 as arXiv:1801.01401, eq. 4). It may come out b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.metrics import Metric, named
-from triptych.metrics.intervals import Estimate, LeftOut, group_numbers, jackknife
+from triptych.metrics import Metric
+from triptych.metrics.intervals import JACKKNIFE, Estimate, LeftOut, group_numbers, jackknife
 
 ROWS = 1024  # whose kernels are held at once
 
 
 def polynomial(x: Tensor, y: Tensor) -> Tensor:
     """(x.y / d + 1)^3 of all pairs (arXiv:1801.01401, eq. 5): [N,d], [M,d] -> [N,M]."""
-    found = (x @ y.T).div_(x.shape[1]).add_(1)
-    return found.pow_(3)
+    base = (x @ y.T).div_(x.shape[1]).add_(1)
+    return base.pow_(3)
 
 
 @dataclass(frozen=True)
@@ -65,24 +66,28 @@ class Kernels:
         return (self.sums.sum() / (count * (count - 1))).item()
 
 
-def kernel_value(features: Tensor, reference: Tensor, known: Kernels | None = None) -> float:
+def kernel_value(
+    features: Tensor, reference: Tensor, kernels_within: Kernels | None = None
+) -> float:
     """Distance between two sets of features [N,d] and [M,d], at least 2 each; no interval.
 
-    known: `Kernels.within` the reference
+    kernels_within: `Kernels.within` the reference
     """
-    within = Kernels.within(features).mean() + (known or Kernels.within(reference)).mean()
+    within = Kernels.within(features).mean() + (kernels_within or Kernels.within(reference)).mean()
     theirs = reference.double()
     parts = torch.split(features.double(), ROWS)
     between = sum(polynomial(part, theirs).sum().item() for part in parts)
     return within - 2 * between / (len(features) * len(reference))
 
 
-def kernel_distance(features: Tensor, reference: Tensor, known: Kernels | None = None) -> Estimate:
+def kernel_distance(
+    features: Tensor, reference: Tensor, kernels_within: Kernels | None = None
+) -> Estimate:
     """Distance between two sets of features [N,d] and [M,d], at least 2 each, with its interval.
 
-    known: `Kernels.within` the reference
+    kernels_within: `Kernels.within` the reference
     """
-    own = [Kernels.within(features), known or Kernels.within(reference)]
+    own = [Kernels.within(features), kernels_within or Kernels.within(reference)]
     cross = Kernels.of(features, reference)
 
     def distance(kept: list[Tensor]) -> float:
@@ -107,4 +112,43 @@ def kernel_distance(features: Tensor, reference: Tensor, known: Kernels | None =
     return jackknife(distance(everything), by_side, least=-float("inf"))
 
 
-METRICS = named(Metric(name="kernel_distance", better="lower", group="distance"))
+within_reference = lru_cache(maxsize=2)(Kernels.within)  # the same for every model
+
+
+def to_reference(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, Kernels]:
+    """With what is known of the reference."""
+    return features, reference, within_reference(reference)
+
+
+METRICS = [
+    Metric(
+        name="kernel_distance",
+        better="lower",
+        group="distance",
+        order=2,
+        needs=("features", "test_features"),
+        method=JACKKNIFE,
+        compute=lambda samples, real: kernel_distance(
+            *to_reference(samples["features"], real["test_features"])
+        ),
+        floor=lambda others, real: kernel_value(
+            *to_reference(others["features"], real["test_features"])
+        ),
+    ),
+    Metric(
+        name="kernel_distance",
+        better="lower",
+        group="distance",
+        order=4,
+        needs=("features", "train_features", "matched_test_features"),
+        reference="train",
+        method=JACKKNIFE,
+        compute=lambda samples, real: kernel_distance(
+            *to_reference(samples["features"], real["train_features"])
+        ),
+        # Against the training images, test images are the other real ones.
+        floor=lambda _, real: kernel_value(
+            *to_reference(real["matched_test_features"], real["train_features"])
+        ),
+    ),
+]

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from triptych.metrics import Metric, named
-from triptych.metrics.intervals import Estimate, jackknife_statistic, wilson
+from triptych.metrics import Metric
+from triptych.metrics.intervals import (
+    JACKKNIFE,
+    WILSON,
+    Estimate,
+    jackknife_statistic,
+    wilson,
+)
 
 SURE = 0.8  # probability of the top class above which an image counts as recognisable
 
@@ -40,7 +46,33 @@ def label_balance(probabilities: Tensor, real_probabilities: Tensor) -> Estimate
     )
 
 
-METRICS = named(
-    Metric(name="recognisable", better="higher", group="samples", unit="share"),
-    Metric(name="label_balance", better="lower", group="samples", unit="share", moves_with_n=True),
-)
+METRICS = [
+    Metric(
+        name="recognisable",
+        better="higher",
+        group="samples",
+        order=10,
+        needs=("probabilities", "test_probabilities"),
+        reference="none",
+        unit="share",
+        method=WILSON,
+        compute=lambda samples, real: recognisable(samples["probabilities"]),
+        floor=lambda _, real: recognisable(real["test_probabilities"]).value,
+    ),
+    Metric(
+        name="label_balance",
+        better="lower",
+        group="samples",
+        order=11,
+        needs=("probabilities", "test_probabilities"),
+        unit="share",
+        moves_with_n=True,
+        method=JACKKNIFE,
+        compute=lambda samples, real: label_balance(
+            samples["probabilities"], real["test_probabilities"]
+        ),
+        floor=lambda others, real: (
+            label_balance(others["probabilities"], real["test_probabilities"]).value
+        ),
+    ),
+]

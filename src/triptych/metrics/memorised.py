@@ -12,8 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.metrics import Metric, named
-from triptych.metrics.intervals import Estimate, jackknife, wilson, without_each_group
+from triptych.metrics import Metric
+from triptych.metrics.intervals import (
+    JACKKNIFE,
+    Estimate,
+    jackknife,
+    wilson,
+    without_each_group,
+)
 from triptych.metrics.prdc import squared_distances
 
 HELD_OUT_SHARE = 0.01  # of held-out images that are nearer to a training image than the rest
@@ -35,9 +41,9 @@ def nearest(features: Tensor, training: Tensor) -> Nearest:
         best = torch.full((len(rows),), torch.inf, dtype=torch.float64)
         where = torch.zeros(len(rows), dtype=torch.int64)
         for first in range(0, len(training), COLUMNS):
-            found = squared_distances(rows, training[first : first + COLUMNS]).min(1)
-            where = torch.where(found.values < best, found.indices + first, where)
-            best = torch.minimum(best, found.values)
+            closest = squared_distances(rows, training[first : first + COLUMNS]).min(1)
+            where = torch.where(closest.values < best, closest.indices + first, where)
+            best = torch.minimum(best, closest.values)
         distances.append(best.sqrt())
         indices.append(where)
     return Nearest(torch.cat(distances), torch.cat(indices))
@@ -57,7 +63,7 @@ def memorised(samples: Tensor, held_out: Tensor) -> Estimate:
     def share(ours: Tensor, theirs: Tensor) -> float:
         return (ours < threshold(theirs)).double().mean().item()
 
-    found = jackknife(
+    estimate = jackknife(
         share(samples, held_out),
         {
             "samples": without_each_group(lambda kept: share(kept, held_out), samples),
@@ -65,11 +71,23 @@ def memorised(samples: Tensor, held_out: Tensor) -> Estimate:
         },
     )
     # Where no sample is near, or all are, leaving some out changes nothing: that proves little.
-    alone = wilson(round(found.value * len(samples)), len(samples))
-    low, high = min(found.low, alone.low), min(1.0, max(found.high, alone.high))
-    return Estimate(found.value, low, high)
+    alone = wilson(round(estimate.value * len(samples)), len(samples))
+    low, high = min(estimate.low, alone.low), min(1.0, max(estimate.high, alone.high))
+    return Estimate(estimate.value, low, high)
 
 
-METRICS = named(
-    Metric(name="memorised", better="lower", group="samples", unit="share", moves_with_n=True)
+METRIC = Metric(
+    name="memorised",
+    better="lower",
+    group="samples",
+    order=30,
+    needs=("nearest_distances", "test_nearest_distances"),
+    reference="train",
+    unit="share",
+    moves_with_n=True,
+    method=JACKKNIFE,
+    compute=lambda samples, real: memorised(
+        samples["nearest_distances"], real["test_nearest_distances"]
+    ),
+    floor=HELD_OUT_SHARE,  # by definition
 )

@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from triptych.metrics import Metric, named
-from triptych.metrics.intervals import Estimate, mean_interval
+from triptych.metrics import Metric, NotDefinedError
+from triptych.metrics.intervals import NORMAL, Estimate, mean_interval
+from triptych.records import Note
 
+NOWHERE = Note("paths_stand_still")
 LEAST = 1e-6  # share of the mean end-to-end distance below which a path goes nowhere
 
 
@@ -20,35 +22,45 @@ def steps(features: Tensor) -> Tensor:
 
 
 def usable(features: Tensor) -> Tensor:
-    """Paths whose ends differ: [N], bool."""
+    """The paths whose ends differ; NotDefinedError where they are fewer than two."""
     ends = (features[:, -1] - features[:, 0]).double().norm(dim=1)
-    return ends > LEAST * ends.mean().clamp(min=torch.finfo(torch.float32).tiny)
+    usable = features[ends > LEAST * ends.mean().clamp(min=torch.finfo(torch.float32).tiny)]
+    if len(usable) < 2:
+        raise NotDefinedError(NOWHERE)
+    return usable
 
 
-def path_length(features: Tensor) -> Estimate | None:
-    """Summed distance of the steps over the distance between the ends, 1 when straight; mean.
-
-    None where fewer than two paths lead anywhere.
-    """
-    there = features[usable(features)]
-    if len(there) < 2:
-        return None
+def path_length(features: Tensor) -> Estimate:
+    """Summed distance of the steps over the distance between the ends, 1 when straight; mean."""
+    there = usable(features)
     ends = (there[:, -1] - there[:, 0]).double().norm(dim=1)
     return mean_interval(steps(there).sum(1) / ends)
 
 
-def path_uniformity(features: Tensor) -> Estimate | None:
-    """Deviation of a path's steps over their mean, 0 when all are alike; mean over paths.
-
-    None where fewer than two paths lead anywhere.
-    """
-    there = steps(features[usable(features)])
-    if len(there) < 2:
-        return None
+def path_uniformity(features: Tensor) -> Estimate:
+    """Deviation of a path's steps over their mean, 0 when all are alike; mean over paths."""
+    there = steps(usable(features))
     return mean_interval(there.std(dim=1, correction=0) / there.mean(dim=1))
 
 
-METRICS = named(
-    Metric(name="path_length", better="lower", group="abilities", unit="ratio to straight"),
-    Metric(name="path_uniformity", better="lower", group="abilities"),
-)
+METRICS = [
+    Metric(
+        name="path_length",
+        better="lower",
+        group="abilities",
+        order=20,
+        needs=("path_features",),
+        unit="ratio to straight",
+        method=NORMAL,
+        compute=lambda samples, _: path_length(samples["path_features"]),
+    ),
+    Metric(
+        name="path_uniformity",
+        better="lower",
+        group="abilities",
+        order=21,
+        needs=("path_features",),
+        method=NORMAL,
+        compute=lambda samples, _: path_uniformity(samples["path_features"]),
+    ),
+]

@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import torch
 from scipy import stats
 from torch import Tensor
 
-from triptych.metrics import Metric, named
+from triptych.metrics import Metric, NotDefinedError, Tensors
 from triptych.metrics.intervals import Estimate
+from triptych.records import Note
 from triptych.seeding import generator
 
 K = 5
@@ -101,8 +103,8 @@ def share(*sides: Tensor) -> Estimate:
     On the scale of arcsin(sqrt(p)) a share's variance does not depend on the share, which is
     another one in halves: intervals are found there (Anscombe 1948, Biometrika 35).
     """
-    found = plain(*(side.clamp(0, 1).sqrt().asin() for side in sides))
-    low, high = max(0.0, found.low), min(math.pi / 2, found.high)
+    angle = plain(*(side.clamp(0, 1).sqrt().asin() for side in sides))
+    low, high = max(0.0, angle.low), min(math.pi / 2, angle.high)
     return Estimate(sides[0][0].item(), math.sin(low) ** 2, math.sin(high) ** 2)
 
 
@@ -123,12 +125,12 @@ def plain(*sides: Tensor) -> Estimate:
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Of all pairs, float64: [N,d], [M,d] -> [N,M]."""
     x = x.double()
-    found = []
+    blocks = []
     for columns in torch.split(y, COLUMNS):
         columns = columns.double()
         squares = (x * x).sum(1)[:, None] + (columns * columns).sum(1)
-        found.append((squares - 2 * (x @ columns.T)).clamp_(min=0))
-    return torch.cat(found, dim=1)
+        blocks.append((squares - 2 * (x @ columns.T)).clamp_(min=0))
+    return torch.cat(blocks, dim=1)
 
 
 def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
     kept: which rows are in each subset, [S,N], the first one holding all; rows that are not in it
           are GONE
     """
-    found = torch.full(kept.shape, GONE, dtype=torch.float64)
+    without = torch.full(kept.shape, GONE, dtype=torch.float64)
     for first in range(0, len(x), ROWS):
         rows = torch.arange(first, min(first + ROWS, len(x)))
         distances = squared_distances(x[rows], x)
@@ -149,8 +151,8 @@ def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
             # Hardly ever fewer than k are among them; then the last one is the best that is known.
             radii = torch.minimum(radii, near.values[:, -1])
             own = members[rows]
-            found[index, rows[own]] = radii[own]
-    return found
+            without[index, rows[own]] = radii[own]
+    return without
 
 
 def enough_for_neighbours(count: int) -> bool:
@@ -158,11 +160,39 @@ def enough_for_neighbours(count: int) -> bool:
     return count >= 2 * (K + 1)
 
 
-METRICS = named(
-    *(
-        Metric(name=name, better="higher", group="samples", unit=unit, moves_with_n=True)
-        for name, unit in (
-            ("precision", "share"), ("recall", "share"), ("density", ""), ("coverage", "share"),
-        )
+shared = lru_cache(maxsize=2)(neighbours)  # by the four numbers of samples, and by their floors
+
+
+def compute(name: str, samples: Tensors, real: Tensors, intervals: bool = True) -> Estimate:
+    """One of the four, among as many test images as there are samples."""
+    features = samples["features"]
+    if not enough_for_neighbours(len(features)):
+        raise NotDefinedError(Note("few_for_neighbors", {"n": len(features)}))
+    estimate: Estimate = getattr(
+        shared(real["matched_test_features"], features, intervals=intervals), name
     )
-)  # fmt: skip
+    return estimate
+
+
+def floor(name: str, others: Tensors, real: Tensors) -> float:
+    """The same of other real images; without intervals it takes half the time."""
+    return compute(name, others, real, intervals=False).value
+
+
+METRICS = [
+    Metric(
+        name=name,
+        better="higher",
+        group="samples",
+        order=order,
+        needs=("features", "matched_test_features"),
+        unit=unit,
+        moves_with_n=True,
+        method="random halves",
+        compute=partial(compute, name),
+        floor=partial(floor, name),
+    )
+    for order, (name, unit) in enumerate(
+        [("precision", "share"), ("recall", "share"), ("density", ""), ("coverage", "share")]
+    )
+]

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.metrics import Metric, named
-from triptych.metrics.intervals import Estimate, wilson, without_each_group
+from triptych.metrics import Metric, Tensors
+from triptych.metrics.intervals import WILSON, Estimate, wilson, without_each_group
 
 PENALTIES = (1.0, 1e-1, 1e-2)  # strongest first: each start is the solution before
+PARTS = ("train", "validation", "test")  # learned from, chosen on, tested on
 STEPS = 200  # of L-BFGS at most, for each penalty
 LEAST = 1e-6  # of the mean deviation: features that vary less are not blown up beyond it
 
@@ -87,21 +88,21 @@ def fit(
     def weights() -> Weights:
         return Weights(moved[0] if scale is None else moved[0] @ scale, moved[1])
 
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         moved, max_iter=STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-6
     )
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         current = weights()
         value = F.cross_entropy(current.logits(x), labels)
         value = value + penalty / 2 * current.matrix.square().sum()
         torch.autograd.backward(value)
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    found = weights()
-    return Weights(found.matrix.detach(), found.bias.detach())
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    fitted = weights()
+    return Weights(fitted.matrix.detach(), fitted.bias.detach())
 
 
 def inverse_root(products: Tensor, penalty: float, probabilities: Tensor) -> Tensor:
@@ -120,4 +121,29 @@ def hits(weights: Weights, x: Tensor, labels: Tensor) -> Tensor:
     return (weights.logits(x).argmax(1) == labels).double()
 
 
-METRICS = named(Metric(name="probe_accuracy", better="higher", group="abilities", unit="share"))
+def compute(represented: Tensors, real: Tensors) -> Estimate:
+    """Of representations, or of raw pixels in their place."""
+    return probe_accuracy(
+        *(
+            Represented(represented[f"{part}_representations"], real[f"{part}_labels"])
+            for part in PARTS
+        )
+    )
+
+
+METRIC = Metric(
+    name="probe_accuracy",
+    better="higher",
+    group="abilities",
+    order=30,
+    needs=(
+        "test_representations",
+        "train_representations",
+        "validation_representations",
+        *(f"{part}_labels" for part in PARTS),
+    ),
+    unit="share",
+    method=WILSON,
+    compute=compute,
+    floor=lambda others, real: compute(others, real).value,  # raw pixels: what should be bettered
+)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.metrics import Metric, named
-from triptych.metrics.intervals import Estimate, jackknife, without_each_group
+from triptych.metrics import Metric
+from triptych.metrics.intervals import JACKKNIFE, Estimate, jackknife, without_each_group
 
 CHUNK = 1024
 
@@ -15,11 +15,11 @@ CHUNK = 1024
 def laplacian_rms(images: Tensor) -> Tensor:
     """Root-mean-square of the 4-neighbour Laplacian of the channel mean: [N] from uint8 images."""
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-    found = []
+    levels = []
     for chunk in torch.split(images, CHUNK):
         grey = chunk.float().mean(dim=1, keepdim=True)
-        found.append(F.conv2d(grey, kernel[None, None]).square().flatten(1).mean(1).sqrt())
-    return torch.cat(found).double()
+        levels.append(F.conv2d(grey, kernel[None, None]).square().flatten(1).mean(1).sqrt())
+    return torch.cat(levels).double()
 
 
 def sharpness(images: Tensor, real: Tensor) -> Estimate:
@@ -38,4 +38,14 @@ def sharpness(images: Tensor, real: Tensor) -> Estimate:
     )
 
 
-METRICS = named(Metric(name="sharpness", better="floor", group="samples", unit="ratio to real"))
+METRIC = Metric(
+    name="sharpness",
+    better="floor",
+    group="samples",
+    order=20,
+    needs=("images", "test_images"),
+    unit="ratio to real",
+    method=JACKKNIFE,
+    compute=lambda samples, real: sharpness(samples["images"], real["test_images"]),
+    floor=1.0,  # by definition
+)

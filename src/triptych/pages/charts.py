@@ -17,14 +17,14 @@ from triptych.pages.columns import (
     DISTANCES,
     SAME_TIME,
     Column,
-    known_family,
     label,
     make_columns,
     metric_label,
-    name_runs,
+    style_family,
 )
-from triptych.pages.language import Form, Language
+from triptych.pages.language import Language
 from triptych.pages.load import Curve, Diagnosed, Losses, Run
+from triptych.words import Form
 
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 38
@@ -59,7 +59,7 @@ class Axis:
     ticks: tuple[float, ...]
     log: bool = False
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """0 at the low end, 1 at the high end, no further."""
         if self.log:
             share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
@@ -98,12 +98,12 @@ DIAGNOSED = {  # numbers of diagnoses by the chart that shows them; those of lev
 
 
 def diagnosis_series(diagnoses: Sequence[Diagnosed]) -> dict[str, list[Series]]:
-    """What was found along training, by chart: see `DIAGNOSED`."""
+    """What diagnoses measured along training, by chart: see `DIAGNOSED`."""
     charts: dict[str, dict[str, list[Point]]] = {chart: {} for chart in DIAGNOSED}
     for each in diagnoses:
         for name, value in each.numbers.items():
-            for chart, shown in DIAGNOSED.items():
-                if name in shown or (chart == "kl" and name.startswith("kl_")):
+            for chart, names in DIAGNOSED.items():
+                if name in names or (chart == "kl" and name.startswith("kl_")):
                     charts[chart].setdefault(name, []).append((each.images, value))
     return {
         chart: [Series(term, thin(points)) for term, points in terms.items()]
@@ -164,11 +164,11 @@ def curve_series(curve: Curve) -> list[Series]:
 
 
 def across_axis(series: Sequence[Series], log: bool) -> Axis:
-    """From 0 to the furthest place, or over the decades of all places."""
-    places = [place for line in series for place, _ in line.points]
-    if log and min(places) > 0:
-        return log_axis(min(places), max(places))
-    furthest = max(places)
+    """From 0 to the largest x of all points, or over the decades that they span."""
+    xs = [x for line in series for x, _ in line.points]
+    if log and min(xs) > 0:
+        return log_axis(min(xs), max(xs))
+    furthest = max(xs)
     x = linear_axis(0.0, furthest)
     ticks = tuple(tick for tick in x.ticks if tick <= furthest * 1.001)
     return Axis(0.0, max(furthest, 1.0), ticks)
@@ -184,22 +184,22 @@ def draw_chart(
 ) -> Markup:
     """The chart as an SVG element; empty when there is nothing to draw.
 
-    mark: the place at which an upright line stands
-    log:  whether places are spread over decades
+    mark: the x at which an upright line stands
+    log:  whether the x axis is logarithmic
     """
     drawn = [line for line in series if line.points]
     if not drawn:
         return Markup("")
     x, y = across_axis(drawn, log), value_axis(drawn)
     first, last = drawn[0].points[0][1], drawn[0].points[-1][1]
-    words = {"objective": title, "first": language.number(first), "last": language.number(last)}
-    label = language.text("training.alt").format(**words)
+    ends = {"first": language.number(first), "last": language.number(last)}
+    label = language.fill("training.alt", objective=title, across=across, **ends)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(label, {chr(34): "&quot;"})}">',
         *draw_grid(x, y, language),
         *(draw_line(line, index, x, y) for index, line in enumerate(drawn)),
-        "" if mark is None else upright(x.place(mark)),
+        "" if mark is None else upright(x.position(mark)),
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
         f"{escape(across)}</text></svg>",
     ]
@@ -212,14 +212,14 @@ def draw_grid(
     """Horizontal lines with their values, and values along the foot, worded by `foot`."""
     foot, parts = foot or language.short, []
     for tick in y.ticks:
-        height = down(y.place(tick))
+        height = down(y.position(tick))
         parts.append(
             f'<path class="rule" d="M{LEFT} {height}H{WIDTH - RIGHT}"></path>'
             f'<text class="tick" x="{LEFT - 7}" y="{height + 4}" text-anchor="end">'
             f"{language.short(tick)}</text>"
         )
     parts += [
-        f'<text class="tick" x="{right(x.place(tick))}" y="{HEIGHT - BOTTOM + 17}" '
+        f'<text class="tick" x="{right(x.position(tick))}" y="{HEIGHT - BOTTOM + 17}" '
         f'text-anchor="middle">{foot(tick)}</text>'
         for tick in x.ticks
     ]
@@ -233,21 +233,21 @@ def upright(share: float) -> str:
 
 def draw_line(line: Series, index: int, x: Axis, y: Axis) -> str:
     """One line; a single point is drawn as a dot."""
-    places = [(right(x.place(images)), down(y.place(value))) for images, value in line.points]
-    if len(places) == 1:
-        across, height = places[0]
+    points = [(right(x.position(images)), down(y.position(value))) for images, value in line.points]
+    if len(points) == 1:
+        across, height = points[0]
         return f'<circle class="line-{index % 4}" cx="{across}" cy="{height}" r="3"></circle>'
-    path = " ".join(f"{px},{py}" for px, py in places)
+    path = " ".join(f"{px},{py}" for px, py in points)
     return f'<polyline class="line line-{index % 4}" points="{path}"></polyline>'
 
 
 def right(share: float) -> float:
-    """Horizontal place of a share of the x axis, in SVG units."""
+    """Horizontal position of a share of the x axis, in SVG units."""
     return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
 
 def down(share: float) -> float:
-    """Vertical place of a share of the y axis, in SVG units."""
+    """Vertical position of a share of the y axis, in SVG units."""
     return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
@@ -279,34 +279,31 @@ def draw_frontiers(runs: Sequence[Run], language: Language) -> list[Frontier]:
     columns = [c for c in make_columns(runs) if c.name in DISTANCES and not c.extrapolated]
     if not columns:
         return []
-    column = columns[0]
-    found = []
+    column, frontiers = columns[0], []
     for cost in FORMS:
-        points = place_points(runs, column, cost, language)
+        points = cost_points(column, cost, language)
         costs = [point.cost for point in points]
         if len(points) < 2 or max(costs) < SAME_TIME * min(costs):
             continue
         title = language.text(f"cost.{cost}")
         quality = metric_label(column, language)
         svg = draw_points(points, cost, quality, language)
-        found.append(Frontier(cost, title, quality, points, svg))
-    return found
+        frontiers.append(Frontier(cost, title, quality, points, svg))
+    return frontiers
 
 
-def place_points(
-    runs: Sequence[Run], column: Column, cost: str, language: Language
-) -> tuple[CostPoint, ...]:
-    """The models for which both are known."""
-    found = []
-    for run, name, cell in zip(runs, name_runs(runs), column.cells, strict=True):
-        spent, metric = run.cost.get(cost), cell.metric
+def cost_points(column: Column, cost: str, language: Language) -> tuple[CostPoint, ...]:
+    """A point for each model whose cost and quality were both measured."""
+    points = []
+    for cell in column.cells:
+        spent, metric = cell.run.cost.get(cost), cell.metric
         if not spent or spent <= 0 or metric is None or metric.value is None:
             continue
         low = metric.value if metric.low is None else metric.low
         high = metric.value if metric.high is None else metric.high
-        words = label(run, name, language)
-        found.append(CostPoint(words, known_family(run), spent, metric.value, low, high))
-    return tuple(found)
+        words = label(cell.run, cell.name, language)
+        points.append(CostPoint(words, style_family(cell.run), spent, metric.value, low, high))
+    return tuple(points)
 
 
 def axes(points: Sequence[CostPoint]) -> tuple[Axis, Axis]:
@@ -335,20 +332,20 @@ def draw_points(points: Sequence[CostPoint], cost: str, quality: str, language: 
     x, y = axes(points)
     title = language.text(f"cost.{cost}")
     listed = language.listed([f"{p.name} {language.number(p.value)}" for p in points])
-    alt = language.text("frontier.alt").format(quality=quality, cost=title, points=listed)
+    alt = language.fill("frontier.alt", quality=quality, cost=title, points=listed)
     parts = [
         f'<svg class="chart frontier" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(alt, {chr(34): "&quot;"})}">',
         *draw_grid(x, y, language, lambda value: language.number(value, FORMS[cost])),
     ]
     for point in points:
-        across, height = right(x.place(point.cost)), down(y.place(point.value))
-        near_edge = x.place(point.cost) > 0.7
+        across, height = right(x.position(point.cost)), down(y.position(point.value))
+        near_edge = x.position(point.cost) > 0.7
         anchor, shift = ("end", -9) if near_edge else ("start", 9)
         parts.append(
             f'<g class="fam-{point.family}">'
-            f'<path class="spread" d="M{across} {down(y.place(point.low))}'
-            f'V{down(y.place(point.high))}"></path>'
+            f'<path class="spread" d="M{across} {down(y.position(point.low))}'
+            f'V{down(y.position(point.high))}"></path>'
             f'<circle cx="{across}" cy="{height}" r="5"></circle>'
             f'<text x="{across + shift}" y="{height - 7}" text-anchor="{anchor}">'
             f"{escape(point.name)}</text></g>"

@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 from triptych.comparison.significance import LEVEL, difference, higher, variance_of
 from triptych.pages import verdict
 from triptych.pages.columns import SAME_TIME, Column, costs, make_columns, name_runs, runners_up
-from triptych.pages.language import Language, Name, Note, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, Metric, Run
+from triptych.pages.language import Language, Name, Quantity, Sentence, Value
+from triptych.pages.load import Comparison, Run
+from triptych.records import MetricRecord
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
 NEARLY = 0.9  # of the sharpness of real images: what counts as without blur
 FEWEST_TRAININGS = 3  # below so many their spread says nothing
+BELOW = {"below": True, "above": False, "across": None}  # whether an interval is below a limit
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,21 @@ class Evidence:
         """The first column of the first of these metrics that was measured."""
         for name in names:
             for column in self.columns:
-                if column.name == name and column.known:
+                if column.name == name and column.scores:
                     return column
         return None
 
-    def of(self, family: str, name: str) -> list[tuple[Name, Metric]]:
+    def of(self, family: str, name: str) -> list[tuple[Name, MetricRecord]]:
         """What a family's models scored in the first column of a metric."""
         column = self.column(name)
         if column is None:
             return []
-        return [(who, metric) for who, metric in column.known if who.family == family]
+        return [(who, metric) for who, metric in column.scores if who.family == family]
 
     def undefined(self, family: str, name: str) -> list[Sentence]:
         """The reasons why a family's models have no such number."""
         return [
-            Sentence("claim.undefined", {"who": who, "note": Note(metric.note)})
+            Sentence("claim.undefined", {"who": who, "note": metric.note or ""})
             for run, who in zip(self.runs, self.names, strict=True)
             for metric in run.metrics
             if run.family == family and metric.name == name and not metric.defined
@@ -76,13 +79,13 @@ class Evidence:
 def judge_all(comparison: Comparison, language: Language) -> list[Claim]:
     """Every claim about a family that has a model here."""
     evidence = Evidence(comparison.runs)
-    there = {run.family for run in comparison.runs}
-    found = []
+    families = {run.family for run in comparison.runs}
+    claims = []
     for key, (family, judge) in CLAIMS.items():
-        if family not in there:
+        if family not in families:
             continue
         finding = judge(evidence, family)
-        found.append(
+        claims.append(
             Claim(
                 family=family,
                 words=language.text(f"claim.{key}"),
@@ -91,19 +94,17 @@ def judge_all(comparison: Comparison, language: Language) -> list[Claim]:
                 numbers=tuple(language.tell(sentence) for sentence in finding.sentences),
             )
         )
-    return found
+    return claims
 
 
-def judged(supported: Iterable[bool | None], sentences: Sequence[Sentence]) -> Finding:
-    """From what each number says: True, False, or None where its interval decides nothing."""
-    said = list(supported)
-    if not said:
+def judged(decisions: Iterable[bool | None], sentences: Sequence[Sentence]) -> Finding:
+    """The finding of decisions that agree; None is one whose interval decides nothing."""
+    distinct = set(decisions)
+    if not distinct:
         return Finding("unmeasured")
-    if all(each is True for each in said):
-        return Finding("supported", tuple(sentences))
-    if all(each is False for each in said):
-        return Finding("refuted", tuple(sentences))
-    return Finding("undecided", tuple(sentences))
+    agreed = distinct.pop() if len(distinct) == 1 else None
+    verdicts: dict[bool | None, Verdict] = {True: "supported", False: "refuted"}
+    return Finding(verdicts.get(agreed, "undecided"), tuple(sentences))
 
 
 def contrary(finding: Finding) -> Finding:
@@ -112,7 +113,7 @@ def contrary(finding: Finding) -> Finding:
     return replace(finding, verdict=turned.get(finding.verdict, finding.verdict))
 
 
-def side(metric: Metric, limit: float) -> Literal["below", "above", "across"]:
+def side(metric: MetricRecord, limit: float) -> Literal["below", "above", "across"]:
     """Where a whole interval lies."""
     if metric.high is not None and metric.high < limit:
         return "below"
@@ -120,7 +121,7 @@ def side(metric: Metric, limit: float) -> Literal["below", "above", "across"]:
 
 
 def numbers(
-    key: str, known: Sequence[tuple[Name, Metric]], percent: bool = False
+    key: str, scores: Sequence[tuple[Name, MetricRecord]], percent: bool = False
 ) -> list[Sentence]:
     """A sentence on each model: {who}, {value}, {interval} and {floor}."""
     form: Literal["percent", "number"] = "percent" if percent else "number"
@@ -130,45 +131,43 @@ def numbers(
             {"who": who, **verdict.measured(metric, form)}
             | {"floor": "" if metric.floor is None else Quantity(metric.floor, form)},
         )
-        for who, metric in known
+        for who, metric in scores
     ]
 
 
 def blurry(evidence: Evidence, family: str) -> Finding:
     """Sharpness wholly below that of real images."""
-    known = evidence.of(family, "sharpness")
-    at = {"below": True, "above": False, "across": None}
-    return judged(
-        (at[side(m, m.floor or 1.0)] for _, m in known), numbers("claim.sharpness", known)
-    )
+    scores = evidence.of(family, "sharpness")
+    decisions = (BELOW[side(m, m.floor or 1.0)] for _, m in scores)
+    return judged(decisions, numbers("claim.sharpness", scores))
 
 
 def not_blurry(evidence: Evidence, family: str) -> Finding:
     """Sharpness at least nearly that of real images, by its whole interval."""
-    known = evidence.of(family, "sharpness")
-    said: list[bool | None] = []
-    for _, metric in known:
+    scores = evidence.of(family, "sharpness")
+    decisions: list[bool | None] = []
+    for _, metric in scores:
         real = metric.floor or 1.0
         level = metric.low is not None and metric.low >= NEARLY * real
-        said.append(True if level else False if side(metric, real) == "below" else None)
-    return judged(said, numbers("claim.sharpness", known))
+        decisions.append(True if level else False if side(metric, real) == "below" else None)
+    return judged(decisions, numbers("claim.sharpness", scores))
 
 
 def sharper(evidence: Evidence, family: str) -> Finding:
     """Sharper than every VAE."""
     ours, vaes = evidence.of(family, "sharpness"), evidence.of("vae", "sharpness")
-    said: list[bool | None] = []
-    for _, mine in ours:
-        for _, theirs in vaes:
-            said.append({"first": True, "second": False}.get(higher(mine, theirs) or ""))
-    return judged(said, numbers("claim.sharpness", [*ours, *vaes]))
+    decisions = (
+        {"first": True, "second": False}.get(higher(mine, theirs) or "")
+        for (_, mine), (_, theirs) in product(ours, vaes)
+    )
+    return judged(decisions, numbers("claim.sharpness", [*ours, *vaes]))
 
 
 def followed(evidence: Evidence, family: str) -> Finding:
     """A likelihood, or a bound on it, is there as a number."""
-    known = evidence.of(family, "bits_per_dim")
-    if known:
-        return Finding("supported", tuple(numbers("claim.bits", known)))
+    scores = evidence.of(family, "bits_per_dim")
+    if scores:
+        return Finding("supported", tuple(numbers("claim.bits", scores)))
     reasons = evidence.undefined(family, "bits_per_dim")
     return Finding("refuted" if reasons else "unmeasured", tuple(reasons))
 
@@ -181,56 +180,55 @@ def no_likelihood(evidence: Evidence, family: str) -> Finding:
 def reconstructs_worse(evidence: Evidence, family: str) -> Finding:
     """Another family brings held-out images back better."""
     column = evidence.column("reconstruction_psnr")
-    known = evidence.of(family, "reconstruction_psnr")
-    if column is None or not known:
+    scores = evidence.of(family, "reconstruction_psnr")
+    if column is None or not scores:
         return Finding("unmeasured")
-    others = [(who, m) for who, m in column.known if who.family != family]
-    said = [beaten(mine, [m for _, m in others]) for _, mine in known] if others else []
-    return judged(said, numbers("claim.psnr", column.known))
+    others = [metric for who, metric in column.scores if who.family != family]
+    decisions = [beaten(mine, others) for _, mine in scores] if others else []
+    return judged(decisions, numbers("claim.psnr", column.scores))
 
 
-def beaten(mine: Metric, others: Sequence[Metric]) -> bool | None:
-    """Some other one is better; False where this one is better than all."""
-    found = [difference(mine, other) for other in others]
-    if any(each and each.better == "second" for each in found):
+def beaten(mine: MetricRecord, others: Sequence[MetricRecord]) -> bool | None:
+    """Whether another one is better; False where this one is better than all, else None."""
+    differences = [difference(mine, other) for other in others]
+    if any(each and each.better == "second" for each in differences):
         return True
-    return False if all(each and each.better == "first" for each in found) else None
+    return False if all(each and each.better == "first" for each in differences) else None
 
 
 def best_samples(evidence: Evidence, family: str) -> Finding:
     """Nearest to real images."""
     column = evidence.column("frechet_distance", "kernel_distance")
-    if column is None or len(column.known) < 2:
+    if column is None or len(column.scores) < 2:
         return Finding("unmeasured")
-    known = [(who, m) for who, m in column.known if who.family == family]
-    others = [m for who, m in column.known if who.family != family]
-    said = [beaten(mine, others) for _, mine in known] if others else []
-    better = [None if each is None else not each for each in said]
+    ours = [m for who, m in column.scores if who.family == family]
+    others = [m for who, m in column.scores if who.family != family]
+    losses = [beaten(mine, others) for mine in ours] if others else []
+    better = [None if lost is None else not lost for lost in losses]
     behind = [
         Sentence("claim.behind", {"who": who, "value": Quantity(apart.value)})
         for who, apart in runners_up(column)
     ]
-    return judged(better, [*numbers("claim.distance", column.known), *behind])
+    return judged(better, [*numbers("claim.distance", column.scores), *behind])
 
 
 def odd(evidence: Evidence, family: str) -> Finding:
     """Fewer samples are recognised than real images."""
-    known = evidence.of(family, "recognisable")
-    at = {"below": True, "above": False, "across": None}
-    said = (at[side(m, m.floor)] for _, m in known if m.floor is not None)
-    return judged(said, numbers("claim.recognisable", known, percent=True))
+    scores = evidence.of(family, "recognisable")
+    decisions = (BELOW[side(m, m.floor)] for _, m in scores if m.floor is not None)
+    return judged(decisions, numbers("claim.recognisable", scores, percent=True))
 
 
-def told_apart(evidence: Evidence, family: str) -> Finding:
-    """That nothing but the eye evaluates it: refuted by each number that tells it from others."""
+def only_the_eye_judges(evidence: Evidence, family: str) -> Finding:
+    """No number tells its samples from those of others; one that does refutes this."""
     counted = decided = 0
     for column in evidence.columns:
-        known = [(who, m) for who, m in column.known if who.family == family]
-        others = [m for who, m in column.known if who.family != family]
-        for _, mine in known:
+        ours = [m for who, m in column.scores if who.family == family]
+        others = [m for who, m in column.scores if who.family != family]
+        for mine in ours:
             counted += 1
-            found = [difference(mine, other) for other in others]
-            decided += any(each and each.better != "undecided" for each in found)
+            differences = [difference(mine, other) for other in others]
+            decided += any(each and each.better != "undecided" for each in differences)
     if not counted:
         return Finding("unmeasured")
     values: dict[str, Value] = {"n": counted, "decided": decided}
@@ -239,16 +237,17 @@ def told_apart(evidence: Evidence, family: str) -> Finding:
 
 
 def uncontrolled(evidence: Evidence, family: str) -> Finding:
-    """Whether it was told the labels."""
-    known = [
-        (who, run.record.get("labels") is not None)
+    """Samples of a chosen class cannot be drawn: it was trained without labels."""
+    conditional = [
+        (who, run.record.labels is not None)
         for run, who in zip(evidence.runs, evidence.names, strict=True)
-        if run.family == family and run.record
+        if run.family == family and run.record is not None
     ]
     sentences = [
-        Sentence("claim.told" if told else "claim.untold", {"who": who}) for who, told in known
+        Sentence("claim.conditional" if labelled else "claim.unconditional", {"who": who})
+        for who, labelled in conditional
     ]
-    return judged([not told for _, told in known], sentences)
+    return judged([not labelled for _, labelled in conditional], sentences)
 
 
 def unstable(evidence: Evidence, family: str) -> Finding:
@@ -257,27 +256,27 @@ def unstable(evidence: Evidence, family: str) -> Finding:
     By the interval of the ratio of two variances, each of values over their mean (Fisher's F).
     """
     column = evidence.column("frechet_distance", "kernel_distance")
-    known = [] if column is None else [
+    relative = [] if column is None else [
         (who, [value / (sum(m.values) / len(m.values)) for value in m.values])
-        for who, m in column.known
-        if len(m.values) >= FEWEST_TRAININGS and sum(m.values) > 0
+        for who, m in column.scores
+        if m.values and len(m.values) >= FEWEST_TRAININGS and sum(m.values) > 0
     ]  # fmt: skip
-    ours = [values for who, values in known if who.family == family]
-    others = [values for who, values in known if who.family != family]
+    ours = [values for who, values in relative if who.family == family]
+    others = [values for who, values in relative if who.family != family]
     if not ours or not others:
         return Finding("unmeasured", (Sentence("claim.trainings", {"n": FEWEST_TRAININGS}),))
-    said = []
+    decisions = []
     for mine in ours:
-        found = [more_varied(mine, theirs) for theirs in others]
-        said.append(found[0] if len(set(found)) == 1 else None)
+        distinct = {more_varied(mine, theirs) for theirs in others}
+        decisions.append(distinct.pop() if len(distinct) == 1 else None)
     sentences = [
         Sentence(
             "claim.spread",
             {"who": who, "value": Quantity(math.sqrt(variance_of(values)), "percent")},
         )
-        for who, values in known
+        for who, values in relative
     ]
-    return judged(said, sentences)
+    return judged(decisions, sentences)
 
 
 def more_varied(mine: Sequence[float], theirs: Sequence[float]) -> bool | None:
@@ -311,14 +310,14 @@ def costly(name: str, more: bool, against: str = "") -> Callable[[Evidence, str]
             return Finding("unmeasured")
         top, bottom = (min(ours), max(theirs)) if more else (min(theirs), max(ours))
         other_top, other_bottom = (min(theirs), max(ours)) if more else (min(ours), max(theirs))
-        said = True if top >= SAME_TIME * bottom else None
+        decision = True if top >= SAME_TIME * bottom else None
         if other_top >= SAME_TIME * other_bottom:
-            said = False
+            decision = False
         sentences = [
             Sentence(f"claim.{name}", {"who": who, "value": Quantity(cost, FORMS[name])})
             for cost, who in ranked
         ]
-        return judged([said], sentences)
+        return judged([decision], sentences)
 
     return judge
 
@@ -337,7 +336,7 @@ CLAIMS: dict[str, tuple[str, Callable[[Evidence, str], Finding]]] = {
     "vae.cheap": ("vae", costly("sample_seconds_per_image", more=False, against="diffusion")),
     "gan.sharp": ("gan", sharper),
     "gan.odd": ("gan", odd),
-    "gan.evaluation": ("gan", told_apart),
+    "gan.evaluation": ("gan", only_the_eye_judges),
     "gan.likelihood": ("gan", no_likelihood),
     "gan.unstable": ("gan", unstable),
     "gan.control": ("gan", uncontrolled),

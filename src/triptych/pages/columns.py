@@ -13,11 +13,12 @@ from itertools import pairwise
 from typing import Literal
 
 from triptych.comparison.significance import Difference, difference
+from triptych.families.registry import FAMILIES
 from triptych.pages.language import Language, Name
-from triptych.pages.load import Metric, Run
+from triptych.pages.load import Run
+from triptych.records import MetricRecord
 
 EXTRAPOLATED = "extrapolated"  # the method of such a number
-FAMILIES = ("vae", "gan", "diffusion")
 DISTANCES = ("frechet_distance", "kernel_distance")
 SAME_TIME = 1.2  # times within this ratio are not told apart: they carry no interval
 
@@ -28,7 +29,7 @@ class Cell:
 
     run: Run
     name: Name
-    metric: Metric | None
+    metric: MetricRecord | None
 
     @property
     def defined(self) -> bool:
@@ -47,29 +48,29 @@ class Column:
     extrapolated: bool = False  # to infinitely many images
 
     @property
-    def known(self) -> tuple[tuple[Name, Metric], ...]:
-        """The defined entries."""
+    def scores(self) -> tuple[tuple[Name, MetricRecord], ...]:
+        """Name and metric of every run that has a number here."""
         return tuple((c.name, c.metric) for c in self.cells if c.metric and c.metric.defined)
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of its numbers: estimate, upper bound..."""
-        return tuple(dict.fromkeys(metric.kind for _, metric in self.known))
+        return tuple(dict.fromkeys(metric.kind for _, metric in self.scores))
 
     @property
     def counts(self) -> tuple[int, ...]:
         """How many images its numbers were measured on."""
-        return tuple(dict.fromkeys(metric.n for _, metric in self.known if metric.n is not None))
+        return tuple(dict.fromkeys(metric.n for _, metric in self.scores if metric.n is not None))
 
     @property
     def floors(self) -> tuple[float, ...]:
         """Scores of real images that its numbers carry; normally one."""
-        return tuple(dict.fromkeys(m.floor for _, m in self.known if m.floor is not None))
+        return tuple(dict.fromkeys(m.floor for _, m in self.scores if m.floor is not None))
 
     @property
     def better(self) -> str:
         """Which direction is better: lower, higher or floor."""
-        return self.known[0][1].better if self.known else ""
+        return self.scores[0][1].better if self.scores else ""
 
 
 def make_columns(runs: Sequence[Run]) -> list[Column]:
@@ -77,8 +78,8 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
 
     An entry that is not defined joins every column of its metric in which its run has no number.
     """
-    names = name_runs(runs)
-    keys: dict[tuple[object, ...], Metric] = {}
+    names = named_runs(runs)
+    keys: dict[tuple[object, ...], MetricRecord] = {}
     numbered = {column_key(m)[:2] for run in runs for m in run.metrics if m.defined}
     for run in runs:
         for metric in run.metrics:
@@ -89,27 +90,25 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
     return [
         Column(
             name=first.name,
-            features=first.features,
+            features=first.features or "",
             reference=first.reference,
             extrapolated=first.method == EXTRAPOLATED,
-            cells=tuple(
-                Cell(run, name, find_entry(run, key)) for run, name in zip(runs, names, strict=True)
-            ),
+            cells=tuple(Cell(run, name, find_entry(run, key)) for run, name in names),
         )
         for key, first in ranked
     ]
 
 
-def column_key(metric: Metric) -> tuple[object, ...]:
+def column_key(metric: MetricRecord) -> tuple[object, ...]:
     """What must agree for two numbers to stand in one column."""
     name = metric.name, metric.method == EXTRAPOLATED
     if not metric.defined:
         return name
-    count = metric.n if metric.needs_equal_n else None
+    count = metric.n if metric.moves_with_n else None
     return (*name, metric.features, metric.reference, count)
 
 
-def find_entry(run: Run, key: tuple[object, ...]) -> Metric | None:
+def find_entry(run: Run, key: tuple[object, ...]) -> MetricRecord | None:
     """The run's number for this column, else its entry that says why there is none."""
     of_name = [metric for metric in run.metrics if column_key(metric)[:2] == key[:2]]
     exact = [metric for metric in of_name if metric.defined and column_key(metric) == key]
@@ -133,13 +132,18 @@ def name_runs(runs: Sequence[Run]) -> list[Name]:
     return names
 
 
+def named_runs(runs: Sequence[Run]) -> list[tuple[Run, Name]]:
+    """Each run with its name."""
+    return list(zip(runs, name_runs(runs), strict=True))
+
+
 def best(column: Column) -> int | None:
-    """Index among `column.known` of the entry that is better than all others; else None."""
+    """Index among `column.scores` of the entry that is better than all others; else None."""
     return extreme(column, "first")
 
 
 def worst(column: Column) -> int | None:
-    """Index among `column.known` of the entry that is worse than all others; else None."""
+    """Index among `column.scores` of the entry that is worse than all others; else None."""
     return extreme(column, "second")
 
 
@@ -152,8 +156,8 @@ def extreme(column: Column, which: Literal["first", "second"]) -> int | None:
 
 
 def all_apart(column: Column) -> list[list[Difference | None]]:
-    """Of each of `column.known` the differences from the others."""
-    metrics = [metric for _, metric in column.known]
+    """Of each of `column.scores` the differences from the others."""
+    metrics = [metric for _, metric in column.scores]
     return [[difference(m, other) for other in metrics if other is not m] for m in metrics]
 
 
@@ -162,8 +166,8 @@ def runners_up(column: Column) -> list[tuple[Name, Difference]]:
     leader = best(column)
     if leader is None:
         return []
-    others = [(who, metric) for index, (who, metric) in enumerate(column.known) if index != leader]
-    apart = [(who, difference(metric, column.known[leader][1])) for who, metric in others]
+    others = [(who, metric) for index, (who, metric) in enumerate(column.scores) if index != leader]
+    apart = [(who, difference(metric, column.scores[leader][1])) for who, metric in others]
     return [(who, each) for who, each in apart if each is not None]
 
 
@@ -174,35 +178,34 @@ def overlapping(column: Column) -> tuple[Name, ...]:
         return ()
     return tuple(
         name
-        for (name, _), differences in zip(column.known, apart, strict=True)
+        for (name, _), differences in zip(column.scores, apart, strict=True)
         if not any(each and each.better == "second" for each in differences)
     )
 
 
 def ascending(column: Column) -> tuple[Name, ...]:
     """Names from the lowest value to the highest; empty when any two are not told apart."""
-    known = [(name, replace(metric, better="lower")) for name, metric in column.known]
-    known.sort(key=lambda pair: pair[1].value or 0.0)
-    apart = [difference(a, b) for (_, a), (_, b) in pairwise(known)]
+    scores = [(name, replace(metric, better="lower")) for name, metric in column.scores]
+    scores.sort(key=lambda pair: pair[1].value or 0.0)
+    apart = [difference(a, b) for (_, a), (_, b) in pairwise(scores)]
     decided = bool(apart) and all(each and each.better == "first" for each in apart)
-    return tuple(name for name, _ in known) if decided else ()
+    return tuple(name for name, _ in scores) if decided else ()
 
 
 def costs(runs: Sequence[Run], name: str) -> list[tuple[float, Name]]:
     """The runs that recorded a positive cost of this name, from the least to the most."""
-    found = ((run.cost.get(name), who) for run, who in zip(runs, name_runs(runs), strict=True))
-    return sorted(((c, who) for c, who in found if c is not None and c > 0), key=lambda p: p[0])
+    recorded = ((run.cost.get(name), who) for run, who in named_runs(runs))
+    return sorted(((c, who) for c, who in recorded if c is not None and c > 0), key=lambda p: p[0])
 
 
 def label(run: Run, name: Name, language: Language) -> str:
     """The model as a heading: "VAE" where the family is enough."""
-    if not name.model and f"{run.family}" in FAMILIES:
-        return language.text(f"short.{run.family}")
-    return language.value(name)
+    key = f"short.{run.family}"
+    return language.text(key) if not name.model and key in language else language.value(name)
 
 
-def known_family(run: Run) -> str:
-    """The family as a style knows it."""
+def style_family(run: Run) -> str:
+    """The family whose style shows the run: "other" for one that is not ours."""
     return run.family if run.family in FAMILIES else "other"
 
 

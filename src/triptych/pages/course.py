@@ -17,10 +17,10 @@ from triptych.pages.columns import (
     costs,
     make_columns,
     metric_label,
-    name_runs,
+    named_runs,
     worst,
 )
-from triptych.pages.language import Language, Name, Note, Quantity, Sentence, Value
+from triptych.pages.language import Language, Name, Quantity, Sentence, Value
 from triptych.pages.load import Run
 from triptych.pages.panels import load_figure, measure_paths
 
@@ -51,6 +51,7 @@ Reader = Callable[[Sequence[Run], str], list[Sentence]]
 
 def answer_all(runs: Sequence[Run]) -> list[Answer]:
     """Questions 1.3a to 4 in the order of the practical; 4 is answered by `weigh`."""
+    reconstruction = value_of("reconstruction_psnr")
     asked: list[tuple[str, str, str, tuple[Reader, ...]]] = [
         ("1.3a", "vae", "reconstruction", (quality, reconstruction)),
         ("1.3b", "vae", "samples", (blur,)),
@@ -59,7 +60,7 @@ def answer_all(runs: Sequence[Run]) -> list[Answer]:
         ("2.2b", "gan", "samples", (sharper, recognised)),
         ("2.2c", "gan", "interpolation", (paths,)),
         ("2.3", "", "", ()),
-        ("2.4", "gan", "reconstruction", (reconstruction, represent, likelihood)),
+        ("2.4", "gan", "reconstruction", (reconstruction, represent, value_of("bits_per_dim"))),
         ("3.2a", "diffusion", "samples", (quality,)),
         ("3.2b", "diffusion", "samples", (blur, recognised)),
         ("4", "", "", ()),
@@ -67,16 +68,16 @@ def answer_all(runs: Sequence[Run]) -> list[Answer]:
     answers = []
     for question, family, figure, readers in asked:
         there = any(run.family == family for run in runs)
-        said = tuple(s for reader in readers for s in reader(runs, family)) if there else ()
+        sentences = tuple(s for reader in readers for s in reader(runs, family)) if there else ()
         if question == "2.3":
-            said = (Sentence("answer.detach"),)
-        elif family and not said:
-            said = (Sentence("practical.nothing" if there else "practical.absent"),)
+            sentences = (Sentence("answer.detach"),)
+        elif family and not sentences:
+            sentences = (Sentence("practical.nothing" if there else "practical.absent"),)
         answers.append(
             Answer(
                 question=question,
                 family=family,
-                sentences=said,
+                sentences=sentences,
                 figure=figure if there else "",
                 explanation=question == "2.3",
             )
@@ -91,48 +92,50 @@ def columns_named(runs: Sequence[Run], *names: str) -> list[Column]:
 
 def quality(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Distances of this family's models over the floor."""
-    said = []
+    sentences = []
     for column in verdict.first_references(columns_named(runs, *DISTANCES)):
-        for who, metric in column.known:
-            if who.family != family or not metric.floor or metric.value is None:
+        for who, metric in column.scores:
+            if who.family != family or metric.value is None or metric.floor is None:
+                continue
+            if metric.floor <= 0:  # an unbiased distance's: no ratio says anything
                 continue
             ratio = Quantity(metric.value / metric.floor, "ratio")
             values: dict[str, Value] = {"who": who, "measure": verdict.measure(column)}
             values |= {"ratio": ratio, **verdict.measured(metric)}
-            said.append(Sentence("answer.distance", values))
-    return said
+            sentences.append(Sentence("answer.distance", values))
+    return sentences
 
 
 def blur(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Sharpness of this family's samples against real images."""
-    found = [
+    sentences = [
         verdict.sharpness_of(who, metric)
         for column in columns_named(runs, "sharpness")
-        for who, metric in column.known
+        for who, metric in column.scores
         if who.family == family
     ]
-    return [sentence for sentence in found if sentence is not None]
+    return [sentence for sentence in sentences if sentence is not None]
 
 
 def recognised(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Recognisable share of this family's samples beside that of real images."""
-    said = []
+    sentences = []
     for column in columns_named(runs, "recognisable"):
-        for who, metric in column.known:
+        for who, metric in column.scores:
             if who.family == family and metric.floor is not None:
                 floor = Quantity(metric.floor, "percent")
                 values: dict[str, Value] = {"who": who, "floor": floor}
                 values |= verdict.measured(metric, "percent")
-                said.append(Sentence("answer.recognisable", values))
-    return said
+                sentences.append(Sentence("answer.recognisable", values))
+    return sentences
 
 
 def sharper(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Each model of this family against each VAE: sharper, not sharper, or undecided."""
-    said = []
+    sentences = []
     for column in columns_named(runs, "sharpness"):
-        ours = [(who, m) for who, m in column.known if who.family == family]
-        vaes = [(who, m) for who, m in column.known if who.family == "vae"]
+        ours = [(who, m) for who, m in column.scores if who.family == family]
+        vaes = [(who, m) for who, m in column.scores if who.family == "vae"]
         for (who, mine), (vae, theirs) in product(ours, vaes):
             decided = higher(mine, theirs)
             if not mine.value or not theirs.value or decided is None:
@@ -140,73 +143,66 @@ def sharper(runs: Sequence[Run], family: str) -> list[Sentence]:
             ratio = Quantity(mine.value / theirs.value, "ratio")
             values: dict[str, Value] = {"sharp": who, "soft": vae, "ratio": ratio}
             if decided == "undecided":
-                said.append(Sentence("answer.sharper.undecided", {"who": (who, vae)}))
+                sentences.append(Sentence("answer.sharper.undecided", {"who": (who, vae)}))
             else:
                 key = "sharper" if decided == "first" else "not_sharper"
-                said.append(Sentence(f"answer.{key}", values))
-    return said
+                sentences.append(Sentence(f"answer.{key}", values))
+    return sentences
 
 
 def paths(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Path lengths where they were measured, and what the picture's own pixels tell."""
-    said = [
+    sentences = [
         Sentence("answer.path_length", {"who": who, **verdict.measured(metric)})
         for column in columns_named(runs, "path_length")
-        for who, metric in column.known
+        for who, metric in column.scores
         if who.family == family
     ]
-    for run, who in zip(runs, name_runs(runs), strict=True):
+    for run, who in named_runs(runs):
         if run.family != family or run.folder is None:
             continue
-        seen = measure_paths(load_figure(run.folder / "figures" / "interpolation"))
-        if seen is not None:
-            uneven = Quantity(seen.unevenness - 1, "percent")
-            values: dict[str, Value] = {"who": who, "rows": seen.rows, "uneven": uneven}
-            said.append(Sentence("answer.path", values))
-            ends: dict[str, Value] = {"left": round(seen.left), "right": round(seen.right)}
-            said.append(Sentence("answer.brightness", ends))
-    return said
+        measured = measure_paths(load_figure(run.folder / "figures" / "interpolation"))
+        if measured is not None:
+            uneven = Quantity(measured.unevenness - 1, "percent")
+            values: dict[str, Value] = {"who": who, "rows": measured.rows, "uneven": uneven}
+            sentences.append(Sentence("answer.path", values))
+            ends: dict[str, Value] = {"left": round(measured.first), "right": round(measured.last)}
+            sentences.append(Sentence("answer.brightness", ends))
+    return sentences
 
 
-def reconstruction(runs: Sequence[Run], family: str) -> list[Sentence]:
-    """How well this family reconstructs, or why it does not."""
-    found = [
-        verdict.reconstruction_of(cell.name, cell.metric)
-        for column in columns_named(runs, "reconstruction_psnr")
-        for cell in column.cells
-        if cell.run.family == family
-    ]
-    return [sentence for sentence in found if sentence is not None]
+def value_of(name: str) -> Reader:
+    """The reader that tells a metric of this family's models, or why they have none."""
 
+    def reader(runs: Sequence[Run], family: str) -> list[Sentence]:
+        sentences = [
+            verdict.value_of(cell.name, cell.metric)
+            for column in columns_named(runs, name)
+            for cell in column.cells
+            if cell.run.family == family
+        ]
+        return [sentence for sentence in sentences if sentence is not None]
 
-def likelihood(runs: Sequence[Run], family: str) -> list[Sentence]:
-    """What likelihood this family has, or why it has none."""
-    found = [
-        verdict.likelihood_of(cell.name, cell.metric)
-        for column in columns_named(runs, "bits_per_dim")
-        for cell in column.cells
-        if cell.run.family == family
-    ]
-    return [sentence for sentence in found if sentence is not None]
+    return reader
 
 
 def represent(runs: Sequence[Run], family: str) -> list[Sentence]:
     """The probe's accuracy, its reason for having none, or that nobody measured it."""
-    said = []
-    for run, who in zip(runs, name_runs(runs), strict=True):
+    sentences = []
+    for run, who in named_runs(runs):
         if run.family != family:
             continue
         probes = [metric for metric in run.metrics if metric.name == "probe_accuracy"]
         if not probes:
-            said.append(Sentence("answer.represent.none", {"who": who}))
+            sentences.append(Sentence("answer.represent.none", {"who": who}))
         for metric in probes:
             if metric.defined:
                 values = {"who": who, **verdict.measured(metric, "percent")}
-                said.append(Sentence("answer.represent", values))
+                sentences.append(Sentence("answer.represent", values))
             else:
-                values = {"who": who, "note": Note(metric.note)}
-                said.append(Sentence("answer.represent.undefined", values))
-    return said
+                values = {"who": who, "note": metric.note or ""}
+                sentences.append(Sentence("answer.represent.undefined", values))
+    return sentences
 
 
 def weigh(runs: Sequence[Run], language: Language) -> list[Weighed]:
@@ -214,7 +210,7 @@ def weigh(runs: Sequence[Run], language: Language) -> list[Weighed]:
     columns = make_columns(runs)
     labels = [weigh_label(column, language) for column in columns]
     weighed = []
-    for run, who in zip(runs, name_runs(runs), strict=True):
+    for run, who in named_runs(runs):
         weighed.append(
             Weighed(
                 name=language.tell(Sentence("name", {"who": who})),
@@ -251,12 +247,12 @@ def led(
     extreme: Callable[[Column], int | None],
 ) -> list[str]:
     """Labels of the columns in which this model is the best, or the worst."""
-    found = []
-    for column, label in zip(columns, labels, strict=True):
-        index = extreme(column)
-        if index is not None and column.known[index][0] == who:
-            found.append(label)
-    return found
+    ends = [(column, extreme(column)) for column in columns]
+    return [
+        label
+        for (column, index), label in zip(ends, labels, strict=True)
+        if index is not None and column.scores[index][0] == who
+    ]
 
 
 def time_led(runs: Sequence[Run], who: Name, language: Language, least: bool) -> list[str]:

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from triptych import files
+from triptych.families.registry import FAMILIES
 from triptych.pages.charts import Frontier, draw_frontiers
-from triptych.pages.columns import label, make_columns, name_runs
+from triptych.pages.columns import label, make_columns, named_runs
 from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Run
 from triptych.pages.panels import BANDS
-from triptych.pages.tables import Shown, Table, make_cost_table, make_tables
+from triptych.pages.tables import PrintedCell, Table, make_cost_table, make_tables
+from triptych.words import english
 
 TABLES, FIGURES = "tables", "figures"
-COLOURS = {  # of the page in print
-    "vae": "#2f5f9e", "gan": "#b04a22", "diffusion": "#37724b", "other": "#6b5590",
-}  # fmt: skip
+OTHER = "#6b5590"  # of the page in print, for models of no family
 INCHES, DPI = (5.0, 3.2), 200
 FIELDS = (
     "model", "metric", "features", "reference", "method", "kind", "value", "low", "high", "floor",
@@ -45,12 +45,12 @@ def export(comparison: Comparison, language: Language) -> None:
     """Write all of them into the comparison's folder."""
     runs = comparison.runs
     tables, _ = make_tables(runs, language)
-    names = [label(run, name, language) for run, name in zip(runs, name_runs(runs), strict=True)]
-    place = comparison.folder / TABLES
-    place.mkdir(exist_ok=True)
-    files.write_bytes(place / "measurements.csv", to_csv(runs, names).encode())
+    names = [label(run, name, language) for run, name in named_runs(runs)]
+    folder = comparison.folder / TABLES
+    folder.mkdir(exist_ok=True)
+    files.write_bytes(folder / "measurements.csv", to_csv(runs, names).encode())
     for table in (*tables, make_cost_table(runs, language)):
-        files.write_bytes(place / f"{table.key}.tex", to_latex(table, names, language).encode())
+        files.write_bytes(folder / f"{table.key}.tex", to_latex(table, names, language).encode())
     figures = comparison.folder / FIGURES
     figures.mkdir(exist_ok=True)
     for frontier in draw_frontiers(runs, language):
@@ -70,6 +70,7 @@ def to_csv(runs: Sequence[Run], names: Sequence[str]) -> str:
             if metric is None:
                 continue
             row = {field: getattr(metric, field) for field in FIELDS if hasattr(metric, field)}
+            row |= {"note": english(metric.note) if metric.note else ""}
             writer.writerow(row | {"model": name, "metric": metric.name})
     return text.getvalue()
 
@@ -83,8 +84,8 @@ def to_latex(table: Table, names: Sequence[str], language: Language) -> str:
         " & ".join(["", *(escape(heading.label) for heading in table.headings)]) + " \\\\",
     ]
     if any(heading.reference for heading in table.headings):  # what tells equal labels apart
-        told = [escape(heading.reference) for heading in table.headings]
-        lines.append(" & ".join(["", *told]) + " \\\\")
+        references = [escape(heading.reference) for heading in table.headings]
+        lines.append(" & ".join(["", *references]) + " \\\\")
     lines.append("\\midrule")
     if any(heading.floor for heading in table.headings):
         floors = [escape(heading.floor) for heading in table.headings]
@@ -94,12 +95,12 @@ def to_latex(table: Table, names: Sequence[str], language: Language) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
-def latex_cell(shown: Shown) -> str:
+def latex_cell(cell: PrintedCell) -> str:
     """The value, bold where it is best, and its interval."""
-    text = escape(shown.text)
-    if shown.best:
+    text = escape(cell.text)
+    if cell.best:
         text = f"\\textbf{{{text}}}"
-    return f"{text} {escape(shown.interval)}" if shown.interval else text
+    return f"{text} {escape(cell.interval)}" if cell.interval else text
 
 
 def escape(text: str) -> str:
@@ -116,7 +117,8 @@ def plot(frontier: Frontier, stem: Path) -> None:
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
         for point in frontier.points:
-            colour = COLOURS[point.family]
+            family = FAMILIES.get(point.family)
+            colour = OTHER if family is None else family.color
             below, above = max(0.0, point.value - point.low), max(0.0, point.high - point.value)
             axes.errorbar(
                 point.cost, point.value, [[below], [above]], marker="o", color=colour, capsize=3
@@ -140,6 +142,6 @@ def copy_pictures(run: Run, figures: Path) -> None:
         return
     name = "".join(sign if sign.isalnum() or sign in "=._" else "-" for sign in run.name)
     for kind in BANDS:
-        found = run.folder / "figures" / f"{kind}.png"
-        if found.is_file():
-            shutil.copyfile(found, figures / f"{kind}-{name.strip('-.')}.png")
+        picture = run.folder / "figures" / f"{kind}.png"
+        if picture.is_file():
+            shutil.copyfile(picture, figures / f"{kind}-{name.strip('-.')}.png")

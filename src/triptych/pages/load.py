@@ -1,72 +1,34 @@
-"""A comparison as the report reads it: JSON files turned into small frozen objects.
+"""A comparison as the report reads it: its records, and what lies beside them.
 
-Nothing here judges or words anything. What a writer may leave out is None or empty here;
-a number that is not finite counts as left out, so that no page ever shows "nan".
+Nothing here judges or words anything. What a log or a curve may leave out is None or empty here.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from triptych import files
-from triptych.comparison.significance import Measured
 from triptych.errors import InputError
+from triptych.records import (
+    ComparisonResults,
+    ContractRecord,
+    JsonObject,
+    MetricRecord,
+    Note,
+    Record,
+    ResultsRecord,
+    RunRecord,
+    read_notes,
+)
+from triptych.words import without_repeats
 
 MOST_RESULTS = 2**25  # bytes: every pair of models in every number
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
-
-# What results of 0.1 do not say of their metrics.
-EARLIER_GROUPS = {
-    "distance": ("frechet_distance", "kernel_distance"),
-    "samples": (
-        "precision", "recall", "density", "coverage", "recognisable", "label_balance",
-        "sharpness", "memorised",
-    ),
-    "abilities": (
-        "bits_per_dim", "reconstruction_psnr", "reconstruction_ssim", "path_length",
-        "path_uniformity", "probe_accuracy",
-    ),
-}  # fmt: skip
-EARLIER_MOVE = {
-    "frechet_distance", "precision", "recall", "density", "coverage", "memorised", "label_balance",
-}  # fmt: skip
-
-Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric(Measured):
-    """One measured number of one model; `value` is None when it is not defined."""
-
-    name: str
-    n: int | None = None  # images measured
-    unit: str = ""
-    features: str = ""
-    reference: str = ""  # train, test, validation or none
-    method: str = ""
-    note: str = ""
-    group: str = ""  # of the tables; earlier results do not say it
-    moves_with_n: bool | None = None  # whether the expected value does
-
-    @property
-    def defined(self) -> bool:
-        """Whether there is a number to show."""
-        return self.value is not None and self.kind != "not defined"
-
-    @property
-    def table(self) -> str:
-        """The table that shows it."""
-        earlier = (group for group, names in EARLIER_GROUPS.items() if self.name in names)
-        return self.group or next(earlier, "other")
-
-    @property
-    def needs_equal_n(self) -> bool:
-        """Whether only values at the same number of images are compared."""
-        return self.name in EARLIER_MOVE if self.moves_with_n is None else self.moves_with_n
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +51,7 @@ class Diagnosed:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One entry of figures/curves.json: lines over one axis, and the place of the choice."""
+    """One entry of figures/curves.json: lines over one axis, and the x of the choice."""
 
     name: str
     across: tuple[float, ...]
@@ -105,7 +67,7 @@ class Log:
     losses: tuple[Losses, ...] = ()
     diagnoses: tuple[Diagnosed, ...] = ()
     chosen: float | None = None  # images seen by the weights that were chosen among snapshots
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +78,14 @@ class Run:
     model: str  # family:recipe
     seed: int | None = None  # None where several trainings stand in one row
     trainings: tuple[str, ...] = ()  # the names of those
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple[MetricRecord, ...] = ()
     cost: Mapping[str, float | None] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
     log: tuple[Losses, ...] = ()
     diagnoses: tuple[Diagnosed, ...] = ()
     chosen: float | None = None
     curves: tuple[Curve, ...] = ()
-    record: Json = field(default_factory=dict)  # run.json as it stands
+    record: RunRecord | None = None  # None where run.json is missing or damaged
     folder: Path | None = None
 
     @property
@@ -139,7 +101,7 @@ class Run:
     @property
     def variant(self) -> str:
         """What sets it apart from its plain recipe, in the user's words."""
-        return str(self.record.get("variant") or "")
+        return self.record.variant if self.record else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,19 +113,14 @@ class Comparison:
     """
 
     folder: Path
-    contract: Json
+    contract: ContractRecord
     runs: tuple[Run, ...]
     trainings: tuple[Run, ...] = ()
 
     @property
-    def differences(self) -> tuple[str, ...]:
-        """What differs between runs that should be equal, in words."""
-        return texts(self.contract.get("differences"))
-
-    @property
-    def forced(self) -> bool:
-        """Whether the user asked to compare unequal runs."""
-        return bool(self.contract.get("forced", False))
+    def unequal(self) -> bool:
+        """Whether runs differ in what should be equal."""
+        return self.contract.forced or bool(self.contract.differences)
 
 
 def load_comparison(folder: Path) -> Comparison:
@@ -171,26 +128,23 @@ def load_comparison(folder: Path) -> Comparison:
 
     Raises InputError, with the path and the mend, when one of the two files is missing or corrupt.
     """
-    contract = read_required(folder / "contract.json")
-    path = folder / "results.json"
-    results = read_required(path, MOST_RESULTS)
-    models = load_runs(results.get("models", results.get("runs")), folder, contract, path)
-    trained = load_runs(results.get("runs"), folder, contract, path) if "models" in results else ()
-    return Comparison(folder=folder, contract=contract, runs=models, trainings=trained)
+    contract = read_required(ContractRecord, folder / "contract.json")
+    results = read_required(ComparisonResults, folder / "results.json", MOST_RESULTS)
+    runs = load_runs(results.runs, folder, contract)
+    if results.models is None:
+        return Comparison(folder=folder, contract=contract, runs=runs)
+    models = load_runs(results.models, folder, contract)
+    return Comparison(folder=folder, contract=contract, runs=models, trainings=runs)
 
 
-def load_runs(found: object, folder: Path, contract: Json, path: Path) -> tuple[Run, ...]:
-    """The runs of a list in results.json, whose path is named where it cannot be read."""
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise corrupt(path)
-    places = texts(contract.get("runs"))
-    try:
-        return tuple(
-            load_run(result, find_folder(folder, places, index, str(result.get("run", ""))))
-            for index, result in enumerate(found)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise corrupt(path) from error
+def load_runs(
+    results: Sequence[ResultsRecord], folder: Path, contract: ContractRecord
+) -> tuple[Run, ...]:
+    """Each result of a comparison's folder with what lies beside it."""
+    return tuple(
+        load_run(result, find_folder(folder, contract.runs, index, result.run))
+        for index, result in enumerate(results)
+    )
 
 
 def own_costs(cost: dict[str, float | None]) -> dict[str, float | None]:
@@ -200,21 +154,18 @@ def own_costs(cost: dict[str, float | None]) -> dict[str, float | None]:
     return cost
 
 
-def load_run(result: Json, folder: Path | None) -> Run:
-    """One entry of results.json, with run.json and log.jsonl beside it where they exist."""
-    record = read_optional(folder / "run.json") if folder else {}
-    cost = mapping(result.get("cost"))
-    seed = number(record.get("seed"))
+def load_run(result: ResultsRecord, folder: Path | None) -> Run:
+    """One result, with run.json, log.jsonl and curves beside it where they exist."""
+    record = load_record(folder / "run.json") if folder else None
     log = load_log(folder / "log.jsonl") if folder else Log()
-    trainings = texts(result.get("runs"))
     return Run(
-        name=str(result.get("run") or (folder.name if folder else "")),
-        model=str(result["model"]),
-        seed=None if seed is None or trainings else int(seed),
-        trainings=trainings,
-        metrics=tuple(load_metric(each) for each in result.get("metrics", [])),
-        cost=own_costs({key: number(value) for key, value in cost.items()}),
-        warnings=tuple(dict.fromkeys((*texts(result.get("warnings")), *log.warnings))),
+        name=result.run or (folder.name if folder else ""),
+        model=result.model,
+        seed=None if record is None or result.runs else record.seed,
+        trainings=result.runs or (),
+        metrics=result.metrics,
+        cost=own_costs(asdict(result.cost)),
+        warnings=without_repeats((*result.warnings, *log.warnings)),
         log=log.losses,
         diagnoses=log.diagnoses,
         chosen=log.chosen,
@@ -224,33 +175,11 @@ def load_run(result: Json, folder: Path | None) -> Run:
     )
 
 
-def load_metric(entry: Json) -> Metric:
-    """One entry of "metrics"; a value that is not a number makes the file corrupt."""
-    value = entry.get("value")
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ValueError(f"metric value is not a number: {value!r}")
-    count = number(entry.get("n"))
-    words = ("unit", "better", "features", "reference", "kind", "method", "note", "group")
-    moves = entry.get("moves_with_n")
-    return Metric(
-        name=str(entry["name"]),
-        value=number(value),
-        low=number(entry.get("low")),
-        high=number(entry.get("high")),
-        n=None if count is None else int(count),
-        floor=number(entry.get("floor")),
-        left_out={k: all_numbers(v) for k, v in mapping(entry.get("left_out")).items()},
-        values=all_numbers(entry.get("values")),
-        moves_with_n=moves if isinstance(moves, bool) else None,
-        **{word: str(entry.get(word) or "") for word in words},
-    )
-
-
 def load_log(path: Path) -> Log:
     """Losses, diagnoses and warnings; other events and a torn last line are passed over."""
     lines: list[Losses] = []
     diagnoses: list[Diagnosed] = []
-    warned: list[str] = []
+    warned: list[Note] = []
     chosen = None
     try:
         text = files.read_bytes(path, MOST_LOG).decode(errors="replace")
@@ -263,13 +192,13 @@ def load_log(path: Path) -> Log:
             continue
         entry = mapping(entry)
         images = number(entry.get("images"))
-        if entry.get("event") == "warning" and entry.get("message"):
-            warned.append(str(entry["message"]))
+        if entry.get("event") == "warning":  # whose words were in "message" before 0.2
+            warned += read_notes([entry.get("note", entry.get("message"))])
         if images is not None and entry.get("event") == "diagnosis":
             diagnoses.append(Diagnosed(images=images, numbers=numbers(entry.get("numbers"))))
         if images is not None and entry.get("event") == "score":
-            found = numbers({"score": entry.get("value")})
-            diagnoses.append(Diagnosed(images=images, numbers=found))
+            score = numbers({"score": entry.get("value")})
+            diagnoses.append(Diagnosed(images=images, numbers=score))
         if entry.get("event") == "choice":
             chosen = images
         if images is None or entry.get("event") != "losses":
@@ -288,65 +217,64 @@ def load_log(path: Path) -> Log:
 
 
 def load_curves(path: Path) -> tuple[Curve, ...]:
-    """Those that hold a number for every place; others are passed over."""
-    found = []
+    """The curves whose lines hold a number for every x; others are passed over."""
+    curves = []
     for name, entry in read_optional(path).items():
         given = mapping(entry)
         across = all_numbers(given.get("across"))
         lines = {key: all_numbers(values) for key, values in mapping(given.get("lines")).items()}
         if across and lines and all(len(values) == len(across) for values in lines.values()):
             mark, log = number(given.get("mark")), given.get("log") is True
-            found.append(Curve(name=name, across=across, lines=lines, log=log, mark=mark))
-    return tuple(found)
+            curves.append(Curve(name=name, across=across, lines=lines, log=log, mark=mark))
+    return tuple(curves)
 
 
 def all_numbers(values: object) -> tuple[float, ...]:
     """A list of numbers; empty where anything else is in it."""
-    found = [number(value) for value in values] if isinstance(values, list) else []
-    known = tuple(value for value in found if value is not None)
-    return known if len(known) == len(found) else ()
+    items = values if isinstance(values, list) else []
+    finite = tuple(each for each in map(number, items) if each is not None)
+    return finite if len(finite) == len(items) else ()
 
 
-def find_folder(base: Path, places: tuple[str, ...], index: int, name: str) -> Path | None:
-    """The folder of a result: the place of that name, else the one at the same position.
+def find_folder(base: Path, paths: tuple[str, ...], index: int, name: str) -> Path | None:
+    """The folder of a result: the path of that name, else the one at the same position.
 
     None when there is no such folder: the page is then made without its pictures.
     """
-    named = [place for place in places if place == name]
-    named = named or [place for place in places if Path(place).name == name]
-    if not named and index < len(places):
-        named = [places[index]]
+    named = [path for path in paths if path == name]
+    named = named or [path for path in paths if Path(path).name == name]
+    named = named or [*paths[index : index + 1]]
     try:
         return base / named[0] if named and (base / named[0]).is_dir() else None
     except (OSError, ValueError):  # a name that no file system takes
         return None
 
 
-def read_required(path: Path, most: int = files.MOST_JSON) -> Json:
-    """A JSON object of so many bytes that has to be there; raises InputError with the mend."""
+def read_required(kind: type[R], path: Path, most: int = files.MOST_JSON) -> R:
+    """The record of a file that has to be there; raises InputError with the mend."""
     if not path.is_file():
         raise InputError(f"{path} is missing", "make the comparison with `triptych compare` first")
     try:
-        content = files.parse_json(files.read_bytes(path, most))
+        return kind.read(files.parse_json(files.read_bytes(path, most)))
     except (OSError, ValueError) as error:
-        raise corrupt(path) from error
-    if not isinstance(content, dict):
-        raise corrupt(path)
-    return content
+        message = f"{path} cannot be read as a comparison ({error})"
+        raise InputError(message, "run `triptych compare` again") from error
 
 
-def read_optional(path: Path) -> Json:
+def load_record(path: Path) -> RunRecord | None:
+    """run.json; None where it is missing or damaged."""
+    try:
+        return RunRecord.read(files.parse_json(files.read_bytes(path, files.MOST_JSON)))
+    except (OSError, ValueError):
+        return None
+
+
+def read_optional(path: Path) -> JsonObject:
     """A JSON object, empty when the file is missing or unreadable."""
     try:
-        content = files.parse_json(files.read_bytes(path, files.MOST_JSON))
+        return mapping(files.parse_json(files.read_bytes(path, files.MOST_JSON)))
     except (OSError, ValueError):
         return {}
-    return mapping(content)
-
-
-def corrupt(path: Path) -> InputError:
-    """The error of a file that is there and cannot be used."""
-    return InputError(f"{path} cannot be read as a comparison", "run `triptych compare` again")
 
 
 def number(value: object) -> float | None:
@@ -358,22 +286,10 @@ def number(value: object) -> float | None:
 
 def numbers(value: object) -> dict[str, float]:
     """The finite numbers of a JSON object, by name."""
-    found = {str(key): number(each) for key, each in mapping(value).items()}
-    return {key: each for key, each in found.items() if each is not None}
+    items = ((str(key), number(each)) for key, each in mapping(value).items())
+    return {key: each for key, each in items if each is not None}
 
 
-def mapping(value: object) -> Json:
+def mapping(value: object) -> JsonObject:
     """The value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def texts(value: object) -> tuple[str, ...]:
-    """The items of a JSON list as strings; empty when it is no list."""
-    return tuple(str(each) for each in value) if isinstance(value, list) else ()
-
-
-def data_name(comparison: Comparison) -> str:
-    """The data's name, as the contract has it."""
-    data = comparison.contract.get("data")
-    name = data.get("name") if isinstance(data, dict) else None
-    return str(name or "?")

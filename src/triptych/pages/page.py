@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from triptych.errors import InputError
+from triptych.families.registry import FAMILIES
 from triptych.pages.charts import (
     Series,
     curve_series,
@@ -29,25 +29,21 @@ from triptych.pages.charts import (
 from triptych.pages.claims import judge_all
 from triptych.pages.columns import (
     Column,
-    known_family,
     label,
     make_columns,
     metric_label,
-    name_runs,
+    named_runs,
+    style_family,
 )
 from triptych.pages.course import answer_all, weigh
 from triptych.pages.exports import export
-from triptych.pages.language import (
-    Language,
-    Name,
-    Sentence,
-    check_language,
-    sentence_case,
-)
-from triptych.pages.load import Comparison, Run, data_name, load_comparison, mapping, number, texts
+from triptych.pages.language import Language, Name, Sentence
+from triptych.pages.load import Comparison, Run, load_comparison
 from triptych.pages.panels import find_anchor, make_bands, make_hero
 from triptych.pages.tables import make_cost_table, make_tables
 from triptych.pages.verdict import read_comparison
+from triptych.records import ContractRecord, DataRecord
+from triptych.words import check_language, sentence_case
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"  # in its comparison
@@ -130,7 +126,7 @@ def render_page(comparison: Comparison, code: str = "en", course: bool = False) 
     page = environment.get_template("report.html.j2").render(
         t=language.text,
         note=language.note,
-        style=Markup(style),
+        style=Markup(family_styles() + style),
         script=Markup(script),
         script_hash=hash_script(script),
         course=course,
@@ -141,34 +137,47 @@ def render_page(comparison: Comparison, code: str = "en", course: bool = False) 
     return page.strip() + "\n"
 
 
+def family_styles() -> str:
+    """The colors of each family, on light paper, on dark paper and in print, and who wears them."""
+    light = " ".join(f"--{name}: {family.color};" for name, family in FAMILIES.items())
+    dark = " ".join(f"--{name}: {family.dark_color};" for name, family in FAMILIES.items())
+    classes = " ".join(f".fam-{name} {{ --family: var(--{name}); }}" for name in FAMILIES)
+    return (
+        f":root {{ {light} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+        f"@media print {{ :root {{ {light} }} }}\n"
+        f"{classes}\n"
+    )
+
+
 def hash_script(script: str) -> str:
     """The digest by which the page's security policy knows its only script."""
     return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
-def describe(comparison: Comparison, language: Language) -> dict[str, Any]:
+def describe(comparison: Comparison, language: Language) -> dict[str, object]:
     """The head of the page: what was compared, and whether it was equal."""
-    data = data_name(comparison)
-    runs = comparison.runs
+    contract, runs = comparison.contract, comparison.runs
+    data = contract.data.name
     return {
-        "title": language.text("title").format(data=data),
-        "title_practical": language.text("title.practical").format(data=data),
-        "rows": [make_row(run, name, language) for run, name in named(runs)],
-        "facts": make_facts(comparison.contract, language),
+        "title": language.fill("title", data=data),
+        "title_practical": language.fill("title.practical", data=data),
+        "rows": [make_row(run, name, language) for run, name in named_runs(runs)],
+        "conditions": list_conditions(contract, language),
         "hero": make_hero(comparison, language),
-        "marked": comparison.forced or bool(comparison.differences),
-        "forced": comparison.forced,
-        "differences": comparison.differences,
-        "version": str(comparison.contract.get("triptych") or "?"),
+        "unequal": comparison.unequal,
+        "forced": contract.forced,
+        "differences": contract.differences,
+        "version": contract.triptych or "?",
     }
 
 
-def measure_all(comparison: Comparison, language: Language) -> dict[str, Any]:
+def measure_all(comparison: Comparison, language: Language) -> dict[str, object]:
     """Verdict, tables, pictures and curves."""
     runs = comparison.runs
-    said = read_comparison(comparison)
-    lead = next((s for s in said if s.key in ("distance.best", "distance.undecided")), None)
-    rest = sorted((s for s in said if s is not lead), key=lambda s: s.topic == "caution")
+    sentences = read_comparison(comparison)
+    lead = next((s for s in sentences if s.key in ("distance.best", "distance.undecided")), None)
+    rest = sorted((s for s in sentences if s is not lead), key=lambda s: s.topic == "caution")
     groups = [
         (language.text(f"topic.{topic}"), topic, [language.tell(sentence) for sentence in group])
         for topic, group in groupby(rest, key=lambda sentence: sentence.topic)
@@ -182,22 +191,23 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, Any]:
         "notes": notes,
         "costs": make_cost_table(runs, language),
         "trainings_table": make_tables(trained, language, ["distance"])[0] if trained else [],
-        "training_rows": [make_row(run, name, language) for run, name in named(trained)],
+        "training_rows": [make_row(run, name, language) for run, name in named_runs(trained)],
         "frontiers": draw_frontiers(runs, language),
         "claims": judge_all(comparison, language),
         "bands": make_bands(comparison, language),
-        "trainings": [make_training(run, name, language) for run, name in named(runs)],
+        "trainings": [make_training(run, name, language) for run, name in named_runs(runs)],
     }
 
 
-def explain(comparison: Comparison, language: Language) -> dict[str, Any]:
+def explain(comparison: Comparison, language: Language) -> dict[str, object]:
     """The practical's answers, the method, and what repeats it all."""
     runs, contract = comparison.runs, comparison.contract
-    evaluation = mapping(contract.get("evaluation"))
-    counts = {key: count_text(evaluation.get(key), language) for key in ("count", "seed")}
+    evaluation = contract.evaluation
+    counts = {"count": evaluation.count, "seed": evaluation.seed}
+    notes = contract.data.notes if isinstance(contract.data, DataRecord) else ()
     columns = make_columns(runs)
-    methods = dict.fromkeys(m.method for c in columns for _, m in c.known if m.method)
-    told = language.listed([language.note(method) for method in methods])
+    methods = dict.fromkeys(m.method for c in columns for _, m in c.scores if m.method)
+    listed = language.listed([method_text(method, language) for method in methods])
     answers = [
         {
             "id": answer.question,
@@ -217,60 +227,50 @@ def explain(comparison: Comparison, language: Language) -> dict[str, Any]:
         "weighed": weigh(runs, language),
         "definitions": [(name, language.text(key)) for key, name in seen if key in language],
         "protocol": [
-            language.text("method.counts").format(**counts),
-            language.text("method.interval").format(methods=told) if told and not several else "",
+            language.fill("method.counts", **counts),
+            language.fill("method.interval", methods=listed) if listed and not several else "",
             language.text("method.trainings") if several else "",
             language.text("method.differences"),
             language.text("method.floor"),
             language.text("method.choose"),
-            *(sentence_case(language.note(each)) for each in data_notes(contract)),
+            *(sentence_case(language.note(each)) for each in notes),
         ],
         "commands": list_commands(comparison),
-        "machine": list_machine(comparison, language),
+        "machine": list_machine(contract, language),
         "settings": [
-            (run.name or run.model, flatten(mapping(run.record.get("settings")))) for run in runs
+            (run.name or run.model, flatten(run.record.settings)) for run in runs if run.record
         ],
-        "choices": list_choices(runs),
+        "choices": list_choices(runs, language),
     }
-
-
-def named(runs: Sequence[Run]) -> list[tuple[Run, Name]]:
-    """Each run with its shortest telling name."""
-    return list(zip(runs, name_runs(runs), strict=True))
 
 
 def make_row(run: Run, name: Name, language: Language) -> Row:
     """The words that head a row."""
     short = label(run, name, language)
     detail = run.recipe if not name.model else ""
-    return Row(name=short, detail=detail, family=known_family(run))
+    return Row(name=short, detail=detail, family=style_family(run))
 
 
-def make_facts(contract: Mapping[str, Any], language: Language) -> list[tuple[str, str]]:
-    """Label and value of what was held equal; what was not recorded is left out."""
-    data = mapping(contract.get("data"))
-    evaluation = mapping(contract.get("evaluation"))
-    budget = mapping(contract.get("budget"))
-    device: dict[str, Any] = {key: contract.get(key) for key in ("device", "precision", "threads")}
-    counts = {key: count_text(data.get(key), language) for key in ("train", "validation", "test")}
-    shape = {key: data.get(key) for key in ("resolution", "channels")}
-    found: list[tuple[str, str | dict[str, Any], bool]] = [
-        ("images", counts, all(data.get(key) is not None for key in counts)),
-        ("format", shape, None not in shape.values()),
-        ("budget", str(budget.get("asked")), bool(budget.get("asked"))),
-        ("size", str(contract.get("size")), bool(contract.get("size"))),
-        ("count", count_text(evaluation.get("count"), language), bool(evaluation.get("count"))),
-        ("threads", device, None not in device.values()),
-    ]
-    facts = []
-    for key, value, known in found:
-        if not known:
-            continue
-        heading = "fact.device" if key == "threads" else f"fact.{key}"
-        pattern = "fact.threads" if key == "threads" else f"fact.{key}.value"
-        words = value if isinstance(value, str) else language.text(pattern).format(**value)
-        facts.append((language.text(heading), words))
-    return facts
+def list_conditions(contract: ContractRecord, language: Language) -> list[tuple[str, str]]:
+    """Label and value of what was held equal."""
+    data = contract.data
+    counts = {"train": data.train, "validation": data.validation, "test": data.test}
+    conditions = {"fact.images": language.fill("fact.images.value", **counts)}
+    if isinstance(data, DataRecord):
+        shape = {"resolution": data.resolution, "channels": data.channels}
+        conditions["fact.format"] = language.fill("fact.format.value", **shape)
+    conditions |= {
+        "fact.budget": contract.budget.asked,
+        "fact.size": contract.size,
+        "fact.count": language.number(contract.evaluation.count, "count"),
+        "fact.device": language.fill(
+            "fact.threads",
+            device=contract.device,
+            precision=contract.precision,
+            threads=contract.threads,
+        ),
+    }
+    return [(language.text(key), value) for key, value in conditions.items()]
 
 
 def definition_of(column: Column) -> str:
@@ -278,16 +278,19 @@ def definition_of(column: Column) -> str:
     return f"definition.{column.name}{'.extrapolated' * column.extrapolated}"
 
 
-def count_text(value: object, language: Language) -> str:
-    """A count in words, "?" when it was not recorded."""
-    count = number(value)
-    return "?" if count is None else language.number(count, "count")
+def method_text(method: str, language: Language) -> str:
+    """How an interval was made; one that the texts do not name keeps its own name."""
+    key = f"interval.{method}"
+    return language.text(key) if key in language else method
 
 
 def term_of(line: Series, language: Language) -> str:
     """What a line of a chart is called."""
-    key = f"term.{line.term}"
-    return language.text(key) if key in language else line.term.removeprefix("kl_")
+    kind, _, level = line.term.partition("_")
+    if f"term.{line.term}" in language:
+        return language.text(f"term.{line.term}")
+    key = f"term.{kind}.level"
+    return language.fill(key, level=level) if key in language else line.term
 
 
 def make_training(run: Run, name: Name, language: Language) -> Training:
@@ -320,35 +323,30 @@ def make_training(run: Run, name: Name, language: Language) -> Training:
     )
 
 
-def data_notes(contract: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the data have to say about themselves."""
-    return texts(mapping(contract.get("data")).get("notes"))
-
-
 def list_commands(comparison: Comparison) -> list[str]:
     """The comparison's command, then the command that repeats each run."""
-    commands = [comparison.contract.get("command")]
-    commands += [run.record.get("command") for run in comparison.runs]
-    return list(dict.fromkeys(str(command) for command in commands if command))
+    commands = [run.record.command for run in comparison.runs if run.record]
+    return [each for each in dict.fromkeys([comparison.contract.command, *commands]) if each]
 
 
-def list_machine(comparison: Comparison, language: Language) -> list[tuple[str, str]]:
+def list_machine(contract: ContractRecord, language: Language) -> list[tuple[str, str]]:
     """Versions, hardware and the data's fingerprint, as recorded."""
-    contract = comparison.contract
-    listed = flatten(mapping(contract.get("versions"))) + flatten(mapping(contract.get("hardware")))
-    fingerprint = mapping(contract.get("data")).get("fingerprint")
-    if fingerprint:
-        listed.append((language.text("method.fingerprint"), str(fingerprint)))
-    return listed
+    fingerprint = (language.text("method.fingerprint"), contract.data.fingerprint)
+    return [*flatten(contract.versions), *flatten(contract.hardware), fingerprint]
 
 
-def list_choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Choices made for the hardware, once each."""
-    choices = [pair for run in runs for pair in flatten(mapping(run.record.get("choices")))]
-    return list(dict.fromkeys(choices))
+def list_choices(runs: Sequence[Run], language: Language) -> list[tuple[str, str]]:
+    """Choices made for the hardware with their reasons, once each."""
+    choices = [
+        (language.text(f"choice.{name}") if f"choice.{name}" in language else name, note)
+        for run in runs
+        if run.record
+        for name, note in run.record.choices.items()
+    ]
+    return list(dict.fromkeys((name, language.note(note)) for name, note in choices))
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
     """A nested dict as dotted names with their values; empty ones are left out."""
     pairs: list[tuple[str, str]] = []
     for key, value in tree.items():

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from triptych import files
-from triptych.pages.columns import known_family, label, name_runs
-from triptych.pages.language import Language, Name, Sentence, Value, sentence_case
-from triptych.pages.load import Comparison, Json, Run, data_name, number, read_optional
+from triptych.pages.columns import label, named_runs, style_family
+from triptych.pages.language import Language, Name, Sentence, Value
+from triptych.pages.load import Comparison, Run, number, read_optional
+from triptych.records import JsonObject, Note, read_note
+from triptych.words import sentence_case
 
 BANDS = ("samples", "reconstruction", "interpolation", "trajectory", "nearest")
 QUESTIONS = {
@@ -59,7 +61,7 @@ class Figure:
     uri: str = ""
     width: int = 0
     height: int = 0
-    note: str = ""
+    note: Note | None = None
     missing: str = ""  # missing, corrupt or undefined
     path: Path | None = None
     grid: Grid | None = None
@@ -71,20 +73,20 @@ class Paths:
 
     rows: int
     unevenness: float  # largest step over mean step, root-mean-square pixel distance, mean of rows
-    left: float  # mean brightness of the first and of the last column, 0 to 255
-    right: float
+    first: float  # mean brightness of the first and of the last column, 0 to 255
+    last: float
 
 
 def load_figure(stem: Path) -> Figure:
     """The picture STEM.png with its STEM.json."""
     layout = read_optional(stem.with_name(stem.name + ".json"))
-    note = str(layout.get("note") or "")
+    note = read_note(layout.get("note"))
     if layout.get("defined") is False:
         return Figure(note=note, missing="undefined")
     return load_png(stem.with_name(stem.name + ".png"), layout, note)
 
 
-def load_png(path: Path, layout: Json | None = None, note: str = "") -> Figure:
+def load_png(path: Path, layout: JsonObject | None = None, note: Note | None = None) -> Figure:
     """A PNG file as it stands, checked to be one that opens."""
     try:
         content = files.read_bytes(path, MOST_PICTURE)
@@ -108,7 +110,7 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def find_grid(layout: Json, width: int, height: int) -> Grid | None:
+def find_grid(layout: JsonObject, width: int, height: int) -> Grid | None:
     """The layout, when it fits the picture with or without a gap all around; else None."""
     cell = layout.get("cell")
     size = [number(each) for each in cell] if isinstance(cell, list) else []
@@ -174,20 +176,20 @@ def measure_paths(figure: Figure) -> Paths | None:
     if not moving.any():
         return None
     uneven = (steps.max(axis=1)[moving] / mean[moving]).mean()
-    left, right = cells[:, 0].mean(), cells[:, -1].mean()
-    return Paths(int(moving.sum()), float(uneven), float(left), float(right))
+    first, last = cells[:, 0].mean(), cells[:, -1].mean()
+    return Paths(int(moving.sum()), float(uneven), float(first), float(last))
 
 
 def find_progress(folder: Path | None) -> list[tuple[int, Path]]:
     """Images seen and path of the first, middle and last grid of RUN/samples."""
     if folder is None:
         return []
-    found = sorted(
+    grids = sorted(
         (int(path.stem), path)
         for path in (folder / "samples").glob("*.png")
         if path.stem.isdecimal()
     )
-    return [found[index] for index in spread(len(found), PROGRESS)]
+    return [grids[index] for index in spread(len(grids), PROGRESS)]
 
 
 def spread(length: int, count: int) -> Sequence[int]:
@@ -236,20 +238,17 @@ def make_bands(comparison: Comparison, language: Language) -> list[Band]:
             continue  # a comparison of before it was measured
         panels = [
             run_panel(run, name, kind, language)
-            for run, name in zip(runs, name_runs(runs), strict=True)
-            if kind != "trajectory" or run.family == "diffusion"
+            for run, name in named_runs(runs)
+            if kind != "trajectory" or run.family == "diffusion" or has_figure(run, kind)
         ]
         if kind == "samples":
             panels.insert(0, real_panel(comparison, language))
         if panels:
             title = language.text(f"panels.{kind}")
             bands.append(Band(kind=kind, title=title, panels=tuple(panels)))
-    progress = [
-        progress_panel(run, name, language) for run, name in zip(runs, name_runs(runs), strict=True)
-    ]
-    if any(panel.pictures for panel in progress):
-        shown = tuple(panel for panel in progress if panel.pictures)
-        bands.append(Band(kind="progress", title=language.text("panels.progress"), panels=shown))
+    progress = [progress_panel(run, name, language) for run, name in named_runs(runs)]
+    if pictured := tuple(panel for panel in progress if panel.pictures):
+        bands.append(Band(kind="progress", title=language.text("panels.progress"), panels=pictured))
     return bands
 
 
@@ -270,7 +269,7 @@ def run_panel(run: Run, name: Name, kind: str, language: Language) -> Panel:
     return Panel(
         anchor=anchor(kind, run),
         name=label(run, name, language),
-        family=known_family(run),
+        family=style_family(run),
         question=QUESTIONS.get((kind, run.family), ""),
         pictures=(picture,),
     )
@@ -279,7 +278,7 @@ def run_panel(run: Run, name: Name, kind: str, language: Language) -> Panel:
 def real_panel(comparison: Comparison, language: Language) -> Panel:
     """The grid of real test images."""
     figure = load_figure(comparison.folder / "figures" / "real")
-    alt = language.text("alt.real").format(data=data_name(comparison))
+    alt = language.fill("alt.real", data=comparison.contract.data.name)
     picture = make_picture(figure, alt, language.text("caption.real"), language)
     name = language.text("panels.real")
     return Panel(anchor="real", name=name, family="real", pictures=(picture,))
@@ -292,14 +291,13 @@ def progress_panel(run: Run, name: Name, language: Language) -> Panel:
     for images, path in find_progress(run.folder):
         whole = load_png(path, layout)
         strip = crop_cells(whole, STRIP, whole.grid.columns) if whole.grid else whole
-        count = language.number(images, "count")
-        alt = alt_text("progress", name, language, images=count)
-        caption = language.text("caption.progress").format(images=count)
+        alt = alt_text("progress", name, language, images=images)
+        caption = language.fill("caption.progress", images=images)
         pictures.append(make_picture(strip, alt, caption, language))
     return Panel(
         anchor=anchor("progress", run),
         name=label(run, name, language),
-        family=known_family(run),
+        family=style_family(run),
         question=QUESTIONS.get(("progress", run.family), ""),
         pictures=tuple(pictures),
     )
@@ -308,7 +306,7 @@ def progress_panel(run: Run, name: Name, language: Language) -> Panel:
 def make_hero(comparison: Comparison, language: Language) -> list[Panel]:
     """A few samples of every model for the head of the page; empty unless all models have them."""
     panels = []
-    for run, name in zip(comparison.runs, name_runs(comparison.runs), strict=True):
+    for run, name in named_runs(comparison.runs):
         stem = run.folder / "figures" / "samples" if run.folder else Path("none")
         figure = crop_cells(load_figure(stem), HERO, HERO)
         if not figure.uri:
@@ -318,7 +316,7 @@ def make_hero(comparison: Comparison, language: Language) -> list[Panel]:
             Panel(
                 anchor=anchor("samples", run),
                 name=label(run, name, language),
-                family=known_family(run),
+                family=style_family(run),
                 pictures=(picture,),
             )
         )

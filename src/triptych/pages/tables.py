@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from triptych.pages.columns import Cell, Column, best, make_columns, metric_label
-from triptych.pages.language import Form, Language
-from triptych.pages.load import Metric, Run
+from triptych.pages.language import Language
+from triptych.pages.load import Run
+from triptych.records import MetricRecord
+from triptych.words import Form
 
 COSTS: dict[str, Form] = {
     "parameters": "count",
@@ -41,7 +43,7 @@ class Notes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class PrintedCell:
     """One printed cell."""
 
     text: str
@@ -74,7 +76,7 @@ class Table:
 
     key: str
     headings: tuple[Heading, ...]
-    rows: tuple[tuple[Shown, ...], ...]
+    rows: tuple[tuple[PrintedCell, ...], ...]
 
 
 def make_tables(
@@ -86,33 +88,33 @@ def make_tables(
     for group in groups:
         own = [column for column in columns if group_of(column) == group]
         headings = [metric_heading(column, language) for column in own]
-        shown = [metric_column(column, language, notes) for column in own]
+        printed = [metric_column(column, language, notes) for column in own]
         if not tables:
             names = [name for name in BESIDE_QUALITY if any(run.cost.get(name) for run in runs)]
             headings += [Heading(label=language.text(f"cost.{name}")) for name in names]
-            shown += [cost_column(runs, name, language) for name in names]
+            printed += [cost_column(runs, name, language) for name in names]
         if headings:
-            rows = tuple(zip(*shown, strict=True))
+            rows = tuple(zip(*printed, strict=True))
             tables.append(Table(key=group, headings=tuple(headings), rows=rows))
     return tables, tuple(notes.words)
 
 
 def group_of(column: Column) -> str:
     """The table that shows a column: its metric's, or the last one."""
-    group = next((cell.metric.table for cell in column.cells if cell.metric), "other")
+    group = next((cell.metric.group for cell in column.cells if cell.metric), "other")
     return group if group in GROUPS else "other"
 
 
 def make_cost_table(runs: Sequence[Run], language: Language) -> Table:
     """Every cost that any run recorded."""
-    known = [name for name in COSTS if any(run.cost.get(name) is not None for run in runs)]
-    headings = tuple(Heading(label=language.text(f"cost.{name}")) for name in known)
-    shown = [cost_column(runs, name, language) for name in known]
-    rows = tuple(zip(*shown, strict=True)) if shown else tuple(() for _ in runs)
+    names = [name for name in COSTS if any(run.cost.get(name) is not None for run in runs)]
+    headings = tuple(Heading(label=language.text(f"cost.{name}")) for name in names)
+    printed = [cost_column(runs, name, language) for name in names]
+    rows = tuple(zip(*printed, strict=True)) if printed else tuple(() for _ in runs)
     return Table(key="costs", headings=headings, rows=rows)
 
 
-def metric_form(metric: Metric) -> Form:
+def metric_form(metric: MetricRecord) -> Form:
     """Shares are printed in per cent, all else as it is."""
     return "percent" if metric.unit == "share" and metric.name != "label_balance" else "number"
 
@@ -120,16 +122,18 @@ def metric_form(metric: Metric) -> Form:
 def metric_heading(column: Column, language: Language) -> Heading:
     """What a reader needs to compare down the column: reference, direction, kind, counts."""
     details = []
-    known = column.known
-    if known and known[0][1].unit not in ("", "share"):
-        unit = known[0][1].unit
+    first = column.scores[0][1] if column.scores else None
+    if first and first.unit not in ("", "share"):
+        unit = first.unit
         details.append(language.text(f"unit.{unit}") if f"unit.{unit}" in language else unit)
     reference = ""
     if column.reference in ("test", "train", "validation"):
         reference = language.text(f"reference.{column.reference}")
         details.append(reference)
     if column.features not in ("", "none"):
-        details.append(language.text("on.features").format(features=column.features))
+        key = f"extractor.{column.features}"
+        name = language.text(key) if key in language else column.features
+        details.append(language.fill("on.features", features=name))
     if f"better.{column.better}" in language:
         details.append(language.text(f"better.{column.better}"))
     last = [kind_text(column.kinds[0], language)] if len(column.kinds) == 1 else []
@@ -137,12 +141,12 @@ def metric_heading(column: Column, language: Language) -> Heading:
         spread = "\N{EN DASH}".join(
             language.number(n, "count") for n in sorted({min(column.counts), max(column.counts)})
         )
-        last.append(language.text("table.samples").format(n=spread))
+        last.append(language.fill("table.samples", n=spread))
     details += [", ".join(last)] if last else []
     floor = ""
-    if known and column.floors:
+    if first and column.floors:
         ends = sorted({min(column.floors), max(column.floors)})
-        floor = "\N{EN DASH}".join(language.number(end, metric_form(known[0][1])) for end in ends)
+        floor = "\N{EN DASH}".join(language.number(end, metric_form(first)) for end in ends)
     return Heading(
         label=metric_label(column, language),
         reference=reference,
@@ -151,10 +155,10 @@ def metric_heading(column: Column, language: Language) -> Heading:
     )
 
 
-def metric_column(column: Column, language: Language, notes: Notes) -> list[Shown]:
+def metric_column(column: Column, language: Language, notes: Notes) -> list[PrintedCell]:
     """The cells of a column, all with as many decimals, the best one marked."""
     leader, spread = best(column), finest(column)
-    first = None if leader is None else column.known[leader][1]
+    first = None if leader is None else column.scores[leader][1]
     return [metric_cell(cell, column, language, notes, first, spread) for cell in column.cells]
 
 
@@ -163,26 +167,26 @@ def metric_cell(
     column: Column,
     language: Language,
     notes: Notes,
-    first: Metric | None,
+    first: MetricRecord | None,
     spread: float | None,
-) -> Shown:
-    """Value, interval and mark where it is the `is_main`; or the reason why there is no value."""
+) -> PrintedCell:
+    """Value and interval, marked where the metric is `first`; or why there is no value."""
     metric = cell.metric
     if metric is None:
-        return Shown(text=language.text("table.missing"), state="missing")
+        return PrintedCell(text=language.text("table.missing"), state="missing")
     note = language.note(metric.note) if metric.note else ""
     numbers = (notes.number(note),) if note else ()
     if metric.value is None or not metric.defined:
         text = language.text("table.undefined")
-        return Shown(text=text, title=note, notes=numbers, state="undefined")
+        return PrintedCell(text=text, title=note, notes=numbers, state="undefined")
     form = metric_form(metric)
-    known = metric.low is not None and metric.high is not None
-    return Shown(
+    interval = ""
+    if metric.low is not None and metric.high is not None:
+        interval = language.interval(metric.low, metric.high, form, spread)
+    return PrintedCell(
         text=language.number(metric.value, form, spread),
         sort=metric.value,
-        interval=language.interval(metric.low or 0.0, metric.high or 0.0, form, spread)
-        if known
-        else "",
+        interval=interval,
         kind=kind_text(metric.kind, language) if len(column.kinds) > 1 else "",
         title=note,
         notes=numbers,
@@ -192,7 +196,7 @@ def metric_cell(
 
 def finest(column: Column) -> float | None:
     """The smallest interval width: it gives one column one number of decimals."""
-    ends = [(m.low, m.high) for _, m in column.known]
+    ends = [(m.low, m.high) for _, m in column.scores]
     widths = [high - low for low, high in ends if low is not None and high is not None]
     return min((width for width in widths if width > 0), default=None)
 
@@ -202,16 +206,16 @@ def kind_text(kind: str, language: Language) -> str:
     return language.text(f"kind.{kind}") if f"kind.{kind}" in language else kind
 
 
-def cost_column(runs: Sequence[Run], name: str, language: Language) -> list[Shown]:
+def cost_column(runs: Sequence[Run], name: str, language: Language) -> list[PrintedCell]:
     """One cost of every run, with a bar relative to the largest."""
     values = [run.cost.get(name) for run in runs]
     largest = max((value for value in values if value is not None), default=0.0)
-    shown = []
+    cells = []
     for value in values:
         if value is None:
-            shown.append(Shown(text=language.text("table.missing"), state="missing"))
+            cells.append(PrintedCell(text=language.text("table.missing"), state="missing"))
             continue
         text = language.short(value) if name in ROUNDED else language.number(value, COSTS[name])
         bar = value / largest if largest > 0 else None
-        shown.append(Shown(text=text, sort=value, bar=bar))
-    return shown
+        cells.append(PrintedCell(text=text, sort=value, bar=bar))
+    return cells

@@ -19,10 +19,21 @@ from triptych.pages.columns import (
     overlapping,
     runners_up,
 )
-from triptych.pages.language import Form, Interval, Name, Note, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, Metric, Run
+from triptych.pages.language import Interval, Name, Quantity, Sentence, Value
+from triptych.pages.load import Comparison, Run
+from triptych.records import MetricRecord
+from triptych.words import Form
 
 ENOUGH_SAMPLES = 2000
+RANKED: dict[str, tuple[str, str, Form]] = {  # key and topic of a metric's sentences, its form
+    "recognisable": ("recognisable", "recognisable", "percent"),
+    "coverage": ("coverage", "variety", "percent"),
+    "label_balance": ("balance", "balance", "number"),
+    "bits_per_dim": ("likelihood", "likelihood", "number"),
+    "reconstruction_psnr": ("reconstruction", "reconstruction", "number"),
+    "path_length": ("path", "interpolation", "number"),
+    "probe_accuracy": ("probe", "representation", "percent"),
+}
 
 
 def read_comparison(comparison: Comparison) -> list[Sentence]:
@@ -36,42 +47,42 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
         for c in columns
         if c not in first and not c.extrapolated and (c.name, c.features) in decided
     ]
-    said: list[Sentence | None] = [
+    candidates: list[Sentence | None] = [
         unequal(comparison),
         *each(first, DISTANCES, distance_best, distance_undecided),
         *each(first, DISTANCES[:1], distance_floor),
         *each(later, DISTANCES, distance_undecided),
         distance_reference(columns),
-        *each(columns, ("recognisable",), recognisable_shares, recognisable_best),
-        *each(columns, ("recognisable",), recognisable_undecided),
-        *each(columns, ("coverage",), coverage_best, coverage_undecided),
+        *each(columns, ("recognisable",), recognisable_shares, leading),
+        *each(columns, ("recognisable",), undecided),
+        *each(columns, ("coverage",), leading, undecided),
         *copies_of_each(columns),
         *sharpness_of_each(columns),
         *each(columns, ("sharpness",), sharpness_order),
-        *each(columns, ("label_balance",), balance_best, balance_undecided),
-        *likelihood_of_each(columns),
-        *each(columns, ("bits_per_dim",), likelihood_best),
-        *reconstruction_of_each(columns),
-        *each(columns, ("reconstruction_psnr",), reconstruction_best),
-        *each(columns, ("path_length",), path_best, path_undecided),
-        *each(columns, ("probe_accuracy",), probe_of_each, probe_best, probe_undecided),
+        *each(columns, ("label_balance",), leading, undecided),
+        *value_of_each(columns, "bits_per_dim"),
+        *each(columns, ("bits_per_dim",), leading),
+        *value_of_each(columns, "reconstruction_psnr"),
+        *each(columns, ("reconstruction_psnr",), leading),
+        *each(columns, ("path_length",), leading, undecided),
+        *each(columns, ("probe_accuracy",), probe_of_each, leading, undecided),
         sampling_cost(runs),
         network_calls(runs),
         training_cost(runs),
         few_samples(columns),
         trainings(runs),
     ]
-    found = [sentence for sentence in said if sentence is not None]
-    return [sentence for index, sentence in enumerate(found) if sentence not in found[:index]]
+    sentences = [sentence for sentence in candidates if sentence is not None]
+    return [each for index, each in enumerate(sentences) if each not in sentences[:index]]
 
 
 def first_references(columns: Sequence[Column]) -> list[Column]:
     """Of columns that differ in reference or count alone, the first."""
-    found: dict[tuple[str, str], Column] = {}
+    first: dict[tuple[str, str], Column] = {}
     for column in columns:
         if not column.extrapolated:
-            found.setdefault((column.name, column.features), column)
-    return list(found.values())
+            first.setdefault((column.name, column.features), column)
+    return list(first.values())
 
 
 def each(
@@ -83,7 +94,7 @@ def each(
             yield from (reader(column) for reader in readers)
 
 
-def measured(metric: Metric, form: Form = "number") -> dict[str, Value]:
+def measured(metric: MetricRecord, form: Form = "number") -> dict[str, Value]:
     """The value and its interval, as {value} and {interval}; no interval prints nothing."""
     value = metric.value if metric.value is not None else float("nan")
     if metric.low is None or metric.high is None:
@@ -99,10 +110,32 @@ def measure(column: Column) -> Sentence:
     """The noun for a distance, with its features and reference; only Inception's is an FID."""
     fid = column.name == "frechet_distance" and column.features == "inception"
     reference = column.reference if column.reference in ("test", "train", "validation") else "none"
-    known = column.features in ("labels", "patches")
-    features: Value = Sentence(f"features.{column.features}") if known else column.features
+    worded = column.features in ("labels", "patches")
+    features: Value = Sentence(f"features.{column.features}") if worded else column.features
     key = "measure.fid" if fid else f"measure.{column.name}"
     return Sentence(key, {"reference": Sentence(f"images.{reference}"), "features": features})
+
+
+def leading(column: Column) -> Sentence | None:
+    """One model is best beyond the intervals, and how far the others are behind it."""
+    leader = best(column)
+    if leader is None:
+        return None
+    key, topic, form = RANKED[column.name]
+    if column.name == "bits_per_dim" and column.kinds == ("upper bound",):
+        key = "likelihood.bounds"
+    who, metric = column.scores[leader]
+    values: dict[str, Value] = {"who": who, **measured(metric, form)}
+    return Sentence(f"{key}.best", values | {"clauses": behind(column, form)}, topic)
+
+
+def undecided(column: Column) -> Sentence | None:
+    """Several models could be best."""
+    who = overlapping(column)
+    if len(who) < 2 or best(column) is not None:
+        return None
+    key, topic, _ = RANKED[column.name]
+    return Sentence(f"{key}.undecided", {"who": who}, topic)
 
 
 # Distances
@@ -113,7 +146,7 @@ def distance_best(column: Column) -> Sentence | None:
     leader = best(column)
     if leader is None:
         return None
-    who, metric = column.known[leader]
+    who, metric = column.scores[leader]
     values: dict[str, Value] = {"who": who, "measure": measure(column), **measured(metric)}
     return Sentence("distance.best", values | {"clauses": behind(column)}, "distance")
 
@@ -149,7 +182,7 @@ def distance_floor(column: Column) -> Sentence | None:
     if len(column.floors) != 1 or column.floors[0] <= 0:
         return None
     clauses: list[Value] = []
-    for who, metric in column.known:
+    for who, metric in column.scores:
         if metric.low is not None and metric.low <= column.floors[0]:
             clauses.append(Sentence("distance.level", {"who": who}))
         elif metric.value is not None:
@@ -165,7 +198,7 @@ def distance_reference(columns: Sequence[Column]) -> Sentence | None:
     for column in columns:
         leader = best(column) if column.name == "frechet_distance" else None
         if leader is not None and not column.extrapolated:
-            winners.setdefault(column.reference, column.known[leader][0])
+            winners.setdefault(column.reference, column.scores[leader][0])
     if not {"test", "train"} <= winners.keys():
         return None
     if winners["test"] == winners["train"]:
@@ -178,11 +211,11 @@ def distance_reference(columns: Sequence[Column]) -> Sentence | None:
 
 def recognisable_shares(column: Column) -> Sentence | None:
     """The recognisable share of every model beside that of real images."""
-    if not column.known:
+    if not column.scores:
         return None
     clauses = tuple(
         Sentence("recognisable.clause", {"who": who, **measured(metric, "percent")})
-        for who, metric in column.known
+        for who, metric in column.scores
     )
     if len(column.floors) != 1:
         return Sentence("recognisable.only", {"clauses": clauses}, "recognisable")
@@ -191,41 +224,13 @@ def recognisable_shares(column: Column) -> Sentence | None:
     return Sentence("recognisable.shares", values, "recognisable")
 
 
-def recognisable_best(column: Column) -> Sentence | None:
-    """One model is recognised most often, beyond the intervals."""
-    return leading(column, "recognisable.best", "recognisable", "percent")
-
-
-def leading(column: Column, key: str, topic: str, form: Form = "number") -> Sentence | None:
-    """One model is best, and how far the others are behind it."""
-    leader = best(column)
-    if leader is None:
-        return None
-    who, metric = column.known[leader]
-    values: dict[str, Value] = {"who": who, **measured(metric, form)}
-    return Sentence(key, values | {"clauses": behind(column, form)}, topic)
-
-
-def recognisable_undecided(column: Column) -> Sentence | None:
-    """Several models could be the most recognisable."""
-    return undecided(column, "recognisable.undecided", "recognisable")
-
-
-def undecided(column: Column, key: str, topic: str) -> Sentence | None:
-    """Several models could be best."""
-    who = overlapping(column)
-    if len(who) < 2 or best(column) is not None:
-        return None
-    return Sentence(key, {"who": who}, topic)
-
-
 def sharpness_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
     """One sentence per model with a sharpness."""
-    known = [pair for column in columns if column.name == "sharpness" for pair in column.known]
-    return [sharpness_of(who, metric) for who, metric in known]
+    scores = [pair for column in columns if column.name == "sharpness" for pair in column.scores]
+    return [sharpness_of(who, metric) for who, metric in scores]
 
 
-def sharpness_of(who: Name, metric: Metric) -> Sentence | None:
+def sharpness_of(who: Name, metric: MetricRecord) -> Sentence | None:
     """Blurry, over-sharp or level: by which side of the floor the whole interval lies on."""
     if metric.floor is None or metric.low is None or metric.high is None:
         return None
@@ -233,7 +238,7 @@ def sharpness_of(who: Name, metric: Metric) -> Sentence | None:
     key = "blurry" if blurry else "over" if over else "level"
     if key == "level" and metric.n is None:
         return None
-    aside: Value = Sentence("aside", {"note": Note(metric.note)}) if metric.note else ""
+    aside: Value = Sentence("aside", {"note": metric.note}) if metric.note else ""
     values: dict[str, Value] = {"who": who, "n": metric.n or 0, "aside": aside}
     return Sentence(f"sharpness.{key}", {**values, **measured(metric)}, "sharpness")
 
@@ -244,120 +249,55 @@ def sharpness_order(column: Column) -> Sentence | None:
     return Sentence("sharpness.order", {"order": order}, "sharpness") if order else None
 
 
-def coverage_best(column: Column) -> Sentence | None:
-    """One model comes near to most real images, beyond the intervals."""
-    return leading(column, "coverage.best", "variety", "percent")
-
-
-def coverage_undecided(column: Column) -> Sentence | None:
-    """Several models could cover most real images."""
-    return undecided(column, "coverage.undecided", "variety")
-
-
 def copies_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
     """The models whose samples are too near to training images; or that there are none."""
-    known = [pair for column in columns if column.name == "memorised" for pair in column.known]
+    scores = [pair for column in columns if column.name == "memorised" for pair in column.scores]
     near = [
         (who, m)
-        for who, m in known
+        for who, m in scores
         if m.low is not None and m.floor is not None and m.low > m.floor
     ]
-    said: list[Sentence | None] = [
+    if scores and not near:
+        return [Sentence("memorised.none", {"who": tuple(who for who, _ in scores)}, "variety")]
+    return [
         Sentence("memorised.near", {"who": who, **measured(metric, "percent")}, "variety")
         for who, metric in near
     ]
-    if known and not near:
-        said.append(Sentence("memorised.none", {"who": tuple(who for who, _ in known)}, "variety"))
-    return said
-
-
-def balance_best(column: Column) -> Sentence | None:
-    """One model keeps the class shares best, beyond the intervals."""
-    return leading(column, "balance.best", "balance")
-
-
-def balance_undecided(column: Column) -> Sentence | None:
-    """Several models could keep the class shares best."""
-    return undecided(column, "balance.undecided", "balance")
 
 
 # Likelihood and reconstruction
 
 
-def likelihood_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
-    """One sentence per model with a likelihood, or with a reason for none."""
-    cells = [cell for column in columns if column.name == "bits_per_dim" for cell in column.cells]
-    return [likelihood_of(cell.name, cell.metric) for cell in cells]
+def value_of_each(columns: Sequence[Column], name: str) -> list[Sentence | None]:
+    """One sentence per model with this metric, or with a reason for none."""
+    cells = [cell for column in columns if column.name == name for cell in column.cells]
+    return [value_of(cell.name, cell.metric) for cell in cells]
 
 
-def likelihood_of(who: Name, metric: Metric | None) -> Sentence | None:
-    """Bits per dimension, as a bound or a value; or why there are none."""
+def value_of(who: Name, metric: MetricRecord | None) -> Sentence | None:
+    """The value, called a bound where it is one; or why there is none."""
     if metric is None:
         return None
+    key, topic, _ = RANKED[metric.name]
     if not metric.defined:
-        values: dict[str, Value] = {"who": who, "note": Note(metric.note)}
-        return Sentence("likelihood.none", values, "likelihood") if metric.note else None
-    key = "likelihood.bound" if metric.kind == "upper bound" else "likelihood.value"
-    return Sentence(key, {"who": who, **measured(metric)}, "likelihood")
-
-
-def likelihood_best(column: Column) -> Sentence | None:
-    """One model needs the fewest bits, among bounds or among values."""
-    bounds = column.kinds == ("upper bound",)
-    return leading(column, "likelihood.bounds.best" if bounds else "likelihood.best", "likelihood")
-
-
-def reconstruction_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
-    """One sentence per model with a reconstruction, or with a reason for none."""
-    named = [column for column in columns if column.name == "reconstruction_psnr"]
-    return [reconstruction_of(cell.name, cell.metric) for c in named for cell in c.cells]
-
-
-def reconstruction_of(who: Name, metric: Metric | None) -> Sentence | None:
-    """The reconstruction's PSNR; or why there is none."""
-    if metric is None:
-        return None
-    if not metric.defined:
-        values: dict[str, Value] = {"who": who, "note": Note(metric.note)}
-        return Sentence("reconstruction.none", values, "reconstruction") if metric.note else None
-    return Sentence("reconstruction.value", {"who": who, **measured(metric)}, "reconstruction")
-
-
-def reconstruction_best(column: Column) -> Sentence | None:
-    """One model brings the images back best."""
-    return leading(column, "reconstruction.best", "reconstruction")
-
-
-def path_best(column: Column) -> Sentence | None:
-    """One model's ways between real images are the straightest."""
-    return leading(column, "path.best", "interpolation")
-
-
-def path_undecided(column: Column) -> Sentence | None:
-    """Several models' ways could be the straightest."""
-    return undecided(column, "path.undecided", "interpolation")
+        note = metric.note
+        return Sentence(f"{key}.none", {"who": who, "note": note}, topic) if note else None
+    bound = metric.name == "bits_per_dim" and metric.kind == "upper bound"
+    return Sentence(
+        f"{key}.{'bound' if bound else 'value'}", {"who": who, **measured(metric)}, topic
+    )
 
 
 def probe_of_each(column: Column) -> Sentence | None:
     """What can be read off each representation, beside raw pixels."""
-    if not column.known or len(column.floors) != 1:
+    if not column.scores or len(column.floors) != 1:
         return None
     clauses = tuple(
         Sentence("probe.clause", {"who": who, **measured(metric, "percent")})
-        for who, metric in column.known
+        for who, metric in column.scores
     )
     values: dict[str, Value] = {"floor": Quantity(column.floors[0], "percent"), "clauses": clauses}
     return Sentence("probe.shares", values, "representation")
-
-
-def probe_best(column: Column) -> Sentence | None:
-    """One model's representation tells most of the labels."""
-    return leading(column, "probe.best", "representation", "percent")
-
-
-def probe_undecided(column: Column) -> Sentence | None:
-    """Several representations could tell most."""
-    return undecided(column, "probe.undecided", "representation")
 
 
 def sampling_cost(runs: Sequence[Run]) -> Sentence | None:
@@ -428,5 +368,4 @@ def trainings(runs: Sequence[Run]) -> Sentence | None:
 
 def unequal(comparison: Comparison) -> Sentence | None:
     """A reminder of the mark at the top."""
-    marked = comparison.forced or bool(comparison.differences)
-    return Sentence("caution.unequal", {}, "caution") if marked else None
+    return Sentence("caution.unequal", {}, "caution") if comparison.unequal else None

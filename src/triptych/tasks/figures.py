@@ -21,6 +21,7 @@ from triptych.families.capabilities import (
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
+from triptych.records import Note, as_json
 from triptych.seeding import ImageStreams
 from triptych.tasks import interpolate, reconstruct, sample, shared
 
@@ -103,7 +104,7 @@ def draw_figures(
     tell:     called with the name of what is drawn next, DRAWN times at most
     """
     seed = FIGURE_SEED
-    note = MEAN_PIXELS if isinstance(model, NoisyPixels) else ""
+    note = MEAN_PIXELS if isinstance(model, NoisyPixels) else None
     tell("samples")
     drawn = sample.sample(model, SIDE**2, seed, machine, labels=labels)
     save(folder, "samples", drawn, SIDE, model.samples_note)
@@ -118,7 +119,8 @@ def draw_figures(
         pictures = images.interleave(*bands, columns=PAIRS)
         save(folder, "reconstruction", pictures, PAIRS, note)
     else:
-        write(folder, "reconstruction", {"defined": False, "note": why_not(model, "encode")})
+        note = why_not(model, "encode")
+        write(folder, "reconstruction", {"defined": False, "note": as_json(note)})
     if isinstance(model, Iterative):
         tell("trajectories and curves")
         ways = sample.trajectory(model, PATHS, POINTS, seed, machine)
@@ -127,7 +129,9 @@ def draw_figures(
         write(folder, "curves", {name: asdict(curve) for name, curve in curves.items()})
 
 
-def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: str = "") -> None:
+def save(
+    folder: Path | None, name: str, pictures: Tensor, columns: int, note: Note | None = None
+) -> None:
     """Write pictures, uint8 [N,C,H,W], as NAME.png, and their layout as NAME.json."""
     if folder is None:
         return
@@ -138,7 +142,7 @@ def save(folder: Path | None, name: str, pictures: Tensor, columns: int, note: s
         "columns": columns,
         "cell": list(pictures.shape[-2:]),
         "gap": GAP,
-        "note": note,
+        "note": as_json(note),
     }
     write(folder, name, values)
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from triptych import images
+from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families.capabilities import BoundsLikelihood, EstimatesLikelihood, why_not
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.images import BIN_WIDTH
-from triptych.metrics import entry as metric_entry
-from triptych.metrics.bits_per_dim import in_units, without_each_group
+from triptych.metrics import NotDefinedError, entry
+from triptych.metrics import bits_per_dim as units
+from triptych.metrics.bits_per_dim import in_units
+from triptych.options import LikelihoodOptions
+from triptych.records import JsonObject, MetricRecord, Note
 from triptych.seeding import ImageStreams
 from triptych.tasks import shared
 
-DRAWS = "draws for each image"  # notes: the report knows them in French
-DRAWS_UNTOLD = "labels withheld from the model, draws for each image"
 AT_ONCE = 16  # images: thousands of generator calls for each, and a bar should move
 SIMULATED = 16  # images of the model's own, for the gap between the two bounds
 HELD_OUT = 64  # images that the noise is chosen on
@@ -34,21 +35,20 @@ def estimated(
     pixels: Tensor,
     seed: int,
     machine: Machine,
-    method: str,
-    temperatures: int | None = None,
-    noise: float | None = None,
+    options: LikelihoodOptions,
     validation: Tensor | None = None,
     report: Callable[[int], None] = lambda done: None,
-) -> dict[str, Any]:
-    """What the `bits_per_dim` entry says of an estimate under noise.
+) -> MetricRecord:
+    """The estimate of a likelihood under noise.
 
-    noise:      its deviation on [-1, 1]; chosen on the validation images where it is not told
+    options:    the noise is chosen on the validation images where it is not given
     validation: uint8 [M,C,H,W], neither trained on nor measured
     InputError on noise that no 8-bit image has, or where there is nothing to choose it on.
     """
     assert isinstance(model, EstimatesLikelihood)
-    std, how = chosen_noise(model, noise, validation, machine)
-    temperatures = temperatures or model.estimates[method]
+    method = options.method or next(iter(model.estimates))
+    std = choose_noise(model, options.noise, validation, machine)
+    temperatures = options.draws or model.estimates[method]
     few = replace(machine, microbatch=min(AT_ONCE, machine.microbatch or AT_ONCE))
 
     def nats(numbers: range) -> Tensor:
@@ -61,38 +61,39 @@ def estimated(
         below, above = model.simulated_bounds(rng, std, temperatures)
         return above - below
 
-    found = in_units(shared(nats, len(pixels), few, report=report), model.shape)
+    total = in_units(shared(nats, len(pixels), few, report=report), model.shape)
     apart = in_units(shared(gap, SIMULATED, few), model.shape)
-    return {
-        "value": found["bits_per_dim"],
-        "low": found["bits_per_dim_low"],
-        "high": found["bits_per_dim_high"],
-        "kind": "estimate",
-        "method": method,
-        "note": f"of the model plus Gaussian noise of deviation {std:.4f} on [-1, 1], {how}; "
-        f"{temperatures} temperatures; on {SIMULATED} images that this draws itself the bounds "
-        f"from both sides are {apart['nats']:.2f} nats apart",
-        "terms": {"noisy_model": found, "gap_on_simulated": apart},
-    }
+    code = "noisy_model_chosen" if options.noise is None else "noisy_model_asked"
+    values = {"std": std, "temperatures": temperatures, "images": SIMULATED, "gap": apart.nats}
+    return replace(
+        entry(units.METRIC, None, len(pixels)),
+        value=total.bits_per_dim,
+        low=total.bits_per_dim_low,
+        high=total.bits_per_dim_high,
+        kind="estimate",
+        method=method,
+        note=Note(code, {**values}),
+        terms={"noisy_model": total, "gap_on_simulated": apart},
+    )
 
 
-def chosen_noise(
+def choose_noise(
     model: EstimatesLikelihood, noise: float | None, validation: Tensor | None, machine: Machine
-) -> tuple[float, str]:
-    """The deviation, and who chose it."""
+) -> float:
+    """The deviation that was asked for, else the one that suits the validation images."""
     if noise is not None:
         if not (math.isfinite(noise) and LEAST_NOISE <= noise <= MOST_NOISE):
             raise InputError(
                 f"--noise {noise:g} is no noise of 8-bit pixels on [-1, 1]",
                 f"give {LEAST_NOISE:.4f} to {MOST_NOISE:g}, or leave it out",
             )
-        return noise, "as asked"
+        return noise
     if validation is None or len(validation) == 0:
         raise InputError("there are no validation images to choose the noise on", "give --noise")
     x = images.to_float(validation[:HELD_OUT].to(machine.device))
     with torch.inference_mode(), machine.autocast():
         std = model.noise_for(x)
-    return min(max(std, LEAST_NOISE), MOST_NOISE), "chosen on validation images"
+    return min(max(std, LEAST_NOISE), MOST_NOISE)
 
 
 def negative_bounds(
@@ -117,16 +118,39 @@ def negative_bounds(
         names[:] = terms
         return torch.stack([term.double() for term in terms.values()], dim=1)
 
-    found = shared(bound, len(pixels), machine, report=report)
-    return dict(zip(names, found.unbind(1), strict=True))
+    by_image = shared(bound, len(pixels), machine, report=report)
+    return dict(zip(names, by_image.unbind(1), strict=True))
 
 
-def undefined(count: int) -> dict[str, Any]:
-    """The `bits_per_dim` entry before anything is known of so many images."""
-    return metric_entry("bits_per_dim", None, count, reference="test")
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A bound of the likelihood of images.
+
+    terms: nats of each image by name, float64 [N]
+    kind:  "upper bound", or "estimate" where it is known up to some error
+    """
+
+    terms: dict[str, Tensor]
+    method: str
+    kind: str
+    note: Note
+
+    @property
+    def nats(self) -> Tensor:
+        """At least -log P of each image, float64 [N]."""
+        return torch.stack(list(self.terms.values())).sum(0)
+
+    def described(self, shape: ImageShape) -> JsonObject:
+        """What the record of `bits_per_dim` says beside its value."""
+        return {
+            "kind": self.kind,
+            "method": self.method,
+            "note": self.note,
+            "terms": {name: in_units(term, shape) for name, term in self.terms.items()},
+        }
 
 
-def bits_per_dim(
+def bound(
     model: GenerativeModel,
     pixels: Tensor,
     seed: int,
@@ -134,45 +158,52 @@ def bits_per_dim(
     method: str | None = None,
     draws: int | None = None,
     report: Callable[[int], None] = lambda done: None,
-    noise: float | None = None,
-    validation: Tensor | None = None,
-) -> dict[str, Any]:
-    """The `bits_per_dim` entry of results.json with its terms; not defined where there is none.
+) -> Bound:
+    """The model's bound by a method, its default one where none is asked for.
 
-    pixels: uint8 [N,C,H,W], N at least 2; InputError on a method the model does not have.
-    draws:  for each image, at least 1: K of the importance-weighted bound; other bounds are
-            averaged over them, or over as many temperatures; the method's usual count by default
-    noise, validation: as `annealing.estimated` takes them
+    pixels: uint8 [N,C,H,W], N at least 2
+    NotDefinedError with the reason where the model has none; InputError on another method.
     """
-    if draws is not None and draws < 1:
-        raise InputError(f"--draws {draws} is too few", "give 1 or more")
-    entry = undefined(len(pixels))
-    if method is not None and isinstance(model, EstimatesLikelihood) and method in model.estimates:
-        return entry | estimated(
-            model, pixels, seed, machine, method, draws, noise, validation, report
-        )
-    if noise is not None:
-        raise InputError("--noise is for --method ais, of a GAN", "leave it out")
     if not isinstance(model, BoundsLikelihood):
         if method is not None:
             raise InputError(f"no method '{method}' for this model", "leave --method out")
-        return entry | {"note": why_not(model, "likelihood"), "terms": {}}
+        raise NotDefinedError(why_not(model, "likelihood"))
     method = method or next(iter(model.bounds))
     if method not in model.bounds:
         raise InputError(
             f"no method '{method}' for this model", f"choose from {', '.join(model.bounds)}"
         )
     draws = draws or model.bounds[method]
-    terms = negative_bounds(model, pixels, method, seed, machine, report, draws)
-    nats = torch.stack(list(terms.values())).sum(0)
-    total = in_units(nats, model.shape)
-    return entry | {
-        "value": total["bits_per_dim"],
-        "low": total["bits_per_dim_low"],
-        "high": total["bits_per_dim_high"],
-        "kind": "estimate" if method in model.approximate else "upper bound",
-        "method": method,
-        "note": f"{DRAWS if model.shape.classes is None else DRAWS_UNTOLD}: {draws}",
-        "left_out": {"reference": without_each_group(nats, model.shape)},
-        "terms": {name: in_units(term, model.shape) for name, term in terms.items()},
-    }
+    return Bound(
+        terms=negative_bounds(model, pixels, method, seed, machine, report, draws),
+        method=method,
+        kind="estimate" if method in model.approximate else "upper bound",
+        note=Note("draws" if model.shape.classes is None else "draws_without_labels", {"n": draws}),
+    )
+
+
+def bits_per_dim(
+    model: GenerativeModel,
+    pixels: Tensor,
+    seed: int,
+    machine: Machine,
+    options: LikelihoodOptions,
+    validation: Tensor | None = None,
+    report: Callable[[int], None] = lambda done: None,
+) -> MetricRecord:
+    """Bits per dimension with their terms; not defined where the model has none.
+
+    pixels:     uint8 [N,C,H,W], N at least 2; InputError on a method the model does not have
+    validation: as `estimated` takes it
+    """
+    method, count = options.method, len(pixels)
+    if method is not None and isinstance(model, EstimatesLikelihood) and method in model.estimates:
+        return estimated(model, pixels, seed, machine, options, validation, report)
+    if options.noise is not None:
+        raise InputError("--noise is for --method ais, of a GAN", "leave it out")
+    try:
+        bounded = bound(model, pixels, seed, machine, method, options.draws, report)
+    except NotDefinedError as reason:
+        return replace(entry(units.METRIC, None, count, note=reason.note), terms={})
+    estimate = units.bits_per_dim(bounded.nats, model.shape)
+    return replace(entry(units.METRIC, estimate, count), **bounded.described(model.shape))

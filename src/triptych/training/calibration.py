@@ -11,11 +11,9 @@ nothing has to fail first: on a CPU the system would end the process.
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +28,7 @@ from triptych.families import registry
 from triptych.families.protocol import Batch, Objective
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine, counts_to_try
+from triptych.records import Note, Speed
 from triptych.seeding import generator
 from triptych.training.loop import GRID_SHARES
 from triptych.training.plan import Plan
@@ -139,31 +138,6 @@ def kept_bytes(objective: Objective, batch: Batch, machine: Machine) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Speed:
-    """What was measured, in seconds.
-
-    per_image: of each phase
-    shares:    images of each phase over the planned ones
-    grid, checkpoint, finishing: of a picture, of a checkpoint, of what follows the last phase
-    threads:   the fastest count
-    tried:     seconds of a step with each count that was tried
-    """
-
-    per_image: list[float]
-    shares: list[float]
-    grid: float
-    checkpoint: float
-    finishing: float
-    threads: int
-    tried: dict[str, float]
-
-    @property
-    def per_planned(self) -> float:
-        """Of all phases together for each planned image."""
-        return sum(map(operator.mul, self.per_image, self.shares))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Planned:
     """The first plan, and how it was found.
 
@@ -219,13 +193,13 @@ def too_short(budget: Budget, rounds: int, batch_size: int, mend: str) -> InputE
     )
 
 
-def note_few(images: int, batch_size: int) -> str | None:
+def note_few(images: int, batch_size: int) -> Note | None:
     """What to say of a budget that hardly means anything."""
     rounds = images // batch_size
     if rounds >= FEW_ROUNDS:
         return None
     enough = FEW_ROUNDS * batch_size / 1000
-    return f"note: {rounds} steps teach a model hardly anything, {enough:g}kimg would be the least"
+    return Note("few_steps", {"n": rounds, "budget": f"{enough:g}kimg"})
 
 
 def measure_speed(
@@ -272,16 +246,16 @@ def measure_speed(
         state.next_phase()
         rounds(WARM_UP_ROUNDS)
         per_image.append(timed(lambda: rounds(LATER_ROUNDS)) / LATER_ROUNDS / size)
-    measured: dict[str, Any] = {
-        "per_image": per_image,
-        "shares": [1.0, *(shares[phase] for phase in sorted(shares))],
-        "grid": grid,
-        "checkpoint": saving,
-        "finishing": finishing,
-        "threads": chosen,
-        "tried": {str(count): value for count, value in tried.items()},
-    }
-    return Speed(**machine.group.broadcast(lambda: measured))
+    speed = Speed(
+        per_image=tuple(per_image),
+        shares=(1.0, *(shares[phase] for phase in sorted(shares))),
+        grid=grid,
+        checkpoint=saving,
+        finishing=finishing,
+        threads=chosen,
+        tried={str(count): value for count, value in tried.items()},
+    )
+    return Speed.read(machine.group.broadcast(speed.to_json))
 
 
 def try_threads(
@@ -310,7 +284,7 @@ def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, flo
 
     Empty where the number is not ours to choose. Takes about a second for each.
     """
-    found = {}
+    by_family = {}
     names = [ModelName.parse(family) for family in registry.FAMILIES]
     for done, name in enumerate(names if may_try_threads(machine) else []):
         bar.update(done, len(names), str(name))
@@ -327,8 +301,8 @@ def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, flo
 
         torch.set_num_threads(machine.threads)  # the caller sets back what was
         _, tried = try_threads(machine, MOST_TRIED_SECONDS / TRIED_SHARE, step)
-        found[str(name)] = dict(sorted(tried.items()))
-    return found
+        by_family[str(name)] = dict(sorted(tried.items()))
+    return by_family
 
 
 def may_try_threads(machine: Machine) -> bool:

@@ -13,11 +13,11 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from triptych import files
+from triptych.records import Note, Progress
 from triptych.training import tensorfile
 
 KEPT = 2  # the newest so many
@@ -27,25 +27,13 @@ MOST_TEXT = 2**16  # bytes of manifest and progress
 EXTRA = 2**16  # bytes of the texts, and of rounding files up to pages
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
-KINDS = {  # of what a progress holds
-    "phase": int,
-    "seen": int,
-    "rewinds": int,
-    "log_bytes": int,
-    "returned": bool,
-    "seconds": float,
-    "in_a_row": dict,
-    "plans": list,  # of each phase, as `plan.Plan.to_json` gives them
-    "threads": list,  # as `threads.Threads.changes`
-}
 NAME = re.compile(r"([0-9]{1,4})-([0-9]{12,18})")
 
 Tensors = dict[str, dict[str, Tensor]]
-Progress = dict[str, Any]
 
 
 def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
-    """Write `folder/<phase>-<seen>`; `progress` holds what `KINDS` names.
+    """Write `folder/<phase>-<seen>`; `progress` tells how far it is.
 
     The folder is made, its parent is not: a run that vanished stays so. OSError names the
     checkpoint and the bytes that it takes; the ones before are then as they were.
@@ -67,10 +55,10 @@ def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
             raise
         # One that nothing will go back to stands beside the two that something may; what lies
         # further on than this one is damaged, or was left behind by going back.
-        kept = KEPT + bool(progress["returned"])
-        found = complete(folder)
-        here = found.index(final) + 1
-        for old in found[: max(0, here - kept)] + found[here:]:
+        kept = KEPT + progress.returned
+        there = complete(folder)
+        here = there.index(final) + 1
+        for old in there[: max(0, here - kept)] + there[here:]:
             discard(old)
     return final
 
@@ -80,7 +68,7 @@ def write(folder: Path, tensors: Tensors, progress: Progress) -> None:
     folder.mkdir()
     for part, named in tensors.items():
         tensorfile.write(folder / f"{part}.safetensors", named)
-    (folder / PROGRESS).write_text(json.dumps(progress))
+    (folder / PROGRESS).write_text(json.dumps(progress.to_json()))
     written = sorted(folder.iterdir())
     (folder / MANIFEST).write_text(json.dumps({f.name: files.sha256(f) for f in written}))
     for file in folder.iterdir():
@@ -95,15 +83,15 @@ def size(tensors: Tensors) -> int:
 
 def name_of(progress: Progress) -> str:
     """What the checkpoint of this moment is called."""
-    return f"{progress['phase']}-{progress['seen']:012d}"
+    return f"{progress.phase}-{progress.seen:012d}"
 
 
 def complete(folder: Path) -> list[Path]:
     """Checkpoints that were renamed into place, earliest first; other things are left alone."""
     if not folder.is_dir():
         return []
-    found = [p for p in folder.iterdir() if NAME.fullmatch(p.name)]
-    ours = [p for p in found if p.is_dir() and not p.is_symlink()]
+    named = [p for p in folder.iterdir() if NAME.fullmatch(p.name)]
+    ours = [p for p in named if p.is_dir() and not p.is_symlink()]
     return sorted(ours, key=lambda path: [int(part) for part in path.name.split("-")])
 
 
@@ -119,7 +107,7 @@ def drop_returned(folder: Path) -> None:
     """Give up the newest checkpoints that were gone back to before: they did not help."""
     for path in reversed(complete(folder)[-MOST_TRIED:]):
         try:
-            returned = read_progress(path)["returned"]
+            returned = read_progress(path).returned
         except tensorfile.DAMAGE:
             continue  # whoever looks for the newest will say so
         if not returned:
@@ -129,21 +117,21 @@ def drop_returned(folder: Path) -> None:
 
 def newest(
     folder: Path, accept: Callable[[Tensors, Progress], object], most_bytes: int
-) -> tuple[Progress | None, list[str]]:
+) -> tuple[Progress | None, list[Note]]:
     """Progress of the newest checkpoint that holds and is accepted; what was passed over.
 
     accept:     takes in tensors and progress, or raises where they do not fit
     most_bytes: no checkpoint of this model is larger; larger ones are not even read
     """
-    passed_over: list[str] = []
+    passed_over: list[Note] = []
     for path in reversed(complete(folder)[-MOST_TRIED:]):
         try:
             tensors, progress = load(path, most_bytes)
             accept(tensors, progress)
             return progress, passed_over
         except tensorfile.DAMAGE as error:
-            why = tensorfile.reason(error)
-            passed_over.append(f"checkpoint {path.name} is damaged ({why}): going back before it")
+            values = {"name": path.name, "reason": tensorfile.reason(error)}
+            passed_over.append(Note("checkpoint_damaged", {**values}))
     return None, passed_over
 
 
@@ -168,37 +156,22 @@ def load(path: Path, most_bytes: int) -> tuple[Tensors, Progress]:
 
 def file_sizes(path: Path) -> dict[str, int]:
     """Bytes of each file in a checkpoint; ValueError on links, folders, devices and crowds."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     with os.scandir(path) as entries:
         for entry in entries:
-            if not entry.is_file(follow_symlinks=False) or len(found) == MOST_FILES:
+            if not entry.is_file(follow_symlinks=False) or len(sizes) == MOST_FILES:
                 raise ValueError(f"{entry.name} does not belong into it")
-            found[entry.name] = entry.stat(follow_symlinks=False).st_size
-    return found
+            sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+    return sizes
 
 
 def read_progress(path: Path) -> Progress:
     """How far a checkpoint had come; ValueError unless that is what its name says."""
-    progress = files.parse_json(files.read_bytes(path / PROGRESS, MOST_TEXT))
-    if isinstance(progress, dict):  # older ones follow run.json
-        progress = {"plans": [], "threads": []} | progress
-    if not isinstance(progress, dict) or progress.keys() != KINDS.keys():
-        raise ValueError(f"{PROGRESS} does not tell how far it came")
-    for key, value in progress.items():
-        if type(value) is not KINDS[key] or not is_count(value):
-            raise ValueError(f"{key} in {PROGRESS} is {value}")
+    values = files.parse_json(files.read_bytes(path / PROGRESS, MOST_TEXT))
+    try:
+        progress = Progress.read(values)
+    except ValueError as error:
+        raise ValueError(f"{PROGRESS} does not tell how far it came: {error}") from error
     if name_of(progress) != path.name:
         raise ValueError(f"{PROGRESS} is of {name_of(progress)}")
     return progress
-
-
-def is_count(value: Any) -> bool:
-    """Whether a value is yes or no, a number from 0, or a mapping to such whole numbers.
-
-    Lists are read by whoever follows them.
-    """
-    if isinstance(value, list):
-        return True
-    if isinstance(value, dict):
-        return all(type(inner) is int and inner >= 0 for inner in value.values())
-    return isinstance(value, int | float) and value >= 0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from triptych import files
 from triptych.errors import InputError
+from triptych.records import Event
 
 LONGEST_LINE = 2**20  # bytes
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
+E = TypeVar("E", bound=Event)
 
 
 class RunLog:
@@ -24,13 +26,10 @@ class RunLog:
         self.path = path
         self.writes = writes
 
-    def write(self, event: str, **values: Any) -> None:
+    def write(self, event: Event) -> None:
         """One line; numbers that are not finite become null."""
-        if not self.writes:
-            return
-        files.append_bytes(
-            self.path, (json.dumps(finite({"event": event, **values})) + "\n").encode()
-        )
+        if self.writes:
+            files.append_bytes(self.path, (json.dumps(finite(event.to_json())) + "\n").encode())
 
     def size(self) -> int:
         """Bytes so far: what a checkpoint remembers."""
@@ -49,27 +48,27 @@ class RunLog:
             file.truncate(start + file.read(end - start).rfind(b"\n") + 1)
 
 
-def events(path: Path, kind: str) -> list[dict[str, Any]]:
+def events(path: Path, kind: type[E]) -> list[E]:
     """The lines of a log of one kind, in order; torn ones and none of ours are passed over."""
-    found = []
+    read = []
     try:
         lines = files.read_bytes(path, MOST_LOG).splitlines()
     except (OSError, ValueError):
         return []
     for line in lines:
         try:
-            entry = files.parse_json(line)
+            read.append(kind.read(files.parse_json(line)))
         except ValueError:
             continue
-        if isinstance(entry, dict) and entry.get("event") == kind:
-            found.append(entry)
-    return found
+    return read
 
 
 def finite(value: Any) -> Any:
     """The same with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -6,6 +6,7 @@ is planned anew (`plan.MOMENTS`).
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import time
@@ -24,14 +25,16 @@ from triptych.distributed import Group
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.hardware import Machine
 from triptych.options import OnTrouble
+from triptych.records import Deadline, LossesEvent, Note, Progress, Rewound, Warned
 from triptych.training import checkpoint
 from triptych.training.log import RunLog
-from triptych.training.plan import Deadline, Plan, next_moment
+from triptych.training.plan import Plan, next_moment, seconds_after
 from triptych.training.posthoc_ema import Keeper
 from triptych.training.run_folder import RunFolder
 from triptych.training.snapshots import PLACES, Selection
 from triptych.training.state import RunningMeans, TrainingState
 from triptych.training.threads import Threads
+from triptych.words import english
 
 LOG_POINTS = 100  # per phase
 PATIENCE = 20  # steps in a row that may be left out before it is trouble
@@ -113,7 +116,7 @@ class Job:
     machine: Machine
     console: Console
     draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
-    diagnose: Callable[[int, RunLog], str]  # images seen before this round, the log -> trouble
+    diagnose: Callable[[int, RunLog], Note | None]  # images before this round, the log -> trouble
     diagnoses: int  # in phase 0, at equal parts of progress
     select: Selection
     keep: Keeper
@@ -272,7 +275,7 @@ class TrainingLoop:
         share = clock.seconds() / job.deadline.seconds
         self.moment = next_moment(max(share, self.plan.progress(state.seen)))
         remaining = job.deadline.seconds - clock.seconds() - self.still_aside()
-        remaining -= self.slowdown * job.deadline.after(job.plans, state.phase)
+        remaining -= self.slowdown * seconds_after(job.deadline, job.plans, state.phase)
         rounds = max(1, math.floor(remaining / (self.slowdown * per_image) / state.batch_size))
         rounds = job.machine.group.broadcast(lambda: rounds)  # by the first one's clock
         self.plan.revise(state.seen, state.seen + rounds * state.batch_size)
@@ -286,7 +289,7 @@ class TrainingLoop:
         progress = plan.progress(seen)
         times = {
             "picture": sum(share > progress for share in GRID_SHARES),
-            "score": sum(place > progress for place in PLACES) if job.select.count else 0,
+            "score": sum(moment > progress for moment in PLACES) if job.select.count else 0,
             "diagnosis": job.diagnoses - plan.part(seen, job.diagnoses),
             "checkpoint": job.checkpoints - plan.part(seen, job.checkpoints),
         }
@@ -315,7 +318,7 @@ class TrainingLoop:
             self.job.draw_grid(self.state.seen)
         clock.pictures += 1
 
-    def not_finite(self, lost: list[str]) -> str:
+    def not_finite(self, lost: list[str]) -> Note:
         """What is wrong; TrainingFailedError where going back is not wanted, or no more."""
         names = ", ".join(lost)
         if self.job.on_trouble == "stop" or self.state.rewinds >= REWINDS:
@@ -323,21 +326,21 @@ class TrainingLoop:
                 f"training stopped at image {self.state.seen}: the last {PATIENCE} steps of the "
                 f"{names} were not finite; lower the learning rate with --set"
             )
-        return f"the {names} stayed not finite"
+        return Note("not_finite", {"objectives": names})
 
-    def may_go_back(self, trouble: str) -> bool:
+    def may_go_back(self, trouble: Note) -> bool:
         """Whether to go back to before a trouble that still leaves a model.
 
         TrainingFailedError when the user would rather stop.
         """
         if self.job.on_trouble == "stop":
             raise TrainingFailedError(
-                f"training stopped at image {self.state.seen}: {trouble}; lower the learning rate "
-                "with --set, or leave out --on-trouble stop"
+                f"training stopped at image {self.state.seen}: {english(trouble)}; lower the "
+                "learning rate with --set, or leave out --on-trouble stop"
             )
         return self.state.rewinds < REWINDS
 
-    def rewind(self, trouble: str) -> None:
+    def rewind(self, trouble: Note) -> None:
         """Go back to a checkpoint, or to the start, and on at half the learning rate.
 
         One that was gone back to before has not helped, so it is the turn of the one before it.
@@ -350,11 +353,11 @@ class TrainingLoop:
         if take_up(state, job.folder, job.console) is None:
             job.begin_again(state)
         state.rewinds, state.in_a_row = rewinds, {}
-        message = f"{trouble}: back to image {state.seen}, half the learning rate"
+        back = english(Note("rewound", {"n": state.seen}))
         job.threads.rest()
         job.threads.record(state.phase, state.seen, job.threads.at(state.phase, state.seen))
-        self.log.write("rewind", images=where, to=state.seen, message=message)
-        job.console.say(f"  warning: {message}")
+        self.log.write(Rewound(images=where, to=state.seen, note=trouble))
+        job.console.say(f"  warning: {english(trouble)}: {back}")
         self.paced = Paced()
         self.replan()
         self.save(returned=True)
@@ -388,20 +391,21 @@ class TrainingLoop:
         speed = state.tally.images / max(self.clock.lap_seconds(), 1e-9)
         state.tally = RunningMeans()
         self.log.write(
-            "losses",
-            images=state.seen,
-            phase=state.phase,
-            seconds=round(seconds, 3),
-            images_per_second=round(speed, 1),
-            memory_bytes=hardware.peak_memory_bytes(self.job.machine.device),
-            losses=losses,
+            LossesEvent(
+                images=state.seen,
+                phase=state.phase,
+                seconds=round(seconds, 3),
+                images_per_second=round(speed, 1),
+                memory_bytes=hardware.peak_memory_bytes(self.job.machine.device),
+                losses=dict(losses),
+            )
         )
         for name, count in masked.items():
             if not count:
                 continue
-            message = f"{count} steps of the {name} up to image {state.seen} were not finite"
-            self.log.write("warning", images=state.seen, message=f"{message} and were left out")
-            self.job.console.say(f"  warning: {message} and were left out")
+            note = Note("steps_left_out", {"n": count, "objective": name, "images": state.seen})
+            self.log.write(Warned(images=state.seen, note=note))
+            self.job.console.say(f"  warning: {english(note)}")
         shown = "  ".join(f"{n.split('/')[0]} {v:.4g}" for n, v in losses.items() if "/total" in n)
         bar.note(f"{speed:,.0f} images/s  {shown}")
         return state.lost(losses, masked, PATIENCE)
@@ -414,17 +418,16 @@ class TrainingLoop:
             bar.update(self.state.seen, self.plan.end)
 
 
-def take_up(
-    state: TrainingState, folder: RunFolder, console: Console
-) -> checkpoint.Progress | None:
+def take_up(state: TrainingState, folder: RunFolder, console: Console) -> Progress | None:
     """Bring the state to the newest checkpoint that verifies; how far that was, if there is one.
 
     Every process reads it; TrainingFailedError where they do not find the same.
     """
     progress, passed_over = checkpoint.newest(folder.checkpoints, state.load, state.most_bytes())
-    for message in passed_over:
-        console.say(f"  {message}")
-    if state.group.broadcast(lambda: progress) != progress:
+    for note in passed_over:
+        console.say(f"  warning: {english(note)}")
+    ours = json.dumps(None if progress is None else progress.to_json())
+    if state.group.broadcast(lambda: ours) != ours:
         raise TrainingFailedError(
             f"process {state.group.rank} finds other checkpoints in {folder.path} than the first "
             "one: put the folder where all machines see it"
@@ -440,19 +443,19 @@ def progress_of(
     plans: Sequence[Plan] = (),
     threads: Threads | None = None,
     returned: bool = False,
-) -> checkpoint.Progress:
+) -> Progress:
     """How far training has come, as a checkpoint tells it."""
-    return {
-        "phase": state.phase,
-        "seen": state.seen,
-        "rewinds": state.rewinds,
-        "in_a_row": state.in_a_row,
-        "returned": returned or any(state.in_a_row.values()),
-        "seconds": seconds,
-        "log_bytes": log_bytes,
-        "plans": [plan.to_json() for plan in plans],
-        "threads": [] if threads is None else [list(change) for change in threads.changes],
-    }
+    return Progress(
+        phase=state.phase,
+        seen=state.seen,
+        rewinds=state.rewinds,
+        in_a_row=dict(state.in_a_row),
+        returned=returned or any(state.in_a_row.values()),
+        seconds=seconds,
+        log_bytes=log_bytes,
+        plans=tuple(tuple(plan.points) for plan in plans),
+        threads=() if threads is None else tuple(threads.changes),
+    )
 
 
 @contextmanager

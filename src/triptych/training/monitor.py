@@ -7,7 +7,6 @@ that was resumed makes the same ones. The first process makes them while the oth
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -18,11 +17,13 @@ from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.families.capabilities import Diagnoses, Diagnosis
 from triptych.hardware import Machine
+from triptych.records import DiagnosisEvent, Note, as_json, read_note
 from triptych.seeding import ImageStreams
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog, events
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
+from triptych.words import english
 
 TIMES = 10  # in a run, at most
 MOST, LEAST = 64, 16  # images of each part
@@ -62,9 +63,9 @@ class Checkups:
             count = min(count, 2 * machine.microbatch)
         self.seen = data.train.choose(count, "diagnosed train", seed).images
         self.unseen = data.validation.choose(count, "diagnosed validation", seed).images
-        self.told: set[str] = set()
+        self.shown: set[tuple[str, ...]] = set()  # advice that the console has shown
 
-    def __call__(self, before: int, log: RunLog) -> str:
+    def __call__(self, before: int, log: RunLog) -> Note | None:
         """Diagnose where one of the run's equal parts ended since `before` images.
 
         Returns the trouble that was found, the same in all processes, or nothing.
@@ -72,33 +73,32 @@ class Checkups:
         state = self.state
         due = self.plan.ended(before, state.seen, self.times)
         if not due or state.phase > 0 or len(self.seen) + len(self.unseen) < 2:
-            return ""
+            return None
         model = state.model
         if not isinstance(model, Diagnoses):
-            return ""
-        return str(self.machine.group.broadcast(lambda: self.tell(model, log)))
+            return None
+        return read_note(self.machine.group.broadcast(lambda: as_json(self.tell(model, log))))
 
-    def tell(self, model: Diagnoses, log: RunLog) -> str:
+    def tell(self, model: Diagnoses, log: RunLog) -> Note | None:
         """Diagnose now, into the log; advice goes to the console once.
 
         Returns the trouble where the model was well before and no longer is.
         """
-        found = self.diagnose(model)
-        before = max(
-            (entry.get("vital", 0.0) for entry in events(log.path, "diagnosis")), default=0.0
-        )
+        diagnosis = self.diagnose(model)
+        before = max((e.vital or 0.0 for e in events(log.path, DiagnosisEvent)), default=0.0)
         log.write(
-            "diagnosis",
-            images=self.state.seen,
-            numbers=found.numbers,
-            advice=found.advice,
-            vital=found.health,  # as logs have called it ever since
+            DiagnosisEvent(
+                images=self.state.seen,
+                numbers=dict(diagnosis.numbers),
+                advice=tuple(diagnosis.advice),
+                vital=diagnosis.health,  # as logs have called it ever since
+            )
         )
-        for sentence in found.advice:
-            if wording(sentence) not in self.told:
-                self.told.add(wording(sentence))
-                self.console.say(f"  warning: {sentence}")
-        return found.failure if before >= WELL and found.health < FALLEN * before else ""
+        for note in diagnosis.advice:
+            if subject(note) not in self.shown:
+                self.shown.add(subject(note))
+                self.console.say(f"  warning: {english(note)}")
+        return diagnosis.failure if before >= WELL and diagnosis.health < FALLEN * before else None
 
     def diagnose(self, model: Diagnoses) -> Diagnosis:
         """What the model finds in the weights as they would be used now."""
@@ -108,7 +108,7 @@ class Checkups:
         seen, unseen = (images.to_float(part.to(device)) for part in (self.seen, self.unseen))
         share = self.plan.progress(state.seen)
         with (
-            as_used(state.model, state.average),
+            as_used(state.model, state.ema),
             torch.inference_mode(),
             self.machine.autocast(),
             uncompiled(self.machine),
@@ -123,16 +123,16 @@ def uncompiled(machine: Machine) -> AbstractContextManager[object]:
     return torch.compiler.set_stance("force_eager") if machine.compile else nullcontext()
 
 
-def wording(sentence: str) -> str:
-    """A sentence without its numbers, by which it is known again; the 16x16 of a level stays.
+def subject(note: Note) -> tuple[str, ...]:
+    """What a piece of advice is about, whatever its numbers: its code and names.
 
-    >>> wording("2 of 32 units of the level 16x16 cost 0.5 nats, -1e-05 each")
-    '# of # units of the level 16x16 cost # nats, # each'
+    >>> subject(Note("unused_level", {"level": "16x16", "kl": 0.5}))
+    ('unused_level', '16x16')
     """
-    return re.sub(r"(?<![\w.])-?\d[\d.]*(e[-+]\d+)?\b(?!x)", "#", sentence)
+    return (note.code, *(value for value in note.values.values() if isinstance(value, str)))
 
 
-def last_advice(path: Path) -> list[str]:
+def last_advice(path: Path) -> tuple[Note, ...]:
     """The advice of a log's last diagnosis."""
-    found = events(path, "diagnosis")
-    return [str(sentence) for sentence in found[-1].get("advice", [])] if found else []
+    diagnoses = events(path, DiagnosisEvent)
+    return diagnoses[-1].advice if diagnoses else ()

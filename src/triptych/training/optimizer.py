@@ -1,4 +1,4 @@
-"""One objective and the optimiser of the one network that it moves: AdamW, and Muon inside it.
+"""One objective and the optimizer of the one network that it moves: AdamW, and Muon inside it.
 
 Muon is momentum whose update is made orthogonal, for the matrices inside a network. In a short
 training it is worth far more than its cost (docs/decisions.md). PyTorch's own version takes
@@ -22,7 +22,7 @@ from triptych.distributed import ALONE, Group
 from triptych.families.protocol import Batch, Objective
 from triptych.hardware import Machine
 
-# What an optimiser keeps of each parameter.
+# What an optimizer keeps of each parameter.
 MOMENTS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum",)}
 ITERATIONS = 5  # of Newton-Schulz
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # chosen by its author to converge fast near zero
@@ -57,21 +57,21 @@ def left_factors(gram: Tensor) -> Tensor:
     float32: half precision would make eigenvalues near zero negative, and those grow.
     """
     a, b, c = COEFFICIENTS
-    found = None
+    product = None
     for left in reversed(range(ITERATIONS)):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=1, dim2=2).add_(a)
-        found = factor if found is None else factor @ found
+        product = factor if product is None else factor @ product
         if left:
             gram = factor @ gram @ factor
-    assert found is not None
-    return found
+    assert product is not None
+    return product
 
 
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, scaled by the matrix's shape.
 
-    Like PyTorch's fused optimisers it leaves everything as it was where `found_inf` is 1.
+    Like PyTorch's fused optimizers it leaves everything as it was where `found_inf` is 1.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ObjectiveOptimizer:
 
     def __init__(self, objective: Objective, group: Group = ALONE) -> None:
         self.objective = objective
-        settings = objective.optimiser
+        settings = objective.optimizer
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         matrices = list(objective.matrices)
         apart = {id(p) for p in matrices}
@@ -165,14 +165,14 @@ class ObjectiveOptimizer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.optimisers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
         self.rates = {"adamw": settings.learning_rate}
-        if settings.matrix_rate is not None and not matrices:
-            raise ValueError(f"the {objective.name} has no matrices for a matrix_rate")
+        if settings.muon_lr is not None and not matrices:
+            raise ValueError(f"the {objective.name} has no matrices for a muon_lr")
         if matrices:
-            assert settings.matrix_rate is not None
-            self.optimisers["muon"] = Muon(matrices, settings.matrix_rate)
-            self.rates["muon"] = settings.matrix_rate
+            assert settings.muon_lr is not None
+            self.optimizers["muon"] = Muon(matrices, settings.muon_lr)
+            self.rates["muon"] = settings.muon_lr
         self.shared = shared(objective) if group.size > 1 else None
 
     def gradients(self, batch: Batch, machine: Machine) -> dict[str, Tensor]:
@@ -220,7 +220,7 @@ class ObjectiveOptimizer:
         share:   of the planned images seen so far, which the learning rate follows
         caution: multiplies the learning rate
         """
-        settings = self.objective.optimiser
+        settings = self.objective.optimizer
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = total_norm(gradients)
         if settings.clip_norm is not None:
@@ -229,45 +229,45 @@ class ObjectiveOptimizer:
             )
         masked = (~norm.isfinite()).float()
         factor = caution * rate_factor(settings, share)
-        for name, optimiser in self.optimisers.items():
-            optimiser.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
-            for group in optimiser.param_groups:
+        for name, optimizer in self.optimizers.items():
+            optimizer.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
+            for group in optimizer.param_groups:
                 group["lr"] = self.rates[name] * factor
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         return masked
 
     def tensors(self) -> dict[str, Tensor]:
-        """The optimisers' state, flat: `optimiser/index/name` -> tensor."""
+        """The optimizers' state, flat: `optimizer/index/name` -> tensor."""
         return {
             f"{kind}/{index}/{name}": tensor
-            for kind, optimiser in self.optimisers.items()
-            for index, entries in optimiser.state_dict()["state"].items()
+            for kind, optimizer in self.optimizers.items()
+            for index, entries in optimizer.state_dict()["state"].items()
             for name, tensor in entries.items()
         }
 
-    def expected(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    def expected(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensors like those that `tensors` gives once this has moved; none before that."""
-        if not found:
+        if not saved:
             return {}
         return {
             f"{kind}/{index}/{name}": torch.empty((), device="meta")
             if name == "step"
             else parameter
-            for kind, optimiser in self.optimisers.items()
-            for index, parameter in enumerate(optimiser.param_groups[0]["params"])
+            for kind, optimizer in self.optimizers.items()
+            for index, parameter in enumerate(optimizer.param_groups[0]["params"])
             for name in MOMENTS[kind]
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """What `tensors` gave, each laid out in memory as its parameter, as fused steps want it."""
-        states: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in self.optimisers}
+        states: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in self.optimizers}
         for key, tensor in tensors.items():
             kind, index, name = key.split("/")
-            parameter = self.optimisers[kind].param_groups[0]["params"][int(index)]
+            parameter = self.optimizers[kind].param_groups[0]["params"][int(index)]
             if tensor.shape == parameter.shape:
                 tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
             states[kind].setdefault(int(index), {})[name] = tensor
-        for kind, optimiser in self.optimisers.items():
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": states[kind], "param_groups": groups})
+        for kind, optimizer in self.optimizers.items():
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": states[kind], "param_groups": groups})

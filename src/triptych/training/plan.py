@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+
+from triptych.records import Deadline, Points
 
 # When progress or the share of the asked seconds reaches one of these, the rest is planned anew: so
 # neither a training that becomes slower nor one that becomes faster is far off at its end.
@@ -22,8 +23,6 @@ MOMENTS = (0.05, 0.2, 0.4, 0.55, 0.68, 0.78, 0.86, 0.92, 0.96)
 UNITS = 2**50  # in which progress under a budget in seconds is counted, so that nothing is rounded
 ROUNDING = 1e-9  # of a share of progress
 MOST_POINTS = 64  # of one plan; ours have fewer
-
-Points = list[tuple[int, float]]  # images seen and progress there
 
 
 class Plan:
@@ -36,7 +35,7 @@ class Plan:
     """
 
     def __init__(self, points: Sequence[tuple[int, float]], planned: int, timed: bool) -> None:
-        self.points: Points = list(points)
+        self.points = list(points)
         self.planned, self.timed = planned, timed
 
     @classmethod
@@ -45,27 +44,16 @@ class Plan:
         return cls([(0, 0.0), (images, 1.0)], images, timed)
 
     @classmethod
-    def read(cls, value: Any, planned: int, timed: bool) -> Plan:
-        """From JSON, [[images, progress], ...]; ValueError where that is no plan."""
-        if not isinstance(value, list) or not 2 <= len(value) <= MOST_POINTS:
+    def read(cls, points: Points, planned: int, timed: bool) -> Plan:
+        """From a record; ValueError where that is no plan."""
+        if not 2 <= len(points) <= MOST_POINTS:
             raise ValueError("the plan is no list of breakpoints")
-        points: Points = []
-        for pair in value:
-            if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) is not int:
-                raise ValueError("a breakpoint of the plan is no pair of images and progress")
-            images, progress = pair
-            if not isinstance(progress, int | float) or not 0 <= progress <= 1:
-                raise ValueError("the plan has a progress that is not from 0 to 1")
-            if points and (images <= points[-1][0] or progress < points[-1][1]):
+        for before, after in pairwise(points):
+            if after[0] <= before[0] or after[1] < before[1]:
                 raise ValueError("the plan goes back")
-            points.append((images, float(progress)))
         if points[0] != (0, 0.0) or points[-1][1] != 1.0:
             raise ValueError("the plan does not go from 0 to 1")
         return cls(points, planned, timed)
-
-    def to_json(self) -> list[list[float]]:
-        """What `read` takes."""
-        return [list(point) for point in self.points]
 
     @property
     def end(self) -> int:
@@ -82,8 +70,8 @@ class Plan:
 
     def _units(self, images: int) -> int:
         """Progress in UNITS: whole ones for each image, so a cut line keeps its slope exactly."""
-        place = bisect_right(self.points, images, key=lambda point: point[0])
-        (first, low), (last, high) = self.points[place - 1], self.points[place]
+        index = bisect_right(self.points, images, key=lambda point: point[0])
+        (first, low), (last, high) = self.points[index - 1], self.points[index]
         start, rise, run = round(low * UNITS), round((high - low) * UNITS), last - first
         each = (2 * rise + run) // (2 * run)  # rounded
         return min(UNITS, start + (images - first) * each)
@@ -111,38 +99,13 @@ class Plan:
     def passed(self, before: int, now: int, places: Sequence[float]) -> bool:
         """Whether one of some shares of progress was reached between two counts of images."""
         start, end = self.progress(before) + ROUNDING, self.progress(now) + ROUNDING
-        return any(start < place <= end for place in places)
+        return any(start < moment <= end for moment in places)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deadline:
-    """A budget in seconds, and the calibration's seconds by which the rest is planned.
-
-    per_image: seconds of an image in each phase
-    finishing: seconds of what follows the last phase
-    """
-
-    seconds: float
-    per_image: Sequence[float]
-    finishing: float
-
-    @classmethod
-    def read(cls, value: Any) -> Deadline:
-        """From run.json; ValueError where that is none."""
-        if not isinstance(value, dict) or value.keys() != {"seconds", "per_image", "finishing"}:
-            raise ValueError("the deadline has other parts")
-        per_image = value["per_image"]
-        numbers = [value["seconds"], *(per_image if isinstance(per_image, list) else [None])]
-        if not all(isinstance(n, int | float) and 0 < n < math.inf for n in numbers):
-            raise ValueError("the deadline's seconds are no positive numbers")
-        if not isinstance(value["finishing"], int | float) or not value["finishing"] >= 0:
-            raise ValueError("the deadline's finishing is no number of seconds")
-        return cls(**value)
-
-    def after(self, plans: Sequence[Plan], phase: int) -> float:
-        """Calibrated seconds of all that follows a phase."""
-        later = zip(plans[phase + 1 :], self.per_image[phase + 1 :], strict=True)
-        return self.finishing + sum(plan.planned * seconds for plan, seconds in later)
+def seconds_after(deadline: Deadline, plans: Sequence[Plan], phase: int) -> float:
+    """Calibrated seconds of all that follows a phase."""
+    later = zip(plans[phase + 1 :], deadline.per_image[phase + 1 :], strict=True)
+    return deadline.finishing + sum(plan.planned * seconds for plan, seconds in later)
 
 
 def next_moment(share: float) -> float:

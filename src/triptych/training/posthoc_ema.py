@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from triptych import files
 from triptych.errors import InputError
+from triptych.records import AveragedFrom
 from triptych.training import tensorfile
 from triptych.training.ema import power_exponent
 from triptych.training.plan import Plan
@@ -50,13 +51,13 @@ class Keeper:
     def __call__(self, before: int) -> None:
         """Save both where a moment was passed since `before` images."""
         state = self.state
-        if not self.writes or state.phase > 0 or state.wide is None or state.average is None:
+        if not self.writes or state.phase > 0 or state.ema_wide is None or state.ema is None:
             return
         if not self.plan.ended(before, state.seen, TIMES):
             return
         files.make_folder(self.folder.averages)
         position = round(self.plan.position(state.seen))
-        for average in (state.average, state.wide):
+        for average in (state.ema, state.ema_wide):
             path = self.folder.averages / f"{position:09d}-{average.width:g}.safetensors"
             save_weights(path, {k: halved(t) for k, t in average.state.items()}, {})
 
@@ -92,25 +93,25 @@ def coefficients(
     end, exponent = np.array([positions.max()]), np.array([power_exponent(wanted)])
     among = inner_products(positions, exponents, positions, exponents)
     with_wanted = inner_products(positions, exponents, end, exponent)[:, 0]
-    found = np.linalg.lstsq(among, with_wanted, rcond=1e-12)[0].astype(np.float64)
+    factors = np.linalg.lstsq(among, with_wanted, rcond=1e-12)[0].astype(np.float64)
     own = inner_products(end, exponent, end, exponent).item()
-    left = float(own - 2 * found @ with_wanted + found @ among @ found)
-    return found, math.sqrt(max(left, 0.0) / own)
+    left = float(own - 2 * factors @ with_wanted + factors @ among @ factors)
+    return factors, math.sqrt(max(left, 0.0) / own)
 
 
 def saved_averages(folder: RunFolder) -> list[Saved]:
     """All of a run; InputError where there are too few to make another one of."""
-    found = []
+    saved = []
     for path in sorted(folder.averages.glob("*.safetensors")):
         match = NAME.fullmatch(path.name)
         if match:
-            found.append(Saved(int(match[1]), float(match[2]), path))
-    if len(found) < 2:
+            saved.append(Saved(int(match[1]), float(match[2]), path))
+    if len(saved) < 2:
         raise InputError(
             f"{folder.path} kept no averages to make another one of",
-            "train with a second_average, as the diffusion recipes do",
+            "train with a ema_wide, as the diffusion recipes do",
         )
-    return found
+    return saved
 
 
 def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -144,8 +145,8 @@ def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[s
 
 def write_run(folder: RunFolder, out: RunFolder, width: float, weights: dict[str, Tensor]) -> None:
     """A finished run of its own with these weights; its averages stay with the first one."""
-    facts = folder.read()
-    settings = facts["settings"] | {"average": width}
+    record = folder.read()
+    settings = record.settings | {"ema": width}
     metadata = {
         "triptych": json.dumps(
             json.loads(tensorfile.look(folder.weights)[1]["triptych"]) | {"settings": settings},
@@ -154,12 +155,5 @@ def write_run(folder: RunFolder, out: RunFolder, width: float, weights: dict[str
     }
     files.make_folder(out.path)
     digest = save_weights(out.weights, weights, metadata)
-    files.write_json(
-        out.facts,
-        facts
-        | {
-            "settings": settings,
-            "digests": {WEIGHTS: digest},
-            "averaged_from": {"run": folder.path.name, "digests": facts["digests"]},
-        },
-    )
+    origin = AveragedFrom(run=folder.path.name, digests=record.digests)
+    out.write(replace(record, settings=settings, digests={WEIGHTS: digest}, averaged_from=origin))

@@ -36,9 +36,10 @@ from triptych.options import (
     OnTrouble,
     TrainRequest,
 )
+from triptych.records import JsonObject, Note, Points, RunRecord, ThreadChanges
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder, labels_of, load_model
-from triptych.training.threads import Changes, Threads
+from triptych.training.threads import Threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,8 @@ class Recorded:
     run: str
     planned: int
     timed: bool
-    points: list[Any]
-    threads: Changes
+    points: list[Points]
+    threads: ThreadChanges
 
     def plans(self, lengths: list[int]) -> list[Plan]:
         """Of each phase; InputError where they are not of this model.
@@ -105,10 +106,14 @@ class ResolvedRequest:
         classes = None if self.labels is None else len(self.labels.names)
         return replace(self.data.shape, classes=classes)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What must agree for a run to be resumed."""
-        taught = {} if self.teacher is None else {"teacher": self.teacher.read()["digests"]}
-        followed = {} if self.follow is None else {"plan": self.follow.points}
+        taught = {} if self.teacher is None else {"teacher": self.teacher.read().digests}
+        followed = (
+            {}
+            if self.follow is None
+            else {"plan": [[list(point) for point in phase] for phase in self.follow.points]}
+        )
         return (
             taught
             | followed
@@ -126,29 +131,26 @@ class ResolvedRequest:
         )
 
 
-def note_augmented(request: ResolvedRequest) -> str | None:
-    """What to say where the critic is shown changed images because there are few."""
+def note_augmented(request: ResolvedRequest) -> Note | None:
+    """What to say where the discriminator is shown changed images because there are few."""
     count = len(request.data.train)
     if not registry.recipe(request.name).augments_few or not request.settings.augment:
         return None
-    return (
-        f"the critic is shown changed images, as {count:,} are few: --set augment=false leaves "
-        "them as they are"
-    )
+    return Note("few_images_augmented", {"n": count})
 
 
 def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
     """InputError unless the folder is absent, empty, or this very run."""
     path = folder.path
-    for place in (path, folder.checkpoints, folder.samples):
-        if place.is_symlink() and place != path:
-            raise InputError(f"{place} is a link", "remove it, or name another --out")
-        if place.exists() and not place.is_dir():
-            raise InputError(f"{place} is a file", "name a folder with --out")
+    for part in (path, folder.checkpoints, folder.samples):
+        if part.is_symlink() and part != path:
+            raise InputError(f"{part} is a link", "remove it, or name another --out")
+        if part.exists() and not part.is_dir():
+            raise InputError(f"{part} is a file", "name a folder with --out")
     if folder.is_run():
-        facts = folder.read()
+        record = folder.read()
         for what, ours in request.identity().items():
-            theirs = facts["identity"].get(what)
+            theirs = record.identity.get(what)
             if theirs != ours:
                 shown = "" if isinstance(ours, dict | list) else f" ({theirs}, not {ours})"
                 raise InputError(
@@ -158,13 +160,13 @@ def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
         raise InputError(f"{path} exists and is not a run of ours", "name another --out")
 
 
-def check_machine(folder: RunFolder, facts: dict[str, Any], machine: Machine) -> None:
+def check_machine(folder: RunFolder, record: RunRecord, machine: Machine) -> None:
     """InputError where a run would go on with other arithmetic than it began with."""
     asked = {"device": machine.device, "precision": machine.precision, "compile": machine.compile}
     if machine.microbatch is not None:
         asked["microbatch"] = machine.microbatch
     for what, ours in asked.items():
-        theirs = facts.get(what)
+        theirs = getattr(record, what)
         if theirs != ours:
             option = f"--{what}" if what == "compile" else f"--{what} {theirs}"
             raise InputError(
@@ -185,9 +187,9 @@ def settings_of_student(name: ModelName, usual: Any, teacher: RunFolder | None) 
         return usual
     if take_over is None:
         raise InputError(f"{name} starts from no trained model", "leave out --teacher")
-    facts = teacher.read()
-    theirs = ModelName.parse(facts["model"])
-    settings = config.from_json(registry.recipe(theirs).settings, facts["settings"])
+    record = teacher.read()
+    theirs = ModelName.parse(record.model)
+    settings = config.from_json(registry.recipe(theirs).settings, record.settings)
     try:
         return take_over(usual, str(theirs), settings)
     except ValueError as error:
@@ -197,12 +199,12 @@ def settings_of_student(name: ModelName, usual: Any, teacher: RunFolder | None) 
 
 
 def check_teacher(shape: ImageShape, teacher: RunFolder) -> None:
-    """InputError unless the teacher makes images of this shape and was told as much of labels."""
-    facts = teacher.read()
-    labels = labels_of(facts)
-    told = None if labels is None else len(labels.names)
+    """InputError unless the teacher makes images of this shape, and of as many classes."""
+    record = teacher.read()
+    labels = labels_of(record)
+    classes = None if labels is None else len(labels.names)
     theirs = ImageShape(
-        channels=facts["data"]["channels"], resolution=facts["data"]["resolution"], classes=told
+        channels=record.data.channels, resolution=record.data.resolution, classes=classes
     )
     if theirs.size != shape.size:
         raise InputError(
@@ -210,10 +212,10 @@ def check_teacher(shape: ImageShape, teacher: RunFolder) -> None:
             "name a run on these data",
         )
     if theirs.classes != shape.classes:
-        was = "without labels" if told is None else f"with {told} classes"
+        was = "without labels" if classes is None else f"with {classes} classes"
         raise InputError(
             f"{teacher.path} was trained {was}",
-            "leave out --conditional" if told is None else "use --conditional on the same data",
+            "leave out --conditional" if classes is None else "use --conditional on the same data",
         )
 
 
@@ -300,7 +302,7 @@ def reading_of(data: ImageData) -> dict[str, Any]:
 class Variant:
     """A model with what sets it apart from its plain recipe.
 
-    Written MODEL[,KEY=VALUE ...], as in `gan:r1,average=0.1`; `size=small` and `conditional` stand
+    Written MODEL[,KEY=VALUE ...], as in `gan:r1,ema=0.1`; `size=small` and `conditional` stand
     for those options.
     """
 
@@ -356,70 +358,70 @@ def request_to_repeat(
 
     InputError where the data differ, or the run was written in a way that cannot be followed.
     """
-    facts = folder.read()
-    mend = f"train it anew: {facts.get('command', 'triptych train')}"
-    if data.fingerprint != facts["data"]["fingerprint"]:
+    record = folder.read()
+    mend = f"train it anew: {record.command or 'triptych train'}"
+    if data.fingerprint != record.data.fingerprint:
         raise InputError(f"{data.source} is not what {folder.path} was trained on", "give --data")
-    if facts.get("rewinds") and facts.get("timed"):
+    if record.rewinds and record.timed:
         raise InputError(f"{folder.path} went back on its way, which cannot be followed", mend)
-    if facts.get("processes", 1) != machine.group.size:
+    if record.processes != machine.group.size:
         raise InputError(
-            f"{folder.path} was trained by {facts.get('processes', 1)} processes",
+            f"{folder.path} was trained by {record.processes} processes",
             "start as many with torchrun",
         )
-    own = facts["data"]
-    augment = replace(data.augment, flip=own.get("flip", False), crop=own.get("crop", 0))
-    name = ModelName.parse(facts["model"])
-    teacher = facts.get("teacher")
+    augment = replace(data.augment, flip=record.data.flip, crop=record.data.crop)
+    name = ModelName.parse(record.model)
+    teacher = record.teacher
     if teacher is None and registry.recipe(name).take_over is not None:
         raise InputError(f"{folder.path} does not say what its teacher was", mend)
     try:
-        follow = recorded(folder, facts)
+        follow = recorded(folder, record)
         request = ResolvedRequest(
             name=name,
-            size=facts["size"],
-            settings=config.from_json(registry.recipe(name).settings, facts["settings"]),
+            size=record.size,
+            settings=config.from_json(registry.recipe(name).settings, record.settings),
             data=replace(data, augment=augment),
-            budget=config.from_json(Budget, facts["budget"]),
-            seed=facts["seed"],
+            budget=record.budget,
+            seed=record.seed,
             command=f"triptych repeat {shlex.quote(str(folder.path))} --out NEW",
-            labels=labels_of(facts),
+            labels=labels_of(record),
             teacher=None if teacher is None else RunFolder(Path(teacher)),
             follow=follow,
-            variant=facts.get("variant", ""),
+            variant=record.variant,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder.path} cannot be followed ({error})", mend) from error
-    check_machine(folder, facts, machine)
-    threads, microbatch = follow.threads[0][2], facts.get("microbatch")
+    check_machine(folder, record, machine)
+    threads, microbatch = follow.threads[0][2], record.microbatch
     return request, replace(machine, threads=threads, microbatch=microbatch)
 
 
-def recorded(folder: RunFolder, facts: dict[str, Any]) -> Recorded:
+def recorded(folder: RunFolder, record: RunRecord) -> Recorded:
     """The plan and threads of a run; those of earlier versions went straight through their images.
 
     ValueError where they make none.
     """
-    planned, threads = facts["planned_images"], facts.get("threads_along")
-    points = [facts["plan"], *facts["later_plans"]] if "plan" in facts else []
+    planned, threads = record.planned_images, record.threads_along
+    points = [] if record.plan is None else [record.plan, *record.later_plans]
     most = max(MOST_THREADS, usable_cores())
     for phase in points:
         Plan.read(phase, planned, timed=True)
     return Recorded(
         run=str(folder.path),
         planned=planned,
-        timed=bool(facts.get("timed", False)),
+        timed=record.timed,
         points=points,
-        threads=Threads.read(threads or [[0, 0, facts["threads"]]], most),
+        threads=Threads.read(threads or ((0, 0, record.threads),), most),
     )
 
 
-def differing_versions(facts: dict[str, Any]) -> list[str]:
-    """What may make a repeated run differ, in sentences."""
-    ours = hardware.versions()
-    theirs = facts["versions"]
-    changed = [f"{name} {theirs.get(name)} then, {ours[name]} now" for name in ours
-               if theirs.get(name) != ours[name]]  # fmt: skip
-    if facts["hardware"].get("processor") != hardware.describe()["processor"]:
-        changed.append("another processor")
-    return [f"the weights may differ ({'; '.join(changed)})"] if changed else []
+def differing_versions(record: RunRecord) -> list[Note]:
+    """What may make a repeated run differ."""
+    ours, theirs = hardware.versions(), record.versions
+    notes = [
+        Note("other_version", {"name": name, "then": str(theirs.get(name)), "now": ours[name]})
+        for name in ours
+        if theirs.get(name) != ours[name]
+    ]
+    same = record.hardware.get("processor") == hardware.describe()["processor"]
+    return notes if same else [*notes, Note("other_processor")]

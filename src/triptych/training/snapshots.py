@@ -23,6 +23,7 @@ from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics.kernel_distance import Kernels, kernel_value
 from triptych.nn.patch_features import Patches
+from triptych.records import Chosen, Note, Scored
 from triptych.tasks import sample
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog, events
@@ -57,9 +58,9 @@ class Scorer:
 
     def __call__(self, model: GenerativeModel, count: int, machine: Machine) -> float:
         """Draw so many samples and measure them."""
-        patches, real, known = self.real
+        patches, real, kernels = self.real
         drawn = sample.sample(model, count, SCORE_SEED, machine, labels=self.labels)
-        return kernel_value(patches(drawn), real, known)
+        return kernel_value(patches(drawn), real, kernels)
 
 
 def scorer(
@@ -82,12 +83,12 @@ def samples_for(planned: int) -> int:
     return count if count >= LEAST else 0
 
 
-def note_last(planned: int, selects: bool) -> str | None:
+def note_last(planned: int, selects: bool) -> Note | None:
     """What to say where a recipe would choose among snapshots and the budget is too small."""
     if not selects or samples_for(planned):
         return None
     enough = math.ceil(LEAST * TIMES / SHARE / 1000)
-    return f"too short to choose among snapshots: the last weights are used; {enough}kimg would do"
+    return Note("no_snapshots", {"budget": f"{enough}kimg"})
 
 
 # Progress at each snapshot: 0.3, 0.4, ... 1.
@@ -119,13 +120,13 @@ class Selection:
         passed = self.plan.passed(before, state.seen, PLACES)
         if state.phase > 0 or not passed or not self.count or self.score is None:
             return
-        with as_used(state.model, state.average) as model:
+        with as_used(state.model, state.ema) as model:
             value = self.score(model, self.count, self.machine)
             if self.machine.group.is_main:
                 path = self.path(state.seen)
                 files.make_folder(path.parent)
                 digest = save_weights(path, model.state_dict(), {})
-                log.write("score", images=state.seen, value=value, sha256=digest)
+                log.write(Scored(images=state.seen, value=value, sha256=digest))
 
     def path(self, seen: int) -> Path:
         """Of a snapshot."""
@@ -139,13 +140,13 @@ class Selection:
         state, group = self.state, self.machine.group
         if not self.count:
             return
-        found = group.broadcast(lambda: self.best(log.path))
-        if found is None:
+        choice = group.broadcast(lambda: self.best(log.path))
+        if choice is None:
             return
-        images, value, last = found
+        images, value, last = choice
         device = next(state.model.parameters()).device
         state.model.load_state_dict(load_file(self.path(images), device=str(device)))
-        log.write("choice", images=images, value=value)
+        log.write(Chosen(images=images, value=value))
         if images != last:
             self.console.say(f"  the weights after {images:,} images scored best: they are used")
 
@@ -155,9 +156,9 @@ class Selection:
         Of those within the scores' noise the latest, which has learned most.
         """
         scores: dict[int, tuple[float, str]] = {}
-        for entry in events(path, "score"):
-            if entry["value"] is not None:
-                scores[entry["images"]] = entry["value"], entry["sha256"]
+        for scored in events(path, Scored):
+            if scored.value is not None:
+                scores[scored.images] = scored.value, scored.sha256
         whole = {
             images: value
             for images, (value, digest) in scores.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from triptych.data.batches import Batches, sent
 from triptych.distributed import ALONE, Group
 from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
+from triptych.records import Progress
 from triptych.seeding import generator
 from triptych.training import checkpoint
 from triptych.training.ema import EMA, averaged_state
@@ -41,10 +41,10 @@ class RunningMeans:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, flat: `kind/name` -> tensor."""
-        found = {f"sums/{name}": value for name, value in self.sums.items()}
-        found |= {f"masked/{name}": value for name, value in self.masked.items()}
-        found |= {f"counts/{name}": torch.tensor(n) for name, n in self.counts.items()}
-        return found | {"images": torch.tensor(self.images)}
+        entries = {f"sums/{name}": value for name, value in self.sums.items()}
+        entries |= {f"masked/{name}": value for name, value in self.masked.items()}
+        entries |= {f"counts/{name}": torch.tensor(n) for name, n in self.counts.items()}
+        return entries | {"images": torch.tensor(self.images)}
 
     def load(self, tensors: dict[str, Tensor], device: torch.device) -> None:
         """What `tensors` gave."""
@@ -70,13 +70,13 @@ class RunningMeans:
         return means, masked
 
 
-def check_alike(found: dict[str, Tensor], expected: dict[str, Tensor], part: str) -> None:
+def check_alike(ours: dict[str, Tensor], expected: dict[str, Tensor], part: str) -> None:
     """ValueError unless names, shapes and types agree."""
-    if found.keys() != expected.keys():
-        other = sorted(found.keys() ^ expected.keys())[0]
+    if ours.keys() != expected.keys():
+        other = sorted(ours.keys() ^ expected.keys())[0]
         raise ValueError(f"{part} has other tensors than the model ({other})")
     for name, tensor in expected.items():
-        theirs = found[name]
+        theirs = ours[name]
         if theirs.shape != tensor.shape or theirs.dtype != tensor.dtype:
             raise ValueError(f"{part} has {name} as {list(theirs.shape)} of {theirs.dtype}")
 
@@ -113,8 +113,8 @@ class TrainingState:
         self.group = group
         self.dtype = next(model.parameters()).dtype
         self.optimizers = [ObjectiveOptimizer(objective, group) for objective in model.objectives()]
-        self.widths = settings.average, settings.second_average  # the first phase alone keeps them
-        self.average, self.wide = self.fresh_averages()
+        self.widths = settings.ema, settings.ema_wide  # the first phase alone keeps them
+        self.ema, self.ema_wide = self.fresh_averages()
         self.statistics = joined_statistics(model)
         self.phase = 0
         self.seen = 0
@@ -129,8 +129,8 @@ class TrainingState:
     @property
     def averages(self) -> dict[str, EMA]:
         """Those that are kept, as checkpoints name them."""
-        found = {"average": self.average, "wide": self.wide}
-        return {name: average for name, average in found.items() if average is not None}
+        by_name = {"average": self.ema, "wide": self.ema_wide}
+        return {name: average for name, average in by_name.items() if average is not None}
 
     def shares(self) -> dict[int, float]:
         """Length of each later phase, as a share of the planned images."""
@@ -146,9 +146,9 @@ class TrainingState:
 
     def next_phase(self) -> None:
         """Later phases build on the weights to use, which they leave as they are."""
-        if self.average is not None:
-            self.model.load_state_dict(self.average.state)
-        self.average = self.wide = None
+        if self.ema is not None:
+            self.model.load_state_dict(self.ema.state)
+        self.ema = self.ema_wide = None
         self.phase, self.seen = self.phase + 1, 0
 
     def step(self, batches: Batches, seed: int, plan: Plan, machine: Machine) -> None:
@@ -212,7 +212,7 @@ class TrainingState:
         """More than any checkpoint of this state takes: weights, two averages, two moments."""
         return 6 * checkpoint.size({"model": self.model.state_dict()}) + 2**20
 
-    def load(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
+    def load(self, files: dict[str, dict[str, Tensor]], progress: Progress) -> None:
         """What `tensors` gave, copied into place, and how far it had come.
 
         Raises ValueError, with nothing changed, where names, shapes or types are not this state's.
@@ -221,22 +221,22 @@ class TrainingState:
         tally = RunningMeans()
         tally.load(files["tally"], next(self.model.parameters()).device)  # may still raise
         self.model.load_state_dict(files["model"])
-        later = progress["phase"] > 0
-        self.average, self.wide = [None, None] if later else self.fresh_averages()
+        later = progress.phase > 0
+        self.ema, self.ema_wide = [None, None] if later else self.fresh_averages()
         for part, average in self.averages.items():
             for name, tensor in average.state.items():
                 tensor.copy_(files[part][name])
         for optimizer in self.optimizers:
             optimizer.load_tensors(files[f"optimiser-{optimizer.objective.name}"])
-        self.phase, self.seen = progress["phase"], progress["seen"]
-        self.rewinds, self.in_a_row = progress["rewinds"], dict(progress["in_a_row"])
+        self.phase, self.seen = progress.phase, progress.seen
+        self.rewinds, self.in_a_row = progress.rewinds, dict(progress.in_a_row)
         self.tally = tally
 
-    def check(self, files: dict[str, dict[str, Tensor]], progress: dict[str, Any]) -> None:
+    def check(self, files: dict[str, dict[str, Tensor]], progress: Progress) -> None:
         """ValueError where this is no checkpoint of such a state."""
         names = [optimizer.objective.name for optimizer in self.optimizers]
         expected = {"model": self.model.state_dict()}
-        if progress["phase"] == 0:
+        if progress.phase == 0:
             kept = dict(zip(("average", "wide"), self.widths, strict=True))
             expected |= {k: self.model.state_dict() for k, w in kept.items() if w is not None}
         parts = {"tally", *expected, *(f"optimiser-{name}" for name in names)}
@@ -253,11 +253,11 @@ class TrainingState:
         ):
             raise ValueError("its tally is not of these objectives")
         last = max(optimizer.objective.phase for optimizer in self.optimizers)
-        if not 0 <= progress["phase"] <= last or progress["seen"] % self.batch_size:
-            raise ValueError(f"there is no phase {progress['phase']}, image {progress['seen']}")
-        if not progress["in_a_row"].keys() <= set(names):
+        if not 0 <= progress.phase <= last or progress.seen % self.batch_size:
+            raise ValueError(f"there is no phase {progress.phase}, image {progress.seen}")
+        if not progress.in_a_row.keys() <= set(names):
             raise ValueError("it counts steps of other objectives")
 
     def weights_to_use(self) -> dict[str, Tensor]:
         """The average where one is kept, else the last weights."""
-        return averaged_state(self.average, self.model)
+        return averaged_state(self.ema, self.model)

@@ -63,8 +63,8 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        number = int(found[1]) if found else errno.EIO
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
@@ -110,12 +110,12 @@ def entries_of(tensors: dict[str, Tensor]) -> dict[str, Entry]:
     }
 
 
-def check_fit(found: dict[str, Entry], wanted: dict[str, Entry]) -> None:
+def check_fit(entries: dict[str, Entry], wanted: dict[str, Entry]) -> None:
     """ValueError unless a file holds exactly these names, with these dtypes and shapes."""
-    for name in sorted(found.keys() ^ wanted.keys()):
-        raise ValueError(f"{name} is in the {'file' if name in found else 'model'} only")
+    for name in sorted(entries.keys() ^ wanted.keys()):
+        raise ValueError(f"{name} is in the {'file' if name in entries else 'model'} only")
     for name, ours in wanted.items():
-        theirs = found[name]
+        theirs = entries[name]
         if theirs != ours:
             raise ValueError(f"{name} is {theirs}, not {ours}")
 
@@ -145,6 +145,6 @@ def building_within(entries: dict[str, Entry]) -> Iterator[None]:
 
 def reason(error: BaseException, most: int = 200) -> str:
     """What an error says, on one line and printable, whatever names a file brought."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    said = "".join(letter for letter in said if letter.isprintable())
-    return said if len(said) <= most else said[:most] + "..."
+    message = " ".join(str(error).split()) or type(error).__name__
+    message = "".join(letter for letter in message if letter.isprintable())
+    return message if len(message) <= most else message[:most] + "..."

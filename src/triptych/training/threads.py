@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+
+from triptych.records import ThreadChanges
 
 TIMED = 2  # steps of each count in a trial, after one that warms it up
 CLEARLY = 3.0  # times slower in the first step: not tried again
@@ -21,8 +22,6 @@ PATIENCE = 2.0  # seconds from one trial to the next, growing
 MORE_PATIENCE = 1.3  # times each trial
 WORTH = 20.0  # times what the last trial lost on slower counts: no sooner is it tried again
 MOST_CHANGES = 1000  # that are recorded
-
-Changes = list[tuple[int, int, int]]  # phase, images seen in it, threads from there on
 
 
 def fastest(seconds: dict[int, list[float]]) -> int:
@@ -63,7 +62,12 @@ class Threads:
     usual:   seconds of a good step in the last trial; infinity where there was none
     """
 
-    def __init__(self, counts: Sequence[int], changes: Changes, usual: float = math.inf) -> None:
+    def __init__(
+        self,
+        counts: Sequence[int],
+        changes: Sequence[tuple[int, int, int]],
+        usual: float = math.inf,
+    ) -> None:
         self.counts, self.changes, self.usual = list(counts), list(changes), usual
         self.patience, self.lost = PATIENCE, 0.0
         self.rest()
@@ -76,17 +80,14 @@ class Threads:
         return self.trial is not None
 
     @classmethod
-    def read(cls, value: Any, most: int) -> Changes:
-        """Recorded changes from JSON; ValueError where they are none."""
-        if not isinstance(value, list) or not 1 <= len(value) <= MOST_CHANGES:
+    def read(cls, changes: ThreadChanges, most: int) -> ThreadChanges:
+        """The same, of a record; ValueError where they make no training."""
+        if not 1 <= len(changes) <= MOST_CHANGES:
             raise ValueError("the threads are no list of changes")
-        for change in value:
-            whole = isinstance(change, list) and [type(number) for number in change] == [int] * 3
-            if not whole or min(change[:2]) < 0 or not 1 <= change[2] <= most:
-                raise ValueError("a change of threads is no phase, images and count")
-        changes = [(phase, images, count) for phase, images, count in value]
-        places = [change[:2] for change in changes]
-        if places != sorted(set(places)) or places[0] != (0, 0):
+        if any(min(change[:2]) < 0 or not 1 <= change[2] <= most for change in changes):
+            raise ValueError("a change of threads is no phase, images and count")
+        moments = [change[:2] for change in changes]
+        if moments != sorted(set(moments)) or moments[0] != (0, 0):
             raise ValueError("the changes of threads are not in order")
         return changes
 

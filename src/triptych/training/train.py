@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from triptych import config, files, hardware, images
+from triptych import config, hardware, images
 from triptych.console import Bar, Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
@@ -22,6 +21,16 @@ from triptych.families import registry
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import MOST_THREADS, Machine, counts_to_try, usable_cores
+from triptych.records import (
+    Deadline,
+    Done,
+    Note,
+    Progress,
+    RunRecord,
+    Speed,
+    Started,
+    ThreadChanges,
+)
 from triptych.seeding import ImageStreams
 from triptych.tasks import sample
 from triptych.tasks.figures import FIGURE_SEED
@@ -29,7 +38,6 @@ from triptych.training import checkpoint, resolve
 from triptych.training.calibration import (
     MOST_CHECKPOINTS,
     Planned,
-    Speed,
     images_at_once,
     may_try_threads,
     measure_speed,
@@ -47,7 +55,7 @@ from triptych.training.loop import (
     take_up,
 )
 from triptych.training.monitor import Checkups, last_advice, uncompiled
-from triptych.training.plan import Deadline, Plan
+from triptych.training.plan import Plan
 from triptych.training.posthoc_ema import Keeper
 from triptych.training.resolve import (
     ResolvedRequest,
@@ -57,7 +65,6 @@ from triptych.training.resolve import (
     note_augmented,
 )
 from triptych.training.run_folder import (
-    SCHEMA,
     WEIGHTS,
     RunFolder,
     alone_in,
@@ -67,7 +74,11 @@ from triptych.training.run_folder import (
 from triptych.training.snapshots import Selection, note_last, scorer
 from triptych.training.state import TrainingState
 from triptych.training.threads import Threads
+from triptych.words import english
 
+AT_FIRST = Progress(
+    phase=0, seen=0, rewinds=0, in_a_row={}, returned=False, seconds=0.0, log_bytes=0
+)
 SETTLED_BY = 2_048  # training images, or fewer:
 SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
 LEAST_SETTLED = 16
@@ -131,44 +142,49 @@ class Training:
         self.clock, self.together = Clock(), 1
         self.loop: TrainingLoop | None = None
         self.clock.start()
-        facts = machine.group.broadcast(lambda: folder.read() if folder.is_run() else None)
-        done = facts is not None and facts["status"] == "done"
+        written = machine.group.broadcast(
+            lambda: folder.read().to_json() if folder.is_run() else None
+        )
+        record = None if written is None else RunRecord.read(written)
+        done = record is not None and record.done
         if machine.group.is_main:
             folder.tidy(done)
         machine.group.barrier()
         if done:
             console.say(f"  {folder.path} is trained already")
             return
-        if facts is None:
+        if record is None:
             batches = share_batches(request, machine)
             state = fresh_state(request, machine)
             machine = fitting_machine(request, state, batches, machine)
             if "microbatch" in machine.choices:
-                console.say(f"  images at once: {machine.choices['microbatch']}")
+                console.say(f"  note: {english(machine.choices['microbatch'])}")
             planned, machine = self.plan(state, batches, machine)
             self.tell_notes(planned, batches)
-            facts = machine.group.broadcast(lambda: begin(
+            record = RunRecord.read(machine.group.broadcast(lambda: begin(
                 request, folder, planned, state, machine, self.clock.seconds()
-            ))  # fmt: skip
+            ).to_json()))  # fmt: skip
             self.clock.costs |= first_costs(planned)
         else:
-            check_machine(folder, facts, machine)
+            check_machine(folder, record, machine)
             machine = replace(
                 machine,
-                microbatch=facts.get("microbatch"),
-                threads=facts["threads"] if "threads" in machine.choices else machine.threads,
+                microbatch=record.microbatch,
+                threads=record.threads if "threads" in machine.choices else machine.threads,
             )
             batches, state = share_batches(request, machine), fresh_state(request, machine)
-            self.clock = Clock(before=facts["calibration_seconds"])
-        self.facts, self.machine = facts, machine
+            self.clock = Clock(before=record.calibration_seconds)
+        self.record, self.machine = record, machine
         progress = resume(state, folder, self.clock, console)
-        plans, threads = plans_of(facts, progress, state), self.threads(progress)
+        plans, threads = plans_of(record, progress, state), self.threads(progress)
         job = job_of(self, state, batches, plans, threads)
         RunLog(folder.log, machine.group.is_main).write(
-            "resume" if state.seen else "start",
-            images=state.seen,
-            threads=machine.threads,
-            processes=machine.group.size,
+            Started(
+                event="resume" if state.seen else "start",
+                images=state.seen,
+                threads=machine.threads,
+                processes=machine.group.size,
+            )
         )
         self.clock.pause()
         self.loop = TrainingLoop(state, job, self.clock)
@@ -234,8 +250,9 @@ class Training:
         planned = replace(planned, images=images, checkpoints=checkpoints)
         speed = planned.speed
         if speed is not None and speed.tried:
-            times = ", ".join(f"{n}: {1000 * s:.3g} ms a step" for n, s in speed.tried.items())
-            choices = machine.choices | {"threads": f"{speed.threads} at first ({times})"}
+            times = ", ".join(f"{n}: {1000 * s:.3g} ms" for n, s in speed.tried.items())
+            fastest = Note("fastest_threads", {"n": speed.threads, "times": times})
+            choices = machine.choices | {"threads": fastest}
             machine = replace(machine, threads=speed.threads, choices=choices)
         return planned, machine
 
@@ -244,16 +261,17 @@ class Training:
         few = note_few(planned.images, batches.batch_size)
         last = note_last(planned.images, registry.recipe(self.request.name).selects)
         for note in filter(None, (few, last, note_augmented(self.request))):
-            self.console.say(f"  {note}")
+            self.console.say(f"  note: {english(note)}")
 
-    def threads(self, progress: checkpoint.Progress | None) -> Threads:
+    def threads(self, progress: Progress | None) -> Threads:
         """The counts of this run's steps: what is recorded, and what may yet be tried."""
         machine, most = self.machine, max(MOST_THREADS, usable_cores())
-        recorded = (progress or {}).get("threads") or self.facts.get("threads_along")
+        along = self.record.threads_along
+        recorded = (along if progress is None else progress.threads) or along
         if self.request.follow is not None:
             return Threads([], list(self.request.follow.threads))
         ours = "threads" in machine.choices
-        changes = [(0, 0, machine.threads)]
+        changes: ThreadChanges = ((0, 0, machine.threads),)
         if ours and progress is not None and recorded:
             try:
                 changes = Threads.read(recorded, most)
@@ -261,46 +279,45 @@ class Training:
                 raise InputError(
                     f"{self.folder.path} cannot be gone on with ({error})", "train it anew"
                 ) from error
-        timed = self.facts.get("deadline") is not None and ours
+        timed = self.record.deadline is not None and ours
         many = replace(machine, threads=max(usable_cores() // processes_here(), 1))
         may = timed and may_try_threads(many)
-        tried = self.facts["calibration"].get("tried") or {}
+        speed = self.record.calibration
+        tried = {} if speed is None else speed.tried
         usual = tried.get(str(machine.threads), math.inf) if progress is None else math.inf
         return Threads(counts_to_try(many.threads) if may else [], changes, usual)
 
     def record_plans(self, plans: Sequence[Plan], threads: Threads) -> None:
         """Into run.json."""
-        self.facts |= describe_plans(plans, threads)
+        self.record = with_plans(self.record, plans, threads)
         if self.machine.group.is_main:
-            files.write_json(self.folder.facts, self.facts)
+            self.folder.write(self.record)
 
     def finish(self, loop: TrainingLoop) -> None:
-        """The weights to use, the last facts; checkpoints are no longer needed."""
+        """The weights to use, and the end of run.json; checkpoints are no longer needed."""
         if not self.machine.group.is_main:
             return
         state, request, folder = loop.state, self.request, self.folder
         images = loop.job.plans[0].end
-        planned = self.facts["planned_images"]
+        planned = self.record.planned_images
         digest = finish_weights(state, request, folder, self.machine, images, planned)
-        RunLog(folder.log).write("done", images=images)
+        RunLog(folder.log).write(Done(images=images))
         seconds = self.clock.seconds()
-        files.write_json(  # from here on the run is done
-            folder.facts,
-            self.facts
-            | describe_plans(loop.job.plans, loop.job.threads)
-            | {
-                "status": "done",
-                "images_seen": images,
-                "kimg": images / 1000,
-                "train_seconds": round(seconds, 3),
-                "images_per_second": round(images / seconds, 1),
-                "peak_memory_bytes": hardware.peak_memory_bytes(self.facts["device"]),
-                "peak_memory_of": self.together,
-                "rewinds": state.rewinds,
-                "digests": {WEIGHTS: digest},
-                "advice": last_advice(folder.log),
-                "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            },
+        folder.write(  # from here on the run is done
+            replace(
+                with_plans(self.record, loop.job.plans, loop.job.threads),
+                status="done",
+                images_seen=images,
+                kimg=images / 1000,
+                train_seconds=round(seconds, 3),
+                images_per_second=round(images / seconds, 1),
+                peak_memory_bytes=hardware.peak_memory_bytes(self.record.device),
+                peak_memory_of=self.together,
+                rewinds=state.rewinds,
+                digests={WEIGHTS: digest},
+                advice=last_advice(folder.log),
+                finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            )
         )
         folder.tidy(done=True)
 
@@ -314,18 +331,17 @@ def job_of(
 ) -> Job:
     """What stays the same over the training."""
     request, folder, machine = training.request, training.folder, training.machine
-    console, facts, first = training.console, training.facts, plans[0]
+    console, record, first = training.console, training.record, plans[0]
     checkups = Checkups(state, request.data, first, request.seed, machine, console)
     chooses = registry.recipe(request.name).selects
     score = scorer(request.data, request.labels) if chooses else None
-    deadline = facts.get("deadline")
     return Job(
         batches=batches,
         seed=request.seed,
         plans=plans,
         threads=threads,
-        deadline=None if deadline is None else Deadline.read(deadline),
-        checkpoints=facts["checkpoints"],
+        deadline=record.deadline,
+        checkpoints=record.checkpoints,
         folder=folder,
         machine=machine,
         console=console,
@@ -346,34 +362,30 @@ def first_costs(planned: Planned) -> dict[str, float]:
     return {} if speed is None else {"picture": speed.grid, "checkpoint": speed.checkpoint}
 
 
-def describe_plans(plans: Sequence[Plan], threads: Threads) -> dict[str, Any]:
-    """What run.json says of progress and threads along the training."""
-    return {
-        "plan": plans[0].to_json(),
-        "later_plans": [plan.to_json() for plan in plans[1:]],
-        "threads_along": [list(change) for change in threads.changes],
-    }
+def with_plans(record: RunRecord, plans: Sequence[Plan], threads: Threads) -> RunRecord:
+    """run.json with progress and threads along the training."""
+    first, *later = (tuple(plan.points) for plan in plans)
+    changes = tuple(threads.changes)
+    return replace(record, plan=first, later_plans=tuple(later), threads_along=changes)
 
 
-def plans_of(
-    facts: dict[str, Any], progress: checkpoint.Progress | None, state: TrainingState
-) -> list[Plan]:
+def plans_of(record: RunRecord, progress: Progress | None, state: TrainingState) -> list[Plan]:
     """Of all phases: the checkpoint's where there is one, else the first ones of run.json.
 
     InputError where what is recorded makes no plans.
     """
-    planned, timed = facts["planned_images"], facts.get("timed", False)
+    planned, timed = record.planned_images, record.timed
     lengths = state.phases(planned)
-    recorded = (progress or {}).get("plans")
-    if not recorded and facts.get("follows") is None:
+    recorded = () if progress is None else progress.plans
+    if not recorded and record.follows is None:
         return [Plan.straight(length, timed) for length in lengths]
     try:
-        recorded = recorded or [facts["plan"], *facts["later_plans"]]
+        recorded = recorded or (record.plan or (), *record.later_plans)
         return [
             Plan.read(points, length, timed)
             for points, length in zip(recorded, lengths, strict=True)
         ]
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise InputError(f"this run cannot be gone on with ({error})", "train it anew") from error
 
 
@@ -428,14 +440,14 @@ def fitting_machine(
             f"{share} images of {name} do not fit into memory, {fits} would",
             "lower --set batch_size" if fits else "choose a smaller --size",
         )
-    why = f"{fits}: a batch of {share} does not fit into memory"
-    return replace(machine, microbatch=fits, choices=machine.choices | {"microbatch": why})
+    split = Note("batch_split", {"n": fits, "batch": share})
+    return replace(machine, microbatch=fits, choices=machine.choices | {"microbatch": split})
 
 
 def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
     """A model as the seed makes it, on the device, ready to train.
 
-    Raises InputError where the settings make no network or no optimiser.
+    Raises InputError where the settings make no network or no optimizer.
     """
     try:
         model = registry.build(request.name, request.settings, request.shape, request.seed)
@@ -457,7 +469,7 @@ def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
 def begin_again(state: TrainingState, request: ResolvedRequest, machine: Machine) -> None:
     """Bring a state back to where the seed began."""
     fresh = fresh_state(request, machine)
-    state.load(fresh.tensors(), {"phase": 0, "seen": 0, "rewinds": 0, "in_a_row": {}})
+    state.load(fresh.tensors(), AT_FIRST)
 
 
 def begin(
@@ -467,7 +479,7 @@ def begin(
     state: TrainingState,
     machine: Machine,
     seconds: float,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Write run.json, the first file in the folder, after so many seconds of the training."""
     speed, follow = planned.speed, request.follow
     lengths = state.phases(planned.images)
@@ -478,46 +490,49 @@ def begin(
         timed = request.budget.unit == "seconds"
         plans = [Plan.straight(length, timed) for length in lengths]
         threads = Threads([], [(0, 0, machine.threads)])
-    facts = {
-        "schema": SCHEMA,
-        "triptych": hardware.own_version(),
-        "model": str(request.name),
-        "family": request.name.family,
-        "recipe": request.name.recipe,
-        "variant": request.variant,
-        "size": request.size,
-        "settings": config.to_json(request.settings),
-        "data": request.data.describe(),
-        "labels": None if request.labels is None else config.to_json(request.labels),
-        "teacher": None if request.teacher is None else str(request.teacher.path.resolve()),
-        "budget": config.to_json(request.budget),
-        "planned_images": planned.images,
-        "timed": timed,
-        "deadline": None if speed is None else describe_deadline(request, speed),
-        "follows": None if follow is None else follow.run,
-        "checkpoints": planned.checkpoints,
-        "calibration": {} if speed is None else config.to_json(speed),
-        "calibration_seconds": seconds,
-        "seed": request.seed,
-        "identity": request.identity(),
-        "status": "running",
-        "images_seen": 0,
-        "train_seconds": None,
-        "kimg": planned.images / 1000,
-        "command": command_to_repeat(request, folder, planned, machine),
-        "versions": hardware.versions(),
-        "hardware": hardware.describe(),
-        "device": machine.device,
-        "precision": machine.precision,
-        "threads": machine.threads,
-        "compile": machine.compile,
-        "microbatch": machine.microbatch,
-        "processes": machine.group.size,
-        "choices": machine.choices,
-        **describe_plans(plans, threads),
-    }
-    files.write_json(folder.facts, facts)
-    return facts
+    record = RunRecord(
+        triptych=hardware.own_version(),
+        model=str(request.name),
+        family=request.name.family,
+        recipe=request.name.recipe,
+        variant=request.variant,
+        size=request.size,
+        settings=config.to_json(request.settings),
+        data=request.data.describe(),
+        labels=request.labels,
+        teacher=None if request.teacher is None else str(request.teacher.path.resolve()),
+        budget=request.budget,
+        planned_images=planned.images,
+        timed=timed,
+        deadline=None if speed is None else deadline_of(request, speed),
+        follows=None if follow is None else follow.run,
+        checkpoints=planned.checkpoints,
+        calibration=speed,
+        calibration_seconds=seconds,
+        seed=request.seed,
+        identity=request.identity(),
+        status="running",
+        kimg=planned.images / 1000,
+        command=command_to_repeat(request, folder, planned, machine),
+        versions=hardware.versions(),
+        hardware=hardware.describe(),
+        device=machine.device,
+        precision=machine.precision,
+        threads=machine.threads,
+        compile=machine.compile,
+        microbatch=machine.microbatch,
+        processes=machine.group.size,
+        choices=machine.choices,
+    )
+    record = with_plans(record, plans, threads)
+    folder.write(record)
+    return record
+
+
+def deadline_of(request: ResolvedRequest, speed: Speed) -> Deadline:
+    """The seconds asked for, and those by which the rest is planned."""
+    seconds, per_image = request.budget.amount, tuple(speed.per_image)
+    return Deadline(seconds=seconds, per_image=per_image, finishing=speed.finishing)
 
 
 def command_to_repeat(
@@ -530,15 +545,6 @@ def command_to_repeat(
     if machine.microbatch is not None and "--microbatch" not in request.command:
         command += f" --microbatch {machine.microbatch}"
     return command
-
-
-def describe_deadline(request: ResolvedRequest, speed: Speed) -> dict[str, Any]:
-    """A `plan.Deadline` for run.json."""
-    return {
-        "seconds": request.budget.amount,
-        "per_image": speed.per_image,
-        "finishing": speed.finishing,
-    }
 
 
 def calibrate(
@@ -567,13 +573,13 @@ def calibrate(
             lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
             finish,
         )
-    state.load(first, {"phase": 0, "seen": 0, "rewinds": 0, "in_a_row": {}})
+    state.load(first, AT_FIRST)
     return speed
 
 
 def resume(
     state: TrainingState, folder: RunFolder, clock: Clock, console: Console
-) -> checkpoint.Progress | None:
+) -> Progress | None:
     """Go on from the newest checkpoint, if there is one."""
     progress = take_up(state, folder, console)
     log = RunLog(folder.log, state.group.is_main)
@@ -582,15 +588,15 @@ def resume(
             console.say("  no checkpoint to go on from: starting again from image 0")
         log.cut(0)
         return None
-    clock.before = progress["seconds"]
-    log.cut(progress["log_bytes"])
+    clock.before = progress.seconds
+    log.cut(progress.log_bytes)
     console.say(f"  going on from image {state.seen:,}")
     return progress
 
 
 def sample_grid(state: TrainingState, labels: Labels | None, machine: Machine) -> images.Grid:
     """A few samples of the weights as they would be used now."""
-    with as_used(state.model, state.average) as model:
+    with as_used(state.model, state.ema) as model:
         return images.grid(sample.quick_grid(model, FIGURE_SEED, machine, labels))
 
 
@@ -644,9 +650,9 @@ def fit_after_training(
     some = part.choose(count, "settled", seed)
     labels = None if some.labels is None else some.labels.to(machine.device)
     rng = ImageStreams(seed, "settle", range(len(some)), machine.device)
-    with as_used(state.model, state.average) as model:
+    with as_used(state.model, state.ema) as model:
         with machine.autocast(), uncompiled(machine):
             model.fit_after_training(images.to_float(some.images.to(machine.device)), rng, labels)
-        if state.average is not None:
+        if state.ema is not None:
             for name, tensor in model.state_dict().items():
-                state.average.state[name].copy_(tensor)
+                state.ema.state[name].copy_(tensor)

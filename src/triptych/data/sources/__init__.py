@@ -19,18 +19,14 @@ from typing import Literal
 import numpy as np
 
 from triptych.errors import InputError
+from triptych.records import Note
 
 PartName = Literal["train", "validation", "test"]
 PART_NAMES: dict[str, PartName] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
+    "train": "train", "training": "train",
+    "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 NO_LABELS = "none"  # what --label-column says when labels are to be left out
 
 Progress = Callable[[int, int], None]  # done, of how many
@@ -88,13 +84,13 @@ class Source:
 
     count:   how many items will come
     classes: the names of the classes, where labels are their numbers 0..K-1
-    notes:   sentences on what the reader did and the user should know
+    notes:   what the reader did that the user should know
     """
 
     items: Callable[[], Iterator[Item]]
     count: int
     classes: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from triptych.data.sources import BadImageError, Columns, Item, Source, printabl
 from triptych.data.sources.layout import is_hidden, is_image, no_images, notes_on_others, suffix_of
 from triptych.data.sources.metadata import arrange, is_table
 from triptych.errors import InputError
+from triptych.records import Note
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MEMBER_CAP = 256_000_000  # bytes of one image: more than any that is decoded
@@ -35,19 +36,11 @@ OTHER_CAP = 1 << 30  # bytes of another member which must be unpacked to get pas
 TABLE_CAP = 256_000_000  # bytes of metadata
 HEADER_CAP = 1 << 24  # bytes read at once from a .tar: a name may claim to be as long as it likes
 PIECE = 1 << 20
+# What the standard library raises on archives that are torn, made up or encrypted
 DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    struct.error,
-    ValueError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-)  # what the standard library raises on archives that are torn, made up or encrypted
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+    struct.error, ValueError, LookupError, NotImplementedError, RuntimeError,
+)  # fmt: skip
 COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -105,14 +98,13 @@ def read_archive(path: Path, columns: Columns) -> Source:
     return Source(items, len(layout.entries), notes=layout.notes + notes_on(contents, path))
 
 
-def notes_on(contents: Contents, path: Path) -> tuple[str, ...]:
+def notes_on(contents: Contents, path: Path) -> tuple[Note, ...]:
     """Notes on members that were passed over, and on a missing end mark."""
     notes = list(notes_on_others(contents.others))
     if contents.special:
-        notes.append(f"links and devices passed over: {contents.special}")
+        notes.append(Note("links_passed_over", {"n": contents.special}))
     if contents.cut:
-        name = printable(path.name)
-        notes.append(f"the archive has no end mark and may have been cut short: {name}")
+        notes.append(Note("archive_cut_short", {"name": printable(path.name)}))
     return tuple(notes)
 
 
@@ -122,15 +114,11 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
+        name = printable(str(path))
         if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(
-                f"cannot read {printable(str(path))} ({error.strerror})", "check it"
-            ) from error
+            raise InputError(f"cannot read {name} ({error.strerror})", "check it") from error
         reason = str(error) or type(error).__name__
-        archive_name = printable(str(path))
-        raise InputError(
-            f"{archive_name} is damaged ({reason})", "fetch or pack it again"
-        ) from error
+        raise InputError(f"{name} is damaged ({reason})", "fetch or pack it again") from error
 
 
 def is_zip(path: Path) -> bool:

@@ -30,12 +30,11 @@ from triptych.data.sources import (
     as_input_error,
     printable,
 )
-from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, NO_CLASSES, class_of, usual
+from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, class_of, usual
 from triptych.errors import InputError
+from triptych.records import Note
 
 IMAGES = "images"
-UNLABELED = "arrays of images without labels"  # begins a note, as the next does
-PASSED_OVER = "arrays passed over, name one with --label-column"
 BLOCK_BYTES = 4 << 20  # of images, read at once
 SHAPES = "save uint8 arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
 
@@ -84,7 +83,7 @@ class Piece:
 
 def read_arrays(path: Path, columns: Columns) -> Source:
     """`.npy`; or `.npz` with `images`, its only stack, or one a part, and labels if any."""
-    notes: list[str] = []
+    notes: list[Note] = []
     with damage_named(path):
         arrays = {stored.key: stored for stored in headers(path)}
     parts = stacks(arrays, columns.image, path)
@@ -118,12 +117,12 @@ def refuse_kinds(pieces: list[Piece], path: Path) -> None:
         raise InputError(f"{path} has labels of several kinds", "save numbers or names in all")
 
 
-def notes_on(pieces: list[Piece], others: list[Stored]) -> list[str]:
+def notes_on(pieces: list[Piece], others: list[Stored]) -> list[Note]:
     """Which stacks have no labels where others do, and which other arrays could be theirs."""
     bare = [piece.images for piece in pieces if piece.labels is None]
     notes = []
     if 0 < len(bare) < len(pieces):
-        notes.append(f"{UNLABELED}: {listed(bare)}")
+        notes.append(Note("stacks_without_labels", {"arrays": listed(bare)}))
     counts = {images.shape[0] for images in bare}
     likely = [
         stored
@@ -131,7 +130,7 @@ def notes_on(pieces: list[Piece], others: list[Stored]) -> list[str]:
         if stored.dtype.kind in "biuUS" and any(one_each(stored, count) for count in counts)
     ]
     if likely:
-        notes.append(f"{PASSED_OVER}: {listed(likely)}")
+        notes.append(Note("arrays_passed_over", {"arrays": listed(likely)}))
     return notes
 
 
@@ -201,7 +200,9 @@ def blocks(stored: Stored) -> Iterator[np.ndarray]:
     at_once = max(1, BLOCK_BYTES // math.prod(stored.shape[1:]))
     with damage_named(stored.path), stream(stored.path, stored.member) as file:
         file.seek(stored.start)
-        whole = read_fortran(stored, file) if stored.fortran else None
+        # In Fortran order each image is spread over the whole file, so the stack is read at once;
+        # it is not mapped, for a mapped file that is cut meanwhile ends the process.
+        whole = fill(file, stored.shape[::-1], stored.dtype).T if stored.fortran else None
         for first in range(0, stored.shape[0], at_once):
             count = min(at_once, stored.shape[0] - first)
             if whole is None:
@@ -213,14 +214,6 @@ def blocks(stored: Stored) -> Iterator[np.ndarray]:
             if stored.channels_first:
                 block = np.ascontiguousarray(np.moveaxis(block, 1, -1))
             yield block[..., 0] if block.ndim == 4 and block.shape[3] == 1 else block
-
-
-def read_fortran(stored: Stored, file: IO[bytes]) -> np.ndarray:
-    """A stack whose first axis runs fastest, whole: each image is spread over all of the file.
-
-    It is read and not mapped, for a mapped file that is cut meanwhile ends the process.
-    """
-    return fill(file, stored.shape[::-1], stored.dtype).T
 
 
 def fill(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
@@ -264,7 +257,8 @@ def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str
         return dict(parts)
     fitting = [key for key in every if every[key].readable] or list(every)
     if not fitting:
-        pickled = "; pickled objects are never read" if any_pickled(arrays) else ""
+        any_pickled = any(stored.dtype.hasobject for stored in arrays.values())
+        pickled = "; pickled objects are never read" if any_pickled else ""
         raise InputError(f"no images in {path}{pickled}", SHAPES)
     if len(fitting) > 1:
         raise InputError(
@@ -272,11 +266,6 @@ def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str
             f"name one with --image-column: {', '.join(fitting)}",
         )
     return {fitting[0]: None}
-
-
-def any_pickled(arrays: dict[str, Stored]) -> bool:
-    """Whether some array needs pickle."""
-    return any(stored.dtype.hasobject for stored in arrays.values())
 
 
 def check_stack(stored: Stored) -> None:
@@ -344,7 +333,7 @@ def one_each(stored: Stored, count: int) -> bool:
     return stored.shape in ((count,), (count, 1))
 
 
-def labels_of(stored: Stored, count: int, columns: Columns, notes: list[str]) -> list[Any] | None:
+def labels_of(stored: Stored, count: int, columns: Columns, notes: list[Note]) -> list[Any] | None:
     """The labels; None, with a note, where they are neither whole numbers nor names."""
     likely = stored.dtype.kind in "biufUS" and one_each(stored, count)
     labels = read_labels(stored) if likely else None
@@ -355,7 +344,8 @@ def labels_of(stored: Stored, count: int, columns: Columns, notes: list[str]) ->
                 f"the labels '{stored.key}' of {stored.path} are {held}",
                 "save numbers 0, 1, ... or names",
             )
-        notes.append(f"{NO_CLASSES}: {printable(stored.key)} ({stored.dtype})")
+        values = {"name": printable(stored.key), "type": str(stored.dtype)}
+        notes.append(Note("labels_left_out", {**values}))
     return labels
 
 

@@ -18,6 +18,7 @@ from triptych.data.sources import BadImageError, Columns, Item, Source, printabl
 from triptych.data.sources.layout import LITTER, is_image, no_images, notes_on_others, suffix_of
 from triptych.data.sources.metadata import arrange, is_table
 from triptych.errors import InputError
+from triptych.records import Note
 
 OWN = ("run.json", "contract.json")  # in folders that we wrote: our samples are no data
 
@@ -156,13 +157,13 @@ def other_suffixes(walked: Walked) -> Counter[str]:
     )
 
 
-def notes_on(walked: Walked) -> tuple[str, ...]:
+def notes_on(walked: Walked) -> tuple[Note, ...]:
     """Notes on files that were passed over."""
-    notes = []
+    notes: list[Note] = []
     suffixes = other_suffixes(walked)
     if parquet := suffixes.pop(".parquet", 0):
-        notes.append(f"parquet files passed over, for there are images: {parquet}")
+        notes.append(Note("parquet_passed_over", {"n": parquet}))
     notes += notes_on_others(suffixes)
     if walked.passed:
-        notes.append(f"links and devices passed over: {walked.passed}")
+        notes.append(Note("links_passed_over", {"n": walked.passed}))
     return tuple(notes)

@@ -26,6 +26,7 @@ from triptych.data.sources.parquet import part_of, read_parquet_files
 from triptych.data.store import cache_folder
 from triptych.errors import InputError
 from triptych.files import write_json
+from triptych.records import Note, read_notes
 
 PREFIX = "hf:"
 NAME = re.compile(r"((?:[\w.-]+/)?[\w.-]+)(?::([^:/\\]+))?")
@@ -96,7 +97,7 @@ class Record:
     config: str
     commit: str
     files: tuple[HubFile, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def find(name: str, columns: Columns) -> Origin:
@@ -206,11 +207,9 @@ def choose(repo: str, config: str | None, listing: Listing) -> Record:
     left_out = sorted({name for name in splits.values() if name.lower() not in PART_NAMES})
     if left_out and len(left_out) < len(set(splits.values())):
         files = [file for file in files if splits[file] not in left_out]
-        notes.append(
-            f"splits left out, for they are no train, validation or test: {', '.join(left_out)}"
-        )
+        notes.append(Note("splits_left_out", {"splits": ", ".join(left_out)}))
     if listing.partial(chosen):
-        notes.append(f"the Hub converted only a part of the set to parquet, which is read: {repo}")
+        notes.append(Note("partly_converted", {"set": repo}))
     return Record(repo, chosen, listing.commit, tuple(files), tuple(notes))
 
 
@@ -230,8 +229,8 @@ def load_record(path: Path, repo: str) -> Record | None:
         if read.pop("version") != VERSION or read["repo"] != repo:
             return None
         files = tuple(HubFile(**file) for file in read.pop("files"))
-        record = Record(files=files, **{**read, "notes": tuple(read["notes"])})
-        texts = [record.config, record.commit, *record.notes]
+        record = Record(files=files, **{**read, "notes": read_notes(read["notes"])})
+        texts = [record.config, record.commit]
         texts += [text for file in files for text in (file.name, file.etag)]
         sound = all(isinstance(text, str) for text in texts) and all(map(sound_file, files))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

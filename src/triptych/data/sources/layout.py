@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from triptych.data.sources import PART_NAMES, PartName, printable
 from triptych.errors import InputError
+from triptych.records import Note
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff",
@@ -40,7 +41,6 @@ IMAGE_NAMES = (
 LABEL_NAMES = (
     "label", "labels", "class", "target", "targets", "digit", "fine_label", "category", "y",
 )  # fmt: skip
-NO_CLASSES = "labels left out, for they are no whole numbers or names"  # begins a note
 
 
 class PartAndLabel(NamedTuple):
@@ -67,7 +67,7 @@ class Layout:
     """
 
     entries: list[Entry]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     top: str = ""
 
 
@@ -115,18 +115,21 @@ def class_name(name: str) -> str:
 def lay_out(names: Iterable[str], labeled: bool) -> Layout:
     """The entries of images, with the part and label that their folders tell."""
     entries = [Entry(name, *part_and_label(name)) for name in names]
-    return all_or_no_labels(entries, labeled, "images outside the class folders")
+    return all_or_no_labels(entries, labeled, "images_outside_classes")
 
 
-def all_or_no_labels(entries: list[Entry], labeled: bool, bare_ones: str) -> Layout:
-    """The entries; without labels where those are not wanted, or where an image has none."""
+def all_or_no_labels(entries: list[Entry], labeled: bool, code: str) -> Layout:
+    """The entries; without labels where those are not wanted, or where an image has none.
+
+    code: of the note on images without one: images_outside_classes or images_without_label
+    """
     bare = [entry for entry in entries if entry.label is None and entry.problem is None]
     if labeled and not bare:
         return Layout(entries, ())
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if labeled and any(entry.label is not None for entry in entries):
-        shares = f"{len(bare)} of {len(entries)}, first {printable(bare[0].name)}"
-        notes = (f"{bare_ones}, so all labels were left out: {shares}",)
+        first = printable(bare[0].name)
+        notes = (Note(code, {"n": len(bare), "images": len(entries), "first": first}),)
     return Layout([entry._replace(label=None) for entry in entries], notes)
 
 
@@ -165,17 +168,15 @@ def beside_train(names: Iterable[str]) -> dict[str, int]:
     return {top: count for top, count in tops.items() if top.lower() not in PART_NAMES}
 
 
-def notes_beside(beside: dict[str, int]) -> tuple[str, ...]:
+def notes_beside(beside: dict[str, int]) -> tuple[Note, ...]:
     """Notes on images that were left out beside the part folders."""
     notes = []
     folders = sorted(top for top in beside if top)
     if folders:
-        listed = [f"{printable(top)} ({counted(beside[top], 'image')})" for top in folders]
-        notes.append(f"folders beside train left out, for they name no part: {abridged(listed)}")
+        listed = [f"{printable(top)} ({beside[top]})" for top in folders]
+        notes.append(Note("folders_beside_train", {"folders": abridged(listed)}))
     if "" in beside:
-        notes.append(
-            f"images beside the folder train left out, for they are in no part: {beside['']}"
-        )
+        notes.append(Note("images_beside_train", {"n": beside[""]}))
     return tuple(notes)
 
 
@@ -189,38 +190,35 @@ def suffix_of(name: str) -> str:
     return f".tar{suffix}" if stem.endswith(".tar") and suffix else suffix
 
 
-def list_suffixes(suffixes: Counter[str], form: str) -> str:
+def list_suffixes(suffixes: Counter[str], form: str, bare: str) -> list[str]:
     """The suffixes with their numbers of files, most frequent first.
 
     form: how one is written, with `{count}` and `{suffix}`
+    bare: what stands for no suffix
     """
     ordered = sorted(suffixes.items(), key=lambda each: (-each[1], not each[0], each[0]))
-    return abridged(
-        [
-            form.format(count=n, suffix=printable(suffix) or "without suffix")
-            for suffix, n in ordered
-        ]
-    )
+    return [form.format(count=n, suffix=printable(suffix) or bare) for suffix, n in ordered]
 
 
-def abridged(listed: list[str]) -> str:
+def abridged(listed: list[str], more: str = ", +{}") -> str:
     """The first few, and how many more there are."""
-    more = len(listed) - SHOWN
-    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    rest = len(listed) - SHOWN
+    return ", ".join(listed[:SHOWN]) + (more.format(rest) if rest > 0 else "")
 
 
-def notes_on_others(suffixes: Counter[str]) -> tuple[str, ...]:
+def notes_on_others(suffixes: Counter[str]) -> tuple[Note, ...]:
     """A note on files that are not images, by suffix; none where there are none."""
     if not suffixes:
         return ()
-    shares = f"{suffixes.total()} ({list_suffixes(suffixes, '{suffix} {count}')})"
-    return (f"files passed over, for they are not named as images: {shares}",)
+    listed = abridged(list_suffixes(suffixes, "{suffix} {count}", bare="-"))
+    return (Note("files_passed_over", {"n": suffixes.total(), "suffixes": listed}),)
 
 
 def no_images(source_name: str, suffixes: Counter[str], is_folder: bool) -> InputError:
     """The error that there are no images; it names the suffixes of the other files."""
     verb = "is" if suffixes.total() == 1 else "are"
-    there = f" (there {verb} {list_suffixes(suffixes, '{count} {suffix}')})" if suffixes else ""
+    listed = list_suffixes(suffixes, "{count} {suffix}", bare="without suffix")
+    there = f" (there {verb} {abridged(listed, ' and {} more')})" if suffixes else ""
     if not suffixes.keys().isdisjoint(KINDS):
         mend = "name one of those files" if is_folder else "unpack it and name one of those files"
     else:

@@ -18,10 +18,11 @@ import numpy as np
 from triptych.data.sources import Columns, Item, Source, as_input_error, printable, refused
 from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, class_of, usual
 from triptych.errors import InputError
+from triptych.records import Note
 
 DIGITS = tuple(str(digit) for digit in range(10))
 BLOCK = 256  # images turned to (N,H,W,C) at a time
-AS_SVHN = "labels 1 to 10 are read as SVHN's: 10 is the digit 0"  # a note
+AS_SVHN = Note("read_as_svhn")
 Shape = tuple[int, ...]
 Variables = dict[str, tuple[Shape, str]]  # shape and type of each array
 DAMAGED = ("is damaged", "write or fetch it again")

@@ -32,6 +32,7 @@ from triptych.data.sources.layout import (
     usual,
 )
 from triptych.errors import InputError
+from triptych.records import Note
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 NAME_COLUMN = "file_name"
@@ -258,17 +259,17 @@ def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labeled: bool)
     for name in outside:
         entries[name] = Entry(name, *part_and_label(name))
     ordered = sorted(entries.values())
-    layout = all_or_no_labels(ordered, labeled, "images without a label")
+    layout = all_or_no_labels(ordered, labeled, "images_without_label")
     return Layout(layout.entries, layout.notes + notes_on(len(beside) - len(outside), repeated))
 
 
-def notes_on(left_out: int, repeated: int) -> tuple[str, ...]:
+def notes_on(left_out: int, repeated: int) -> tuple[Note, ...]:
     """Notes on images that the tables did not list, or listed twice."""
     notes = []
     if left_out:
-        notes.append(f"images left out, for the metadata do not list them: {left_out}")
+        notes.append(Note("images_not_listed", {"n": left_out}))
     if repeated:
-        notes.append(f"images listed again in the metadata, of which the first counts: {repeated}")
+        notes.append(Note("images_listed_again", {"n": repeated}))
     return tuple(notes)
 
 

@@ -55,119 +55,44 @@ def remote(base: str, name: str, md5: str, sha256: str, size: int) -> RemoteFile
 
 
 SVHN_FILES = (
-    remote(
-        SVHN,
-        "train_32x32.mat",
-        "e26dedcc434d2e4c54c9b2d4a06d8373",
-        "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
-        182_040_794,
-    ),
-    remote(
-        SVHN,
-        "test_32x32.mat",
-        "eb5a983be6a315427106f1b164d9cef3",
-        "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
-        64_275_384,
-    ),
-    remote(
-        SVHN,
-        "extra_32x32.mat",
-        "a93ce644f1a588dc4d68dda5feec44a7",
-        "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3",
-        1_329_278_602,
-    ),
-)
+    remote(SVHN, "train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373",
+           "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8", 182_040_794),
+    remote(SVHN, "test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3",
+           "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b", 64_275_384),
+    remote(SVHN, "extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec44a7",
+           "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3", 1_329_278_602),
+)  # fmt: skip
 CIFAR_FILE = remote(
-    CIFAR,
-    "cifar-10-binary.tar.gz",
-    "c32a1d4ab5d03f1284b67883e8d87530",
-    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-    170_052_171,
-)
+    CIFAR, "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530",
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", 170_052_171,
+)  # fmt: skip
 MNIST_FILES = (
-    remote(
-        MNIST,
-        IDX_NAMES[0],
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        9_912_422,
-    ),
-    remote(
-        MNIST,
-        IDX_NAMES[1],
-        "d53e105ee54ea40749a09fcbcd1e9432",
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        28_881,
-    ),
-    remote(
-        MNIST,
-        IDX_NAMES[2],
-        "9fb629c4189551a2d022fa330f9573f3",
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        1_648_877,
-    ),
-    remote(
-        MNIST,
-        IDX_NAMES[3],
-        "ec29112dd5afa0611ce80d1b7f02629c",
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        4_542,
-    ),
-)
+    remote(MNIST, IDX_NAMES[0], "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+           "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", 9_912_422),
+    remote(MNIST, IDX_NAMES[1], "d53e105ee54ea40749a09fcbcd1e9432",
+           "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", 28_881),
+    remote(MNIST, IDX_NAMES[2], "9fb629c4189551a2d022fa330f9573f3",
+           "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", 1_648_877),
+    remote(MNIST, IDX_NAMES[3], "ec29112dd5afa0611ce80d1b7f02629c",
+           "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 4_542),
+)  # fmt: skip
 FASHION_FILES = (
-    remote(
-        FASHION,
-        IDX_NAMES[0],
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        26_421_880,
-    ),
-    remote(
-        FASHION,
-        IDX_NAMES[1],
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        29_515,
-    ),
-    remote(
-        FASHION,
-        IDX_NAMES[2],
-        "bef4ecab320f06d8554ea6380940ec79",
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        4_422_102,
-    ),
-    remote(
-        FASHION,
-        IDX_NAMES[3],
-        "bb300cfdad3c16e7a12a480ee83cd310",
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-        5_148,
-    ),
-)
+    remote(FASHION, IDX_NAMES[0], "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+           "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", 26_421_880),
+    remote(FASHION, IDX_NAMES[1], "25c81989df183df01b3e8a0aad5dffbe",
+           "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845", 29_515),
+    remote(FASHION, IDX_NAMES[2], "bef4ecab320f06d8554ea6380940ec79",
+           "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", 4_422_102),
+    remote(FASHION, IDX_NAMES[3], "bb300cfdad3c16e7a12a480ee83cd310",
+           "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", 5_148),
+)  # fmt: skip
 CIFAR_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

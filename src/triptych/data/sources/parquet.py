@@ -34,21 +34,19 @@ from triptych.data.sources.folder import walk
 from triptych.data.sources.layout import (
     IMAGE_NAMES,
     LABEL_NAMES,
-    NO_CLASSES,
+    abridged,
     class_of,
-    counted,
     is_hidden,
     usual,
 )
 from triptych.errors import InputError
+from triptych.records import Note
 
 T = TypeVar("T")
 
 BATCH_BYTES = 8 << 20  # of images, decoded from the table at once
 BATCH_ROWS = 256  # and never more: one large image may stand in many rows and count once
 UNLABELED = -1  # what the Hub's ClassLabel writes where a label is missing
-STRAYS = "files left out, for they name no part as others do"  # begins a note
-LISTED = 5  # of them by name
 
 # `test-00000-of-00001`, `test_3`, `test2017` and `digits-test` are of the test part
 _NAMES = "|".join(PART_NAMES)
@@ -126,14 +124,13 @@ def is_parquet(name: str) -> bool:
     return name.lower().endswith(".parquet")
 
 
-def without_strays(tables: list[Table]) -> tuple[list[Table], tuple[str, ...]]:
+def without_strays(tables: list[Table]) -> tuple[list[Table], tuple[Note, ...]]:
     """The tables without those of no part, where others are of the part train; and a note."""
     strays = [table for table in tables if table.part is None and table.rows]
     if not strays or not any(table.part == "train" and table.rows for table in tables):
         return tables, ()
-    listed = [f"{table.name} ({counted(table.rows, 'row')})" for table in strays]
-    more = [f"and {len(listed) - LISTED} more"] if len(listed) > LISTED else []
-    note = f"{STRAYS}: {', '.join(listed[:LISTED] + more)}"
+    listed = abridged([f"{table.name} ({table.rows})" for table in strays])
+    note = Note("files_left_out", {"files": listed})
     return [table for table in tables if table.part], (note,)
 
 
@@ -199,7 +196,7 @@ def choose(tables: list[Table], columns: Columns, source: Path) -> Choice:
     """The columns of the first file, which every other must have too."""
     schema = tables[0].schema
     image = image_column(schema, columns.image, source)
-    notes: list[str] = []
+    notes: list[Note] = []
     label = None
     if columns.labeled:
         label = label_column(schema, columns.label, image, source, notes)
@@ -318,7 +315,7 @@ class Choice:
     image: str
     label: str | None = None
     classes: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def check_same(file: Path, schema: Any, choice: Choice, kind: str | None) -> None:
@@ -377,7 +374,7 @@ def refuse_lists(schema: Any, name: str, source: Path) -> None:
 
 
 def label_column(
-    schema: Any, asked: str | None, image: str, source: Path, notes: list[str]
+    schema: Any, asked: str | None, image: str, source: Path, notes: list[Note]
 ) -> str | None:
     """The column of labels, if there is one; what the user should know is added to the notes."""
     if asked is not None:
@@ -395,7 +392,7 @@ def label_column(
     sure = declared or [name for name in fitting if not is_fraction(schema.field(name).type)]
     column = declared[0] if len(declared) == 1 else usual(sure, LABEL_NAMES)
     if column is None and declared:
-        notes.append(f"labels left out, --label-column can name them: {', '.join(declared)}")
+        notes.append(Note("labels_not_chosen", {"columns": ", ".join(declared)}))
     elif column is None:
         column = usual(fitting, LABEL_NAMES)  # of fractions, which may be whole
         odd = usual([name for name in schema.names if name != image], LABEL_NAMES)
@@ -404,9 +401,10 @@ def label_column(
     return column
 
 
-def no_classes(schema: Any, label: str) -> str:
+def no_classes(schema: Any, label: str) -> Note:
     """The note that a column is of no use as labels."""
-    return f"{NO_CLASSES}: {printable(label)} ({schema.field(label).type})"
+    values = {"name": printable(label), "type": str(schema.field(label).type)}
+    return Note("labels_left_out", {**values})
 
 
 def holds_images(kind: Any) -> bool:

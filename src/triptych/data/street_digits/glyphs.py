@@ -86,14 +86,14 @@ def build_face(name: str, share: float, added: int, footless: bool) -> Face:
 @lru_cache(maxsize=1)
 def faces() -> tuple[Face, ...]:
     """All faces, built once per process (a fraction of a second)."""
-    built = []
-    for name, share, additions, may_lose_foot in FONTS:
-        # Whether "1" has a foot, and how often: a plain stem is commoner on houses.
-        feet = ((True, 0.75), (False, 0.25)) if may_lose_foot else ((False, 1.0),)
-        for added in additions:
-            for footless, part in feet:
-                built.append(build_face(name, part * share / len(additions), added, footless))
-    return tuple(built)
+    # Whether "1" has a foot, and how often: a plain stem is commoner on houses.
+    feet = {True: ((True, 0.75), (False, 0.25)), False: ((False, 1.0),)}
+    return tuple(
+        build_face(name, part * share / len(additions), added, footless)
+        for name, share, additions, may_lose_foot in FONTS
+        for added in additions
+        for footless, part in feet[may_lose_foot]
+    )
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ from torch import Tensor
 from triptych.families.diffusion.conditioning import Conditioning, Groups
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.samplers import Sampling
+from triptych.records import Note
 
 
 class CFGDenoiser:
@@ -33,10 +34,11 @@ class CFGDenoiser:
         return unconditional + self.weight * (conditional - unconditional)
 
 
-def note_on_samples(sampling: Sampling, conditioning: Conditioning | None) -> str:
-    """The note on guided samples, which are more typical than the data; "" for others."""
+def note_on_samples(sampling: Sampling, conditioning: Conditioning | None) -> Note | None:
+    """The note on guided samples, which are more typical than the data; None for others."""
     if conditioning is None or sampling.guidance == 1:
-        return ""
+        return None
     groups = isinstance(conditioning, Groups)
-    target = "groups found among training images" if groups else "their classes"
-    return f"guided by {sampling.guidance:g} to {target}"
+    return Note(
+        "guided_to_groups" if groups else "guided_to_classes", {"weight": sampling.guidance}
+    )

@@ -37,7 +37,7 @@ class WeightedDenoisingLoss(Objective):
         matrices: Sequence[nn.Parameter],
         noise_mean: float,
         noise_std: float,
-        optimiser: OptimizerConfig,
+        optimizer: OptimizerConfig,
         conditioning: Conditioning | None,
         weight: Weight,
     ) -> None:
@@ -47,8 +47,8 @@ class WeightedDenoisingLoss(Objective):
         self.noise_mean, self.noise_std = noise_mean, noise_std
         self.labels = partial(batch_condition, conditioning)
         self.weight = weight
-        self.optimiser = optimiser
-        if optimiser.matrix_rate is not None:
+        self.optimizer = optimizer
+        if optimizer.muon_lr is not None:
             self.matrices = matrices
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -105,12 +105,12 @@ class HuberNoiseLoss(Objective):
 
     name = "denoiser"
 
-    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimiser: OptimizerConfig) -> None:
+    def __init__(self, denoiser: Denoiser, shape: ImageShape, optimizer: OptimizerConfig) -> None:
         super().__init__()
         assert isinstance(denoiser, NoisePredictor)
         self.denoiser = denoiser
         self.shape = shape
-        self.optimiser = optimiser
+        self.optimizer = optimizer
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """t uniform on 0..T-1, [count], and Gaussian noise, [count,C,H,W]."""

@@ -38,7 +38,7 @@ class Inversion:
     width: int = 32
     pixels: float = 10.0
     steps: int = 100
-    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, warmup=0.05, decay="cosine")
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, warmup=0.05, decay="cosine")
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 10 or self.width < 4 or self.pixels < 0 or self.steps < 0:
@@ -69,7 +69,7 @@ class InversionObjective(Objective):
         super().__init__()
         self.encoder, self.players, self.inversion = encoder, players, inversion
         self.generator = FrozenView(players.generator)
-        self.optimiser = inversion.optimiser
+        self.optimizer = inversion.optimizer
         self.share = inversion.share
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ def refine(
         x, z = images.clone(), to_float32(z).clone().requires_grad_()
         condition = [k.clone() for k in condition]
         best, least = z.detach().clone(), torch.full((len(z),), float("inf"), device=z.device)
-        optimiser = torch.optim.Adam([z], betas=BETAS)
+        optimizer = torch.optim.Adam([z], betas=BETAS)
         for step in range(steps + 1):
             current = z.view_as(z)  # no leaf: of those autocast keeps a copy, and sees no step
             errors = (to_float32(generator(current, *condition)) - x).square().flatten(1).mean(1)
@@ -126,6 +126,6 @@ def refine(
                 break
             costs = errors + KEEP_NEAR * z.square().mean(1)
             (z.grad,) = torch.autograd.grad(costs.sum(), z)
-            optimiser.param_groups[0]["lr"] = REFINING_RATE * (1 - step / steps)
-            optimiser.step()
+            optimizer.param_groups[0]["lr"] = REFINING_RATE * (1 - step / steps)
+            optimizer.step()
     return best

@@ -160,9 +160,9 @@ class Players:
 class PlayerObjective(Objective):
     """What both objectives share. Each registers the network that it trains, and no other."""
 
-    def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
+    def __init__(self, players: Players, loss: GANLoss, optimizer: OptimizerConfig) -> None:
         super().__init__()
-        self.players, self.loss, self.optimiser = players, loss, optimiser
+        self.players, self.loss, self.optimizer = players, loss, optimizer
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """z [count,D]; uniform numbers that hide labels, mix pairs and augment images."""
@@ -191,8 +191,8 @@ class DiscriminatorObjective(PlayerObjective):
 
     name = "critic"  # as logs and checkpoints of saved runs call it
 
-    def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
-        super().__init__(players, loss, optimiser)
+    def __init__(self, players: Players, loss: GANLoss, optimizer: OptimizerConfig) -> None:
+        super().__init__(players, loss, optimizer)
         self.discriminator = players.discriminator
         self.generator = FrozenView(players.generator)
         self.repeats = loss.discriminator_steps
@@ -237,8 +237,8 @@ class GeneratorObjective(PlayerObjective):
 
     name = "generator"
 
-    def __init__(self, players: Players, loss: GANLoss, optimiser: OptimizerConfig) -> None:
-        super().__init__(players, loss, optimiser)
+    def __init__(self, players: Players, loss: GANLoss, optimizer: OptimizerConfig) -> None:
+        super().__init__(players, loss, optimizer)
         self.generator = players.generator
         self.discriminator = FrozenView(players.discriminator)
 

@@ -34,6 +34,7 @@ from triptych.families.gan.losses import (
 from triptych.families.labels import class_shares
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # a generator adds none
@@ -48,9 +49,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     """
 
     estimates: ClassVar[Mapping[str, int]] = {"ais": 300}
-    lacks: ClassVar[Mapping[str, str]] = {
-        "likelihood": "a GAN has no explicit density: its likelihood is not defined"
-    }
+    lacks: ClassVar[Mapping[str, Note]] = {"likelihood": Note("gan_no_density")}
 
     def __init__(
         self,

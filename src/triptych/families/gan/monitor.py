@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from triptych.families.capabilities import Diagnosis
 from triptych.families.gan.losses import GANLoss, Players
 from triptych.families.protocol import frozen, to_float32
+from triptych.records import Note
 
 EARLY = 0.2  # share of the planned images before which nothing is judged
 NARROW = 0.4  # of spread or of reach: advice
@@ -104,34 +105,26 @@ def find_slope(
     return gradient.double().flatten(1).norm(dim=1).mean().item()
 
 
-def find_failure(numbers: dict[str, float]) -> tuple[float, str]:
-    """The model's health (see `Diagnosis`), and the name of its worst failure."""
+def find_failure(numbers: dict[str, float]) -> tuple[float, Note]:
+    """The model's health (see `Diagnosis`), and its worst failure."""
     signal = min(1.0, numbers["slope"] / FAINT)
     variety = min(numbers["spread"], numbers["reach"])
     if signal < variety:
-        return signal, "the generator's gradient vanished"
-    return variety, "the generator collapsed onto few images"
+        return signal, Note("gradient_vanished")
+    return variety, Note("generator_collapsed")
 
 
-def advise(numbers: dict[str, float], augmented: bool) -> list[str]:
-    """A sentence for each failure: what it is, by which number, and what to do."""
+def advise(numbers: dict[str, float], augmented: bool) -> list[Note]:
+    """A note for each failure, with its numbers and the range that is normal."""
     advice = []
     apart = numbers["separation"] > APART or numbers["slope"] == 0
     if apart and numbers["slope"] < FAINT:
-        advice.append(
-            f"the critic tells {numbers['separation']:.3g} of the pairs apart and leaves the "
-            f"generator a slope of {numbers['slope']:.3g}: lower the critic's learning rate, or "
-            "train gan:r3, whose penalties keep it smooth"
-        )
+        values = {name: numbers[name] for name in ("separation", "slope")}
+        advice.append(Note("discriminator_wins", {**values, "most": APART, "least": FAINT}))
     if min(numbers["spread"], numbers["reach"]) < NARROW:
-        advice.append(
-            f"the fake images are {numbers['spread']:.3g} times as far apart as real ones and "
-            f"come near {numbers['reach']:.3g} times as many of them: lower the learning rates, "
-            "or train gan:r3, which pairs real and fake images"
-        )
+        values = {name: numbers[name] for name in ("spread", "reach")}
+        advice.append(Note("few_kinds_of_images", {**values, "least": NARROW}))
     if numbers.get("memory", 0.0) > BY_HEART and not augmented:
-        advice.append(
-            f"the critic knows its training images by heart, {numbers['memory']:.3g} of the way: "
-            "give more data, --set augment=true, or a shorter --budget"
-        )
+        values = {"memory": numbers["memory"], "most": BY_HEART}
+        advice.append(Note("discriminator_memorizes", {**values}))
     return advice

@@ -61,7 +61,7 @@ class GaussianVAE(VAE):
         std: float,
         learn_std: bool,
         shape: ImageShape,
-        optimiser: OptimizerConfig,
+        optimizer: OptimizerConfig,
         warm_up: float = 0.0,
     ) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class GaussianVAE(VAE):
         self.decoder = decoder
         self.latents = {"z": (latent,)}
         self.shape = shape
-        self.optimiser = optimiser
+        self.optimizer = optimizer
         self.warm_up = warm_up
         self.learns_pixels = learn_std
         if learn_std:

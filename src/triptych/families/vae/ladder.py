@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, OptimizerConfig
-from triptych.families.capabilities import MEAN_PIXELS
 from triptych.families.latent import Latent
 from triptych.families.protocol import to_float32
 from triptych.families.vae.exemplar_prior import ExemplarPrior
@@ -35,6 +34,7 @@ from triptych.families.vae.mixture import LogisticMixture, mixture_channels, rea
 from triptych.families.vae.model import VAE
 from triptych.nn.blocks import GroupNorm
 from triptych.nn.ladder import Bottleneck, Grow, Residual, Start, shrink
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 
 VECTOR = "vector.0"  # the name of the first latent
@@ -187,16 +187,29 @@ class TopDownLevel(nn.Module):
         return [(n.replace("-", "."), block) for n, block in self.blocks.items()]  # type: ignore[misc]
 
 
+@dataclass(frozen=True, kw_only=True)
+class VectorLatent:
+    """A first latent that is a vector with a learned prior.
+
+    size:      numbers in it; 0: there is none
+    exemplars: of the prior, and kinds of their covariances
+    join:      share of the planned images after which latent pictures take part; before it the
+               guesses make the vector learn the whole image
+    deviation: of latent pictures in samples, as the vector varies the image already
+    """
+
+    size: int = 0
+    exemplars: tuple[int, int] = (2048, 2)
+    join: float = 0.0
+    deviation: float = 1.0
+
+
 class LadderVAE(VAE):
     """A VAE with latents at several resolutions.
 
     levels:     from the finest, whose side is the image's over `patch`, to a single pixel
     components: of the pixels' mixture
-    vector:     numbers of a first latent that is a vector with a learned prior; 0: there is none
-    exemplars:  of that prior, and kinds of their covariances
-    deviation:  of latent pictures in samples, where there is a vector to vary the image
-    join:       share of the planned images after which latent pictures take part; before it the
-                guesses make the vector learn the whole image
+    vector:     the first latent
     """
 
     def __init__(
@@ -206,23 +219,18 @@ class LadderVAE(VAE):
         patch: int,
         components: int,
         shape: ImageShape,
-        optimiser: OptimizerConfig,
+        optimizer: OptimizerConfig,
         warm_up: float,
-        vector: int = 0,
-        exemplars: tuple[int, int] = (2048, 2),
-        join: float = 0.0,
-        deviation: float = 1.0,
+        vector: VectorLatent,
     ) -> None:
         super().__init__()
-        self.join = join
-        self.deviation = deviation if vector else 1.0
+        self.join = vector.join
+        self.deviation = vector.deviation if vector.size else 1.0
         if self.deviation != 1.0:
-            self.samples_note = (
-                f"{MEAN_PIXELS}, fine latents drawn at {self.deviation:g} of their deviation"
-            )
+            self.samples_note = Note("mean_pixels_cooled", {"share": self.deviation})
         self.shape = shape
         self.components = components
-        self.optimiser = optimiser
+        self.optimizer = optimizer
         self.warm_up = warm_up
         self.classes = shape.classes
         finest, top = levels[0], levels[-1]
@@ -239,15 +247,15 @@ class LadderVAE(VAE):
         self.top = top.width
         self.latents, self.descent = {}, nn.ModuleList()
         self.vector = None
-        if vector:
-            self.latents[VECTOR] = (vector,)
-            self.vector = Vector(top.width, vector, *exemplars, self.classes or 0)
+        if vector.size:
+            self.latents[VECTOR] = (vector.size,)
+            self.vector = Vector(top.width, vector.size, *vector.exemplars, self.classes or 0)
         scale = max(1, sum(level.top_down_blocks for level in levels)) ** -0.5
         for level, coarser in zip(levels[::-1], [None, *levels[:0:-1]], strict=True):
             side = f"{level.side}x{level.side}"
             names = [f"{side}.{number}" for number in range(level.top_down_blocks)]
             self.latents |= dict.fromkeys(names, (level.latent, level.side, level.side))
-            guess = Guess(level, shape) if vector and names else None
+            guess = Guess(level, shape) if vector.size and names else None
             self.descent.append(TopDownLevel(level, coarser, self.classes, scale, names, guess))
 
     def networks(self) -> Sequence[nn.Module]:

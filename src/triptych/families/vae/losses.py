@@ -110,10 +110,10 @@ class NegativeElbo(Objective):
 
     name = "bound"
 
-    def __init__(self, model: Autoencoder, optimiser: OptimizerConfig) -> None:
+    def __init__(self, model: Autoencoder, optimizer: OptimizerConfig) -> None:
         super().__init__()
         self.model = model
-        self.optimiser = optimiser
+        self.optimizer = optimizer
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Standard normal numbers of every latent; uniform ones that hide labels."""

@@ -43,13 +43,13 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
     latents:   shape of each latent, the first decoded first
     classes:   how many, where it was built for labels
-    optimiser: of all its weights
+    optimizer: of all its weights
     """
 
     bounds: ClassVar[Mapping[str, int]] = {"elbo": 1, "importance": IMPORTANCE_SAMPLES}
     latents: dict[str, tuple[int, ...]]
     classes: int | None = None
-    optimiser: OptimizerConfig
+    optimizer: OptimizerConfig
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
@@ -92,7 +92,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
     def objectives(self) -> Sequence[Objective]:
         """One: the negative evidence lower bound, which trains all weights."""
-        return [NegativeElbo(self, self.optimiser)]
+        return [NegativeElbo(self, self.optimizer)]
 
     def training_log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
         """What training maximizes: `log_pixels`, or a density in its stead: [B]."""

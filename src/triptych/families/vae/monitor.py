@@ -18,6 +18,7 @@ from torch import Tensor
 
 from triptych.families.capabilities import Diagnosis
 from triptych.families.vae.losses import Autoencoder
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 
 EARLY = 0.25  # share of the planned images before which latents may still wake up: no advice
@@ -54,7 +55,12 @@ class LevelUse:
     @property
     def collapsed(self) -> bool:
         """Whether it carries hardly any information."""
-        return self.share < (FEW_OF_PICTURE if self.picture else FEW) or self.kl < LEAST_KL
+        return self.share < self.least_share or self.kl < LEAST_KL
+
+    @property
+    def least_share(self) -> float:
+        """The share of active units that a level in use has at least."""
+        return FEW_OF_PICTURE if self.picture else FEW
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,12 @@ class Gap:
     @property
     def overfitted(self) -> bool:
         """Whether the gap is neither chance nor small."""
-        return self.gap > SURE * self.error and self.gap > OVERFIT * self.avoidable
+        return self.gap > self.most
+
+    @property
+    def most(self) -> float:
+        """The largest gap that is chance, or small."""
+        return max(SURE * self.error, OVERFIT * self.avoidable)
 
 
 def diagnose(
@@ -157,47 +168,49 @@ def find_gap(cost: Tensor, least: Tensor, count: int) -> Gap:
 
 def advise(
     model: Autoencoder, levels: Sequence[LevelUse], gain: float, rate: float, gap: Gap | None
-) -> list[str]:
-    """A sentence for each failure.
+) -> list[Note]:
+    """A note for each failure, with its numbers and the range that is normal.
 
     At an optimum the gain is at least the rate minus the bound's slack: by Jensen's inequality,
     another image's latents predict an image no better than its probability. So the decoder does
     not use latents whose rate is above their gain.
     """
     several = bool(levels[0].suffix)
+    pixels = not model.learns_pixels  # then they need no more than a recipe that does
     advice = []
     for level in levels:
         if level.collapsed:
-            name = f"level {level.suffix[1:]}" if several else "latent"
-            advice.append(
-                f"{level.active} of {level.units} units of the {name} are active, "
-                f"its KL is {level.kl:.3g} nats: {mend(model, several, level.suffix)}"
-            )
-    if gain < max(rate, LEAST_GAIN):
-        advice.append(
-            "the decoder ignores the latents, an image's own predict it "
-            f"{gain:.3g} nats better than another image's, and cost {rate:.3g} nats: "
-            f"{mend(model, several)}"
-        )
+            values = mend(model, several, level.suffix) | {
+                "active": level.active,
+                "units": level.units,
+                "kl": level.kl,
+                "least_units": max(1, math.ceil(level.least_share * level.units)),
+                "least_kl": LEAST_KL,
+            }
+            if several:
+                values["level"] = level.suffix[1:]
+                note = Note("unused_level_pixels" if pixels else "unused_level", values)
+            else:
+                note = Note("unused_latent_pixels" if pixels else "unused_latent", values)
+            advice.append(note)
+    least = max(rate, LEAST_GAIN)
+    if gain < least:
+        values = mend(model, several) | {"gain": gain, "rate": rate, "least": least}
+        advice.append(Note("ignored_latents_pixels" if pixels else "ignored_latents", values))
     if gap is not None and gap.overfitted:
-        advice.append(
-            f"over-fitting, {gap.seen:.3g} bits per dimension on training images and "
-            f"{gap.unseen:.3g} on validation images: give more data, --flip or --crop 2 where "
-            "that suits them, a smaller --size or a shorter --budget"
-        )
+        values = {"seen": gap.seen, "unseen": gap.unseen, "gap": gap.gap, "most": gap.most}
+        advice.append(Note("overfitting", values))
     return advice
 
 
-def mend(model: Autoencoder, several: bool, suffix: str = "") -> str:
-    """The advice against unused latents, by options that the model's recipe has.
+def mend(model: Autoencoder, several: bool, suffix: str = "") -> dict[str, str | int | float]:
+    """What wakes latents up, by options that the model's recipe has: as they are written there.
 
     suffix: of the collapsed level, where there are several
     """
     if not model.learns_pixels:
-        return "train vae:sigma, which learns the pixels' deviation"
-    longer = min(0.5, max(0.2, 2 * model.warm_up))
-    latents = "lower --set latent"
+        return {}
+    latents = "latent"
     if several:
-        vector = suffix == "_vector"
-        latents = "lower --set vector" if vector else "lower its number in --set latents"
-    return f"raise the KL's warm-up, --set warm_up={longer:g}, or the --budget, or {latents}"
+        latents = "vector" if suffix == "_vector" else "latents"
+    return {"warm_up": f"{min(0.5, max(0.2, 2 * model.warm_up)):g}", "setting": latents}

@@ -35,8 +35,8 @@ LEAST_NOISE = 0.005  # where likelihoods begin: below, a denoiser knows no more 
 class PatchDiffusion(Settings):
     """Noise levels are deviations on the [-1, 1] scale of pixels."""
 
-    average: float | None = 0.05
-    second_average: float | None = 0.1
+    ema: float | None = 0.05
+    ema_wide: float | None = 0.1
     patch: int = 2
     widths: tuple[int, ...] = (32, 64, 96)
     blocks: int = 1
@@ -53,8 +53,8 @@ class PatchDiffusion(Settings):
     groups: int = 100  # found among training images, for a model without labels; 0: none
     guidance: float = 1.7  # towards the class or group
     features_at: float = 0.2  # noise level at which the network gives features
-    optimiser: OptimizerConfig = OptimizerConfig(
-        learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", matrix_rate=0.02
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", muon_lr=0.02
     )
 
 
@@ -143,7 +143,7 @@ def assemble(
             matrices=network.inner_matrices(),
             noise_mean=settings.noise_mean,
             noise_std=settings.noise_std,
-            optimiser=settings.optimiser,
+            optimizer=settings.optimizer,
             conditioning=conditioning,
             weight=weight,
         ),

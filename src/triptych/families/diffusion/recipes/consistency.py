@@ -37,6 +37,7 @@ from triptych.families.diffusion.recipes import (
 from triptych.families.diffusion.recipes.x0 import RESIDUAL
 from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.protocol import Batch, FrozenView, GenerativeModel, Objective, Recipe
+from triptych.records import Note
 
 TEACHERS: dict[str, Callable[[nn.Module, float], OnUnitScale]] = {
     "edm": Preconditioned,
@@ -44,17 +45,9 @@ TEACHERS: dict[str, Callable[[nn.Module, float], OnUnitScale]] = {
     "x0": partial(AnchoredPredictor, residual=RESIDUAL),
 }
 TAKEN_OVER = (
-    "patch",
-    "widths",
-    "blocks",
-    "attention",
-    "groups",
-    "sigma_data",
-    "sigma_min",
-    "sigma_max",
-    "rho",
-    "features_at",
-)
+    "patch", "widths", "blocks", "attention", "groups",
+    "sigma_data", "sigma_min", "sigma_max", "rho", "features_at",
+)  # fmt: skip
 STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
 
 
@@ -77,8 +70,8 @@ class ConsistencySettings(PatchDiffusion):
     sampler: str = "consistency"
     steps: int = 2
     guidance: float = 1.0
-    optimiser: OptimizerConfig = OptimizerConfig(
-        learning_rate=1.25e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", matrix_rate=0.00125
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=1.25e-4, betas=(0.9, 0.99), warmup=0.02, decay="linear", muon_lr=0.00125
     )
 
 
@@ -103,9 +96,9 @@ class ConsistencyModel(NoiseToImage, Learns):
     """A model whose network gives the end of the path, not the expected image."""
 
     samplers = ("consistency",)
-    lacks: ClassVar[Mapping[str, str]] = {
-        "encode": "a consistency model jumps to the image: no path leads back to noise",
-        "likelihood": "a consistency model has no density that could be followed",
+    lacks: ClassVar[Mapping[str, Note]] = {
+        "encode": Note("consistency_no_inverse"),
+        "likelihood": Note("consistency_no_density"),
     }
 
     def __init__(self, denoiser: Denoiser, *, teacher: Teacher, **others: Any) -> None:
@@ -155,8 +148,8 @@ class ConsistencyLoss(Objective):
         self.settings = settings
         self.condition = partial(batch_condition, conditioning)
         self.teacher = teacher
-        self.optimiser = settings.optimiser
-        if settings.optimiser.matrix_rate is not None:
+        self.optimizer = settings.optimizer
+        if settings.optimizer.muon_lr is not None:
             self.matrices = network.inner_matrices()  # type: ignore[operator]
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ class CourseDDPM(Settings):
     beta_last: float = 0.02
     width: int = 32
     sampler: str = "ancestral"
-    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
 
 
 def build(settings: CourseDDPM, shape: ImageShape) -> Diffusion:
@@ -43,7 +43,7 @@ def build(settings: CourseDDPM, shape: ImageShape) -> Diffusion:
         NoisePredictor(CourseUNet(shape.channels, settings.width), sigmas),
         process=Process(levels=partial(spaced_sigmas, sigmas), prior_std=prior_std),
         sampling=sampling,
-        objective=partial(HuberNoiseLoss, optimiser=settings.optimiser),
+        objective=partial(HuberNoiseLoss, optimizer=settings.optimizer),
         likelihoods={
             "variational": VariationalBound(sigmas, prior_std, gaussian_decoder),
             "ode": FlowLikelihood(

@@ -20,11 +20,11 @@ class PlayerSettings(Settings):
     """Recipes add their networks' sizes, their penalty and their rates."""
 
     batch_size: int = 32  # in a short training many small steps beat few large ones
-    average: float | None = 0.05
+    ema: float | None = 0.05
     latent: int = 128
     augment: bool = False
     inversion: Inversion = Inversion()
-    critic: OptimizerConfig
+    discriminator: OptimizerConfig
     generator: OptimizerConfig
 
 
@@ -41,7 +41,7 @@ def build_players(
         discriminator,
         latent=settings.latent,
         loss=loss,
-        discriminator_optimizer=settings.critic,
+        discriminator_optimizer=settings.discriminator,
         generator_optimizer=settings.generator,
         inversion=settings.inversion,
         shape=shape,
@@ -53,7 +53,7 @@ class ConvolutionalSettings(PlayerSettings):
     """Defaults for `tiny`; the discriminator is the faster learner (arXiv:1706.08500)."""
 
     width: int = 32
-    critic: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.9))
+    discriminator: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.9))
     generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
 
 
@@ -68,7 +68,9 @@ def sized(settings: S, size: Size) -> S:
         settings,
         batch_size=64,
         width=64 if size == "small" else 128,
-        critic=replace(settings.critic, learning_rate=settings.critic.learning_rate / 2),
+        discriminator=replace(
+            settings.discriminator, learning_rate=settings.discriminator.learning_rate / 2
+        ),
         generator=replace(settings.generator, learning_rate=settings.generator.learning_rate / 2),
     )
 
@@ -91,7 +93,7 @@ class ResidualSettings(PlayerSettings):
 
     latent: int = 64
     networks: Backbone = Backbone()
-    critic: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, betas=(0.0, 0.99))
+    discriminator: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, betas=(0.0, 0.99))
     generator: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, betas=(0.0, 0.99))
 
 

@@ -23,7 +23,7 @@ class CourseGAN(Settings):
     latent: int = 100
     width: int = 64
     inversion: Inversion = Inversion()
-    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
 def build(settings: CourseGAN, shape: ImageShape) -> GAN:
@@ -33,8 +33,8 @@ def build(settings: CourseGAN, shape: ImageShape) -> GAN:
         DCGANDiscriminator(shape.channels, shape.resolution, settings.width),
         latent=settings.latent,
         loss=GANLoss(discriminator=cross_entropy_discriminator, generator=cross_entropy_generator),
-        discriminator_optimizer=settings.optimiser,
-        generator_optimizer=settings.optimiser,
+        discriminator_optimizer=settings.optimizer,
+        generator_optimizer=settings.optimizer,
         inversion=settings.inversion,
         shape=shape,
     )

@@ -23,7 +23,7 @@ class R1GAN(ConvolutionalSettings):
 
     gamma: float = 0.1  # weight of R1 and R2
     penalty_every: int = 8  # of so many steps one pays it, so many times as much
-    critic: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.99))
+    discriminator: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.99))
     generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.99))
 
 

@@ -41,7 +41,7 @@ def defaults(size: Size, shape: ImageShape) -> R3GAN:
     return R3GAN(
         batch_size={"small": 64, "base": 128}[size],
         networks=Backbone(width=wide, most=8 * wide, blocks=2, expand=2.0),
-        critic=rate,
+        discriminator=rate,
         generator=rate,
     )
 

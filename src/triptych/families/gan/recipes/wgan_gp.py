@@ -19,8 +19,8 @@ class WassersteinGAN(ResidualSettings):
     latent: int = 128
     penalty: float = 10.0
     penalty_every: int = 1  # of so many steps one pays it, so many times as much
-    critic_steps: int = 5
-    critic: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
+    discriminator_steps: int = 5
+    discriminator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
     generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
 
 
@@ -30,7 +30,7 @@ def build(settings: WassersteinGAN, shape: ImageShape) -> GAN:
         discriminator=wasserstein_critic,
         generator=hinge_generator,
         penalty=Penalty(kind="one", weight=settings.penalty, every=settings.penalty_every),
-        discriminator_steps=settings.critic_steps,
+        discriminator_steps=settings.discriminator_steps,
         augmented=settings.augment,
     )
     return build_residual(settings, shape, loss)
@@ -45,7 +45,7 @@ def defaults(size: Size, shape: ImageShape) -> WassersteinGAN:
     return WassersteinGAN(
         batch_size=64,
         networks=Backbone(width=wide, most=4 * wide, blocks=2),
-        critic=rate,
+        discriminator=rate,
         generator=rate,
     )
 

@@ -16,7 +16,7 @@ class CourseVAE(Settings):
 
     latent: int = 32
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    optimiser: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
 
 
 def build(settings: CourseVAE, shape: ImageShape) -> GaussianVAE:
@@ -32,7 +32,7 @@ def build(settings: CourseVAE, shape: ImageShape) -> GaussianVAE:
         std=1.0,
         learn_std=False,
         shape=shape,
-        optimiser=settings.optimiser,
+        optimizer=settings.optimizer,
     )
 
 

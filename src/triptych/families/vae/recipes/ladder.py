@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.protocol import Recipe
-from triptych.families.vae.ladder import LadderVAE, Level
+from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,11 +14,11 @@ class Ladder(Settings):
     """Defaults for `tiny`. Tuples tell of each level, the finest first, the last a single pixel."""
 
     batch_size: int = 32
-    average: float | None = 0.05
+    ema: float | None = 0.05
     patch: int = 2  # pixels of the image to a side of a pixel of the finest level
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    climb: tuple[int, ...] = (0, 0, 0, 0)  # residual blocks on the way up
-    descend: tuple[int, ...] = (1, 0, 0, 0)  # stochastic blocks on the way down
+    bottom_up_blocks: tuple[int, ...] = (0, 0, 0, 0)  # residual blocks on the way up
+    top_down_blocks: tuple[int, ...] = (1, 0, 0, 0)  # stochastic blocks on the way down
     latents: tuple[int, ...] = (8, 8, 16, 32)  # channels of a block's latent
     vector: int = 96  # numbers of the first latent; 0: there is none
     exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
@@ -26,7 +26,7 @@ class Ladder(Settings):
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
     deviation: float = 0.3  # of pictures of latents in samples, beside that of their prior
     join: float = 0.2  # share of the planned images after which pictures of latents take part
-    optimiser: OptimizerConfig = OptimizerConfig(
+    optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.02, decay="cosine", clip_norm=500.0
     )
 
@@ -41,10 +41,10 @@ class Ladder(Settings):
         for name, values in least.items():
             if min(values, default=1) < 1:
                 raise ValueError(f"{name} must be at least 1, got {min(values)}")
-        if min(*self.climb, *self.descend, self.vector) < 0:
-            raise ValueError("climb, descend and vector must not be negative")
-        if not (self.vector or any(self.descend)):
-            raise ValueError("there is no latent: neither vector nor descend asks for one")
+        if min(*self.bottom_up_blocks, *self.top_down_blocks, self.vector) < 0:
+            raise ValueError("bottom_up_blocks, top_down_blocks and vector must not be negative")
+        if not (self.vector or any(self.top_down_blocks)):
+            raise ValueError("there is no latent: neither vector nor top_down_blocks asks for one")
         if not all(0 <= share <= 1 for share in (self.warm_up, self.join, self.deviation)):
             raise ValueError("warm_up, join and deviation are shares, from 0 to 1")
 
@@ -58,7 +58,7 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
     while sides[-1] > 4:
         sides.append(sides[-1] // 2)
     sides.append(1)
-    columns = settings.widths, settings.climb, settings.descend, settings.latents
+    columns = settings.widths, settings.bottom_up_blocks, settings.top_down_blocks, settings.latents
     if any(len(column) != len(sides) for column in columns):
         raise ValueError(f"there are {len(sides)} levels, of sides {sides}: name as many values")
     halving = [4 << power for power in reversed(range(len(sides) - 1))]
@@ -69,40 +69,43 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         Level(side=side, width=width, bottom_up_blocks=up, top_down_blocks=down, latent=latent)
         for side, width, up, down, latent in zip(sides, *columns, strict=True)
     ]
+    vector = VectorLatent(
+        size=settings.vector,
+        exemplars=settings.exemplars,
+        join=settings.join,
+        deviation=settings.deviation,
+    )
     return LadderVAE(
         levels,
         patch=settings.patch,
         components=settings.components,
         shape=shape,
-        optimiser=settings.optimiser,
+        optimizer=settings.optimizer,
         warm_up=settings.warm_up,
-        vector=settings.vector,
-        exemplars=settings.exemplars,
-        join=settings.join,
-        deviation=settings.deviation,
+        vector=vector,
     )
 
 
 SMALL = Ladder(
     batch_size=64,
     widths=(64, 128, 256, 512),
-    climb=(1, 0, 0, 0),
-    descend=(2, 0, 0, 0),
+    bottom_up_blocks=(1, 0, 0, 0),
+    top_down_blocks=(2, 0, 0, 0),
     vector=128,
     components=4,
-    optimiser=replace(Ladder.optimiser, learning_rate=1e-3),
+    optimizer=replace(Ladder.optimizer, learning_rate=1e-3),
 )
 BASE = Ladder(
     batch_size=128,
     patch=1,
     widths=(96, 192, 256, 384, 512),
-    climb=(2, 2, 1, 1, 0),
-    descend=(3, 2, 1, 0, 0),
+    bottom_up_blocks=(2, 2, 1, 1, 0),
+    top_down_blocks=(3, 2, 1, 0, 0),
     latents=(8, 8, 8, 16, 32),
     vector=128,
     exemplars=(4096, 2),
     components=10,
-    optimiser=replace(Ladder.optimiser, learning_rate=1e-3),
+    optimizer=replace(Ladder.optimizer, learning_rate=1e-3),
 )
 
 
@@ -115,8 +118,8 @@ def defaults(size: Size, shape: ImageShape) -> Ladder:
         settings,
         patch=max(1, shape.resolution // finest),
         widths=settings.widths[missing:],
-        climb=settings.climb[missing:],
-        descend=settings.descend[missing:],
+        bottom_up_blocks=settings.bottom_up_blocks[missing:],
+        top_down_blocks=settings.top_down_blocks[missing:],
         latents=settings.latents[missing:],
     )
 

@@ -19,12 +19,12 @@ from triptych.nn.convnets import StridedEncoder, UpsamplingDecoder
 class SigmaVAE(Settings):
     """Defaults for `tiny`."""
 
-    average: float | None = 0.1
+    ema: float | None = 0.1
     latent: int = 64
     first_std: float = 0.14  # about where it ends; from 1, Adam would be a thousand steps away
     widths: tuple[int, ...] = (32, 64, 128, 256)
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
-    optimiser: OptimizerConfig = OptimizerConfig(
+    optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, warmup=0.02, decay="cosine", clip_norm=200.0
     )
 
@@ -42,7 +42,7 @@ def build(settings: SigmaVAE, shape: ImageShape) -> GaussianVAE:
         std=settings.first_std,
         learn_std=True,
         shape=shape,
-        optimiser=settings.optimiser,
+        optimizer=settings.optimizer,
         warm_up=settings.warm_up,
     )
 
@@ -56,7 +56,7 @@ def defaults(size: Size, shape: ImageShape) -> SigmaVAE:
         batch_size=128,
         latent=64 * factor,
         widths=tuple(width * factor for width in (32, 64, 128, 256)),
-        optimiser=OptimizerConfig(learning_rate=1e-3, warmup=0.02, decay="cosine", clip_norm=200.0),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=0.02, decay="cosine", clip_norm=200.0),
     )
 
 
