@@ -79,7 +79,7 @@ def call(app: App, words: Sequence[str]) -> Everywhere:
 
 
 def config_file(words: Sequence[str]) -> Path | None:
-    """What follows --config."""
+    """The path that follows --config; None without that option."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word == "--config" and following:
             return Path(following)

@@ -139,7 +139,7 @@ def data_to_compare(
 def make_requests(
     variants: Sequence[Variant], asked: CompareRequest, data: ImageData
 ) -> list[ResolvedRequest]:
-    """Every model with every seed."""
+    """A request for every model with every seed; InputError on a model named twice."""
     for variant in variants:
         if variants.count(variant) > 1:
             raise InputError(f"{variant} is named twice", "use --seeds to train it several times")

@@ -16,13 +16,13 @@ TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-c
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which a model is trained: each by the code of the note that it differs."""
+    """The conditions of a training, each by the code of the note that says that it differs."""
 
     values: Mapping[str, object]
 
     @classmethod
     def of(cls, data: DataRecord, device: str, precision: str, unit: str, amount: float) -> Self:
-        """All that must agree."""
+        """The conditions of these values: all that must agree between runs."""
         return cls(
             {
                 "data_differ": data.fingerprint,
@@ -40,12 +40,12 @@ class Conditions:
 
     @classmethod
     def of_run(cls, run: RunRecord) -> Self:
-        """Those of a run."""
+        """The conditions of a trained run."""
         return cls.of(run.data, run.device, run.precision, run.budget.unit, run.budget.amount)
 
     @classmethod
     def of_request(cls, request: ResolvedRequest, data: ImageData, machine: Machine) -> Self:
-        """Those of a run that is yet to be trained."""
+        """The conditions of a run that is yet to be trained."""
         budget = request.budget
         described = data.describe()
         return cls.of(described, machine.device, machine.precision, budget.unit, budget.amount)

@@ -151,6 +151,6 @@ def quantile(degrees: float) -> float:
 
 
 def variance_of(values: Sequence[float]) -> float:
-    """Unbiased."""
+    """Unbiased variance of at least two values."""
     mean = sum(values) / len(values)
     return sum((value - mean) ** 2 for value in values) / (len(values) - 1)

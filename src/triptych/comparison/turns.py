@@ -51,7 +51,7 @@ def fit_together(requests: Sequence[ResolvedRequest], machine: Machine) -> bool:
 
 
 def seconds_of(trainings: Sequence[Training]) -> list[float]:
-    """Of training so far."""
+    """Seconds of each training so far."""
     return [training.seconds for training in trainings]
 
 

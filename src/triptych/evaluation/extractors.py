@@ -67,7 +67,7 @@ def load(name: str) -> nn.Module:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first."""
+    """The first line of an error's message, or the name of its type."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
@@ -78,16 +78,16 @@ class Extractor(ABC):
 
     @abstractmethod
     def parts(self) -> Iterable[Tensor]:
-        """All tensors that its answers depend on."""
+        """All tensors that the features depend on."""
 
     @cached_property
     def key(self) -> str:
-        """What cached features are kept under: nothing that would give others has this one."""
+        """The name and a digest of `parts`: extractors with equal keys give equal features."""
         return f"{self.name}-{digest(self.parts())}"
 
     @abstractmethod
     def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
-        """Features of images, on the processor."""
+        """Features [N,F] of uint8 images [N,C,H,W], on the CPU."""
 
 
 class Labels(Extractor):
@@ -103,11 +103,11 @@ class Labels(Extractor):
         return self.network.state_dict().values()
 
     def read(self, pixels: Tensor, machine: Machine) -> Reading:
-        """Features and probabilities."""
+        """Features [N,F] and class probabilities [N,K] of uint8 images [N,C,H,W]."""
         return classifier.read(self.network, pixels, machine)
 
     def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
-        """What its last layer but one says."""
+        """Activations [N,F] of the last layer but one."""
         return self.read(pixels, machine).features
 
 
@@ -127,7 +127,7 @@ class LeadingPatches(Extractor):
         return self.patches.mean, self.patches.std, self.directions
 
     def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
-        """Coordinates along the directions."""
+        """Coordinates along the directions, [N,d]."""
         return self.patches(pixels) @ self.directions
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
 
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from triptych.metrics import NotDefinedError
 from triptych.metrics.kernel_distance import kernel_value, within_reference
 from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.probe_accuracy import PARTS
-from triptych.records import Note
+from triptych.records import JsonObject, Note
 from triptych.tasks import interpolate, likelihood, reconstruct, sample
 from triptych.tasks.figures import Curve
 from triptych.tasks.likelihood import Bound
@@ -31,8 +30,8 @@ from triptych.tasks.likelihood import Bound
 POINTS = 16  # images on each path
 FEW_PAIRS = Note("few_pairs")
 NOT_ALL = Note("training_images_searched", {"n": MOST_TRAINING})
-EVALUATION_SEED = 1_000_003  # samples shown in figures are not the ones that are measured
-SAMPLES = 200  # for each place: the kernel distance has no bias at any count
+EVALUATION_SEED = 1_000_003  # samples in figures are not the ones that are measured
+SAMPLES = 200  # for each point of a curve: the kernel distance has no bias at any count
 CHAINS = {  # steps of as many calls: 5, 9, 15 and 25
     "heun": (3, 5, 8, 13),
     "dpm-solver++": (5, 9, 15, 25),
@@ -56,8 +55,8 @@ class Output:
     n: int
     features: str | None = None
     note: Note | None = None
-    more: Callable[[], dict[str, Any]] = dict
-    otherwise: dict[str, Any] = field(default_factory=dict)
+    more: Callable[[], JsonObject] = dict
+    otherwise: JsonObject = field(default_factory=dict)
 
 
 class Outputs:
@@ -130,7 +129,7 @@ class Outputs:
 
     @cached_property
     def reconstructions(self) -> Tensor:
-        """Of the originals, uint8 [n,C,H,W]."""
+        """Reconstructions of the reference's originals, uint8 [n,C,H,W]."""
         if not isinstance(self.model, Encodes):
             raise NotDefinedError(why_not(self.model, "encode"))
         real = self.real

@@ -148,7 +148,7 @@ class Reference:
 
     @cached_property
     def training_features(self) -> Tensor:
-        """Of those, by the extractor."""
+        """Features of the images of `training`, [N,F]."""
         return kept_features(self.extractor, self.training.images, self.machine)
 
     @cached_property

@@ -95,14 +95,14 @@ class Metric:
     order: int = 100
 
     def __post_init__(self) -> None:
-        """ValueError on needs that nothing gives."""
+        """Raise ValueError where a name in `needs` is neither an output nor a reference."""
         wrong = [name for name in self.needs if name not in OUTPUTS and name not in REAL]
         if wrong or not self.needs or self.needs[0] not in OUTPUTS:
             raise ValueError(f"metric '{self.name}' needs {', '.join(wrong) or 'no output first'}")
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Where it comes among all."""
+        """Sorts metrics: by group, then by order in the group."""
         group = GROUPS.index(self.group) if self.group in GROUPS else len(GROUPS)
         return group, self.order
 

@@ -55,7 +55,7 @@ def bits_per_dim(nats: Tensor, shape: ImageShape) -> Estimate:
 
 
 def compute(outputs: Tensors, real: Tensors) -> Estimate:
-    """Of the likelihood images."""
+    """Bits per dimension of the likelihood images, from nats of each."""
     channels, side = real["likelihood_images"].shape[1:3]
     return bits_per_dim(outputs["nats"], ImageShape(channels=channels, resolution=side))
 

@@ -61,7 +61,7 @@ class Kernels:
         return rows @ self.sums @ columns
 
     def mean(self) -> float:
-        """Of those `within` one set."""
+        """Mean kernel of different images of one set; only for sums made by `within`."""
         count = self.rows.sum()
         return (self.sums.sum() / (count * (count - 1))).item()
 

@@ -122,7 +122,7 @@ def hits(weights: Weights, x: Tensor, labels: Tensor) -> Tensor:
 
 
 def compute(represented: Tensors, real: Tensors) -> Estimate:
-    """Of representations, or of raw pixels in their place."""
+    """Accuracy on representations; for the floor they are raw pixels."""
     return probe_accuracy(
         *(
             Represented(represented[f"{part}_representations"], real[f"{part}_labels"])

@@ -104,7 +104,7 @@ def bytes_of(batch: Batch) -> int:
 def bytes_per_image(
     state: TrainingState, size: torch.Size, seed: int, machine: Machine
 ) -> tuple[float, float]:
-    """Memory of each image: what the hungriest forward pass keeps, and its place in the batch.
+    """Bytes of each image: those that the largest forward pass keeps, and those of the batch.
 
     size: [C,H,W]
     The first is the slope between two batches: weights, which are kept too, do not count.

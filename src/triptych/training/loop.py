@@ -72,7 +72,7 @@ class Clock:
         return self.before + running
 
     def lap_seconds(self) -> float:
-        """Since the last call."""
+        """Seconds that the clock has run since the last call."""
         now = self.seconds()
         lap, self.lap = now - self.lap, now
         return lap
@@ -148,7 +148,7 @@ class TrainingLoop:
 
     @property
     def plan(self) -> Plan:
-        """Of the present phase."""
+        """The plan of the present phase."""
         return self.job.plans[self.state.phase]
 
     def advance(
@@ -297,7 +297,7 @@ class TrainingLoop:
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
-        """Afterwards the clock stands still."""
+        """Stop the clock at the end, once the device has finished its work."""
         try:
             yield
         finally:

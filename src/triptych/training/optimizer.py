@@ -82,7 +82,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of all matrices."""
+        """Update all matrices once, unless `found_inf` masks the step."""
         masked = self.found_inf > 0
         for group in self.param_groups:
             parameters, keep = group["params"], group["momentum"]

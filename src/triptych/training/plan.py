@@ -61,7 +61,7 @@ class Plan:
         return self.points[-1][0]
 
     def progress(self, images: int) -> float:
-        """From 0 to 1."""
+        """The share of the plan that is done after so many images, from 0 to 1."""
         if images >= self.end:
             return 1.0
         if not self.timed:

@@ -220,7 +220,7 @@ def check_teacher(shape: ImageShape, teacher: RunFolder) -> None:
 
 
 def start_from(model: GenerativeModel, teacher: RunFolder) -> None:
-    """Give a fresh model its teacher."""
+    """Load the teacher's model, from which a fresh model learns."""
     trained, _ = load_model(teacher)
     assert isinstance(model, Learns)  # what `take_over` stands for
     model.learn_from(trained)
@@ -416,7 +416,7 @@ def recorded(folder: RunFolder, record: RunRecord) -> Recorded:
 
 
 def differing_versions(record: RunRecord) -> list[Note]:
-    """What may make a repeated run differ."""
+    """Notes on versions and the processor, where they are not those of the run."""
     ours, theirs = hardware.versions(), record.versions
     notes = [
         Note("other_version", {"name": name, "then": str(theirs.get(name)), "now": ours[name]})

@@ -219,7 +219,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> str:
-    """Who holds the folder."""
+    """The process that holds the folder's lock, for an error message."""
     try:
         owner = files.parse_json(files.read_bytes(folder / HOLDER, MOST_HOLDER))
         return f"process {owner['process']} on {owner['machine']}"

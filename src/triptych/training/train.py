@@ -196,7 +196,7 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Of training so far."""
+        """Seconds of training so far."""
         return self.clock.seconds()
 
     @property
@@ -288,7 +288,7 @@ class Training:
         return Threads(counts_to_try(many.threads) if may else [], changes, usual)
 
     def record_plans(self, plans: Sequence[Plan], threads: Threads) -> None:
-        """Into run.json."""
+        """Write the plans and the changes of threads into run.json."""
         self.record = with_plans(self.record, plans, threads)
         if self.machine.group.is_main:
             self.folder.write(self.record)
@@ -329,7 +329,7 @@ def job_of(
     plans: list[Plan],
     threads: Threads,
 ) -> Job:
-    """What stays the same over the training."""
+    """The job of the training loop: what stays the same over the training."""
     request, folder, machine = training.request, training.folder, training.machine
     console, record, first = training.console, training.record, plans[0]
     checkups = Checkups(state, request.data, first, request.seed, machine, console)
