@@ -27,7 +27,7 @@ from triptych.options import (
     TrainRequest,
     takes,
 )
-from triptych.records import ResultsRecord
+from triptych.records import Note, ResultsRecord
 from triptych.run import Run, run_data
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
@@ -71,7 +71,8 @@ def train(
     request = resolve(model, machine.device, opened(data), console)
     folder = Path(model.out) if model.out is not None else free_folder(request, machine)
     tell_notes(request.data, console)
-    console.say(f"training {request.name} into {folder}")
+    into = Note("training_into", {"model": str(request.name), "run": str(folder)})
+    console.say(english(into))
     return Run(train_request(request, folder, machine, console).path, machine)
 
 

@@ -26,7 +26,8 @@ from triptych.options import (
     option,
     required,
 )
-from triptych.records import as_json
+from triptych.records import Note, as_json
+from triptych.words import english
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +104,8 @@ class Repeat(ReadsRunData):
         """run.json of the new run."""
         from triptych import api
 
-        self.console().say(f"repeating {self.path} into {self.out}")
+        into = Note("repeating_into", {"run": str(self.path), "out": str(self.out)})
+        self.console().say(english(into))
         run = api.repeat(
             self.path,
             self.out,

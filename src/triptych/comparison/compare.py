@@ -286,7 +286,8 @@ def train_all(
 
     for request in requests:
         variant = f" ({request.variant})" if request.variant else ""
-        console.say(f"training {request.name}{variant} for {request.budget.asked}")
+        values = {"model": f"{request.name}{variant}", "budget": request.budget.asked}
+        console.say(english(Note("training_for", {**values})))
     train_in_turns(requests, open_training, machine, console)
     return [RunFolder(folder / run_name(request)) for request in requests]
 

@@ -15,10 +15,12 @@ from triptych import hardware
 from triptych.console import Console
 from triptych.errors import InterruptedRunError
 from triptych.hardware import Machine
+from triptych.records import Note
 from triptych.training.calibration import forecast_bytes
 from triptych.training.loop import stop_signals
 from triptych.training.resolve import ResolvedRequest
 from triptych.training.train import Training
+from triptych.words import english
 
 TURN = 3.0  # seconds
 USABLE = 0.8  # of the free memory, for all trainings together
@@ -35,7 +37,7 @@ def train_in_turns(
     Raises InterruptedRunError on a signal, after all of them were saved.
     """
     if len(requests) > 1 and not fit_together(requests, machine):
-        console.say("these models do not fit into memory together: they train one after another")
+        console.say(english(Note("one_after_another")))
         for request in requests:
             train_together([request], open_training, machine, console)
     elif requests:

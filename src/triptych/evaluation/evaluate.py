@@ -39,6 +39,7 @@ from triptych.run import check_count
 from triptych.seeding import ImageStreams
 from triptych.tasks import figures, sample
 from triptych.training.run_folder import RunFolder, labels_of, load_model
+from triptych.words import english
 
 FEW = 2000  # samples below which the interval matters more than the value
 OFFENDERS = 10  # samples nearest to training images that are shown
@@ -77,7 +78,7 @@ def measurer(data: ImageData, plan: Plan, machine: Machine, console: Console) ->
     def measure_run(folder: RunFolder) -> ResultsRecord:
         with machine.fastest_threads():
             model, record = load_model(folder, machine.device)
-            console.say(f"  measuring {record.model}")
+            console.say(f"  {english(Note('measuring', {'model': record.model}))}")
             evaluation = evaluate(model, record, real, console)
             draw(folder, model, record, evaluation, real, console)
         return evaluation.results

@@ -30,6 +30,7 @@ from triptych.training.log import RunLog, events
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder, save_weights
 from triptych.training.state import TrainingState
+from triptych.words import english
 
 Score = Callable[[GenerativeModel, int, Machine], float]  # the model, how many samples to draw
 
@@ -148,7 +149,8 @@ class Selection:
         state.model.load_state_dict(load_file(self.path(images), device=str(device)))
         log.write(Chosen(images=images, value=value))
         if images != last:
-            self.console.say(f"  the weights after {images:,} images scored best: they are used")
+            best = Note("best_snapshot", {"images": images})
+            self.console.say(f"  {english(best)}")
 
     def best(self, path: Path) -> tuple[int, float, int] | None:
         """Images seen and score of the best snapshot, and images at the last one.

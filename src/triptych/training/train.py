@@ -151,7 +151,8 @@ class Training:
             folder.tidy(done)
         machine.group.barrier()
         if done:
-            console.say(f"  {folder.path} is trained already")
+            done_before = Note("trained_already", {"run": str(folder.path)})
+            console.say(f"  {english(done_before)}")
             return
         if record is None:
             batches = share_batches(request, machine)
@@ -585,12 +586,12 @@ def resume(
     log = RunLog(folder.log, state.group.is_main)
     if progress is None:
         if log.size():
-            console.say("  no checkpoint to go on from: starting again from image 0")
+            console.say(f"  {english(Note('no_checkpoint'))}")
         log.cut(0)
         return None
     clock.before = progress.seconds
     log.cut(progress.log_bytes)
-    console.say(f"  going on from image {state.seen:,}")
+    console.say(f"  {english(Note('going_on', {'images': state.seen}))}")
     return progress
 
 
