@@ -233,7 +233,7 @@ def missing(
     name = str(argument.parameter.metavar) if positional else f"{argument.name} PATH"
     filled = [words[0], "x", *words[1:]] if positional else [*words, argument.name, "x"]
     try:
-        call(make_app(), filled)
+        call(make_app(config_file(words)), filled)
     except MissingArgumentError as another:
         if another.argument is not None and another.argument.name != argument.name:
             names, other = missing(another, filled)
