@@ -17,10 +17,11 @@ import triptych
 from triptych import hardware
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images
+from triptych.data.sources import Source
 from triptych.data.store import ImageSizes, Ingested
 from triptych.hardware import Machine
 from triptych.options import DataOptions
-from triptych.records import Progress
+from triptych.records import Note, Progress
 
 CLASSES = 5
 STEP = 40  # the first pixel is STEP times the label
@@ -105,6 +106,12 @@ def write_parquet(
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
     return path
+
+
+def beyond_the_usual(source: Source) -> tuple[Note, ...]:
+    """The notes on a source but for those on where its labels and parts come from."""
+    usual = ("labels_from_column", "parts_from_names", "classes_from_folders")
+    return tuple(note for note in source.notes if note.code not in usual)
 
 
 def open_tiny(folder: Path, count: int = 400, labeled: bool = True) -> ImageData:

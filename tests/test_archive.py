@@ -80,7 +80,7 @@ def test_every_kind_gives_bytes_parts_and_classes(tmp_path: Path, suffix: str, t
     assert contents(source) == FILES
     told = {item.name: (item.part, item.label) for item in items(source)}
     assert told == {name: (name.split("/")[0], name.split("/")[1]) for name in FILES}
-    assert source.notes == ()
+    assert [note.code for note in source.notes] == ["parts_from_names", "classes_from_folders"]
     names = [item.name for item in items(source)]
     assert names == (sorted(FILES) if suffix == ".zip" else list(FILES))
 
@@ -104,11 +104,16 @@ def test_what_lies_above_and_beside_the_parts(tmp_path: Path, suffix: str) -> No
         "zoo/in/extra/1.png": b"1",
         "zoo/in/test/b/2.png": b"2",
         "zoo/in/train/a/3.heic": b"3",
+        "zoo/in/train/b/4.png": b"4",
     }
     source = read(pack(tmp_path / f"a{suffix}", files))
-    assert contents(source) == {"test/b/2.png": b"2", "train/a/3.heic": b"3"}
-    assert [(item.part, item.label) for item in items(source)] == [("test", "b"), ("train", "a")]
-    assert source.notes == (Note("folders_beside_train", {"folders": "extra (1)"}),)
+    told = {item.name: (item.part, item.label, item.content) for item in items(source)}
+    assert told == {
+        "test/b/2.png": ("test", "b", b"2"),
+        "train/a/3.heic": ("train", "a", b"3"),
+        "train/b/4.png": ("train", "b", b"4"),
+    }
+    assert Note("folders_beside_train", {"folders": "extra (1)"}) in source.notes
     heap = read(pack(tmp_path / f"b{suffix}", {"x/img/1.png": b"1", "x/img/2.png": b"2"}))
     assert [(item.name, item.label) for item in items(heap)] == [("1.png", None), ("2.png", None)]
 

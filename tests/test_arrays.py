@@ -167,7 +167,8 @@ def test_parts_of_their_own(tmp_path: Path, names: tuple[str, str, str, str]) ->
     np.testing.assert_array_equal(items[3].content, IMAGES[3])  # type: ignore[arg-type]
     np.testing.assert_array_equal(items[14].content, IMAGES[14, :8])  # type: ignore[arg-type]
     assert items[14].name == f"a.npz:{image.format(second)}[0]"
-    assert source.notes == ()
+    assert [note.code for note in source.notes] == ["parts_from_names", *2 * ["labels_from_column"]]
+    assert f"train: {image.format(first)}; " in str(source.notes[0].values["parts"])
     one = read_arrays(path, Columns(image=image.format(second)))
     assert {item.part for item in one.items()} == {None}  # alone it is not a part
     assert labels(one) == LABELS[14:].tolist()

@@ -11,6 +11,7 @@ import pytest
 from tests.making import make_images
 from triptych.data.sources import Columns, Source
 from triptych.data.sources.arrays import read_arrays
+from triptych.data.sources.metadata import labels_from
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -58,7 +59,12 @@ def test_label_columns_can_be_named(tmp_path: Path) -> None:
 
 def test_labels_that_are_no_classes_are_left_out_unless_asked_for(tmp_path: Path) -> None:
     broken = np.append(LABELS[:19].astype(float), np.inf)
-    for cells in (LABELS / 2, broken, np.array(["a", None] * 10, dtype=object), np.eye(20)):
+    for cells in (
+        LABELS / 2,
+        broken,
+        np.array(["a", None] * 10, dtype=object),
+        np.full((20, 2), 0.5),
+    ):
         path = save(tmp_path / "a.npz", images=GREY, y=cells)
         source = read_arrays(path, ANY)
         assert labels(source) == [None] * 20
@@ -86,14 +92,14 @@ def test_arrays_that_could_be_labels_are_told(tmp_path: Path) -> None:
     assert read_arrays(path, ANY).notes == (Note("arrays_passed_over", {"arrays": "arr_1"}),)
     assert read_arrays(path, Columns(label="none")).notes == ()
     named = read_arrays(path, Columns(label="arr_1"))
-    assert labels(named) == LABELS.tolist() and named.notes == ()
+    assert labels(named) == LABELS.tolist() and named.notes == (labels_from("arr_1", "a.npz"),)
     save(path, images=GREY, kind=LABELS[:, None].astype(str), sort=LABELS)
     assert read_arrays(path, ANY).notes == (Note("arrays_passed_over", {"arrays": "kind, sort"}),)
-    assert read_arrays(save(path, images=GREY, ids=LABELS, y=LABELS), ANY).notes == ()
+    read = read_arrays(save(path, images=GREY, ids=LABELS, y=LABELS), ANY)
+    assert read.notes == (labels_from("y", "a.npz"),)
     halves = {"x_train": GREY[:10], "x_test": GREY[10:], "y_train": LABELS[:10]}
-    assert read_arrays(save(path, **halves), ANY).notes == (
-        Note("stacks_without_labels", {"arrays": "x_test"}),
-    )  # y_train is as long, but in use
+    codes = [note.code for note in read_arrays(save(path, **halves), ANY).notes]
+    assert "arrays_passed_over" not in codes  # y_train is as long, but in use
 
 
 def test_labels_that_fit_come_before_others_of_usual_names(tmp_path: Path) -> None:
@@ -105,7 +111,8 @@ def test_parts_without_labels_are_said(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:])
     source = read_arrays(path, ANY)
     assert labels(source) == LABELS[:9].tolist() + [None] * 11
-    assert source.notes == (Note("stacks_without_labels", {"arrays": "x_test"}),)
+    assert Note("stacks_without_labels", {"arrays": "x_test"}) in source.notes
+    assert labels_from("y_train", "a.npz") in source.notes
     names = np.array(["a"] * 11)
     path = save(path, x_train=GREY[:9], y_train=LABELS[:9], x_test=GREY[9:], y_test=names)
     with pytest.raises(InputError, match="labels of several kinds"):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.making import beyond_the_usual
 from triptych.data.sources import Columns, Origin, Source
 from triptych.data.sources.find import READERS, find_origin, find_path, name_of
 from triptych.data.sources.layout import KINDS
@@ -59,7 +60,7 @@ def test_images_beside_tables(tmp_path: Path, count: int, rows: int | None) -> N
     table(tmp_path / "b.PARQUET", 2)
     source = read(tmp_path)
     assert source.count == (rows or count)
-    assert source.notes == (() if rows else (Note("parquet_passed_over", {"n": 2}),))
+    assert beyond_the_usual(source) == (() if rows else (Note("parquet_passed_over", {"n": 2}),))
 
 
 def test_a_linked_folder_of_tables_is_read(tmp_path: Path) -> None:

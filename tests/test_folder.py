@@ -11,7 +11,7 @@ import pytest
 from triptych.data.sources import NO_LABELS, BadImageError, Columns, Item, Source, printable
 from triptych.data.sources import folder as folders
 from triptych.data.sources.folder import read_folder, walk
-from triptych.data.sources.layout import common_top, is_hidden, is_image, part_and_label
+from triptych.data.sources.layout import is_hidden, is_image
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -66,19 +66,6 @@ def test_hidden_names() -> None:
     assert not is_hidden("a.b/c.d.png")
 
 
-def test_places() -> None:
-    found = {
-        "1.png": (None, None),
-        "cats/1.png": (None, "cats"),
-        "Train/1.png": ("train", None),
-        "val/cats/1.png": ("validation", "cats"),
-        "dev/1.png": ("validation", None),
-        "testing/a/b/1.png": ("test", "b"),
-        "cats/test/1.png": (None, "test"),
-    }
-    assert {name: tuple(part_and_label(name)) for name in found} == found
-
-
 def test_printable_names_are_one_line_and_distinct() -> None:
     names = [
         "a\nb",
@@ -98,22 +85,13 @@ def test_printable_names_are_one_line_and_distinct() -> None:
     assert shown[0] == "a\\nb" and shown[3] == "\\xff\\x80"
 
 
-def test_one_folder_above_all_is_no_class() -> None:
-    assert common_top(["zoo/cat/1.png", "zoo/dog/1.png"]) == "zoo/"
-    assert common_top(["test/cat/1.png", "test/dog/1.png"]) == ""
-    assert common_top(["a/b/c/1.png", "a/b/d/e/1.png"]) == "a/b/"
-    assert common_top(["a/b.c/1.png", "a/b/1.png", "a/b d/1.png"]) == "a/"
-    assert common_top(["a/val/b/1.png"]) == "a/" and common_top([]) == ""
-    assert common_top(["zoo/1.png", "2.png"]) == common_top(["a/1.png", "b/1.png"]) == ""
-
-
 # Layouts
 
 
 def test_parts_and_classes(tmp_path: Path) -> None:
     fill(tmp_path, "train/b/2.png", "train/a/1.JPG", "test/b/x/3.jfif")
     assert told(read(tmp_path)) == {
-        "test/b/x/3.jfif": ("test", "x"),
+        "test/b/x/3.jfif": ("test", "b"),
         "train/a/1.JPG": ("train", "a"),
         "train/b/2.png": ("train", "b"),
     }
@@ -127,15 +105,11 @@ def test_items_are_files_to_read_sorted_by_name(tmp_path: Path) -> None:
     assert [item.content for item in found] == [tmp_path / item.name for item in found]
 
 
-def test_an_image_outside_the_classes_means_no_labels_and_a_note(tmp_path: Path) -> None:
+def test_an_image_outside_the_classes_has_no_label(tmp_path: Path) -> None:
+    """What becomes of it is decided where all labels are known."""
     fill(tmp_path, "a/1.png", "b/2.png", "stray\n.png")
-    source = read(tmp_path)
-    assert {item.label for item in items(source)} == {None}
-    values = {"n": 1, "images": 3, "first": "stray\\n.png"}
-    assert source.notes == (Note("images_outside_classes", {**values}),)
-    assert read(tmp_path, label=NO_LABELS).notes == ()
-    (tmp_path / "stray\n.png").unlink()
-    assert {item.label for item in items(read(tmp_path))} == {"a", "b"}
+    found = {item.name: item.label for item in items(read(tmp_path))}
+    assert found == {"a/1.png": "a", "b/2.png": "b", "stray\\n.png": None}
 
 
 def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
@@ -170,12 +144,13 @@ def test_images_of_formats_that_are_not_read_come_too(tmp_path: Path) -> None:
     """So that they are listed as bad, and do not vanish among the files passed over."""
     names = [f"a/{n}.{s}" for n, s in enumerate(("HEIC", "avif", "svg", "nef", "ppm", "ico"))]
     source = read(fill(tmp_path, *names, "b/1.png"))
-    assert list(told(source)) == [*names, "b/1.png"] and source.notes == ()
+    assert list(told(source)) == [*names, "b/1.png"]
+    assert [note.code for note in source.notes] == ["classes_from_folders"]
 
 
 def test_columns_are_refused_where_there_are_none(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.png", "b/2.png")
-    with pytest.raises(InputError, match="has no columns: leave out --label-column"):
+    with pytest.raises(InputError, match="has no columns: leave out --label-column, or give first"):
         read(tmp_path, label="kind")
     with pytest.raises(InputError, match="has no columns: leave out --image-column"):
         read(tmp_path, image="path")
@@ -186,31 +161,31 @@ def test_columns_are_refused_where_there_are_none(tmp_path: Path) -> None:
 # What lies above, and beside, the parts
 
 
-def test_folders_above_all_are_no_classes(tmp_path: Path) -> None:
+def test_names_are_below_the_folder_that_holds_all(tmp_path: Path) -> None:
     fill(tmp_path / "one", "img_align/1.png", "img_align/2.png", "readme.txt")
     assert told(read(tmp_path / "one")) == {"1.png": (None, None), "2.png": (None, None)}
     two = fill(tmp_path / "two", "wrap/set/train/a/1.png", "wrap/set/Test/b/2.png")
-    assert told(read(two)) == {"Test/b/2.png": ("test", "b"), "train/a/1.png": ("train", "a")}
+    assert list(told(read(two))) == ["Test/b/2.png", "train/a/1.png"]
     assert [i.content for i in items(read(two))] == [
         two / "wrap/set/Test/b/2.png",
         two / "wrap/set/train/a/1.png",
     ]
-    fill(tmp_path / "three", "train/a/1.png", "train/a/2.png")
-    assert {label for _, label in told(read(tmp_path / "three")).values()} == {"a"}
     four = fill(tmp_path / "four", "wrap/pictures/1.png")
     listed(four, "file_name,label\npictures/1.png,x\n", "wrap/metadata.csv")
     assert told(read(four)) == {"pictures/1.png": (None, "x")}
 
 
 def test_what_lies_beside_train_is_left_out(tmp_path: Path) -> None:
-    fill(tmp_path, "Train/a/1.png", "test/b/2.png", "extra/a/3.png", "extra/b/4.png", "eval/5.png")
+    kept = ("Train/a/1.png", "Train/b/2.png", "test/b/2.png")
+    fill(tmp_path, *kept, "extra/a/3.png", "extra/b/4.png", "eval/5.png")
     source = read(tmp_path)
-    assert told(source) == {"Train/a/1.png": ("train", "a"), "test/b/2.png": ("test", "b")}
-    folders = {"folders": "eval (1), extra (2)"}
-    assert source.notes == (Note("folders_beside_train", {**folders}),)
+    assert list(told(source)) == list(kept)
+    folders = Note("folders_beside_train", {"folders": "eval (1), extra (2)"})
+    assert folders in source.notes
     fill(tmp_path, "0.png")
     assert told(read(tmp_path)) == told(source)
-    assert read(tmp_path).notes == (*source.notes, Note("images_beside_train", {"n": 1}))
+    more = [note for note in read(tmp_path).notes if note not in source.notes]
+    assert more == [Note("images_beside_train", {"n": 1})]
 
 
 def test_without_train_nothing_is_beside_it(tmp_path: Path) -> None:
@@ -275,14 +250,14 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
     ] or len(found) == 4
     assert all(isinstance(item.content, Path) and item.content.is_file() for item in found)
     (tmp_path / os.fsdecode(b"cl\xfe") / "b").mkdir()
-    classes = {part_and_label(file.name).label for file in walk(tmp_path)}
-    assert classes == {None, "cl\\xfe"}
+    fill(tmp_path, "more/a.png")
+    assert {item.label for item in items(read(tmp_path))} == {None, "cl\\xfe", "more"}
 
 
 def test_folders_that_cannot_be_opened_are_bad_items(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(tmp_path, "a/1.png", "secret/2.png")
+    fill(tmp_path, "a/1.png", "b/1.png", "secret/2.png")
     opened = os.open
 
     def refuse(path: Path, *rest: int) -> int:
@@ -292,9 +267,8 @@ def test_folders_that_cannot_be_opened_are_bad_items(
 
     monkeypatch.setattr(folders.os, "open", refuse)
     source = read(tmp_path)
-    assert told(source) == {"a/1.png": (None, "a"), "secret": (None, None)}
+    assert told(source) == {"a/1.png": (None, "a"), "b/1.png": (None, "b"), "secret": (None, None)}
     assert problems(source) == {"secret": "cannot be opened (Permission denied)"}
-    assert source.notes == ()
     with pytest.raises(InputError, match="Permission denied"):
         read(tmp_path / "secret")
 

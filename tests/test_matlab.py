@@ -16,6 +16,7 @@ from scipy.io import savemat
 from tests.published import assert_same, labels_for, listed, matlab_bytes, pixels, svhn_bytes, write
 from triptych.data.sources import Columns
 from triptych.data.sources.matlab import read_matlab
+from triptych.data.sources.metadata import labels_from
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -26,7 +27,7 @@ def test_a_users_matlab_file(tmp_path: Path) -> None:
     images, labels = pixels(30, 8, 9, 3), labels_for(30)
     source = read_matlab(write(tmp_path / "own.mat", svhn_bytes(images, labels)), Columns())
     assert source.classes == tuple("0123456789")
-    assert source.notes == (Note("read_as_svhn"),)
+    assert source.notes == (labels_from("y", "own.mat"), Note("read_as_svhn"))
     assert_same(listed(source), images, labels, None)
     bare = read_matlab(tmp_path / "own.mat", UNLABELED)
     assert (bare.classes, bare.notes) == (None, ())

@@ -13,13 +13,17 @@ from triptych.records import Note
 
 
 def test_metadata_on_top_speak_of_what_lies_beside_train(tmp_path: Path) -> None:
-    fill(tmp_path, "train/1.png", "more/2.png")
+    fill(tmp_path, "train/1.png", "test/1.png", "more/2.png")
     listed(tmp_path, "file_name,label\n2.png,x\n", "more/metadata.csv")
-    assert told(read(tmp_path)) == {"train/1.png": ("train", None)}
+    assert told(read(tmp_path)) == {"train/1.png": ("train", None), "test/1.png": ("test", None)}
     with pytest.raises(InputError, match="has no columns"):
         read(tmp_path, label="label")
-    listed(tmp_path, "file_name,label\ntrain/1.png,x\nmore/2.png,y\n")
-    assert told(read(tmp_path)) == {"more/2.png": (None, "y"), "train/1.png": ("train", "x")}
+    listed(tmp_path, "file_name,label\ntrain/1.png,x\nmore/2.png,y\ntest/1.png,x\n")
+    assert told(read(tmp_path)) == {
+        "more/2.png": (None, "y"),
+        "test/1.png": ("test", "x"),
+        "train/1.png": ("train", "x"),
+    }
     assert problems(read(tmp_path)) == {}
 
 
@@ -32,7 +36,8 @@ def test_metadata_give_labels(tmp_path: Path) -> None:
         "2.png": (None, "dog"),
         "deep/3.png": (None, "cat"),
     }
-    assert source.notes == (Note("images_not_listed", {"n": 1}),)
+    labels = Note("labels_from_column", {"name": "label", "table": "metadata.csv"})
+    assert source.notes == (labels, Note("images_not_listed", {"n": 1}))
     assert {label for _, label in told(read(tmp_path, label=NO_LABELS)).values()} == {None}
 
 
@@ -101,11 +106,9 @@ def test_numbers_and_names_are_not_mixed(tmp_path: Path) -> None:
     assert {label for _, label in told(read(tmp_path)).values()} == {"07", "x"}
 
 
-def test_images_without_a_label_mean_no_labels(tmp_path: Path) -> None:
+def test_an_empty_label_is_none(tmp_path: Path) -> None:
     listed(fill(tmp_path, "1.png", "2.png"), "file_name,label\n1.png,a\n2.png,\n")
-    source = read(tmp_path)
-    assert {item.label for item in items(source)} == {None}
-    assert source.notes == (Note("images_without_label", {"n": 1, "images": 2, "first": "2.png"}),)
+    assert told(read(tmp_path)) == {"1.png": (None, "a"), "2.png": (None, None)}
 
 
 def test_listed_files_that_are_not_there_are_bad(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.making import write_parquet
+from tests.making import beyond_the_usual, write_parquet
 from tests.tables import ANY, FILES, IMAGES, LABELS, contents, labels, reasons, structs, write
 from triptych.data.sources import BadImageError, Item, parquet
 from triptych.data.sources.parquet import read_parquet
@@ -38,7 +38,7 @@ def test_images_of_every_type(tmp_path: Path, cells: pa.Array) -> None:
     assert labels(source) == LABELS.tolist()
     assert [item.name for item in source.items()][:2] == ["a.parquet[0]", "a.parquet[1]"]
     assert {item.part for item in source.items()} == {None}
-    assert source.notes == ()
+    assert beyond_the_usual(source) == ()
 
 
 def test_rows_without_an_image_are_bad_images(tmp_path: Path) -> None:
@@ -148,13 +148,15 @@ def test_files_of_no_part_beside_train_are_left_out(tmp_path: Path) -> None:
     pq.write_table(empty, tmp_path / "empty.parquet")
     source = read_parquet(tmp_path, ANY)
     assert source.count == len(list(source.items())) == 3
-    assert source.notes == (Note("files_left_out", {"files": f"{rolling}.parquet (2)"}),)
+    assert beyond_the_usual(source) == (
+        Note("files_left_out", {"files": f"{rolling}.parquet (2)"}),
+    )
     assert set(parts_of(tmp_path).values()) == {None}  # one part alone is none
     write_parquet(tmp_path / "test.parquet", IMAGES[:2], LABELS[:2])
     assert set(parts_of(tmp_path).values()) == {"train", "test"}
     for number in range(6):
         write_parquet(tmp_path / f"more/{number}.parquet", IMAGES[:1], LABELS[:1])
-    (note,) = read_parquet(tmp_path, ANY).notes
+    (note,) = beyond_the_usual(read_parquet(tmp_path, ANY))
     listed = str(note.values["files"])
     assert "more/3.parquet (1), " in listed and listed.endswith("(1), +2")
     assert "rolling" not in listed  # the sixth and seventh are only counted
@@ -168,7 +170,7 @@ def test_files_of_no_part_are_one_set_without_train(tmp_path: Path) -> None:
         pq.read_table(tmp_path / "rolling.parquet").slice(0, 0), tmp_path / "train.parquet"
     )
     source = read_parquet(tmp_path, ANY)  # nothing to train on is there
-    assert source.count == 4 and source.notes == ()
+    assert source.count == 4 and beyond_the_usual(source) == ()
 
 
 def test_hidden_and_foreign_files_are_passed_over(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_a_file_without_rows_is_none_among_others(tmp_path: Path) -> None:
     for name in ("other", "test"):  # of no part, then of one
         pq.write_table(table.slice(0, 0), tmp_path / f"{name}.parquet")
         source = read_parquet(tmp_path, ANY)
-        assert {item.part for item in source.items()} == {None} and source.notes == ()
+        assert {item.part for item in source.items()} == {None} and beyond_the_usual(source) == ()
 
 
 # Memory and damage

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from triptych.data import splits, store, workers
 from triptych.data.decode import fit_square, quietly, read_pixels
 from triptych.data.sources import BadImageError, Item, PartName, Progress, Source, UnreadableError
+from triptych.data.sources.layout import UNLABELED, in_order
 from triptych.errors import InputError
 from triptych.hardware import usable_cores
 from triptych.options import Fit
@@ -28,7 +29,7 @@ from triptych.records import Note
 from triptych.words import without_repeats
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
-ENOUGH_IMAGES = 60  # with so many, each part has an image but for one time in 250
+FEW_MISSING = 0.05  # of the labels: then the images without one are left out, else all labels
 FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
 
 Label = str | int | None
@@ -43,10 +44,14 @@ CHUNK_BYTES = 1 << 24  # written at a time
 
 @dataclass
 class Gathered:
-    """Labels, parts, sizes and bad images of a source's items, in order; pixels are spooled."""
+    """Labels, parts, sizes and bad images of a source's items, in order; pixels are spooled.
+
+    unlabeled: the first image without a label of each part that is given, by name
+    """
 
     labels: list[Label] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+    unlabeled: dict[int, str] = field(default_factory=dict)
     bad: list[tuple[str, str]] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     faint: int = 0
@@ -56,6 +61,8 @@ class Gathered:
         """Add a block: labels and parts of its good items, names and reasons of its bad ones."""
         for item, is_good in zip(items, good.tolist(), strict=True):
             if is_good:
+                if item.label is None or item.label == UNLABELED:
+                    self.unlabeled.setdefault(part_number(item.part), item.name)
                 self.labels.append(item.label)
                 self.given.append(part_number(item.part))
         self.bad += [(items[index].name, reason) for index, reason in prepared.bad.items()]
@@ -89,12 +96,15 @@ def gather(
             gathered.add(items, prepared, spool.append(prepared))
             done += len(items)
             progress(done, max(done, source.count))
-        refuse_too_few(gathered, name)
-        labels, classes = number_labels(gathered, source.classes)
-        digests = spool.digests
-        parts = splits.assign(digests, np.array(gathered.given, dtype=np.int8))
-        keep, copies = splits.without_leaks(digests, parts)
-        refuse_empty_parts(parts, keep, gathered, name)
+        digests, given = spool.digests, np.array(gathered.given, dtype=np.int8)
+        kept, label_notes = settle_labels(gathered, source.classes)
+        refuse_too_few(digests[kept], gathered, name)
+        labels, classes = number_labels(gathered.labels, source.classes)
+        parts = np.full(len(given), splits.TRAIN, dtype=np.int8)
+        parts[kept] = splits.assign(digests[kept], given[kept])
+        keep, copies = kept.copy(), 0
+        keep[kept], copies = splits.without_leaks(digests[kept], parts[kept])
+        refuse_empty_parts(parts, kept, keep, gathered, name)
         # By pixels, not by name: the first images of a part are then a fair choice of it.
         order = np.lexsort((labels, digests[:, 1], digests[:, 0], parts))
         order = order[keep[order]]
@@ -107,22 +117,24 @@ def gather(
         files=len(gathered.labels) + len(gathered.bad),
         bad=tuple(gathered.bad),
         copies=copies,
-        crossing=int((~keep).sum()),
+        crossing=int((kept & ~keep).sum()),
         faint=gathered.faint,
         unread=gathered.unread,
         sizes=describe_sizes(gathered.sizes),
         given_parts=tuple(gathered.given_parts),
-        notes=without_repeats([*source.notes, *label_notes(gathered.labels, classes)]),
+        notes=without_repeats([*source.notes, *label_notes]),
         content=content,
     )
 
 
-def refuse_too_few(gathered: Gathered, name: str) -> None:
-    """InputError when the good images are too few to divide."""
-    if len(gathered.labels) < LEAST_IMAGES:
+def refuse_too_few(digests: np.ndarray, gathered: Gathered, name: str) -> None:
+    """InputError when the different good images are too few to divide."""
+    count, different = len(digests), len(np.unique(digests[:, 0]))
+    if different < LEAST_IMAGES:
+        readable = f"{different} different among {count}" if different < count else str(count)
         raise InputError(
-            f"{len(gathered.labels)} readable images in {name}{but_bad(gathered)} are too few",
-            f"give at least {LEAST_IMAGES}",
+            f"{readable} readable images in {name}{but_bad(gathered)} are too few",
+            f"give at least {LEAST_IMAGES}{' that differ' if different < count else ''}",
         )
 
 
@@ -131,11 +143,16 @@ def but_bad(gathered: Gathered) -> str:
     return f" ({len(gathered.bad)} bad, first {': '.join(gathered.bad[0])})" if gathered.bad else ""
 
 
-def refuse_empty_parts(parts: np.ndarray, keep: np.ndarray, gathered: Gathered, name: str) -> None:
-    """InputError when a part has no image, saying why that is."""
+def refuse_empty_parts(
+    parts: np.ndarray, kept: np.ndarray, keep: np.ndarray, gathered: Gathered, name: str
+) -> None:
+    """InputError when a part has no image, saying why that is.
+
+    kept: which images are used, bool (N,); keep: of these, which are no copies to be left out
+    """
     given = gathered.given_parts
     for number, part in enumerate(splits.PARTS):
-        before, after = int((parts == number).sum()), int((parts[keep] == number).sum())
+        before, after = int((parts[kept] == number).sum()), int((parts[keep] == number).sum())
         if before and not after:
             raise InputError(
                 f"all {before} {part} images of {name} are copies of images nearer to training",
@@ -148,52 +165,79 @@ def refuse_empty_parts(parts: np.ndarray, keep: np.ndarray, gathered: Gathered, 
             )
         if not before:
             raise InputError(
-                f"{len(parts)} images in {name}{but_bad(gathered)} leave no {part} part",
-                f"give more: about {ENOUGH_IMAGES} do",
+                f"the training images of {name}{but_bad(gathered)} are too few to leave a "
+                f"{part} part",
+                "give more, or give that part too",
             )
 
 
-def number_labels(
+def settle_labels(
     gathered: Gathered, names: tuple[str, ...] | None
-) -> tuple[np.ndarray, list[str] | None]:
-    """Labels as 0..K-1 (-1 throughout where any is missing) and the K class names.
+) -> tuple[np.ndarray, list[Note]]:
+    """Which images are used, bool (N,), and what was done about labels that are missing.
 
-    Where some labels are numbers and some are text, all are text.
+    A held-out part without any label beside labelled training images is left out, and so are a
+    few images without one. Where more are missing, or there is but one class, no label is used:
+    `gathered.labels` are then None throughout.
     """
     labels = gathered.labels
-    distinct = set(labels)
-    if None in distinct or (names is not None and -1 in distinct):  # -1 is the Hub's "no label"
+    missing = np.array(
+        [label is None or (names is not None and label == UNLABELED) for label in labels]
+    )
+    kept, notes = np.ones(len(labels), dtype=bool), []
+    if missing.all():
+        gathered.labels = [None] * len(labels)
+        return kept, []
+    given = np.array(gathered.given)
+    for number, part in enumerate(splits.PARTS):
+        own = given == number
+        if number != splits.TRAIN and own.any() and missing[own].all() and not missing[~own].all():
+            kept &= ~own
+            notes.append(Note("unlabeled_part_left_out", {"part": part, "n": int(own.sum())}))
+    bare = missing & kept
+    if bare.any():
+        few = bare.sum() <= FEW_MISSING * kept.sum()
+        first = gathered.unlabeled[int(given[bare][0])]
+        values = {"n": int(bare.sum()), "images": int(kept.sum())}
+        note = Note(
+            "unlabeled_left_out" if few else "images_without_label", {"first": first, **values}
+        )
+        if not few:
+            gathered.labels = [None] * len(labels)
+            return np.ones(len(labels), dtype=bool), [note]
+        kept &= ~bare
+        notes.append(note)
+    distinct = {label for label, used in zip(labels, kept.tolist(), strict=True) if used}
+    if len(distinct) == 1:
+        (only,) = distinct
+        name = names[only] if names is not None and isinstance(only, int) else str(only)
+        gathered.labels = [None] * len(labels)
+        return np.ones(len(labels), dtype=bool), [Note("one_class", {"name": name})]
+    if len(distinct) * FEW_A_CLASS > kept.sum():
+        notes.append(Note("many_labels", {"labels": len(distinct), "images": int(kept.sum())}))
+    return kept, notes
+
+
+def number_labels(
+    labels: list[Label], names: tuple[str, ...] | None
+) -> tuple[np.ndarray, list[str] | None]:
+    """Labels as 0..K-1 (-1 where one is missing) and the K class names; None without any label.
+
+    Where some labels are numbers and some are text, all are text. Names that are numbers come in
+    the order of these.
+    """
+    distinct = set(labels) - {None}
+    if not distinct:
         return np.full(len(labels), -1, dtype=np.int64), None
     if names is not None:
-        if not all(isinstance(label, int) and 0 <= label < len(names) for label in distinct):
+        numbers = np.array([-1 if label is None else label for label in labels])
+        if numbers.dtype.kind != "i" or numbers.max() >= len(names) or numbers.min() < -1:
             raise InputError("labels outside the named classes", "mend the label column")
-        numbers = np.array(labels, dtype=np.int64)
-        classes = list(names)
-    else:
-        if any(isinstance(label, str) for label in distinct):
-            labels = [str(label) for label in labels]
-            distinct = set(labels)
-        ordered = sorted(distinct)  # type: ignore[type-var] # all numbers or all text
-        index = {label: number for number, label in enumerate(ordered)}
-        numbers = np.array([index[label] for label in labels], dtype=np.int64)
-        classes = [str(label) for label in ordered]
-    if len(distinct) < 2:
-        raise InputError(
-            f"all {len(labels)} images{but_bad(gathered)} have one class, '{classes[numbers[0]]}'",
-            "name the folder that holds the images themselves, or use --label-column none",
-        )
-    return numbers, classes
-
-
-def label_notes(labels: Sequence[Label], classes: list[str] | None) -> list[Note]:
-    """What is odd about the labels: some are missing, or they may be no classes."""
-    distinct = {label for label in labels if label is not None and label != -1}
-    if classes is None and distinct:
-        missing = sum(label is None or label == -1 for label in labels)
-        return [Note("labels_missing", {"n": missing})]
-    if classes is not None and len(distinct) * FEW_A_CLASS > len(labels):
-        return [Note("many_labels", {"labels": len(distinct), "images": len(labels)})]
-    return []
+        return numbers.astype(np.int64), list(names)
+    classes = in_order({str(label) for label in distinct})
+    index = {name: number for number, name in enumerate(classes)}
+    found = [-1 if label is None else index[str(label)] for label in labels]
+    return np.array(found, dtype=np.int64), classes
 
 
 def describe_sizes(sizes: Counter[tuple[int, int]]) -> store.ImageSizes:

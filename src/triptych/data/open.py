@@ -12,7 +12,7 @@ from triptych.data import describe, ingest, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
 from triptych.data.sources import Columns, Origin, Progress
-from triptych.data.sources.find import find_origin
+from triptych.data.sources.find import NAMES, find_origin
 from triptych.errors import InputError
 from triptych.options import (
     DEFAULT_DATA,
@@ -22,6 +22,7 @@ from triptych.options import (
     Fit,
     ReadingOptions,
 )
+from triptych.records import Note
 from triptych.words import english
 
 VERSION = 4  # raised whenever the same source would give other pixels or parts
@@ -99,6 +100,8 @@ def assemble(
     path = str(origin.identity.get("source", ""))
     resolution, fit = train.images.shape[-1], options.fit or DEFAULT_FIT
     notes = describe.notes(ingested, resolution, fit, len(train), len(test))
+    if data in NAMES and Path(data).exists():
+        notes = (Note("folder_named_alike", {"name": data, "path": f"./{data}"}), *notes)
     varied = options if isinstance(options, DataOptions) else DataOptions()
     return ImageData(
         name=ingested.name,

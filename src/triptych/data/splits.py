@@ -18,6 +18,7 @@ TRAIN, VALIDATION, TEST = range(3)
 NOT_GIVEN = -1
 TEST_SHARE = 0.1  # of all images, where the source has no test part
 VALIDATION_SHARE = 0.1  # of the images left for training
+LEAST = 3  # different images of a part that is picked: with fewer nothing can be measured on it
 DIGEST = np.dtype((">u8", (2,)))
 
 
@@ -38,11 +39,25 @@ def assign(digests: np.ndarray, given: np.ndarray) -> np.ndarray:
     parts = np.full(len(digests), TRAIN, dtype=np.int8)
     free = ~np.isin(given, (VALIDATION, TEST))
     parts[~free] = given[~free]
-    if not (given == VALIDATION).any():
-        parts[free & (draws[:, 1] < VALIDATION_SHARE)] = VALIDATION
     if not (given == TEST).any():
-        parts[free & (draws[:, 0] < TEST_SHARE)] = TEST
+        parts[picked(draws[:, 0], free, TEST_SHARE)] = TEST
+    if not (given == VALIDATION).any():
+        parts[picked(draws[:, 1], free & (parts == TRAIN), VALIDATION_SHARE)] = VALIDATION
     return parts
+
+
+def picked(draws: np.ndarray, free: np.ndarray, share: float) -> np.ndarray:
+    """Which images a part takes of those that are free, bool (N,): those with the lowest draws.
+
+    As a rule those below the share, so that others change nothing. Where these are but one or two
+    different images, by chance, the three lowest; or fewer, where that would be over a fifth.
+    """
+    chosen = free & (draws < share)
+    if len(np.unique(draws[chosen])) >= LEAST:
+        return chosen
+    different = np.unique(draws[free])
+    least = min(LEAST, max(len(different) // 5, 1)) if len(different) > 1 else 0
+    return chosen | (free & np.isin(draws, different[:least]))
 
 
 def without_leaks(digests: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, int]:

@@ -25,17 +25,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from triptych.data.sources import BadImageError, Columns, Item, Source, printable
+from triptych.data.sources.arrange import Entry, arrange
+from triptych.data.sources.folder import walk
 from triptych.data.sources.layout import is_hidden, is_image, no_images, notes_on_others, suffix_of
-from triptych.data.sources.metadata import arrange, is_table
+from triptych.data.sources.metadata import TEXT_CAP, is_label_text, is_table
 from triptych.errors import InputError
 from triptych.records import Note
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+SUFFIXES = (".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar", ".tgz", ".tbz2", ".txz")
 MEMBER_CAP = 256_000_000  # bytes of one image: more than any that is decoded
 OTHER_CAP = 1 << 30  # bytes of another member which must be unpacked to get past it
 TABLE_CAP = 256_000_000  # bytes of metadata
 HEADER_CAP = 1 << 24  # bytes read at once from a .tar: a name may claim to be as long as it likes
 PIECE = 1 << 20
+SHARD_NUMBER = re.compile(r"(?:^|[-_. ])\d+(?:-of-\d+)?$")  # at the end of an archive's name
 # What the standard library raises on archives that are torn, made up or encrypted
 DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
@@ -54,6 +57,7 @@ class Contents:
 
     images:  the number of the member in the archive
     tables:  the bytes of the metadata
+    texts:   the bytes of the files that hold one image's class each
     others:  how many members of each suffix are named as neither
     special: how many are links or devices
     cut:     whether the end mark is missing
@@ -61,6 +65,7 @@ class Contents:
 
     images: dict[str, int] = field(default_factory=dict)
     tables: dict[str, bytes] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
     special: int = 0
     cut: bool = False
@@ -73,38 +78,120 @@ def read_archive(path: Path, columns: Columns) -> Source:
     archive's order from a .tar, which has to be read from end to end.
     InputError when it is damaged, holds no images, or has a member that lies outside it.
     """
-    zipped = is_zip(path)
-    with naming(path):
-        contents = zip_contents(path) if zipped else tar_contents(path)
-    archive_name = printable(str(path))
-    layout = arrange(list(contents.images), contents.tables, columns, archive_name)
+    return read_volumes([Volume(path, contents_of(path))], path, columns)
+
+
+def read_shards(folder: Path, columns: Columns) -> Source:
+    """The archives below a folder as one set, each laid out as a folder of its name.
+
+    Numbers at the end of names are left out of it: `train-00001.tar` lies in `train`.
+    """
+    names = [file.name for file in walk(folder) if file.name.lower().endswith(SUFFIXES)]
+    if not names:
+        raise InputError(f"no archives in {printable(str(folder))}", "name a folder of some")
+    tops = list(map(top_of_shard, names))
+    volumes = []
+    for name, top in zip(names, tops, strict=True):
+        number = number_of(name) if tops.count(top) > 1 else ""
+        volumes.append(Volume(folder / name, contents_of(folder / name), top, number))
+    return read_volumes(volumes, folder, columns)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One archive of a set.
+
+    top:    the folder that its members lie in as part of the set, with its slash, or nothing
+    number: what tells its members from those of others in that folder
+    """
+
+    path: Path
+    contents: Contents
+    top: str = ""
+    number: str = ""
+
+    def name(self, member: str) -> str:
+        """A member's name in the set."""
+        folder, slash, last = member.rpartition("/")
+        return f"{self.top}{folder}{slash}{self.number}{last}"
+
+
+def read_volumes(volumes: list[Volume], source: Path, columns: Columns) -> Source:
+    """The images of archives as one set; source: what a message names."""
+    source_name = printable(str(source))
+    members: dict[str, tuple[Volume, str]] = {}
+    tables: dict[str, bytes] = {}
+    texts: dict[str, bytes] = {}
+    for volume in volumes:
+        members.update((volume.name(m), (volume, m)) for m in volume.contents.images)
+        texts.update((volume.name(m), text) for m, text in volume.contents.texts.items())
+        if volume.number:  # a table names files as they are called in its own archive
+            volume.contents.others.update(map(suffix_of, volume.contents.tables))
+        else:
+            tables.update((volume.name(m), table) for m, table in volume.contents.tables.items())
+    layout = arrange(list(members), tables, columns, source_name, texts=texts)
     if not layout.entries:
-        raise no_images(archive_name, contents.others, is_folder=False)
+        others: Counter[str] = sum((volume.contents.others for volume in volumes), Counter())
+        raise no_images(source_name, others, is_folder=False)
 
     def items() -> Iterator[Item]:
-        waiting = {}
+        waiting: dict[Path, dict[str, Entry]] = {volume.path: {} for volume in volumes}
         for entry in layout.entries:
             if entry.problem is None:
-                waiting[layout.top + entry.name] = entry
+                volume, member = members[layout.top + entry.name]
+                waiting[volume.path][member] = entry
             else:
                 bad = BadImageError(entry.problem)
                 yield Item(printable(entry.name), bad, entry.label, entry.part)
-        with naming(path):
-            wanted = {name: contents.images[name] for name in waiting}
-            for name, content in (zip_images if zipped else tar_images)(path, wanted):
-                entry = waiting[name]
-                yield Item(printable(entry.name), content, entry.label, entry.part)
+        for volume in volumes:
+            entries, path = waiting[volume.path], volume.path
+            wanted = {member: volume.contents.images[member] for member in entries}
+            with naming(path):
+                for name, content in (zip_images if is_zip(path) else tar_images)(path, wanted):
+                    entry = entries[name]
+                    yield Item(printable(entry.name), content, entry.label, entry.part)
 
-    return Source(items, len(layout.entries), notes=layout.notes + notes_on(contents, path))
+    return Source(items, len(layout.entries), notes=(*layout.notes, *notes_on(volumes)))
 
 
-def notes_on(contents: Contents, path: Path) -> tuple[Note, ...]:
-    """Notes on members that were passed over, and on a missing end mark."""
-    notes = list(notes_on_others(contents.others))
-    if contents.special:
-        notes.append(Note("links_passed_over", {"n": contents.special}))
-    if contents.cut:
-        notes.append(Note("archive_cut_short", {"name": printable(path.name)}))
+def contents_of(path: Path) -> Contents:
+    """What an archive of either kind holds."""
+    with naming(path):
+        return zip_contents(path) if is_zip(path) else tar_contents(path)
+
+
+def top_of_shard(name: str) -> str:
+    """The folder that an archive stands for, with its slash; nothing for one that is but a number.
+
+    >>> top_of_shard("a/train-00001.tar"), top_of_shard("n0144.tar.gz"), top_of_shard("07.zip")
+    ('a/train/', 'n0144/', '')
+    """
+    folder, slash, last = name.rpartition("/")
+    stem = SHARD_NUMBER.sub("", without_suffix(last))
+    return f"{folder}{slash}{stem}/" if stem else f"{folder}{slash}"
+
+
+def number_of(name: str) -> str:
+    """What its archive puts before a member's name, where several stand for one folder."""
+    return without_suffix(posixpath.basename(name)).replace(".", "_") + ":"
+
+
+def without_suffix(name: str) -> str:
+    """An archive's name without its suffix."""
+    return name[: -len(next(end for end in SUFFIXES if name.lower().endswith(end)))]
+
+
+def notes_on(volumes: list[Volume]) -> tuple[Note, ...]:
+    """Notes on members that were passed over, and on missing end marks."""
+    others: Counter[str] = sum((volume.contents.others for volume in volumes), Counter())
+    special = sum(volume.contents.special for volume in volumes)
+    cut = [printable(volume.path.name) for volume in volumes if volume.contents.cut]
+    notes = list(notes_on_others(others))
+    if len(volumes) > 1:
+        notes.insert(0, Note("archives_as_one", {"n": len(volumes)}))
+    if special:
+        notes.append(Note("links_passed_over", {"n": special}))
+    notes += [Note("archive_cut_short", {"name": name}) for name in cut]
     return tuple(notes)
 
 
@@ -167,6 +254,8 @@ def zip_contents(path: Path) -> Contents:
             elif is_table(name):
                 check_table(name, member.file_size)
                 contents.tables[name] = archive.read(member)
+            elif is_label_text(name) and member.file_size <= TEXT_CAP:
+                contents.texts[name] = archive.read(member)
             else:
                 contents.others[suffix_of(name)] += 1
     contents.images = dict(sorted(contents.images.items()))
@@ -276,6 +365,8 @@ def tar_contents(path: Path) -> Contents:
             elif is_table(name):
                 check_table(name, member.size)
                 contents.tables[name] = b"".join(pieces_of(archive, member))
+            elif is_label_text(name) and member.size <= TEXT_CAP:
+                contents.texts[name] = b"".join(pieces_of(archive, member))
             else:
                 contents.others[suffix_of(name)] += 1
         contents.cut = len(stream.last) < tarfile.BLOCKSIZE

@@ -30,7 +30,17 @@ from triptych.data.sources import (
     as_input_error,
     printable,
 )
-from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, class_of, usual
+from triptych.data.sources.layout import (
+    CLASS_NAMES,
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    UNLABELED,
+    class_of,
+    places_of_ones,
+    usual,
+)
+from triptych.data.sources.levels import parts_from
+from triptych.data.sources.metadata import labels_from
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -100,14 +110,24 @@ def read_arrays(path: Path, columns: Columns) -> Source:
         name = printable(path.name if alone else f"{path.name}:{key}")
         pieces.append(Piece(arrays[key], labels, None if alone else part, name))
     refuse_kinds(pieces, path)
+    classes = class_names(arrays, pieces) if columns.labeled else None
+    if classes is not None:
+        used.add(classes.key)
     if columns.labeled:
         notes += notes_on(pieces, [stored for key, stored in arrays.items() if key not in used])
+    named: dict[PartName, list[str]] = {}
+    for piece in pieces:
+        if piece.part is not None:
+            named.setdefault(piece.part, []).append(piece.images.key)
+    if named:
+        notes.insert(0, parts_from(named))
 
     def items() -> Iterator[Item]:
         for piece in pieces:
             yield from piece_items(piece)
 
-    return Source(items, sum(piece.images.shape[0] for piece in pieces), None, tuple(notes))
+    names = None if classes is None else tuple(read_texts(classes))
+    return Source(items, sum(piece.images.shape[0] for piece in pieces), names, tuple(notes))
 
 
 def refuse_kinds(pieces: list[Piece], path: Path) -> None:
@@ -320,12 +340,18 @@ def label_array(
             )
         return None
     stored = arrays[name]
-    if stored.dtype.kind in "biuUS" and not one_each(stored, count):
-        raise InputError(
-            f"{path} has {count} images and labels of shape {stored.shape}",
-            "save one label an image, or leave labels out with --label-column none",
-        )
+    matrix = len(stored.shape) == 2 and stored.shape[0] == count
+    if stored.dtype.kind in "biuUS" and not one_each(stored, count) and not matrix:
+        raise of_another_shape(stored, count)
     return stored
+
+
+def of_another_shape(stored: Stored, count: int) -> InputError:
+    """The error that labels are not one an image."""
+    return InputError(
+        f"{stored.path} has {count} images and labels of shape {stored.shape}",
+        "save one label an image, or leave labels out with --label-column none",
+    )
 
 
 def one_each(stored: Stored, count: int) -> bool:
@@ -335,29 +361,62 @@ def one_each(stored: Stored, count: int) -> bool:
 
 def labels_of(stored: Stored, count: int, columns: Columns, notes: list[Note]) -> list[Any] | None:
     """The labels; None, with a note, where they are neither whole numbers nor names."""
-    likely = stored.dtype.kind in "biufUS" and one_each(stored, count)
-    labels = read_labels(stored) if likely else None
+    labels = None
+    if stored.dtype.kind in "biufUS" and one_each(stored, count):
+        labels = read_labels(stored)
+    elif stored.dtype.kind in "biuf" and len(stored.shape) == 2 and stored.shape[0] == count:
+        labels = places_of_ones(read_whole(stored))
+        if labels is None and stored.dtype.kind != "f":
+            raise of_another_shape(stored, count)
     if labels is None:
         if columns.label:
-            held = f"{stored.dtype}, no whole numbers or names"
+            held = f"{stored.dtype} {stored.shape}, no whole numbers, names or one-hot rows"
             raise InputError(
                 f"the labels '{stored.key}' of {stored.path} are {held}",
                 "save numbers 0, 1, ... or names",
             )
         values = {"name": printable(stored.key), "type": str(stored.dtype)}
         notes.append(Note("labels_left_out", {**values}))
+    else:
+        notes.append(labels_from(stored.key, printable(stored.path.name)))
     return labels
+
+
+def read_whole(stored: Stored) -> np.ndarray:
+    """All numbers or texts of an array that is not large."""
+    with damage_named(stored.path), stream(stored.path, stored.member) as file:
+        file.seek(stored.start)
+        if stored.fortran:
+            return fill(file, stored.shape[::-1], stored.dtype).T
+        return fill(file, stored.shape, stored.dtype)
 
 
 def read_labels(stored: Stored) -> list[Any] | None:
     """Whole numbers or names, one an image; None where the numbers are not whole."""
-    kind = stored.dtype.kind
-    with damage_named(stored.path), stream(stored.path, stored.member) as file:
-        file.seek(stored.start)
-        values = fill(file, stored.shape[:1], stored.dtype)
-        if kind in "US":
-            texts = (value.decode() if kind == "S" else value for value in values.tolist())
-            return [class_of(text) for text in texts]
-        if kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
-            return None
-        return [int(value) for value in values.tolist()]
+    if stored.dtype.kind in "US":
+        return [class_of(text) for text in read_texts(stored)]
+    values = read_whole(stored).reshape(-1)
+    if stored.dtype.kind == "f" and not (np.isfinite(values) & (values == np.floor(values))).all():
+        return None
+    return [int(value) for value in values.tolist()]
+
+
+def read_texts(stored: Stored) -> list[str]:
+    """The texts of an array of them."""
+    values = read_whole(stored).reshape(-1)
+    if stored.dtype.kind == "S":
+        return [value.decode("utf-8", "replace") for value in values.tolist()]
+    texts: list[str] = values.tolist()
+    return texts
+
+
+def class_names(arrays: dict[str, Stored], pieces: list[Piece]) -> Stored | None:
+    """The array that names the classes 0..K-1 of labels that are their numbers, if there is one."""
+    labels = [label for piece in pieces for label in piece.labels or ()]
+    name = usual(arrays, CLASS_NAMES)
+    if name is None or not labels or not all(isinstance(label, int) for label in labels):
+        return None
+    stored = arrays[name]
+    fits = stored.dtype.kind in "US" and len(stored.shape) == 1
+    enough = fits and min(labels) >= UNLABELED and max(labels) < stored.shape[0]
+    return stored if enough else None

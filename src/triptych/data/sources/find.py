@@ -13,11 +13,12 @@ from triptych import plugins
 from triptych.data import street_digits
 from triptych.data.sources import PART_NAMES, Columns, Origin, Source, hub, named, printable
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
-from triptych.data.sources.archive import read_archive
+from triptych.data.sources.archive import read_archive, read_shards
 from triptych.data.sources.arrays import read_arrays
 from triptych.data.sources.folder import explore, read_folder
 from triptych.data.sources.layout import is_image
 from triptych.data.sources.matlab import read_matlab
+from triptych.data.sources.metadata import is_table
 from triptych.data.sources.parquet import is_parquet, read_parquet
 from triptych.errors import InputError
 
@@ -88,9 +89,7 @@ def find_path(path: Path, columns: Columns) -> Origin:
             digest.update(b"%d %d " % (file.size, file.mtime_ns))
         listed = "\0".join([*names, "", *sorted(walked.unreadable)])
         digest.update(listed.encode(errors="surrogateescape"))
-        tables = any(map(is_parquet, names))
-        images = sum(map(is_image, names)) if tables else IMAGES_ALONE
-        reader = read_parquet if tables and images < IMAGES_ALONE else read_folder
+        reader = reader_of_folder(names)
     elif stat.S_ISREG(status.st_mode):
         digest.update(b"%d %d" % (status.st_size, status.st_mtime_ns))
         reader = reader_of(path)
@@ -102,6 +101,15 @@ def find_path(path: Path, columns: Columns) -> Origin:
         "columns": [columns.image, columns.label],
     }
     return Origin(name_of(path), identity, lambda progress: reader(path, columns))
+
+
+def reader_of_folder(names: list[str]) -> Reader:
+    """The reader of a folder with these files: of its images, its tables or its archives."""
+    tables = any(is_parquet(name) and not is_table(name) for name in names)
+    archives = any(name.lower().endswith(ARCHIVES) for name in names)
+    if not (tables or archives) or sum(map(is_image, names)) >= IMAGES_ALONE:
+        return read_folder
+    return read_parquet if tables else read_shards
 
 
 def reader_of(file: Path) -> Reader:

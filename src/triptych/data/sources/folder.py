@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from triptych.data.sources import BadImageError, Columns, Item, Source, printable
+from triptych.data.sources.arrange import arrange
 from triptych.data.sources.layout import LITTER, is_image, no_images, notes_on_others, suffix_of
-from triptych.data.sources.metadata import arrange, is_table
+from triptych.data.sources.metadata import is_label_text, is_table
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -113,15 +114,17 @@ def list_folder(
 
 
 def read_folder(folder: Path, columns: Columns) -> Source:
-    """Images in a folder; sub-folders are parts (train, test, validation) and then classes.
+    """Images in a folder; sub-folders are parts (train, test, validation) and classes.
 
-    `metadata.csv` or `metadata.jsonl` lists images and labels where it is there.
+    Files of metadata beside the images list them and their labels where they are there.
     InputError when there are no images, or when the metadata are malformed.
     """
     folder_name = printable(str(folder))
     walked = explore(folder)
     names = [file.name for file in walked.files if is_image(file.name)]
-    layout = arrange(names, tables_of(folder, walked), columns, folder_name, walked.unreadable)
+    tables = contents_of(folder, walked, is_table)
+    texts = contents_of(folder, walked, is_label_text) if columns.labeled else {}
+    layout = arrange(names, tables, columns, folder_name, walked.unreadable, texts)
     if not layout.entries:
         raise no_images(folder_name, other_suffixes(walked), is_folder=True)
 
@@ -134,26 +137,26 @@ def read_folder(folder: Path, columns: Columns) -> Source:
     return Source(items, len(layout.entries), notes=layout.notes + notes_on(walked))
 
 
-def tables_of(folder: Path, walked: Walked) -> dict[str, bytes]:
-    """The bytes of the metadata files, by name."""
-    tables = {}
+def contents_of(folder: Path, walked: Walked, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """The bytes of the files whose names are wanted, by name."""
+    contents = {}
     for file in walked.files:
-        if is_table(file.name):
+        if wanted(file.name):
             try:
-                tables[file.name] = (folder / file.name).read_bytes()
+                contents[file.name] = (folder / file.name).read_bytes()
             except OSError as error:
                 raise InputError(
                     f"cannot read {printable(file.name)} ({error.strerror})", "check it"
                 ) from error
-    return tables
+    return contents
 
 
 def other_suffixes(walked: Walked) -> Counter[str]:
-    """How many files of each suffix are neither images nor metadata."""
+    """How many files of each suffix are neither images nor tell of them."""
     return Counter(
         suffix_of(file.name)
         for file in walked.files
-        if not is_image(file.name) and not is_table(file.name)
+        if not (is_image(file.name) or is_table(file.name) or is_label_text(file.name))
     )
 
 

@@ -1,4 +1,4 @@
-"""What names tell: which files are images, their part and class, and which columns hold them.
+"""What names tell: which files are images, which columns hold them, and what a class is called.
 
 Names of files are relative and written with slashes, of a folder's files or an archive's members.
 Names of columns are compared in small letters; the first in the tuple that is there counts.
@@ -7,14 +7,14 @@ Names of columns are compared in small letters; the first in the tuple that is t
 from __future__ import annotations
 
 import posixpath
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
 
-from triptych.data.sources import PART_NAMES, PartName, printable
+import numpy as np
+
+from triptych.data.sources import printable
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -42,33 +42,9 @@ LABEL_NAMES = (
     "label", "labels", "class", "target", "targets", "digit", "fine_label", "category", "y",
 )  # fmt: skip
 
-
-class PartAndLabel(NamedTuple):
-    """The part and the class that an image's folders name, each None where they name none."""
-
-    part: PartName | None
-    label: str | None
-
-
-class Entry(NamedTuple):
-    """One image that a source has, or should have: then the problem says why it is bad."""
-
-    name: str
-    part: PartName | None
-    label: str | int | None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """All the images of a source in their order, and what the user should know of it.
-
-    top: the folder, with its slash, that the entries' names are relative to; or nothing
-    """
-
-    entries: list[Entry]
-    notes: tuple[Note, ...]
-    top: str = ""
+CLASS_NAMES = ("classes", "class_names", "label_names", "names")  # of labels that are numbers
+UNLABELED = -1  # what the Hub's ClassLabel writes where a label is missing
+PART_COLUMNS = ("split", "part", "subset", "partition", "set")
 
 
 def is_image(name: str) -> bool:
@@ -89,95 +65,9 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part.lower() in LITTER for part in name.split("/"))
 
 
-def part_and_label(name: str) -> PartAndLabel:
-    """The first folder is the part, if its name is that of one; the last one below is the class.
-
-    >>> part_and_label("train/birds/owl/1.png")
-    PartAndLabel(part='train', label='owl')
-    """
-    return folder_part_and_label(name.rpartition("/")[0])
-
-
-@cache
-def folder_part_and_label(folder: str) -> PartAndLabel:
-    """The part and class of files directly in a folder; cached for all its files."""
-    folders = folder.split("/") if folder else []
-    part = PART_NAMES.get(folders[0].lower()) if folders else None
-    inner = folders[1:] if part else folders
-    return PartAndLabel(part, class_name(inner[-1]) if inner else None)
-
-
 def class_name(name: str) -> str:
     """A class name that can be printed, with accents in one Unicode form (NFC)."""
     return printable(unicodedata.normalize("NFC", name))
-
-
-def lay_out(names: Iterable[str], labeled: bool) -> Layout:
-    """The entries of images, with the part and label that their folders tell."""
-    entries = [Entry(name, *part_and_label(name)) for name in names]
-    return all_or_no_labels(entries, labeled, "images_outside_classes")
-
-
-def all_or_no_labels(entries: list[Entry], labeled: bool, code: str) -> Layout:
-    """The entries; without labels where those are not wanted, or where an image has none.
-
-    code: of the note on images without one: images_outside_classes or images_without_label
-    """
-    bare = [entry for entry in entries if entry.label is None and entry.problem is None]
-    if labeled and not bare:
-        return Layout(entries, ())
-    notes: tuple[Note, ...] = ()
-    if labeled and any(entry.label is not None for entry in entries):
-        first = printable(bare[0].name)
-        notes = (Note(code, {"n": len(bare), "images": len(entries), "first": first}),)
-    return Layout([entry._replace(label=None) for entry in entries], notes)
-
-
-def common_top(names: Iterable[str]) -> str:
-    """The folder, with its slash, that holds all the names and neither is nor lies in a part.
-
-    >>> common_top(["x/digits/train/1.png", "x/digits/test/1.png"]), common_top(["train/1.png"])
-    ('x/digits/', '')
-    """
-    folders = [folder.split("/") for folder in {name.rpartition("/")[0] for name in names}]
-    top = ""
-    # what the first and the last of sorted names share is shared by all between
-    for one, other in zip(min(folders, default=[]), max(folders, default=[]), strict=False):
-        if one != other or not one or one.lower() in PART_NAMES:
-            break
-        top += f"{one}/"
-    return top
-
-
-def top_of(name: str) -> str:
-    """The first folder of a name, or nothing."""
-    return name.partition("/")[0] if "/" in name else ""
-
-
-def beside_train(names: Iterable[str]) -> dict[str, int]:
-    """What lies on top beside a folder of the part train and names no part, and its images.
-
-    `""` stands for the images right on top. Without a part train nothing is beside it.
-
-    >>> beside_train(["train/1.png", "test/1.png", "extra/1.png", "extra/2.png", "3.png"])
-    {'extra': 2, '': 1}
-    """
-    tops = Counter(map(top_of, names))
-    if not any(PART_NAMES.get(top.lower()) == "train" for top in tops):
-        return {}
-    return {top: count for top, count in tops.items() if top.lower() not in PART_NAMES}
-
-
-def notes_beside(beside: dict[str, int]) -> tuple[Note, ...]:
-    """Notes on images that were left out beside the part folders."""
-    notes = []
-    folders = sorted(top for top in beside if top)
-    if folders:
-        listed = [f"{printable(top)} ({beside[top]})" for top in folders]
-        notes.append(Note("folders_beside_train", {"folders": abridged(listed)}))
-    if "" in beside:
-        notes.append(Note("images_beside_train", {"n": beside[""]}))
-    return tuple(notes)
 
 
 def suffix_of(name: str) -> str:
@@ -200,10 +90,10 @@ def list_suffixes(suffixes: Counter[str], form: str, bare: str) -> list[str]:
     return [form.format(count=n, suffix=printable(suffix) or bare) for suffix, n in ordered]
 
 
-def abridged(listed: list[str], more: str = ", +{}") -> str:
+def abridged(listed: list[str], more: str = ", +{}", shown: int = SHOWN) -> str:
     """The first few, and how many more there are."""
-    rest = len(listed) - SHOWN
-    return ", ".join(listed[:SHOWN]) + (more.format(rest) if rest > 0 else "")
+    rest = len(listed) - shown
+    return ", ".join(listed[:shown]) + (more.format(rest) if rest > 0 else "")
 
 
 def notes_on_others(suffixes: Counter[str]) -> tuple[Note, ...]:
@@ -241,6 +131,20 @@ def usual(names: Iterable[str], wanted: tuple[str, ...]) -> str | None:
     return min(ranked, key=lambda name: wanted.index(name.lower()), default=None)
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of classes in their order: numbers by their size, before other names.
+
+    >>> in_order(["b", "10", "9", "-1"])
+    ['-1', '9', '10', 'b']
+    """
+
+    def key(name: str) -> tuple[bool, int, str]:
+        number = re.fullmatch(r"-?[0-9]{1,18}", name)
+        return not number, int(name) if number else 0, name
+
+    return sorted(names, key=key)
+
+
 def class_of(text: str) -> str | None:
     """A label that is text as a class, without the space around it; None where it is empty.
 
@@ -248,3 +152,17 @@ def class_of(text: str) -> str | None:
     ('owl', None)
     """
     return class_name(text.strip()) or None
+
+
+def places_of_ones(rows: np.ndarray) -> list[int] | None:
+    """The place of the one in each row of zeros, (N,K); None where a row is not one-hot.
+
+    >>> places_of_ones(np.array([[0, 1], [1, 0]])), places_of_ones(np.array([[1, 1], [1, 0]]))
+    ([1, 0], None)
+    """
+    ones = rows == 1
+    one_hot = rows.ndim == 2 and rows.shape[1] > 1 and (ones | (rows == 0)).all()
+    if not one_hot or not (ones.sum(1) == 1).all():
+        return None
+    places: list[int] = ones.argmax(1).tolist()
+    return places

@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from triptych.data.sources import Columns, Item, Source, as_input_error, printable, refused
-from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, class_of, usual
+from triptych.data.sources.layout import (
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    class_of,
+    places_of_ones,
+    usual,
+)
+from triptych.data.sources.metadata import labels_from
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -43,11 +50,14 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
         )
     shape = check_images(path, image_name, *shapes[image_name])
     labels, classes = None, None
+    notes: list[Note] = []
     if columns.labeled:
         others = {name: variable for name, variable in shapes.items() if name != image_name}
         fitting = [name for name in others if math.prod(others[name][0]) == shape[-1]]
         name = pick(path, others, columns.label, fitting, LABEL_NAMES)
-        labels = None if name is None else read_labels(path, name, shape[-1])
+        if name is not None:
+            labels = read_labels(path, name, shape[-1])
+            notes.append(labels_from(name, printable(path.name)))
     if isinstance(labels, np.ndarray) and (digits or (digits is None and is_svhn(labels))):
         labels, classes = labels % 10, DIGITS
     labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
@@ -63,7 +73,9 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
                 squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
                 yield Item(f"{printable(path.name)}[{index}]", squeezed, label, None)
 
-    return Source(items, shape[-1], classes, (AS_SVHN,) if classes and digits is None else ())
+    if classes and digits is None:
+        notes.append(AS_SVHN)
+    return Source(items, shape[-1], classes, tuple(notes) if digits is None else ())
 
 
 def variables(path: Path) -> Variables:
@@ -113,8 +125,16 @@ def check_images(path: Path, name: str, shape: Shape, kind: str) -> Shape:
 
 
 def read_labels(path: Path, name: str, count: int) -> np.ndarray | list[str | None]:
-    """Whole numbers (N,), or N names, which MATLAB keeps as cells or as rows of letters."""
+    """Whole numbers (N,), or N names, which MATLAB keeps as cells or as rows of letters.
+
+    Of a one-hot matrix, (N,K) or (K,N), the places of the ones.
+    """
     labels = load(path, name)
+    if labels.ndim == 2 and min(labels.shape) > 1 and labels.dtype.kind in "biuf":
+        rows = labels if labels.shape[0] == count else labels.T
+        places = places_of_ones(rows) if len(rows) == count else None
+        if places is not None:
+            return np.array(places)
     if labels.size != count:
         raise InputError(
             f"{path} has {count} images and {name} of shape {labels.shape}",

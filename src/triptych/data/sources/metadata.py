@@ -1,7 +1,9 @@
-"""Metadata beside images: a table which lists their file names, and their labels if it has them.
+"""Files beside images that give their labels: tables which list images, and one text an image.
 
-The Hub's convention: `metadata.csv` or `metadata.jsonl` in the folder of the images, or in each
-part's folder, with a column `file_name` relative to the table.
+Tables are the Hub's `metadata.csv`, `metadata.jsonl` or `metadata.parquet`, in the folder of the
+images or of a part, with a column `file_name` relative to the table; and `dataset.json`, which the
+tools of StyleGAN (github.com/NVlabs/stylegan3) and EDM write. WebDataset's `.cls` files hold the
+class of the image of the same name.
 """
 
 from __future__ import annotations
@@ -11,46 +13,57 @@ import io
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from triptych.data.sources import PART_NAMES, Columns, printable
+import numpy as np
+
+from triptych.data.sources import Columns, PartName, as_input_error, printable
 from triptych.data.sources.layout import (
     LABEL_NAMES,
-    Entry,
-    Layout,
-    all_or_no_labels,
-    beside_train,
+    PART_COLUMNS,
+    UNLABELED,
     class_of,
-    common_top,
     counted,
-    is_image,
-    lay_out,
-    notes_beside,
-    part_and_label,
-    top_of,
+    places_of_ones,
     usual,
 )
+from triptych.data.sources.levels import part_word
 from triptych.errors import InputError
 from triptych.records import Note
 
-TABLES = ("metadata.csv", "metadata.jsonl")
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+DATASET = "dataset.json"
+TEXT = ".cls"
+TEXT_CAP = 1000  # bytes of it that are read
 NAME_COLUMN = "file_name"
 DELIMITERS = (",", ";", "\t", "|")
+WHOLE = re.compile(r"([+-]?[0-9]{1,9})(?:\.0*)?")  # also as 3.0, which spreadsheets write
+Label = str | int | None
+
+
+class Row(NamedTuple):
+    """An image's name as written, its label and its part."""
+
+    file_name: str
+    label: Label
+    part: PartName | None = None
 
 
 @dataclass(frozen=True)
 class Table:
     """What one metadata file lists.
 
-    name:     the file's own, as that of an image
-    rows:     the images' names as written, each with its label or None
-    labelled: whether it has a column of labels
+    name:    the file's own, as that of an image
+    labeled: whether it gives labels
     """
 
     name: str
-    rows: list[tuple[str, str | int | None]]
+    rows: list[Row]
     labeled: bool
+    notes: tuple[Note, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -61,36 +74,183 @@ class Table:
 def is_table(name: str) -> bool:
     """Whether a file name is that of metadata.
 
-    >>> is_table("train/metadata.csv"), is_table("my-metadata.csv")
-    (True, False)
+    >>> is_table("train/metadata.csv"), is_table("my-metadata.csv"), is_table("dataset.json")
+    (True, False, True)
     """
-    return posixpath.basename(name).lower() in TABLES
+    return posixpath.basename(name).lower() in (*TABLES, DATASET)
 
 
-def parse_table(name: str, content: bytes, columns: Columns) -> Table:
-    """A metadata file's bytes -> its rows; InputError when it is malformed, naming the mend."""
+def is_label_text(name: str) -> bool:
+    """Whether a file name is that of one image's class."""
+    return name.lower().endswith(TEXT)
+
+
+def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
+    """A metadata file's bytes -> its rows; InputError when it is malformed, naming the mend.
+
+    None for a `dataset.json` that is not of the tools' form.
+    """
+    if posixpath.basename(name).lower() == DATASET:
+        return parse_dataset(name, content)
     table_name = printable(name)
     name_column = columns.image or NAME_COLUMN
-    text = decoded(content, table_name)
-    is_csv = name.lower().endswith(".csv")
-    records: Sequence[Mapping[str, object]] = (
-        csv_records(text, table_name, name_column) if is_csv else json_records(text, table_name)
-    )
+    records = read_records(name, content, name_column)
     names = list(dict.fromkeys(key for record in records for key in record))
+    files = file_names(records, names, name_column, table_name)
     label_column = label_column_of(names, columns, table_name)
-    rows = []
+    notes = []
+    if label_column is not None and are_fractions(record.get(label_column) for record in records):
+        if columns.label is not None:
+            raise InputError(
+                f"column '{label_column}' of {table_name} holds numbers that are not whole",
+                "save numbers 0, 1, ... or names, or leave labels out with --label-column none",
+            )
+        notes.append(Note("labels_left_out", {"name": printable(label_column), "type": "float"}))
+        label_column = None
+    labels: list[Label] = [None] * len(files)
+    if label_column is not None:
+        cells = (record.get(label_column) for record in records)
+        labels = with_numbers([plain_label(c, row, table_name) for row, c in enumerate(cells, 1)])
+        notes.append(labels_from(label_column, table_name))
+    parts: list[PartName | None] = [None] * len(files)
+    part_column = part_column_of(names, records)
+    if part_column not in (None, label_column):
+        parts = [part_of_text(record.get(part_column)) for record in records]
+        from_column = {"name": printable(part_column), "table": table_name}
+        notes.append(Note("parts_from_column", {**from_column}))
+    rows = list(map(Row, files, labels, parts))
+    return Table(name, rows, label_column is not None, tuple(notes))
+
+
+def labels_from(column: str, table_name: str) -> Note:
+    """The note on where labels come from."""
+    return Note("labels_from_column", {"name": printable(column), "table": table_name})
+
+
+def read_records(name: str, content: bytes, name_column: str) -> Sequence[Mapping[str, object]]:
+    """The rows of a table by column name."""
+    table_name = printable(name)
+    if name.lower().endswith(".parquet"):
+        return parquet_records(content, table_name)
+    text = decoded(content, table_name)
+    if name.lower().endswith(".csv"):
+        return csv_records(text, table_name, name_column)
+    return json_records(text, table_name)
+
+
+def file_names(
+    records: Sequence[Mapping[str, object]], names: list[str], name_column: str, table_name: str
+) -> list[str]:
+    """The names of images as written, one a row; InputError where one is missing."""
+    files = []
     for number, record in enumerate(records, start=1):
         file_name = record.get(name_column)
         if not isinstance(file_name, str) or not file_name:
             if name_column not in names:
                 raise InputError(
                     f"{table_name} has no column {name_column}",
-                    f"it has {', '.join(names)}: add it",
+                    f"it has {printable(', '.join(names))}: add it",
                 )
             raise InputError(f"row {number} of {table_name} has no {name_column}", "give it one")
-        label = record.get(label_column) if label_column else None
-        rows.append((file_name, plain_label(label, number, table_name)))
-    return Table(name, with_numbers(rows), label_column is not None)
+        files.append(file_name)
+    return files
+
+
+def parse_dataset(name: str, content: bytes) -> Table | None:
+    """`dataset.json`: {"labels": [[file name, class], ...]}, a class being a number or one-hot.
+
+    Where its labels are null its images have none. None where it is something else.
+    """
+    table_name = printable(name)
+    try:
+        document = json.loads(content)
+        labels = document["labels"]
+        if isinstance(labels, dict):
+            labels = list(labels.items())
+        if labels is not None:
+            labels = [(str(file_name), label) for file_name, label in labels]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not labels:
+        return Table(name, [], False)
+    rows = [
+        Row(file_name, plain_label(label, row, table_name))
+        for row, (file_name, label) in enumerate(labels, start=1)
+    ]
+    return Table(name, rows, True, (labels_from("labels", table_name),))
+
+
+def parquet_records(content: bytes, table_name: str) -> list[dict[str, object]]:
+    """The rows of a parquet table, with the names of classes where they are declared."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with as_input_error(Path(table_name), "is no readable parquet", "write it again"):
+        table = pq.read_table(pa.BufferReader(content))
+        flat = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+        records: list[dict[str, object]] = table.select(flat).to_pylist()
+        for column in flat:
+            names = declared_names(table.schema, column)
+            for record in records if names else ():
+                number = record[column]
+                if isinstance(number, int) and names and 0 <= number < len(names):
+                    record[column] = names[number]
+                elif number == UNLABELED:
+                    record[column] = None
+    return records
+
+
+def feature(schema: Any, name: str) -> dict[str, object]:
+    """The Hub's metadata of a column; empty where there are none."""
+    try:
+        entry = json.loads(schema.metadata[b"huggingface"])["info"]["features"][name]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def declared_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
+    """The names of classes 0..K-1 that a column's metadata declare; schema: pyarrow's."""
+    names = feature(schema, label).get("names") if label is not None else None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def part_column_of(names: Iterable[str], records: Sequence[Mapping[str, object]]) -> str | None:
+    """The column that puts each row in a part, if all of its values are names of parts."""
+    column = usual(names, PART_COLUMNS)
+    values = [record.get(column) for record in records] if column else []
+    return column if values and all(map(part_of_text, values)) else None
+
+
+def part_of_text(value: object) -> PartName | None:
+    """The part that a table's cell names."""
+    word = part_word(value) if isinstance(value, str) else None
+    return word.part if word and not word.rest else None
+
+
+def labels_of_texts(names: Iterable[str], top: str, texts: Mapping[str, bytes]) -> dict[str, Label]:
+    """The classes of images by their names below `top`, from the bytes of the `.cls` files.
+
+    As in WebDataset, all of a name before the first dot of its last part is the key by which an
+    image and its class belong together.
+    """
+    by_key = {key_of(name): content for name, content in texts.items()}
+    found: dict[str, Label] = {}
+    for name in names:
+        content = by_key.get(key_of(top + name))
+        if content is not None:
+            found[name] = class_of(content[:TEXT_CAP].decode("utf-8", "replace"))
+    return dict(zip(found, with_numbers(list(found.values())), strict=True))
+
+
+def key_of(name: str) -> str:
+    """A file's name up to the first dot behind its folders.
+
+    >>> key_of("a.b/0001.left.png")
+    'a.b/0001'
+    """
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
 
 
 def decoded(content: bytes, table_name: str) -> str:
@@ -169,7 +329,21 @@ def label_column_of(names: list[str], columns: Columns, table_name: str) -> str 
     return columns.label
 
 
-def plain_label(value: object, row: int, table_name: str) -> str | int | None:
+def are_fractions(values: Iterable[object]) -> bool:
+    """Whether values are numbers, and some are not whole; empty ones do not count.
+
+    >>> are_fractions(["1", "0.5"]), are_fractions(["1.0", 2]), are_fractions(["cat", "0.5"])
+    (True, False, False)
+    """
+    there = [value for value in values if value not in (None, "")]
+    try:
+        numbers = [float(value) for value in there]  # type: ignore[arg-type] # caught below
+    except (TypeError, ValueError):
+        return False
+    return not all(number.is_integer() for number in numbers)
+
+
+def plain_label(value: object, row: int, table_name: str) -> Label:
     """A label as a number or a name; None where it is empty."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -179,111 +353,20 @@ def plain_label(value: object, row: int, table_name: str) -> str | int | None:
         return value
     if isinstance(value, str | bool | float):
         return class_of(str(value))
-    raise InputError(
-        f"the label in row {row} of {table_name} is neither name nor number",
-        "give one class an image, or --label-column none",
-    )
+    numbers = isinstance(value, list) and all(isinstance(each, int | float) for each in value)
+    places = places_of_ones(np.array([value])) if numbers else None
+    if places is None:
+        raise InputError(
+            f"the label in row {row} of {table_name} is neither name nor number",
+            "give one class an image, or --label-column none",
+        )
+    return places[0]
 
 
-def with_numbers(rows: list[tuple[str, str | int | None]]) -> list[tuple[str, str | int | None]]:
-    """The rows with labels that are numbers, when all are; else with names only."""
-    texts = [(name, None if label is None else str(label)) for name, label in rows]
-    if all(label is None or re.fullmatch(r"[0-9]{1,9}", label) for _, label in texts):
-        return [(name, None if label is None else int(label)) for name, label in texts]
+def with_numbers(labels: list[Label]) -> list[Label]:
+    """Labels as numbers, where all are whole numbers; else as names only."""
+    texts = [None if label is None else str(label) for label in labels]
+    matches = [WHOLE.fullmatch(text) if text else None for text in texts]
+    if all(match or text is None for match, text in zip(matches, texts, strict=True)):
+        return [int(match[1]) if match else None for match in matches]
     return list(texts)
-
-
-def arrange(
-    names: Sequence[str],
-    tables: Mapping[str, bytes],
-    columns: Columns,
-    source_name: str,
-    closed: Mapping[str, str] | None = None,
-) -> Layout:
-    """Part and label of all images, from the metadata where there are any, else from the folders.
-
-    If one folder holds everything, names are relative to it. Beside a folder of the part train
-    only folders of other parts count, unless metadata at the top list all images.
-
-    names:       of the images
-    tables:      the bytes of the metadata, by name
-    source_name: of the folder or archive, for messages
-    closed:      folders that could not be opened, and why
-    """
-    closed = closed or {}
-    top = common_top([*names, *tables, *closed])
-    below = [name.removeprefix(top) for name in names]
-    on_top = any("/" not in name.removeprefix(top) for name in tables)
-    beside = {} if on_top else beside_train(below)
-    if beside:
-        below = [name for name in below if top_of(name) not in beside]
-    parsed = [
-        parse_table(name.removeprefix(top), content, columns)
-        for name, content in sorted(tables.items())
-        if top_of(name.removeprefix(top)) not in beside
-    ]
-    if parsed:
-        layout = lay_out_listed(below, parsed, columns.labeled)
-    else:
-        refuse_columns(columns, source_name)
-        layout = lay_out(below, columns.labeled)
-    bad = [
-        Entry(name.removeprefix(top), None, None, f"cannot be opened ({why})")
-        for name, why in sorted(closed.items())
-    ]
-    return Layout(layout.entries + bad, layout.notes + notes_beside(beside), top)
-
-
-def refuse_columns(columns: Columns, source_name: str) -> None:
-    """InputError when columns are asked of what has no metadata."""
-    asked = "--image-column" if columns.image is not None else None
-    if columns.label is not None and columns.labeled:
-        asked = "--label-column"
-    if asked:
-        raise InputError(f"{source_name} has no columns", f"leave out {asked}")
-
-
-def lay_out_listed(names: Sequence[str], tables: Sequence[Table], labeled: bool) -> Layout:
-    """The images that tables list, and those in folders without a table."""
-    there = set(names)
-    entries: dict[str, Entry] = {}
-    repeated = 0
-    for table in tables:
-        for file_name, label in table.rows:
-            entry = entry_of(file_name, label, table, there)
-            repeated += entry.name in entries
-            entries.setdefault(entry.name, entry)
-    covered = tuple(table.folder for table in tables)
-    beside = [name for name in names if name not in entries]
-    outside = [name for name in beside if not name.startswith(covered)]
-    for name in outside:
-        entries[name] = Entry(name, *part_and_label(name))
-    ordered = sorted(entries.values())
-    layout = all_or_no_labels(ordered, labeled, "images_without_label")
-    return Layout(layout.entries, layout.notes + notes_on(len(beside) - len(outside), repeated))
-
-
-def notes_on(left_out: int, repeated: int) -> tuple[Note, ...]:
-    """Notes on images that the tables did not list, or listed twice."""
-    notes = []
-    if left_out:
-        notes.append(Note("images_not_listed", {"n": left_out}))
-    if repeated:
-        notes.append(Note("images_listed_again", {"n": repeated}))
-    return tuple(notes)
-
-
-def entry_of(file_name: str, label: str | int | None, table: Table, there: set[str]) -> Entry:
-    """One row's image; the problem says what is wrong with its name, if anything is."""
-    tidy = posixpath.normpath(table.folder + file_name)
-    if tidy not in there and "\\" in file_name:  # written on Windows
-        tidy = posixpath.normpath(table.folder + file_name.replace("\\", "/"))
-    if re.match(r"[A-Za-z]:|[/\\]", file_name) or tidy.split("/")[0] == "..":
-        return Entry(file_name, None, None, "outside the folder")
-    by_folder = part_and_label(tidy)
-    part = PART_NAMES.get(table.folder.split("/")[0].lower(), by_folder.part)
-    problem = None
-    if tidy not in there:
-        reason = "not there" if is_image(tidy) else "not named as an image"
-        problem = f"listed in {posixpath.basename(table.name)} but {reason}"
-    return Entry(tidy, part, label if table.labeled else by_folder.label, problem)

@@ -10,7 +10,7 @@ type.
 
 from __future__ import annotations
 
-import json
+import base64
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,11 +34,16 @@ from triptych.data.sources.folder import walk
 from triptych.data.sources.layout import (
     IMAGE_NAMES,
     LABEL_NAMES,
+    UNLABELED,
     abridged,
     class_of,
     is_hidden,
+    is_image,
+    places_of_ones,
     usual,
 )
+from triptych.data.sources.levels import parts_from
+from triptych.data.sources.metadata import declared_names, feature, is_table, labels_from
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -46,7 +51,6 @@ T = TypeVar("T")
 
 BATCH_BYTES = 8 << 20  # of images, decoded from the table at once
 BATCH_ROWS = 256  # and never more: one large image may stand in many rows and count once
-UNLABELED = -1  # what the Hub's ClassLabel writes where a label is missing
 
 # `test-00000-of-00001`, `test_3`, `test2017` and `digits-test` are of the test part
 _NAMES = "|".join(PART_NAMES)
@@ -54,6 +58,8 @@ _PART_OF_STEM = re.compile(rf"({_NAMES})(?:-.*|[_.]?\d.*)?|.*[-_.]({_NAMES})", r
 _PART_OF_FOLDER = re.compile(rf"(?:partial-)?({_NAMES})")
 BYTES = ("binary", "large_binary", "binary_view", "fixed_size_binary")  # pyarrow's types of images
 TEXT = ("string", "large_string", "string_view")
+TEXT_NAMES = ("url", "urls", "image_url", "path", "image_path", "file", "file_name", "filename")
+LEAST_BASE64 = 64  # letters: no image file is shorter
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,13 @@ def read_parquet_files(
     if count == 0:
         raise InputError(f"no images in {source}", "name a file that holds some")
     choice = choose(tables, columns, source)
+    named: dict[PartName, list[str]] = {}
+    for table in tables:
+        if table.part is not None and table.rows:
+            named.setdefault(table.part, []).append(table.name)
     several = len({table.part for table in tables if table.rows}) > 1  # one alone is not a part
+    if several:
+        notes = (*notes, parts_from(named))
 
     def items() -> Iterator[Item]:
         for table in tables:
@@ -116,7 +128,8 @@ def read_parquet_files(
 
 def parquet_files(folder: Path) -> list[Path]:
     """The parquet files below a folder, by name."""
-    return [folder / file.name for file in walk(folder) if is_parquet(file.name)]
+    names = (file.name for file in walk(folder))
+    return [folder / name for name in names if is_parquet(name) and not is_table(name)]
 
 
 def is_parquet(name: str) -> bool:
@@ -195,7 +208,7 @@ def batches(table: Table, names: list[str], decode: Callable[[Any], T]) -> Itera
 def choose(tables: list[Table], columns: Columns, source: Path) -> Choice:
     """The columns of the first file, which every other must have too."""
     schema = tables[0].schema
-    image = image_column(schema, columns.image, source)
+    image = image_column(tables[0], columns.image, source)
     notes: list[Note] = []
     label = None
     if columns.labeled:
@@ -203,8 +216,10 @@ def choose(tables: list[Table], columns: Columns, source: Path) -> Choice:
     choice = Choice(image, label, class_names(schema, label), tuple(notes))
     for table in tables[1:]:
         check_same(table.file, table.schema, choice, label_kind(schema, label))
-    if label is None or all(holds_whole(table, label) for table in tables):
+    if label is None:
         return choice
+    if all(holds_labels(table, label) for table in tables):
+        return replace(choice, notes=(*notes, labels_from(label, printable(source.name))))
     if columns.label:
         raise InputError(
             f"column '{label}' of {source} holds no labels but numbers that are not whole",
@@ -213,16 +228,29 @@ def choose(tables: list[Table], columns: Columns, source: Path) -> Choice:
     return replace(choice, label=None, classes=None, notes=(no_classes(schema, label),))
 
 
-def holds_whole(table: Table, label: str) -> bool:
-    """Whether no label of a file is a broken number; reads them where their type allows it."""
-    if not is_fraction(table.schema.field(label).type):
+def holds_labels(table: Table, label: str) -> bool:
+    """Whether all numbers of a file's labels are whole, and all lists of numbers one-hot.
+
+    Reads them where their type leaves it open.
+    """
+    kind = table.schema.field(label).type
+    if not (is_fraction(kind) or is_list(kind)):
         return True
 
     def decode(batch: Any) -> bool:
-        numbers = plain(batch.column(label)).drop_null().to_numpy(zero_copy_only=False)
+        cells = plain(batch.column(label)).drop_null()
+        if is_list(kind):
+            return all(place_of_one(cell) is not None for cell in cells.to_pylist())
+        numbers = cells.to_numpy(zero_copy_only=False)
         return bool(np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all())
 
     return all(batches(table, [label], decode))
+
+
+def place_of_one(cell: list[Any]) -> int | None:
+    """The place of the one in a list of zeros; None for other lists."""
+    places = places_of_ones(np.array([cell], dtype=float)) if None not in cell else None
+    return places[0] if places else None
 
 
 def table_items(
@@ -250,6 +278,8 @@ def label_cells(batch: Any, choice: Choice) -> list[str | int | None]:
         return [None] * len(batch)
     column = plain(batch.column(choice.label))
     cells: list[Any] = column.to_pylist()
+    if is_list(column.type):
+        return [None if cell is None else place_of_one(cell) for cell in cells]
     if pyarrow.types.is_boolean(column.type) or pyarrow.types.is_floating(column.type):
         cells = [None if cell is None else int(cell) for cell in cells]
     elif not pyarrow.types.is_integer(column.type):
@@ -332,45 +362,75 @@ def check_same(file: Path, schema: Any, choice: Choice, kind: str | None) -> Non
         raise InputError(f"{file} has other class names than the first", mend)
 
 
-def image_column(schema: Any, asked: str | None, source: Path) -> str:
-    """The column of images."""
-    names = ", ".join(schema.names)
+def image_column(table: Table, asked: str | None, source: Path) -> str:
+    """The column of images; InputError that says what others hold, where there is none."""
+    schema = table.schema
+    fitting = [field.name for field in schema if holds_images(field.type)]
+    there = f"name another with --image-column: {', '.join(fitting)}"
     if asked is not None:
         if asked not in schema.names:
-            raise InputError(f"no column '{asked}' in {source}", f"there are {names}")
-        refuse_lists(schema, asked, source)
-        if not holds_images(schema.field(asked).type):
-            raise InputError(
-                f"column '{asked}' of {source} holds no images",
-                f"name another with --image-column: {names}",
-            )
-        return asked
-    fitting = [field.name for field in schema if holds_images(field.type)]
+            there = f"there are {', '.join(fitting) or 'no columns that could hold images'}"
+            raise InputError(f"no column '{asked}' in {source}", there)
+        if asked in fitting:
+            return asked
+        wrong, mend = instead_of_images(table, asked)
+        raise InputError(f"column '{asked}' of {source} holds {wrong}", there if fitting else mend)
     declared = [name for name in fitting if feature(schema, name).get("_type") == "Image"]
     likely = declared or fitting
     column = likely[0] if len(likely) == 1 else usual(likely, IMAGE_NAMES)
     if column is not None:
         return column
-    for name in schema.names:
-        if not fitting and name.lower() in IMAGE_NAMES:
-            refuse_lists(schema, name, source)
-    raise InputError(
-        f"{'several image columns' if fitting else 'no image column'} in {source}",
-        f"name one with --image-column: {', '.join(likely) or names}",
-    )
-
-
-def refuse_lists(schema: Any, name: str, source: Path) -> None:
-    """Say clearly that pixels as numbers are not read from tables."""
-    import pyarrow as pa
-
-    kind = schema.field(name).type
-    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-    if pa.types.is_nested(kind) and not pa.types.is_struct(kind):
+    if fitting:
         raise InputError(
-            f"column '{name}' of {source} holds lists of numbers, not image files",
+            f"several image columns in {source}",
+            f"name one with --image-column: {', '.join(likely)}",
+        )
+    name = usual(schema.names, (*IMAGE_NAMES, *TEXT_NAMES))
+    if name is None:
+        raise InputError(
+            f"no column of {source} could hold images ({', '.join(schema.names)})",
+            "save the bytes of image files in a column 'image'",
+        )
+    wrong, mend = instead_of_images(table, name)
+    raise InputError(f"column '{name}' of {source} holds {wrong}", mend)
+
+
+def instead_of_images(table: Table, name: str) -> tuple[str, str]:
+    """What a column holds instead of image files, and what to do about it."""
+    kind = table.schema.field(name).type
+    if is_list(kind):
+        return (
+            "lists of numbers, not image files",
             "save the pixels as uint8 in a .npz, or name another column with --image-column",
         )
+    as_bytes = "save the bytes of image files in a column 'image'"
+    if str(kind) not in TEXT:
+        return f"no images but {kind}", as_bytes
+    firsts = batches(table, [name], lambda batch: first_text(batch.column(name)))
+    text = next(filter(None, firsts), "")
+    if re.match(r"(?:https?|s3|gs|ftp)://", text):
+        return "addresses, which are never fetched", "fetch the images and name their folder"
+    if is_base64(text):
+        mend = "decode them: df[column] = df[column].map(base64.b64decode), then df.to_parquet(...)"
+        return "images as base64 texts, not as bytes", mend
+    if is_image(text):
+        mend = "call it file_name, save the table as metadata.parquet there, and name the folder"
+        return "names of image files", mend
+    return "texts, not image files", as_bytes
+
+
+def first_text(column: Any) -> str:
+    """The first cell that is not empty, if any."""
+    return next((str(cell) for cell in plain(column).to_pylist() if cell), "")
+
+
+def is_base64(text: str) -> bool:
+    """Whether a text is a file in base64, bare or as `data:image/png;base64,...`."""
+    bare = re.sub(r"^data:[\w/+.-]*;base64,", "", text)
+    try:
+        return len(bare) > LEAST_BASE64 and bool(base64.b64decode(bare, validate=True))
+    except ValueError:
+        return False
 
 
 def label_column(
@@ -389,7 +449,8 @@ def label_column(
         return asked
     fitting = [field.name for field in schema if label_kind(schema, field.name)]
     declared = [name for name in fitting if feature(schema, name).get("_type") == "ClassLabel"]
-    sure = declared or [name for name in fitting if not is_fraction(schema.field(name).type)]
+    types = {name: schema.field(name).type for name in fitting}
+    sure = declared or [name for name in fitting if not is_fraction(types[name])]
     column = declared[0] if len(declared) == 1 else usual(sure, LABEL_NAMES)
     if column is None and declared:
         notes.append(Note("labels_not_chosen", {"columns": ", ".join(declared)}))
@@ -423,7 +484,9 @@ def holds_images(kind: Any) -> bool:
 
 
 def label_kind(schema: Any, name: str | None) -> str | None:
-    """ "number" or "name": the kind of labels that the column holds; None: no labels."""
+    """ "number", "name" or "list of numbers", which is one-hot: the kind of labels that the column
+    holds; None: no labels.
+    """
     import pyarrow.types as t
 
     if name is None or schema.names.count(name) != 1:
@@ -432,7 +495,19 @@ def label_kind(schema: Any, name: str | None) -> str | None:
     kind = kind.value_type if t.is_dictionary(kind) else kind
     if t.is_integer(kind) or t.is_boolean(kind) or t.is_floating(kind):
         return "number"
+    if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
+        inner = kind.value_type
+        if t.is_integer(inner) or t.is_boolean(inner) or t.is_floating(inner):
+            return "list of numbers"
     return "name" if str(kind) in TEXT else None
+
+
+def is_list(kind: Any) -> bool:
+    """Whether cells of this type are lists of numbers, nested or not."""
+    import pyarrow as pa
+
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    return bool(pa.types.is_nested(kind) and not pa.types.is_struct(kind))
 
 
 def is_fraction(kind: Any) -> bool:
@@ -449,18 +524,6 @@ def plain(column: Any) -> Any:
     return column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
 
 
-def feature(schema: Any, name: str) -> dict[str, object]:
-    """The Hub's metadata of a column; empty where there are none."""
-    try:
-        entry = json.loads(schema.metadata[b"huggingface"])["info"]["features"][name]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
 def class_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
     """The names of classes 0..K-1, where they are declared."""
-    if label is None or label_kind(schema, label) != "number":
-        return None
-    names = feature(schema, label).get("names")
-    return tuple(map(str, names)) if isinstance(names, list) and names else None
+    return declared_names(schema, label) if label_kind(schema, label) == "number" else None

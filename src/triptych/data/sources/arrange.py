@@ -1,0 +1,273 @@
+"""The part and the label of every image of a folder or an archive, as its names and tables tell."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from triptych.data.sources import Columns, PartName, printable
+from triptych.data.sources.layout import abridged, class_name, in_order, is_image
+from triptych.data.sources.levels import (
+    Folder,
+    Levels,
+    common_top,
+    find_levels,
+    is_part,
+    parts_from,
+)
+from triptych.data.sources.metadata import Label, Table, labels_of_texts, parse_table
+from triptych.errors import InputError
+from triptych.records import Note
+
+FIRST, LAST = "first", "last"  # for --label-column: which folder is the class; the first is usual
+
+
+class Entry(NamedTuple):
+    """One image that a source has, or should have: then the problem says why it is bad."""
+
+    name: str
+    part: PartName | None
+    label: Label
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All the images of a source in their order, and what the user should know of it.
+
+    top: the folder, with its slash, that the entries' names are relative to; or nothing
+    """
+
+    entries: list[Entry]
+    notes: tuple[Note, ...]
+    top: str = ""
+
+
+class Place(NamedTuple):
+    """What the folder of an image tells: its part, its class, and whether it is left out."""
+
+    part: PartName | None = None
+    label: str | None = None
+    left_out: bool = False
+
+
+def folder_of(name: str) -> Folder:
+    """The folders that a name lies in, from the top downwards.
+
+    >>> folder_of("train/cat/1.png"), folder_of("1.png")
+    (('train', 'cat'), ())
+    """
+    return tuple(name.split("/")[:-1])
+
+
+class Folders:
+    """What folders tell of the images that lie in them.
+
+    names: of all images
+    """
+
+    def __init__(self, names: Iterable[str], columns: Columns) -> None:
+        self.labeled = columns.labeled
+        self.level = -1 if columns.label == LAST else 0
+        self.counts = Counter(map(folder_of, names))
+        self.levels: Levels = find_levels(self.counts, storage=self.labeled and self.level == 0)
+        self._places = {folder: self._place(folder) for folder in self.counts}
+
+    def place(self, name: str) -> Place:
+        """Of an image; of one that is not there, nothing is known."""
+        return self._places.get(folder_of(name), Place())
+
+    def _place(self, folder: Folder) -> Place:
+        left = self.levels.classes.get(folder)
+        if left is None:
+            return Place(left_out=True)
+        part = self.levels.parts.get(folder)
+        known = part in (None, "train") or self.shared[part]
+        label = class_name(left[self.level]) if self.labeled and left and known else None
+        return Place(part, label)
+
+    @cached_property
+    def shared(self) -> dict[PartName | None, bool]:
+        """Whether a part has a class that training has: else its folders are no classes."""
+        classes: dict[PartName | None, set[str]] = {}
+        for folder, left in self.levels.classes.items():
+            own = classes.setdefault(self.levels.parts.get(folder), set())
+            own |= {left[self.level]} if left else set()
+        training = classes.get(None, set()) | classes.get("train", set())
+        return {part: not training or bool(own & training) for part, own in classes.items()}
+
+    def leave_out(self, folder: Folder) -> bool:
+        """Whether all images in and below a folder are left out."""
+        places = [place for one, place in self._places.items() if one[: len(folder)] == folder]
+        return bool(places) and all(place.left_out for place in places)
+
+    def structure(self, on_top: bool) -> list[Note]:
+        """Which folders were taken for parts, and which were left out.
+
+        on_top: whether metadata at the top list all images, whatever folder they lie in
+        """
+        levels = self.levels
+        notes = [parts_from(levels.named)] if levels.named else []
+        if on_top:
+            return notes
+        if beside := self.images_by_top(folder for folder in levels.beside if folder):
+            notes.append(Note("folders_beside_train", {"folders": beside}))
+        if () in levels.beside:
+            notes.append(Note("images_beside_train", {"n": self.counts[()]}))
+        if masks := self.images_by_top(levels.masks):
+            notes.append(Note("masks_left_out", {"folders": masks}))
+        return notes
+
+    def images_by_top(self, folders: Iterable[Folder]) -> str:
+        """The first folders of these with their numbers of images, for a note."""
+        numbers: Counter[str] = Counter()
+        for folder in folders:
+            numbers[folder[0]] += self.counts[folder]
+        return abridged([f"{printable(top)} ({numbers[top]})" for top in sorted(numbers)])
+
+    def classes(self, top: str) -> list[Note]:
+        """Which folders were taken for classes, and which say nothing.
+
+        top: the folder that holds everything
+        """
+        if not self.labeled:
+            return []
+        lefts = {left for left in self.levels.classes.values() if left}
+        names = in_order({place.label for place in self._places.values() if place.label})
+        notes: list[Note] = []
+        if self.levels.storage:
+            first, *_, last = sorted(self.levels.storage)
+            count = len(self.levels.storage)
+            notes.append(Note("storage_folders", {"n": count, "first": first, "last": last}))
+        if len(names) < 2:
+            wrappers = sorted(self.levels.wrappers) or top.split("/")[-2:-1]
+            name = names[0] if names else ", ".join(map(printable, wrappers))
+            return [*notes, Note("one_class", {"name": name})] if name else notes
+        listed = abridged([*names], shown=10)
+        notes.append(Note("classes_from_folders", {"n": len(names), "classes": listed}))
+        other = {name for left in lefts for name in (left[1:] if self.level == 0 else left[:-1])}
+        if other:
+            code = "folders_below_classes" if self.level == 0 else "folders_above_classes"
+            notes.append(Note(code, {"folders": abridged(list(map(printable, sorted(other))))}))
+        if parts := [name for name in names if is_part(name)]:
+            notes.append(Note("parts_as_classes", {"n": len(parts), "folders": abridged(parts)}))
+        return notes
+
+
+def arrange(
+    names: Sequence[str],
+    tables: Mapping[str, bytes],
+    columns: Columns,
+    source_name: str,
+    closed: Mapping[str, str] | None = None,
+    texts: Mapping[str, bytes] | None = None,
+) -> Layout:
+    """Part and label of all images, from the metadata where there are any, else from the folders.
+
+    If one folder holds everything, names are relative to it. Beside a folder of the part train
+    only folders of other parts count, unless metadata at the top list all images.
+
+    names:       of the images
+    tables:      the bytes of the metadata, by name
+    source_name: of the folder or archive, for messages
+    closed:      folders that could not be opened, and why
+    texts:       the bytes of the files that hold one image's class each, by name
+    """
+    closed = closed or {}
+    top = common_top([*names, *tables, *closed])
+    below = [name.removeprefix(top) for name in names]
+    folders = Folders(below, columns)
+    parsed = [
+        table
+        for name, content in sorted(tables.items())
+        if (table := parse_table(name.removeprefix(top), content, columns)) is not None
+    ]
+    on_top = any("/" not in table.name for table in parsed)
+    if not on_top:
+        below = [name for name in below if not folders.place(name).left_out]
+        parsed = [table for table in parsed if not folders.leave_out(folder_of(table.name))]
+    labels = labels_of_texts(below, top, texts or {}) if columns.labeled else {}
+    notes = folders.structure(on_top)
+    if parsed:
+        entries, more = entries_listed(below, parsed, folders)
+        notes += more
+        if not any(table.labeled for table in parsed):
+            notes += folders.classes(top)
+    else:
+        refuse_columns(columns, source_name)
+        entries = [Entry(name, *folders.place(name)[:2]) for name in below]
+        notes += [] if labels else folders.classes(top)
+    if labels:
+        entries = [entry._replace(label=labels.get(entry.name)) for entry in entries]
+        notes.append(Note("labels_from_files", {"n": len(labels)}))
+    bad = [
+        Entry(name.removeprefix(top), None, None, f"cannot be opened ({why})")
+        for name, why in sorted(closed.items())
+    ]
+    if not columns.labeled:
+        entries = [entry._replace(label=None) for entry in entries]
+    return Layout(entries + bad, tuple(notes), top)
+
+
+def refuse_columns(columns: Columns, source_name: str) -> None:
+    """InputError when columns are asked of what has no metadata."""
+    if columns.image is not None:
+        raise InputError(f"{source_name} has no columns", "leave out --image-column")
+    if columns.label is not None and columns.labeled and columns.label not in (FIRST, LAST):
+        raise InputError(
+            f"{source_name} has no columns",
+            "leave out --label-column, or give first, last or none: which folder is the class",
+        )
+
+
+def entries_listed(
+    names: Sequence[str], tables: Sequence[Table], folders: Folders
+) -> tuple[list[Entry], list[Note]]:
+    """The images that tables list, and those in folders without a table."""
+    there = set(names)
+    entries: dict[str, Entry] = {}
+    repeated = 0
+    for table in tables:
+        for row in table.rows:
+            entry = entry_of(row.file_name, row.label, row.part, table, there, folders)
+            repeated += entry.name in entries
+            entries.setdefault(entry.name, entry)
+    covered = tuple(table.folder for table in tables)
+    beside = [name for name in names if name not in entries]
+    outside = [name for name in beside if not name.startswith(covered)]
+    for name in outside:
+        entries[name] = Entry(name, *folders.place(name)[:2])
+    notes = [note for table in tables for note in table.notes]
+    if left_out := len(beside) - len(outside):
+        notes.append(Note("images_not_listed", {"n": left_out}))
+    if repeated:
+        notes.append(Note("images_listed_again", {"n": repeated}))
+    return sorted(entries.values()), notes
+
+
+def entry_of(
+    file_name: str,
+    label: Label,
+    part: PartName | None,
+    table: Table,
+    there: set[str],
+    folders: Folders,
+) -> Entry:
+    """One row's image; the problem says what is wrong with its name, if anything is."""
+    tidy = posixpath.normpath(table.folder + file_name)
+    if tidy not in there and "\\" in file_name:  # written on Windows
+        tidy = posixpath.normpath(table.folder + file_name.replace("\\", "/"))
+    if re.match(r"[A-Za-z]:|[/\\]", file_name) or tidy.split("/")[0] == "..":
+        return Entry(file_name, None, None, "outside the folder")
+    place = folders.place(tidy)
+    problem = None
+    if tidy not in there:
+        reason = "not there" if is_image(tidy) else "not named as an image"
+        problem = f"listed in {posixpath.basename(table.name)} but {reason}"
+    own = label if table.labeled else place.label
+    return Entry(tidy, part or place.part, own, problem)
