@@ -150,3 +150,13 @@ def test_a_header_that_promises_too_much(tmp_path: Path) -> None:
     write(path, content.replace(shape, struct.pack("<4i", 30000, 30000, 3, 30000)))
     with pytest.raises(InputError, match="cannot have shape"):
         read_matlab(path, Columns())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float64])
+def test_one_hot_matrices_are_labels(tmp_path: Path, kind: type) -> None:
+    """MATLAB's own tools keep a column an image."""
+    images, labels = pixels(6, 5, 4), np.array([2, 0, 1, 2, 1, 0])
+    for matrix in (np.eye(3, dtype=kind)[labels], np.eye(3, dtype=kind)[labels].T):
+        content = matlab_bytes(X=np.moveaxis(images, 0, -1), y=matrix)
+        source = read_matlab(write(tmp_path / "own.mat", content), Columns())
+        assert_same(listed(source), images, labels, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,34 @@ def test_files_of_other_columns_are_named(tmp_path: Path) -> None:
     write(odd, classes("y", "x"), image=FILES, label=LABELS)
     with pytest.raises(InputError, match=r"b\.parquet has other class names"):
         read_parquet(tmp_path, ANY)
+
+
+def test_columns_of_texts_are_named_as_what_they_are(tmp_path: Path) -> None:
+    encoded = [base64.b64encode(each * 20).decode() for each in FILES]
+    cases = {
+        "addresses, which are never fetched: fetch the images": ["https://a.b/c.png"] * 12,
+        "images as base64 texts, not as bytes: decode them": encoded,
+        "images as base64 texts, not as bytes: decode": [f"data:image/png;base64,{encoded[0]}"]
+        * 12,
+        "names of image files: call it file_name": [None, *["a/b.JPG"] * 11],
+        "texts, not image files: save the bytes": ["a nice picture"] * 12,
+    }
+    for wrong, cells in cases.items():
+        numbers = list(range(len(cells)))
+        path = write(tmp_path / "a.parquet", label=numbers, n=numbers, image=cells)
+        for columns in (ANY, Columns(image="image")):
+            with pytest.raises(InputError, match=f"column 'image' of .* holds {wrong}"):
+                read_parquet(path, columns)
+    path = write(tmp_path / "b.parquet", caption=encoded, url=["https://a.b"] * 12, photo=FILES)
+    with pytest.raises(
+        InputError, match=r"'url' of .* addresses.*another with --image-column: photo$"
+    ):
+        read_parquet(path, Columns(image="url"))
+
+
+def test_one_hot_lists_are_labels(tmp_path: Path) -> None:
+    rows = np.eye(5)[LABELS].tolist()
+    for kind in (pa.list_(pa.int64()), pa.list_(pa.float32(), 5), pa.list_(pa.bool_())):
+        cells = pa.array([[bool(x) for x in r] if "bool" in str(kind) else r for r in rows], kind)
+        path = write(tmp_path / "a.parquet", image=FILES, label=cells)
+        assert labels(read_parquet(path, ANY)) == LABELS.tolist()

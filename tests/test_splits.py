@@ -64,3 +64,21 @@ def test_digests_tell_shape_and_pixels_apart() -> None:
     assert len(found) == 3
     assert splits.pixel_digest(image) == splits.pixel_digest(image[::-1][::-1])
     assert splits.pixel_digest(image) != splits.pixel_digest(image[::-1])
+
+
+def test_a_part_that_chance_leaves_empty_takes_the_lowest_draws() -> None:
+    """And no more than chance would have given it, had it been kinder."""
+    digests = digests_of(range(2000))
+    draws = digests.byteswap().view("<u8") / 2**64
+    unlucky = digests[(draws > 0.2).all(1)][:30]
+    found = splits.assign(unlucky, given(NOT_GIVEN, count=30))
+    assert np.bincount(found).tolist() == [24, 3, 3]
+    own = unlucky.byteswap().view("<u8")
+    assert set(np.flatnonzero(found == TEST)) == set(np.argsort(own[:, 0])[:3])
+    rest = np.flatnonzero(found != TEST)
+    assert set(np.flatnonzero(found == VALIDATION)) == set(rest[np.argsort(own[rest, 1])[:3]])
+    twice = splits.assign(np.repeat(unlucky, 4, axis=0), given(NOT_GIVEN, count=120))
+    np.testing.assert_array_equal(twice, np.repeat(found, 4))
+    few = splits.assign(unlucky[:7], given(TRAIN, count=7))
+    assert np.bincount(few).tolist() == [5, 1, 1]
+    assert splits.assign(unlucky[:1], given(NOT_GIVEN, count=1)).tolist() == [TRAIN]

@@ -88,7 +88,7 @@ def is_label_text(name: str) -> bool:
 def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
     """A metadata file's bytes -> its rows; InputError when it is malformed, naming the mend.
 
-    None for a `dataset.json` that is not of the tools' form.
+    None for a `dataset.json` without labels of the tools' form.
     """
     if posixpath.basename(name).lower() == DATASET:
         return parse_dataset(name, content)
@@ -159,7 +159,7 @@ def file_names(
 def parse_dataset(name: str, content: bytes) -> Table | None:
     """`dataset.json`: {"labels": [[file name, class], ...]}, a class being a number or one-hot.
 
-    Where its labels are null its images have none. None where it is something else.
+    None where it gives no labels, or is something else.
     """
     table_name = printable(name)
     try:
@@ -172,7 +172,7 @@ def parse_dataset(name: str, content: bytes) -> Table | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not labels:
-        return Table(name, [], False)
+        return None
     rows = [
         Row(file_name, plain_label(label, row, table_name))
         for row, (file_name, label) in enumerate(labels, start=1)

@@ -1,0 +1,200 @@
+"""Labels in files beside the images, and archives in a folder: as their makers write them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.test_archive import pack
+from tests.test_folder import fill, listed, told
+from triptych.data.sources import Columns, Source
+from triptych.data.sources.archive import read_archive
+from triptych.data.sources.find import find_path
+from triptych.data.sources.folder import read_folder
+from triptych.errors import InputError
+
+
+def read(path: Path, **columns: str) -> Source:
+    """As the command line finds it."""
+    return find_path(path, Columns(**columns)).read(lambda done, total: None)
+
+
+def codes(source: Source) -> list[str]:
+    return [note.code for note in source.notes]
+
+
+def labels(source: Source) -> dict[str, str | int | None]:
+    return {name: label for name, (_, label) in told(source).items()}
+
+
+# dataset.json of StyleGAN's and EDM's tools
+
+STORED = ["00000/img00000000.png", "00000/img00000001.png", "00001/img00000002.png"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".zip", ".tar"])
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ([[name, number] for name, number in zip(STORED, (6, 0, 6), strict=True)], [6, 0, 6]),
+        ([[n, row] for n, row in zip(STORED, ([0, 1], [1, 0], [0, 1.0]), strict=True)], [1, 0, 1]),
+        (dict(zip(STORED, (1, 2, 3), strict=True)), [1, 2, 3]),
+        (None, [None] * 3),
+        ([], [None] * 3),
+    ],
+    ids=["numbers", "one-hot", "object", "null", "empty"],
+)
+def test_dataset_json(tmp_path: Path, suffix: str, given: Any, meant: list[Any]) -> None:
+    document = json.dumps({"labels": given}).encode()
+    files = {**dict.fromkeys(STORED, b"x"), "dataset.json": document}
+    if suffix:
+        source = read(pack(tmp_path / f"a{suffix}", files))
+    else:
+        source = read(listed(fill(tmp_path, *STORED), document, "dataset.json"))
+    assert labels(source) == dict(zip(STORED, meant, strict=True))
+    assert ("labels_from_column" if given else "storage_folders") in codes(source)
+
+
+def test_another_dataset_json_is_an_ordinary_file(tmp_path: Path) -> None:
+    for content in ("[1]", '{"images": []}', '{"labels": 3}', '{"labels": ["a"]}', "{", "\udcff"):
+        folder = fill(tmp_path / "x", "a/1.png", "b/2.png")
+        (folder / "dataset.json").write_text(content, errors="surrogateescape")
+        assert labels(read(folder)) == {"a/1.png": "a", "b/2.png": "b"}, content
+
+
+# metadata.parquet
+
+
+def table(metadata: Mapping[str, Any] | None = None, **columns: Any) -> bytes:
+    made = pa.table(columns)
+    if metadata:
+        written = json.dumps({"info": {"features": metadata}}).encode()
+        made = made.replace_schema_metadata({b"huggingface": written})
+    buffer = io.BytesIO()
+    pq.write_table(made, buffer)
+    return buffer.getvalue()
+
+
+def test_metadata_parquet(tmp_path: Path) -> None:
+    names = [f"{n}.png" for n in range(3)]
+    declared = {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    for cells, metadata, meant in (
+        ([1, 0, 1], None, [1, 0, 1]),
+        ([1, 0, -1], declared, ["dog", "cat", None]),
+        (["a", "b", None], None, ["a", "b", None]),
+        ([1.0, 2.0, 0.0], None, [1, 2, 0]),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), None, ["a", "b", "a"]),
+    ):
+        content = table(metadata, file_name=names, label=cells, boxes=[[1, 2]] * 3)
+        folder = listed(fill(tmp_path, *names), content, "metadata.parquet")
+        assert labels(read(folder)) == dict(zip(names, meant, strict=True))
+        packed = {**dict.fromkeys(names, b"x"), "metadata.parquet": content}
+        zipped = read(pack(tmp_path / "packed.zip", packed))
+        assert labels(zipped) == labels(read(folder))
+        (tmp_path / "packed.zip").unlink()
+    listed(folder, b"no table", "metadata.parquet")
+    with pytest.raises(InputError, match=r"metadata.parquet is no readable parquet"):
+        read(folder)
+
+
+def test_whole_floats_are_whole_numbers_and_others_no_classes(tmp_path: Path) -> None:
+    folder = listed(fill(tmp_path, "1.png", "2.png"), "file_name,label\n1.png,3.0\n2.png,10.00\n")
+    assert labels(read(folder)) == {"1.png": 3, "2.png": 10}
+    listed(folder, "file_name,label\n1.png,3.0\n2.png,10.5\n")
+    assert labels(read(folder)) == {"1.png": None, "2.png": None}
+    assert "labels_left_out" in codes(read(folder))
+    with pytest.raises(InputError, match="holds numbers that are not whole"):
+        read(folder, label="label")
+    listed(folder, "file_name,label\n1.png,3.5\n2.png,cat\n")
+    assert labels(read(folder)) == {"1.png": "3.5", "2.png": "cat"}
+
+
+def test_a_column_may_name_the_part(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "1.png", "2.png", "3.png")
+    listed(folder, "file_name,label,split\n1.png,a,train\n2.png,b,Test\n3.png,a,val\n")
+    assert told(read(folder)) == {
+        "1.png": ("train", "a"),
+        "2.png": ("test", "b"),
+        "3.png": ("validation", "a"),
+    }
+    assert codes(read(folder)) == ["labels_from_column", "parts_from_column"]
+    listed(folder, "file_name,label,split\n1.png,a,train\n2.png,b,left\n3.png,a,val\n")
+    assert {part for part, _ in told(read(folder)).values()} == {None}
+
+
+# WebDataset
+
+
+def shard(path: Path, first: int, count: int = 2, **classes: bytes) -> Path:
+    files = {}
+    for number in range(first, first + count):
+        files[f"{number:06}.jpg"] = b"%d" % number
+        files[f"{number:06}.cls"] = classes.get("text", b"%d\n" % (number % 3))
+        files[f"{number:06}.json"] = b"{}"
+    return pack(path, files)
+
+
+def test_cls_files_give_labels(tmp_path: Path) -> None:
+    meant = {"000004.jpg": 1, "000005.jpg": 2}
+    assert labels(read_archive(shard(tmp_path / "a.tar", 4), Columns())) == meant
+    folder = fill(tmp_path / "b", *meant)
+    for name, number in meant.items():
+        listed(folder, str(number), name.replace(".jpg", ".cls"))
+    source = read_folder(folder, Columns())
+    assert labels(source) == meant and codes(source) == ["labels_from_files"]
+    assert labels(read_folder(folder, Columns(label="none"))) == dict.fromkeys(meant)
+    named = read_archive(shard(tmp_path / "c.tar", 0, text=b" tabby \n"), Columns())
+    assert set(labels(named).values()) == {"tabby"}
+
+
+def test_a_folder_of_shards_is_one_set(tmp_path: Path) -> None:
+    for number in range(3):
+        shard(tmp_path / f"pets-{number:06}.tar", 2 * number)
+    source = read(tmp_path)
+    found = list(source.items())
+    assert source.count == 6 and [item.content for item in found] == [b"%d" % n for n in range(6)]
+    assert [(item.part, item.label) for item in found] == [(None, n % 3) for n in range(6)]
+    assert len({item.name for item in found}) == 6
+    assert codes(source)[-2:] == ["archives_as_one", "files_passed_over"]
+
+
+def test_shards_of_the_same_names_and_of_parts(tmp_path: Path) -> None:
+    """Each shard may begin again at 000000; its name tells the part."""
+    shard(tmp_path / "train-0000.tar", 0)
+    shard(tmp_path / "train-0001.tar", 0, text=b"7")
+    shard(tmp_path / "val-0000.tar", 0, text=b"8")
+    found = list(read(tmp_path).items())
+    assert [(item.part, item.label) for item in found] == [
+        ("train", 0),
+        ("train", 1),
+        ("train", 7),
+        ("train", 7),
+        ("validation", 8),
+        ("validation", 8),
+    ]
+
+
+def test_archives_named_by_class_and_by_part(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("n01440764", "n01443537"):
+        pack(tmp_path / f"a/{name}.tar", {f"{name}_1.png": name.encode()})
+    found = list(read(tmp_path / "a").items())
+    assert [(item.label, item.content) for item in found] == [
+        ("n01440764", b"n01440764"),
+        ("n01443537", b"n01443537"),
+    ]
+    (tmp_path / "b").mkdir()
+    pack(tmp_path / "b/train.zip", {"cat/1.png": b"1", "dog/2.png": b"2"})
+    pack(tmp_path / "b/test.zip", {"cat/1.png": b"3"})
+    assert [(i.part, i.label, i.content) for i in read(tmp_path / "b").items()] == [
+        ("test", "cat", b"3"),
+        ("train", "cat", b"1"),
+        ("train", "dog", b"2"),
+    ]
