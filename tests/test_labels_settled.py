@@ -46,6 +46,7 @@ def test_unlabelled_test_images_leave_the_labels_and_are_not_trained_on(tmp_path
     data = opened(tmp_path)
     assert data.classes == ("cat", "dog") and sum(sizes(data)) == 60
     assert codes(data)["unlabeled_part_left_out"] == {"part": "test", "n": 30}
+    assert data.ingested and data.ingested.given_parts == ("train",)  # test is picked
     bare = opened(tmp_path, label_column="none")
     assert bare.classes is None and len(bare.test) == 30
     assert {image.numpy().tobytes() for image in bare.test.images} == {

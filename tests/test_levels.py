@@ -192,6 +192,21 @@ LAYOUTS: dict[str, dict[str, Told]] = {
         "train/b/1.png": (TRAIN, "b"),
         "holdout/a/1.png": LEFT_OUT,
     },
+    "parts by the names of files": {
+        "train_001.png": (TRAIN, None),
+        "train_002.png": (TRAIN, None),
+        "test_001.png": (TEST, None),
+    },
+    "parts by the names of files in classes": {
+        "cat/train1.png": (TRAIN, "cat"),
+        "cat/val1.png": (VALIDATION, "cat"),
+        "dog/train1.png": (TRAIN, "dog"),
+    },
+    "names of files that tell more": {
+        "train_001.png": (None, None),
+        "test_tube_002.png": (None, None),
+        "test_003.png": (None, None),
+    },
     "a held-out part is all there is": {
         "test/a/1.png": (TEST, "a"),
         "test/b/1.png": (TEST, "b"),

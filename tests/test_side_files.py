@@ -198,3 +198,10 @@ def test_archives_named_by_class_and_by_part(tmp_path: Path) -> None:
         ("train", "cat", b"1"),
         ("train", "dog", b"2"),
     ]
+
+
+def test_tables_of_other_names_are_mentioned(tmp_path: Path) -> None:
+    folder = listed(fill(tmp_path, "1.png"), "id,label\n1,cat\n", "labels.csv")
+    assert codes(read(folder)) == ["files_passed_over", "tables_passed_over"]
+    listed(folder, "file_name,label\n1.png,cat\n")
+    assert "tables_passed_over" not in codes(read(folder))

@@ -70,15 +70,15 @@ class Gathered:
         self.unread += prepared.unread
         self.sizes.update(map(tuple, prepared.sizes[good].tolist()))
 
-    @property
-    def given_parts(self) -> list[str]:
-        """The parts that the source itself names, sorted."""
-        return sorted({splits.PARTS[number] for number in self.given if number >= 0})
-
 
 def part_number(part: PartName | None) -> int:
     """The number of a part in PARTS, or NOT_GIVEN."""
     return splits.NOT_GIVEN if part is None else splits.PARTS.index(part)
+
+
+def parts_among(given: np.ndarray) -> tuple[str, ...]:
+    """The parts among these numbers, sorted by name."""
+    return tuple(sorted(splits.PARTS[number] for number in set(given.tolist()) if number >= 0))
 
 
 def gather(
@@ -104,7 +104,7 @@ def gather(
         parts[kept] = splits.assign(digests[kept], given[kept])
         keep, copies = kept.copy(), 0
         keep[kept], copies = splits.without_leaks(digests[kept], parts[kept])
-        refuse_empty_parts(parts, kept, keep, gathered, name)
+        refuse_empty_parts(parts, kept, keep, given, gathered, name)
         # By pixels, not by name: the first images of a part are then a fair choice of it.
         order = np.lexsort((labels, digests[:, 1], digests[:, 0], parts))
         order = order[keep[order]]
@@ -121,7 +121,7 @@ def gather(
         faint=gathered.faint,
         unread=gathered.unread,
         sizes=describe_sizes(gathered.sizes),
-        given_parts=tuple(gathered.given_parts),
+        given_parts=parts_among(given[kept]),
         notes=without_repeats([*source.notes, *label_notes]),
         content=content,
     )
@@ -144,13 +144,20 @@ def but_bad(gathered: Gathered) -> str:
 
 
 def refuse_empty_parts(
-    parts: np.ndarray, kept: np.ndarray, keep: np.ndarray, gathered: Gathered, name: str
+    parts: np.ndarray,
+    kept: np.ndarray,
+    keep: np.ndarray,
+    given: np.ndarray,
+    gathered: Gathered,
+    name: str,
 ) -> None:
     """InputError when a part has no image, saying why that is.
 
-    kept: which images are used, bool (N,); keep: of these, which are no copies to be left out
+    kept:  which images are used, bool (N,)
+    keep:  of these, which are no copies to be left out, bool (N,)
+    given: the parts in which the source puts images, as numbers (N,)
     """
-    given = gathered.given_parts
+    named = parts_among(given[kept])
     for number, part in enumerate(splits.PARTS):
         before, after = int((parts[kept] == number).sum()), int((parts[keep] == number).sum())
         if before and not after:
@@ -158,9 +165,9 @@ def refuse_empty_parts(
                 f"all {before} {part} images of {name} are copies of images nearer to training",
                 "give others, or leave the copies out of the training images",
             )
-        if not before and part == "train" and given:
+        if not before and part == "train" and named:
             raise InputError(
-                f"all images of {name}{but_bad(gathered)} are given as {' or '.join(given)}",
+                f"all images of {name}{but_bad(gathered)} are given as {' or '.join(named)}",
                 "add a train folder, or name the folder below to have it divided",
             )
         if not before:

@@ -18,6 +18,7 @@ from triptych.data.sources.levels import (
     common_top,
     find_levels,
     is_part,
+    part_word,
     parts_from,
 )
 from triptych.data.sources.metadata import Label, Table, labels_of_texts, parse_table
@@ -193,6 +194,10 @@ def arrange(
         parsed = [table for table in parsed if not folders.leave_out(folder_of(table.name))]
     labels = labels_of_texts(below, top, texts or {}) if columns.labeled else {}
     notes = folders.structure(on_top)
+    by_stem = {} if folders.levels.named else parts_of_stems(below)
+    if by_stem:
+        firsts = {part: [f"{name}, ..."] for name, part in reversed(by_stem.items())}
+        notes.append(parts_from(firsts))
     if parsed:
         entries, more = entries_listed(below, parsed, folders)
         notes += more
@@ -202,6 +207,8 @@ def arrange(
         refuse_columns(columns, source_name)
         entries = [Entry(name, *folders.place(name)[:2]) for name in below]
         notes += [] if labels else folders.classes(top)
+    if by_stem:
+        entries = [e._replace(part=e.part or by_stem.get(e.name)) for e in entries]
     if labels:
         entries = [entry._replace(label=labels.get(entry.name)) for entry in entries]
         notes.append(Note("labels_from_files", {"n": len(labels)}))
@@ -212,6 +219,20 @@ def arrange(
     if not columns.labeled:
         entries = [entry._replace(label=None) for entry in entries]
     return Layout(entries + bad, tuple(notes), top)
+
+
+def parts_of_stems(names: Sequence[str]) -> dict[str, PartName]:
+    """The parts of images by their files' own names, `train_0001.png` and `test_0001.png`.
+
+    Nothing where one of them tells no part, tells more than that, or all tell the same.
+    """
+    parts: dict[str, PartName] = {}
+    for name in names:
+        word = part_word(posixpath.splitext(posixpath.basename(name))[0])
+        if word is None or word.rest:
+            return {}
+        parts[name] = word.part
+    return parts if len(set(parts.values())) > 1 else {}
 
 
 def refuse_columns(columns: Columns, source_name: str) -> None:

@@ -16,11 +16,19 @@ from typing import NamedTuple
 
 from triptych.data.sources import BadImageError, Columns, Item, Source, printable
 from triptych.data.sources.arrange import arrange
-from triptych.data.sources.layout import LITTER, is_image, no_images, notes_on_others, suffix_of
+from triptych.data.sources.layout import (
+    LITTER,
+    abridged,
+    is_image,
+    no_images,
+    notes_on_others,
+    suffix_of,
+)
 from triptych.data.sources.metadata import is_label_text, is_table
 from triptych.errors import InputError
 from triptych.records import Note
 
+OTHER_TABLES = (".csv", ".tsv", ".jsonl")
 OWN = ("run.json", "contract.json")  # in folders that we wrote: our samples are no data
 
 
@@ -167,6 +175,12 @@ def notes_on(walked: Walked) -> tuple[Note, ...]:
     if parquet := suffixes.pop(".parquet", 0):
         notes.append(Note("parquet_passed_over", {"n": parquet}))
     notes += notes_on_others(suffixes)
+    if not any(is_table(file.name) for file in walked.files):
+        names = [file.name for file in walked.files if file.name.lower().endswith(OTHER_TABLES)]
+        if names:
+            notes.append(
+                Note("tables_passed_over", {"files": abridged(list(map(printable, names)))})
+            )
     if walked.passed:
         notes.append(Note("links_passed_over", {"n": walked.passed}))
     return tuple(notes)
