@@ -187,6 +187,12 @@ LAYOUTS: dict[str, dict[str, Told]] = {
         "train/b/1.png": (TRAIN, "b"),
         "unlabeled/1.png": LEFT_OUT,
     },
+    "train alone beside pictures": {
+        "train/a/1.png": (TRAIN, "a"),
+        "train/b/1.png": (TRAIN, "b"),
+        "cover.png": LEFT_OUT,
+    },
+    "test alone beside pictures": {"test/1.png": (TEST, None), "2.png": (None, None)},
     "train beside a part of another name": {
         "train/a/1.png": (TRAIN, "a"),
         "train/b/1.png": (TRAIN, "b"),
