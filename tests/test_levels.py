@@ -95,6 +95,42 @@ LAYOUTS: dict[str, dict[str, Told]] = {
         "control_test/1.png": (None, "control_test"),
         "valid/2.png": (None, "valid"),
     },
+    "two domains, as CycleGAN has them": {
+        "trainA/1.png": (TRAIN, "a"),
+        "trainB/2.png": (TRAIN, "b"),
+        "testA/3.png": (TEST, "a"),
+        "testB/4.png": (TEST, "b"),
+    },
+    "Intel's scenes": {
+        "seg_train/seg_train/sea/1.png": (TRAIN, "sea"),
+        "seg_train/seg_train/street/1.png": (TRAIN, "street"),
+        "seg_test/seg_test/sea/2.png": (TEST, "sea"),
+        "seg_pred/seg_pred/3.png": LEFT_OUT,
+    },
+    "Tiny ImageNet": {
+        "train/n01/images/1.png": (TRAIN, "n01"),
+        "train/n02/images/2.png": (TRAIN, "n02"),
+        "val/images/3.png": (VALIDATION, None),
+        "test/images/4.png": (TEST, None),
+    },
+    "birds with segmentations": {
+        "images/001.Albatross/1.png": (None, "001.Albatross"),
+        "images/002.Auklet/2.png": (None, "002.Auklet"),
+        "segmentations/001.Albatross/1.png": LEFT_OUT,
+        "segmentations/002.Auklet/2.png": LEFT_OUT,
+    },
+    "images and masks above the parts": {
+        "images/train/1.png": (TRAIN, None),
+        "masks/train/1.png": LEFT_OUT,
+        "images/test/2.png": (TEST, None),
+        "masks/test/2.png": LEFT_OUT,
+    },
+    "X-rays packed twice": {
+        "train/NORMAL/1.png": (TRAIN, "NORMAL"),
+        "train/PNEUMONIA/2.png": (TRAIN, "PNEUMONIA"),
+        "test/NORMAL/3.png": (TEST, "NORMAL"),
+        "chest_xray/train/NORMAL/1.png": LEFT_OUT,
+    },
     "parts doubled": {
         "x_train/x_train/cat/1.png": (TRAIN, "cat"),
         "x_train/x_train/dog/2.png": (TRAIN, "dog"),

@@ -140,7 +140,11 @@ def find_levels(counts: Mapping[Folder, int], storage: bool = True) -> Levels:
         if found:  # a test folder inside of a train folder is for the test
             held_out = (part for part in HELD_OUT if part in found.values())
             parts[folder] = next(held_out, "train")
-        classes[folder] = tuple(name for i, name in enumerate(folder) if i not in found)
+        classes[folder] = tuple(
+            name if depth not in found else tree.domain(folder, depth)
+            for depth, name in enumerate(folder)
+            if depth not in found or tree.domain(folder, depth)
+        )
     groups: defaultdict[PartName | None, list[Folder]] = defaultdict(list)
     for folder in classes:
         groups[parts.get(folder)].append(folder)
@@ -210,6 +214,14 @@ class Tree:
             return None
         known = word.rest in self.rests[depth] or folder[: depth + 1] in self.alone
         return word.part if known else None
+
+    def domain(self, folder: Folder, depth: int) -> str:
+        """What a part's name tells besides the part, where that tells several wholes apart.
+
+        As in trainA, testA, trainB, testB; else nothing.
+        """
+        word, rests = part_word(folder[depth]), self.rests[depth]
+        return " ".join(word.rest) if word and len(rests) > 1 and () not in rests else ""
 
     def is_part_alone(self, parent: Folder, name: str) -> bool:
         """Whether a part's name without another part's beside it is a part by what lies below.
