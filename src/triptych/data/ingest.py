@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -214,7 +214,7 @@ def settle_labels(
             return np.ones(len(labels), dtype=bool), [note]
         kept &= ~bare
         notes.append(note)
-    distinct = {label for label, used in zip(labels, kept.tolist(), strict=True) if used}
+    distinct = set(labels) if whole else set(compress(labels, kept.tolist()))
     if len(distinct) == 1:
         (only,) = distinct
         name = names[only] if names is not None and isinstance(only, int) else str(only)
@@ -242,9 +242,9 @@ def number_labels(
             raise InputError("labels outside the named classes", "mend the label column")
         return numbers.astype(np.int64), list(names)
     classes = in_order({str(label) for label in distinct})
-    index = {name: number for number, name in enumerate(classes)}
-    found = [-1 if label is None else index[str(label)] for label in labels]
-    return np.array(found, dtype=np.int64), classes
+    number = {name: place for place, name in enumerate(classes)}
+    index = {None: -1} | {label: number[str(label)] for label in distinct}
+    return np.array([index[label] for label in labels], dtype=np.int64), classes
 
 
 def describe_sizes(sizes: Counter[tuple[int, int]]) -> store.ImageSizes:
