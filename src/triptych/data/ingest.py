@@ -188,9 +188,9 @@ def settle_labels(
     `gathered.labels` are then None throughout.
     """
     labels = gathered.labels
-    missing = np.array(
-        [label is None or (names is not None and label == UNLABELED) for label in labels]
-    )
+    nothing = {None} if names is None else {None, UNLABELED}
+    whole = nothing.isdisjoint(labels)
+    missing = np.array([not whole and label in nothing for label in labels])
     kept, notes = np.ones(len(labels), dtype=bool), []
     if missing.all():
         gathered.labels = [None] * len(labels)
