@@ -160,6 +160,7 @@ def parameter_of(each: Field[Any], kind: Any, group: Group) -> inspect.Parameter
     more["allow_repeating"] = None if many else True  # the last one counts
     if int in (kind, *typing.get_args(kind)) and str not in typing.get_args(kind):
         more["converter"] = whole_number
+    more["allow_leading_hyphen"] = each.name == "range"  # which may begin with a minus
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     more["show_default"] = default not in (None, False, (), inspect.Parameter.empty)
     annotation = Annotated[kind, Parameter(**more)]
