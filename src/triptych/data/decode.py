@@ -16,8 +16,8 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -49,7 +49,8 @@ except ImportError:  # Pillow before 11.3
 PIXEL_CAP = 51_000_000  # the largest picture read: JPEG; phones make 50 million, cameras 24 to 60
 PLAIN_CAP = 48_000_000  # other formats
 HEAVY_CAP = 24_000_000  # four channels, transparency, or more than 8 bits a channel
-DEEP_CAP = 12_000_000  # PNG of 16 bits a channel in colour, which is decoded twice
+DEEP_CAP = 12_000_000  # PNG of 16 bits a channel; half of it with colour and transparency
+DEEP_BYTES = 160_000_000  # of a deep page of TIFF
 WEBP_CAP = 16_000_000  # and AVIF
 RARE_CAP = 8_000_000  # BMP run lengths, which Pillow reads in Python, and rare codecs in TIFF
 USUAL_CODECS = ("raw", "tiff_ccitt", "group3", "group4", "tiff_lzw", "jpeg", "packbits",
@@ -62,7 +63,7 @@ READ_CAP = 400_000  # calls with which a decoder reads; PNG pieces may be as sma
 SCAN_CAP, SCANNED_CAP = 1_000, 320_000_000  # scans of a JPEG; pixels times scans
 STACK_CAP = 6  # pages of a TIFF together: so many times the largest of their kind
 PAGE_PIXELS = 20_000  # that a page costs besides its own
-PAGE_CALLS = 400  # reads, besides READ_CAP
+PAGE_CALLS, PAGE_BYTES = 400, 1 << 18  # reads of a page, besides those of its file
 BLOCK_CAP = 16  # colour profiles of a PNG, each unpacked; blocks of EXIF, joined one by one
 SMALL = 1 << 16  # bytes; in so small a file nothing can be many
 # of TIFF, by number: none, fax, LZW, JPEG, Deflate, PackBits
@@ -79,6 +80,7 @@ PLAIN_MODES = ("1", "L", "P", "RGB", "YCbCr")
 # How Pillow is told to unpack 16 bits a channel of a PNG: the high bytes, and the low ones
 HALVES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 GREY_AND_OPACITY = "LA;16B"
+DEEP_PACKINGS = (*HALVES, GREY_AND_OPACITY)
 
 
 @contextmanager
@@ -92,8 +94,7 @@ def quietly() -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
+class Picture(NamedTuple):
     """One decoded image at full size.
 
     pixels:   of any number type, (H,W) for grey or (H,W,3) for colour, transparency over white
@@ -122,6 +123,8 @@ class Picture:
 
         bounds: the numbers that become black and white
         """
+        if self.profile is None and self.opacity is None:
+            return fit_square(to_uint8(self.pixels, bounds), resolution, fit)
         if self.inks is not None and self.profile is not None:
             shrunk = fit_image(self.inks, resolution, fit)
             return np.asarray(profiles.to_srgb(shrunk, self.profile).convert("RGB"))
@@ -134,16 +137,15 @@ class Picture:
         return np.asarray(profiles.to_srgb(Image.fromarray(fitted), self.profile))
 
 
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(NamedTuple):
     """The images of one file: a TIFF has one a page.
 
-    count:       how many there are, bad ones included
+    total:       how many there are, bad ones included
     passed_over: pages that are smaller copies of others, or masks
     each:        every image, or why it is bad
     """
 
-    count: int
+    total: int
     passed_over: int
     each: Iterator[Picture | BadImageError]
 
@@ -186,28 +188,32 @@ def read_file(path: Path) -> bytes:
 
 def decode_all(data: bytes) -> Pictures:
     """The images of a file's contents."""
-    with as_bad_image():
+    try:
         kind = kind_of(data)
         if kind is tiff.PageFile:
             return decode_pages(data)
-        return Pictures(1, 0, iter([decode(data, kind)]))
+        return Pictures(1, 0, iter((decode(data, kind),)))
+    except Exception as error:
+        raise as_bad_image(error) from error
 
 
 def decode(data: bytes, kind: type[ImageFile] | None) -> Picture:
     """A file's image, or its first frame."""
     image = open_image(data, kind)
     check_size(image, data)
-    packing = packing_of(image)
-    if packing in HALVES or packing == GREY_AND_OPACITY:
-        return replace(decode_wide(image, data, packing), animated=is_animated(image))
+    packing = image.tile[0][3] if kind is PngImageFile else None
+    if packing in DEEP_PACKINGS:
+        return decode_wide(image, data, packing)._replace(animated=is_animated(image))
     image.load()
     return to_picture(upright(image), is_animated(image))
 
 
 def is_animated(image: ImageFile) -> bool:
     """Whether frames follow the first; damage after it does not matter."""
-    with suppress(Exception):
-        return bool(getattr(image, "is_animated", False))
+    if image.format != "GIF":
+        return getattr(image, "is_animated", False) is True
+    with suppress(Exception):  # a GIF is asked for its next frame
+        return bool(image.is_animated)  # type: ignore[attr-defined]
     return False
 
 
@@ -236,23 +242,26 @@ def decoded(pages: list[tiff.Directory], data: bytes) -> Iterator[Picture | BadI
     file: tiff.PageFile | None = None
     for page in pages:
         try:
-            with as_bad_image():
-                if page.deep:
-                    yield deep_picture(page)
-                    continue
-                file = file or tiff.PageFile(rationed(data, READ_CAP + PAGE_CALLS * len(pages)))
+            if page.deep:
+                picture = deep_picture(page)
+            else:
+                file = file or tiff.PageFile(rationed(data, len(pages)))
                 file.choose(page.number)
                 check_size(file, data)
                 file.load()
-                yield to_picture(file)
-        except BadImageError as error:
-            yield error
+                picture = to_picture(file)
+        except Exception as error:
+            yield as_bad_image(error)
+        else:
+            yield picture
 
 
 def deep_picture(page: tiff.Directory) -> Picture:
     """A page of deep numbers."""
-    if page.pixels > HEAVY_CAP:
-        raise too_large(page.number_of(tiff.WIDTH), page.number_of(tiff.LENGTH), HEAVY_CAP)
+    most = min(HEAVY_CAP, DEEP_BYTES // page.pixel_bytes)
+    most = DEEP_CAP // 2 if page.transparent else most
+    if page.pixels > most:
+        raise too_large(page.number_of(tiff.WIDTH), page.number_of(tiff.LENGTH), most)
     read = tiff.read_deep(page)
     return deep(read.pixels, read.opacity, page.blob(tiff.PROFILE))
 
@@ -291,18 +300,14 @@ def deep(pixels: np.ndarray, opacity: np.ndarray | None, profile: bytes | None) 
     return Picture(pixels, opacity, profile)
 
 
-@contextmanager
-def as_bad_image() -> Iterator[None]:
-    """Inside, whatever a decoder raises becomes a BadImageError with the reason."""
-    try:
-        yield
-    except BadImageError:
-        raise
-    except MemoryError as error:
-        raise UnreadableError("not enough memory") from error
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise BadImageError(f"damaged ({reason})") from error
+def as_bad_image(error: Exception) -> BadImageError:
+    """The reason why a file is bad; Pillow raises many kinds of errors on damaged ones."""
+    if isinstance(error, BadImageError):
+        return error
+    if isinstance(error, MemoryError):
+        return UnreadableError("not enough memory")
+    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    return BadImageError(f"damaged ({reason})")
 
 
 class Rationed(io.BytesIO):
@@ -336,17 +341,18 @@ def open_image(data: bytes, kind: type[ImageFile] | None) -> ImageFile:
     unpacked, joined = data.count(b"iCCP"), data.count(b"Exif\0\0", 0, HEAD_CAP)
     if (unpacked if kind is PngImageFile else joined) > BLOCK_CAP:
         raise BadImageError("too much metadata")
-    file = rationed(data, READ_CAP)
+    file = rationed(data)
     file.bytes_left = file.bytes_left if read_at_once else HEAD_CAP
     image = kind(file)
     file.bytes_left = 8 * len(data)
     return image
 
 
-def rationed(data: bytes, calls: int) -> Rationed:
-    """A file of which each byte may be read eight times."""
+def rationed(data: bytes, pages: int = 0) -> Rationed:
+    """A file of which each byte may be read eight times, with more for pages."""
     file = Rationed(data)
-    file.calls, file.bytes_left = calls, 8 * len(data) + SMALL
+    file.calls += PAGE_CALLS * pages
+    file.bytes_left = 8 * len(data) + PAGE_BYTES * pages
     return file
 
 
@@ -386,11 +392,6 @@ def is_avif(data: bytes) -> bool:
     return data[8:12] in AVIF_BRANDS or (data[8:12] in CONTAINERS and bool(brands & AVIF_BRANDS))
 
 
-def packing_of(image: ImageFile) -> str:
-    """How the pixels of a PNG lie in their bytes, such as "RGB;16B"; "" for other formats."""
-    return str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
-
-
 def check_size(image: ImageFile, data: bytes) -> None:
     """BadImageError when decoding the picture could take more than a second."""
     pixels = image.width * image.height
@@ -413,8 +414,6 @@ def pixel_cap(image: ImageFile) -> int:
     """The most pixels that this kind of file may hold."""
     if image.format in ("WEBP", "AVIF"):
         return WEBP_CAP
-    if packing_of(image) in HALVES:
-        return DEEP_CAP
     codec, layout = image.tile[0][0], image.tile[0][3]
     if image.format == "TIFF":
         codec = image.info["compression"]
@@ -422,6 +421,8 @@ def pixel_cap(image: ImageFile) -> int:
         return RARE_CAP
     packing = layout[0] if isinstance(layout, tuple) else layout  # such as "RGB;16B"
     wide = "16" in str(packing)
+    if image.format == "PNG" and packing in DEEP_PACKINGS:
+        return DEEP_CAP // 2 if packing == "RGBA;16B" else DEEP_CAP
     if wide or image.mode not in PLAIN_MODES or "transparency" in image.info:
         return HEAVY_CAP
     return PIXEL_CAP if image.format == "JPEG" else PLAIN_CAP
@@ -468,7 +469,9 @@ def to_pixels(image: Image.Image) -> np.ndarray:
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
-    return np.asarray(image if image.mode == target else image.convert(target))
+    image = image if image.mode == target else image.convert(target)
+    shape = (image.height, image.width) if target == "L" else (image.height, image.width, 3)
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)  # as asarray, but sooner
 
 
 def over_white(levels: np.ndarray, opacity: np.ndarray) -> np.ndarray:

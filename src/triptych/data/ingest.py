@@ -360,7 +360,7 @@ def prepare(work: tuple[list[Item], Reading]) -> Prepared:
                 if isinstance(picture, Picture):
                     block.add(picture, owner)
                 else:
-                    block.add_bad(picture, owner, f"[{page}]" if pictures.count > 1 else "")
+                    block.add_bad(picture, owner, f"[{page}]" if pictures.total > 1 else "")
     return block.prepared()
 
 
@@ -384,7 +384,7 @@ class Block:
         full = picture.pixels
         if full.ndim == 3 and is_grey(full):
             full = full[..., 0]
-            picture = replace(picture, pixels=full)
+            picture = picture._replace(pixels=full)
         bounds = self.numbers.add(full, None if picture.opacity is None else picture.opacity > 0)
         pixels = picture.square(bounds, self.reading.resolution, self.reading.fit)
         self.planes.append(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
@@ -405,8 +405,8 @@ class Block:
 
     def prepared(self) -> Prepared:
         """All of them."""
-        planes = [plane.reshape(-1) for plane in self.planes]
-        packed = np.concatenate(planes or [np.empty(0, np.uint8)])
+        flat = [plane.reshape(-1) for plane in self.planes]
+        packed = np.concatenate(flat or [np.empty(0, np.uint8)])
         return Prepared(
             pixels=packed,
             channels=np.array(self.channels, dtype=np.int8),
@@ -430,6 +430,8 @@ class Block:
 def digested(picture: Picture) -> np.ndarray:
     """The pixels that tell an image from others, in one order of bytes everywhere."""
     pixels = picture.pixels
+    if pixels.dtype == np.uint8:
+        return pixels
     if picture.opacity is not None:  # as colour that is hidden
         opacity = picture.opacity.reshape(*pixels.shape[:2], *[1] * (pixels.ndim - 2))
         pixels = np.concatenate([pixels, np.broadcast_to(opacity, pixels.shape)], axis=0)

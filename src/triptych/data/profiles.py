@@ -34,7 +34,9 @@ def transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         if space not in SPACES[mode]:
             return None
         own = "RGB" if space == "RGB " else mode
-        return ImageCms.ImageCmsTransform(source, srgb(), own, "RGB")
+        # LittleCMS' shortcut for greys is 10 levels wrong; 256 of them need none
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        return ImageCms.ImageCmsTransform(source, srgb(), own, "RGB", flags=flags)
     except Exception:  # LittleCMS and Pillow raise several kinds on damaged profiles
         return None
 

@@ -68,6 +68,7 @@ class Summarizer:
     def __init__(self, bounds: Mapping[str, Bounds], given: Bounds | None) -> None:
         self.bounds, self.given = bounds, given
         self.summaries: dict[str, NumberSummary] = {}
+        self.plain = False  # whether bytes are known to be plain ones
 
     def bounds_of(self, kind: str) -> Bounds:
         """The range by which this type is converted."""
@@ -75,14 +76,15 @@ class Summarizer:
 
     def add(self, pixels: np.ndarray, seen: np.ndarray | None = None) -> Bounds:
         """Add an image's numbers (those where `seen`, (H,W)); returns the range of its type."""
+        if self.plain and pixels.dtype == np.uint8:
+            return BYTES
         kind = pixels.dtype.name
         bounds = self.bounds_of(kind)
-        before = self.summaries.get(kind)
-        # Of bytes that stay bytes only one question is open: whether any is above 1.
-        if before is not None and kind == BYTE and bounds == BYTES and before.maximum > 1:
-            return bounds
         summary = summarize(pixels if seen is None else pixels[seen], bounds)
+        before = self.summaries.get(kind)
         self.summaries[kind] = summary if before is None else before + summary
+        # Of bytes that stay bytes only one question is open: whether any is above 1.
+        self.plain = self.plain or (kind == BYTE and bounds == BYTES and summary.maximum > 1)
         return bounds
 
 

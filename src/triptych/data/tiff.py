@@ -22,6 +22,7 @@ from triptych.data.sources import BadImageError
 PAGE_CAP = 10_000  # directories of a file,
 ENTRY_CAP = 400_000  # and tags in all of them
 PIECE_CAP = 100_000  # strips or tiles of a page
+SAMPLES_CAP = 16  # numbers of a pixel
 SMALL = 1 << 16  # bytes; in so small a file nothing can be many
 BLOBS = (1, 2, 6, 7)  # types of tags, bytes and text, which are read whole whatever their length
 TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q"}  # of whole numbers
@@ -34,6 +35,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of EXTRA that are opacity
 # lossless: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard
 PACKINGS = (1, 5, 8, 32946, 32773, 34925, 50000)
+DENSEST = {1: 1, 5: 2000, 8: 2000, 32946: 2000, 32773: 200}  # bytes that one may become
 KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # of FORMAT
 DEEP = {"u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}
 TURNS = {  # of ORIENTATION: whether to transpose, then turn upside down, then mirror
@@ -78,6 +80,18 @@ class Directory:
     def pixels(self) -> int:
         """Width times height."""
         return self.number_of(WIDTH) * self.number_of(LENGTH)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Of all samples of a pixel."""
+        bits = self.numbers(BITS, (1,))[0]
+        return max(1, bits // 8) * max(1, self.number_of(SAMPLES, 1))
+
+    @property
+    def transparent(self) -> bool:
+        """Whether some samples may be opacity."""
+        colours = 3 if self.number_of(PHOTOMETRIC, BLACK_IS_ZERO) == RGB else 1
+        return self.number_of(SAMPLES, 1) > colours
 
     @property
     def passed_over(self) -> bool:
@@ -190,8 +204,10 @@ def read_deep(page: Directory) -> DeepPage:
     samples = page.number_of(SAMPLES, 1)
     colours = 3 if photometric == RGB else 1
     extra = page.numbers(EXTRA)
+    if not colours <= samples <= SAMPLES_CAP:
+        raise BadImageError(f"it has {samples} channels: save one or three")
     extra = (*extra, *(UNASSOCIATED,) * (samples - colours - len(extra)))  # as Pillow assumes
-    if samples < colours or (colours == 1 and samples > 1 and extra[0] not in (1, 2)):
+    if colours == 1 and samples > 1 and extra[0] not in (1, 2):
         raise BadImageError(f"it has {samples} channels: save one or three")
     values = upright(planes(page, samples, dtype), page.number_of(ORIENTATION, 1))
     values = values.astype(dtype.newbyteorder("="), copy=False)
@@ -250,6 +266,9 @@ def planes(page: Directory, samples: int, dtype: np.dtype[np.generic]) -> np.nda
     pieces = [
         page.data[offset : offset + size] for offset, size in zip(offsets, sizes, strict=False)
     ]
+    densest = DENSEST.get(page.number_of(COMPRESSION, 1))
+    if densest and sum(map(len, pieces)) * densest < width * length * samples * dtype.itemsize:
+        raise BadImageError("damaged (it ends too early)")
     found = []
     for start in range(0, len(offsets) if separate else 1, count):
         row = across * each * dtype.itemsize  # bytes of a piece
