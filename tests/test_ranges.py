@@ -18,10 +18,12 @@ from tests.published import matlab_bytes
 from triptych.cli.parser import parse
 from triptych.data import ingest, ranges
 from triptych.data.dataset import ImageData
+from triptych.data.decode import read_first
 from triptych.data.open import open_images
 from triptych.data.ranges import NumberSummary, decide, summarize, to_uint8
 from triptych.errors import InputError
 from triptych.options import DataOptions, ReadingOptions, parse_range
+from triptych.run import bounds_for, own_options
 from triptych.words import LOCALES, Words, english
 
 SIDE, COUNT = 16, 100
@@ -364,6 +366,22 @@ def test_a_range_of_the_user_stands_above_all(tmp_path: Path) -> None:
     )
 
 
+def test_a_run_reads_pictures_as_its_data_were_read(tmp_path: Path) -> None:
+    deep = opened(as_npy(tmp_path / "a", whole(3000, "u2"))).describe()
+    again = type(deep).read(deep.to_json())
+    assert again.ranges == {"uint16": (0, 4095)} and again == deep
+    dark = read_first(encode(np.full((4, 4), 7, "u2")))
+    assert bounds_for(dark, deep) == (0, 4095)
+    assert bounds_for(read_first(encode(np.ones((4, 4), "u1"))), deep) == (0, 255)
+    given = opened(as_npy(tmp_path / "b", whole(255, "u1")), range="0,128").describe()
+    assert bounds_for(dark, given) == (0, 128)
+    assert own_options(given, given.source).range == "0,128"
+    assert own_options(given, "another").range is None
+    plain = opened(as_npy(tmp_path / "c", whole(255, "u1"))).describe().to_json()
+    assert not {"range", "ranges"} & plain.keys()  # as earlier versions wrote it
+    assert bounds_for(dark, deep.read(plain)) == (0, 255)
+
+
 @pytest.mark.parametrize(
     "wrong", ["", "1", "1,2,3", "a,b", "2,1", "1,1", "0,inf", "nan,1", (3, 2), 7]
 )
@@ -387,8 +405,9 @@ def test_the_command_line_takes_a_range(tmp_path: Path) -> None:
     assert "--range -1,1" in asked.command()
     with pytest.raises(InputError, match="--range 3,1 does not rise"):
         parse(["data", "x", "--range", "3,1"])
-    with pytest.raises(InputError, match="--range"):
-        parse(["data", "x", "--range"])
+    for words in (["--range"], ["--range", "--resolution", "16"]):
+        with pytest.raises(InputError, match="--range has no value"):
+            parse(["data", "x", *words])
 
 
 # Arithmetic

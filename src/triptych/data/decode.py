@@ -45,13 +45,13 @@ except ImportError:  # Pillow before 11.3
 # noise at the limits, where photographs take half: JPEG 0.95 s, progressive 0.75; PNG 0.87,
 # TIFF 0.83, BMP 0.6, GIF 0.34; with transparency PNG and TIFF 0.6, 16 bits 0.54, four inks 0.64,
 # floats 0.47; WebP 0.65 to 0.8; BMP run lengths 0.41. Endless headers are refused after 0.1 to
-# 0.35 s. Deep colours, decoded and converted: PNG 0.43 s, with transparency 0.98; TIFF 0.5 to 0.9.
+# 0.35 s. Deep colours, decoded and converted: PNG 0.86 s, with transparency 0.98; TIFF 0.5 to 0.9.
 # AVIF 0.15 s as a photograph, 0.9 as noise. A stack of 10,000 pages takes 2.7 s, others up to 6.
 # Without the limits single files took 3 (16 bits) to 17 s (colour profiles).
 PIXEL_CAP = 51_000_000  # the largest picture read: JPEG; phones make 50 million, cameras 24 to 60
 PLAIN_CAP = 48_000_000  # other formats
 HEAVY_CAP = 24_000_000  # four channels, transparency, or more than 8 bits a channel
-DEEP_CAP = 12_000_000  # PNG of 16 bits a channel in colour, or any such with transparency
+DEEP_CAP = 12_000_000  # more than 8 bits a channel with transparency
 DEEP_BYTES = 160_000_000  # of a deep page of TIFF
 WEBP_CAP = 16_000_000  # and AVIF
 RARE_CAP = 8_000_000  # BMP run lengths, which Pillow reads in Python, and rare codecs in TIFF
@@ -423,7 +423,7 @@ def pixel_cap(image: ImageFile) -> int:
         return RARE_CAP
     packing = layout[0] if isinstance(layout, tuple) else layout  # such as "RGB;16B"
     wide = "16" in str(packing)
-    if image.format == "PNG" and packing in DEEP_PACKINGS:
+    if packing == "RGBA;16B" or (packing in HALVES and "transparency" in image.info):
         return DEEP_CAP
     if wide or image.mode not in PLAIN_MODES or "transparency" in image.info:
         return HEAVY_CAP

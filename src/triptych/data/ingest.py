@@ -369,7 +369,7 @@ class Block:
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
-        self.numbers = ranges.Summarizer(reading.bounds, reading.given)
+        self.numbers = ranges.Summarizer(reading.bounds_of)
         self.planes: list[np.ndarray] = []
         self.channels: list[int] = []
         self.digests: list[bytes] = []

@@ -7,7 +7,7 @@ the range (low, high) of that type: low becomes 0, high becomes 255, linearly. A
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,16 +63,12 @@ Summaries = Mapping[str, NumberSummary]  # by the type's name, such as "uint16"
 
 
 class Summarizer:
-    """Adds up the numbers of images, type by type, converted by given ranges."""
+    """Adds up the numbers of images, type by type."""
 
-    def __init__(self, bounds: Mapping[str, Bounds], given: Bounds | None) -> None:
-        self.bounds, self.given = bounds, given
+    def __init__(self, bounds_of: Callable[[str], Bounds]) -> None:
+        self.bounds_of = bounds_of  # the range by which a type is converted
         self.summaries: dict[str, NumberSummary] = {}
         self.plain = False  # whether bytes are known to be plain ones
-
-    def bounds_of(self, kind: str) -> Bounds:
-        """The range by which this type is converted."""
-        return self.given or self.bounds.get(kind) or assumed(kind)
 
     def add(self, pixels: np.ndarray, seen: np.ndarray | None = None) -> Bounds:
         """Add an image's numbers (those where `seen`, (H,W)); returns the range of its type."""
