@@ -161,6 +161,7 @@ def ingested(**changes: Any) -> Ingested:
         "sizes": sizes,
         "given_parts": ("test",),
         "notes": (),
+        "ranges": {},
         "content": "",
     }
     return Ingested(**values | changes)

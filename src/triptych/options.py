@@ -7,9 +7,10 @@ the Python verbs and the command that a run records all derive from it.
 from __future__ import annotations
 
 import inspect
+import math
 import shlex
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -157,8 +158,15 @@ class ReadingOptions(Options):
     label_column: str | None = option(
         None, "Column or array with the labels; none leaves every kind of label out."
     )
+    range: str | None = option(
+        None,
+        "Numbers that become black and white: LOW,HIGH, as 0,4095 or -1,1; by default they follow "
+        "from the type and the extremes of all the images.",
+    )
 
     def __post_init__(self) -> None:
+        if self.range is not None:
+            object.__setattr__(self, "range", written_range(self.range))
         if self.resolution is not None and self.resolution not in RESOLUTIONS:
             choices = ", ".join(map(str, RESOLUTIONS))
             raise InputError(f"no resolution {self.resolution}", f"choose from {choices}")
@@ -186,6 +194,31 @@ class DataOptions(ReadingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_crop(self.crop, self.resolution or DEFAULT_RESOLUTION)
+
+
+def parse_range(text: str | Sequence[float]) -> tuple[int | float, int | float]:
+    """LOW and HIGH of `LOW,HIGH`, or of two numbers; InputError where they are no range.
+
+    >>> parse_range("0,4095"), parse_range((-0.5, 0.5))
+    ((0, 4095), (-0.5, 0.5))
+    """
+    words = text.split(",") if isinstance(text, str) else text
+    mend = "give LOW,HIGH, as 0,4095 or -1,1"
+    try:
+        low, high = map(float, words)
+    except (TypeError, ValueError):
+        raise InputError(f"--range {text} is not two numbers", mend) from None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"--range {text} is not finite", mend)
+    if not low < high:
+        raise InputError(f"--range {text} does not rise", "give the lower number first")
+    first, second = (int(end) if end.is_integer() else end for end in (low, high))
+    return first, second
+
+
+def written_range(text: str | Sequence[float]) -> str:
+    """The range as it is typed."""
+    return ",".join(map(str, parse_range(text)))
 
 
 def check_crop(crop: int, resolution: int) -> None:

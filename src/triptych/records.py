@@ -208,6 +208,10 @@ class DataRecord(Record):
     fit: Fit
     image_column: str | None = None
     label_column: str | None = None
+    range: str | None = None  # LOW,HIGH as the user gave it
+    ranges: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # by type; not of plain bytes
     flip: bool = False
     crop: int = 0
     train: int  # images
@@ -220,6 +224,11 @@ class DataRecord(Record):
     def migrate(cls, values: JsonObject) -> JsonObject:
         """Its notes were sentences."""
         return with_notes(values, "notes")
+
+    def to_json(self) -> JsonObject:
+        """As plain values; ranges only where images are not bytes as usual."""
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k not in ("range", "ranges") or v}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,7 +398,7 @@ class RunRecord(Record):
         later = [] if self.done else names[names.index("images_per_second") :]
         absent = {*later} | ({"averaged_from"} if self.averaged_from is None else set())
         kept = {name: value for name, value in values.items() if name not in absent}
-        return kept | {"calibration": values["calibration"] or {}}
+        return kept | {"data": self.data.to_json(), "calibration": values["calibration"] or {}}
 
 
 DONE = ("images_seen", "train_seconds", "images_per_second", "peak_memory_bytes", "digests")
@@ -776,6 +785,10 @@ class ContractRecord(Record):
     def migrate(cls, values: JsonObject) -> JsonObject:
         """What differs was in sentences."""
         return with_notes(with_data(values), "differences")
+
+    def to_json(self) -> JsonObject:
+        """As plain values."""
+        return asdict(self) | {"data": self.data.to_json()}
 
 
 def read_record(kind: type[R], values: Any, path: Path, mend: str) -> R:

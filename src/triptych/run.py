@@ -13,8 +13,9 @@ from torch import Tensor
 from triptych import hardware
 from triptych import images as pixels
 from triptych.console import QUIET, Console
+from triptych.data import ranges
 from triptych.data.dataset import ImageData
-from triptych.data.decode import BadImageError, decode, fit_square, quietly
+from triptych.data.decode import BadImageError, Picture, quietly, read_first
 from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.families.capabilities import (
@@ -29,7 +30,13 @@ from triptych.families.labels import Labels
 from triptych.families.latent import Way
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
-from triptych.options import LikelihoodOptions, ReadingOptions, SamplingOptions, takes
+from triptych.options import (
+    LikelihoodOptions,
+    ReadingOptions,
+    SamplingOptions,
+    parse_range,
+    takes,
+)
 from triptych.records import DataRecord, MetricRecord
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
@@ -240,13 +247,14 @@ class Run:
         """An image file as this model takes it: uint8 (1,C,H,W)."""
         try:
             with quietly():
-                decoded = decode(path.read_bytes())
+                picture = read_first(path.read_bytes())
         except OSError as error:
             raise InputError(f"cannot read {path} ({error.strerror})", "check the path") from error
         except BadImageError as error:
             raise InputError(f"{path} is bad: {error}", "give another image") from error
         shape = self.model.shape
-        square = fit_square(decoded, shape.resolution, self.record.data.fit)
+        own = self.record.data
+        square = picture.square(bounds_for(picture, own), shape.resolution, own.fit)
         if shape.channels == 1 and square.ndim == 3:
             if (square != square[..., :1]).any():
                 raise InputError(f"{path} is in colour, the run of grey images", "make it grey")
@@ -269,6 +277,18 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.record.model}, {self.record.images_seen:,} images seen)"
+
+
+def bounds_for(picture: Picture, own: DataRecord) -> ranges.Bounds:
+    """What is black and white in a picture: as in the run's data, else as its own numbers show."""
+    kind = picture.pixels.dtype.name
+    if own.range is not None:
+        return parse_range(own.range)
+    if kind in own.ranges:
+        return own.ranges[kind]
+    if kind == ranges.BYTE:
+        return ranges.BYTES
+    return ranges.decide(kind, ranges.summarize(picture.pixels, ranges.assumed(kind)))
 
 
 def check_count(count: int) -> None:
@@ -320,4 +340,6 @@ def own_options(own: DataRecord, source: str) -> ReadingOptions:
     reading = ReadingOptions(resolution=own.resolution, fit=own.fit)
     if source != own.source:
         return reading
-    return replace(reading, image_column=own.image_column, label_column=own.label_column)
+    return replace(
+        reading, image_column=own.image_column, label_column=own.label_column, range=own.range
+    )

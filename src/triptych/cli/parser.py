@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, Field
@@ -59,6 +60,7 @@ NUMBERS = {int: "a whole number", float: "a number"}
 def parse(words: Sequence[str]) -> Everywhere:
     """The command asked for; InputError with one line for whatever cannot be read."""
     os.environ.setdefault("COLUMNS", "100")
+    words = with_negative_range(words)
     if not words:
         raise InputError("no command given", f"choose from {', '.join(COMMANDS)}")
     try:
@@ -76,6 +78,21 @@ def call(app: App, words: Sequence[str]) -> Everywhere:
         raise SystemExit(0)
     made: Everywhere = command
     return made
+
+
+def with_negative_range(words: Sequence[str]) -> list[str]:
+    """The words with `--range -1,1` as `--range=-1,1`, lest -1,1 be taken for an option.
+
+    >>> with_negative_range(["data", "x", "--range", "-1,1"])
+    ['data', 'x', '--range=-1,1']
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--range" and re.match(r"-\.?\d", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def config_file(words: Sequence[str]) -> Path | None:

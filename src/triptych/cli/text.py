@@ -88,7 +88,7 @@ def summary(summary: Summary, sheet: Path) -> str:
     train, validation, test = map(len, (data.train, data.validation, data.test))
     rows = {
         "images": f"{train + validation + test:,}, {colour}",
-        "read": f"{ingested.files:,} files or rows, {len(ingested.bad)} bad",
+        "read": f"{ingested.files:,} files, rows or pages, {len(ingested.bad)} bad",
         "size": size,
         "parts": f"train {train:,}, validation {validation:,}, test {test:,}",
         "copies": f"{ingested.copies:,}; {ingested.crossing:,} left out of a held-out part",

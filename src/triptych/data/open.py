@@ -11,6 +11,8 @@ from triptych.console import QUIET, Console
 from triptych.data import describe, ingest, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
+from triptych.data.ingest import Reading
+from triptych.data.ranges import Bounds
 from triptych.data.sources import Columns, Origin, Progress
 from triptych.data.sources.find import NAMES, find_origin
 from triptych.errors import InputError
@@ -19,13 +21,13 @@ from triptych.options import (
     DEFAULT_FIT,
     DEFAULT_RESOLUTION,
     DataOptions,
-    Fit,
     ReadingOptions,
+    parse_range,
 )
 from triptych.records import Note
 from triptych.words import english
 
-VERSION = 4  # raised whenever the same source would give other pixels or parts
+VERSION = 5  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(
@@ -44,10 +46,13 @@ def open_images(
                 "version": VERSION,
                 "resolution": resolution,
                 "fit": fit,
+                "range": options.range,
                 "origin": origin.identity,
             }
         )
-        arrays, ingested = usable(key) or make_entry(key, origin, resolution, fit, bar.update)
+        arrays, ingested = usable(key) or make_entry(
+            key, origin, Reading(resolution, fit, given_range(options)), bar.update
+        )
     if ingested.bad and options.strict:
         first = ": ".join(ingested.bad[0])
         raise InputError(f"{len(ingested.bad)} bad images, first {first}", "mend or remove them")
@@ -60,16 +65,18 @@ def usable(key: str) -> store.Entry | None:
     return None if entry is None or entry[1].unread else entry
 
 
-def make_entry(
-    key: str, origin: Origin, resolution: int, fit: Fit, progress: Progress
-) -> store.Entry:
+def given_range(options: ReadingOptions) -> Bounds | None:
+    """The range that the user gave, if any."""
+    return None if options.range is None else parse_range(options.range)
+
+
+def make_entry(key: str, origin: Origin, reading: Reading, progress: Progress) -> store.Entry:
     """Prepare an origin's images, unless another process did so while we waited for it."""
     with store.preparing(key) as aside:
         entry = usable(key)
         if entry is None:
-            ingested = ingest.gather(
-                origin.read(progress), origin.name, resolution, fit, aside, progress
-            )
+            source = origin.read(progress)
+            ingested = ingest.gather(source, origin.name, reading, aside, progress)
             store.publish(key, aside, ingested)
             entry = store.load(key)
     if entry is None:
@@ -116,6 +123,8 @@ def assemble(
         test=test,
         image_column=options.image_column,
         label_column=options.label_column,
+        range=options.range,
+        ranges=ingested.ranges,
         augment=Augment(flip=varied.flip, crop=varied.crop),
         ingested=ingested,
     )

@@ -20,11 +20,11 @@ from triptych.records import Note
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff",
-    ".jpe", ".jfif", ".jif", ".apng",
+    ".jpe", ".jfif", ".jif", ".apng", ".avif",
 )  # fmt: skip
 # images too, but of formats that are not read: they come as bad ones
 UNREAD = (
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg",
+    ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg",
     ".dng", ".cr2", ".nef", ".arw", ".ico",
 )  # fmt: skip
 # files that hold many images; each is read when it is named itself
