@@ -610,6 +610,21 @@ def test_samples_as_grid_arrays_and_files(call: Call, stock: Path) -> None:
     assert (arrays("b.npz")["images"] != images).any()
 
 
+@pytest.mark.parametrize("name", ["samples-t0.8", "v1.2", "of.bars", "a.2026"])
+def test_a_dot_in_a_folder_s_name_is_no_suffix(call: Call, stock: Path, name: str) -> None:
+    assert call("sample", stock / "vae", "--count", "2", *SLOW, "--out", name).code == 0
+    assert sorted(path.name for path in Path(name).iterdir()) == [
+        "images-00000.png", "images-00001.png",
+    ]  # fmt: skip
+
+
+def test_suffixes_in_capitals_are_suffixes(call: Call, stock: Path) -> None:
+    for name in ("a.PNG", "a.Npz"):
+        assert call("sample", stock / "vae", "--count", "2", *SLOW, "--out", name).code == 0
+        assert Path(name).is_file()
+    assert picture("a.PNG").shape == (16, 34, 3)
+
+
 def test_reconstructions(call: Call, stock: Path) -> None:
     words = ("reconstruct", stock / "vae", "--count", "6", *SLOW)
     assert call(*words, "--out", "a.npz").code == 0
@@ -778,6 +793,11 @@ def test_doctor(call: Call) -> None:
         ("train diffusion:consistency {data} --teacher {vae}", "it is vae:course, not one of edm"),
         ("sample {vae} --label 3 --out a.png", "was trained without labels"),
         ("sample {vae} --out a.jpg", "cannot write .jpg files: end --out in .png or .npz"),
+        ("sample {vae} --out a.WEBP", "cannot write .webp files"),
+        ("sample {vae} --out a.gif", "cannot write .gif files"),
+        ("sample {vae} --out a.tif", "cannot write .tif files"),
+        ("sample {vae} --out a.npy", "cannot write .npy files"),
+        ("sample {vae} --out a.tar.gz", "cannot write .tar.gz files"),
         ("sample {vae} --out {stock}", "is a folder that is not empty: name another --out"),
         ("sample {vae} --out {stock}/bars.npz/x", "cannot write"),
     ],

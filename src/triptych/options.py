@@ -361,7 +361,7 @@ class SamplingOptions(Options):
     )
     temperature: float = option(1.0, "Deviation of the latent; below 1 samples are more typical.")
     label: str | int | None = option(
-        None, "The class to draw, by name or number, of models trained with --conditional."
+        None, "Name of the class to draw, of models trained with --conditional."
     )
     pixel_noise: bool = option(
         False,

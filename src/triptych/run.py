@@ -72,7 +72,7 @@ class Run:
     def labels_for(self, label: int | str | None) -> Labels | None:
         """What to tell the model: one class, or all by their shares in the training data.
 
-        label: a class's name or number; InputError where the model knows no labels, or not this one
+        label: the name of a class; InputError where the model knows no labels, or not this one
         """
         if label is None:
             return self.labels

@@ -135,7 +135,9 @@ class Sample(UsesModel, SamplingOptions):
         run = Run(self.path, self.machine())
         options = vars(self.part(SamplingOptions))
         samples = run.sample(self.count, self.seed, console=self.console(), **options)
-        target.write({"images": samples}, run.sample_labels(self.count, self.seed, self.label))
+        labels = run.sample_labels(self.count, self.seed, self.label)
+        classes = () if run.labels is None else run.labels.names
+        target.write({"images": samples}, labels, classes)
         return {"out": str(self.out), "count": self.count} if self.json else str(self.out)
 
 
@@ -397,7 +399,7 @@ class Data(Everywhere, ReadingOptions):
         from triptych.data.open import open_images
 
         target = None if self.out is None else output.check(self.out)
-        if self.out is not None and self.out.suffix != ".png":
+        if target is not None and target.kind != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
         opened = open_images(self.data, self.part(ReadingOptions), self.console())
         sheet = self.out or contact_sheet_path(opened)
