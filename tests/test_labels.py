@@ -328,7 +328,7 @@ def test_a_folder_of_samples_gives_their_classes_back(call: Call, stock: Path, r
 
 def test_class_names_of_any_letters_are_read_back(tmp_path: Path) -> None:
     """As a class folder of each of these names would be called."""
-    folders = ("a,b", 'say "x"', "semi;colon", "élan", "a\\b", "line\nend", "日本", "a\u00a0x", "#1")
+    folders = ("a,b", 'say "x"', "a;b", "élan", "a\\b", "line\nend", "日本", "a\u00a0x", "#1")
     names = tuple(class_name(folder) for folder in folders)
     pixels = torch.from_numpy(make_images(len(names) * 5)[0]).permute(0, 3, 1, 2)
     labels = torch.arange(len(pixels)) % len(names)

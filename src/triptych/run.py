@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from triptych.families.capabilities import (
 from triptych.families.labels import Labels
 from triptych.families.latent import Way
 from triptych.families.protocol import GenerativeModel
+from triptych.files import as_path
 from triptych.hardware import Machine
-from triptych.options import LikelihoodOptions, ReadingOptions, SamplingOptions, takes
+from triptych.options import LikelihoodOptions, ReadingOptions, SamplingOptions, as_data, takes
 from triptych.records import DataRecord, MetricRecord
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
@@ -37,12 +39,14 @@ from triptych.tasks.traverse import Traversal
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
 
+Data = str | os.PathLike[str] | ImageData  # as the verbs take it
+
 
 class Run:
     """A trained model and what can be asked of it. Images are uint8 tensors (N,C,H,W)."""
 
-    def __init__(self, path: Path | str, machine: Machine | None = None) -> None:
-        self.folder = RunFolder(Path(path))
+    def __init__(self, path: str | os.PathLike[str], machine: Machine | None = None) -> None:
+        self.folder = RunFolder(as_path(path, "path"))
         self.machine = machine or hardware.pick()
         self.model, self.record = load_model(self.folder, self.machine.device)
         self.labels = labels_of(self.record)
@@ -279,7 +283,7 @@ def check_count(count: int) -> None:
 
 def run_data(
     run: Run,
-    data: str | ImageData | None,
+    data: Data | None,
     options: ReadingOptions | None,
     console: Console,
 ) -> ImageData:
@@ -291,7 +295,7 @@ def run_data(
     if isinstance(data, ImageData):
         opened = data
     else:
-        source = data or own.source
+        source = own.source if data is None else as_data(data)
         reading = options.over(own_options(own, source))
         if data is None and own.place and not Path(source).expanduser().exists():
             source = own.place  # seen from another folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from triptych.options import (
     DataOptions,
     Fit,
     ReadingOptions,
+    as_data,
 )
 from triptych.words import english
 
@@ -28,13 +30,15 @@ VERSION = 4  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(
-    data: str = DEFAULT_DATA, options: ReadingOptions | None = None, console: Console = QUIET
+    data: str | os.PathLike[str] = DEFAULT_DATA,
+    options: ReadingOptions | None = None,
+    console: Console = QUIET,
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
     Raises InputError when there is nothing to read, too little, or one class only.
     """
-    options = options or ReadingOptions()
+    data, options = as_data(data), options or ReadingOptions()
     resolution, fit = options.resolution or DEFAULT_RESOLUTION, options.fit or DEFAULT_FIT
     with console.bar(f"  preparing {data}") as bar:
         origin = find_origin(data, Columns(options.image_column, options.label_column))
