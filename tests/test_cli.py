@@ -212,7 +212,16 @@ def test_options_from_a_file_and_the_environment(
         ('budgett = "3s"', "no option '--budgett' in {}: did you mean --budget? see"),
         ('seed = "x"', "--seed takes a whole number, not 'x' in {}: correct the value"),
         ('size = "huge"', "no size 'huge' in {}: choose from tiny, small, base"),
-        ("seed = ", "Invalid value (at line 2, column 8): correct the file"),
+        ("seed = ", "{} is no TOML (Invalid value (at line 2, column 8)): correct the file"),
+        (
+            "[trian]\nseed = 3",
+            "no command is named [trian] in {}: did you mean train? choose",
+        ),
+        (
+            "[x]\n[train.y]\n[sampel]",
+            "no command is named [x], [sampel] in {}: choose from",
+        ),
+        ("[train.y]\nseed = 3", "no option '--y"),
     ],
 )
 def test_mistakes_in_a_file_are_explained(
@@ -222,6 +231,46 @@ def test_mistakes_in_a_file_are_explained(
     config.write_text(f"[train]\n{content}\n")
     said = refuses("train", "vae", "--config", config)
     assert said.startswith(line.format(config))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("seed = 3\nflip = true", "seed, flip in {} stand in no table: put them under [train]"),
+        ("train = 3", "train in {} stands in no table: put it under [train]"),
+        ("[[train]]\nseed = 3", "train in {} stands in no table: put it under [train]"),
+    ],
+)
+def test_options_outside_a_table_are_refused(
+    content: str, line: str, refuses: Callable[..., str], tmp_path: Path
+) -> None:
+    config = tmp_path / "options.toml"
+    config.write_text(content)
+    assert refuses("train", "vae", "--config", config) == line.format(config)
+
+
+def test_files_of_options_that_cannot_be_read(refuses: Callable[..., str], tmp_path: Path) -> None:
+    missing = tmp_path / "none.toml"
+    assert refuses("train", "vae", "--config", missing) == (
+        f"cannot read {missing} (no such file or directory): check --config"
+    )
+    assert f"cannot read {tmp_path} (" in refuses("train", "vae", "--config", tmp_path)
+    (tmp_path / "a.toml").write_bytes(b"\xff\xfe[train]")
+    assert "a.toml is no TOML (" in refuses("train", "vae", "--config", tmp_path / "a.toml")
+
+
+def test_required_options_may_stand_in_a_file(refuses: Callable[..., str], tmp_path: Path) -> None:
+    """What is given there is not missing, and what is not, still is."""
+    config = tmp_path / "options.toml"
+    config.write_text('[sample]\nout = "a.png"\n')
+    parsed = parser.parse(["sample", "runs/x", "--config", str(config)])
+    assert isinstance(parsed, commands.Sample)
+    assert parsed.out == Path("a.png") and parsed.path == Path("runs/x")
+    assert refuses("sample", "--config", config) == "missing RUN: see `triptych sample --help`"
+    assert "no run folder runs/x" in refuses("sample", "runs/x", "--config", config, *SLOW)
+    config.write_text("[sample]\ncount = 3\n")
+    line = "missing RUN and --out PATH: see `triptych sample --help`"
+    assert refuses("sample", "--config", config) == line
 
 
 def test_what_is_recorded_can_be_typed_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import tomllib
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, Field
@@ -61,10 +62,11 @@ def parse(words: Sequence[str]) -> Everywhere:
     os.environ.setdefault("COLUMNS", "100")
     if not words:
         raise InputError("no command given", f"choose from {', '.join(COMMANDS)}")
+    config = config_file(words)
+    if config is not None:
+        check_config(config, words[0])
     try:
-        return call(make_app(config_file(words)), words)
-    except FileNotFoundError as error:  # of --config
-        raise InputError(f"cannot read {error.filename} (no such file)", "check --config") from None
+        return call(make_app(config), words)
     except CycloptsError as error:
         raise InputError(*explain(error, words)) from None
 
@@ -86,6 +88,31 @@ def config_file(words: Sequence[str]) -> Path | None:
         if word.startswith("--config="):
             return Path(word.partition("=")[2])
     return None
+
+
+def check_config(path: Path, command: str) -> None:
+    """InputError on a file that cannot be read, and on what in it is in no command's table.
+
+    command: that the file is given to
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot read {path} ({reason})", "check --config") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{path} is no TOML ({reason})", "correct the file") from None
+    bare = [name for name, value in content.items() if not isinstance(value, dict)]
+    if bare:
+        stand, them = ("stands", "it") if len(bare) == 1 else ("stand", "them")
+        wrong, mend = f"{', '.join(bare)} in {path} {stand} in no table", f"put {them} under"
+        raise InputError(wrong, f"{mend} [{command if command in COMMANDS else 'train'}]")
+    tables = [name for name in content if name not in COMMANDS]
+    if tables:
+        named = ", ".join(f"[{name}]" for name in tables)
+        mend = f"{did_you_mean(tables[0], list(COMMANDS))}choose from {', '.join(COMMANDS)}"
+        raise InputError(f"no command is named {named} in {path}", mend)
 
 
 def make_app(config: Path | None = None) -> App:
@@ -190,10 +217,7 @@ def explain(error: CycloptsError, words: Sequence[str]) -> tuple[str, str]:
             return explain_value(error, error.token)
         case UnusedCliTokensError() if error.unused_tokens:
             return f"nothing takes '{error.unused_tokens[0]}'", see
-    message = " ".join(str(error).split()).rstrip(".")
-    return message.removeprefix(
-        "TOMLDecodeError: "
-    ), "correct the file" if "TOML" in message else see
+    return " ".join(str(error).split()).rstrip("."), see
 
 
 def written(token: Token) -> tuple[str, str]:
