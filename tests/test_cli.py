@@ -165,12 +165,24 @@ def own_run(stock: Path, tmp_path: Path) -> Path:
         ("sample x --out a --steps 2.5", "--steps takes a whole number, not '2.5': correct"),
         ("sample x --out a --temperature h", "--temperature takes a number, not 'h': correct"),
         ("train vae --seed", "--seed has no value: give one after it"),
+        ("train vae --out=", "--out takes a path, not empty text: name a file"),
+        ("sample x --out=", "--out takes a path, not empty text"),
         ("compare --lang de", "no language 'de': choose from en, fr"),
         ("report a --lang xx", "no language 'xx': choose from en, fr"),
     ],
 )
 def test_typing_mistakes_are_explained(words: str, line: str, refuses: Callable[..., str]) -> None:
     assert refuses(*words.split()).startswith(line)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("sample", ""), ("likelihood", "runs/x", ""), ("evaluate", "runs/x", ""), ("report", "")],
+)
+def test_empty_text_is_no_path(refuses: Callable[..., str], words: tuple[str, ...]) -> None:
+    """A variable of the shell that is not set must not stand for the folder one is in."""
+    line = "an argument takes a path, not empty text: name a file or a folder"
+    assert refuses(*words) == line
 
 
 def options_of(name: str) -> set[str]:

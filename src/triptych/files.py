@@ -29,12 +29,14 @@ def as_path(value: object, name: str) -> Path:
 
     name: of the argument that it is given for
     """
-    if isinstance(value, str | os.PathLike):
-        text = os.fsdecode(value)
-        if "\0" not in text:
-            return Path(text)
-    what = "text with a zero byte" if isinstance(value, str | os.PathLike) else kind_of(value)
-    raise InputError(f"{name} takes a path, not {what}", "give a str or a pathlib.Path")
+    if not isinstance(value, str | os.PathLike):
+        wrong = f"{name} takes a path, not {kind_of(value)}"
+        raise InputError(wrong, "give a str or a pathlib.Path")
+    text = os.fsdecode(value)
+    if not text or "\0" in text:
+        wrong = "text with a zero byte" if text else "empty text"
+        raise InputError(f"{name} takes a path, not {wrong}", "name a file or a folder")
+    return Path(text)
 
 
 def as_paths(value: object, name: str) -> tuple[Path, ...]:

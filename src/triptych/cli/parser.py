@@ -26,6 +26,7 @@ from cyclopts.token import Token
 
 from triptych import hardware
 from triptych.errors import InputError
+from triptych.files import as_path
 from triptych.options import Options, is_argument, own_first, typed_name
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def parameter_of(each: Field[Any], kind: Any, group: Group) -> inspect.Parameter
     more["allow_repeating"] = None if many else True  # the last one counts
     if int in (kind, *typing.get_args(kind)) and str not in typing.get_args(kind):
         more["converter"] = whole_number
+    if Path in (kind, *typing.get_args(kind)):
+        more["converter"] = paths if many else a_path
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     more["show_default"] = default not in (None, False, (), inspect.Parameter.empty)
     annotation = Annotated[kind, Parameter(**more)]
@@ -272,6 +275,17 @@ def missing(
 def whole_number(kind: Any, tokens: Sequence[Token]) -> int:
     """ValueError on what is no whole number: cyclopts itself would cut 2.5 to 2."""
     return int(tokens[0].value)
+
+
+def a_path(kind: Any, tokens: Sequence[Token]) -> Path:
+    """InputError on empty text, which would stand for the folder one is in."""
+    [token] = tokens
+    return as_path(token.value, written(token)[0] if token.keyword else "an argument")
+
+
+def paths(kind: Any, tokens: Sequence[Token]) -> tuple[Path, ...]:
+    """Several of them."""
+    return tuple(a_path(kind, [token]) for token in tokens)
 
 
 def did_you_mean(typed: str, choices: Sequence[str]) -> str:
