@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin
 
-from tests.making import encode, make_images, write_folder
-from triptych.data.decode import fit_square, quietly, read_first, to_picture
+from tests.making import encode, make_images, read_first, write_folder
+from triptych.data.decode import fit_square, quietly, to_picture
 from triptych.data.open import open_images
 from triptych.data.sources import BadImageError
 from triptych.errors import InputError

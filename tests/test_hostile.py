@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.making import read_first
 from triptych.data import decode as decoding
-from triptych.data.decode import quietly, read_first, read_pictures
+from triptych.data.decode import quietly, read_pictures
 from triptych.data.sources import BadImageError, Columns
 from triptych.data.sources.folder import read_folder, walk
 

@@ -16,14 +16,15 @@ from PIL import Image
 from tests.making import encode, write_folder
 from tests.published import matlab_bytes
 from triptych.cli.parser import parse
+from triptych.config import ImageShape
 from triptych.data import ingest, ranges
 from triptych.data.dataset import ImageData
-from triptych.data.decode import read_first
+from triptych.data.image_files import read_image_files
 from triptych.data.open import open_images
 from triptych.data.ranges import NumberSummary, decide, summarize, to_uint8
 from triptych.errors import InputError
 from triptych.options import DataOptions, ReadingOptions, parse_range
-from triptych.run import bounds_for, own_options
+from triptych.run import own_options, reading_of
 from triptych.words import LOCALES, Words, english
 
 SIDE, COUNT = 16, 100
@@ -370,16 +371,22 @@ def test_a_run_reads_pictures_as_its_data_were_read(tmp_path: Path) -> None:
     deep = opened(as_npy(tmp_path / "a", whole(3000, "u2"))).describe()
     again = type(deep).read(deep.to_json())
     assert again.ranges == {"uint16": (0, 4095)} and again == deep
-    dark = read_first(encode(np.full((4, 4), 7, "u2")))
-    assert bounds_for(dark, deep) == (0, 4095)
-    assert bounds_for(read_first(encode(np.ones((4, 4), "u1"))), deep) == (0, 255)
+    assert reading_of(deep).bounds_of("uint16") == (0, 4095)
+    assert reading_of(deep).bounds_of("uint8") == (0, 255)
     given = opened(as_npy(tmp_path / "b", whole(255, "u1")), range="0,128").describe()
-    assert bounds_for(dark, given) == (0, 128)
+    assert reading_of(given).bounds_of("uint16") == (0, 128)
     assert own_options(given, given.source).range == "0,128"
     assert own_options(given, "another").range is None
     plain = opened(as_npy(tmp_path / "c", whole(255, "u1"))).describe().to_json()
     assert not {"range", "ranges"} & plain.keys()  # as earlier versions wrote it
-    assert bounds_for(dark, deep.read(plain)) == (0, 255)
+    grey, bytes_ = ImageShape(channels=1, resolution=SIDE), reading_of(deep.read(plain))
+    for number, level in enumerate((0, 7, 700)):
+        Image.fromarray(np.full((SIDE, SIDE), level, "u2")).save(tmp_path / f"{number}.png")
+    three = read_image_files([tmp_path / f"{number}.png" for number in range(3)], grey, bytes_)
+    assert three.images[:, 0, 0, 0].tolist() == [0, 2, 174]  # of 10 bits, as all of them show
+    assert [note.code for note in three.notes] == ["range_of_bits"]
+    as_trained = read_image_files([tmp_path / "2.png"], grey, reading_of(deep))
+    assert as_trained.images[0, 0, 0, 0] == 44  # of 12, as the run's data have it
 
 
 @pytest.mark.parametrize(

@@ -565,18 +565,28 @@ class TermRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageTermRecord(Record):
+    """One term of the likelihood of one image, which alone has no interval; in both units."""
+
+    bits_per_dim: float
+    nats: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricRecord(Record):
     """One number of one model, or why it is not defined; what it is goes with it.
 
-    low, high: 95 % interval of the expected value at this number of images
-    n:         images that were measured
-    floor:     what real images score
-    group:     of the page's tables
-    kind:      exact, estimate, lower bound, upper bound or not defined
-    note:      what must be known to read it right, or why it is not defined
-    left_out:  values without each group of samples, or of real images, by side
-    terms:     what a likelihood is made of
-    values:    of each training, where there were several, and interval: how theirs was found
+    low, high:   95 % interval of the expected value at this number of images
+    n:           images that were measured
+    floor:       what real images score
+    group:       of the page's tables
+    kind:        exact, estimate, lower bound, upper bound or not defined
+    note:        what must be known to read it right, or why it is not defined
+    left_out:    values without each group of samples, or of real images, by side
+    terms:       what a likelihood is made of
+    values:      of each training, where there were several, and interval: how theirs was found
+    by_image:    bits per dimension of each image, where they were asked for
+    no_interval: why a defined number has none
     """
 
     name: str
@@ -595,9 +605,11 @@ class MetricRecord(Record):
     method: str | None = None
     note: Note | None = None
     left_out: dict[str, tuple[float, ...]] | None = None
-    terms: dict[str, TermRecord] | None = None
+    terms: dict[str, TermRecord | ImageTermRecord] | None = None
     values: tuple[float, ...] | None = None
     interval: str | None = None
+    by_image: tuple[float, ...] | None = None
+    no_interval: Note | None = None
 
     @property
     def defined(self) -> bool:
@@ -607,7 +619,7 @@ class MetricRecord(Record):
     def to_json(self) -> JsonObject:
         """As plain values; what only some metrics have is left out of the others."""
         values = asdict(self)
-        optional = ("left_out", "terms", "values", "interval")
+        optional = ("left_out", "terms", "values", "interval", "by_image", "no_interval")
         return {k: v for k, v in values.items() if k not in optional or v is not None}
 
     @classmethod

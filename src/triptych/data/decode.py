@@ -120,6 +120,11 @@ class Picture(NamedTuple):
         mode = "CMYK" if self.inks is not None else "L" if self.pixels.ndim == 2 else "RGB"
         return profiles.state(self.profile, mode)
 
+    @property
+    def seen(self) -> np.ndarray | None:
+        """Which pixels are not wholly transparent, bool (H,W); None for all."""
+        return None if self.opacity is None else self.opacity > 0
+
     def square(self, bounds: Bounds, resolution: int, fit: Fit) -> np.ndarray:
         """In sRGB, fitted: uint8 (resolution,resolution[,3]).
 
@@ -163,14 +168,6 @@ def read_pictures(content: bytes | Path | np.ndarray | BadImageError) -> Picture
             raise BadImageError("empty")
         return Pictures(1, 0, iter([Picture(content)]))
     return decode_all(read_file(content) if isinstance(content, Path) else content)
-
-
-def read_first(content: bytes | Path | np.ndarray | BadImageError) -> Picture:
-    """The first image of an item's content; BadImageError where it is bad."""
-    first = next(read_pictures(content).each)
-    if isinstance(first, BadImageError):
-        raise first
-    return first
 
 
 def read_file(path: Path) -> bytes:

@@ -437,7 +437,7 @@ class Block:
         if full.ndim == 3 and is_grey(full):
             full = full[..., 0]
             picture = picture._replace(pixels=full)
-        bounds = self.numbers.add(full, None if picture.opacity is None else picture.opacity > 0)
+        bounds = self.numbers.add(full, picture.seen)
         pixels = picture.square(bounds, self.reading.resolution, self.reading.fit)
         self.planes.append(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
         self.channels.append(1 if pixels.ndim == 2 else 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from triptych.options import (
     DEFAULT_RESOLUTION,
     DataOptions,
     ReadingOptions,
+    as_data,
     parse_range,
 )
 from triptych.records import Note
@@ -31,13 +33,15 @@ VERSION = 5  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(
-    data: str = DEFAULT_DATA, options: ReadingOptions | None = None, console: Console = QUIET
+    data: str | os.PathLike[str] = DEFAULT_DATA,
+    options: ReadingOptions | None = None,
+    console: Console = QUIET,
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
     Raises InputError when there is nothing to read, too little, or one class only.
     """
-    options = options or ReadingOptions()
+    data, options = as_data(data), options or ReadingOptions()
     resolution, fit = options.resolution or DEFAULT_RESOLUTION, options.fit or DEFAULT_FIT
     with console.bar(f"  preparing {data}") as bar:
         origin = find_origin(data, Columns(options.image_column, options.label_column))

@@ -40,7 +40,8 @@ TEXT = ".cls"
 TEXT_CAP = 1000  # bytes of it that are read
 NAME_COLUMN = "file_name"
 DELIMITERS = (",", ";", "\t", "|")
-WHOLE = re.compile(r"([+-]?[0-9]{1,9})(?:\.0*)?")  # also as 3.0, which spreadsheets write
+# also as 3.0, which spreadsheets write; but 07 is a name
+WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,8}))(?:\.0*)?")
 Label = str | int | None
 
 
