@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import types
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torchmetrics.image  # noqa: F401 # before a stand-in of what it would look into is there
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -63,7 +61,6 @@ def fidelity(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     package, utils = types.ModuleType("torch_fidelity"), types.ModuleType("torch_fidelity.utils")
     utils.create_feature_extractor = create  # type: ignore[attr-defined]
     package.utils = utils  # type: ignore[attr-defined]
-    package.__spec__ = ModuleSpec("torch_fidelity", None)  # torchmetrics looks for it
     monkeypatch.setitem(sys.modules, "torch_fidelity", package)
     monkeypatch.setitem(sys.modules, "torch_fidelity.utils", utils)
     return asked

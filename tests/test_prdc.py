@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from tests.truths import coverage, normal
+from tests.truths import coverage, independent, normal
 from triptych.metrics import kernel_distance as kernels
 from triptych.metrics import prdc as module
 from triptych.metrics.intervals import LeftOut, group_numbers, jackknife
@@ -211,8 +211,7 @@ def test_what_is_kept_of_the_real_side_changes_no_number(
 
 
 def test_kernel_distance_agrees_with_torchmetrics() -> None:
-    from torchmetrics.image.kid import poly_mmd
-
+    poly_mmd = independent("torchmetrics.image.kid").poly_mmd
     x, y = normal(300, 16), 0.5 + normal(300, 16, seed=1)
     theirs = poly_mmd(x, y, degree=3, gamma=None, coef=1.0)
     assert kernel_distance(x, y).value == pytest.approx(float(theirs), rel=1e-9)
