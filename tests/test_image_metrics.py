@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from tests.truths import coverage, independent, normal
-from triptych.metrics.intervals import mean_interval, wilson
+from triptych.metrics.intervals import wilson
 from triptych.metrics.labels import label_balance, recognisable, total_variation
 from triptych.metrics.reconstruction import (
     reconstruction_psnr,

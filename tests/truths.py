@@ -20,7 +20,7 @@ MACHINE = Machine(device="cpu", precision="fp32", threads=1, choices={})
 def independent(module: str) -> Any:
     """Somebody else's code to hold ours against; the test is skipped where it cannot be imported.
 
-    Whatever it raises: what imports torchvision beside a torch of another build raises RuntimeError.
+    What imports torchvision beside a torch of another build raises RuntimeError, not ImportError.
     """
     try:
         return importlib.import_module(module)

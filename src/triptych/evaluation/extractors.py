@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from triptych.console import Console
 from triptych.data.dataset import ImageData
-from triptych.errors import InputError
+from triptych.errors import ANYTHING, InputError, first_line
 from triptych.evaluation import classifier
 from triptych.evaluation.classifier import Classifier, Reading
 from triptych.hardware import Machine
@@ -35,6 +35,11 @@ CHUNK = 128  # images at once in a pretrained network, which makes them large
 # Our name -> torch-fidelity's, and the layer.
 NETWORKS = {"inception": ("inception-v3-compat", "2048"), "dinov2": ("dinov2-vit-b-14", "dinov2")}
 NAMES = ("labels", "patches", *NETWORKS)
+# torchvision is built for one torch: that of the other index beside a CPU torch cannot be imported.
+INSTALL = (
+    "pip install 'triptych[fid]' (for a torch without CUDA first: pip install torch torchvision "
+    "--index-url https://download.pytorch.org/whl/cpu)"
+)
 INSTEAD = "or use --features patches, which needs no weights"
 
 
@@ -43,10 +48,9 @@ def check(name: str) -> None:
     try:
         import torch_fidelity.utils  # noqa: F401
     # It needs torchvision, which fails in its own ways beside a torch of another build.
-    except (ImportError, RuntimeError) as error:
+    except ANYTHING as error:
         raise InputError(
-            f"features '{name}' need torch-fidelity ({first_line(error)})",
-            f"pip install 'triptych[fid]', {INSTEAD}",
+            f"features '{name}' need torch-fidelity ({first_line(error)})", f"{INSTALL}, {INSTEAD}"
         ) from error
 
 
@@ -58,17 +62,12 @@ def load(name: str) -> nn.Module:
     network, layer = NETWORKS[name]
     try:
         extractor: nn.Module = create_feature_extractor(network, [layer], cuda=False, verbose=False)
-    except (OSError, RuntimeError) as error:
+    except ANYTHING as error:
         raise InputError(
             f"the weights of '{name}' cannot be had ({first_line(error)})",
             f"connect once, {INSTEAD}",
         ) from error
     return extractor.eval()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the name of its type."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class Extractor(ABC):
