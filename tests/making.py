@@ -107,9 +107,13 @@ def write_parquet(
     return path
 
 
-def open_tiny(folder: Path, count: int = 400, labeled: bool = True) -> ImageData:
-    """A small data set, opened at resolution 16."""
+def open_tiny(
+    folder: Path, count: int = 400, labeled: bool = True, mislabeled: bool = False
+) -> ImageData:
+    """A small data set, opened at resolution 16; where mislabeled, labels are drawn by lot."""
     images, labels = make_images(count)
+    if mislabeled:
+        labels = np.random.default_rng(7).integers(2, size=count)
     path = write_npz(folder / "bars.npz", images, labels if labeled else None)
     return open_images(str(path), DataOptions(resolution=16))
 

@@ -9,9 +9,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from tests.truths import coverage, independent, normal
+from triptych.metrics import NotDefinedError
 from triptych.metrics.intervals import wilson
 from triptych.metrics.labels import label_balance, recognisable, total_variation
 from triptych.metrics.reconstruction import (
+    nearness,
     reconstruction_psnr,
     reconstruction_ssim,
     similarity,
@@ -37,6 +39,25 @@ def test_psnr_is_torchmetrics_per_image() -> None:
         for x, y in zip(a, b, strict=True)
     ]
     assert reconstruction_psnr(a, b).value == pytest.approx(torch.stack(each).mean().item())
+
+
+def test_psnr_of_equal_images_is_infinite_and_said() -> None:
+    """No number where all are equal; where some are, they count as one level off in one place."""
+    images = random_images(20)
+    with pytest.raises(NotDefinedError, match="all_reconstructions_equal"):
+        reconstruction_psnr(images, images)
+    nearly = images.clone()
+    nearly[:, 1, 2, 3] ^= 1
+    most = reconstruction_psnr(images, nearly)
+    assert most.note is None
+    assert most.value == pytest.approx(10 * np.log10(255**2 * 3 * 8 * 8))
+    some = torch.cat([images[:5], nearly[5:]])
+    found = reconstruction_psnr(images, some)
+    assert found.value == pytest.approx(most.value)
+    assert found.note is not None and found.note.code == "reconstructions_equal"
+    assert found.note.values == {"n": 5, "images": 20, "ratio": pytest.approx(most.value)}
+    assert set(nearness(images, images)) == set()  # 8 x 8 are too small for SSIM too
+    assert set(nearness(images, nearly)) == {"psnr"}
 
 
 def smooth(count: int, side: int, channels: int, seed: int = 0) -> Tensor:
@@ -150,6 +171,18 @@ def test_sharpness_is_one_for_real_and_falls_with_blur() -> None:
     assert sharpness(images, blurred).value == pytest.approx(1 / found.value)
     halved = (images.int() // 2).to(torch.uint8)
     assert sharpness(halved, images).value == pytest.approx(0.5, abs=0.01)
+
+
+def test_sharpness_beside_flat_images_is_not_defined() -> None:
+    """Not a ratio of 1e10; also where a few images decide whether most are flat."""
+    images, flat = random_images(40), torch.full((40, 3, 8, 8), 77, dtype=torch.uint8)
+    assert sharpness(flat, images).value == 0
+    for real in (flat, torch.cat([flat[:20], images[:20]]), torch.cat([flat, images])[19:59]):
+        with pytest.raises(NotDefinedError, match="no_edges"):
+            sharpness(images, real)
+    least = flat.repeat(1, 1, 64, 64)[:3]
+    least[:, 0, 100, 100] += 1  # the least detail that there is
+    assert sharpness(least, least).value == 1
 
 
 def with_contrasts(count: int, seed: int) -> Tensor:

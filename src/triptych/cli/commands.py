@@ -176,13 +176,10 @@ class Reconstruct(ReadsRunData):
 
 
 def nearness(originals: Tensor, answer: Answer) -> dict[str, float]:
-    """PSNR in dB, SSIM where the images are large enough for it, and the seconds all took."""
+    """PSNR in dB and SSIM, where they are defined, and the seconds all took."""
     from triptych.metrics import reconstruction
 
-    near = {"psnr": reconstruction.reconstruction_psnr(originals, answer.images).value}
-    if min(originals.shape[2:]) >= reconstruction.WINDOW:
-        near["ssim"] = reconstruction.reconstruction_ssim(originals, answer.images).value
-    return near | {"seconds": answer.seconds}
+    return reconstruction.nearness(originals, answer.images) | {"seconds": answer.seconds}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,8 +46,9 @@ def words_of(note: Note | None) -> str:
 
 def nearness(near: dict[str, float]) -> str:
     """How near reconstructions come to their originals."""
+    ratio = f"{near['psnr']:.2f} dB" if "psnr" in near else "no difference"  # where it is infinite
     similar = f", SSIM {near['ssim']:.3f}" if "ssim" in near else ""
-    return f"{near['psnr']:.2f} dB{similar}, {near['seconds']:.2f} s"
+    return f"{ratio}{similar}, {near['seconds']:.2f} s"
 
 
 BY_ESTIMATE = "--method ais estimates that of the generator plus noise"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,15 +18,30 @@ from triptych.records import Note
 PEAK = 255.0
 WINDOW, STD = 11, 1.5  # pixels a side that SSIM looks at together, and their weights' deviation
 C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2  # against small denominators (Wang's K1 and K2)
+ALL_EQUAL = Note("all_reconstructions_equal")
 SMALL = Note("ssim_too_small", {"pixels": WINDOW})
 CHUNK = 32  # images whose windowed moments are held at once
 
 
 def reconstruction_psnr(originals: Tensor, reconstructions: Tensor) -> Estimate:
-    """Peak signal-to-noise ratio in dB, of each image, then their mean."""
+    """Peak signal-to-noise ratio in dB, of each image, then their mean.
+
+    It is infinite for equal images. Where some are equal they count as if one value of one pixel
+    were one level off, which is the most that others can reach, and the estimate says so; where
+    all are, NotDefinedError.
+    """
     difference = originals.double() - reconstructions.double()
-    mean_square = difference.square().flatten(1).mean(1).clamp(min=1e-10)
-    return mean_interval(10 * (PEAK**2 / mean_square).log10())
+    mean_square = difference.square().flatten(1).mean(1)
+    equal = mean_square == 0
+    if equal.all():
+        raise NotDefinedError(ALL_EQUAL)
+    least = 1 / originals[0].numel()
+    estimate = mean_interval(10 * (PEAK**2 / mean_square.clamp(min=least)).log10())
+    if not equal.any():
+        return estimate
+    ratio = 10 * math.log10(PEAK**2 / least)
+    counts = {"n": int(equal.sum()), "images": len(equal), "ratio": ratio}
+    return replace(estimate, note=Note("reconstructions_equal", {**counts}))
 
 
 def reconstruction_ssim(originals: Tensor, reconstructions: Tensor) -> Estimate:
@@ -69,6 +89,19 @@ def windowed_mean(x: Tensor) -> Tensor:
     for shift, weight in enumerate(weights):
         means.add_(rows[..., shift : shift + width], alpha=weight)
     return means
+
+
+def nearness(originals: Tensor, reconstructions: Tensor) -> dict[str, float]:
+    """PSNR in dB and SSIM by their short names, those that are defined."""
+    measures: dict[str, Callable[[Tensor, Tensor], Estimate]] = {
+        "psnr": reconstruction_psnr,
+        "ssim": reconstruction_ssim,
+    }
+    near = {}
+    for name, measure in measures.items():
+        with suppress(NotDefinedError):
+            near[name] = measure(originals, reconstructions).value
+    return near
 
 
 METRICS = [
