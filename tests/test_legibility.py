@@ -17,8 +17,18 @@ from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors, legibility
-from triptych.evaluation.legibility import judge, known_legibility, legibility_of
-from triptych.records import LegibilityRecord
+from triptych.evaluation.legibility import judge, known_legibility, legibility_of, not_told
+from triptych.pages.language import Language
+from triptych.pages.load import Run
+from triptych.pages.page import describe_classifiers
+from triptych.records import (
+    CostRecord,
+    ExtractorRecord,
+    LegibilityRecord,
+    MeasuredOn,
+    Note,
+    ResultsRecord,
+)
 from triptych.training.run_folder import RunFolder
 
 NEED_LABELS = ("recognisable", "label_balance", "probe_accuracy")
@@ -109,7 +119,7 @@ def test_the_choice_sees_no_test_image(
     """Neither wrong labels of the test part nor right ones change it."""
     monkeypatch.setattr(legibility, "ENOUGH", enough)
     seen: list[Tensor] = []
-    read, fit = classifier.read, classifier.fit
+    read = classifier.read
 
     def reading(network: classifier.Classifier, pixels: Tensor, *rest: object) -> object:
         seen.append(pixels)
@@ -118,7 +128,6 @@ def test_the_choice_sees_no_test_image(
     monkeypatch.setattr(classifier, "read", reading)
     right = dataclasses.replace(data, test=shuffled(data.test), fingerprint="right")
     assert found_for(right).usable
-    monkeypatch.setattr(classifier, "fit", lambda *args, **more: fit(*args, **more))
     wrong = dataclasses.replace(
         data, train=shuffled(data.train), validation=shuffled(data.validation), fingerprint="wrong"
     )
@@ -251,6 +260,44 @@ def test_a_comparison_warns_before_it_trains(mislabeled: ImageData, tmp_path: Pa
         json.loads((out / "results.json").read_bytes())["runs"][0]["extractor"]
         == (json.loads(written)["runs"][0]["extractor"])
     )
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_the_page_says_once_what_the_classifier_is_worth(code: str) -> None:
+    """Of results of earlier versions what they know; nothing where there was no classifier."""
+    language = Language(code)
+    legible = judge(*answers(940, 1000, 110, 10))
+
+    def lines(*extractors: ExtractorRecord | None) -> list[str]:
+        runs = [Run(name="a", model="vae:a", extractor=each) for each in extractors]
+        return describe_classifiers(runs, language)
+
+    assert lines(None, ExtractorRecord(name="patches")) == []
+    earlier = ExtractorRecord(name="labels", accuracy=0.925)
+    [line] = lines(earlier, earlier)
+    assert {"en": "92.5\N{NO-BREAK SPACE}%", "fr": "92,5\N{NO-BREAK SPACE}%"}[code] in line
+    known = ExtractorRecord(name="patches", accuracy=0.925, legibility=legible)
+    first, second = lines(known, known)
+    assert first == line
+    for number in ("94", "11"):
+        assert f"{number}\N{NO-BREAK SPACE}%" in second
+    assert language.number(1000, "count") in second
+    for note in (not_told(judge(*answers(500, 1000, 500))), Note("one_class")):
+        assert note is not None and note.code not in language.note(note)
+
+
+def test_older_results_load_and_newer_ones_come_back() -> None:
+    plain = ExtractorRecord(name="labels", accuracy=0.5)
+    assert plain.to_json() == {"name": "labels", "accuracy": 0.5}
+    for record in (
+        plain,
+        dataclasses.replace(plain, legibility=judge(*answers(940, 1000, 110, 10))),
+    ):
+        results = ResultsRecord(
+            model="vae:a", metrics=(), extractor=record, cost=CostRecord(),
+            data=MeasuredOn(name="a", fingerprint="f", train=1, validation=1, test=1),
+        )  # fmt: skip
+        assert ResultsRecord.read(json.loads(json.dumps(results.to_json()))) == results
 
 
 def test_a_conditional_training_warns_where_it_is_known(
