@@ -262,6 +262,24 @@ def test_a_comparison_warns_before_it_trains(mislabeled: ImageData, tmp_path: Pa
     )
 
 
+def test_a_comparison_warns_of_models_that_are_told_the_labels(
+    mislabeled: ImageData, tmp_path: Path
+) -> None:
+    """Also where only one of them is; they train all the same."""
+    console = Lines()
+    triptych.compare(
+        ["vae:course", "gan:r1,conditional"],
+        mislabeled, budget="0.32kimg", out=tmp_path / "compared", machine=one_thread(),
+        console=console,
+    )  # fmt: skip
+    warned = [line for line in console.lines if "from these images" in line]
+    assert len(warned) == 2 and warned[1].endswith("are they right?")
+    places = [console.lines.index(warned[1]), *(
+        i for i, line in enumerate(console.lines) if line.startswith("training ")
+    )]  # fmt: skip
+    assert places == sorted(places) and len(places) == 3
+
+
 @pytest.mark.parametrize("code", ["en", "fr"])
 def test_the_page_says_once_what_the_classifier_is_worth(code: str) -> None:
     """Of results of earlier versions what they know; nothing where there was no classifier."""
@@ -311,6 +329,12 @@ def test_a_conditional_training_warns_where_it_is_known(
     triptych.train("diffusion:x0", mislabeled, out=tmp_path / "a", console=before, **asked)
     assert not any("are they right?" in line for line in before.lines)
     found_for(mislabeled)
+    plain = Lines()
+    triptych.train(
+        "diffusion:x0", mislabeled, out=tmp_path / "c", console=plain,
+        **{**asked, "conditional": False},
+    )  # fmt: skip
+    assert not any("are they right?" in line for line in plain.lines)
     triptych.train("diffusion:x0", mislabeled, out=tmp_path / "b", console=after, **asked)
     [place] = [i for i, line in enumerate(after.lines) if line.endswith("are they right?")]
     assert place < next(i for i, line in enumerate(after.lines) if "training diffusion" in line)

@@ -47,7 +47,7 @@ def test_copies_are_counted() -> None:
 
 def test_held_out_images_at_no_distance_leave_nothing_to_compare_with() -> None:
     """Features of copies coincide exactly, however long they are."""
-    training = 1e3 * normal(50, 6).float()
+    training = 1e3 * normal(50, 128).float()
     held_out = nearest(training[:40], training).distance
     assert held_out.tolist() == [0] * 40
     with pytest.raises(NotDefinedError, match="held_out_coincide"):

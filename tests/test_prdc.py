@@ -262,14 +262,14 @@ def test_the_kernel_distance_is_unbiased() -> None:
 
 def test_balls_of_copies_have_no_size() -> None:
     """Whether a sample lies in one would hang on rounding; a few copies are no such case."""
-    generated, row = normal(40, 5), 1e3 * normal(1, 5)
+    generated, row = normal(40, 128), 1e3 * normal(1, 128)
     with pytest.raises(NotDefinedError, match="no_neighborhoods"):
         neighbours(row.repeat(40, 1), generated)
     with pytest.raises(NotDefinedError, match="no_neighborhoods"):
-        neighbours(torch.cat([row.repeat(25, 1), normal(15, 5)]), generated)
+        neighbours(torch.cat([row.repeat(25, 1), normal(15, 128)]), generated)
     with pytest.raises(NotDefinedError, match="no_neighborhoods"):
-        neighbours(torch.zeros(40, 5), generated)
-    real = normal(40, 5, seed=1)
+        neighbours(torch.zeros(40, 128), generated)
+    generated, real = normal(40, 5), normal(40, 5, seed=1)
     some = torch.cat([real[:1].repeat(10, 1), real[10:]])
     assert 0 < neighbours(some, generated).density.value < 2
-    assert neighbours(real, row.repeat(40, 1)).precision.value == 0
+    assert neighbours(real, 9 * normal(1, 5).repeat(40, 1)).precision.value == 0

@@ -77,7 +77,7 @@ def train(
     request = resolve(model, machine.device, opened(data), console)
     folder = Path(model.out) if model.out is not None else free_folder(request, machine)
     tell_notes(request.data, console)
-    if model.conditional:  # as far as it is known: to find out takes as long as a short training
+    if request.labels:  # as far as it is known: to find out takes as long as a short training
         warn_told_anyway(known_legibility(request.data), console)
     into = Note("training_into", {"model": str(request.name), "run": str(folder)})
     console.say(english(into))

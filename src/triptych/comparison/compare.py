@@ -89,7 +89,7 @@ def compare(
     more = check_finished(finished, requests, images, machine, asked.force)
     tell_notes(images, console)
     plan = plan_measurement(asked.count, asked.features, images, machine, console)
-    if asked.conditional and requests and plan.labels:
+    if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
     folders = finished + train_all(requests, folder, machine, console)
     measure = measurer(images, plan, machine, console)
