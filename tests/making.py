@@ -123,9 +123,13 @@ def beyond_the_usual(source: Source) -> tuple[Note, ...]:
     return tuple(note for note in source.notes if note.code not in usual)
 
 
-def open_tiny(folder: Path, count: int = 400, labeled: bool = True) -> ImageData:
-    """A small data set, opened at resolution 16."""
+def open_tiny(
+    folder: Path, count: int = 400, labeled: bool = True, mislabeled: bool = False
+) -> ImageData:
+    """A small data set, opened at resolution 16; where mislabeled, labels are drawn by lot."""
     images, labels = make_images(count)
+    if mislabeled:
+        labels = np.random.default_rng(7).integers(2, size=count)
     path = write_npz(folder / "bars.npz", images, labels if labeled else None)
     return open_images(str(path), DataOptions(resolution=16))
 

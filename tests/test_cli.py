@@ -820,7 +820,7 @@ def test_doctor(call: Call) -> None:
         ("evaluate {vae} --features magic", "no features 'magic': choose from labels, patches"),
         (
             "compare {vae} --features dinov2",
-            "torch_fidelity'): pip install 'triptych[fid]', or use",
+            "torch_fidelity'): pip install 'triptych[fid]' (for a torch without CUDA first: pip ",
         ),
         ("compare vae:course,latent=0,x {data}", "--set x has no '='"),
         ("compare vae:course,size=huge {data}", "no size 'huge'"),

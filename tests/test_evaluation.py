@@ -29,6 +29,7 @@ from triptych.evaluation.reference import Reference, count_samples, read_real
 from triptych.families.capabilities import MEAN_PIXELS
 from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
+from triptych.metrics.intervals import Estimate
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
 from triptych.nn.blocks import DoublingConvolution
 from triptych.records import Note, as_json
@@ -99,7 +100,8 @@ def metrics_of(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def read(data: ImageData, count: int, features: str = "labels") -> Reference:
-    return read_real(data, count, features, one_thread(), QUIET)
+    labels = extractors.labels_of_data(data, one_thread(), QUIET)
+    return read_real(data, count, features, labels, one_thread(), QUIET)
 
 
 class Nothing(nn.Module):
@@ -128,6 +130,9 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     }  # fmt: skip
     assert written["extractor"]["name"] == "labels"
     assert written["extractor"]["accuracy"] > 0.8
+    legibility = written["extractor"]["legibility"]
+    assert legibility["usable"] and legibility["accuracy"] > 0.8 and legibility["chance"] < 0.5
+    assert legibility["n"] == len(data.validation)
     assert written["schema"] == 1 and written["model"] == "vae:course"
     assert written["data"]["fingerprint"] == data.fingerprint
     assert set(written["data"]) == {"name", "fingerprint", "train", "validation", "test"}
@@ -439,3 +444,55 @@ def test_every_tensor_that_metrics_may_name_is_given(data: ImageData, brief: Non
             assert len(maker()) == 30
     for name in ("images", "features", "probabilities", "nearest_distances"):
         assert len(outputs.by_name[name].make()) == outputs.by_name[name].n == 30
+
+
+def flat_images(count: int, seed: int = 0) -> Tensor:
+    """One colour each."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, 3, 1, 1), generator=rng).to(torch.uint8).repeat(1, 1, 16, 16)
+
+
+@pytest.mark.parametrize("kind", ["flat", "one and the same"])
+def test_what_has_no_number_is_not_defined(data: ImageData, kind: str) -> None:
+    """Neither infinite, nor not a number, nor 1e10: each has its reason, or is a number indeed."""
+    same = flat_images(1).repeat(60, 1, 1, 1)
+    pixels = flat_images(300) if kind == "flat" else torch.cat([same] * 5)
+    parts = [Part(part, None) for part in (pixels[:200], pixels[200:240], pixels[240:])]
+    train, validation, test = parts
+    plain = dataclasses.replace(
+        data, train=train, validation=validation, test=test, classes=None, fingerprint=kind
+    )
+    real = read(plain, 30, "patches")
+    for samples in (data.test.images[:30], flat_images(30, seed=1), same[:30]):
+        for name, metric in measured(samples, real).items():
+            for value in (metric["value"], metric["low"], metric["high"], metric["floor"]):
+                assert value is None or math.isfinite(value), (name, value)
+            assert (metric["value"] is None) == (metric["kind"] == "not defined")
+        found = measured(samples, real)
+        assert found["sharpness", "test"]["note"]["code"] == "no_edges"
+        if kind == "one and the same":
+            for name in ("frechet_distance", "kernel_distance"):
+                for reference in ("test", "train"):
+                    assert found[name, reference]["note"]["code"] == "same_images"
+            assert found["memorised", "train"]["note"]["code"] == "held_out_coincide"
+            for name in ("precision", "recall", "density", "coverage"):
+                assert found[name, "test"]["note"]["code"] == "no_neighborhoods"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_no_number_is_not_defined(data: ImageData, value: float) -> None:
+    toy = metrics.Metric(
+        name="toy", better="lower", group="samples", needs=("images",),
+        compute=lambda ours, real: Estimate(1.0, 0.0, value),
+    )  # fmt: skip
+    found = measure(toy, outputs_of(data.test.images[:10], read(data, 10, "patches")))
+    assert found.value is None and found.note == Note("not_finite_value")
+
+
+def test_a_note_of_an_estimate_is_kept(data: ImageData) -> None:
+    toy = metrics.Metric(
+        name="toy", better="lower", group="samples", needs=("images",),
+        compute=lambda ours, real: Estimate(1.0, 0.0, 2.0, note=Note("few_pairs")),
+    )  # fmt: skip
+    found = measure(toy, outputs_of(data.test.images[:10], read(data, 10, "patches")))
+    assert found.value == 1 and found.note == Note("few_pairs")

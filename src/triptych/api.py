@@ -18,7 +18,13 @@ from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import tell_notes
 from triptych.errors import InputError
-from triptych.evaluation.evaluate import Measure, measurer, plan_measurement
+from triptych.evaluation.evaluate import (
+    Measure,
+    check_measurement,
+    measurer,
+    plan_measurement,
+)
+from triptych.evaluation.legibility import known_legibility, warn_told_anyway
 from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
@@ -76,6 +82,8 @@ def train(
     request = resolve(model, machine.device, opened(data), console)
     folder = free_folder(request, machine) if model.out is None else model.out
     tell_notes(request.data, console)
+    if request.labels:  # as far as it is known: to find out takes as long as a short training
+        warn_told_anyway(known_legibility(request.data), console)
     into = Note("training_into", {"model": str(request.name), "run": str(folder)})
     console.say(english(into))
     return Run(train_request(request, folder, machine, console).path, machine)
@@ -157,12 +165,18 @@ def evaluate(
     planned = []
     for run in [Run(path, machine) for path in asked.runs]:
         images = run_data(run, data, asked.part(ReadingOptions), console)
-        plan = plan_measurement(asked.count, asked.features, images, machine)
-        planned.append((run.folder, images, plan))
+        check_measurement(asked.count, asked.features, images, machine)
+        planned.append((run.folder, images))
+    every = {images.fingerprint: images for _, images in planned}
+    plans = {
+        fingerprint: plan_measurement(asked.count, asked.features, images, machine, console)
+        for fingerprint, images in every.items()
+    }
     measures: dict[str, Measure] = {}
     results = []
-    for folder, images, plan in planned:
+    for folder, images in planned:
         if images.fingerprint not in measures:
+            plan = plans[images.fingerprint]
             measures[images.fingerprint] = measurer(images, plan, machine, console)
         results.append(replace(measures[images.fingerprint](folder), run=folder.path.name))
         if machine.group.is_main:

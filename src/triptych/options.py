@@ -386,7 +386,7 @@ class LikelihoodOptions(Options):
 COUNT_HELP = "Samples to measure; 2,000 on CPUs, 10,000 on GPUs."
 FEATURES_HELP = (
     "What distances are measured on: labels, patches, inception or dinov2; labels where the data "
-    "have them, else patches."
+    "have some that can be told, else patches."
 )
 
 

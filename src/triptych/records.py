@@ -662,11 +662,38 @@ class MeasuredOn(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LegibilityRecord(Record):
+    """How well a classifier names the labels of held-out images, none of which are test images.
+
+    accuracy:  the share that it names right, with its 95 % interval
+    chance:    the share of the most frequent label: what always naming that one gets right
+    n:         how many images
+    usable:    whether the labels can be told, so that what needs them is defined
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    n: int
+    usable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExtractorRecord(Record):
-    """What the distances are found on, and how often the data's classifier is right."""
+    """What the distances are found on, and what the data's classifier is worth.
+
+    accuracy:   of the classifier on test images; None where there is none
+    legibility: of the labels; None where there are none, or where an earlier version measured
+    """
 
     name: str
     accuracy: float | None = None
+    legibility: LegibilityRecord | None = None
+
+    def to_json(self) -> JsonObject:
+        """As plain values; `legibility` only where there is one."""
+        return {name: v for name, v in asdict(self).items() if name != "legibility" or v}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -712,6 +739,7 @@ class ResultsRecord(Record):
     def to_json(self) -> JsonObject:
         """As plain values; `runs` only where there are several."""
         values = asdict(self) | {"metrics": [metric.to_json() for metric in self.metrics]}
+        values["extractor"] = None if self.extractor is None else self.extractor.to_json()
         return {name: value for name, value in values.items() if name != "runs" or value}
 
 

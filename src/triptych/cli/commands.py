@@ -6,7 +6,7 @@ Torch is imported only when a command runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from triptych.data.dataset import ImageData
     from triptych.data.image_files import ImageFiles
     from triptych.hardware import Machine
-    from triptych.metrics.intervals import Estimate
     from triptych.run import Run
     from triptych.tasks.reconstruct import Answer
 
@@ -220,35 +219,30 @@ class Reconstruct(ShowsImages):
 
 
 def nearness(originals: Tensor, answer: Answer) -> dict[str, float]:
-    """PSNR in dB, SSIM where the images are large enough for it, and the seconds all took."""
+    """PSNR in dB and SSIM, where they are defined, and the seconds all took."""
     from triptych.metrics import reconstruction
 
-    near = {"psnr": mean_of(reconstruction.reconstruction_psnr, originals, answer.images)}
-    if min(originals.shape[2:]) >= reconstruction.WINDOW:
-        near["ssim"] = mean_of(reconstruction.reconstruction_ssim, originals, answer.images)
-    return near | {"seconds": answer.seconds}
+    pair = map(twice_if_alone, (originals, answer.images))
+    return reconstruction.nearness(*pair) | {"seconds": answer.seconds}
 
 
-def psnr_of_each(originals: Tensor, answer: Answer) -> list[float]:
-    """PSNR in dB of each image."""
-    from triptych.metrics.reconstruction import reconstruction_psnr
+def psnr_of_each(originals: Tensor, answer: Answer) -> list[float | None]:
+    """PSNR of each image in dB; None where nothing differs."""
+    from triptych.metrics import reconstruction
 
     pairs = zip(originals, answer.images, strict=True)
-    return [mean_of(reconstruction_psnr, one[None], again[None]) for one, again in pairs]
+    near = (reconstruction.nearness(*map(twice_if_alone, (a[None], b[None]))) for a, b in pairs)
+    return [each.get("psnr") for each in near]
 
 
-def by_row(columns: dict[str, list[float]]) -> list[dict[str, float]]:
+def by_row(columns: dict[str, list[float | None]]) -> list[dict[str, float | None]]:
     """Lists by name -> for each place what they hold there, by name."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def mean_of(
-    metric: Callable[[Tensor, Tensor], Estimate], originals: Tensor, images: Tensor
-) -> float:
-    """The mean over images; one alone, which gives no interval, counts twice."""
-    if len(originals) == 1:
-        originals, images = (pair.repeat(2, 1, 1, 1) for pair in (originals, images))
-    return metric(originals, images).value
+def twice_if_alone(images: Tensor) -> Tensor:
+    """One image alone, which gives no interval, counts twice in a mean; others as they are."""
+    return images.repeat(2, 1, 1, 1) if len(images) == 1 else images
 
 
 def per_image(files: ImageFiles, **values: Sequence[Any] | None) -> dict[str, Any]:

@@ -45,9 +45,14 @@ def words_of(note: Note | None) -> str:
 
 
 def nearness(near: dict[str, float]) -> str:
-    """How near reconstructions come to their originals."""
+    """How near reconstructions come to their originals.
+
+    >>> nearness({"psnr": 21.5, "ssim": 0.8, "seconds": 1.0}), nearness({"seconds": 1.0})
+    ('21.50 dB, SSIM 0.800, 1.00 s', 'no difference, 1.00 s')
+    """
+    ratio = f"{near['psnr']:.2f} dB" if "psnr" in near else "no difference"  # where it is infinite
     similar = f", SSIM {near['ssim']:.3f}" if "ssim" in near else ""
-    return f"{near['psnr']:.2f} dB{similar}, {near['seconds']:.2f} s"
+    return f"{ratio}{similar}, {near['seconds']:.2f} s"
 
 
 BY_ESTIMATE = "--method ais estimates that of the generator plus noise"
@@ -76,11 +81,13 @@ def likelihood(metric: MetricRecord, instead: str = "") -> str:
     return "\n".join([*lines, *map(english, notes)])
 
 
-def by_image(names: Sequence[str], values: Sequence[float], unit: str, digits: int = 4) -> str:
-    """One number of each image, a line each."""
+def by_image(
+    names: Sequence[str], values: Sequence[float | None], unit: str, digits: int = 4
+) -> str:
+    """One number of each image, a line each; None where an image is equal to its original."""
     width = max(map(len, names), default=0)
-    pairs = zip(names, values, strict=True)
-    return "\n".join(f"  {name:{width}}  {value:.{digits}f} {unit}" for name, value in pairs)
+    numbers = ("no difference" if v is None else f"{v:.{digits}f} {unit}" for v in values)
+    return "\n".join(f"  {name:{width}}  {n}" for name, n in zip(names, numbers, strict=True))
 
 
 BARS = 30  # width of the longest bar of a histogram
