@@ -300,7 +300,7 @@ def test_the_page_says_once_what_the_classifier_is_worth(code: str) -> None:
     for number in ("94", "11"):
         assert f"{number}\N{NO-BREAK SPACE}%" in second
     assert language.number(1000, "count") in second
-    for note in (not_told(judge(*answers(500, 1000, 500))), Note("one_class")):
+    for note in (not_told(judge(*answers(500, 1000, 500))), Note("one_class_only")):
         assert note is not None and note.code not in language.note(note)
 
 

@@ -191,7 +191,7 @@ def why_no_classifier(data: ImageData) -> Note | None:
     """Why no classifier can be trained on the data; None where one can."""
     if data.classes is None:
         return Note("no_classifier")
-    return Note("one_class") if len(data.classes) < 2 else None
+    return Note("one_class_only") if len(data.classes) < 2 else None
 
 
 def extractor_for(
