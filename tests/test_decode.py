@@ -367,6 +367,17 @@ def test_shrinking_does_not_alias() -> None:
     assert np.abs(fit_square(board, 16, "stretch").astype(int) - 127).max() < 8
 
 
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_fine_board_is_grey_from_afar_however_it_is_fitted(fit: Fit, channels: int) -> None:
+    """Half of the pixels are white, so the mean of any area is 127.5; only `pad` adds white."""
+    y, x = np.mgrid[:64, :128]
+    board = np.repeat((((x + y) % 2) * 255).astype(np.uint8)[..., None], channels, axis=2)
+    found = fit_square(board if channels == 3 else board[..., 0], 16, fit).astype(int)
+    inside = found[5:-5] if fit == "pad" else found  # the middle 8 rows are the picture's
+    assert np.abs(inside - 127).max() < 8
+
+
 def oracle(pixels: np.ndarray, resolution: int) -> np.ndarray:
     """Another library's bicubic resizing, which averages over areas when shrinking."""
     planes = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)[None].double()

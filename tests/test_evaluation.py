@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 import triptych
@@ -32,6 +33,7 @@ from triptych.metrics.frechet_distance import frechet_value
 from triptych.metrics.intervals import Estimate
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
 from triptych.nn.blocks import DoublingConvolution
+from triptych.nn.patch_features import Patches
 from triptych.records import Note, as_json
 from triptych.run import Run
 from triptych.tasks import interpolate, likelihood, reconstruct
@@ -183,6 +185,37 @@ def test_what_is_described_once_is_described_as_if_alone(
     assert real.labels is not None
     exact = real.labels.read(real.other, real.machine).probabilities
     torch.testing.assert_close(generated.probabilities, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_patches_take_their_scale_from_training_images(data: ImageData, brief: None) -> None:
+    """Of the test part they would flatter whoever comes near to that part's own scale."""
+    real = read(data, 30, "patches")
+    assert isinstance(real.extractor, extractors.LeadingPatches)
+    of_train, of_test = Patches(real.train), Patches(real.test)
+    torch.testing.assert_close(real.extractor.patches.mean, of_train.mean)
+    torch.testing.assert_close(real.extractor.patches.std, of_train.std)
+    assert not torch.allclose(of_train.mean, of_test.mean, rtol=1e-3)
+
+
+def test_samples_and_held_out_images_are_looked_for_among_the_same(
+    data: ImageData, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SciPy's distances to the features of all training images, and of a part of them."""
+    for most in (len(data.train), 50):
+        monkeypatch.setattr(module, "MOST_TRAINING", most)
+        real = read(data, 30)
+        chosen = data.train.choose(most, "memorised").images
+        training = real.extractor(chosen, real.machine)
+        assert len(training) == most
+        for features, found in (
+            (real.features["test"], real.test_nearest_distances),
+            (
+                real.extractor(real.other, real.machine),
+                outputs_of(real.other, real).nearest.distance,
+            ),
+        ):
+            exact = cdist(features, training).min(1)
+            assert found.tolist() == pytest.approx(exact.tolist(), rel=1e-4, abs=1e-4)
 
 
 def test_bars_say_what_is_done_and_come_to_their_end(

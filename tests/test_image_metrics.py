@@ -173,6 +173,23 @@ def test_sharpness_is_one_for_real_and_falls_with_blur() -> None:
     assert sharpness(halved, images).value == pytest.approx(0.5, abs=0.01)
 
 
+def test_sharpness_is_of_the_median_image() -> None:
+    """Boards of amplitudes 1, 2 and 30: one loud image says nothing of the others.
+
+    The Laplacian of a board of +-a is 8a everywhere, so an image's number is 8 times its amplitude.
+    """
+    y, x = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
+    board = ((x + y) % 2 * 2 - 1)[None, None]
+
+    def boards(*amplitudes: int) -> torch.Tensor:
+        return torch.cat([128 + a * board for a in amplitudes]).to(torch.uint8)
+
+    loud, real = boards(*[1, 2, 30] * 20), boards(*[4] * 60)
+    assert laplacian_rms(loud[:3]).tolist() == pytest.approx([8, 16, 240])
+    assert sharpness(loud, real).value == pytest.approx(2 / 4)
+    assert sharpness(real, loud).value == pytest.approx(4 / 2)
+
+
 def test_sharpness_beside_flat_images_is_not_defined() -> None:
     """Not a ratio of 1e10; also where a few images decide whether most are flat."""
     images, flat = random_images(40), torch.full((40, 3, 8, 8), 77, dtype=torch.uint8)
