@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin, features
 
-from tests.making import encode, labels_in, make_images, write_folder
+from tests.making import encode, labels_in, make_images, read_first, write_folder
 from tests.test_ranges import assert_same_images, in_order, pixels_of, tiff_of
 from triptych.data import decode, ingest, tiff
 from triptych.data.dataset import ImageData
-from triptych.data.decode import quietly, read_first, read_pictures
+from triptych.data.decode import quietly, read_pictures
 from triptych.data.open import open_images
 from triptych.data.sources import BadImageError, Item, Source
 from triptych.options import DataOptions
@@ -299,7 +299,7 @@ def test_channels_that_are_no_image_are_refused() -> None:
     for channels in (2, 5):
         values = np.zeros((8, 8, channels), "u2")
         [reason] = contents(tiff_with(values, 1, "<", photometric=1, extra=0))
-        assert reason == f"it has {channels} channels: save one or three"
+        assert reason == f"it has {channels} channels, none said to be opacity: save 1 or 3"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -382,7 +382,7 @@ def test_without_the_codec_avif_is_bad_with_the_reason(monkeypatch: pytest.Monke
 def test_heic_is_bad_with_the_command_that_converts_it(brand: bytes) -> None:
     content = b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(99)
     with pytest.raises(
-        BadImageError, match=r"HEI[CF] is not read: .*magick mogrify -format png \*"
+        BadImageError, match=r"HEI[CF] is not read: .*magick mogrify -format png FILE"
     ):
         read_pictures(content)
 
@@ -534,3 +534,12 @@ def test_broken_profiles_leave_the_pixels(tmp_path: Path, profile: bytes) -> Non
 def test_a_huge_profile_is_not_read() -> None:
     content = saved(Image.fromarray(GREYS[0]), "TIFF", icc_profile=SWAPPED + bytes(5_000_000))
     assert read_first(content).profile_state == "broken"
+
+
+def test_three_deep_channels_are_colours_as_tifffile_saves_them() -> None:
+    """Its default calls them shades of grey: photometric 1, three samples."""
+    values = RNG.integers(0, 65536, (16, 16, 3), dtype=np.uint16)
+    picture = read_first(tiff_with(values, 1, "<", photometric=1))
+    np.testing.assert_array_equal(picture.pixels, values)
+    with pytest.raises(BadImageError, match="it has 4 channels, none said to be opacity"):
+        read_first(tiff_with(np.concatenate([values, values[..., :1]], 2), 1, "<", photometric=2))

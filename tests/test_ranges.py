@@ -288,7 +288,7 @@ def test_notes_say_type_range_and_bits(tmp_path: Path) -> None:
     [said] = [english(note) for note in data.notes if note.code == "range_of_bits"]
     assert said == (
         "uint16 numbers: 0 to 4,095 become black to white (12 bits are used); "
-        "--range LOW,HIGH says otherwise"
+        "another by --range LOW,HIGH"
     )
     data = opened(as_npy(tmp_path / "b", (UNIT * 2 - 1).astype("f4")))
     [said] = [english(note) for note in data.notes if note.code == "range_taken"]

@@ -73,7 +73,7 @@ USUAL_PACKINGS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 HEIF = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
 CONTAINERS = (b"mif1", b"msf1", b"miaf")  # of AVIF, where that is among the compatible brands
 AVIF_BRANDS = {b"avif", b"avis"}
-TO_PNG = "convert it, for example by: magick mogrify -format png"
+TO_PNG = "convert it, for example by: magick mogrify -format png FILE"
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
@@ -358,10 +358,10 @@ def rationed(data: bytes, pages: int = 0) -> Rationed:
 def foreign(data: bytes) -> str:
     """Why a file of a format without decoder is bad."""
     if is_avif(data):
-        return f"AVIF is not read by this version of Pillow: {TO_PNG} *.avif"
+        return f"AVIF is not read by this version of Pillow: {TO_PNG}"
     if data[4:8] == b"ftyp" and data[8:12] in HEIF:
         name = HEIF[data[8:12]]
-        return f"{name} is not read: {TO_PNG} *.{name.lower()}"
+        return f"{name} is not read: {TO_PNG}"
     return "not an image format we read"
 
 

@@ -27,11 +27,16 @@ from triptych.errors import InputError
 from triptych.hardware import usable_cores
 from triptych.options import Fit
 from triptych.records import Note
-from triptych.words import without_repeats
+from triptych.words import english, without_repeats
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
 FEW_MISSING = 0.05  # of the labels: then the images without one are left out, else all labels
 FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
+
+LEAVES_OUT = (
+    "folders_beside_train", "images_beside_train", "masks_left_out", "images_not_listed",
+    "files_left_out", "parts_from_column_some",
+)  # fmt: skip
 
 Label = str | int | None
 BLOCK = 256  # items prepared together,
@@ -109,7 +114,8 @@ def gather(
             bounds = {kind: reading.bounds_of(kind) for kind in gathered.summaries}
         digests, given = spool.digests, np.array(gathered.given, dtype=np.int8)
         kept, label_notes = settle_labels(gathered, source.classes)
-        refuse_too_few(digests[kept], gathered, name)
+        left_out = [note for note in source.notes if note.code in LEAVES_OUT]
+        refuse_too_few(digests[kept], gathered, name, [*left_out, *label_notes])
         labels, classes = number_labels(gathered.labels, source.classes)
         parts = np.full(len(given), splits.TRAIN, dtype=np.int8)
         parts[kept] = splits.assign(digests[kept], given[kept])
@@ -179,13 +185,16 @@ def file_notes(counts: Counts, first_animated: str) -> list[Note]:
     return found
 
 
-def refuse_too_few(digests: np.ndarray, gathered: Gathered, name: str) -> None:
-    """InputError when the different good images are too few to divide."""
+def refuse_too_few(
+    digests: np.ndarray, gathered: Gathered, name: str, left_out: list[Note]
+) -> None:
+    """InputError when the different good images are too few to divide; with what was left out."""
     count, different = len(digests), len(np.unique(digests[:, 0]))
     if different < LEAST_IMAGES:
         readable = f"{different} different among {count}" if different < count else str(count)
         raise InputError(
-            f"{readable} readable images in {name}{but_bad(gathered)} are too few",
+            f"{readable} readable images in {name}{but_bad(gathered)} are too few"
+            + "".join(f" ({english(note)})" for note in left_out),
             f"give at least {LEAST_IMAGES}{' that differ' if different < count else ''}",
         )
 

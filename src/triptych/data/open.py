@@ -39,10 +39,13 @@ def open_images(
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
-    Raises InputError when there is nothing to read, too little, or one class only.
+    Raises InputError when there is nothing to read, or too little.
     """
     data, options = as_data(data), options or ReadingOptions()
     resolution, fit = options.resolution or DEFAULT_RESOLUTION, options.fit or DEFAULT_FIT
+    alike = folder_named_alike(data)
+    if alike is not None:
+        console.say(f"note: {english(alike)}")  # before anything is fetched
     with console.bar(f"  preparing {data}") as bar:
         origin = find_origin(data, Columns(options.image_column, options.label_column))
         key = store.entry_key(
@@ -111,8 +114,8 @@ def assemble(
     path = str(origin.identity.get("source", ""))
     resolution, fit = train.images.shape[-1], options.fit or DEFAULT_FIT
     notes = describe.notes(ingested, resolution, fit, len(train), len(test))
-    if data in NAMES and Path(data).exists():
-        notes = (Note("folder_named_alike", {"name": data, "path": f"./{data}"}), *notes)
+    if alike := folder_named_alike(data):
+        notes = (alike, *notes)
     varied = options if isinstance(options, DataOptions) else DataOptions()
     return ImageData(
         name=ingested.name,
@@ -134,7 +137,16 @@ def assemble(
     )
 
 
+def folder_named_alike(data: str) -> Note | None:
+    """The note that a named set is read and not the file or folder of the same name, if any."""
+    if data not in NAMES or not Path(data).exists():
+        return None
+    return Note("folder_named_alike", {"name": data, "path": f"./{data}"})
+
+
 def tell_notes(data: ImageData, console: Console) -> None:
     """Say what was done with the images, before anything is trained on them."""
     for note in data.notes:
+        if note.code == "folder_named_alike":  # said when they were opened
+            continue
         console.say(f"note: {english(note)}")

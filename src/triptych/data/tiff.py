@@ -202,13 +202,13 @@ def read_deep(page: Directory) -> DeepPage:
     assert dtype is not None
     photometric = page.number_of(PHOTOMETRIC, BLACK_IS_ZERO)
     samples = page.number_of(SAMPLES, 1)
-    colours = 3 if photometric == RGB else 1
     extra = page.numbers(EXTRA)
-    if not colours <= samples <= SAMPLES_CAP:
-        raise BadImageError(f"it has {samples} channels: save one or three")
-    extra = (*extra, *(UNASSOCIATED,) * (samples - colours - len(extra)))  # as Pillow assumes
-    if colours == 1 and samples > 1 and extra[0] not in (1, 2):
-        raise BadImageError(f"it has {samples} channels: save one or three")
+    three = photometric == BLACK_IS_ZERO and samples == 3 and not extra  # as tifffile saves colours
+    colours = 3 if photometric == RGB or three else 1
+    surplus = samples - colours
+    declared = surplus == 0 or ASSOCIATED in extra or UNASSOCIATED in extra
+    if not 0 <= surplus <= SAMPLES_CAP or not declared:
+        raise BadImageError(f"it has {samples} channels, none said to be opacity: save 1 or 3")
     values = upright(planes(page, samples, dtype), page.number_of(ORIENTATION, 1))
     values = values.astype(dtype.newbyteorder("="), copy=False)
     kind = np.dtype(values.dtype)

@@ -23,7 +23,7 @@ from triptych.records import Note
 
 PartName = Literal["train", "validation", "test"]
 PART_NAMES: dict[str, PartName] = {
-    "train": "train", "training": "train",
+    "train": "train", "training": "train", "entrainement": "train", "entraînement": "train",
     "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip

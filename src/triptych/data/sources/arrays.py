@@ -14,7 +14,8 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,13 +36,14 @@ from triptych.data.sources.layout import (
     CLASS_NAMES,
     IMAGE_NAMES,
     LABEL_NAMES,
+    PART_COLUMNS,
     UNLABELED,
     class_of,
     places_of_ones,
     usual,
 )
 from triptych.data.sources.levels import parts_from
-from triptych.data.sources.metadata import labels_from
+from triptych.data.sources.metadata import labels_from, parts_of_cells
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -116,6 +118,11 @@ def read_arrays(path: Path, columns: Columns) -> Source:
             labels = labels_of(column, arrays[key].shape[0], columns, notes)
         name = printable(path.name if alone else f"{path.name}:{key}")
         pieces.append(Piece(arrays[key], labels, None if alone else part, name))
+    own: list[PartName | None] | None = None
+    if alone and (column := part_array(arrays, pieces[0].images)) is not None:
+        own, note = parts_of_cells(read_texts(column), column.key, printable(path.name))
+        notes.append(note)
+        used.add(column.key)
     refuse_kinds(pieces, path)
     classes = class_names(arrays, pieces) if columns.labeled else None
     if classes is not None:
@@ -131,10 +138,22 @@ def read_arrays(path: Path, columns: Columns) -> Source:
 
     def items() -> Iterator[Item]:
         for piece in pieces:
-            yield from piece_items(piece)
+            for item, part in zip_longest(piece_items(piece), own or ()):
+                yield item if part is None else replace(item, part=part)
 
     names = None if classes is None else tuple(read_texts(classes))
     return Source(items, sum(piece.images.shape[0] for piece in pieces), names, tuple(notes))
+
+
+def part_array(arrays: dict[str, Stored], images: Stored) -> Stored | None:
+    """The array of texts that puts each image in a part, if there is one."""
+    texts = [
+        stored.key
+        for stored in arrays.values()
+        if stored.dtype.kind in "US" and one_each(stored, images.shape[0])
+    ]
+    name = usual(texts, PART_COLUMNS)
+    return None if name is None else arrays[name]
 
 
 def refuse_kinds(pieces: list[Piece], path: Path) -> None:
