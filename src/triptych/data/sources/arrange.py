@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from triptych.data.sources.layout import abridged, class_name, in_order, is_imag
 from triptych.data.sources.levels import (
     Folder,
     Levels,
+    PartWord,
     common_top,
     find_levels,
     is_part,
@@ -26,7 +28,8 @@ from triptych.errors import InputError
 from triptych.records import Note
 
 STRAYS = 0.05  # of the files may tell no part, where the names of all others do
-MASK_FILE = re.compile(r"(.*?)[-_. ](?:mask|masks|seg|segmentation|gt|label|labels)(?:[-_]\d+)?")
+MASK_WORDS = ("mask", "seg", "gt", "label")
+MASK_FILE = re.compile(rf"(.*?)[-_. ](?:{'|'.join(MASK_WORDS)}|segmentation)s?(?:[-_]\d+)?")
 CLS_SHARE = 0.5  # of the images must have a .cls file, or these are strays
 FIRST, LAST = "first", "last"  # for --label-column: which folder is the class; the first is usual
 
@@ -245,7 +248,9 @@ def parts_of_stems(names: Sequence[str]) -> dict[str, PartName]:
     Nothing where more than a few tell no part, where all tell the same one, or where the parts'
     names have nothing else in common (train_station, test_tube).
     """
-    words = {n: part_word(posixpath.splitext(posixpath.basename(n))[0]) for n in names}
+    if not any(map(part_of_stem, names[: math.ceil(STRAYS * len(names)) + 1])):
+        return {}  # too many tell none
+    words = {name: part_of_stem(name) for name in names}
     known = {name: word for name, word in words.items() if word is not None}
     if len(known) < (1 - STRAYS) * len(names):
         return {}
@@ -256,11 +261,18 @@ def parts_of_stems(names: Sequence[str]) -> dict[str, PartName]:
     return {name: word.part for name, word in known.items()} if alike else {}
 
 
+def part_of_stem(name: str) -> PartWord | None:
+    """The part in a file's own name."""
+    return part_word(posixpath.splitext(posixpath.basename(name))[0])
+
+
 def masks_by_name(names: Sequence[str]) -> set[str]:
     """The files that are masks of others by their names: `1_mask.png` beside `1.png`.
 
     As WebDataset writes them, the other's name may go on too: `1.input.png`, `1_sat.png`.
     """
+    if not any(word in name for name in names for word in MASK_WORDS):
+        return set()
     stems = {name: posixpath.splitext(name)[0] for name in names}
     matches = {name: MASK_FILE.fullmatch(stem) for name, stem in stems.items()}
     others = {stem for name, stem in stems.items() if not matches[name]}
