@@ -360,7 +360,7 @@ def test_images_of_another_shape_are_not_measured_on(run: Run, data: ImageData) 
     larger = dataclasses.replace(
         data, train=double(data.train), validation=double(data.validation), test=double(data.test)
     )
-    with pytest.raises(InputError, match="16x16"):
+    with pytest.raises(InputError, match="or give --resolution 16"):
         triptych.evaluate([run.folder.path], larger, machine=one_thread())
 
 
