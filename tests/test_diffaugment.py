@@ -148,6 +148,13 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
     torch.testing.assert_close(found["real_score"], exact)
     exact = model.discriminator(augment(fake, noise["changed_fake"])).mean()
     torch.testing.assert_close(found["fake_score"], exact)
+    generator = model.objectives()[1]
+    noise = generator.noise(4, torch.Generator().manual_seed(1))
+    fake = model.generator(noise["z"])
+    score = model.discriminator(augment(fake, noise["changed_fake"]))
+    if model.loss.paired:
+        score = score - model.discriminator(augment(x, noise["changed_real"]))
+    torch.testing.assert_close(generator(Batch(x, None, noise))["total"], model.loss.generator(score))
     drawn = model.decode(Latent({"z": noise["z"]}, "straight"), NoStreams())
     assert torch.equal(drawn, fake)
 

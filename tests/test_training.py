@@ -199,6 +199,37 @@ def test_average_of_constant_weights_is_exact() -> None:
     assert all(torch.equal(average.state[k], v) for k, v in model.state_dict().items())
 
 
+def test_the_average_takes_in_the_weights_after_their_step() -> None:
+    """All that the profile t^gamma weighs after one round are the weights that it left."""
+    state = TrainingState(Toy([Counting("one")]), Settings(batch_size=32, ema=0.1))
+    rounds(state, 1)
+    assert state.ema is not None
+    [(name, average)] = state.ema.state.items()
+    assert average.item() == state.model.state_dict()[name].item() != 0
+
+
+def test_every_seed_has_an_order_of_the_data_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batches of two trainings; of the same one, the same again."""
+    shown: list[list[Tensor]] = []
+    take = Batches.at
+
+    def watched(batches: Batches, *where: Any) -> tuple[Tensor, Tensor | None]:
+        found = take(batches, *where)
+        shown[-1].append(found[0])
+        return found
+
+    monkeypatch.setattr(Batches, "at", watched)
+    for number, seed in enumerate((0, 1, 1)):
+        shown.append([])
+        train(request("vae:sigma", "0.32kimg", seed=seed), tmp_path / str(number))
+    first, second, again = (each[:10] for each in shown)
+    assert len(first) == 10
+    assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(second, again, strict=True))
+
+
 def test_budgets() -> None:
     def plan(text: str, checkpoint: float = 0.05) -> calibration.Planned:
         speed = calibration.Speed(
