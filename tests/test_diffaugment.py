@@ -154,7 +154,9 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
     score = model.discriminator(augment(fake, noise["changed_fake"]))
     if model.loss.paired:
         score = score - model.discriminator(augment(x, noise["changed_real"]))
-    torch.testing.assert_close(generator(Batch(x, None, noise))["total"], model.loss.generator(score))
+    torch.testing.assert_close(
+        generator(Batch(x, None, noise))["total"], model.loss.generator(score)
+    )
     drawn = model.decode(Latent({"z": noise["z"]}, "straight"), NoStreams())
     assert torch.equal(drawn, fake)
 
