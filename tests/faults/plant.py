@@ -18,6 +18,7 @@ nothing: then the patch itself is at fault.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -30,12 +31,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal
+from typing import Literal, NoReturn
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 PATIENCE = 300  # seconds for the tests of one fault, which should take a few
-PASSED, FAILED = 0, 1  # exit codes of pytest; others are no verdict on the code
+# What every test imports is imported once; the tests of each fault run in a fork of that process.
+FORKS = multiprocessing.get_context("forkserver")
+HEAVY = ["pytest", "torch", "scipy.stats", "pydantic", "safetensors.torch"]
+PASSED, FAILED = 100, 101  # 100 and pytest's exit code: an error of ours ends with 1
 
 Verdict = Literal["caught", "SURVIVED", "BROKEN"]
 
@@ -109,19 +113,35 @@ def copy_tree(tree: Path) -> None:
     subprocess.run([sys.executable, *hashed], cwd=tree, check=True)
 
 
-def run_tests(tests: Sequence[str], tree: Path) -> tuple[int, str]:
-    """pytest's exit code on these tests in a tree, and its output."""
-    surroundings = os.environ | {
-        "PYTHONPATH": str(tree / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "TRIPTYCH_CACHE": str(tree / ".cache"),
-    }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(
-        command, cwd=tree, env=surroundings, capture_output=True, text=True, timeout=PATIENCE
-    )
-    return done.returncode, done.stdout + done.stderr
+def run_tests(tests: Sequence[str], tree: Path) -> tuple[int | None, str]:
+    """How these tests end in a tree, None where they take too long; and pytest's output."""
+    told = tree.with_suffix(".log")
+    process = FORKS.Process(target=pytest_in, args=(tree, tuple(tests), told))
+    process.start()
+    process.join(PATIENCE)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+    return code, told.read_text(encoding="utf-8", errors="replace") if told.exists() else ""
+
+
+def pytest_in(tree: Path, tests: Sequence[str], told: Path) -> NoReturn:
+    """What a process does that is forked for the tests of one fault: its exit code is their end."""
+    log = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    # Forget the tree from which it was forked: tests and package are those of the copy.
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "triptych")]:
+        del sys.modules[name]
+    elsewhere = [path for path in sys.path if Path(path).resolve() not in (ROOT, ROOT / "src")]
+    sys.path[:] = [str(tree / "src"), str(tree), *elsewhere]
+    os.environ |= {"PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    sys.dont_write_bytecode = True
+    os.chdir(tree)
+    import pytest
+
+    sys.exit(PASSED + pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
 def plant(fault: Fault, tree: Path) -> Outcome:
@@ -135,10 +155,10 @@ def plant(fault: Fault, tree: Path) -> Outcome:
         return outcome("BROKEN", f"the patch no longer applies: {refused}")
     try:
         code, output = run_tests(fault.tests, tree)
-    except subprocess.TimeoutExpired:
-        return outcome("BROKEN", f"its tests took more than {PATIENCE} s")
     finally:
         apply(fault, tree, "--reverse")
+    if code is None:
+        return outcome("BROKEN", f"its tests took more than {PATIENCE} s")
     if code == PASSED:
         return outcome("SURVIVED", " ".join(fault.tests))
     return outcome("caught") if code == FAILED else outcome("BROKEN", output)
@@ -146,6 +166,8 @@ def plant(fault: Fault, tree: Path) -> Outcome:
 
 def plant_all(faults: Sequence[Fault], at_once: int) -> list[Outcome]:
     """Plant each fault alone, `at_once` of them in trees of their own; prints as it goes."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # read when torch is loaded
+    FORKS.set_forkserver_preload(HEAVY)
     with ExitStack() as stack:
         trees: SimpleQueue[Path] = SimpleQueue()
         for _ in range(at_once):
@@ -170,7 +192,7 @@ def plant_all(faults: Sequence[Fault], at_once: int) -> list[Outcome]:
         return list(pool.map(next_one, faults))
 
 
-def check_sound(faults: Sequence[Fault], trees: SimpleQueue[Path]) -> tuple[int, str]:
+def check_sound(faults: Sequence[Fault], trees: SimpleQueue[Path]) -> tuple[int | None, str]:
     """Run the tests of all these faults without any: a test that always fails catches nothing."""
     tree = trees.get()
     try:
