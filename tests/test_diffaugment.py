@@ -108,6 +108,18 @@ def test_images_of_any_channels_keep_their_shape(channels: int) -> None:
     assert found.shape == x.shape and found.dtype == x.dtype
 
 
+def test_real_and_fake_images_are_changed_each_in_their_own_way() -> None:
+    """Else the discriminator could tell a pair apart by what both have in common."""
+    shape = ImageShape(channels=1, resolution=16)
+    parsed = registry.ModelName("gan", "hinge")
+    settings = replace(registry.defaults(parsed, "tiny", shape), augment=True)
+    objectives = registry.build(parsed, settings, shape, 0).objectives()
+    for objective in objectives[:2]:
+        noise = objective.noise(400, torch.Generator().manual_seed(0))
+        both = torch.stack([noise["changed_real"].flatten(), noise["changed_fake"].flatten()])
+        assert abs(torch.corrcoef(both)[0, 1].item()) < 4 / 2800**0.5
+
+
 # Small sets
 
 

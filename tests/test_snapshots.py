@@ -20,6 +20,7 @@ from triptych.console import QUIET
 from triptych.data.dataset import Part
 from triptych.errors import InterruptedRunError
 from triptych.families import registry
+from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.tasks import sample
@@ -211,6 +212,29 @@ def test_the_score_is_lower_for_images_like_the_held_out_ones() -> None:
     alike = score(Painted(pixels[200:]), 200, MACHINE)
     other = score(Painted(random_pixels(200, 3, 16, 16)), 200, MACHINE)
     assert abs(alike) < 0.1 * other
+
+
+def test_scores_are_of_all_classes_against_validation_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not against images that were trained on, nor of samples whose class the model is not told."""
+    told: list[dict[str, Any]] = []
+
+    def drawn(model: GenerativeModel, count: int, seed: int, *_: Any, **more: Any) -> Tensor:
+        told.append(more)
+        return random_pixels(count, *DATA.shape.size)
+
+    monkeypatch.setattr(snapshots.sample, "sample", drawn)
+    labels = Labels(names=("a", "b"), counts=(3, 5))
+    found = scorer(DATA, labels)
+    assert isinstance(found, Scorer)
+
+    def rows(pixels: Tensor) -> list[bytes]:
+        return sorted(image.numpy().tobytes() for image in pixels)
+
+    assert rows(found.validation) == rows(DATA.validation.images)
+    found(Toy([]), 30, MACHINE)
+    assert told == [{"labels": labels}]
 
 
 def test_there_is_no_score_without_images_to_measure_on() -> None:
