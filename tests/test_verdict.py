@@ -165,6 +165,8 @@ def test_costs_are_ratios_of_the_measured_seconds() -> None:
     sentence = verdict.sampling_cost([quick, slow])
     assert sentence is not None and sentence.values["ratio"] == Quantity(50.0, "ratio")
     assert "50 times as long" in Language().tell(sentence)
+    assert (sentence.values["slow"], sentence.values["fast"]) == (Name("diffusion"), Name("vae"))
+    assert sentence.values["slow_time"] == Quantity(0.1, "time")
     calls = verdict.network_calls([quick, slow])
     assert calls is not None and calls.values["calls"] == 19
     level = verdict.sampling_cost([quick, run_costing("gan:b", sample_seconds_per_image=0.0022)])
@@ -178,6 +180,12 @@ def test_images_seen_are_compared_only_in_like_times() -> None:
     many = run_costing("vae:a", train_seconds=74.0, images_seen=3000)
     sentence = verdict.training_cost([long, many])
     assert sentence is not None and sentence.values["ratio"] == Quantity(3.0, "ratio")
+    saw = {each: sentence.values[each] for each in ("most", "most_images", "fewest")}
+    assert saw == {
+        "most": Name("vae"),
+        "most_images": Quantity(3000, "count"),
+        "fewest": Name("gan"),
+    }
     unlike = run_costing("vae:a", train_seconds=20.0, images_seen=3000)
     assert verdict.training_cost([long, unlike]) is None
 
@@ -188,10 +196,39 @@ def test_a_distance_is_no_multiple_of_a_floor_below_zero() -> None:
         assert len(course.quality(runs_with("kernel_distance", APART, floor=floor), "vae")) == count
 
 
+def test_samples_are_copies_only_where_the_whole_interval_says_so() -> None:
+    """1 % of images that nobody copied are as near: above it, a value alone proves nothing."""
+    spans = [(0.02, 0.04), (0.005, 0.03), (0.0, 0.01)]
+    columns = [column_with("memorised", spans, floor=0.01)]
+    [near] = verdict.copies_of_each(columns)
+    assert near is not None and (near.key, near.values["who"]) == ("memorised.near", Name("vae"))
+    [none] = verdict.copies_of_each([column_with("memorised", spans[1:], floor=0.01)])
+    assert none is not None and none.key == "memorised.none"
+    assert none.values["who"] == (Name("vae"), Name("gan"))
+
+
+def test_the_nearest_model_is_told_of_each_reference() -> None:
+    """Against test images it is the GAN; against training images the diffusion model, or it too."""
+    by_test = runs_with("frechet_distance", APART, reference="test")
+    for spans, expected in ((APART[::-1], "distance.other"), (APART, "distance.same")):
+        turned = spans if spans is APART else [APART[0], APART[2], APART[1]]
+        by_train = runs_with("frechet_distance", turned, reference="train")
+        both = [
+            replace(one, metrics=one.metrics + other.metrics)
+            for one, other in zip(by_test, by_train, strict=True)
+        ]
+        sentence = verdict.distance_reference(make_columns(both))
+        assert sentence is not None and sentence.key == expected
+        if expected == "distance.other":
+            assert sentence.values == {"test": Name("gan"), "train": Name("diffusion")}
+
+
 def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
     few = column_with("frechet_distance", APART, n=500)
     assert verdict.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
     assert verdict.few_samples([column_with("frechet_distance", APART)]) is None
+    mixed = [column_with("frechet_distance", APART, n=n) for n in (5000, 500)]
+    assert verdict.few_samples(mixed) == Sentence("caution.few", {"n": 500}, "caution")
     runs = runs_with("sharpness", APART)
     assert verdict.trainings(runs) is not None
     assert verdict.trainings([*runs, runs[0]]) is None
