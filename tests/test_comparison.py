@@ -202,6 +202,30 @@ def test_every_training_of_a_model_has_a_seed_of_its_own(data: ImageData) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": ("gan:course",)},
+        {"budget": "1280img"},
+        {"size": "small"},
+        {"seeds": 2},
+        {"set": ("latent=3",)},
+        {"conditional": True},
+        {"features": "patches"},
+    ],
+)
+def test_a_comparison_that_was_asked_otherwise_is_not_gone_on_with(
+    change: dict[str, Any], data: ImageData, tmp_path: Path
+) -> None:
+    asked = CompareRequest(models=("vae:course",), budget="640img", size="tiny")
+    identity = comparing.identity_of(asked, data)
+    (tmp_path / "contract.json").write_text(json.dumps({"request": identity}))
+    comparing.check_folder(tmp_path, identity)
+    other = comparing.identity_of(replace(asked, **change), data)
+    with pytest.raises(InputError, match="holds another comparison"):
+        comparing.check_folder(tmp_path, other)
+
+
 def test_unfinished_runs_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "vae", changed("status", "running"))
     with pytest.raises(InputError, match="vae is not trained to its end"):

@@ -450,6 +450,8 @@ def test_output_folder_must_be_ours(tmp_path: Path) -> None:
     train(request(), tmp_path / "run")
     with pytest.raises(InputError, match="another settings"):
         train(request("vae:sigma", "1.28kimg", "latent=3"), tmp_path / "run")
+    with pytest.raises(InputError, match="another seed"):
+        train(request(seed=1), tmp_path / "run")
 
 
 @pytest.mark.parametrize("augment", [Augment(flip=True), Augment(crop=2)])

@@ -1,4 +1,4 @@
-"""`--eta`: from the command line and from Python it reaches the sampler's steps."""
+"""What is asked of samples, by the command line or in Python, reaches the model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.test_cli import Call, call
-from tests.test_training import request, train
+from tests.test_training import Toy, request, train
 from tests.truths import MACHINE, grey_levels_apart
 from triptych.run import Run
+from triptych.tasks import sample
 
 __all__ = ["call"]  # a fixture
 
@@ -44,3 +45,16 @@ def test_the_command_s_eta_is_python_s(run: Run, call: Call, tmp_path: Path) -> 
         found = torch.from_numpy(content["images"]).permute(0, 3, 1, 2)
     half, still = (run.sample(8, seed=3, sampler="ddim", eta=eta) for eta in (0.5, 0.0))
     assert grey_levels_apart(found, half) <= 1 < grey_levels_apart(found, still)
+
+
+def test_the_temperature_is_the_latent_s_deviation() -> None:
+    """Toys whose images are their one latent: half of it, at half the temperature."""
+    toy = Toy([])
+    whole, half, none = (
+        sample.sample(toy, 50, 0, MACHINE, temperature=temperature)[:, 0, 0, 0].double()
+        for temperature in (0.2, 0.1, 0.0)
+    )
+    grey = 127.5
+    assert whole.std() > 15
+    assert ((half - grey) - (whole - grey) / 2).abs().max() <= 1
+    assert (none - grey).abs().max() <= 1
