@@ -15,9 +15,11 @@ from matplotlib.axes import Axes
 from tests.test_verdict import APART, column_with, runs_with
 from triptych.pages import charts, exports
 from triptych.pages.charts import BOTTOM, HEIGHT, LEFT, POINTS, RIGHT, TOP, WIDTH, Series
+from triptych.pages.columns import make_columns
 from triptych.pages.language import Language
 from triptych.pages.load import Run
 from triptych.pages.tables import Notes, cost_column, make_tables, metric_column
+from triptych.records import Note
 
 ENGLISH = Language()
 
@@ -95,6 +97,18 @@ def test_bars_are_shares_of_the_largest_cost() -> None:
     [table, *_] = make_tables(runs, ENGLISH)[0]
     sort = [row[-1].sort for row in table.rows]
     assert sort == pytest.approx([0.001, 0.01, 0.1])
+
+
+def test_what_is_not_defined_has_no_number_to_read_or_sort_by() -> None:
+    reason = {"value": None, "kind": "not defined", "note": Note("no_likelihood")}
+    first, *others = runs_with("bits_per_dim", APART)
+    [metric] = first.metrics
+    runs = [replace(first, metrics=(replace(metric, **reason),)), *others]
+    [column] = make_columns(runs)
+    cell, *rest = metric_column(column, ENGLISH, Notes())
+    assert (cell.text, cell.sort, cell.interval) == ("not defined", None, "")
+    assert cell.title == ENGLISH.note(Note("no_likelihood")) and cell.notes == (1,)
+    assert all(each.sort is not None for each in rest)
 
 
 def test_a_column_has_the_decimals_that_its_narrowest_interval_needs() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from tests.test_samplers import MEANS, SHARES, WIDTH, gaussian_denoiser, mixture_denoiser
-from tests.truths import Recorder, normal
+from tests.truths import MACHINE, Recorder, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, Size
 from triptych.families import registry
@@ -31,6 +31,7 @@ from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
 from triptych.families.pixels import log_probability
 from triptych.families.protocol import Batch
 from triptych.seeding import ImageStreams
+from triptych.tasks import reconstruct
 
 SHAPE = ImageShape(channels=1, resolution=16)
 LEVELS = log_sigmas(FLOW_LEVELS, 0.002, 80.0).tolist()
@@ -172,6 +173,14 @@ def test_the_way_back_ends_at_the_image(steps: int, least: float) -> None:
     again = model.decode(model.encode(x), streams(4))
     psnr = 10 * math.log10(4 / (again - x).square().mean().item())
     assert psnr > least
+
+
+def test_reconstructions_hold_no_noise_of_the_sampler() -> None:
+    """Whatever the seed they are the same, also of a model that samples with noise."""
+    model, pixels = ideal_model(5).with_sampler("ancestral"), random_pixels(3, *SHAPE.size)
+    assert not model.sampling.deterministic
+    found = [reconstruct.reconstruct(model, pixels, seed, MACHINE) for seed in (0, 1)]
+    assert torch.equal(*found)
 
 
 # Velocities.

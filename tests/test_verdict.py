@@ -105,6 +105,27 @@ def test_the_best_is_the_right_one() -> None:
     assert best(wide) is None  # the first may be at the floor itself
 
 
+def test_the_others_are_behind_by_their_difference_from_the_best() -> None:
+    """31 and 13 against 5.5; shares are told in percentage points, whichever way is better."""
+    nearest = verdict.distance_best(column_with("frechet_distance", APART))
+    assert nearest is not None
+    vae, diffusion = nearest.values["clauses"]  # type: ignore[misc]
+    assert (vae.values["who"], vae.values["value"].value) == (Name("vae"), 25.5)
+    assert (diffusion.values["who"], diffusion.values["value"].value) == (Name("diffusion"), 7.5)
+    assert 24 < vae.values["interval"].low < 25.5 < vae.values["interval"].high < 27
+    spans = [(0.2, 0.3), (0.8, 0.9)]
+    clearest = verdict.leading(column_with("recognisable", spans, better="higher"))
+    assert clearest is not None and clearest.values["who"] == Name("gan")
+    assert "the VAE by 60 points" in Language().tell(clearest)
+
+
+def test_a_bound_is_called_one() -> None:
+    bits = MetricRecord(name="bits_per_dim", value=3.0, low=2.9, high=3.1, better="lower")
+    for kind, key in (("upper bound", "bound"), ("exact", "value"), ("estimate", "value")):
+        sentence = verdict.value_of(Name("vae"), replace(bits, kind=kind))
+        assert sentence is not None and sentence.key == f"likelihood.{key}"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "key"),
     [(0.40, 0.43, "blurry"), (1.1, 1.2, "over"), (0.95, 1.04, "level"), (0.9, 1.0, "level")],
@@ -221,6 +242,29 @@ def test_the_nearest_model_is_told_of_each_reference() -> None:
         assert sentence is not None and sentence.key == expected
         if expected == "distance.other":
             assert sentence.values == {"test": Name("gan"), "train": Name("diffusion")}
+
+
+def test_each_model_is_weighed_by_what_it_leads_and_closes() -> None:
+    """The GAN is nearest, the VAE furthest and quickest, the diffusion model slowest."""
+    runs = [
+        replace(run, cost={"sample_seconds_per_image": 10.0**power})
+        for power, run in enumerate(runs_with("frechet_distance", APART))
+    ]
+    found = {each.name: each for each in course.weigh(runs, Language())}
+    distance, time = "Fréchet distance", "Time per sample"
+    told = {name: (each.advantages, each.disadvantages) for name, each in found.items()}
+    assert told == {
+        "The VAE": ((time,), (distance,)),
+        "The GAN": ((distance,), ()),
+        "The diffusion model": ((), (time,)),
+    }
+
+
+def test_evenly_spaced_steps_exceed_their_mean_by_nothing(tmp_path: Path) -> None:
+    """The pictures of `write_comparison` grow brighter by 20 grey levels, column by column."""
+    runs = load_comparison(write_comparison(tmp_path)).runs
+    [path] = [each for each in course.paths(runs, "gan") if each.key == "answer.path"]
+    assert path.values["uneven"] == Quantity(pytest.approx(0.0, abs=1e-6), "percent")
 
 
 def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ def plant_all(faults: Sequence[Fault], at_once: int) -> list[Outcome]:
             tree.mkdir()
             copy_tree(tree)
             trees.put(tree)
+        print(f"without a fault: the tests of {len(faults)} faults", flush=True)
         code, output = check_sound(faults, trees)
         if code != PASSED:
             raise SystemExit(f"the tests do not even pass without a fault:\n{output}")
