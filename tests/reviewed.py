@@ -5,7 +5,7 @@ A sentence that changes in either language is to be read again by someone who kn
     python -m tests.reviewed
 
 shows every changed pair and pins it as read (`make reviewed`). The pins are lines of
-`reviewed/LANGUAGE.txt`, one for each text; `tests/test_translations.py` holds them.
+`reviewed-LANGUAGE.txt`, one for each text; `tests/test_translations.py` holds them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from pathlib import Path
 
 from triptych.words import ENGLISH, LOCALES, languages, read_locale
 
-FOLDER = Path(__file__).parent / "reviewed"
+
+def pins_of(language: str) -> Path:
+    """The file of a language's pins."""
+    return Path(__file__).with_name(f"reviewed-{language}.txt")
 
 
 def pairs(language: str) -> dict[str, tuple[str, str]]:
@@ -31,7 +34,7 @@ def pin(key: str, english: str, translation: str) -> str:
 
 def pinned(language: str) -> dict[str, str]:
     """The pins of a language, by key; none where it has none yet."""
-    path = FOLDER / f"{language}.txt"
+    path = pins_of(language)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return dict(reversed(line.split(" ", 1)) for line in lines)
 
@@ -49,9 +52,8 @@ def main() -> None:
         for key in (key for key, hashed in pins.items() if before.get(key) != hashed):
             english, translation = now[key]
             print(f"{key}\n  {ENGLISH}: {english}\n  {language}: {translation}")
-        FOLDER.mkdir(exist_ok=True)
         lines = [f"{hashed} {key}\n" for key, hashed in sorted(pins.items())]
-        (FOLDER / f"{language}.txt").write_text("".join(lines), encoding="utf-8")
+        pins_of(language).write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
