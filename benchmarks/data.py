@@ -128,11 +128,11 @@ from triptych import DataOptions, open_images
 data = open_images(sys.argv[1], DataOptions(resolution=int(sys.argv[2])))
 before = field(os.getpid(), "Anonymous:")
 threading.Thread(target=watch, daemon=True).start()
-facts = triptych.train(sys.argv[3], data, budget=sys.argv[4], out=sys.argv[5]).facts
+record = triptych.train(sys.argv[3], data, budget=sys.argv[4], out=sys.argv[5]).record
 done.set()
 print(json.dumps({
-    "model": facts["model"], "images_seen": facts["planned_images"],
-    "training_images": len(data.train), "seconds": round(facts["train_seconds"], 1),
+    "model": record.model, "images_seen": record.images_seen,
+    "training_images": len(data.train), "seconds": round(record.train_seconds, 1),
     "anonymous_bytes_before_training": before, "anonymous_bytes_at_most": most["Anonymous:"],
 }))
 """

@@ -16,8 +16,9 @@ from PIL import Image
 import triptych
 from triptych import hardware
 from triptych.data.dataset import ImageData
+from triptych.data.decode import Picture, read_pictures
 from triptych.data.open import open_images
-from triptych.data.sources import Source
+from triptych.data.sources import BadImageError, Source
 from triptych.data.store import ImageSizes, Ingested
 from triptych.hardware import Machine
 from triptych.options import DataOptions
@@ -64,6 +65,14 @@ def encode(image: np.ndarray, format: str = "PNG", **options: Any) -> bytes:
     squeezed = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     Image.fromarray(squeezed).save(buffer, format=format, **options)
     return buffer.getvalue()
+
+
+def read_first(content: bytes | Path | np.ndarray | BadImageError) -> Picture:
+    """The first image of an item's content; BadImageError where it is bad."""
+    first = next(read_pictures(content).each)
+    if isinstance(first, BadImageError):
+        raise first
+    return first
 
 
 def write_folder(
@@ -114,9 +123,13 @@ def beyond_the_usual(source: Source) -> tuple[Note, ...]:
     return tuple(note for note in source.notes if note.code not in usual)
 
 
-def open_tiny(folder: Path, count: int = 400, labeled: bool = True) -> ImageData:
-    """A small data set, opened at resolution 16."""
+def open_tiny(
+    folder: Path, count: int = 400, labeled: bool = True, mislabeled: bool = False
+) -> ImageData:
+    """A small data set, opened at resolution 16; where mislabeled, labels are drawn by lot."""
     images, labels = make_images(count)
+    if mislabeled:
+        labels = np.random.default_rng(7).integers(2, size=count)
     path = write_npz(folder / "bars.npz", images, labels if labeled else None)
     return open_images(str(path), DataOptions(resolution=16))
 
@@ -161,6 +174,7 @@ def ingested(**changes: Any) -> Ingested:
         "sizes": sizes,
         "given_parts": ("test",),
         "notes": (),
+        "ranges": {},
         "content": "",
     }
     return Ingested(**values | changes)

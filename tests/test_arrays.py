@@ -180,8 +180,8 @@ def test_parts_of_their_own(tmp_path: Path, names: tuple[str, str, str, str]) ->
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (GREY / 255, r"no images in .*float64.*uint8: \(x \* 255\)\.astype\(np\.uint8\)"),
-        (GREY.astype(int), r"no images in .*int64.*uint8: x\.astype\(np\.uint8\)"),
+        (GREY.astype(complex), "no images in"),
+        (GREY.astype(np.longdouble), r"no images in .*float64: x\.astype\(float\)"),
         (np.zeros((30, 0, 0), np.uint8), "no images in"),
         (np.zeros((0, 8, 8), np.uint8), "no images in"),
         (np.zeros((30, 64), np.uint8), r"no images in .*\(N,H,W\)"),

@@ -47,7 +47,7 @@ def test_classifier_learns_and_is_kept(
     assert classifier.accuracy(reading, data.test.labels) > 0.9
     assert classifier.accuracy(reading, (data.test.labels + 1) % CLASSES) < 0.1
 
-    files = list((own_cache / "classifiers").glob(f"{data.fingerprint}-*"))
+    files = list((own_cache / "classifiers").glob(f"{data.fingerprint}-*.safetensors"))
     assert len(files) == 1
     monkeypatch.setattr(classifier, "fit", no_training)
     again = classifier.read(

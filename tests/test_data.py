@@ -290,7 +290,7 @@ def test_the_second_opening_decodes_nothing(
     def refuse(content: object) -> np.ndarray:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(ingest, "read_pixels", refuse)
+    monkeypatch.setattr(ingest, "read_pictures", refuse)
     second = opened(path)
     assert second.fingerprint == first.fingerprint
     check_whole(second, images, labels)

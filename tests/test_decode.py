@@ -13,13 +13,23 @@ import pytest
 import torch
 from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin
 
-from tests.making import encode, make_images, write_folder
-from triptych.data.decode import decode, fit_square, quietly, to_pixels
+from tests.making import encode, make_images, read_first, write_folder
+from triptych.data.decode import fit_square, quietly, to_picture
 from triptych.data.open import open_images
 from triptych.data.sources import BadImageError
 from triptych.errors import InputError
 from triptych.options import DataOptions, Fit
 from triptych.words import english
+
+
+def decode(content: bytes) -> np.ndarray:
+    """The first image's pixels, as the file has them."""
+    return read_first(content).pixels
+
+
+def to_pixels(image: Image.Image) -> np.ndarray:
+    return to_picture(image).pixels
+
 
 COLOUR = np.random.default_rng(0).integers(256, size=(13, 17, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
@@ -103,10 +113,12 @@ def test_a_transparent_palette_entry_lies_over_white() -> None:
     assert (found[1:] == 255).all()
 
 
-def test_sixteen_bits_keep_the_high_byte() -> None:
+def test_sixteen_bits_keep_both_bytes() -> None:
     wide = np.array([[0, 255, 256], [32768, 65280, 65535]], dtype=np.uint16)
-    np.testing.assert_array_equal(decode(encode(wide)), [[0, 0, 1], [128, 255, 255]])
-    np.testing.assert_array_equal(decode(encode(wide, "TIFF")), [[0, 0, 1], [128, 255, 255]])
+    for format in ("PNG", "TIFF"):
+        found = decode(encode(wide, format))
+        assert found.dtype == np.uint16
+        np.testing.assert_array_equal(found, wide)
 
 
 def test_one_bit_is_black_and_white() -> None:
@@ -200,29 +212,26 @@ def test_few_bits_of_grey_are_spread(bits: int) -> None:
     assert found.tolist() == [(levels * 255 // top).tolist()]
 
 
-def test_sixteen_bit_colours_keep_the_high_byte() -> None:
+def test_sixteen_bit_colours_keep_both_bytes() -> None:
     wide = (np.arange(24).reshape(2, 4, 3) * 2000).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in wide)
-    np.testing.assert_array_equal(decode(png(4, 2, rows, 16, 2)), wide >> 8)
+    np.testing.assert_array_equal(decode(png(4, 2, rows, 16, 2)), wide)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N", "I"])
-def test_integers_of_every_order_keep_the_high_byte(mode: str) -> None:
+def test_integers_of_every_order_are_as_they_are(mode: str) -> None:
     kind = {"I;16B": ">u2", "I": "<i4"}.get(mode, "<u2")
     values = np.array([[0, 255, 256, 65535]], dtype=kind)
-    picture = Image.frombytes(mode, (4, 1), values.tobytes())
-    assert to_pixels(picture).tolist() == [[0, 0, 1, 255]]
-    small = Image.frombytes(mode, (4, 1), np.array([[0, 1, 99, 255]], dtype=kind).tobytes())
-    assert to_pixels(small).tolist() == [[0, 1, 99, 255]]
+    found = to_pixels(Image.frombytes(mode, (4, 1), values.tobytes()))
+    assert found.tolist() == [[0, 255, 256, 65535]]
+    assert found.dtype == (np.int32 if mode == "I" else np.uint16) and found.dtype.isnative
 
 
-def test_floats_are_on_zero_to_one_or_to_255() -> None:
-    """None above 1: on [0,1], as scientific pictures are; else grey levels."""
-    unit = np.array([[-0.1, 0, 0.5, 1]], dtype=np.float32)
-    assert decode(encode(unit, "TIFF")).tolist() == [[0, 0, 128, 255]]
-    wide = np.array([[-5, 0.4, 77.6, 300, np.nan, np.inf]], dtype=np.float32)
-    assert decode(encode(wide, "TIFF")).tolist() == [[0, 0, 78, 255, 0, 255]]
-    assert decode(encode(np.full((1, 2), np.nan, np.float32), "TIFF")).tolist() == [[0, 0]]
+def test_floats_are_as_they_are() -> None:
+    values = np.array([[-0.1, 0, 0.5, 300, np.nan, np.inf]], dtype=np.float32)
+    found = decode(encode(values, "TIFF"))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values)
 
 
 @pytest.mark.parametrize("mode", ["HSV", "YCbCr", "LAB", "CMYK", "RGBX"])
@@ -356,6 +365,17 @@ def test_shrinking_does_not_alias() -> None:
     y, x = np.mgrid[:64, :64]
     board = ((x + y) % 2 * 255).astype(np.uint8)
     assert np.abs(fit_square(board, 16, "stretch").astype(int) - 127).max() < 8
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_fine_board_is_grey_from_afar_however_it_is_fitted(fit: Fit, channels: int) -> None:
+    """Half of the pixels are white, so the mean of any area is 127.5; only `pad` adds white."""
+    y, x = np.mgrid[:64, :128]
+    board = np.repeat((((x + y) % 2) * 255).astype(np.uint8)[..., None], channels, axis=2)
+    found = fit_square(board if channels == 3 else board[..., 0], 16, fit).astype(int)
+    inside = found[5:-5] if fit == "pad" else found  # the middle 8 rows are the picture's
+    assert np.abs(inside - 127).max() < 8
 
 
 def oracle(pixels: np.ndarray, resolution: int) -> np.ndarray:

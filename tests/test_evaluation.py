@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 import triptych
@@ -29,8 +30,10 @@ from triptych.evaluation.reference import Reference, count_samples, read_real
 from triptych.families.capabilities import MEAN_PIXELS
 from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
+from triptych.metrics.intervals import Estimate
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
 from triptych.nn.blocks import DoublingConvolution
+from triptych.nn.patch_features import Patches
 from triptych.records import Note, as_json
 from triptych.run import Run
 from triptych.tasks import interpolate, likelihood, reconstruct
@@ -99,7 +102,8 @@ def metrics_of(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def read(data: ImageData, count: int, features: str = "labels") -> Reference:
-    return read_real(data, count, features, one_thread(), QUIET)
+    labels = extractors.labels_of_data(data, one_thread(), QUIET)
+    return read_real(data, count, features, labels, one_thread(), QUIET)
 
 
 class Nothing(nn.Module):
@@ -128,6 +132,9 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     }  # fmt: skip
     assert written["extractor"]["name"] == "labels"
     assert written["extractor"]["accuracy"] > 0.8
+    legibility = written["extractor"]["legibility"]
+    assert legibility["usable"] and legibility["accuracy"] > 0.8 and legibility["chance"] < 0.5
+    assert legibility["n"] == len(data.validation)
     assert written["schema"] == 1 and written["model"] == "vae:course"
     assert written["data"]["fingerprint"] == data.fingerprint
     assert set(written["data"]) == {"name", "fingerprint", "train", "validation", "test"}
@@ -178,6 +185,37 @@ def test_what_is_described_once_is_described_as_if_alone(
     assert real.labels is not None
     exact = real.labels.read(real.other, real.machine).probabilities
     torch.testing.assert_close(generated.probabilities, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_patches_take_their_scale_from_training_images(data: ImageData, brief: None) -> None:
+    """Of the test part they would flatter whoever comes near to that part's own scale."""
+    real = read(data, 30, "patches")
+    assert isinstance(real.extractor, extractors.LeadingPatches)
+    of_train, of_test = Patches(real.train), Patches(real.test)
+    torch.testing.assert_close(real.extractor.patches.mean, of_train.mean)
+    torch.testing.assert_close(real.extractor.patches.std, of_train.std)
+    assert not torch.allclose(of_train.mean, of_test.mean, rtol=1e-3)
+
+
+def test_samples_and_held_out_images_are_looked_for_among_the_same(
+    data: ImageData, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SciPy's distances to the features of all training images, and of a part of them."""
+    for most in (len(data.train), 50):
+        monkeypatch.setattr(module, "MOST_TRAINING", most)
+        real = read(data, 30)
+        chosen = data.train.choose(most, "memorised").images
+        training = real.extractor(chosen, real.machine)
+        assert len(training) == most
+        for features, found in (
+            (real.features["test"], real.test_nearest_distances),
+            (
+                real.extractor(real.other, real.machine),
+                outputs_of(real.other, real).nearest.distance,
+            ),
+        ):
+            exact = cdist(features, training).min(1)
+            assert found.tolist() == pytest.approx(exact.tolist(), rel=1e-4, abs=1e-4)
 
 
 def test_bars_say_what_is_done_and_come_to_their_end(
@@ -322,7 +360,7 @@ def test_images_of_another_shape_are_not_measured_on(run: Run, data: ImageData) 
     larger = dataclasses.replace(
         data, train=double(data.train), validation=double(data.validation), test=double(data.test)
     )
-    with pytest.raises(InputError, match="measure it on data like its own"):
+    with pytest.raises(InputError, match="16x16"):
         triptych.evaluate([run.folder.path], larger, machine=one_thread())
 
 
@@ -439,3 +477,55 @@ def test_every_tensor_that_metrics_may_name_is_given(data: ImageData, brief: Non
             assert len(maker()) == 30
     for name in ("images", "features", "probabilities", "nearest_distances"):
         assert len(outputs.by_name[name].make()) == outputs.by_name[name].n == 30
+
+
+def flat_images(count: int, seed: int = 0) -> Tensor:
+    """One colour each."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, 3, 1, 1), generator=rng).to(torch.uint8).repeat(1, 1, 16, 16)
+
+
+@pytest.mark.parametrize("kind", ["flat", "one and the same"])
+def test_what_has_no_number_is_not_defined(data: ImageData, kind: str) -> None:
+    """Neither infinite, nor not a number, nor 1e10: each has its reason, or is a number indeed."""
+    same = flat_images(1).repeat(60, 1, 1, 1)
+    pixels = flat_images(300) if kind == "flat" else torch.cat([same] * 5)
+    parts = [Part(part, None) for part in (pixels[:200], pixels[200:240], pixels[240:])]
+    train, validation, test = parts
+    plain = dataclasses.replace(
+        data, train=train, validation=validation, test=test, classes=None, fingerprint=kind
+    )
+    real = read(plain, 30, "patches")
+    for samples in (data.test.images[:30], flat_images(30, seed=1), same[:30]):
+        for name, metric in measured(samples, real).items():
+            for value in (metric["value"], metric["low"], metric["high"], metric["floor"]):
+                assert value is None or math.isfinite(value), (name, value)
+            assert (metric["value"] is None) == (metric["kind"] == "not defined")
+        found = measured(samples, real)
+        assert found["sharpness", "test"]["note"]["code"] == "no_edges"
+        if kind == "one and the same":
+            for name in ("frechet_distance", "kernel_distance"):
+                for reference in ("test", "train"):
+                    assert found[name, reference]["note"]["code"] == "same_images"
+            assert found["memorised", "train"]["note"]["code"] == "held_out_coincide"
+            for name in ("precision", "recall", "density", "coverage"):
+                assert found[name, "test"]["note"]["code"] == "no_neighborhoods"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_no_number_is_not_defined(data: ImageData, value: float) -> None:
+    toy = metrics.Metric(
+        name="toy", better="lower", group="samples", needs=("images",),
+        compute=lambda ours, real: Estimate(1.0, 0.0, value),
+    )  # fmt: skip
+    found = measure(toy, outputs_of(data.test.images[:10], read(data, 10, "patches")))
+    assert found.value is None and found.note == Note("not_finite_value")
+
+
+def test_a_note_of_an_estimate_is_kept(data: ImageData) -> None:
+    toy = metrics.Metric(
+        name="toy", better="lower", group="samples", needs=("images",),
+        compute=lambda ours, real: Estimate(1.0, 0.0, 2.0, note=Note("few_pairs")),
+    )  # fmt: skip
+    found = measure(toy, outputs_of(data.test.images[:10], read(data, 10, "patches")))
+    assert found.value == 1 and found.note == Note("few_pairs")

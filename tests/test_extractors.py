@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import types
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torchmetrics.image  # noqa: F401 # before a stand-in of what it would look into is there
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -20,7 +18,8 @@ from tests.truths import MACHINE, normal, random_pixels
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
-from triptych.evaluation.extractors import LeadingPatches, Pretrained, pick_name
+from triptych.evaluation.extractors import Labels, LeadingPatches, Pretrained, check_name, pick_name
+from triptych.evaluation.legibility import judge
 from triptych.evaluation.reference import kept_features
 from triptych.metrics.frechet_distance import frechet_value
 
@@ -63,7 +62,6 @@ def fidelity(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     package, utils = types.ModuleType("torch_fidelity"), types.ModuleType("torch_fidelity.utils")
     utils.create_feature_extractor = create  # type: ignore[attr-defined]
     package.utils = utils  # type: ignore[attr-defined]
-    package.__spec__ = ModuleSpec("torch_fidelity", None)  # torchmetrics looks for it
     monkeypatch.setitem(sys.modules, "torch_fidelity", package)
     monkeypatch.setitem(sys.modules, "torch_fidelity.utils", utils)
     return asked
@@ -73,16 +71,21 @@ def fidelity(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
 
 
 def test_labels_where_there_are_labels_else_patches(data: ImageData, unlabelled: ImageData) -> None:
-    assert pick_name(None, data) == "labels"
-    assert pick_name(None, unlabelled) == "patches"
-    assert pick_name("patches", data) == "patches"
+    for each in (data, unlabelled):
+        check_name(None, each)
+        check_name("patches", each)
+    check_name("labels", data)
+    legible = Labels(classifier.fresh(data), judge(torch.arange(40) % 2, torch.arange(40) % 2))
+    assert pick_name(None, legible) == "labels"
+    assert pick_name(None, None) == "patches"
+    assert pick_name("patches", legible) == "patches"
 
 
 @pytest.mark.parametrize(
     ("name", "why"),
     [
         ("magic", "no features 'magic': choose from labels, patches, inception, dinov2"),
-        ("labels", "the data have no labels to learn features from: use --features patches"),
+        ("labels", "the data have no labels: .*: use --features patches"),
         ("inception", "features 'inception' need torch-fidelity .* or use --features patches"),
     ],
 )
@@ -90,7 +93,7 @@ def test_what_cannot_be_is_refused_with_what_to_do_instead(
     unlabelled: ImageData, name: str, why: str
 ) -> None:
     with pytest.raises(InputError, match=why):
-        pick_name(name, unlabelled)
+        check_name(name, unlabelled)
 
 
 # Pretrained networks

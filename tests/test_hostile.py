@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.making import read_first
 from triptych.data import decode as decoding
-from triptych.data.decode import quietly, read_pixels
+from triptych.data.decode import quietly, read_pictures
 from triptych.data.sources import BadImageError, Columns
 from triptych.data.sources.folder import read_folder, walk
 
@@ -240,14 +241,19 @@ def outcome(content: bytes | Path) -> str:
     """`image`, or why it is bad; anything else fails."""
     started = time.process_time()
     try:
-        pixels = read_pixels(content)
+        found = list(read_pictures(content).each)
     except BadImageError as error:
-        reason = str(error)
-        assert reason and reason.isprintable(), reason
-    else:
-        assert pixels.dtype == np.uint8 and pixels.size
-        assert pixels.ndim == 2 or pixels.shape[2:] == (3,)
-        reason = "image"
+        found = [error]
+    for each in found:
+        if isinstance(each, BadImageError):
+            reason = str(each)
+            assert reason and reason.isprintable(), reason
+        else:
+            assert each.pixels.dtype.kind in "uif" and each.pixels.size
+            assert each.pixels.ndim == 2 or each.pixels.shape[2:] == (3,)
+            small = each.square((0, 255), 16, "stretch")
+            assert small.dtype == np.uint8 and small.shape[:2] == (16, 16)
+            reason = "image"
     assert time.process_time() - started < 3, reason  # a busy neighbour takes its share
     return reason
 
@@ -307,21 +313,28 @@ FILE = saved(Image.fromarray(COLOUR), "PNG")
 
 def test_a_wrong_suffix_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(FILE)
-    np.testing.assert_array_equal(read_pixels(tmp_path / "a.jpg"), COLOUR)
+    np.testing.assert_array_equal(read_first(tmp_path / "a.jpg").pixels, COLOUR)
 
 
 def test_contents_of_every_kind_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(FILE)
     for content in (FILE, tmp_path / "a.png", COLOUR):
-        np.testing.assert_array_equal(read_pixels(content), COLOUR)
+        np.testing.assert_array_equal(read_first(content).pixels, COLOUR)
     with pytest.raises(BadImageError, match="encrypted"):
-        read_pixels(BadImageError("encrypted"))
+        read_first(BadImageError("encrypted"))
 
 
 def test_pixels_that_are_none_are_bad() -> None:
-    for wrong in (COLOUR / 255, COLOUR[..., :2], COLOUR[None], COLOUR[0, 0], COLOUR[:0]):
+    for wrong in (
+        COLOUR.astype(complex),
+        COLOUR > 3,
+        COLOUR[..., :2],
+        COLOUR[None],
+        COLOUR[0, 0],
+        COLOUR[:0],
+    ):
         with pytest.raises(BadImageError):
-            read_pixels(wrong)
+            read_first(wrong)
 
 
 def test_files_that_cannot_be_opened_say_why(
@@ -331,11 +344,11 @@ def test_files_that_cannot_be_opened_say_why(
     reasons = {"pipe.png": "not a regular", "gone.png": "No such file", ".": "directory|regular"}
     for name, reason in reasons.items():
         with pytest.raises(BadImageError, match=reason):
-            read_pixels(tmp_path / name)
+            read_first(tmp_path / name)
     (tmp_path / "a.png").write_bytes(FILE)
     monkeypatch.setattr(decoding, "FILE_CAP", 100)
     with pytest.raises(BadImageError, match="bytes are too many"):
-        read_pixels(tmp_path / "a.png")
+        read_first(tmp_path / "a.png")
 
 
 # Folders

@@ -7,15 +7,18 @@ import pytest
 import torch
 from scipy import ndimage
 from torch import Tensor
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
-from tests.truths import coverage, normal
-from triptych.metrics.intervals import mean_interval, wilson
+from tests.truths import coverage, independent, normal
+from triptych.metrics import NotDefinedError
+from triptych.metrics.intervals import wilson
 from triptych.metrics.labels import label_balance, recognisable, total_variation
-from triptych.metrics.reconstruction import reconstruction_psnr, reconstruction_ssim
+from triptych.metrics.reconstruction import (
+    nearness,
+    reconstruction_psnr,
+    reconstruction_ssim,
+    similarity,
+    windowed_mean,
+)
 from triptych.metrics.sharpness import laplacian_rms, sharpness
 
 REPEATS = 200
@@ -27,32 +30,128 @@ def random_images(count: int, side: int = 8, channels: int = 3, seed: int = 0) -
 
 
 def test_psnr_is_torchmetrics_per_image() -> None:
+    theirs = independent("torchmetrics.functional.image").peak_signal_noise_ratio
     a = random_images(20)
     b = (a.int() + torch.arange(20)[:, None, None, None] - 3).clamp(0, 255).to(torch.uint8)
     b[3, 0, 0, 0] ^= 1  # equal images have no finite value
     each = [
-        peak_signal_noise_ratio(y.double()[None], x.double()[None], data_range=255.0)
+        theirs(y.double()[None], x.double()[None], data_range=255.0)
         for x, y in zip(a, b, strict=True)
     ]
     assert reconstruction_psnr(a, b).value == pytest.approx(torch.stack(each).mean().item())
 
 
-def test_ssim_is_torchmetrics_per_image() -> None:
-    a = random_images(40, side=16)  # more than are measured at once
-    noise = random_images(40, side=16, seed=1).int() - 128
-    b = (a.int() + noise * torch.arange(40)[:, None, None, None] // 40).clamp(0, 255)
-    each = [
-        structural_similarity_index_measure(
-            y.double()[None], x.double()[None], sigma=1.5, kernel_size=11, data_range=255.0
-        )
-        for x, y in zip(a, b, strict=True)
+def test_psnr_of_equal_images_is_infinite_and_said() -> None:
+    """No number where all are equal; where some are, they count as one level off in one place."""
+    images = random_images(20)
+    with pytest.raises(NotDefinedError, match="all_reconstructions_equal"):
+        reconstruction_psnr(images, images)
+    nearly = images.clone()
+    nearly[:, 1, 2, 3] ^= 1
+    most = reconstruction_psnr(images, nearly)
+    assert most.note is None
+    assert most.value == pytest.approx(10 * np.log10(255**2 * 3 * 8 * 8))
+    some = torch.cat([images[:5], nearly[5:]])
+    found = reconstruction_psnr(images, some)
+    assert found.value == pytest.approx(most.value)
+    assert found.note is not None and found.note.code == "reconstructions_equal"
+    assert found.note.values == {"n": 5, "images": 20, "ratio": pytest.approx(most.value)}
+    assert set(nearness(images, images)) == set()  # 8 x 8 are too small for SSIM too
+    assert set(nearness(images, nearly)) == {"psnr"}
+
+
+def smooth(count: int, side: int, channels: int, seed: int = 0) -> Tensor:
+    """Waves of a few periods."""
+    place = torch.arange(side) / side
+    phase = torch.rand(count, channels, 1, 1, generator=torch.Generator().manual_seed(seed))
+    waves = torch.sin(7 * place + 6 * phase) * torch.cos(9 * place[:, None] - 6 * phase)
+    return (128 + 120 * waves).to(torch.uint8)
+
+
+def noisy(images: Tensor, seed: int) -> Tensor:
+    """With noise of up to 127 levels: none on the first image, most on the last."""
+    noise = random_images(*images.shape[::2], images.shape[1], seed).int() - 128
+    strength = torch.arange(len(images))[:, None, None, None] / len(images)
+    return (images.int() + (noise * strength).int()).clamp(0, 255).to(torch.uint8)
+
+
+def pairs_of_images(kind: str, side: int, channels: int) -> tuple[Tensor, Tensor]:
+    """Originals and what became of them: 40, more than are measured at once."""
+    shape = 40, side, channels
+    if kind == "constant":
+        grey = torch.arange(0, 240, 6, dtype=torch.uint8)[:, None, None, None]
+        flat = grey.expand(-1, channels, side, side)
+        return flat, flat + torch.tensor([0, 1, 5, 15] * 10, dtype=torch.uint8)[:, None, None, None]
+    originals = random_images(*shape) if kind == "random" else smooth(*shape)
+    return originals, noisy(originals, seed=1)
+
+
+def ssim_by_formula(x: np.ndarray, y: np.ndarray) -> float:
+    """Wang et al. 2004, eq. 13 to 16, of one channel: deviations are weighted squares themselves.
+
+    No E[x^2] - E[x]^2, no separable window: each pixel's window is cut out and weighed.
+    """
+    place = np.arange(11) - 5
+    weights = np.exp(-(place[:, None] ** 2 + place**2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(np.pad(z.astype(float), 5, "reflect"), (11, 11))
+        for z in (x, y)
     ]
-    found = reconstruction_ssim(a, b.to(torch.uint8))
-    assert found == mean_interval(torch.stack(each))
+    means = [(w * weights).sum((2, 3)) for w in windows]
+    off = [w - m[..., None, None] for w, m in zip(windows, means, strict=True)]
+    xx, yy, xy = ((weights * a * b).sum((2, 3)) for a, b in (off[:1] * 2, off[1:] * 2, off))
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    luminance = (2 * means[0] * means[1] + c1) / (means[0] ** 2 + means[1] ** 2 + c1)
+    return float((luminance * (2 * xy + c2) / (xx + yy + c2)).mean())
+
+
+IMAGES = [
+    (kind, side, channels)
+    for kind in ("random", "smooth", "constant")
+    for side, channels in ((16, 3), (28, 1), (33, 1), (64, 3))
+]
+
+
+@pytest.mark.parametrize(("kind", "side", "channels"), IMAGES)
+def test_ssim_is_that_of_the_paper(kind: str, side: int, channels: int) -> None:
+    originals, others = (images[::5] for images in pairs_of_images(kind, side, channels))
+    expected = [
+        np.mean([ssim_by_formula(*both) for both in zip(x.numpy(), y.numpy(), strict=True)])
+        for x, y in zip(originals, others, strict=True)
+    ]
+    found = similarity(originals.double(), others.double())
+    assert found.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_window_is_scipys_gaussian() -> None:
+    """Also where sides differ and where it overlaps all borders at once."""
+    for height, width in ((11, 11), (11, 40), (27, 16)):
+        x = normal(2, 3, height, width)
+        exact = ndimage.gaussian_filter(x.numpy(), (0, 0, 1.5, 1.5), mode="mirror", radius=5)
+        torch.testing.assert_close(windowed_mean(x), torch.from_numpy(exact))
+
+
+@pytest.mark.parametrize(("kind", "side", "channels"), IMAGES)
+def test_ssim_is_torchmetrics_per_image(kind: str, side: int, channels: int) -> None:
+    theirs = independent("torchmetrics.functional.image").structural_similarity_index_measure
+    originals, others = pairs_of_images(kind, side, channels)
+    each = theirs(
+        others.double(), originals.double(), sigma=1.5, kernel_size=11, data_range=255.0,
+        reduction="none",
+    )  # fmt: skip
+    found = reconstruction_ssim(originals, others)
+    assert found.value == pytest.approx(each.mean().item(), abs=1e-9)
+    assert similarity(originals.double(), others.double()).tolist() == pytest.approx(
+        each.tolist(), abs=1e-9
+    )
     assert found.low < found.value < found.high
-    assert reconstruction_ssim(a, a).value == pytest.approx(1)
-    grey = random_images(3, side=16, channels=1)
-    assert reconstruction_ssim(grey, grey).value == pytest.approx(1)
+
+
+def test_equal_images_are_wholly_similar() -> None:
+    for channels in (1, 3):
+        images = random_images(3, side=16, channels=channels)
+        assert reconstruction_ssim(images, images).value == pytest.approx(1)
 
 
 def test_laplacian_is_scipys_inside() -> None:
@@ -72,6 +171,35 @@ def test_sharpness_is_one_for_real_and_falls_with_blur() -> None:
     assert sharpness(images, blurred).value == pytest.approx(1 / found.value)
     halved = (images.int() // 2).to(torch.uint8)
     assert sharpness(halved, images).value == pytest.approx(0.5, abs=0.01)
+
+
+def test_sharpness_is_of_the_median_image() -> None:
+    """Boards of amplitudes 1, 2 and 30: one loud image says nothing of the others.
+
+    The Laplacian of a board of +-a is 8a everywhere, so an image's number is 8 times its amplitude.
+    """
+    y, x = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
+    board = ((x + y) % 2 * 2 - 1)[None, None]
+
+    def boards(*amplitudes: int) -> torch.Tensor:
+        return torch.cat([128 + a * board for a in amplitudes]).to(torch.uint8)
+
+    loud, real = boards(*[1, 2, 30] * 20), boards(*[4] * 60)
+    assert laplacian_rms(loud[:3]).tolist() == pytest.approx([8, 16, 240])
+    assert sharpness(loud, real).value == pytest.approx(2 / 4)
+    assert sharpness(real, loud).value == pytest.approx(4 / 2)
+
+
+def test_sharpness_beside_flat_images_is_not_defined() -> None:
+    """Not a ratio of 1e10; also where a few images decide whether most are flat."""
+    images, flat = random_images(40), torch.full((40, 3, 8, 8), 77, dtype=torch.uint8)
+    assert sharpness(flat, images).value == 0
+    for real in (flat, torch.cat([flat[:20], images[:20]]), torch.cat([flat, images])[19:59]):
+        with pytest.raises(NotDefinedError, match="no_edges"):
+            sharpness(images, real)
+    least = flat.repeat(1, 1, 64, 64)[:3]
+    least[:, 0, 100, 100] += 1  # the least detail that there is
+    assert sharpness(least, least).value == 1
 
 
 def with_contrasts(count: int, seed: int) -> Tensor:

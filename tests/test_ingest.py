@@ -17,7 +17,7 @@ import pytest
 from tests.making import encode, heed_interrupts, make_images, write_folder, write_npz
 from triptych.data import ingest, open, sources, store
 from triptych.data.dataset import ImageData
-from triptych.data.ingest import in_blocks, prepare_all
+from triptych.data.ingest import Reading, in_blocks, prepare_all
 from triptych.data.open import open_images
 from triptych.data.sources import Item
 from triptych.options import DataOptions
@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 POISON = """
 import os, time
 import triptych.data.decode as decode
-real = decode.read_pixels
-def read_pixels(content):
+real = decode.read_pictures
+def read_pictures(content):
     if content == b"kill":
         os._exit(9)
     if content == b"hang":
         time.sleep(99)
     return real(content)
-decode.read_pixels = read_pixels
+decode.read_pictures = read_pictures
 """
 
 
@@ -58,10 +58,10 @@ def test_a_file_that_ends_or_holds_its_process_is_one_bad_image(
     images, _ = make_images(14)
     contents = [encode(image) for image in images]
     contents[6] = poison
-    found = list(prepare_all(iter(items_of(contents)), len(contents), 16, "stretch"))
+    found = list(prepare_all(iter(items_of(contents)), len(contents), Reading(16, "stretch")))
     names = [item.name for block, _ in found for item in block]
     assert names == [str(number) for number in range(14)]
-    bad = [(block[place].name, reason) for block, p in found for place, reason in p.bad.items()]
+    bad = [(block[each.owner].name, each.reason) for block, p in found for each in p.bad]
     assert [name for name, _ in bad] == ["6"]
     assert bad[0][1].startswith("ended the process that read it")
     pixels = np.concatenate([p.pixels for _, p in found]).reshape(13, 3, 16, 16)
@@ -73,8 +73,8 @@ def test_without_processes_this_one_decodes(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ingest, "WORTH_WORKERS", 10)
     images, _ = make_images(20)
     items = items_of([encode(image) for image in images])
-    found = list(prepare_all(iter(items), 20, 16, "stretch"))
-    assert sum(int((p.channels > 0).sum()) for _, p in found) == 20
+    found = list(prepare_all(iter(items), 20, Reading(16, "stretch")))
+    assert sum(len(p.channels) for _, p in found) == 20
 
 
 def test_blocks_hold_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,5 +236,5 @@ def test_labels_of_two_kinds_are_one_set_of_names(tmp_path: Path) -> None:
             zip(images, names, strict=True))), 100)  # fmt: skip
     from triptych.data.ingest import gather
 
-    ingested = gather(found, "mixed", 16, "stretch", tmp_path, lambda done, count: None)
+    ingested = gather(found, "mixed", Reading(16, "stretch"), tmp_path, lambda done, count: None)
     assert ingested.classes == tuple(sorted({str(label) for label in labels}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import shutil
@@ -19,7 +20,11 @@ import triptych
 from tests.making import CLASSES, evaluated, make_images, one_thread, write_npz
 from tests.test_cli import SLOW, Call, call, refuses
 from triptych import images
+from triptych.cli import output
 from triptych.data.open import open_images
+from triptych.data.sources import Columns
+from triptych.data.sources.folder import read_folder
+from triptych.data.sources.layout import class_name
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.outputs import EVALUATION_SEED
@@ -117,18 +122,32 @@ def test_an_image_s_class_depends_on_the_seed_and_its_number_alone() -> None:
 
 
 def test_one_class_alone_is_drawn() -> None:
-    for number, name in enumerate(UNEVEN.names):
-        assert UNEVEN.only(name).draw(0, range(20)).tolist() == [number] * 20
+    for number in (0, 2, 3):
+        drawn = UNEVEN.only(UNEVEN.names[number]).draw(0, range(20))
+        assert drawn.tolist() == [number] * 20
 
 
-def test_a_class_is_found_by_name_and_else_by_number() -> None:
-    assert [UNEVEN.number(name) for name in UNEVEN.names] == [0, 1, 2, 3]
-    assert UNEVEN.number("1") == 3  # its name
-    assert UNEVEN.number(1) == 1  # its number
-    assert UNEVEN.number("2") == 2
-    for wrong in ("d", "4", "-1", 4, -1, "1.0", ""):
-        with pytest.raises(InputError, match=r"no class '.*': choose from a, b, c, 1, or 0 to 3"):
+def test_a_class_is_found_by_its_name_alone() -> None:
+    assert [UNEVEN.number(name) for name in ("a", "c", "1")] == [0, 2, 3]
+    assert UNEVEN.number(1) == UNEVEN.number(np.int64(1)) == 3  # the class that is called 1
+    for wrong in ("d", "0", "2", "01", "1.0", "-1", " 1", "A", "", 0, 2, -1):
+        with pytest.raises(InputError, match=f"^no class '{wrong}': choose from a, c, 1$"):
             UNEVEN.number(wrong)
+    for kind in (1.0, True, ["a"], np.zeros(3)):
+        with pytest.raises(InputError, match=r"^label takes the name of a class, not \w+: choose"):
+            UNEVEN.number(kind)
+
+
+def test_a_class_without_a_training_image_is_refused() -> None:
+    for asked in (UNEVEN.number, UNEVEN.only):
+        with pytest.raises(InputError, match=r"^no training image was of class 'b': .* a, c, 1$"):
+            asked("b")
+
+
+def test_many_classes_are_not_all_named() -> None:
+    many = Labels(names=tuple(map(str, range(30))), counts=(0, *[1] * 29))
+    with pytest.raises(InputError, match=r"choose from 1, 2, .*, 20, \.\.\.$"):
+        many.number("x")
 
 
 def test_classes_are_counted() -> None:
@@ -238,8 +257,6 @@ def test_samples_show_the_class_that_was_asked_for(run: Run) -> None:
     for name in run.record.labels.names:
         expected = class_number(run, name)
         assert mostly(shown_classes(run.sample(20, seed=1, label=name)), [expected] * 20)
-        number = run.record.labels.names.index(name)
-        assert torch.equal(run.sample(2, label=number), run.sample(2, label=name))
 
 
 def test_samples_without_a_class_are_of_all_by_their_shares(run: Run) -> None:
@@ -265,10 +282,12 @@ def test_samples_of_a_class_by_the_command(call: Call, stock: Path, run: Run) ->
     assert call(*words, "--label", "three", "--out", "a.npz").code == 0
     names = run.record.labels.names
     with np.load("a.npz") as found:
-        assert set(found) == {"images", "labels"}
+        assert set(found) == {"images", "labels", "classes"}
         assert found["labels"].tolist() == [names.index("three")] * 5
+        assert found["labels"].dtype == np.int64
+        assert found["classes"].dtype.kind == "U" and tuple(found["classes"]) == names
         assert torch.equal(images.from_array(found["images"]), run.sample(5, label="three"))
-    assert call(*words, "--label", "0", "--seed", "4", "--out", "b.npz").code == 0
+    assert call(*words, "--label", names[0], "--seed", "4", "--out", "b.npz").code == 0
     assert call(*words, "--seed", "4", "--out", "c.npz").code == 0
     with np.load("b.npz") as one, np.load("c.npz") as every:
         labels = run.sample_labels(5, 4)
@@ -280,9 +299,51 @@ def test_samples_of_a_class_by_the_command(call: Call, stock: Path, run: Run) ->
 
 def test_classes_that_there_are_not(refuses: Callable[..., str], stock: Path) -> None:
     words = ("sample", stock / "run", "--out", "a.png", *SLOW, "--label")
-    line = refuses(*words, "seven")
-    assert line.startswith("no class 'seven': choose from five, four, one, three, two, or 0 to 4")
-    assert "no class '5'" in refuses(*words, "5")
+    assert refuses(*words, "seven") == "no class 'seven': choose from five, four, one, three, two"
+    assert refuses(*words, "0") == "no class '0': choose from five, four, one, three, two"
+
+
+def test_a_class_of_which_nothing_was_learned(refuses: Callable[..., str], own_run: Path) -> None:
+    facts = RunFolder(own_run).read().to_json()
+    facts["labels"]["counts"] = (0, *facts["labels"]["counts"][1:])
+    (own_run / "run.json").write_text(json.dumps(facts))
+    line = refuses("sample", own_run, "--out", "a.png", *SLOW, "--label", "five")
+    assert line == "no training image was of class 'five': choose from four, one, three, two"
+
+
+def test_a_folder_of_samples_gives_their_classes_back(call: Call, stock: Path, run: Run) -> None:
+    words = ("sample", stock / "run", "--count", "40", "--seed", "2", *SLOW)
+    assert call(*words, "--out", "drawn").code == 0
+    labels = run.sample_labels(40, 2)
+    assert labels is not None
+    names = [run.record.labels.names[number] for number in labels.tolist()]
+    rows = list(csv.reader(Path("drawn/metadata.csv").read_text(encoding="utf-8").splitlines()))
+    assert rows == [
+        ["file_name", "label"],
+        *([f"images-{index:05d}.png", name] for index, name in enumerate(names)),
+    ]
+    found = call("data", "drawn", "--resolution", "16", "--json").json()
+    assert found["histogram"] == {name: names.count(name) for name in set(names)}
+
+
+def test_class_names_of_any_letters_are_read_back(tmp_path: Path) -> None:
+    """As a class folder of each of these names would be called."""
+    folders = ("a,b", 'say "x"', "a;b", "élan", "a\\b", "line\nend", "日本", "a\u00a0x", "#1")
+    names = tuple(class_name(folder) for folder in folders)
+    pixels = torch.from_numpy(make_images(len(names) * 5)[0]).permute(0, 3, 1, 2)
+    labels = torch.arange(len(pixels)) % len(names)
+    output.check(tmp_path / "drawn").write({"images": pixels}, labels, names)
+    source = read_folder(tmp_path / "drawn", Columns())
+    found = {item.name: item.label for item in source.items()}
+    assert found == {f"images-{i:05d}.png": names[i % len(names)] for i in range(len(pixels))}
+
+
+def test_pictures_without_one_class_carry_none(call: Call, stock: Path) -> None:
+    words = ("interpolate", stock / "run", "--points", "3", *SLOW)
+    assert call(*words, "--out", "a.npz").code == call(*words, "--out", "ways").code == 0
+    with np.load("a.npz") as found:
+        assert set(found) == {"images"}
+    assert not Path("ways/metadata.csv").exists()
 
 
 # The other verbs

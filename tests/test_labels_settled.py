@@ -6,9 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.making import encode, make_images, write_folder, write_npz, write_parquet
+from tests.making import (
+    encode,
+    make_images,
+    numbers_in,
+    write_folder,
+    write_npz,
+    write_parquet,
+)
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images
 from triptych.errors import InputError
@@ -89,7 +98,7 @@ def test_one_class_is_no_label(tmp_path: Path) -> None:
     write(tmp_path / "valid/images", images[30:])
     data = opened(tmp_path)
     assert data.classes is None and sizes(data)[1] == 10
-    assert codes(data)["one_class"] == {"name": "images"}
+    assert codes(data)["one_folder"] == {"name": "images"}
     same = opened(write_npz(tmp_path / "a.npz", images, np.full(40, 7)))
     assert same.classes is None and codes(same)["one_class"] == {"name": "7"}
     names = ["ant", "bee"]
@@ -100,6 +109,34 @@ def test_one_class_is_no_label(tmp_path: Path) -> None:
 def write_parquet_of(path: Path, images: np.ndarray, labels: Any, names: list[str]) -> Path:
     write_parquet(path, images, labels, names=names)
     return path
+
+
+def test_a_column_of_a_table_may_name_the_part(tmp_path: Path) -> None:
+    images, labels = make_images(60)
+    parts = np.array(["train"] * 40 + ["test"] * 15 + ["unused"] * 5)
+    cells = [encode(image) for image in images]
+    split = pa.table({"image": cells, "label": labels, "split": parts.tolist()})
+    pq.write_table(split, tmp_path / "a.parquet")
+    table = opened(tmp_path / "a.parquet")
+    assert len(table.train) + len(table.validation) == 40 and len(table.test) == 15
+    assert codes(table)["parts_from_column_some"]["n"] == 5
+    assert set(numbers_in(table.test.images)) == set(range(40, 55))
+    np.savez(tmp_path / "b.npz", images=images, labels=labels, split=parts[:55].repeat(1))
+    with_fewer = opened(tmp_path / "b.npz")  # one too few for the images: it is another thing
+    assert "parts_from_column" not in codes(with_fewer)
+    np.savez(tmp_path / "c.npz", images=images[:55], labels=labels[:55], split=parts[:55])
+    arrays = opened(tmp_path / "c.npz")
+    assert set(numbers_in(arrays.test.images)) == set(range(40, 55))
+    assert codes(arrays)["parts_from_column"] == {"name": "split", "table": "c.npz"}
+
+
+def test_what_was_left_out_is_told_where_too_little_is_left(tmp_path: Path) -> None:
+    images, _ = make_images(60)
+    write(tmp_path / "train", images[:10])
+    write(tmp_path / "test", images[10:15])
+    write(tmp_path / "extra", images[15:])
+    with pytest.raises(InputError, match=r"15 readable images in .* \(.*extra \(45\)\): give at"):
+        opened(tmp_path)
 
 
 # The order of classes

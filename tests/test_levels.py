@@ -95,6 +95,104 @@ LAYOUTS: dict[str, dict[str, Told]] = {
         "control_test/1.png": (None, "control_test"),
         "valid/2.png": (None, "valid"),
     },
+    "Carvana's masks": {
+        "train/1.png": (TRAIN, None),
+        "train_masks/1.png": LEFT_OUT,
+        "test/2.png": (TEST, None),
+    },
+    "masks of each part": {
+        "TrainImages/1.png": (TRAIN, None),
+        "TrainMasks/1.png": LEFT_OUT,
+        "TestImages/2.png": (TEST, None),
+        "TestMasks/2.png": LEFT_OUT,
+    },
+    "parts of other names each": {
+        "clean_train/cat/1.png": (TRAIN, "cat"),
+        "clean_train/dog/2.png": (TRAIN, "dog"),
+        "noisy_test/cat/3.png": (TEST, "cat"),
+    },
+    "words glued together": {
+        "Xtrain/cat/1.png": (TRAIN, "cat"),
+        "Xtrain/dog/2.png": (TRAIN, "dog"),
+        "Xtest/cat/3.png": (TEST, "cat"),
+    },
+    "one class with parts, one without": {
+        "cat/train/1.png": (TRAIN, "cat"),
+        "cat/test/2.png": (TEST, "cat"),
+        "dog/3.png": (None, "dog"),
+    },
+    "a class whose test part is missing": {
+        "cat_train/1.png": (TRAIN, "cat"),
+        "cat_test/2.png": (TEST, "cat"),
+        "dog_train/3.png": (TRAIN, "dog"),
+    },
+    "classes for training, a heap to test": {
+        "cat_train/1.png": (TRAIN, "cat"),
+        "dog_train/2.png": (TRAIN, "dog"),
+        "test/3.png": (TEST, None),
+    },
+    "a test folder with its neighbours' names": {
+        "cat/1.png": (None, "cat"),
+        "dog/2.png": (None, "dog"),
+        "test/cat/3.png": (TEST, "cat"),
+        "test/dog/4.png": (TEST, "dog"),
+    },
+    "a test folder inside of train": {
+        "train/cat/1.png": (None, "cat"),
+        "train/dog/2.png": (None, "dog"),
+        "train/test/cat/3.png": (TEST, "cat"),
+        "train/test/dog/4.png": (TEST, "dog"),
+    },
+    "images beside test": {"images/1.png": (None, None), "test/2.png": (TEST, None)},
+    "masks and more beside images": {
+        "training/images/1.png": (TRAIN, None),
+        "training/mask/1.png": LEFT_OUT,
+        "training/1st_manual/1.png": LEFT_OUT,
+        "test/images/2.png": (TEST, None),
+        "test/mask/2.png": LEFT_OUT,
+    },
+    "masks below their images": {"1.png": (None, None), "masks/1.png": LEFT_OUT},
+    "FFHQ's folders": {
+        **{f"00000/{n:05}.png": (None, None) for n in range(3)},
+        **{f"01000/{n:05}.png": (None, None) for n in range(1000, 1003)},
+        **{f"02000/{n:05}.png": (None, None) for n in range(2000, 2003)},
+    },
+    "two domains, as CycleGAN has them": {
+        "trainA/1.png": (TRAIN, "a"),
+        "trainB/2.png": (TRAIN, "b"),
+        "testA/3.png": (TEST, "a"),
+        "testB/4.png": (TEST, "b"),
+    },
+    "Intel's scenes": {
+        "seg_train/seg_train/sea/1.png": (TRAIN, "sea"),
+        "seg_train/seg_train/street/1.png": (TRAIN, "street"),
+        "seg_test/seg_test/sea/2.png": (TEST, "sea"),
+        "seg_pred/seg_pred/3.png": LEFT_OUT,
+    },
+    "Tiny ImageNet": {
+        "train/n01/images/1.png": (TRAIN, "n01"),
+        "train/n02/images/2.png": (TRAIN, "n02"),
+        "val/images/3.png": (VALIDATION, None),
+        "test/images/4.png": (TEST, None),
+    },
+    "birds with segmentations": {
+        "images/001.Albatross/1.png": (None, "001.Albatross"),
+        "images/002.Auklet/2.png": (None, "002.Auklet"),
+        "segmentations/001.Albatross/1.png": LEFT_OUT,
+        "segmentations/002.Auklet/2.png": LEFT_OUT,
+    },
+    "images and masks above the parts": {
+        "images/train/1.png": (TRAIN, None),
+        "masks/train/1.png": LEFT_OUT,
+        "images/test/2.png": (TEST, None),
+        "masks/test/2.png": LEFT_OUT,
+    },
+    "X-rays packed twice": {
+        "train/NORMAL/1.png": (TRAIN, "NORMAL"),
+        "train/PNEUMONIA/2.png": (TRAIN, "PNEUMONIA"),
+        "test/NORMAL/3.png": (TEST, "NORMAL"),
+        "chest_xray/train/NORMAL/1.png": LEFT_OUT,
+    },
     "parts doubled": {
         "x_train/x_train/cat/1.png": (TRAIN, "cat"),
         "x_train/x_train/dog/2.png": (TRAIN, "dog"),
@@ -208,10 +306,30 @@ LAYOUTS: dict[str, dict[str, Told]] = {
         "cat/val1.png": (VALIDATION, "cat"),
         "dog/train1.png": (TRAIN, "dog"),
     },
+    "parts and classes by the names of files": {
+        "cat_train_001.png": (TRAIN, None),
+        "dog_train_001.png": (TRAIN, None),
+        "cat_test_001.png": (TEST, None),
+        "dog_test_001.png": (TEST, None),
+    },
+    "a stray among the names of files": {
+        **{f"train_{n}.png": (TRAIN, None) for n in range(20)},
+        **{f"test_{n}.png": (TEST, None) for n in range(10)},
+        "cover.png": LEFT_OUT,
+    },
+    "masks by the names of files": {
+        "a (1).png": (None, None),
+        "a (1)_mask.png": LEFT_OUT,
+        "a (1)_mask_1.png": LEFT_OUT,
+        "2_sat.png": (None, None),
+        "2_mask.png": LEFT_OUT,
+        "3.input.png": (None, None),
+        "3.seg.png": LEFT_OUT,
+        "iron_mask.png": (None, None),
+    },
     "names of files that tell more": {
-        "train_001.png": (None, None),
+        "train_station_001.png": (None, None),
         "test_tube_002.png": (None, None),
-        "test_003.png": (None, None),
     },
     "a held-out part is all there is": {
         "test/a/1.png": (TEST, "a"),
@@ -275,14 +393,14 @@ def test_what_was_taken_for_what_is_said(tmp_path: Path) -> None:
     }
     assert notes(tmp_path / "4", "images/1.png", "masks/1.png", "masks/2.png") == {
         "masks_left_out": {"folders": "masks (2)"},
-        "one_class": {"name": "images"},
+        "one_folder": {"name": "images"},
     }
     assert notes(tmp_path / "5", *(f"0000{n}/{n}.png" for n in range(3))) == {
         "storage_folders": {"n": 3, "first": "00000", "last": "00002"}
     }
     assert notes(tmp_path / "6", "1.png", "2.png") == {}
     assert notes(tmp_path / "7", "photos/1.png", "photos/2.png") == {
-        "one_class": {"name": "photos"}
+        "one_folder": {"name": "photos"}
     }
     for number in range(1, 8):
         left = notes(tmp_path / str(number), label=NO_LABELS)

@@ -118,7 +118,7 @@ def test_wrong_matlab_contents(tmp_path: Path) -> None:
     images = np.moveaxis(pixels(6, 5, 4, 3), 0, -1)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"Z": images}, "no images"),
-        ({"X": images.astype(float)}, "is double of shape"),
+        ({"X": images.astype(object)}, "is cell of shape"),
         ({"X": np.moveaxis(images, -1, 0)}, r"shape \(6, 5, 4, 3\)"),
         ({"X": images[..., :0]}, "no images|shape"),
         ({"X": images, "y": np.arange(5)}, "6 images and y"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.truths import coverage, normal
+from triptych.metrics import NotDefinedError
 from triptych.metrics import memorised as module
 from triptych.metrics.memorised import memorised, nearest
 
@@ -42,6 +43,17 @@ def test_copies_are_counted() -> None:
     assert found.low > 0.2
     copied = nearest(copies, training)
     assert copied.index.tolist() == list(range(300))
+
+
+def test_held_out_images_at_no_distance_leave_nothing_to_compare_with() -> None:
+    """Features of copies coincide exactly, however long they are."""
+    training = 1e3 * normal(50, 128).float()
+    held_out = nearest(training[:40], training).distance
+    assert held_out.tolist() == [0] * 40
+    with pytest.raises(NotDefinedError, match="held_out_coincide"):
+        memorised(torch.rand(30, dtype=torch.float64), held_out)
+    one_in_two_hundred = torch.cat([torch.zeros(1), torch.rand(199)]).double()
+    assert memorised(torch.zeros(30).double(), one_in_two_hundred).value == 1
 
 
 def test_nothing_near_leaves_room_for_a_little() -> None:

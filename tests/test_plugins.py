@@ -62,6 +62,7 @@ ANNOUNCED = """
 [triptych.recipes]
 vae:toy = toy_for_triptych:RECIPE
 gan:broken = toy_for_triptych:NOTHING
+vae:metric = toy_for_triptych:OURS
 [triptych.sources]
 .toy = toy_for_triptych:read
 [triptych.metrics]
@@ -106,6 +107,8 @@ def test_a_recipe_and_a_source_from_outside(tmp_path: Path) -> None:
 def test_what_fails_to_import_is_named_and_the_rest_goes_on() -> None:
     with pytest.raises(InputError, match=r"'gan:broken' of toy cannot be imported .*NOTHING"):
         registry.recipe(ModelName.parse("gan:broken"))
+    with pytest.raises(InputError, match="'vae:metric' of another package is no recipe"):
+        registry.recipe(ModelName.parse("vae:metric"))
     with pytest.raises(InputError, match=r"gan:course cannot be told the labels: choose from .*r1"):
         registry.require_conditional(ModelName.parse("gan:course"))
 

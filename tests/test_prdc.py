@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from tests.truths import coverage, normal
+from tests.truths import coverage, independent, normal
+from triptych.metrics import NotDefinedError
 from triptych.metrics import kernel_distance as kernels
 from triptych.metrics import prdc as module
 from triptych.metrics.intervals import LeftOut, group_numbers, jackknife
@@ -211,8 +212,7 @@ def test_what_is_kept_of_the_real_side_changes_no_number(
 
 
 def test_kernel_distance_agrees_with_torchmetrics() -> None:
-    from torchmetrics.image.kid import poly_mmd
-
+    poly_mmd = independent("torchmetrics.image.kid").poly_mmd
     x, y = normal(300, 16), 0.5 + normal(300, 16, seed=1)
     theirs = poly_mmd(x, y, degree=3, gamma=None, coef=1.0)
     assert kernel_distance(x, y).value == pytest.approx(float(theirs), rel=1e-9)
@@ -258,3 +258,18 @@ def test_the_kernel_distance_is_unbiased() -> None:
     )
     assert values.min() < 0 < values.max()
     assert abs(values.mean().item()) < 4 * values.std().item() / 200**0.5
+
+
+def test_balls_of_copies_have_no_size() -> None:
+    """Whether a sample lies in one would hang on rounding; a few copies are no such case."""
+    generated, row = normal(40, 128), 1e3 * normal(1, 128)
+    with pytest.raises(NotDefinedError, match="no_neighborhoods"):
+        neighbours(row.repeat(40, 1), generated)
+    with pytest.raises(NotDefinedError, match="no_neighborhoods"):
+        neighbours(torch.cat([row.repeat(25, 1), normal(15, 128)]), generated)
+    with pytest.raises(NotDefinedError, match="no_neighborhoods"):
+        neighbours(torch.zeros(40, 128), generated)
+    generated, real = normal(40, 5), normal(40, 5, seed=1)
+    some = torch.cat([real[:1].repeat(10, 1), real[10:]])
+    assert 0 < neighbours(some, generated).density.value < 2
+    assert neighbours(real, 9 * normal(1, 5).repeat(40, 1)).precision.value == 0

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from tests.truths import normal
+from triptych.metrics import probe_accuracy as module
 from triptych.metrics.probe_accuracy import Represented, Weights, fit, probe_accuracy
 
 
@@ -62,6 +63,25 @@ def test_two_gaussians_are_told_apart_as_often_as_they_can_be() -> None:
     best = stats.norm.cdf(2.0 / 2**0.5)  # half the distance between the corners
     assert found.value == pytest.approx(best, abs=0.012)
     assert found.low < best < found.high
+
+
+def test_the_penalty_is_chosen_on_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By made fits: the strongest penalty names all validation images, the weakest all test images.
+
+    What is reported is then the strongest one's accuracy on test images: none.
+    """
+    one_hot = torch.eye(2, dtype=torch.float64)
+    labels = torch.tensor([0, 1] * 10)
+    train = Represented(one_hot[labels], labels)
+    test = Represented(one_hot[1 - labels], labels)  # the other way round
+
+    def made(x: torch.Tensor, labels: torch.Tensor, penalty: float, *more: object) -> Weights:
+        sign = 1.0 if penalty == 1.0 else -1.0
+        return Weights(sign * one_hot, torch.zeros(2, dtype=torch.float64))
+
+    monkeypatch.setattr(module, "fit", made)
+    assert probe_accuracy(train, train, test).value == 0
+    assert probe_accuracy(train, test, test).value == 1
 
 
 def test_scale_and_offset_do_not_matter() -> None:

@@ -31,11 +31,9 @@ REFUSED = {
     "bad.parquet": "no readable parquet",
     "torn.parquet": "torn.parquet is damaged",
     "bad.npz": "bad.npz is damaged",
-    "float.npy": "no images in .*uint8",
     "void.npy": "no images in",
     "five.npy": "5 channels",
     "few.npz": "30 images and labels of shape",
-    "one-class.npz": "all 30 images have one class",
     "single": "1 readable images in single",
     "only": "all images of only are given as test: add a train folder",
 }
@@ -48,11 +46,9 @@ def write_refused(folder: Path) -> None:
     (folder / "note.txt").write_text("hello")
     (folder / "bad.parquet").write_bytes(b"PAR1 but not for long")
     (folder / "bad.npz").write_bytes(b"PK\3\4 no")
-    np.save(folder / "float.npy", images / 255)
     np.save(folder / "void.npy", np.zeros((30, 0, 0), dtype=np.uint8))
     np.save(folder / "five.npy", np.zeros((30, 8, 8, 5), dtype=np.uint8))
     write_npz(folder / "few.npz", images, none[1:])
-    write_npz(folder / "one-class.npz", images, none)
     write_folder(folder / "single", images[:1])
     write_folder(folder / "only" / "test", images)
     whole = write_parquet(folder / "whole.parquet", images, None).read_bytes()
@@ -95,21 +91,9 @@ def test_a_part_that_only_holds_copies_is_named(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_too_few_to_divide_says_how_many_do(tmp_path: Path) -> None:
-    images, _ = make_images(60)
-    for start in range(0, 40, 2):  # some twenty images leave no validation part, whichever
-        path = write_npz(tmp_path / f"{start}.npz", images[start : start + 20])
-        try:
-            opened(path)
-        except InputError as error:
-            assert "20 images in" in str(error) and "give more: about 60 do" in str(error)
-            return
-    pytest.fail("every choice of twenty images has three parts")
-
-
 def test_bad_images_are_not_forgotten_in_other_refusals(tmp_path: Path) -> None:
     images, _ = make_images(30)
-    write_folder(tmp_path / "cats", images)
+    write_folder(tmp_path / "cats", images[:15])
     (tmp_path / "dogs").mkdir()
     for number in range(30):
         heic = b"\0\0\0\x18ftypheic" + encode(images[number])

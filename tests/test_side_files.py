@@ -63,7 +63,16 @@ def test_dataset_json(tmp_path: Path, suffix: str, given: Any, meant: list[Any])
 
 
 def test_another_dataset_json_is_an_ordinary_file(tmp_path: Path) -> None:
-    for content in ("[1]", '{"images": []}', '{"labels": 3}', '{"labels": ["a"]}', "{", "\udcff"):
+    for content in (
+        "[1]",
+        '{"images": []}',
+        '{"labels": {"0": "cat"}}',
+        '{"labels": ["ab"]}',
+        '{"labels": 3}',
+        '{"labels": ["a"]}',
+        "{",
+        "\udcff",
+    ):
         folder = fill(tmp_path / "x", "a/1.png", "b/2.png")
         (folder / "dataset.json").write_text(content, errors="surrogateescape")
         assert labels(read(folder)) == {"a/1.png": "a", "b/2.png": "b"}, content
@@ -125,8 +134,48 @@ def test_a_column_may_name_the_part(tmp_path: Path) -> None:
         "3.png": ("validation", "a"),
     }
     assert codes(read(folder)) == ["labels_from_column", "parts_from_column"]
-    listed(folder, "file_name,label,split\n1.png,a,train\n2.png,b,left\n3.png,a,val\n")
+    listed(folder, "file_name,label,split\n1.png,a,train\n2.png,b,unused\n3.png,a,val\n")
+    assert told(read(folder)) == {"1.png": ("train", "a"), "3.png": ("validation", "a")}
+    assert "parts_from_column_some" in codes(read(folder))
+    listed(folder, "file_name,label,split\n1.png,a,fold1\n2.png,b,fold2\n3.png,a,test\n")
+    assert [part for part, _ in told(read(folder)).values()] == [None, None, "test"]
+    listed(folder, "file_name,label,is_train\n1.png,a,True\n2.png,b,0\n3.png,a,1\n")
+    assert [part for part, _ in told(read(folder)).values()] == ["train", "test", "train"]
+    listed(folder, "file_name,label,split\n1.png,a,0\n2.png,b,1\n3.png,a,2\n")
     assert {part for part, _ in told(read(folder)).values()} == {None}
+    (note,) = [note for note in read(folder).notes if note.code == "parts_column_not_read"]
+    assert note.values["values"] == "0, 1, 2"
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "1.png", "2.png", "3.png")
+    listed(folder, "sep=;\nfile_name;label\n1.png;1,0\n2.png;10,0\n3.png;nan\n;\n")
+    assert labels(read(folder)) == {"1.png": 1, "2.png": 10, "3.png": None}
+    listed(folder, "file_name,label\n1.png,01\n2.png,02\n3.png,10\n")
+    assert labels(read(folder)) == {"1.png": "01", "2.png": "02", "3.png": "10"}
+
+
+def test_columns_that_could_be_labels_are_named(tmp_path: Path) -> None:
+    folder = fill(tmp_path, *(f"{n}.png" for n in range(4)))
+    rows = "".join(f"{n}.png,{'pug' if n % 2 else 'lab'},text {n}\n" for n in range(4))
+    listed(folder, f"file_name,breed,caption\n{rows}")
+    values = [note.values for note in read(folder).notes if note.code == "labels_not_chosen"]
+    assert values == [{"columns": "breed"}]
+
+
+def test_one_hot_lists_in_metadata_parquet(tmp_path: Path) -> None:
+    names = ["1.png", "2.png", "3.png"]
+    content = table(file_name=names, label=[[0, 1], [1, 0], [0, 1]])
+    assert labels(read(listed(fill(tmp_path, *names), content, "metadata.parquet"))) == dict(
+        zip(names, [1, 0, 1], strict=True)
+    )
+
+
+def test_a_stray_class_file_changes_nothing(tmp_path: Path) -> None:
+    folder = fill(tmp_path, *(f"{kind}/{n}.png" for kind in "ab" for n in range(3)))
+    listed(folder, "7", "a/0.cls")
+    assert set(labels(read(folder)).values()) == {"a", "b"}
+    assert "label_files_few" in codes(read(folder))
 
 
 # WebDataset

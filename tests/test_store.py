@@ -18,7 +18,7 @@ import pytest
 from tests.making import ingested
 from triptych import files
 from triptych.data import splits, store
-from triptych.data.ingest import Prepared, Spool, is_grey, prepare, write_arrays
+from triptych.data.ingest import Bad, Prepared, Reading, Spool, is_grey, prepare, write_arrays
 from triptych.data.sources import BadImageError, Item
 from triptych.errors import InputError
 from triptych.records import Note
@@ -39,7 +39,8 @@ def random_images(count: int, channels: int = 3, seed: int = 0) -> np.ndarray:
 
 
 def prepared(images: Any) -> Prepared:
-    return prepare(([Item(str(i), image, None, None) for i, image in enumerate(images)], 16, "pad"))
+    items = [Item(str(i), image, None, None) for i, image in enumerate(images)]
+    return prepare((items, Reading(16, "pad")))
 
 
 def make(key: str, count: int = 30, seed: int = 0) -> str:
@@ -61,13 +62,14 @@ def test_a_block_packs_what_is_good_and_names_what_is_bad() -> None:
     colour, grey = random_images(2), random_images(1, channels=1)[0]
     agreeing = np.repeat(grey[..., None], 3, axis=2)
     block = prepared([colour[0], BadImageError("no reason"), grey, agreeing, colour[1]])
-    assert block.bad == {1: "no reason"}
-    assert block.channels.tolist() == [3, 0, 1, 1, 3]
-    assert block.sizes.tolist() == [[16, 16], [0, 0], [16, 16], [16, 16], [16, 16]]
+    assert block.bad == (Bad(1, "", "no reason"),)
+    assert block.channels.tolist() == [3, 1, 1, 3]
+    assert block.owners.tolist() == [0, 2, 3, 4]
+    assert block.sizes.tolist() == [[16, 16]] * 4
     expected = [colour[0].transpose(2, 0, 1), grey, grey, colour[1].transpose(2, 0, 1)]
     np.testing.assert_array_equal(block.pixels, np.concatenate([e.ravel() for e in expected]))
     digest = splits.pixel_digest(colour[1])
-    assert block.digests[4].tobytes() == digest
+    assert block.digests[3].tobytes() == digest
 
 
 def test_digests_and_sizes_are_of_the_full_image() -> None:
@@ -139,7 +141,8 @@ def test_an_entry_of_the_version_before_is_read(empty_cache: Path) -> None:
     text = """{"name": "b", "classes": ["0", "1"], "files": 9, "bad": [["x.png", "empty"]],
         "copies": 1, "crossing": 2, "faint": 3, "unread": 4, "sizes": {"different": 2,
         "smallest": [1, 2], "largest": [3, 4], "usual": [3, 4], "of_usual_size": 5,
-        "narrowest": 0.5, "widest": 0.75}, "given_parts": [], "notes": ["n"], "content": "X"}"""
+        "narrowest": 0.5, "widest": 0.75}, "given_parts": [], "notes": ["n"],
+        "ranges": {"uint8": [0, 255]}, "content": "X"}"""
     (empty_cache / "b.json").write_text(text.replace("X", content))
     entry = store.load("b")
     assert entry is not None
@@ -164,6 +167,7 @@ def test_an_entry_of_the_version_before_is_read(empty_cache: Path) -> None:
         sizes=sizes,
         given_parts=(),
         notes=(Note("text", {"text": "n"}),),
+        ranges={"uint8": (0, 255)},
         content=content,
     )
 

@@ -258,7 +258,10 @@ def test_colder_samples_are_nearer_to_each_other(stock: Path, name: str) -> None
         ("sample {gan} --pixel-noise --out a.png", "a gan has no distribution of pixels to draw"),
         ("sample {diffusion} --pixel-noise --out a.png", "a diffusion has no distribution of"),
         ("reconstruct {sigma} --data {grey} --out a.png", "is (1, 16, 16), the run (3, 16, 16)"),
-        ("likelihood {sigma} --data {grey}", "grey is (1, 16, 16), the run (3, 16, 16): measure"),
+        (
+            "likelihood {sigma} --data {grey}",
+            "grey is (1, 16, 16), the run (3, 16, 16): save",
+        ),
         ("evaluate {sigma} --data {grey}", "grey is (1, 16, 16), the run (3, 16, 16)"),
         ("traverse {sigma} --data {grey} --out a.png", "grey is (1, 16, 16), the run (3, 16, 16)"),
         ("reconstruct {sigma} --resolution 32 --out a.png", "bars is (3, 32, 32), the run (3, 16"),
@@ -291,17 +294,23 @@ def test_images_that_a_run_was_not_made_for(stock: Path) -> None:
 
 
 def test_a_coloured_picture_for_a_run_of_grey_images(
-    refuses: Callable[..., str], stock: Path, tmp_path: Path
+    call: Call, stock: Path, tmp_path: Path
 ) -> None:
-    """A file that is grey in all but its format is taken."""
+    """It is turned grey, and that is said; a file that is grey in all but its format stays."""
     colour, grey = make_images(1)[0][0], make_images(1, channels=1)[0][0]
     (tmp_path / "colour.png").write_bytes(encode(colour))
     (tmp_path / "grey.png").write_bytes(encode(grey.repeat(3, axis=2)))
     ends = ("--from", tmp_path / "grey.png", "--to", tmp_path / "colour.png")
-    line = refuses("interpolate", stock / "grey", *ends, "--out", "a.png", *SLOW)
-    assert line.endswith("colour.png is in colour, the run of grey images: make it grey")
-    found = Run(stock / "grey", one_thread()).read_image(tmp_path / "grey.png")
-    assert torch.equal(found, images.from_array(grey[None]))
+    words = ("interpolate", stock / "grey", *ends, "--points", "3", *SLOW)
+    told = call(*words, "--out", "a.npz")
+    assert told.code == 0
+    assert told.err.startswith("note: 1 of 1 image was in colour and is shown to the model in grey")
+    run = Run(stock / "grey", one_thread())
+    first, last = (run.read_images(path) for path in ends[1::2])
+    assert torch.equal(first, images.from_array(grey[None]))
+    with np.load("a.npz") as found:
+        ways = run.interpolate(first, last, 3)
+        assert torch.equal(images.from_array(found["images"][0]), ways[0])
 
 
 # Budgets

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +15,17 @@ from triptych.hardware import Machine
 from triptych.metrics.intervals import Estimate
 
 MACHINE = Machine(device="cpu", precision="fp32", threads=1, choices={})
+
+
+def independent(module: str) -> Any:
+    """Somebody else's code to hold ours against; the test is skipped where it cannot be imported.
+
+    What imports torchvision beside a torch of another build raises RuntimeError, not ImportError.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # another's code: it may raise anything
+        return pytest.skip(f"{module} cannot be imported ({error})")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -5,6 +5,7 @@ This is where the layers meet: comparison is handed a way to train and to measur
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,14 @@ from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import tell_notes
 from triptych.errors import InputError
-from triptych.evaluation.evaluate import Measure, measurer, plan_measurement
+from triptych.evaluation.evaluate import (
+    Measure,
+    check_measurement,
+    measurer,
+    plan_measurement,
+)
+from triptych.evaluation.legibility import known_legibility, warn_told_anyway
+from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
     DEFAULT_DATA,
@@ -28,7 +36,7 @@ from triptych.options import (
     takes,
 )
 from triptych.records import Note, ResultsRecord
-from triptych.run import Run, run_data
+from triptych.run import Data, Run, run_data
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
     ResolvedRequest,
@@ -46,7 +54,10 @@ WIDTHS = (0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
 SCORED = 500  # samples of each
 
 
-def load(path: Path | str) -> Run:
+PathLike = str | os.PathLike[str]
+
+
+def load(path: PathLike) -> Run:
     """A trained run; InputError when a file is missing or altered."""
     return Run(path)
 
@@ -54,7 +65,7 @@ def load(path: Path | str) -> Run:
 @takes(TrainRequest)
 def train(
     model: str | TrainRequest,
-    data: str | ImageData = DEFAULT_DATA,
+    data: Data = DEFAULT_DATA,
     *,
     machine: Machine | None = None,
     console: Console = QUIET,
@@ -69,29 +80,31 @@ def train(
         model = TrainRequest.of(model=model, data=source_of(data), **options)
     machine = machine or hardware.pick_for(model)
     request = resolve(model, machine.device, opened(data), console)
-    folder = Path(model.out) if model.out is not None else free_folder(request, machine)
+    folder = free_folder(request, machine) if model.out is None else model.out
     tell_notes(request.data, console)
+    if request.labels:  # as far as it is known: to find out takes as long as a short training
+        warn_told_anyway(known_legibility(request.data), console)
     into = Note("training_into", {"model": str(request.name), "run": str(folder)})
     console.say(english(into))
     return Run(train_request(request, folder, machine, console).path, machine)
 
 
-def source_of(data: str | ImageData | None) -> str | None:
+def source_of(data: Data | None) -> str | os.PathLike[str] | None:
     """What the user named, of images that are open already too."""
     return data.source if isinstance(data, ImageData) else data
 
 
-def opened(data: str | ImageData | None) -> ImageData | None:
+def opened(data: Data | None) -> ImageData | None:
     """Images that are open already."""
     return data if isinstance(data, ImageData) else None
 
 
 @takes(ReadingOptions)
 def repeat(
-    run: Path | str,
-    out: Path | str,
+    run: PathLike,
+    out: PathLike,
     *,
-    data: str | ImageData | None = None,
+    data: Data | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
     **options: Any,
@@ -103,12 +116,12 @@ def repeat(
     InputError where the run cannot be followed, or the data are not the same.
     """
     machine = machine or hardware.pick()
-    source = Run(run, machine)
+    source, target = Run(as_path(run, "run"), machine), as_path(out, "out")
     images = run_data(source, data, ReadingOptions.of(**options), console)
     request, machine = request_to_repeat(source.folder, images, machine)
     for note in differing_versions(source.record):
         console.say(f"note: {english(note)}")
-    return Run(train_request(request, Path(out), machine, console).path, machine)
+    return Run(train_request(request, target, machine, console).path, machine)
 
 
 def free_folder(request: ResolvedRequest, machine: Machine) -> Path:
@@ -131,8 +144,8 @@ def free_folder(request: ResolvedRequest, machine: Machine) -> Path:
 
 @takes(MeasureRequest)
 def evaluate(
-    runs: Sequence[Path | str] | MeasureRequest,
-    data: str | ImageData | None = None,
+    runs: PathLike | Sequence[PathLike] | MeasureRequest,
+    data: Data | None = None,
     *,
     machine: Machine | None = None,
     console: Console = QUIET,
@@ -145,19 +158,25 @@ def evaluate(
     if isinstance(runs, MeasureRequest):
         asked, data = runs, runs.data
     else:
-        asked = MeasureRequest.of(runs=tuple(runs), data=source_of(data), **options)
+        asked = MeasureRequest.of(runs=runs, data=source_of(data), **options)
     if not asked.runs:
         raise InputError("no run named", "give folders that `triptych train` made")
     machine = machine or hardware.pick_for(asked)
     planned = []
     for run in [Run(path, machine) for path in asked.runs]:
         images = run_data(run, data, asked.part(ReadingOptions), console)
-        plan = plan_measurement(asked.count, asked.features, images, machine)
-        planned.append((run.folder, images, plan))
+        check_measurement(asked.count, asked.features, images, machine)
+        planned.append((run.folder, images))
+    every = {images.fingerprint: images for _, images in planned}
+    plans = {
+        fingerprint: plan_measurement(asked.count, asked.features, images, machine, console)
+        for fingerprint, images in every.items()
+    }
     measures: dict[str, Measure] = {}
     results = []
-    for folder, images, plan in planned:
+    for folder, images in planned:
         if images.fingerprint not in measures:
+            plan = plans[images.fingerprint]
             measures[images.fingerprint] = measurer(images, plan, machine, console)
         results.append(replace(measures[images.fingerprint](folder), run=folder.path.name))
         if machine.group.is_main:
@@ -168,8 +187,8 @@ def evaluate(
 
 @takes(CompareRequest)
 def compare(
-    models: Sequence[str | Path] | CompareRequest = (),
-    data: str | ImageData | None = None,
+    models: PathLike | Sequence[PathLike] | CompareRequest = (),
+    data: Data | None = None,
     *,
     machine: Machine | None = None,
     console: Console = QUIET,
@@ -186,8 +205,7 @@ def compare(
     if isinstance(models, CompareRequest):
         asked = models
     else:
-        names = tuple(map(str, models))
-        asked = CompareRequest.of(models=names, data=source_of(data), **options)
+        asked = CompareRequest.of(models=models, data=source_of(data), **options)
     check_language(asked.lang)
     machine = machine or hardware.pick_for(asked)
     folder = comparing.compare(asked, opened(data), machine, console)
@@ -198,12 +216,12 @@ def compare(
 
 
 def report(
-    paths: Sequence[Path | str],
+    paths: PathLike | Sequence[PathLike],
     *,
     lang: str = "en",
     course: bool = False,
     force: bool = False,
-    out: Path | str | None = None,
+    out: PathLike | None = None,
 ) -> Path:
     """Write the page of a comparison again, or of finished and evaluated runs.
 
@@ -212,8 +230,8 @@ def report(
     from triptych.pages.page import write_page
 
     check_language(lang)
-    folders = [Path(path) for path in paths]
-    target = None if out is None else Path(out)
+    folders = as_paths(paths, "paths")
+    target = None if out is None else as_path(out, "out")
     if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
         return write_page(folders[0], target, language=lang, course=course)
     if not folders:
@@ -238,11 +256,11 @@ class Averaged:
 
 
 def average(
-    run: Path | str,
-    out: Path | str,
+    run: PathLike,
+    out: PathLike,
     width: float | None = None,
     *,
-    data: str | ImageData | None = None,
+    data: Data | None = None,
     machine: Machine | None = None,
     console: Console = QUIET,
 ) -> Averaged:
@@ -254,7 +272,7 @@ def average(
     InputError where the run kept no averages, or they make none of this width.
     """
     machine = machine or hardware.pick()
-    source, target = Run(run, machine), RunFolder(Path(out))
+    source, target = Run(as_path(run, "run"), machine), RunFolder(as_path(out, "out"))
     if target.path.exists():
         raise InputError(f"{target.path} is there already", "name a new folder")
     if width is not None and not 0 < width < posthoc_ema.WIDEST:
@@ -269,7 +287,7 @@ def average(
 
 
 def compare_widths(
-    source: Run, data: str | ImageData | None, machine: Machine, console: Console
+    source: Run, data: Data | None, machine: Machine, console: Console
 ) -> dict[float, float]:
     """The score of each width, with the same noise; the model ends with its own weights."""
     opened = run_data(source, data, None, console)

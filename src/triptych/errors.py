@@ -15,6 +15,19 @@ class InputError(Exception):
         self.wrong, self.mend = wrong, mend
 
 
+# What importing another's package may raise: anything, but what the user asks for by Ctrl-C.
+ANYTHING = (Exception, SystemExit)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type.
+
+    >>> first_line(OSError("no network\\nmore")), first_line(OSError())
+    ('no network', 'OSError')
+    """
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class TrainingFailedError(Exception):
     """Training cannot go on, through no fault of the input: exit code 1."""
 

@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and files from strangers.
+"""Paths as users give them, files that are complete or absent, and files from strangers.
 
 We write a file under another name, sync it, then rename it; an error names the path and the bytes
 needed. Files that we read may be anybody's: their size is limited before they are opened.
@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,33 @@ from triptych.errors import InputError
 
 MOST_JSON = 2**20  # bytes; parsed, the worst text of that size takes some 30 MB
 MOST_DIGITS = 18  # of a whole number: it fits into 64 bits
+
+
+def as_path(value: object, name: str) -> Path:
+    """A path that is given as text or as os.PathLike; InputError on anything else.
+
+    name: of the argument that it is given for
+    """
+    if not isinstance(value, str | os.PathLike):
+        wrong = f"{name} takes a path, not {kind_of(value)}"
+        raise InputError(wrong, "give a str or a pathlib.Path")
+    text = os.fsdecode(value)
+    if not text or "\0" in text:
+        wrong = "text with a zero byte" if text else "empty text"
+        raise InputError(f"{name} takes a path, not {wrong}", "name a file or a folder")
+    return Path(text)
+
+
+def as_paths(value: object, name: str) -> tuple[Path, ...]:
+    """Paths that are given as a list or the like; one alone stands for a list of one."""
+    if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
+        return (as_path(value, name),)
+    return tuple(as_path(each, name) for each in value)
+
+
+def kind_of(value: object) -> str:
+    """What a message calls a value of the wrong kind."""
+    return "None" if value is None else type(value).__name__
 
 
 def write_json(path: Path, value: Any) -> None:

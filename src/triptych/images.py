@@ -6,6 +6,7 @@ Outside the networks an image is uint8 [C,H,W]; inside it is float on [-1, 1].
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,9 @@ class Grid:
 
     pixels: Tensor
 
-    def save(self, path: Path) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a PNG; parents are made."""
+        path = files.as_path(path, "path")
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(path, self._repr_png_())
         return path

@@ -7,9 +7,11 @@ the Python verbs and the command that a run records all derive from it.
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import shlex
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from triptych.config import SIZES, Size
 from triptych.errors import InputError
+from triptych.files import as_path, as_paths, kind_of
 
 RESOLUTIONS = (16, 32, 64, 128)
 DEFAULT_DATA = "street-digits"
@@ -61,12 +64,64 @@ def typed_name(each: Field[Any]) -> str:
     return "--" + str(each.metadata.get("name", each.name)).replace("_", "-")
 
 
+def as_data(value: object, name: str = "data") -> str:
+    """What names images, given as text or as os.PathLike; InputError on anything else.
+
+    A path of one word is that of a file or folder, also where a named set has the same name.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, os.PathLike):
+        text = os.fsdecode(value)
+        is_name = text.startswith("hf:") or not {os.sep, "."} & set(text)
+        return f".{os.sep}{text}" if is_name else text
+    holds_images = hasattr(value, "__getitem__") and not isinstance(value, bytes)
+    raise InputError(
+        f"{name} takes a path or the name of a set, not {kind_of(value)}",
+        "save the images as an .npz file and give its path"
+        if holds_images
+        else "give a path, or a name such as street-digits",
+    )
+
+
+def as_asked(value: Any, name: str, kind: Any) -> Any:
+    """A value as the option of that name and kind holds it; InputError where it takes no such."""
+    kinds = typing.get_args(kind) or (kind,)
+    if value is None and type(None) in kinds:
+        return None
+    if Path in kinds:
+        return as_paths(value, name) if typing.get_origin(kind) is tuple else as_path(value, name)
+    if name == "data":
+        return as_data(value)
+    if set(kinds) <= {str, type(None)} and not isinstance(value, str):
+        raise InputError(f"{name} takes text, not {kind_of(value)}", "give a str")
+    return value
+
+
+def as_texts(value: object, name: str, kinds: Any = str) -> tuple[str, ...]:
+    """Texts that are given as a list or the like; one alone stands for a list of one."""
+    each = (value,) if isinstance(value, kinds) or not isinstance(value, Iterable) else tuple(value)
+    for one in each:
+        if not isinstance(one, kinds):
+            raise InputError(f"{name} takes texts, not {kind_of(one)}", "give a list of str")
+    return tuple(map(os.fsdecode, each))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What can be asked of one verb or of several."""
+    """What can be asked of one verb or of several.
+
+    Paths, and what names data, may be given as text or as os.PathLike.
+    """
 
     verb: ClassVar[str] = ""
     title: ClassVar[str] = "Options"  # above those of this class in help
+
+    def __post_init__(self) -> None:
+        kinds = typing.get_type_hints(type(self))
+        for each in fields(self):
+            value = as_asked(getattr(self, each.name), each.name, kinds[each.name])
+            object.__setattr__(self, each.name, value)
 
     @classmethod
     def of(cls, **values: Any) -> Self:
@@ -155,10 +210,20 @@ class ReadingOptions(Options):
         None, "Column or array with the images, where the data have several."
     )
     label_column: str | None = option(
-        None, "Column or array with the labels; none leaves every kind of label out."
+        None,
+        "Column or array with the labels; of folders, first or last: which one is the class; none "
+        "leaves every kind of label out.",
+    )
+    range: str | None = option(
+        None,
+        "Numbers that become black and white: LOW,HIGH, as 0,4095 or -1,1; by default they follow "
+        "from the type and the extremes of all the images.",
     )
 
     def __post_init__(self) -> None:
+        if self.range is not None:  # first: from Python it may be two numbers
+            object.__setattr__(self, "range", written_range(self.range))
+        super().__post_init__()
         if self.resolution is not None and self.resolution not in RESOLUTIONS:
             choices = ", ".join(map(str, RESOLUTIONS))
             raise InputError(f"no resolution {self.resolution}", f"choose from {choices}")
@@ -186,6 +251,31 @@ class DataOptions(ReadingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_crop(self.crop, self.resolution or DEFAULT_RESOLUTION)
+
+
+def parse_range(text: str | Sequence[float]) -> tuple[int | float, int | float]:
+    """LOW and HIGH of `LOW,HIGH`, or of two numbers; InputError where they are no range.
+
+    >>> parse_range("0,4095"), parse_range((-0.5, 0.5))
+    ((0, 4095), (-0.5, 0.5))
+    """
+    words = text.split(",") if isinstance(text, str) else text
+    mend = "give LOW,HIGH, as 0,4095 or -1,1"
+    try:
+        low, high = map(float, words)
+    except (TypeError, ValueError):
+        raise InputError(f"--range {text} is not two numbers", mend) from None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"--range {text} is not finite", mend)
+    if not low < high:
+        raise InputError(f"--range {text} does not rise", "give the lower number first")
+    first, second = (int(end) if end.is_integer() else end for end in (low, high))
+    return first, second
+
+
+def written_range(text: str | Sequence[float]) -> str:
+    """The range as it is typed."""
+    return ",".join(map(str, parse_range(text)))
 
 
 def check_crop(crop: int, resolution: int) -> None:
@@ -240,7 +330,7 @@ class TrainingOptions(DataOptions):
         if isinstance(self.set, Mapping):
             pairs = tuple(f"{key}={value}" for key, value in self.set.items())
             object.__setattr__(self, "set", pairs)
-        object.__setattr__(self, "set", tuple(self.set))
+        object.__setattr__(self, "set", as_texts(self.set, "set"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +378,7 @@ class LikelihoodOptions(Options):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.draws is not None and self.draws < 1:
             raise InputError(f"--draws {self.draws} is too few", "give 1 or more")
 
@@ -295,7 +386,7 @@ class LikelihoodOptions(Options):
 COUNT_HELP = "Samples to measure; 2,000 on CPUs, 10,000 on GPUs."
 FEATURES_HELP = (
     "What distances are measured on: labels, patches, inception or dinov2; labels where the data "
-    "have them, else patches."
+    "have some that can be told, else patches."
 )
 
 
@@ -336,9 +427,10 @@ class CompareRequest(TrainingOptions, MachineOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        models = as_texts(self.models, "models", (str, os.PathLike))
+        object.__setattr__(self, "models", models)
         if self.seeds < 1:
             raise InputError(f"--seeds {self.seeds} is too few", "give 1 or more")
-        object.__setattr__(self, "models", tuple(map(str, self.models)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,7 +453,7 @@ class SamplingOptions(Options):
     )
     temperature: float = option(1.0, "Deviation of the latent; below 1 samples are more typical.")
     label: str | int | None = option(
-        None, "The class to draw, by name or number, of models trained with --conditional."
+        None, "Name of the class to draw, of models trained with --conditional."
     )
     pixel_noise: bool = option(
         False,
@@ -369,6 +461,7 @@ class SamplingOptions(Options):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.temperature > 0:
             wrong = f"--temperature {self.temperature:g} is not positive"
             raise InputError(wrong, "give one above 0")

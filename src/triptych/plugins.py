@@ -9,16 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import Any
 
-from triptych.errors import InputError
+from triptych.errors import ANYTHING, InputError, first_line
 
 
 @cache
 def announced(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group by name, as installed packages announce them."""
-    return {point.name: point for point in entry_points(group=group)}
+    try:
+        return {point.name: point for point in entry_points(group=group)}
+    except Exception:  # one damaged package, of any kind: the others still announce theirs
+        points = (point for package in distributions() for point in announced_by(package, group))
+        return {point.name: point for point in points}
+
+
+def announced_by(package: Distribution, group: str) -> list[EntryPoint]:
+    """The entry points of a package in a group; none where its metadata cannot be read."""
+    try:
+        return list(package.entry_points.select(group=group))
+    except Exception:
+        return []
 
 
 def load(group: str, name: str) -> Any:
@@ -26,10 +38,11 @@ def load(group: str, name: str) -> Any:
     point = announced(group)[name]
     try:
         return point.load()
-    except Exception as error:  # another's code: it may raise anything
+    except ANYTHING as error:
         package = point.dist.name if point.dist else point.module
         raise InputError(
-            f"'{name}' of {package} cannot be imported ({error})", f"mend or remove {package}"
+            f"'{name}' of {package} cannot be imported ({first_line(error)})",
+            f"mend or remove {package}",
         ) from error
 
 

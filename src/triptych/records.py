@@ -208,6 +208,10 @@ class DataRecord(Record):
     fit: Fit
     image_column: str | None = None
     label_column: str | None = None
+    range: str | None = None  # LOW,HIGH as the user gave it
+    ranges: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # by type; not of plain bytes
     flip: bool = False
     crop: int = 0
     train: int  # images
@@ -220,6 +224,11 @@ class DataRecord(Record):
     def migrate(cls, values: JsonObject) -> JsonObject:
         """Its notes were sentences."""
         return with_notes(values, "notes")
+
+    def to_json(self) -> JsonObject:
+        """As plain values; ranges only where images are not bytes as usual."""
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k not in ("range", "ranges") or v}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,7 +398,7 @@ class RunRecord(Record):
         later = [] if self.done else names[names.index("images_per_second") :]
         absent = {*later} | ({"averaged_from"} if self.averaged_from is None else set())
         kept = {name: value for name, value in values.items() if name not in absent}
-        return kept | {"calibration": values["calibration"] or {}}
+        return kept | {"data": self.data.to_json(), "calibration": values["calibration"] or {}}
 
 
 DONE = ("images_seen", "train_seconds", "images_per_second", "peak_memory_bytes", "digests")
@@ -556,18 +565,28 @@ class TermRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageTermRecord(Record):
+    """One term of the likelihood of one image, which alone has no interval; in both units."""
+
+    bits_per_dim: float
+    nats: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricRecord(Record):
     """One number of one model, or why it is not defined; what it is goes with it.
 
-    low, high: 95 % interval of the expected value at this number of images
-    n:         images that were measured
-    floor:     what real images score
-    group:     of the page's tables
-    kind:      exact, estimate, lower bound, upper bound or not defined
-    note:      what must be known to read it right, or why it is not defined
-    left_out:  values without each group of samples, or of real images, by side
-    terms:     what a likelihood is made of
-    values:    of each training, where there were several, and interval: how theirs was found
+    low, high:   95 % interval of the expected value at this number of images
+    n:           images that were measured
+    floor:       what real images score
+    group:       of the page's tables
+    kind:        exact, estimate, lower bound, upper bound or not defined
+    note:        what must be known to read it right, or why it is not defined
+    left_out:    values without each group of samples, or of real images, by side
+    terms:       what a likelihood is made of
+    values:      of each training, where there were several, and interval: how theirs was found
+    by_image:    bits per dimension of each image, where they were asked for
+    no_interval: why a defined number has none
     """
 
     name: str
@@ -586,9 +605,11 @@ class MetricRecord(Record):
     method: str | None = None
     note: Note | None = None
     left_out: dict[str, tuple[float, ...]] | None = None
-    terms: dict[str, TermRecord] | None = None
+    terms: dict[str, TermRecord | ImageTermRecord] | None = None
     values: tuple[float, ...] | None = None
     interval: str | None = None
+    by_image: tuple[float, ...] | None = None
+    no_interval: Note | None = None
 
     @property
     def defined(self) -> bool:
@@ -598,7 +619,7 @@ class MetricRecord(Record):
     def to_json(self) -> JsonObject:
         """As plain values; what only some metrics have is left out of the others."""
         values = asdict(self)
-        optional = ("left_out", "terms", "values", "interval")
+        optional = ("left_out", "terms", "values", "interval", "by_image", "no_interval")
         return {k: v for k, v in values.items() if k not in optional or v is not None}
 
     @classmethod
@@ -641,11 +662,38 @@ class MeasuredOn(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LegibilityRecord(Record):
+    """How well a classifier names the labels of held-out images, none of which are test images.
+
+    accuracy:  the share that it names right, with its 95 % interval
+    chance:    the share of the most frequent label: what always naming that one gets right
+    n:         how many images
+    usable:    whether the labels can be told, so that what needs them is defined
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    n: int
+    usable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExtractorRecord(Record):
-    """What the distances are found on, and how often the data's classifier is right."""
+    """What the distances are found on, and what the data's classifier is worth.
+
+    accuracy:   of the classifier on test images; None where there is none
+    legibility: of the labels; None where there are none, or where an earlier version measured
+    """
 
     name: str
     accuracy: float | None = None
+    legibility: LegibilityRecord | None = None
+
+    def to_json(self) -> JsonObject:
+        """As plain values; `legibility` only where there is one."""
+        return {name: v for name, v in asdict(self).items() if name != "legibility" or v}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -691,6 +739,7 @@ class ResultsRecord(Record):
     def to_json(self) -> JsonObject:
         """As plain values; `runs` only where there are several."""
         values = asdict(self) | {"metrics": [metric.to_json() for metric in self.metrics]}
+        values["extractor"] = None if self.extractor is None else self.extractor.to_json()
         return {name: value for name, value in values.items() if name != "runs" or value}
 
 
@@ -776,6 +825,10 @@ class ContractRecord(Record):
     def migrate(cls, values: JsonObject) -> JsonObject:
         """What differs was in sentences."""
         return with_notes(with_data(values), "differences")
+
+    def to_json(self) -> JsonObject:
+        """As plain values."""
+        return asdict(self) | {"data": self.data.to_json()}
 
 
 def read_record(kind: type[R], values: Any, path: Path, mend: str) -> R:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from triptych import hardware
-from triptych import images as pixels
+from triptych.config import ImageShape
 from triptych.console import QUIET, Console
+from triptych.data import ranges
 from triptych.data.dataset import ImageData
-from triptych.data.decode import BadImageError, decode, fit_square, quietly
+from triptych.data.image_files import ImageFiles, read_image_files
+from triptych.data.ingest import Reading
 from triptych.data.open import open_images
 from triptych.errors import InputError
 from triptych.families.capabilities import (
@@ -28,8 +31,17 @@ from triptych.families.capabilities import (
 from triptych.families.labels import Labels
 from triptych.families.latent import Way
 from triptych.families.protocol import GenerativeModel
+from triptych.files import as_path, as_paths, kind_of
 from triptych.hardware import Machine
-from triptych.options import LikelihoodOptions, ReadingOptions, SamplingOptions, takes
+from triptych.options import (
+    Fit,
+    LikelihoodOptions,
+    ReadingOptions,
+    SamplingOptions,
+    as_data,
+    parse_range,
+    takes,
+)
 from triptych.records import DataRecord, MetricRecord
 from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
@@ -37,12 +49,14 @@ from triptych.tasks.traverse import Traversal
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
 
+Data = str | os.PathLike[str] | ImageData  # as the verbs take it
+
 
 class Run:
     """A trained model and what can be asked of it. Images are uint8 tensors (N,C,H,W)."""
 
-    def __init__(self, path: Path | str, machine: Machine | None = None) -> None:
-        self.folder = RunFolder(Path(path))
+    def __init__(self, path: str | os.PathLike[str], machine: Machine | None = None) -> None:
+        self.folder = RunFolder(as_path(path, "path"))
         self.machine = machine or hardware.pick()
         self.model, self.record = load_model(self.folder, self.machine.device)
         self.labels = labels_of(self.record)
@@ -72,7 +86,7 @@ class Run:
     def labels_for(self, label: int | str | None) -> Labels | None:
         """What to tell the model: one class, or all by their shares in the training data.
 
-        label: a class's name or number; InputError where the model knows no labels, or not this one
+        label: the name of a class; InputError where the model knows no labels, or not this one
         """
         if label is None:
             return self.labels
@@ -179,6 +193,11 @@ class Run:
             raise InputError("one end of the interpolation is missing", "give --from and --to")
         self.check_images(first)
         self.check_images(last)
+        if len(first) != len(last):
+            raise InputError(
+                f"{len(first)} images to start from, {len(last)} to arrive at",
+                "give as many of each",
+            )
         if not isinstance(self.model, Encodes):
             raise InputError(english(why_not(self.model, "encode")), "leave out --from and --to")
         return interpolate.between_images(self.model, first, last, points, seed, self.machine, way)
@@ -191,9 +210,9 @@ class Run:
         Each goes from -3 to 3 deviations of the prior, around the latent of one of the images.
         """
         self.check_traversal(rows, points)
-        self.check_images(originals)
-        if len(originals) == 0:
+        if isinstance(originals, Tensor) and len(originals) == 0:
             raise InputError("there is no held-out image to walk around", "name other data")
+        self.check_images(originals)
         return traverse.traverse(self.model, originals, rows, points, seed, self.machine)
 
     def check_traversal(self, rows: int, points: int) -> None:
@@ -220,12 +239,11 @@ class Run:
     ) -> MetricRecord:
         """Bits per dimension of images with their terms; not defined, with the reason, for a GAN.
 
+        One image alone has a value and no interval. `by_image` of the record has each image's.
         validation: uint8 (M,C,H,W), on which the noise of a GAN's estimate is chosen
         """
         asked = LikelihoodOptions.of(**options)
         self.check_images(originals)
-        if len(originals) < 2:
-            raise InputError("one image gives no interval", "give 2 or more")
         with console.bar("  likelihood", len(originals)) as bar:
             return likelihood.bits_per_dim(
                 self.model, originals, seed, self.machine, asked, validation, bar.update
@@ -236,39 +254,60 @@ class Run:
         if not isinstance(self.model, Encodes):
             raise InputError(english(why_not(self.model, "encode")), "use a vae")
 
-    def read_image(self, path: Path) -> Tensor:
-        """An image file as this model takes it: uint8 (1,C,H,W)."""
-        try:
-            with quietly():
-                decoded = decode(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot read {path} ({error.strerror})", "check the path") from error
-        except BadImageError as error:
-            raise InputError(f"{path} is bad: {error}", "give another image") from error
-        shape = self.model.shape
-        square = fit_square(decoded, shape.resolution, self.record.data.fit)
-        if shape.channels == 1 and square.ndim == 3:
-            if (square != square[..., :1]).any():
-                raise InputError(f"{path} is in colour, the run of grey images", "make it grey")
-            square = square[..., 0]
-        if shape.channels == 3 and square.ndim == 2:
-            square = np.stack([square] * 3, axis=-1)
-        return pixels.from_array(square.reshape(1, *square.shape[:2], shape.channels))
+    def read_images(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        fit: Fit | None = None,
+        console: Console = QUIET,
+    ) -> Tensor:
+        """Image files as this model takes them: uint8 (N,C,H,W), in their order.
 
-    def check_images(self, originals: Tensor) -> None:
-        """InputError on images that the model was not made for."""
+        A folder stands for all images in and below it, by name. Grey pictures get three channels
+        for a run of coloured images; for a run of grey ones coloured pictures are turned grey, and
+        the console is told.
+        fit: how they are brought to the run's size; as the run's own data were by default
+        InputError names what cannot be read.
+        """
+        return self.open_files(as_paths(paths, "paths"), fit, console).images
+
+    def open_files(self, paths: Sequence[Path], fit: Fit | None, console: Console) -> ImageFiles:
+        """The same with the files' names; the notes are said."""
+        fit = ReadingOptions(fit=fit or self.record.data.fit).fit
+        assert fit is not None
+        reading = replace(reading_of(self.record.data), fit=fit)
+        opened = read_image_files(paths, self.model.shape, reading)
+        for note in opened.notes:
+            console.say(f"note: {english(note)}")
+        return opened
+
+    def check_images(self, originals: object) -> None:
+        """InputError on what are no images that the model was made for."""
         shape = self.model.shape
+        if not isinstance(originals, Tensor):
+            wrong = f"images come as uint8 (N,C,H,W), not as {kind_of(originals)}"
+            raise InputError(wrong, "read files by run.read_images")
         if originals.dtype != torch.uint8 or originals.ndim != 4:
             raise InputError("images are not uint8 (N,C,H,W)", "convert them")
         if tuple(originals.shape[1:]) != shape.size:
             theirs = "x".join(map(str, originals.shape[1:]))
             ours = "x".join(map(str, shape.size))
             raise InputError(
-                f"images of {theirs}, but the run is of {ours}", "use the run's own data"
+                f"images of {theirs}, but the run is of {ours}",
+                "read files by run.read_images, or use the run's own data",
             )
+        if len(originals) == 0:
+            raise InputError("there are no images", "give 1 or more")
 
     def __repr__(self) -> str:
         return f"Run({self.record.model}, {self.record.images_seen:,} images seen)"
+
+
+def reading_of(own: DataRecord) -> Reading:
+    """How a run's data were read, with the ranges of their numbers."""
+    given = None if own.range is None else parse_range(own.range)
+    known = {ranges.BYTE: ranges.BYTES, **own.ranges}
+    return Reading(own.resolution, own.fit, given, known)
 
 
 def check_count(count: int) -> None:
@@ -279,7 +318,7 @@ def check_count(count: int) -> None:
 
 def run_data(
     run: Run,
-    data: str | ImageData | None,
+    data: Data | None,
     options: ReadingOptions | None,
     console: Console,
 ) -> ImageData:
@@ -291,7 +330,7 @@ def run_data(
     if isinstance(data, ImageData):
         opened = data
     else:
-        source = data or own.source
+        source = own.source if data is None else as_data(data)
         reading = options.over(own_options(own, source))
         if data is None and own.place and not Path(source).expanduser().exists():
             source = own.place  # seen from another folder
@@ -303,11 +342,7 @@ def run_data(
             raise InputError(
                 f"the run's own data are gone ({error})", "name data by --data"
             ) from error
-    if opened.shape.size != run.model.shape.size:
-        raise InputError(
-            f"{opened.name} is {opened.shape.size}, the run {run.model.shape.size}",
-            "measure it on data like its own",
-        )
+    check_shape(opened, run.model.shape)
     if data is None and opened.fingerprint != own.fingerprint:
         raise InputError(
             f"{own.source} is not what {run.folder.path} was trained on", "give --data"
@@ -315,9 +350,25 @@ def run_data(
     return opened
 
 
+def check_shape(data: ImageData, shape: ImageShape) -> None:
+    """InputError on data whose images are of another shape than the model's."""
+    if data.shape.size == shape.size:
+        return
+    mend = f"leave out --resolution, or give --resolution {shape.resolution}"
+    if data.shape.channels != shape.channels:
+        kind = "grey" if shape.channels == 1 else "coloured"
+        mend = (
+            f"save {kind} images, or name image files to reconstruct and likelihood, "
+            "which convert them"
+        )
+    raise InputError(f"{data.name} is {data.shape.size}, the run {shape.size}", mend)
+
+
 def own_options(own: DataRecord, source: str) -> ReadingOptions:
     """How a run's data were read; the columns belong to its own source alone."""
     reading = ReadingOptions(resolution=own.resolution, fit=own.fit)
     if source != own.source:
         return reading
-    return replace(reading, image_column=own.image_column, label_column=own.label_column)
+    return replace(
+        reading, image_column=own.image_column, label_column=own.label_column, range=own.range
+    )

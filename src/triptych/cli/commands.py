@@ -6,7 +6,8 @@ Torch is imported only when a command runs.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
 
     from triptych.console import Console
     from triptych.data.dataset import ImageData
+    from triptych.data.image_files import ImageFiles
     from triptych.hardware import Machine
     from triptych.run import Run
     from triptych.tasks.reconstruct import Answer
 
+SHOWN = 64  # images that are reconstructed
 MANY, FEW = 256, 32  # images of a likelihood, and of one that takes seconds each
+BITS = "bits per dimension"
 TRAVERSED = 256  # held-out images over which units are compared
 RUN = "Folder of the run."
 
@@ -95,6 +99,35 @@ class ReadsRunData(UsesModel, ReadingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShowsImages(ReadsRunData):
+    """A command that shows held-out images to a run, or all those that are named."""
+
+    path: Path = argument("RUN", RUN)  # named again: IMAGE is typed after it
+    images: tuple[Path, ...] = argument(
+        "IMAGE ...", "Image files, or folders of them, to show instead: all of them.", ()
+    )
+    count: int | None = option(None, "How many held-out images.")
+
+    def check_asked(self) -> None:
+        """InputError on too few images, and on options of data where images are named."""
+        from triptych.run import check_count
+
+        if self.count is not None:
+            check_count(self.count)
+        for name in ("data", "count", "resolution", "image_column", "label_column"):
+            if self.images and getattr(self, name) is not None:
+                typed = "--" + name.replace("_", "-")
+                raise InputError(
+                    f"{typed} is for data, and all images that are named are shown",
+                    f"leave out {typed} or the images",
+                )
+
+    def open_files(self, run: Run) -> ImageFiles | None:
+        """The images that are named; None where there are none."""
+        return run.open_files(self.images, self.fit, self.console()) if self.images else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Repeat(ReadsRunData):
     """Train a finished run again, bit by bit: the same progress, order of images and threads."""
 
@@ -135,18 +168,20 @@ class Sample(UsesModel, SamplingOptions):
         run = Run(self.path, self.machine())
         options = vars(self.part(SamplingOptions))
         samples = run.sample(self.count, self.seed, console=self.console(), **options)
-        target.write({"images": samples}, run.sample_labels(self.count, self.seed, self.label))
+        labels = run.sample_labels(self.count, self.seed, self.label)
+        classes = () if run.labels is None else run.labels.names
+        target.write({"images": samples}, labels, classes)
         return {"out": str(self.out), "count": self.count} if self.json else str(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruct(ReadsRunData):
-    """Encode held-out images and decode them again."""
+class Reconstruct(ShowsImages):
+    """Encode images, held-out ones or your own, and decode them again."""
 
     out: Path = required(
         ".png for originals above what is made of them, .npz for arrays, else a folder."
     )
-    count: int = option(64, "How many.")
+    count: int | None = option(None, "How many held-out images; 64 by default.")
     steps: int | None = option(
         None,
         "GAN: steps that refine what its encoder answers, 0 for none. Diffusion: steps to the "
@@ -157,32 +192,70 @@ class Reconstruct(ReadsRunData):
     def run(self) -> Any:
         """Where the pictures went, and how near they come to the originals."""
         from triptych.cli import output
-        from triptych.run import Run, check_count
+        from triptych.run import Run
 
         target = output.check(self.out)
-        check_count(self.count)
+        self.check_asked()
         run = Run(self.path, self.machine())
         run.require_encoder()
         run.with_steps(self.steps)
-        originals = self.open_data(run).test.images[: self.count]
+        files = self.open_files(run)
+        if files is None:
+            originals = self.open_data(run).test.images[: self.count or SHOWN]
+        else:
+            originals = files.images
         answers = run.answers(originals, self.seed, self.steps)
         target.write({"original": originals} | {name: a.images for name, a in answers.items()})
         near = {name: nearness(originals, answer) for name, answer in answers.items()}
+        each = {name: psnr_of_each(originals, a) for name, a in answers.items() if files}
         if self.json:
-            return {"out": str(self.out), "count": len(originals), "answers": near}
+            found = {"out": str(self.out), "count": len(originals), "answers": near}
+            return found if files is None else found | per_image(files, psnr=by_row(each))
         for name, numbers in near.items():
             self.console().say(f"{name}: {text.nearness(numbers)}")
+            if files is not None:
+                self.console().say(text.by_image(files.names, each[name], "dB", 2))
         return str(self.out)
 
 
 def nearness(originals: Tensor, answer: Answer) -> dict[str, float]:
-    """PSNR in dB, SSIM where the images are large enough for it, and the seconds all took."""
+    """PSNR in dB and SSIM, where they are defined, and the seconds all took."""
     from triptych.metrics import reconstruction
 
-    near = {"psnr": reconstruction.reconstruction_psnr(originals, answer.images).value}
-    if min(originals.shape[2:]) >= reconstruction.WINDOW:
-        near["ssim"] = reconstruction.reconstruction_ssim(originals, answer.images).value
-    return near | {"seconds": answer.seconds}
+    pair = map(twice_if_alone, (originals, answer.images))
+    return reconstruction.nearness(*pair) | {"seconds": answer.seconds}
+
+
+def psnr_of_each(originals: Tensor, answer: Answer) -> list[float | None]:
+    """PSNR of each image in dB; None where nothing differs."""
+    from triptych.metrics import reconstruction
+
+    pairs = zip(originals, answer.images, strict=True)
+    near = (reconstruction.nearness(*map(twice_if_alone, (a[None], b[None]))) for a, b in pairs)
+    return [each.get("psnr") for each in near]
+
+
+def by_row(columns: dict[str, list[float | None]]) -> list[dict[str, float | None]]:
+    """Lists by name -> for each place what they hold there, by name."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def twice_if_alone(images: Tensor) -> Tensor:
+    """One image alone, which gives no interval, counts twice in a mean; others as they are."""
+    return images.repeat(2, 1, 1, 1) if len(images) == 1 else images
+
+
+def per_image(files: ImageFiles, **values: Sequence[Any] | None) -> dict[str, Any]:
+    """What JSON says of each file that was named, and of what was done with them.
+
+    values: one of each file under a name; None where there are none
+    """
+    defined = {name: each for name, each in values.items() if each is not None}
+    rows = [
+        {"image": image} | {name: each[row] for name, each in defined.items()}
+        for row, image in enumerate(files.names)
+    ]
+    return {"images": rows, "notes": [as_json(note) for note in files.notes]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,8 +279,9 @@ class Interpolate(UsesModel):
 
         target = output.check(self.out)
         run = Run(self.path, self.machine())
-        first = None if self.first is None else run.read_image(self.first)
-        last = None if self.last is None else run.read_image(self.last)
+        console = self.console()
+        first = None if self.first is None else run.read_images(self.first, console=console)
+        last = None if self.last is None else run.read_images(self.last, console=console)
         paths = run.interpolate(first, last, self.points, self.seed, paths=8, way=self.way)
         target.write({"images": paths})
         return {"out": str(self.out), "points": self.points} if self.json else str(self.out)
@@ -241,28 +315,61 @@ class Traverse(ReadsRunData):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likelihood(ReadsRunData, LikelihoodOptions):
-    """Bits per dimension of held-out images, term by term."""
+class Likelihood(ShowsImages, LikelihoodOptions):
+    """Bits per dimension of images, held-out ones or your own, term by term."""
 
-    count: int | None = option(None, "How many images; 256 by default, 32 for a GAN's estimate.")
+    count: int | None = option(
+        None, "How many held-out images; 256 by default, 32 for a GAN's estimate."
+    )
 
     def run(self) -> Any:
-        """The bits_per_dim entry."""
+        """The bits_per_dim entry, and the value of each image that is named."""
         from triptych.families.capabilities import EstimatesLikelihood
-        from triptych.run import Run, check_count
+        from triptych.run import Run
 
-        count = (FEW if self.method == "ais" else MANY) if self.count is None else self.count
-        check_count(count)
+        self.check_asked()
         run = Run(self.path, self.machine())
-        data = self.open_data(run)
+        files = self.open_files(run)
+        validation: Tensor | None
+        if files is None:
+            data = self.open_data(run)
+            count = self.count or (FEW if self.method == "ais" else MANY)
+            images, validation = data.test.images[:count], data.validation.images
+        else:
+            images, validation = files.images, self.validation(run)
         record = run.log_likelihood(
-            data.test.images[:count],
+            images,
             console=self.console(),
-            validation=data.validation.images,
+            validation=validation,
             **vars(self.part(LikelihoodOptions)),
         )
         instead = text.BY_ESTIMATE if isinstance(run.model, EstimatesLikelihood) else ""
-        return record.to_json() if self.json else text.likelihood(record, instead)
+        each, record = record.by_image, replace(record, by_image=None)
+        if files is None:
+            return record.to_json() if self.json else text.likelihood(record, instead)
+        record = replace(record, reference="none")  # these may be any images
+        if self.json:
+            return record.to_json() | per_image(files, bits_per_dim=each)
+        lines = text.likelihood(record, instead)
+        return lines if each is None else f"{lines}\n{text.by_image(files.names, each, BITS)}"
+
+    def validation(self, run: Run) -> Tensor | None:
+        """The run's own validation images, if the noise of an estimate is chosen on them."""
+        from triptych.families.capabilities import EstimatesLikelihood
+        from triptych.run import run_data
+
+        model = run.model
+        if not isinstance(model, EstimatesLikelihood) or self.method not in model.estimates:
+            return None
+        if self.noise is not None:
+            return None
+        try:
+            return run_data(run, None, None, self.console()).validation.images
+        except InputError as error:
+            raise InputError(
+                f"the noise is chosen on the run's own validation images, but {error.wrong}",
+                "give --noise",
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,7 +504,7 @@ class Data(Everywhere, ReadingOptions):
         from triptych.data.open import open_images
 
         target = None if self.out is None else output.check(self.out)
-        if self.out is not None and self.out.suffix != ".png":
+        if target is not None and target.kind != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
         opened = open_images(self.data, self.part(ReadingOptions), self.console())
         sheet = self.out or contact_sheet_path(opened)

@@ -1,9 +1,14 @@
-"""Where pictures go: one PNG grid, arrays in an .npz, or a folder of PNGs."""
+"""Where pictures go: one PNG grid, arrays in an .npz, or a folder of PNGs.
+
+Arrays and folders tell the classes of samples too, in the form in which they are read as data.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,51 +16,99 @@ import numpy as np
 from torch import Tensor
 
 from triptych import files, images
+from triptych.data.sources.layout import KINDS, SUFFIXES, UNREAD, class_of, suffix_of
+from triptych.data.sources.metadata import NAME_COLUMN, TABLES
 from triptych.distributed import speaks
 from triptych.errors import InputError
+
+WRITTEN = (".png", ".npz")
+# suffixes that name a kind of file, but none that we write; any other ending is a folder's name
+OTHERS = (*SUFFIXES, *UNREAD, *KINDS, ".csv", ".gz", ".h5", ".hdf5", ".html", ".json", ".mp4",
+          ".pdf", ".pkl", ".pt", ".pth", ".safetensors", ".toml", ".txt")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Target:
-    """A checked output path."""
+    """A checked output path.
+
+    kind: ".png", ".npz", or nothing for a folder
+    """
 
     path: Path
+    kind: str
 
-    def write(self, named: dict[str, Tensor], labels: Tensor | None = None) -> None:
+    def write(
+        self,
+        named: dict[str, Tensor],
+        labels: Tensor | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
         """Write uint8 images (N,C,H,W), or rows of them (N,points,C,H,W), by name.
 
-        labels: class numbers [N] of conditional models' samples, which an .npz holds too
+        labels:  class numbers [N] of the images under every name, where they have classes
+        classes: the names of all classes, by their numbers
         Of several processes the first one writes. Raises InputError where the system does not
         let us.
         """
         if not speaks():
             return
         try:
-            self._write(named, labels)
+            self._write(named, labels, classes)
         except OSError as error:
             raise InputError(
                 f"cannot write {self.path} ({error.strerror})", "name another --out"
             ) from error
 
-    def _write(self, named: dict[str, Tensor], labels: Tensor | None) -> None:
+    def _write(
+        self, named: dict[str, Tensor], labels: Tensor | None, classes: Sequence[str]
+    ) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.suffix == ".npz":
+        if self.kind == ".npz":
             arrays = {name: images.to_array(tensor) for name, tensor in named.items()}
             if labels is not None:
-                arrays["labels"] = labels.numpy()
+                arrays |= {"labels": labels.numpy(), "classes": np.array(classes, dtype=str)}
             packed = io.BytesIO()
             np.savez_compressed(packed, allow_pickle=False, **arrays)
             files.write_bytes(self.path, packed.getvalue())
-        elif self.path.suffix == ".png":
+        elif self.kind == ".png":
             as_grid(list(named.values())).save(self.path)
         else:
             self.path.mkdir(exist_ok=True)
+            rows = []
             for name, tensor in named.items():
                 for index, picture in enumerate(tensor):
                     pictures = picture if picture.ndim == 4 else picture[None]
                     columns = len(pictures)
                     file = self.path / f"{name}-{index:05d}.png"
                     images.grid(pictures, columns=columns).save(file)
+                    if labels is not None:
+                        rows.append((file.name, classes[int(labels[index])]))
+            if rows:
+                files.write_bytes(self.path / TABLES[0], table(rows))
+
+
+def table(rows: Sequence[tuple[str, str]]) -> bytes:
+    """A metadata.csv that names the class of each file."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((NAME_COLUMN, "label"))
+    writer.writerows((file, as_read(name)) for file, name in rows)
+    return text.getvalue().encode()
+
+
+def as_read(name: str) -> str:
+    r"""What is read as a class of this name: reading escapes what cannot be shown.
+
+    >>> as_read("owl"), as_read("a\\\\b"), as_read("a\\nb")
+    ('owl', 'a\\b', 'a\nb')
+    """
+    if "\\" not in name:
+        return name
+    try:
+        plain = name.encode("latin-1", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError:
+        return name
+    return plain if class_of(plain) == name else name
 
 
 def as_grid(tensors: list[Tensor]) -> images.Grid:
@@ -69,15 +122,23 @@ def as_grid(tensors: list[Tensor]) -> images.Grid:
 
 
 def check(path: Path) -> Target:
-    """The target, if it can be written; InputError otherwise, before any work is done."""
-    if path.suffix and path.suffix not in (".png", ".npz"):
-        raise InputError(f"cannot write {path.suffix} files", "end --out in .png or .npz")
+    """The target, if it can be written; InputError otherwise, before any work is done.
+
+    Only the suffix of a kind of file is one: `samples-t0.8` is a folder.
+    """
+    kind = suffix_of(path.name)
+    if kind in OTHERS and kind not in WRITTEN:
+        raise InputError(
+            f"cannot write {kind} files",
+            "end --out in .png or .npz, or name a folder without such an ending",
+        )
+    kind = kind if kind in WRITTEN else ""
     if path.is_dir():
-        if path.suffix or any(path.iterdir()):
+        if kind or any(path.iterdir()):
             raise InputError(f"{path} is a folder that is not empty", "name another --out")
-    elif not path.suffix and path.exists():
+    elif not kind and path.exists():
         raise InputError(f"{path} is a file", "name a folder, a .png or an .npz")
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"cannot write to {parent}", "name another --out")
-    return Target(path)
+    return Target(path, kind)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
+import tomllib
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, Field
@@ -25,6 +27,7 @@ from cyclopts.token import Token
 
 from triptych import hardware
 from triptych.errors import InputError
+from triptych.files import as_path
 from triptych.options import Options, is_argument, own_first, typed_name
 
 if TYPE_CHECKING:
@@ -35,11 +38,11 @@ COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "train": ("Train", "Train one model; the same command again goes on where it stopped."),
     "repeat": ("Repeat", "Train a finished run again, bit by bit."),
     "sample": ("Sample", "Draw samples from a run."),
-    "reconstruct": ("Reconstruct", "Encode held-out images and decode them again."),
+    "reconstruct": ("Reconstruct", "Encode images and decode them again."),
     "interpolate": ("Interpolate", "Walk between two prior draws, or between two images."),
     "traverse": ("Traverse", "Walk one latent unit after another, around a held-out image."),
     "average": ("Average", "Average a run's weights over another span of the training."),
-    "likelihood": ("Likelihood", "Bits per dimension of held-out images, term by term."),
+    "likelihood": ("Likelihood", "Bits per dimension of images, term by term."),
     "evaluate": ("Evaluate", "Measure runs on held-out images."),
     "report": ("Report", "Write the page of a comparison, or of evaluated runs."),
     "data": ("Data", "What is in the data, and what would be done with them."),
@@ -59,12 +62,14 @@ NUMBERS = {int: "a whole number", float: "a number"}
 def parse(words: Sequence[str]) -> Everywhere:
     """The command asked for; InputError with one line for whatever cannot be read."""
     os.environ.setdefault("COLUMNS", "100")
+    words = with_negative_range(words)
     if not words:
         raise InputError("no command given", f"choose from {', '.join(COMMANDS)}")
+    config = config_file(words)
+    if config is not None:
+        check_config(config, words[0])
     try:
-        return call(make_app(config_file(words)), words)
-    except FileNotFoundError as error:  # of --config
-        raise InputError(f"cannot read {error.filename} (no such file)", "check --config") from None
+        return call(make_app(config), words)
     except CycloptsError as error:
         raise InputError(*explain(error, words)) from None
 
@@ -78,6 +83,21 @@ def call(app: App, words: Sequence[str]) -> Everywhere:
     return made
 
 
+def with_negative_range(words: Sequence[str]) -> list[str]:
+    """The words with `--range -1,1` as `--range=-1,1`, lest -1,1 be taken for an option.
+
+    >>> with_negative_range(["data", "x", "--range", "-1,1"])
+    ['data', 'x', '--range=-1,1']
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--range" and re.match(r"-\.?\d", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def config_file(words: Sequence[str]) -> Path | None:
     """The path that follows --config; None without that option."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
@@ -86,6 +106,31 @@ def config_file(words: Sequence[str]) -> Path | None:
         if word.startswith("--config="):
             return Path(word.partition("=")[2])
     return None
+
+
+def check_config(path: Path, command: str) -> None:
+    """InputError on a file that cannot be read, and on what in it is in no command's table.
+
+    command: that the file is given to
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot read {path} ({reason})", "check --config") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{path} is no TOML ({reason})", "correct the file") from None
+    bare = [name for name, value in content.items() if not isinstance(value, dict)]
+    if bare:
+        stand, them = ("stands", "it") if len(bare) == 1 else ("stand", "them")
+        wrong, mend = f"{', '.join(bare)} in {path} {stand} in no table", f"put {them} under"
+        raise InputError(wrong, f"{mend} [{command if command in COMMANDS else 'train'}]")
+    tables = [name for name in content if name not in COMMANDS]
+    if tables:
+        named = ", ".join(f"[{name}]" for name in tables)
+        mend = f"{did_you_mean(tables[0], list(COMMANDS))}choose from {', '.join(COMMANDS)}"
+        raise InputError(f"no command is named {named} in {path}", mend)
 
 
 def make_app(config: Path | None = None) -> App:
@@ -160,6 +205,8 @@ def parameter_of(each: Field[Any], kind: Any, group: Group) -> inspect.Parameter
     more["allow_repeating"] = None if many else True  # the last one counts
     if int in (kind, *typing.get_args(kind)) and str not in typing.get_args(kind):
         more["converter"] = whole_number
+    if Path in (kind, *typing.get_args(kind)):
+        more["converter"] = paths if many else a_path
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     more["show_default"] = default not in (None, False, (), inspect.Parameter.empty)
     annotation = Annotated[kind, Parameter(**more)]
@@ -190,10 +237,7 @@ def explain(error: CycloptsError, words: Sequence[str]) -> tuple[str, str]:
             return explain_value(error, error.token)
         case UnusedCliTokensError() if error.unused_tokens:
             return f"nothing takes '{error.unused_tokens[0]}'", see
-    message = " ".join(str(error).split()).rstrip(".")
-    return message.removeprefix(
-        "TOMLDecodeError: "
-    ), "correct the file" if "TOML" in message else see
+    return " ".join(str(error).split()).rstrip("."), see
 
 
 def written(token: Token) -> tuple[str, str]:
@@ -248,6 +292,17 @@ def missing(
 def whole_number(kind: Any, tokens: Sequence[Token]) -> int:
     """ValueError on what is no whole number: cyclopts itself would cut 2.5 to 2."""
     return int(tokens[0].value)
+
+
+def a_path(kind: Any, tokens: Sequence[Token]) -> Path:
+    """InputError on empty text, which would stand for the folder one is in."""
+    [token] = tokens
+    return as_path(token.value, written(token)[0] if token.keyword else "an argument")
+
+
+def paths(kind: Any, tokens: Sequence[Token]) -> tuple[Path, ...]:
+    """Several of them."""
+    return tuple(a_path(kind, [token]) for token in tokens)
 
 
 def did_you_mean(typed: str, choices: Sequence[str]) -> str:

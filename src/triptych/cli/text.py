@@ -6,7 +6,7 @@ from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triptych.records import MetricRecord, Note, ResultsRecord
+from triptych.records import MetricRecord, Note, ResultsRecord, TermRecord
 
 if TYPE_CHECKING:
     from triptych.data.describe import Summary
@@ -45,9 +45,14 @@ def words_of(note: Note | None) -> str:
 
 
 def nearness(near: dict[str, float]) -> str:
-    """How near reconstructions come to their originals."""
+    """How near reconstructions come to their originals.
+
+    >>> nearness({"psnr": 21.5, "ssim": 0.8, "seconds": 1.0}), nearness({"seconds": 1.0})
+    ('21.50 dB, SSIM 0.800, 1.00 s', 'no difference, 1.00 s')
+    """
+    ratio = f"{near['psnr']:.2f} dB" if "psnr" in near else "no difference"  # where it is infinite
     similar = f", SSIM {near['ssim']:.3f}" if "ssim" in near else ""
-    return f"{near['psnr']:.2f} dB{similar}, {near['seconds']:.2f} s"
+    return f"{ratio}{similar}, {near['seconds']:.2f} s"
 
 
 BY_ESTIMATE = "--method ais estimates that of the generator plus noise"
@@ -58,18 +63,31 @@ def likelihood(metric: MetricRecord, instead: str = "") -> str:
     if metric.value is None:
         line = f"bits per dimension: not defined: {words_of(metric.note)}"
         return f"{line}\n  {instead}" if instead else line
-    lines = [
-        f"bits per dimension: {metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}] "
-        f"({metric.kind}, {metric.method}, {metric.n} {metric.reference} images)"
-    ]
+    shown = f"{metric.value:.4f}"
+    if metric.low is not None and metric.high is not None:
+        shown += f" [{metric.low:.4f}, {metric.high:.4f}]"
+    of = "" if metric.reference == "none" else f"{metric.reference} "
+    images = f"{metric.n} {of}image{'' if metric.n == 1 else 's'}"
+    lines = [f"bits per dimension: {shown} ({metric.kind}, {metric.method}, {images})"]
     terms = metric.terms or {}
     width = max(map(len, terms), default=0)
     for name, term in terms.items():
-        low, high = term.bits_per_dim_low, term.bits_per_dim_high
-        bits = f"{term.bits_per_dim:.4f} [{low:.4f}, {high:.4f}]"
-        nats = f"{term.nats:.2f} [{term.nats_low:.2f}, {term.nats_high:.2f}]"
+        bits, nats = f"{term.bits_per_dim:.4f}", f"{term.nats:.2f}"
+        if isinstance(term, TermRecord):
+            bits += f" [{term.bits_per_dim_low:.4f}, {term.bits_per_dim_high:.4f}]"
+            nats += f" [{term.nats_low:.2f}, {term.nats_high:.2f}]"
         lines.append(f"  {name:{width}}  {bits:28}  {nats} nats")
-    return "\n".join([*lines, words_of(metric.note)])
+    notes = [note for note in (metric.no_interval, metric.note) if note is not None]
+    return "\n".join([*lines, *map(english, notes)])
+
+
+def by_image(
+    names: Sequence[str], values: Sequence[float | None], unit: str, digits: int = 4
+) -> str:
+    """One number of each image, a line each; None where an image is equal to its original."""
+    width = max(map(len, names), default=0)
+    numbers = ("no difference" if v is None else f"{v:.{digits}f} {unit}" for v in values)
+    return "\n".join(f"  {name:{width}}  {n}" for name, n in zip(names, numbers, strict=True))
 
 
 BARS = 30  # width of the longest bar of a histogram
@@ -88,7 +106,7 @@ def summary(summary: Summary, sheet: Path) -> str:
     train, validation, test = map(len, (data.train, data.validation, data.test))
     rows = {
         "images": f"{train + validation + test:,}, {colour}",
-        "read": f"{ingested.files:,} files or rows, {len(ingested.bad)} bad",
+        "read": f"{ingested.files:,} files, rows or pages, {len(ingested.bad)} bad",
         "size": size,
         "parts": f"train {train:,}, validation {validation:,}, test {test:,}",
         "copies": f"{ingested.copies:,}; {ingested.crossing:,} left out of a held-out part",

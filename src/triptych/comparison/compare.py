@@ -27,7 +27,8 @@ from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
 from triptych.errors import InputError
-from triptych.evaluation.evaluate import Measure, measurer, plan_measurement
+from triptych.evaluation.evaluate import Measure, check_measurement, measurer, plan_measurement
+from triptych.evaluation.legibility import warn_told_anyway
 from triptych.evaluation.outputs import EVALUATION_SEED
 from triptych.families import registry
 from triptych.hardware import Machine
@@ -81,12 +82,15 @@ def compare(
     finished = [RunFolder(Path(model)) for model in models if is_run(model)]
     variants = [Variant.parse(model) for model in models if not is_run(model)]
     images = data or data_to_compare(asked, finished, variants, machine, console)
-    plan = plan_measurement(asked.count, asked.features, images, machine)
+    check_measurement(asked.count, asked.features, images, machine)
     requests = make_requests(variants, asked, images)
     identity = identity_of(asked, images)
     folder = agreed_folder(asked, identity, images, requests, machine)
     more = check_finished(finished, requests, images, machine, asked.force)
     tell_notes(images, console)
+    plan = plan_measurement(asked.count, asked.features, images, machine, console)
+    if plan.labels and any(request.labels for request in requests):
+        warn_told_anyway(plan.labels.legibility, console)
     folders = finished + train_all(requests, folder, machine, console)
     measure = measurer(images, plan, machine, console)
     if machine.group.is_main:
@@ -99,7 +103,9 @@ def compare(
             command=asked.command(),
             request=identity,
             data=images.describe(),
-            evaluation=EvaluationRecord(**vars(plan), seed=EVALUATION_SEED),
+            evaluation=EvaluationRecord(
+                count=plan.count, features=plan.features, seed=EVALUATION_SEED
+            ),
             device=machine.device,
             precision=machine.precision,
             threads=machine.threads,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from triptych.config import ImageShape
 from triptych.data.augment import Augment
+from triptych.data.ranges import BYTE, BYTES, Bounds
 from triptych.data.store import Ingested
 from triptych.options import Fit
 from triptych.records import DataRecord, Note
@@ -63,6 +64,8 @@ class ImageData:
     path: str | None = None  # absolute, where the source is a file or folder
     image_column: str | None = None  # as the user named them, where the source has columns
     label_column: str | None = None
+    range: str | None = None  # LOW,HIGH as the user gave it
+    ranges: dict[str, Bounds] = field(default_factory=dict)  # black and white, by numbers' type
     augment: Augment = Augment()  # how training varies the images
     ingested: Ingested | None = None  # None for images that were not read from a source
 
@@ -84,6 +87,8 @@ class ImageData:
             fit=self.fit,
             image_column=self.image_column,
             label_column=self.label_column,
+            range=self.range,
+            ranges={k: ends for k, ends in self.ranges.items() if (k, ends) != (BYTE, BYTES)},
             flip=self.augment.flip,
             crop=self.augment.crop,
             train=len(self.train),

@@ -10,31 +10,38 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, compress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from triptych.data import splits, store, workers
-from triptych.data.decode import fit_square, quietly, read_pixels
+from triptych.data import ranges, splits, store, workers
+from triptych.data.decode import Picture, quietly, read_pictures
+from triptych.data.ranges import Bounds, NumberSummary
 from triptych.data.sources import BadImageError, Item, PartName, Progress, Source, UnreadableError
 from triptych.data.sources.layout import UNLABELED, in_order
 from triptych.errors import InputError
 from triptych.hardware import usable_cores
 from triptych.options import Fit
 from triptych.records import Note
-from triptych.words import without_repeats
+from triptych.words import english, without_repeats
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
 FEW_MISSING = 0.05  # of the labels: then the images without one are left out, else all labels
 FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
 
+LEAVES_OUT = (
+    "folders_beside_train", "images_beside_train", "masks_left_out", "images_not_listed",
+    "files_left_out", "parts_from_column_some",
+)  # fmt: skip
+
 Label = str | int | None
 BLOCK = 256  # items prepared together,
-BLOCK_BYTES = 1 << 24  # or fewer where they are large
+BLOCK_BYTES = 1 << 24  # or fewer where they are large,
+STACKS, STACKS_A_BLOCK = (".tif", ".tiff"), 4  # or may hold many images each
 WORTH_WORKERS = 3000  # items; for fewer, starting processes costs more than it saves
 FAINT = 16  # grey levels between an image's darkest and lightest value: it shows hardly anything
 BLOCK_SECONDS = 300  # that a block may take,
@@ -56,19 +63,27 @@ class Gathered:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     faint: int = 0
     unread: int = 0
+    counts: Counts = field(default_factory=lambda: Counts())
+    first_animated: str = ""
+    summaries: dict[str, NumberSummary] = field(default_factory=dict)
 
-    def add(self, items: list[Item], prepared: Prepared, good: np.ndarray) -> None:
-        """Add a block: labels and parts of its good items, names and reasons of its bad ones."""
-        for item, is_good in zip(items, good.tolist(), strict=True):
-            if is_good:
-                if item.label is None or item.label == UNLABELED:
-                    self.unlabeled.setdefault(part_number(item.part), item.name)
-                self.labels.append(item.label)
-                self.given.append(part_number(item.part))
-        self.bad += [(items[index].name, reason) for index, reason in prepared.bad.items()]
+    def add(self, items: list[Item], prepared: Prepared) -> None:
+        """Add a block: labels and parts of its images, names and reasons of its bad ones."""
+        for owner in prepared.owners.tolist():
+            item = items[owner]
+            if item.label is None or item.label == UNLABELED:
+                self.unlabeled.setdefault(part_number(item.part), item.name)
+            self.labels.append(item.label)
+            self.given.append(part_number(item.part))
+        self.bad += [(items[bad.owner].name + bad.page, bad.reason) for bad in prepared.bad]
         self.faint += prepared.faint
         self.unread += prepared.unread
-        self.sizes.update(map(tuple, prepared.sizes[good].tolist()))
+        self.sizes.update(map(tuple, prepared.sizes.tolist()))
+        if prepared.counts.animated and not self.first_animated:
+            self.first_animated = items[prepared.counts.first_animated].name
+        self.counts += prepared.counts
+        for kind, summary in prepared.summaries.items():
+            self.summaries[kind] = self.summaries.get(kind, NumberSummary()) + summary
 
 
 def part_number(part: PartName | None) -> int:
@@ -82,23 +97,25 @@ def parts_among(given: np.ndarray) -> tuple[str, ...]:
 
 
 def gather(
-    source: Source, name: str, resolution: int, fit: Fit, folder: Path, progress: Progress
+    source: Source, name: str, reading: Reading, folder: Path, progress: Progress
 ) -> store.Ingested:
     """Write a source's images as arrays into a folder.
 
     InputError where the images are too few, or the labels cannot be used.
     """
-    gathered = Gathered()
-    spool = Spool(folder / "spool", resolution)
+    spool = Spool(folder / "spool", reading.resolution)
     try:
-        done = 0
-        for items, prepared in prepare_all(source.items(), source.count, resolution, fit):
-            gathered.add(items, prepared, spool.append(prepared))
-            done += len(items)
-            progress(done, max(done, source.count))
+        gathered = decode_all(source, reading, spool, progress)
+        bounds = decided(gathered.summaries, reading)
+        if any(bounds[kind] != reading.bounds_of(kind) for kind in bounds):
+            spool.clear()  # once more, now that all the numbers are known
+            reading = replace(reading, bounds=bounds)
+            gathered = decode_all(source, reading, spool, progress)
+            bounds = {kind: reading.bounds_of(kind) for kind in gathered.summaries}
         digests, given = spool.digests, np.array(gathered.given, dtype=np.int8)
         kept, label_notes = settle_labels(gathered, source.classes)
-        refuse_too_few(digests[kept], gathered, name)
+        left_out = [note for note in source.notes if note.code in LEAVES_OUT]
+        refuse_too_few(digests[kept], gathered, name, [*left_out, *label_notes])
         labels, classes = number_labels(gathered.labels, source.classes)
         parts = np.full(len(given), splits.TRAIN, dtype=np.int8)
         parts[kept] = splits.assign(digests[kept], given[kept])
@@ -122,18 +139,62 @@ def gather(
         unread=gathered.unread,
         sizes=describe_sizes(gathered.sizes),
         given_parts=parts_among(given[kept]),
-        notes=without_repeats([*source.notes, *label_notes]),
+        notes=without_repeats(
+            [
+                *source.notes,
+                *label_notes,
+                *ranges.notes(gathered.summaries, bounds, reading.given is not None),
+                *file_notes(gathered.counts, gathered.first_animated),
+            ]
+        ),
+        ranges={kind: bounds[kind] for kind in sorted(bounds)},
         content=content,
     )
 
 
-def refuse_too_few(digests: np.ndarray, gathered: Gathered, name: str) -> None:
-    """InputError when the different good images are too few to divide."""
+def decode_all(source: Source, reading: Reading, spool: Spool, progress: Progress) -> Gathered:
+    """All images of a source into the spool, and what else is learned of them."""
+    gathered = Gathered()
+    done = 0
+    for items, prepared in prepare_all(source.items(), source.count, reading):
+        gathered.add(items, prepared)
+        spool.append(prepared)
+        done += len(items)
+        progress(done, max(done, source.count))
+    return gathered
+
+
+def decided(summaries: ranges.Summaries, reading: Reading) -> dict[str, Bounds]:
+    """The range of each type of numbers: the user's, or as all of them show."""
+    return {
+        kind: reading.given or ranges.decide(kind, summary) for kind, summary in summaries.items()
+    }
+
+
+def file_notes(counts: Counts, first_animated: str) -> list[Note]:
+    """What was done with files that hold more than plain pixels."""
+    found = []
+    if counts.animated:
+        found.append(Note("first_frames", {"n": counts.animated, "first": first_animated}))
+    if counts.converted:
+        found.append(Note("profiles_converted", {"n": counts.converted}))
+    if counts.broken:
+        found.append(Note("profiles_broken", {"n": counts.broken}))
+    if counts.passed_over:
+        found.append(Note("pages_passed_over", {"n": counts.passed_over}))
+    return found
+
+
+def refuse_too_few(
+    digests: np.ndarray, gathered: Gathered, name: str, left_out: list[Note]
+) -> None:
+    """InputError when the different good images are too few to divide; with what was left out."""
     count, different = len(digests), len(np.unique(digests[:, 0]))
     if different < LEAST_IMAGES:
         readable = f"{different} different among {count}" if different < count else str(count)
         raise InputError(
-            f"{readable} readable images in {name}{but_bad(gathered)} are too few",
+            f"{readable} readable images in {name}{but_bad(gathered)} are too few"
+            + "".join(f" ({english(note)})" for note in left_out),
             f"give at least {LEAST_IMAGES}{' that differ' if different < count else ''}",
         )
 
@@ -188,9 +249,9 @@ def settle_labels(
     `gathered.labels` are then None throughout.
     """
     labels = gathered.labels
-    missing = np.array(
-        [label is None or (names is not None and label == UNLABELED) for label in labels]
-    )
+    nothing = {None} if names is None else {None, UNLABELED}
+    whole = nothing.isdisjoint(labels)
+    missing = np.array([not whole and label in nothing for label in labels])
     kept, notes = np.ones(len(labels), dtype=bool), []
     if missing.all():
         gathered.labels = [None] * len(labels)
@@ -214,7 +275,7 @@ def settle_labels(
             return np.ones(len(labels), dtype=bool), [note]
         kept &= ~bare
         notes.append(note)
-    distinct = {label for label, used in zip(labels, kept.tolist(), strict=True) if used}
+    distinct = set(labels) if whole else set(compress(labels, kept.tolist()))
     if len(distinct) == 1:
         (only,) = distinct
         name = names[only] if names is not None and isinstance(only, int) else str(only)
@@ -242,9 +303,9 @@ def number_labels(
             raise InputError("labels outside the named classes", "mend the label column")
         return numbers.astype(np.int64), list(names)
     classes = in_order({str(label) for label in distinct})
-    index = {name: number for number, name in enumerate(classes)}
-    found = [-1 if label is None else index[str(label)] for label in labels]
-    return np.array(found, dtype=np.int64), classes
+    number = {name: place for place, name in enumerate(classes)}
+    index = {None: -1} | {label: number[str(label)] for label in distinct}
+    return np.array([index[label] for label in labels], dtype=np.int64), classes
 
 
 def describe_sizes(sizes: Counter[tuple[int, int]]) -> store.ImageSizes:
@@ -264,53 +325,178 @@ def describe_sizes(sizes: Counter[tuple[int, int]]) -> store.ImageSizes:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A block of images after decoding and resizing, packed: it travels between processes.
+class Reading:
+    """How images are read.
 
-    pixels:   uint8, image after image, (C,H,W) each
-    channels: int8 (n,); 1 for grey (also where three channels agree), 3 for colour, 0 for bad
-    digests:  of the full-size pixels, big-endian uint64 (n,2)
-    sizes:    full height and width, int32 (n,2)
-    faint:    how many are nearly of one colour
-    bad:      why items are bad, by their index in the block
-    unread:   how many of these the system failed to read
+    given:  the range that the user gave, for numbers of every type
+    bounds: else the ranges by type; of others it is the type's own
+    """
+
+    resolution: int
+    fit: Fit
+    given: Bounds | None = None
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+
+    def bounds_of(self, kind: str) -> Bounds:
+        """The range of a type of numbers."""
+        return self.given or self.bounds.get(kind) or ranges.assumed(kind)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many files hold more than plain pixels.
+
+    animated:       files with further frames, and the index of the first in its block
+    converted:      images that a colour profile brought to sRGB
+    broken:         images whose profile cannot be used
+    passed_over:    pages that are small copies or masks
+    """
+
+    animated: int = 0
+    first_animated: int = 0
+    converted: int = 0
+    broken: int = 0
+    passed_over: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            animated=self.animated + other.animated,
+            first_animated=self.first_animated if self.animated else other.first_animated,
+            converted=self.converted + other.converted,
+            broken=self.broken + other.broken,
+            passed_over=self.passed_over + other.passed_over,
+        )
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A bad image: the index of its item in the block, its page as "[3]" if any, and why."""
+
+    owner: int
+    page: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A block of items after decoding and resizing, packed: it travels between processes.
+
+    pixels:    uint8, image after image, (C,H,W) each
+    channels:  int8 (n,); 1 for grey (also where three channels agree), 3 for colour
+    digests:   of the full-size pixels, big-endian uint64 (n,2)
+    sizes:     full height and width, int32 (n,2)
+    owners:    the index of each image's item, of which some hold several, int32 (n,)
+    faint:     how many are nearly of one colour
+    bad:       the images that are bad
+    unread:    how many of these the system failed to read
+    counts:    of what the files hold besides
+    summaries: of the numbers before they became uint8, by their type
     """
 
     pixels: np.ndarray
     channels: np.ndarray
     digests: np.ndarray
     sizes: np.ndarray
+    owners: np.ndarray
     faint: int
-    bad: dict[int, str]
+    bad: tuple[Bad, ...]
     unread: int
+    counts: Counts
+    summaries: dict[str, NumberSummary]
 
 
-def prepare(work: tuple[list[Item], int, Fit]) -> Prepared:
-    """Decode and resize a block. work: its items, the resolution, and the fit."""
-    items, resolution, fit = work
-    planes: list[np.ndarray] = []
-    channels = np.zeros(len(items), dtype=np.int8)
-    digests = np.zeros(len(items), dtype=splits.DIGEST)
-    sizes = np.zeros((len(items), 2), dtype=np.int32)
-    bad: dict[int, str] = {}
-    unread = 0
+def prepare(work: tuple[list[Item], Reading]) -> Prepared:
+    """Decode and resize a block. work: its items, and how."""
+    items, reading = work
+    block = Block(reading)
     with quietly():
-        for index, item in enumerate(items):
+        for owner, item in enumerate(items):
             try:
-                full = read_pixels(item.content)
+                pictures = read_pictures(item.content)
             except BadImageError as error:
-                bad[index] = str(error)
-                unread += isinstance(error, UnreadableError)
+                block.add_bad(error, owner, "")
                 continue
-            if full.ndim == 3 and is_grey(full):
-                full = full[..., 0]
-            pixels = fit_square(full, resolution, fit)
-            channels[index] = 1 if pixels.ndim == 2 else 3
-            digests[index] = np.frombuffer(splits.pixel_digest(full), dtype=">u8")
-            sizes[index] = full.shape[:2]
-            planes.append(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
-    packed = np.concatenate([plane.reshape(-1) for plane in planes] or [np.empty(0, np.uint8)])
-    return Prepared(packed, channels, digests, sizes, count_faint(packed, planes), bad, unread)
+            block.passed_over += pictures.passed_over
+            for page, picture in enumerate(pictures.each):
+                if isinstance(picture, Picture):
+                    block.add(picture, owner)
+                else:
+                    block.add_bad(picture, owner, f"[{page}]" if pictures.total > 1 else "")
+    return block.prepared()
+
+
+class Block:
+    """What becomes of a block's images, one after another."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.numbers = ranges.Summarizer(reading.bounds_of)
+        self.planes: list[np.ndarray] = []
+        self.channels: list[int] = []
+        self.digests: list[bytes] = []
+        self.sizes: list[tuple[int, ...]] = []
+        self.owners: list[int] = []
+        self.bad: list[Bad] = []
+        self.unread = self.converted = self.broken = self.passed_over = 0
+        self.animated: list[int] = []  # indices of items
+
+    def add(self, picture: Picture, owner: int) -> None:
+        """Add an image."""
+        full = picture.pixels
+        if full.ndim == 3 and is_grey(full):
+            full = full[..., 0]
+            picture = picture._replace(pixels=full)
+        bounds = self.numbers.add(full, picture.seen)
+        pixels = picture.square(bounds, self.reading.resolution, self.reading.fit)
+        self.planes.append(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+        self.channels.append(1 if pixels.ndim == 2 else 3)
+        self.digests.append(splits.pixel_digest(digested(picture)))
+        self.sizes.append(full.shape[:2])
+        self.owners.append(owner)
+        if picture.animated:
+            self.animated.append(owner)
+        if picture.profile is not None:
+            self.converted += picture.profile_state == "converted"
+            self.broken += picture.profile_state == "broken"
+
+    def add_bad(self, error: BadImageError, owner: int, page: str) -> None:
+        """Add an image that is bad."""
+        self.bad.append(Bad(owner, page, str(error)))
+        self.unread += isinstance(error, UnreadableError)
+
+    def prepared(self) -> Prepared:
+        """All of them."""
+        flat = [plane.reshape(-1) for plane in self.planes]
+        packed = np.concatenate(flat or [np.empty(0, np.uint8)])
+        return Prepared(
+            pixels=packed,
+            channels=np.array(self.channels, dtype=np.int8),
+            digests=np.frombuffer(b"".join(self.digests), dtype=">u8").reshape(-1, 2),
+            sizes=np.array(self.sizes, dtype=np.int32).reshape(-1, 2),
+            owners=np.array(self.owners, dtype=np.int32),
+            faint=count_faint(packed, self.planes),
+            bad=tuple(self.bad),
+            unread=self.unread,
+            counts=Counts(
+                animated=len(self.animated),
+                first_animated=self.animated[0] if self.animated else 0,
+                converted=self.converted,
+                broken=self.broken,
+                passed_over=self.passed_over,
+            ),
+            summaries=self.numbers.summaries,
+        )
+
+
+def digested(picture: Picture) -> np.ndarray:
+    """The pixels that tell an image from others, in one order of bytes everywhere."""
+    pixels = picture.pixels
+    if pixels.dtype == np.uint8:
+        return pixels
+    if picture.opacity is not None:  # as colour that is hidden
+        opacity = picture.opacity.reshape(*pixels.shape[:2], *[1] * (pixels.ndim - 2))
+        pixels = np.concatenate([pixels, np.broadcast_to(opacity, pixels.shape)], axis=0)
+    return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
 
 
 def count_faint(packed: np.ndarray, planes: list[np.ndarray]) -> int:
@@ -332,7 +518,7 @@ def is_grey(pixels: np.ndarray) -> bool:
 
 
 def prepare_all(
-    items: Iterator[Item], count: int, resolution: int, fit: Fit
+    items: Iterator[Item], count: int, reading: Reading
 ) -> Iterator[tuple[list[Item], Prepared]]:
     """Every block of items, prepared; by worker processes where there are many items.
 
@@ -344,42 +530,43 @@ def prepare_all(
     blocks = in_blocks(chain([first], items))
     if count < WORTH_WORKERS or isinstance(first.content, np.ndarray):
         for block in blocks:
-            yield block, prepare((block, resolution, fit))
+            yield block, prepare((block, reading))
         return
     given: list[list[Item]] = []
 
-    def works() -> Iterator[tuple[list[Item], int, Fit]]:
+    def works() -> Iterator[tuple[list[Item], Reading]]:
         for block in blocks:
             given.append(block)
-            yield block, resolution, fit
+            yield block, reading
 
     for outcome in workers.in_order(prepare, works(), usable_cores(), BLOCK_SECONDS):
         block = given.pop(0)
         if isinstance(outcome, Prepared):
             yield block, outcome
         else:
-            yield from prepare_singly(block, resolution, fit)
+            yield from prepare_singly(block, reading)
 
 
-def prepare_singly(
-    block: list[Item], resolution: int, fit: Fit
-) -> Iterator[tuple[list[Item], Prepared]]:
+def prepare_singly(block: list[Item], reading: Reading) -> Iterator[tuple[list[Item], Prepared]]:
     """Every item of a block in a worker process, so that only the harmful one is bad."""
-    works = (([item], resolution, fit) for item in block)
-    nothing: tuple[list[Item], int, Fit] = ([], resolution, fit)
+    works = (([item], reading) for item in block)
+    nothing: tuple[list[Item], Reading] = ([], reading)
     outcomes = workers.in_order(prepare, chain([nothing], works), workers=1, seconds=SECONDS)
     if not isinstance(next(outcomes), Prepared):  # no process of ours lives here
-        yield block, prepare((block, resolution, fit))
+        yield block, prepare((block, reading))
         return
     for item, outcome in zip(block, outcomes, strict=True):
         if not isinstance(outcome, Prepared):
             died = UnreadableError(f"ended the process that read it, or took over {SECONDS} s")
-            outcome = prepare(([Item(item.name, died, item.label, item.part)], resolution, fit))
+            outcome = prepare(([Item(item.name, died, item.label, item.part)], reading))
         yield [item], outcome
 
 
-def size_of(content: object) -> int:
-    """The bytes of an item's content in memory; 0 for a path."""
+def size_of(item: Item) -> int:
+    """The bytes of an item's content in memory; of a TIFF, what its pages may take as well."""
+    content = item.content
+    if item.name.lower().endswith(STACKS):
+        return BLOCK_BYTES // STACKS_A_BLOCK + 1
     if isinstance(content, np.ndarray):
         return content.nbytes
     return len(content) if isinstance(content, bytes) else 0
@@ -391,7 +578,7 @@ def in_blocks(items: Iterator[Item]) -> Iterator[list[Item]]:
     size = 0
     for item in items:
         block.append(item)
-        size += size_of(item.content)
+        size += size_of(item)
         if len(block) == BLOCK or size > BLOCK_BYTES:
             yield block
             block, size = [], 0
@@ -409,14 +596,18 @@ class Spool:
         self._channels: list[np.ndarray] = []
         self._digests: list[np.ndarray] = []
 
-    def append(self, prepared: Prepared) -> np.ndarray:
-        """Write the good images of a block; returns which are good, bool (n,)."""
+    def append(self, prepared: Prepared) -> None:
+        """Write the images of a block."""
         if self._file.write(prepared.pixels.data) != prepared.pixels.nbytes:  # no room for the rest
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        good = prepared.channels > 0
-        self._channels.append(prepared.channels[good])
-        self._digests.append(prepared.digests[good])
-        return good
+        self._channels.append(prepared.channels)
+        self._digests.append(prepared.digests)
+
+    def clear(self) -> None:
+        """Forget all images."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._channels, self._digests = [], []
 
     @property
     def channels(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from triptych.console import QUIET, Console
 from triptych.data import describe, ingest, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
+from triptych.data.ingest import Reading
+from triptych.data.ranges import Bounds
 from triptych.data.sources import Columns, Origin, Progress
 from triptych.data.sources.find import NAMES, find_origin
 from triptych.errors import InputError
@@ -19,24 +22,30 @@ from triptych.options import (
     DEFAULT_FIT,
     DEFAULT_RESOLUTION,
     DataOptions,
-    Fit,
     ReadingOptions,
+    as_data,
+    parse_range,
 )
 from triptych.records import Note
 from triptych.words import english
 
-VERSION = 4  # raised whenever the same source would give other pixels or parts
+VERSION = 5  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(
-    data: str = DEFAULT_DATA, options: ReadingOptions | None = None, console: Console = QUIET
+    data: str | os.PathLike[str] = DEFAULT_DATA,
+    options: ReadingOptions | None = None,
+    console: Console = QUIET,
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
-    Raises InputError when there is nothing to read, too little, or one class only.
+    Raises InputError when there is nothing to read, or too little.
     """
-    options = options or ReadingOptions()
+    data, options = as_data(data), options or ReadingOptions()
     resolution, fit = options.resolution or DEFAULT_RESOLUTION, options.fit or DEFAULT_FIT
+    alike = folder_named_alike(data)
+    if alike is not None:
+        console.say(f"note: {english(alike)}")  # before anything is fetched
     with console.bar(f"  preparing {data}") as bar:
         origin = find_origin(data, Columns(options.image_column, options.label_column))
         key = store.entry_key(
@@ -44,10 +53,13 @@ def open_images(
                 "version": VERSION,
                 "resolution": resolution,
                 "fit": fit,
+                "range": options.range,
                 "origin": origin.identity,
             }
         )
-        arrays, ingested = usable(key) or make_entry(key, origin, resolution, fit, bar.update)
+        arrays, ingested = usable(key) or make_entry(
+            key, origin, Reading(resolution, fit, given_range(options)), bar.update
+        )
     if ingested.bad and options.strict:
         first = ": ".join(ingested.bad[0])
         raise InputError(f"{len(ingested.bad)} bad images, first {first}", "mend or remove them")
@@ -60,16 +72,18 @@ def usable(key: str) -> store.Entry | None:
     return None if entry is None or entry[1].unread else entry
 
 
-def make_entry(
-    key: str, origin: Origin, resolution: int, fit: Fit, progress: Progress
-) -> store.Entry:
+def given_range(options: ReadingOptions) -> Bounds | None:
+    """The range that the user gave, if any."""
+    return None if options.range is None else parse_range(options.range)
+
+
+def make_entry(key: str, origin: Origin, reading: Reading, progress: Progress) -> store.Entry:
     """Prepare an origin's images, unless another process did so while we waited for it."""
     with store.preparing(key) as aside:
         entry = usable(key)
         if entry is None:
-            ingested = ingest.gather(
-                origin.read(progress), origin.name, resolution, fit, aside, progress
-            )
+            source = origin.read(progress)
+            ingested = ingest.gather(source, origin.name, reading, aside, progress)
             store.publish(key, aside, ingested)
             entry = store.load(key)
     if entry is None:
@@ -100,8 +114,8 @@ def assemble(
     path = str(origin.identity.get("source", ""))
     resolution, fit = train.images.shape[-1], options.fit or DEFAULT_FIT
     notes = describe.notes(ingested, resolution, fit, len(train), len(test))
-    if data in NAMES and Path(data).exists():
-        notes = (Note("folder_named_alike", {"name": data, "path": f"./{data}"}), *notes)
+    if alike := folder_named_alike(data):
+        notes = (alike, *notes)
     varied = options if isinstance(options, DataOptions) else DataOptions()
     return ImageData(
         name=ingested.name,
@@ -116,12 +130,23 @@ def assemble(
         test=test,
         image_column=options.image_column,
         label_column=options.label_column,
+        range=options.range,
+        ranges=ingested.ranges,
         augment=Augment(flip=varied.flip, crop=varied.crop),
         ingested=ingested,
     )
 
 
+def folder_named_alike(data: str) -> Note | None:
+    """The note that a named set is read and not the file or folder of the same name, if any."""
+    if data not in NAMES or not Path(data).exists():
+        return None
+    return Note("folder_named_alike", {"name": data, "path": f"./{data}"})
+
+
 def tell_notes(data: ImageData, console: Console) -> None:
     """Say what was done with the images, before anything is trained on them."""
     for note in data.notes:
+        if note.code == "folder_named_alike":  # said when they were opened
+            continue
         console.say(f"note: {english(note)}")

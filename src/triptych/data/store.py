@@ -26,6 +26,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from triptych import files
+from triptych.data.ranges import Bounds
 from triptych.errors import InputError
 from triptych.records import Note, read_notes
 
@@ -59,7 +60,7 @@ class Ingested:
 
     name:        of the source, as the report shows it
     classes:     their names; None without labels
-    files:       how many files or rows were read, bad ones included
+    files:       how many images were read, bad ones included: files, rows, or pages of stacks
     bad:         the name of each bad image, and why it is bad
     copies:      images that equal another one
     crossing:    of these, held-out images left out because they equal one nearer to training
@@ -67,6 +68,7 @@ class Ingested:
     unread:      bad images that the system could not read, perhaps only that time
     given_parts: the parts that the source itself names
     notes:       what the user should know
+    ranges:      which numbers became black and white, by their type
     content:     digest of the stored arrays, which names their folder
     """
 
@@ -81,6 +83,7 @@ class Ingested:
     sizes: ImageSizes
     given_parts: tuple[str, ...]
     notes: tuple[Note, ...]
+    ranges: dict[str, Bounds]
     content: str
 
 

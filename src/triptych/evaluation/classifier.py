@@ -132,6 +132,11 @@ def read(classifier: Classifier, pixels: Tensor, machine: Machine) -> Reading:
     return Reading(torch.cat(features), torch.cat(probabilities))
 
 
+def cache_file(data: ImageData, suffix: str) -> Path:
+    """Where something that is known of a labelled data set's classifier is kept."""
+    return cache_folder() / "classifiers" / f"{data.fingerprint}-v{VERSION}{suffix}"
+
+
 def classifier_for(data: ImageData, machine: Machine, console: Console) -> Classifier:
     """The classifier of a labelled data set, from the cache or trained now.
 
@@ -140,7 +145,7 @@ def classifier_for(data: ImageData, machine: Machine, console: Console) -> Class
     assert data.classes is not None
     if not machine.group.is_main:
         machine.group.barrier()
-    path = cache_folder() / "classifiers" / f"{data.fingerprint}-v{VERSION}.safetensors"
+    path = cache_file(data, ".safetensors")
     classifier = fresh(data).to(machine.device)
     if not found_in(path, classifier):
         fit(classifier, data, machine, console)
@@ -169,21 +174,31 @@ def fresh(data: ImageData) -> Classifier:
         return Classifier(data.shape, len(data.classes))
 
 
-def fit(classifier: Classifier, data: ImageData, machine: Machine, console: Console) -> None:
+def fit(
+    classifier: Classifier,
+    data: ImageData,
+    machine: Machine,
+    console: Console,
+    least: int | None = None,
+) -> None:
     """AdamW with one rise and fall of the rate, on shifted images.
+
+    least: images that are seen, LEAST_IMAGES by default; more where EPOCHS of the data are more
 
     On a CPU each half of a batch is computed by one thread, whatever the machine is told: sums in
     another order grow into another classifier, and a yardstick must not hang on how many cores
     there are or how busy they are.
     """
     with replace(machine, threads=1).own_threads():
-        _fit(classifier, data, machine, console)
+        _fit(classifier, data, machine, console, LEAST_IMAGES if least is None else least)
 
 
-def _fit(classifier: Classifier, data: ImageData, machine: Machine, console: Console) -> None:
+def _fit(
+    classifier: Classifier, data: ImageData, machine: Machine, console: Console, least: int
+) -> None:
     batch_size = min(BATCH_SIZE, len(data.train))
     batches = Batches(data.train, batch_size, seed=0, device=machine.device)
-    wanted = min(max(EPOCHS * len(data.train), LEAST_IMAGES), MOST_IMAGES)
+    wanted = min(max(EPOCHS * len(data.train), least), MOST_IMAGES)
     rounds = wanted // batch_size
     parameters = list(classifier.parameters())
     optimizer = torch.optim.AdamW(parameters, weight_decay=0.05, fused=True)

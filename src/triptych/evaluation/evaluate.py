@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -14,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from triptych import images
 from triptych.console import Bar, Console
 from triptych.data.dataset import ImageData
-from triptych.evaluation.extractors import pick_name
+from triptych.evaluation.extractors import Labels, check_name, labels_of_data, pick_name
+from triptych.evaluation.legibility import share_named
 from triptych.evaluation.outputs import (
     EVALUATION_SEED,
     Outputs,
@@ -26,6 +28,7 @@ from triptych.families.capabilities import Iterative
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, entry
+from triptych.metrics.intervals import Estimate
 from triptych.records import (
     CostRecord,
     ExtractorRecord,
@@ -45,26 +48,54 @@ FEW = 2000  # samples below which the interval matters more than the value
 OFFENDERS = 10  # samples nearest to training images that are shown
 CONDITIONAL = Note("labels_given")
 OTHER_DATA = Note("other_data")
+NOT_FINITE = Note("not_finite_value")
 
 
 Measure = Callable[[RunFolder], ResultsRecord]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """How many samples are measured, and on which features."""
+    """How many samples are measured, and on which features; the data's classifier, if any."""
 
     count: int
     features: str
+    labels: Labels | None
+
+
+def check_measurement(
+    count: int | None, features: str | None, data: ImageData, machine: Machine
+) -> None:
+    """InputError on what cannot be measured so, as far as that takes no time."""
+    if count is not None:
+        check_count(count)
+    count_samples(count, data, machine.device)
+    check_name(features, data)
 
 
 def plan_measurement(
-    count: int | None, features: str | None, data: ImageData, machine: Machine
+    count: int | None, features: str | None, data: ImageData, machine: Machine, console: Console
 ) -> Plan:
-    """InputError on what cannot be measured so, before anything is made."""
-    if count is not None:
-        check_count(count)
-    return Plan(count_samples(count, data, machine.device), pick_name(features, data))
+    """Train the data's classifier, unless it is there, and choose by what it is worth.
+
+    Says where labels cannot be told; InputError on features that need them nevertheless.
+    """
+    check_measurement(count, features, data, machine)
+    with machine.fastest_threads():
+        labels = labels_of_data(data, machine, console)
+    plan = Plan(count_samples(count, data, machine.device), pick_name(features, labels), labels)
+    for note in warnings_on_labels(plan.labels, plan.features):
+        console.say(f"note: {english(note)}")
+    return plan
+
+
+def warnings_on_labels(labels: Labels | None, features: str) -> list[Note]:
+    """What follows where labels cannot be told."""
+    if labels is None or labels.legibility.usable:
+        return []
+    return [
+        Note("measured_without_labels", share_named(labels.legibility) | {"features": features})
+    ]
 
 
 def measurer(data: ImageData, plan: Plan, machine: Machine, console: Console) -> Measure:
@@ -73,7 +104,7 @@ def measurer(data: ImageData, plan: Plan, machine: Machine, console: Console) ->
     The real side is read once, here.
     """
     with machine.fastest_threads():
-        real = read_real(data, plan.count, plan.features, machine, console)
+        real = read_real(data, plan.count, plan.features, plan.labels, machine, console)
 
     def measure_run(folder: RunFolder) -> ResultsRecord:
         with machine.fastest_threads():
@@ -106,6 +137,13 @@ def draw(
     figures.save(target, "nearest", pairs, OFFENDERS)
 
 
+def finite(estimate: Estimate) -> Estimate:
+    """The estimate itself; NotDefinedError where it is infinite, or no number."""
+    if all(map(math.isfinite, (estimate.value, estimate.low, estimate.high))):
+        return estimate
+    raise NotDefinedError(NOT_FINITE)
+
+
 def measure(metric: Metric, outputs: Outputs) -> MetricRecord:
     """The entry of one metric: a number, or why it is not defined."""
     real, output = outputs.real, outputs.by_name[metric.needs[0]]
@@ -113,7 +151,8 @@ def measure(metric: Metric, outputs: Outputs) -> MetricRecord:
     try:
         theirs = make(real.tensors, metric.needs)  # first: a missing label spares the model's part
         ours = make({name: each.make for name, each in outputs.by_name.items()}, metric.needs)
-        estimate = metric.compute(ours, theirs)
+        estimate = finite(metric.compute(ours, theirs))
+        note = estimate.note or note
         floor = real.floor(metric)
     except NotDefinedError as reason:
         note = reason.note
@@ -155,6 +194,7 @@ def evaluate(
     warnings = [] if labels is None else [CONDITIONAL]
     if record.data.fingerprint != measured_on.fingerprint:
         warnings.append(OTHER_DATA)
+    warnings += warnings_on_labels(real.labels, real.extractor.name)
     warnings += record.advice  # of the last diagnosis in training
     if real.count < FEW:
         warnings.append(Note("few_samples", {"n": real.count, "enough": FEW}))
@@ -162,7 +202,11 @@ def evaluate(
         model=record.model,
         data=MeasuredOn(**{key.name: getattr(measured_on, key.name) for key in fields(MeasuredOn)}),
         metrics=tuple(metrics),
-        extractor=ExtractorRecord(name=real.extractor.name, accuracy=real.accuracy),
+        extractor=ExtractorRecord(
+            name=real.extractor.name,
+            accuracy=real.accuracy,
+            legibility=None if real.labels is None else real.labels.legibility,
+        ),
         cost=CostRecord(
             parameters=parameters(model),
             train_seconds=record.train_seconds,

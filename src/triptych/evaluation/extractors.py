@@ -24,17 +24,26 @@ from torch import Tensor, nn
 
 from triptych.console import Console
 from triptych.data.dataset import ImageData
-from triptych.errors import InputError
+from triptych.errors import ANYTHING, InputError, first_line
 from triptych.evaluation import classifier
 from triptych.evaluation.classifier import Classifier, Reading
+from triptych.evaluation.legibility import legibility_of, not_told
 from triptych.hardware import Machine
 from triptych.nn.patch_features import Patches
+from triptych.records import LegibilityRecord, Note
+from triptych.words import english
 
 LEADING = 128  # principal components of the patches: as many as the classifier has features
 CHUNK = 128  # images at once in a pretrained network, which makes them large
 # Our name -> torch-fidelity's, and the layer.
 NETWORKS = {"inception": ("inception-v3-compat", "2048"), "dinov2": ("dinov2-vit-b-14", "dinov2")}
 NAMES = ("labels", "patches", *NETWORKS)
+# torchvision is built for one torch: that of the other index beside a CPU torch cannot be imported.
+INSTALL = (
+    "pip install 'triptych[fid]' (for a torch without CUDA first: pip install torch torchvision "
+    "--index-url https://download.pytorch.org/whl/cpu)"
+)
+OTHERWISE = "use --features patches"
 INSTEAD = "or use --features patches, which needs no weights"
 
 
@@ -43,10 +52,9 @@ def check(name: str) -> None:
     try:
         import torch_fidelity.utils  # noqa: F401
     # It needs torchvision, which fails in its own ways beside a torch of another build.
-    except (ImportError, RuntimeError) as error:
+    except ANYTHING as error:
         raise InputError(
-            f"features '{name}' need torch-fidelity ({first_line(error)})",
-            f"pip install 'triptych[fid]', {INSTEAD}",
+            f"features '{name}' need torch-fidelity ({first_line(error)})", f"{INSTALL}, {INSTEAD}"
         ) from error
 
 
@@ -58,17 +66,12 @@ def load(name: str) -> nn.Module:
     network, layer = NETWORKS[name]
     try:
         extractor: nn.Module = create_feature_extractor(network, [layer], cuda=False, verbose=False)
-    except (OSError, RuntimeError) as error:
+    except ANYTHING as error:
         raise InputError(
             f"the weights of '{name}' cannot be had ({first_line(error)})",
             f"connect once, {INSTEAD}",
         ) from error
     return extractor.eval()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the name of its type."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class Extractor(ABC):
@@ -91,12 +94,15 @@ class Extractor(ABC):
 
 
 class Labels(Extractor):
-    """The data's own classifier; it also says how sure it is of each class."""
+    """The data's own classifier; it also says how sure it is of each class.
+
+    legibility: how well it names the labels of held-out images, or others like it do
+    """
 
     name = "labels"
 
-    def __init__(self, network: Classifier) -> None:
-        self.network = network
+    def __init__(self, network: Classifier, legibility: LegibilityRecord) -> None:
+        self.network, self.legibility = network, legibility
 
     def parts(self) -> Iterable[Tensor]:
         """Its weights."""
@@ -159,16 +165,33 @@ def digest(tensors: Iterable[Tensor]) -> str:
     return total.hexdigest()
 
 
-def pick_name(asked: str | None, data: ImageData) -> str:
-    """The extractor asked for, else the one that suits the data; InputError where it cannot be."""
-    name = asked or ("patches" if data.classes is None else "labels")
-    if name not in NAMES:
-        raise InputError(f"no features '{name}'", f"choose from {', '.join(NAMES)}")
-    if name == "labels" and data.classes is None:
-        raise InputError("the data have no labels to learn features from", "use --features patches")
-    if name in NETWORKS:
-        check(name)
-    return name
+def check_name(asked: str | None, data: ImageData) -> None:
+    """InputError on features that there are not, whatever the classifier will be worth."""
+    if asked is not None and asked not in NAMES:
+        raise InputError(f"no features '{asked}'", f"choose from {', '.join(NAMES)}")
+    if asked == "labels" and (why := why_no_classifier(data)):
+        raise InputError(english(why), OTHERWISE)
+    if asked in NETWORKS:
+        check(asked)
+
+
+def pick_name(asked: str | None, labels: Labels | None) -> str:
+    """The features asked for, else `labels` where these can be told, else `patches`.
+
+    labels: the data's classifier, where it has one
+    InputError where those asked for need labels that cannot be told.
+    """
+    why = None if labels is None else not_told(labels.legibility)
+    if asked == "labels" and why:
+        raise InputError(english(why), OTHERWISE)
+    return asked or ("patches" if labels is None or why else "labels")
+
+
+def why_no_classifier(data: ImageData) -> Note | None:
+    """Why no classifier can be trained on the data; None where one can."""
+    if data.classes is None:
+        return Note("no_classifier")
+    return Note("one_class_only") if len(data.classes) < 2 else None
 
 
 def extractor_for(
@@ -188,7 +211,8 @@ def extractor_for(
 
 
 def labels_of_data(data: ImageData, machine: Machine, console: Console) -> Labels | None:
-    """The data's classifier, from the cache or trained now; None where there are no labels."""
-    if data.classes is None:
+    """The data's classifier, from the cache or trained now; None where there can be none."""
+    if why_no_classifier(data):
         return None
-    return Labels(classifier.classifier_for(data, machine, console))
+    network = classifier.classifier_for(data, machine, console)
+    return Labels(network, legibility_of(data, network, machine, console))

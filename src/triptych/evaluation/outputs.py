@@ -98,9 +98,11 @@ class Outputs:
 
     @cached_property
     def reading(self) -> Reading | None:
-        """What the data's classifier makes of the samples; None where there is none."""
+        """What the data's classifier makes of the samples; None where it would tell nothing."""
         labels = self.real.labels
-        return None if labels is None else labels.read(self.images, self.real.machine)
+        if labels is None or self.real.no_labels:
+            return None
+        return labels.read(self.images, self.real.machine)
 
     @cached_property
     def features(self) -> Tensor:
@@ -113,7 +115,7 @@ class Outputs:
     def probabilities(self) -> Tensor:
         """Of each class, which the data's classifier reads in the samples, [N,K]."""
         if self.reading is None:
-            raise NotDefinedError(NO_CLASSIFIER)
+            raise NotDefinedError(self.real.no_labels or NO_CLASSIFIER)
         return self.reading.probabilities
 
     @cached_property

@@ -19,7 +19,13 @@ from triptych.data.dataset import ImageData, Part, choose_rows
 from triptych.data.store import cache_folder
 from triptych.errors import InputError
 from triptych.evaluation import classifier
-from triptych.evaluation.extractors import Extractor, Labels, extractor_for, labels_of_data
+from triptych.evaluation.extractors import (
+    Extractor,
+    Labels,
+    extractor_for,
+    why_no_classifier,
+)
+from triptych.evaluation.legibility import not_told
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, own_metrics
 from triptych.metrics.memorised import nearest
@@ -34,6 +40,7 @@ LIKELIHOOD_IMAGES = RECONSTRUCTED_IMAGES = 256
 PAIRS = 64  # of test images that paths lead between
 PROBE_TRAIN, PROBE_VALIDATION = 5000, 2000
 NO_CLASSIFIER = Note("no_classifier")
+SAME_IMAGES = Note("same_images")
 NO_LABELS = Note("no_labels_to_probe")
 FEW_PROBED = Note("few_labels")
 NAME = "features"  # of the folder, and of the tensor in each file
@@ -93,9 +100,9 @@ class Reference:
         """The real side of metrics: `metrics` describes each."""
         return {
             "test_images": lambda: self.test,
-            "test_features": lambda: self.features["test"],
+            "test_features": lambda: self.varied_features("test", self.test),
             "matched_test_features": lambda: self.matched_test_features,
-            "train_features": lambda: self.features["train"],
+            "train_features": lambda: self.varied_features("train", self.train),
             "test_probabilities": lambda: self.probabilities("test"),
             "test_nearest_distances": lambda: self.test_nearest_distances,
             "likelihood_images": lambda: self.likelihood_images,
@@ -113,11 +120,27 @@ class Reference:
             **{f"{part}_representations": partial(self.raw_pixels, part) for part in PARTS},
         }
 
-    def probabilities(self, name: str) -> Tensor:
-        """Of the classes in `test` or `other`, [N,K]; NotDefinedError without a classifier."""
+    @property
+    def no_labels(self) -> Note | None:
+        """Why what the classifier reads is not defined; None where it is."""
         if self.labels is None:
-            raise NotDefinedError(NO_CLASSIFIER)
+            return why_no_classifier(self.data) or NO_CLASSIFIER
+        return not_told(self.labels.legibility)
+
+    def probabilities(self, name: str) -> Tensor:
+        """Of the classes in `test` or `other`, [N,K]; NotDefinedError where they tell nothing."""
+        if why := self.no_labels:
+            raise NotDefinedError(why)
         return self.readings[name].probabilities
+
+    def varied_features(self, name: str, pixels: Tensor) -> Tensor:
+        """Features of `test` or `train`, [M,d]; NotDefinedError where these are one and the same.
+
+        The unit of a distance is how far real images are apart.
+        """
+        if torch.equal(pixels, pixels[:1].expand_as(pixels)):
+            raise NotDefinedError(SAME_IMAGES)
+        return self.features[name]
 
     @cached_property
     def matched_test_features(self) -> Tensor:
@@ -169,6 +192,8 @@ class Reference:
         """Classes of those, [n]; NotDefinedError without labels, or with few labelled images."""
         if self.data.classes is None:
             raise NotDefinedError(NO_LABELS)
+        if why := self.no_labels:
+            raise NotDefinedError(why)
         if min(map(len, self.probed.values())) < 2:
             raise NotDefinedError(FEW_PROBED)
         labels = self.probed[part].labels
@@ -196,19 +221,24 @@ def count_samples(asked: int | None, data: ImageData, device: str) -> int:
 
 
 def read_real(
-    data: ImageData, count: int, features: str, machine: Machine, console: Console
+    data: ImageData,
+    count: int,
+    features: str,
+    labels: Labels | None,
+    machine: Machine,
+    console: Console,
 ) -> Reference:
     """Choose the real images and describe them.
 
     count:    as `count_samples` gives it
     features: as `extractors.pick_name` gives it
+    labels:   the data's classifier, as `extractors.labels_of_data` gives it
     """
     test = data.test.choose(MOST_REFERENCES, "reference test")
     train = data.train.choose(MOST_REFERENCES, "reference train").images
     validation = data.validation.choose(count, "floor").images
     rest = data.train.choose(count - len(validation), "floor").images
     chosen = {"test": test.images, "train": train, "other": torch.cat([validation, rest])}
-    labels = labels_of_data(data, machine, console)
     extractor = extractor_for(features, data, train, labels, machine)
     names, readings, accuracy = ("test", "other"), {}, None
     with console.bar("  describing real images", len(chosen)) as bar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Self
 
 import torch
@@ -33,24 +34,35 @@ class Labels(LabelsRecord):
         return cls(names=tuple(names), counts=tuple(counts.tolist()))
 
     def only(self, label: int | str) -> Self:
-        """The same classes with all counts 0 but for one class, given by its name or number.
+        """The same classes with all counts 0 but for the class of that name.
 
-        InputError where there is no such class.
+        InputError where there is no such class, or where the model saw no image of it.
         """
         number = self.number(label)
         return replace(self, counts=tuple(int(i == number) for i in range(len(self.names))))
 
-    def number(self, label: int | str) -> int:
-        """The number of a class. A text is a name, or else a number; InputError where neither."""
-        if isinstance(label, str) and label in self.names:
-            return self.names.index(label)
-        text = str(label)
-        if text.isdecimal() and int(text) < len(self.names):
-            return int(text)
-        names = ", ".join(self.names[:SHOWN]) + (", ..." if len(self.names) > SHOWN else "")
-        raise InputError(
-            f"no class '{label}'", f"choose from {names}, or 0 to {len(self.names) - 1} by number"
-        )
+    def number(self, label: object) -> int:
+        """The number of the class of that name; 3 stands for the class named "3".
+
+        InputError where no class has the name, or where no training image is of the class.
+        """
+        whole = isinstance(label, Integral) and not isinstance(label, bool)
+        name = str(label) if whole else label
+        if not isinstance(name, str):
+            kind = type(label).__name__
+            raise InputError(f"label takes the name of a class, not {kind}", self.choices())
+        if name not in self.names:
+            raise InputError(f"no class '{name}'", self.choices())
+        number = self.names.index(name)
+        if self.counts[number] == 0:
+            raise InputError(f"no training image was of class '{name}'", self.choices())
+        return number
+
+    def choices(self) -> str:
+        """The mend that names the classes which can be drawn."""
+        counted = zip(self.names, self.counts, strict=True)
+        names = [name for name, count in counted if count]
+        return f"choose from {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
 
     def draw(self, seed: int, numbers: range, device: torch.device | str = "cpu") -> Tensor:
         """A random class for each image number, as often as the counts say: int64 [N]."""

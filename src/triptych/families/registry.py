@@ -89,7 +89,11 @@ def known_models() -> list[str]:
 def recipe(name: ModelName) -> Recipe[Any]:
     """The recipe of that name; ours goes before another package's."""
     if name.recipe not in own_recipes(name.family):
-        announced: Recipe[Any] = plugins.load(PLUGINS, str(name))
+        from triptych.families.protocol import Recipe as Kind
+
+        announced = plugins.load(PLUGINS, str(name))
+        if not isinstance(announced, Kind):
+            raise InputError(f"'{name}' of another package is no recipe", "mend or remove it")
         return announced
     path = f"triptych.families.{name.family}.recipes.{name.recipe.replace('-', '_')}"
     own: Recipe[Any] = importlib.import_module(path).RECIPE

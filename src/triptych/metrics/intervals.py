@@ -19,6 +19,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from triptych.records import Note
+
 GROUPS = 20
 # Methods, as entries of results.json name them.
 JACKKNIFE, WILSON, NORMAL = "delete-group jackknife", "Wilson", "normal"
@@ -30,12 +32,16 @@ LeftOut = Mapping[Side, Sequence[float]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its 95 % interval, and its values without each group of either side's images."""
+    """A number, its 95 % interval, and its values without each group of either side's images.
+
+    note: what must be known to read it right
+    """
 
     value: float
     low: float
     high: float
     left_out: LeftOut = field(default_factory=dict)
+    note: Note | None = None
 
 
 def group_numbers(count: int, groups: int = GROUPS) -> Tensor:

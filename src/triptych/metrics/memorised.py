@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.metrics import Metric
+from triptych.metrics import Metric, NotDefinedError
 from triptych.metrics.intervals import (
     JACKKNIFE,
     Estimate,
@@ -21,7 +21,9 @@ from triptych.metrics.intervals import (
     without_each_group,
 )
 from triptych.metrics.prdc import squared_distances
+from triptych.records import Note
 
+COINCIDE = Note("held_out_coincide")
 HELD_OUT_SHARE = 0.01  # of held-out images that are nearer to a training image than the rest
 ROWS, COLUMNS = 512, 8192  # distances that are held at once
 
@@ -44,7 +46,8 @@ def nearest(features: Tensor, training: Tensor) -> Nearest:
             closest = squared_distances(rows, training[first : first + COLUMNS]).min(1)
             where = torch.where(closest.values < best, closest.indices + first, where)
             best = torch.minimum(best, closest.values)
-        distances.append(best.sqrt())
+        apart = rows.double() - training[where].double()  # exactly 0 for copies
+        distances.append(apart.norm(dim=1))
         indices.append(where)
     return Nearest(torch.cat(distances), torch.cat(indices))
 
@@ -58,7 +61,10 @@ def memorised(samples: Tensor, held_out: Tensor) -> Estimate:
     """Share of samples nearer to training images than 99 % of held-out images are.
 
     samples, held_out: distances to the nearest training image, [N] and [M]
+    NotDefinedError where so many held-out images have no distance to theirs that none is nearer.
     """
+    if threshold(held_out) == 0:
+        raise NotDefinedError(COINCIDE)
 
     def share(ours: Tensor, theirs: Tensor) -> float:
         return (ours < threshold(theirs)).double().mean().item()

@@ -32,6 +32,7 @@ K = 5
 HALVES = 20  # of each side, in pairs that make a whole
 NEAREST = 30  # other images among which the k-th nearest of a half is looked for
 ROWS, COLUMNS = 512, 8192  # squared distances that are computed at once
+ROUNDING = 1e-13  # of squared lengths: squared distances of equal features come out below
 GONE = -1.0  # squared radius of a ball that is left out: it holds nothing
 
 
@@ -48,6 +49,8 @@ class Neighbours:
 def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = True) -> Neighbours:
     """real [N,d], generated [M,d], at least 2 (k + 1) of each; float64, a few rows at a time.
 
+    NotDefinedError where most balls around real images have no size: they are copies.
+
     intervals: without them it takes half the time
     """
     kept_real, kept_generated = (
@@ -55,6 +58,8 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
         for x, name in ((real, "real"), (generated, "generated"))
     )
     around_real = squared_radii(real, k, kept_real)  # [S,N]
+    if around_real[0].median() <= ROUNDING * real.double().square().sum(1).mean():
+        raise NotDefinedError(Note("no_neighborhoods", {"k": k}))
     around_generated = squared_radii(generated, k, kept_generated)  # [S,M]
     members = kept_generated.T.float()  # [M,S]
 

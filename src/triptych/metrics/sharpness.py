@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.metrics import Metric
+from triptych.metrics import Metric, NotDefinedError
 from triptych.metrics.intervals import JACKKNIFE, Estimate, jackknife, without_each_group
+from triptych.records import Note
 
 CHUNK = 1024
+NO_EDGES = Note("no_edges")
+LEAST = 1e-3  # grey levels: one value of 512 x 512 pixels in colour that is one level off has more
 
 
 def laplacian_rms(images: Tensor) -> Tensor:
@@ -23,11 +26,16 @@ def laplacian_rms(images: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, real: Tensor) -> Estimate:
-    """Median Laplacian of the images over the real images' median; 1 is as sharp as real."""
+    """Median Laplacian of the images over the real images' median; 1 is as sharp as real.
+
+    NotDefinedError where real images are flat, or so many of them that a few decide.
+    """
     ours, theirs = laplacian_rms(images), laplacian_rms(real)
 
     def ratio(top: Tensor, bottom: Tensor) -> float:
-        return (top.median() / bottom.median().clamp(min=1e-9)).item()
+        if bottom.median() < LEAST:
+            raise NotDefinedError(NO_EDGES)
+        return (top.median() / bottom.median()).item()
 
     return jackknife(
         ratio(ours, theirs),

@@ -16,6 +16,7 @@ from triptych.errors import InputError
 from triptych.records import (
     ComparisonResults,
     ContractRecord,
+    ExtractorRecord,
     JsonObject,
     MetricRecord,
     Note,
@@ -80,6 +81,7 @@ class Run:
     trainings: tuple[str, ...] = ()  # the names of those
     metrics: tuple[MetricRecord, ...] = ()
     cost: Mapping[str, float | None] = field(default_factory=dict)
+    extractor: ExtractorRecord | None = None  # None where it is not known
     warnings: tuple[Note, ...] = ()
     log: tuple[Losses, ...] = ()
     diagnoses: tuple[Diagnosed, ...] = ()
@@ -165,6 +167,7 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
         trainings=result.runs or (),
         metrics=result.metrics,
         cost=own_costs(asdict(result.cost)),
+        extractor=result.extractor,
         warnings=without_repeats((*result.warnings, *log.warnings)),
         log=log.losses,
         diagnoses=log.diagnoses,

@@ -37,7 +37,7 @@ from triptych.pages.columns import (
 )
 from triptych.pages.course import answer_all, weigh
 from triptych.pages.exports import export
-from triptych.pages.language import Language, Name, Sentence
+from triptych.pages.language import Interval, Language, Name, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, Run, load_comparison
 from triptych.pages.panels import find_anchor, make_bands, make_hero
 from triptych.pages.tables import make_cost_table, make_tables
@@ -233,6 +233,7 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
             language.text("method.differences"),
             language.text("method.floor"),
             language.text("method.choose"),
+            *describe_classifiers(runs, language),
             *(sentence_case(language.note(each)) for each in notes),
         ],
         "commands": list_commands(comparison),
@@ -242,6 +243,24 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
         ],
         "choices": list_choices(runs, language),
     }
+
+
+def describe_classifiers(runs: Sequence[Run], language: Language) -> list[str]:
+    """What the classifiers that measured are worth, each once: normally all runs have the same."""
+    sentences = []
+    for extractor in (run.extractor for run in runs if run.extractor):
+        if extractor.accuracy is not None:
+            accuracy = Quantity(extractor.accuracy, "percent")
+            sentences.append(Sentence("method.classifier", {"accuracy": accuracy}))
+        if legible := extractor.legibility:
+            values: dict[str, Value] = {
+                "n": legible.n,
+                "accuracy": Quantity(legible.accuracy, "percent"),
+                "interval": Interval(legible.low, legible.high, "points"),
+                "chance": Quantity(legible.chance, "percent"),
+            }
+            sentences.append(Sentence("method.legibility", values))
+    return list(dict.fromkeys(language.tell(sentence) for sentence in sentences))
 
 
 def make_row(run: Run, name: Name, language: Language) -> Row:

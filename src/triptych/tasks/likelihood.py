@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +19,8 @@ from triptych.hardware import Machine
 from triptych.images import BIN_WIDTH
 from triptych.metrics import NotDefinedError, entry
 from triptych.metrics import bits_per_dim as units
-from triptych.metrics.bits_per_dim import in_units
 from triptych.options import LikelihoodOptions
-from triptych.records import JsonObject, MetricRecord, Note
+from triptych.records import ImageTermRecord, MetricRecord, Note, TermRecord
 from triptych.seeding import ImageStreams
 from triptych.tasks import shared
 
@@ -28,6 +28,25 @@ AT_ONCE = 16  # images: thousands of generator calls for each, and a bar should 
 SIMULATED = 16  # images of the model's own, for the gap between the two bounds
 HELD_OUT = 64  # images that the noise is chosen on
 LEAST_NOISE, MOST_NOISE = BIN_WIDTH / 2, 1.0  # half a grey level; as wide as black to grey
+
+
+def in_units(nats: Tensor, shape: ImageShape) -> TermRecord | ImageTermRecord:
+    """As `metrics.bits_per_dim.in_units`, nats [N]; one image alone has a mean and no interval."""
+    if len(nats) > 1:
+        return units.in_units(nats, shape)
+    bits = nats.item() / (shape.dimensions * units.NATS_PER_BIT)
+    return ImageTermRecord(bits_per_dim=bits, nats=nats.item())
+
+
+def described(nats: Tensor, shape: ImageShape) -> MetricRecord:
+    """The record of a likelihood, from at least -log P of each image, [N]: mean and interval."""
+    estimate = units.bits_per_dim(nats, shape) if len(nats) > 1 else None
+    record = entry(units.METRIC, estimate, len(nats))
+    if estimate is None:
+        value = in_units(nats, shape).bits_per_dim
+        record = replace(record, value=value, no_interval=Note("one_image"))
+    each = nats.double() / (shape.dimensions * units.NATS_PER_BIT)
+    return replace(record, by_image=tuple(each.tolist()))
 
 
 def estimated(
@@ -61,19 +80,16 @@ def estimated(
         below, above = model.simulated_bounds(rng, std, temperatures)
         return above - below
 
-    total = in_units(shared(nats, len(pixels), few, report=report), model.shape)
+    total = shared(nats, len(pixels), few, report=report)
     apart = in_units(shared(gap, SIMULATED, few), model.shape)
     code = "noisy_model_chosen" if options.noise is None else "noisy_model_asked"
     values = {"std": std, "temperatures": temperatures, "images": SIMULATED, "gap": apart.nats}
     return replace(
-        entry(units.METRIC, None, len(pixels)),
-        value=total.bits_per_dim,
-        low=total.bits_per_dim_low,
-        high=total.bits_per_dim_high,
+        described(total, model.shape),
         kind="estimate",
         method=method,
         note=Note(code, {**values}),
-        terms={"noisy_model": total, "gap_on_simulated": apart},
+        terms={"noisy_model": in_units(total, model.shape), "gap_on_simulated": apart},
     )
 
 
@@ -140,7 +156,7 @@ class Bound:
         """At least -log P of each image, float64 [N]."""
         return torch.stack(list(self.terms.values())).sum(0)
 
-    def described(self, shape: ImageShape) -> JsonObject:
+    def described(self, shape: ImageShape) -> dict[str, Any]:
         """What the record of `bits_per_dim` says beside its value."""
         return {
             "kind": self.kind,
@@ -161,7 +177,7 @@ def bound(
 ) -> Bound:
     """The model's bound by a method, its default one where none is asked for.
 
-    pixels: uint8 [N,C,H,W], N at least 2
+    pixels: uint8 [N,C,H,W]
     NotDefinedError with the reason where the model has none; InputError on another method.
     """
     if not isinstance(model, BoundsLikelihood):
@@ -193,7 +209,7 @@ def bits_per_dim(
 ) -> MetricRecord:
     """Bits per dimension with their terms; not defined where the model has none.
 
-    pixels:     uint8 [N,C,H,W], N at least 2; InputError on a method the model does not have
+    pixels:     uint8 [N,C,H,W]; InputError on a method the model does not have
     validation: as `estimated` takes it
     """
     method, count = options.method, len(pixels)
@@ -205,5 +221,4 @@ def bits_per_dim(
         bounded = bound(model, pixels, seed, machine, method, options.draws, report)
     except NotDefinedError as reason:
         return replace(entry(units.METRIC, None, count, note=reason.note), terms={})
-    estimate = units.bits_per_dim(bounded.nats, model.shape)
-    return replace(entry(units.METRIC, estimate, count), **bounded.described(model.shape))
+    return replace(described(bounded.nats, model.shape), **bounded.described(model.shape))

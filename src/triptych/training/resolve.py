@@ -292,6 +292,7 @@ def reading_of(data: ImageData) -> dict[str, Any]:
         "fit": None if data.fit == DEFAULT_FIT else data.fit,
         "image_column": data.image_column,
         "label_column": data.label_column,
+        "range": data.range,
         "flip": data.augment.flip,
         "crop": data.augment.crop,
         "strict": False,

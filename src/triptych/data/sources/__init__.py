@@ -23,7 +23,7 @@ from triptych.records import Note
 
 PartName = Literal["train", "validation", "test"]
 PART_NAMES: dict[str, PartName] = {
-    "train": "train", "training": "train",
+    "train": "train", "training": "train", "entrainement": "train", "entraînement": "train",
     "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
@@ -67,7 +67,8 @@ class UnreadableError(BadImageError):
 class Item:
     """One image before decoding.
 
-    content: a file's bytes, a file to read, pixels uint8 (H,W) or (H,W,3), or why it is bad
+    content: a file's bytes, a file to read, pixels (H,W) or (H,W,3) of any type of numbers, or why
+             it is bad
     label:   its class, by name or number, or None
     part:    the part in which its source puts it, or None
     """

@@ -38,7 +38,9 @@ OTHER_CAP = 1 << 30  # bytes of another member which must be unpacked to get pas
 TABLE_CAP = 256_000_000  # bytes of metadata
 HEADER_CAP = 1 << 24  # bytes read at once from a .tar: a name may claim to be as long as it likes
 PIECE = 1 << 20
-SHARD_NUMBER = re.compile(r"(?:^|[-_. ])\d+(?:-of-\d+)?$")  # at the end of an archive's name
+SHARD_NUMBER = re.compile(
+    r"(?:^|[-_. ])(?:\d+(?:-of-\d+)?|\(\d+\))$"
+)  # at the end of an archive's name
 # What the standard library raises on archives that are torn, made up or encrypted
 DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from triptych.data.sources.layout import abridged, class_name, in_order, is_imag
 from triptych.data.sources.levels import (
     Folder,
     Levels,
+    PartWord,
     common_top,
     find_levels,
     is_part,
@@ -25,6 +27,10 @@ from triptych.data.sources.metadata import Label, Table, labels_of_texts, parse_
 from triptych.errors import InputError
 from triptych.records import Note
 
+STRAYS = 0.05  # of the files may tell no part, where the names of all others do
+MASK_WORDS = ("mask", "seg", "gt", "label")
+MASK_FILE = re.compile(rf"(.*?)[-_. ](?:{'|'.join(MASK_WORDS)}|segmentation)s?(?:[-_]\d+)?")
+CLS_SHARE = 0.5  # of the images must have a .cls file, or these are strays
 FIRST, LAST = "first", "last"  # for --label-column: which folder is the class; the first is usual
 
 
@@ -116,20 +122,20 @@ class Folders:
         notes = [parts_from(levels.named)] if levels.named else []
         if on_top:
             return notes
-        if beside := self.images_by_top(folder for folder in levels.beside if folder):
+        if beside := self.images_in({f: top for f, top in levels.beside.items() if f}):
             notes.append(Note("folders_beside_train", {"folders": beside}))
         if () in levels.beside:
             notes.append(Note("images_beside_train", {"n": self.counts[()]}))
-        if masks := self.images_by_top(levels.masks):
+        if masks := self.images_in(levels.masks):
             notes.append(Note("masks_left_out", {"folders": masks}))
         return notes
 
-    def images_by_top(self, folders: Iterable[Folder]) -> str:
-        """The first folders of these with their numbers of images, for a note."""
+    def images_in(self, tops: Mapping[Folder, Folder]) -> str:
+        """The folders that others lie in, with the numbers of images in those, for a note."""
         numbers: Counter[str] = Counter()
-        for folder in folders:
-            numbers[folder[0]] += self.counts[folder]
-        return abridged([f"{printable(top)} ({numbers[top]})" for top in sorted(numbers)])
+        for folder, top in tops.items():
+            numbers["/".join(top)] += self.counts[folder]
+        return abridged([f"{printable(name)} ({numbers[name]})" for name in sorted(numbers)])
 
     def classes(self, top: str) -> list[Note]:
         """Which folders were taken for classes, and which say nothing.
@@ -148,7 +154,8 @@ class Folders:
         if len(names) < 2:
             wrappers = sorted(self.levels.wrappers) or top.split("/")[-2:-1]
             name = names[0] if names else ", ".join(map(printable, wrappers))
-            return [*notes, Note("one_class", {"name": name})] if name else notes
+            alone = Note("one_folder", {"name": name})
+            return [*notes, alone] if name and not notes else notes
         listed = abridged([*names], shown=10)
         notes.append(Note("classes_from_folders", {"n": len(names), "classes": listed}))
         other = {name for left in lefts for name in (left[1:] if self.level == 0 else left[:-1])}
@@ -188,16 +195,27 @@ def arrange(
         for name, content in sorted(tables.items())
         if (table := parse_table(name.removeprefix(top), content, columns)) is not None
     ]
+    there = set(below)
+    parsed = [t for t in parsed if not t.is_dataset or any(t.path(row) in there for row in t.rows)]
     on_top = any("/" not in table.name for table in parsed)
     if not on_top:
         below = [name for name in below if not folders.place(name).left_out]
         parsed = [table for table in parsed if not folders.leave_out(folder_of(table.name))]
     labels = labels_of_texts(below, top, texts or {}) if columns.labeled else {}
     notes = folders.structure(on_top)
+    masks = masks_by_name(below)
+    if masks:
+        below = [name for name in below if name not in masks]
+        notes.append(Note("mask_files_left_out", {"n": len(masks), "first": printable(min(masks))}))
     by_stem = {} if folders.levels.named else parts_of_stems(below)
     if by_stem:
         firsts = {part: [f"{name}, ..."] for name, part in reversed(by_stem.items())}
         notes.append(parts_from(firsts))
+        strays = [name for name in below if name not in by_stem]
+        if strays:
+            below = [name for name in below if name in by_stem]
+            first = printable(strays[0])
+            notes.append(Note("files_without_part", {"n": len(strays), "first": first}))
     if parsed:
         entries, more = entries_listed(below, parsed, folders)
         notes += more
@@ -209,7 +227,10 @@ def arrange(
         notes += [] if labels else folders.classes(top)
     if by_stem:
         entries = [e._replace(part=e.part or by_stem.get(e.name)) for e in entries]
-    if labels:
+    if labels and len(labels) < CLS_SHARE * len(entries):
+        notes += [Note("label_files_few", {"n": len(labels), "images": len(entries)})]
+        notes += [] if parsed else folders.classes(top)
+    elif labels:
         entries = [entry._replace(label=labels.get(entry.name)) for entry in entries]
         notes.append(Note("labels_from_files", {"n": len(labels)}))
     bad = [
@@ -224,15 +245,39 @@ def arrange(
 def parts_of_stems(names: Sequence[str]) -> dict[str, PartName]:
     """The parts of images by their files' own names, `train_0001.png` and `test_0001.png`.
 
-    Nothing where one of them tells no part, tells more than that, or all tell the same.
+    Nothing where more than a few tell no part, where all tell the same one, or where the parts'
+    names have nothing else in common (train_station, test_tube).
     """
-    parts: dict[str, PartName] = {}
-    for name in names:
-        word = part_word(posixpath.splitext(posixpath.basename(name))[0])
-        if word is None or word.rest:
-            return {}
-        parts[name] = word.part
-    return parts if len(set(parts.values())) > 1 else {}
+    if not any(map(part_of_stem, names[: math.ceil(STRAYS * len(names)) + 1])):
+        return {}  # too many tell none
+    words = {name: part_of_stem(name) for name in names}
+    known = {name: word for name, word in words.items() if word is not None}
+    if len(known) < (1 - STRAYS) * len(names):
+        return {}
+    rests: dict[PartName, set[Folder]] = {}
+    for word in known.values():
+        rests.setdefault(word.part, set()).add(word.rest)
+    alike = len(rests) > 1 and set.intersection(*rests.values())
+    return {name: word.part for name, word in known.items()} if alike else {}
+
+
+def part_of_stem(name: str) -> PartWord | None:
+    """The part in a file's own name."""
+    return part_word(posixpath.splitext(posixpath.basename(name))[0])
+
+
+def masks_by_name(names: Sequence[str]) -> set[str]:
+    """The files that are masks of others by their names: `1_mask.png` beside `1.png`.
+
+    As WebDataset writes them, the other's name may go on too: `1.input.png`, `1_sat.png`.
+    """
+    if not any(word in name for name in names for word in MASK_WORDS):
+        return set()
+    stems = {name: posixpath.splitext(name)[0] for name in names}
+    matches = {name: MASK_FILE.fullmatch(stem) for name, stem in stems.items()}
+    others = {stem for name, stem in stems.items() if not matches[name]}
+    others |= {stem[: max(map(stem.rfind, "_-."))] for stem in others if re.search("[-_.]", stem)}
+    return {name for name, match in matches.items() if match and match[1] in others}
 
 
 def refuse_columns(columns: Columns, source_name: str) -> None:

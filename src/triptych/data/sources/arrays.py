@@ -1,9 +1,10 @@
 """NumPy arrays of images: `.npy` holds one stack, `.npz` several with labels and parts.
 
-A stack is (N,H,W), (N,H,W,C) or (N,C,H,W) of uint8 or bool with C = 1 or 3. Four axes are read
-with the channels last wherever the last axis fits, else with the channels first. Stacks are
-read some images at a time. Only in Fortran order, where an image's pixels lie far apart, a stack
-is held whole while it is read.
+A stack is (N,H,W), (N,H,W,C) or (N,C,H,W) of whole numbers, floats or bool with C = 1 or 3. Which
+numbers become black and white, `ranges` decides from all of them. Four axes are read with the
+channels last wherever the last axis fits, else with the channels first. Stacks are read some
+images at a time. Only in Fortran order, where an image's pixels lie far apart, a stack is held
+whole while it is read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,19 +36,21 @@ from triptych.data.sources.layout import (
     CLASS_NAMES,
     IMAGE_NAMES,
     LABEL_NAMES,
+    PART_COLUMNS,
     UNLABELED,
     class_of,
     places_of_ones,
     usual,
 )
 from triptych.data.sources.levels import parts_from
-from triptych.data.sources.metadata import labels_from
+from triptych.data.sources.metadata import labels_from, parts_of_cells
 from triptych.errors import InputError
 from triptych.records import Note
 
 IMAGES = "images"
 BLOCK_BYTES = 4 << 20  # of images, read at once
-SHAPES = "save uint8 arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
+SHAPES = "save arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
+LARGEST = 8  # bytes of a number; longer floats are not the same on every machine
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,12 @@ class Stored:
 
     @property
     def readable(self) -> bool:
-        """Whether its numbers are pixels as well."""
+        """Whether its numbers can be pixels as well."""
+        return self.stack and self.dtype.itemsize <= LARGEST
+
+    @property
+    def bytes(self) -> bool:
+        """Whether its numbers are those that most images are of."""
         return self.stack and self.dtype in (np.uint8, np.bool_)
 
     @property
@@ -109,6 +118,11 @@ def read_arrays(path: Path, columns: Columns) -> Source:
             labels = labels_of(column, arrays[key].shape[0], columns, notes)
         name = printable(path.name if alone else f"{path.name}:{key}")
         pieces.append(Piece(arrays[key], labels, None if alone else part, name))
+    own: list[PartName | None] | None = None
+    if alone and (column := part_array(arrays, pieces[0].images)) is not None:
+        own, note = parts_of_cells(read_texts(column), column.key, printable(path.name))
+        notes.append(note)
+        used.add(column.key)
     refuse_kinds(pieces, path)
     classes = class_names(arrays, pieces) if columns.labeled else None
     if classes is not None:
@@ -124,10 +138,22 @@ def read_arrays(path: Path, columns: Columns) -> Source:
 
     def items() -> Iterator[Item]:
         for piece in pieces:
-            yield from piece_items(piece)
+            for item, part in zip_longest(piece_items(piece), own or ()):
+                yield item if part is None else replace(item, part=part)
 
     names = None if classes is None else tuple(read_texts(classes))
     return Source(items, sum(piece.images.shape[0] for piece in pieces), names, tuple(notes))
+
+
+def part_array(arrays: dict[str, Stored], images: Stored) -> Stored | None:
+    """The array of texts that puts each image in a part, if there is one."""
+    texts = [
+        stored.key
+        for stored in arrays.values()
+        if stored.dtype.kind in "US" and one_each(stored, images.shape[0])
+    ]
+    name = usual(texts, PART_COLUMNS)
+    return None if name is None else arrays[name]
 
 
 def refuse_kinds(pieces: list[Piece], path: Path) -> None:
@@ -217,7 +243,8 @@ def headers(path: Path) -> Iterator[Stored]:
 
 def blocks(stored: Stored) -> Iterator[np.ndarray]:
     """The images of a stack, (n,H,W) or (n,H,W,3) at a time, each block its own memory."""
-    at_once = max(1, BLOCK_BYTES // math.prod(stored.shape[1:]))
+    image_bytes = math.prod(stored.shape[1:]) * stored.dtype.itemsize
+    at_once = max(1, BLOCK_BYTES // image_bytes)
     with damage_named(stored.path), stream(stored.path, stored.member) as file:
         file.seek(stored.start)
         # In Fortran order each image is spread over the whole file, so the stack is read at once;
@@ -231,6 +258,7 @@ def blocks(stored: Stored) -> Iterator[np.ndarray]:
                 block = np.ascontiguousarray(whole[first : first + count])
             if stored.dtype == np.bool_:
                 block = (block.view(np.uint8) != 0).astype(np.uint8) * 255
+            block = block.astype(block.dtype.newbyteorder("="), copy=False)
             if stored.channels_first:
                 block = np.ascontiguousarray(np.moveaxis(block, 1, -1))
             yield block[..., 0] if block.ndim == 4 and block.shape[3] == 1 else block
@@ -275,7 +303,9 @@ def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str
     parts = {key: part for key in every if (part := part_of_key(key, IMAGE_NAMES))}
     if parts and len(set(parts.values())) == len(parts):
         return dict(parts)
-    fitting = [key for key in every if every[key].readable] or list(every)
+    named = [key for key in every if key.lower() in IMAGE_NAMES]
+    fitting = named if len(named) == 1 else [key for key in every if every[key].bytes]
+    fitting = fitting or list(every)
     if not fitting:
         any_pickled = any(stored.dtype.hasobject for stored in arrays.values())
         pickled = "; pickled objects are never read" if any_pickled else ""
@@ -294,11 +324,9 @@ def check_stack(stored: Stored) -> None:
     if not stored.stack or 0 in shape:
         raise InputError(f"no images in {path} ('{stored.key}' is {dtype} {shape})", SHAPES)
     if not stored.readable:
-        mend = "x.astype(np.uint8) if x is on 0..255"
-        if dtype.kind == "f":
-            mend = "(x * 255).astype(np.uint8) if x is on 0..1"
         raise InputError(
-            f"no images in {path} ('{stored.key}' is {dtype})", f"save them as uint8: {mend}"
+            f"no images in {path} ('{stored.key}' is {dtype})",
+            "save them as float64: x.astype(float)",
         )
     if len(shape) == 3 and shape[2] in (1, 3, 4):
         raise InputError(

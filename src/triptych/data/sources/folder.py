@@ -6,6 +6,7 @@ Only names, sizes and times are looked at here; the files are read where they ar
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -102,9 +103,9 @@ def list_folder(
         with os.scandir(handle) as entries:
             for entry in entries:
                 own = entry.name
-                if own.startswith(".") or own.lower() in LITTER:
-                    continue
                 below = prefix + own
+                if own.startswith(".") or own.lower() in LITTER or is_sheet(below):
+                    continue
                 try:
                     if entry.is_dir():
                         (links if entry.is_symlink() else folders).append(below)
@@ -119,6 +120,15 @@ def list_folder(
                     walked.passed += 1
     finally:
         os.close(handle)
+
+
+def is_sheet(name: str) -> bool:
+    """Whether a file is a contact sheet that `triptych data` draws by default.
+
+    >>> is_sheet("runs/data-digits.png"), is_sheet("runs/1.png")
+    (True, False)
+    """
+    return bool(re.fullmatch(r"(?:.*/)?runs/data-[^/]*\.png", name))
 
 
 def read_folder(folder: Path, columns: Columns) -> Source:

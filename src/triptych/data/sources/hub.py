@@ -24,7 +24,7 @@ from typing import Any
 from triptych.data.sources import PART_NAMES, Columns, Origin, Progress, Source
 from triptych.data.sources.parquet import part_of, read_parquet_files
 from triptych.data.store import cache_folder
-from triptych.errors import InputError
+from triptych.errors import ANYTHING, InputError, first_line
 from triptych.files import write_json
 from triptych.records import Note, read_notes
 
@@ -145,9 +145,9 @@ def library() -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.errors
-    except ImportError as error:
-        mend = "pip install 'triptych[hf]'"
-        raise InputError("hf: needs huggingface_hub", mend) from error
+    except ANYTHING as error:
+        wrong = f"hf: needs huggingface_hub ({first_line(error)})"
+        raise InputError(wrong, "pip install 'triptych[hf]'") from error
     return huggingface_hub
 
 

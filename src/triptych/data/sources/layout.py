@@ -20,11 +20,11 @@ from triptych.records import Note
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff",
-    ".jpe", ".jfif", ".jif", ".apng",
+    ".jpe", ".jfif", ".jif", ".apng", ".avif",
 )  # fmt: skip
 # images too, but of formats that are not read: they come as bad ones
 UNREAD = (
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg",
+    ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg",
     ".dng", ".cr2", ".nef", ".arw", ".ico",
 )  # fmt: skip
 # files that hold many images; each is read when it is named itself
@@ -33,7 +33,11 @@ KINDS = (
     ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz",
 )  # fmt: skip
 SHOWN = 5  # suffixes or folders in a note; of the rest it tells only how many
-LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin"})  # of file browsers
+# of file browsers and storage
+LITTER = frozenset(
+    {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "lost+found"}
+    | {"system volume information"}
+)
 IMAGE_NAMES = (
     "image", "images", "img", "imgs", "x", "bytes",
     "photo", "picture", "pixels", "pixel", "jpg", "data",
@@ -44,7 +48,9 @@ LABEL_NAMES = (
 
 CLASS_NAMES = ("classes", "class_names", "label_names", "names")  # of labels that are numbers
 UNLABELED = -1  # what the Hub's ClassLabel writes where a label is missing
-PART_COLUMNS = ("split", "part", "subset", "partition", "set")
+PART_COLUMNS = (
+    "split", "part", "subset", "partition", "set", "is_train", "is_training", "train",
+)  # fmt: skip
 
 
 def is_image(name: str) -> bool:

@@ -29,14 +29,21 @@ NEUTRAL = {
     "x", "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "sample",
     "samples",
 }  # fmt: skip
-GLUED = ("dataset", "set", "data", "images", "imgs")  # trainset, testdata
+GLUED = ("dataset", "set", "data", "images", "imgs", "img", "x")  # trainset, testdata, xtrain
 HELD_OUT: tuple[PartName, ...] = ("test", "validation")  # of two parts, the one named first counts
-IMAGES = {"image", "images", "img", "imgs", "jpegimages", "photos", "pictures"}
-MASKS = {
-    "mask", "masks", "label", "labels", "annotation", "annotations", "segmentation",
-    "segmentations", "groundtruth", "ground_truth", "gt", "trimaps",
+IMAGES = {
+    "image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "img_dir", "leftimg8bit",
 }  # fmt: skip
-STORAGE = re.compile(r"0*\d{4,}")  # 00000, 00001, ...: what StyleGAN's tools call their folders
+MASKS = {
+    "mask", "masks", "label", "labels", "annotation", "annotations", "ann", "anns", "ann_dir",
+    "segmentation", "segmentations", "segmentationclass", "segmentationobject", "seg", "segs",
+    "groundtruth", "ground_truth", "gt", "gts", "gtfine", "gtcoarse", "trimaps",
+}  # fmt: skip
+DESCRIBING = {
+    "mask", "masks", "label", "labels", "annotation", "annotations", "segmentation",
+    "segmentations", "groundtruth",
+}  # fmt: skip
+STORAGE = re.compile(r"\d{4,}")  # 00000, 00001, ...: what StyleGAN's tools call their folders
 
 
 class PartWord(NamedTuple):
@@ -57,20 +64,20 @@ PartWord(part='validation', rest=()), None)
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()  # TrainSet
     words = re.findall(r"[^\W\d_]+", spaced)
     parts = {PART_NAMES[unglued(word)] for word in words if unglued(word) in PART_NAMES}
-    if len(parts) != 1:
+    if len(parts) != 1 or not DESCRIBING.isdisjoint(words):  # train_masks is no part of train
         return None
     rest = (word for word in words if unglued(word) not in PART_NAMES and word not in NEUTRAL)
     return PartWord(parts.pop(), tuple(rest))
 
 
 def unglued(word: str) -> str:
-    """A part's name without `set` and the like at its end.
+    """A part's name without `set` and the like at its end or start.
 
-    >>> unglued("trainset"), unglued("asset")
-    ('train', 'asset')
+    >>> unglued("trainset"), unglued("xtest"), unglued("asset")
+    ('train', 'test', 'asset')
     """
-    ends = (word.removesuffix(end) for end in GLUED if word.endswith(end))
-    return next((start for start in ends if start in PART_NAMES), word)
+    bare = (bared for end in GLUED for bared in (word.removesuffix(end), word.removeprefix(end)))
+    return next((start for start in bare if start in PART_NAMES), word)
 
 
 def is_part(name: str) -> bool:
@@ -105,8 +112,8 @@ class Levels:
 
     parts:    the part of each folder that is in one
     classes:  the folders of each that are left: the first one is the class, if there is one
-    beside:   folders left out beside a part train, for they name no part
-    masks:    folders left out beside one of images: masks, labels
+    beside:   folders left out beside a part train, for they name no part: where each lies
+    masks:    folders left out beside those of images: masks, labels; where each lies
     storage:  folders passed over because their names are numbers of storage
     wrappers: folders passed over because they hold everything of a part
     named:    the names of the folders that are parts
@@ -114,8 +121,8 @@ class Levels:
 
     parts: dict[Folder, PartName]
     classes: dict[Folder, Folder]
-    beside: frozenset[Folder]
-    masks: frozenset[Folder]
+    beside: dict[Folder, Folder]
+    masks: dict[Folder, Folder]
     storage: frozenset[str]
     wrappers: frozenset[str]
     named: dict[PartName, frozenset[str]]
@@ -127,12 +134,13 @@ def find_levels(counts: Mapping[Folder, int], storage: bool = True) -> Levels:
     storage: whether folders may be storage, whose numbers are no classes
     """
     tree = Tree(counts)
-    beside = {folder for folder in counts if tree.is_beside(folder)}
+    beside = {f: top for f in counts if (top := tree.beside(f)) is not None}
+    masks = {f: top for f in counts if (top := tree.masks(f)) is not None and f not in beside}
     parts: dict[Folder, PartName] = {}
     classes: dict[Folder, Folder] = {}
     named: defaultdict[PartName, set[str]] = defaultdict(set)
     for folder in counts:
-        if folder in beside:
+        if folder in beside or folder in masks:
             continue
         found = {depth: part for depth in range(len(folder)) if (part := tree.part(folder, depth))}
         for depth, part in found.items():
@@ -140,14 +148,14 @@ def find_levels(counts: Mapping[Folder, int], storage: bool = True) -> Levels:
         if found:  # a test folder inside of a train folder is for the test
             held_out = (part for part in HELD_OUT if part in found.values())
             parts[folder] = next(held_out, "train")
-        classes[folder] = tuple(name for i, name in enumerate(folder) if i not in found)
-    groups: defaultdict[PartName | None, list[Folder]] = defaultdict(list)
-    for folder in classes:
-        groups[parts.get(folder)].append(folder)
-    masks = {folder for group in groups.values() for folder in masks_of(group, classes)}
-    for folder in masks:
-        del classes[folder]
-        groups[parts.get(folder)].remove(folder)
+        classes[folder] = tuple(
+            name if depth not in found else tree.domain(folder, depth)
+            for depth, name in enumerate(folder)
+            if depth not in found or tree.domain(folder, depth)
+        )
+    groups: defaultdict[PartName, list[Folder]] = defaultdict(list)
+    for folder in classes:  # what is in no part is for training too
+        groups[parts.get(folder, "train")].append(folder)
     wrappers = strip_wrappers(list(groups.values()), classes)
     numbers: set[str] = set()
     if storage:
@@ -155,8 +163,8 @@ def find_levels(counts: Mapping[Folder, int], storage: bool = True) -> Levels:
     return Levels(
         parts=parts,
         classes=classes,
-        beside=frozenset(beside),
-        masks=frozenset(masks),
+        beside=beside,
+        masks=masks,
         storage=frozenset(numbers),
         wrappers=frozenset(wrappers),
         named={part: frozenset(names) for part, names in named.items()},
@@ -191,6 +199,9 @@ class Tree:
         for depth, names in at_depth.items():  # cat/train, dog/test
             if all(map(part_word, names)):
                 self.rests[depth] |= rests_of_parts(names)
+        self.domains = {
+            depth for depth, names in at_depth.items() if self.tell_domains(names, depth)
+        }
         self.alone = {
             (*parent, name)
             for parent, names in self.below.items()
@@ -211,12 +222,28 @@ class Tree:
         known = word.rest in self.rests[depth] or folder[: depth + 1] in self.alone
         return word.part if known else None
 
+    def domain(self, folder: Folder, depth: int) -> str:
+        """What a part's name tells besides the part, where that tells several wholes apart.
+
+        As in trainA, testA, trainB, testB; else nothing.
+        """
+        word = part_word(folder[depth])
+        return " ".join(word.rest) if word and depth in self.domains else ""
+
+    def tell_domains(self, names: Collection[str], depth: int) -> bool:
+        """Whether the training parts among these names are told apart by the rest of the name."""
+        words = {word for name in names if (word := part_word(name))}
+        known = self.rests[depth]
+        rests = {word.rest for word in words if word.part == "train" and word.rest in known}
+        return len(rests) > 1 and () not in rests
+
     def is_part_alone(self, parent: Folder, name: str) -> bool:
         """Whether a part's name without another part's beside it is a part by what lies below.
 
-        It holds the same folders as those beside it (test/cat, more/cat); or folders where they
-        hold none, or none where they hold some (a heap of test images beside classes' folders).
-        Where only pictures are beside it, it is one too, and so is a held-out part all alone.
+        It holds the same folders as those beside it (test/cat, more/cat), or folders of their
+        names (cat, test/cat); or folders where they hold none, or none where they hold some (a
+        heap of test images beside classes' folders). Where only pictures, or folders of neutral
+        names, are beside it, it is one too, and so is a held-out part all alone.
         """
         word = part_word(name)
         if word is None or word.rest:
@@ -227,28 +254,50 @@ class Tree:
             return held_out or parent in self.filled
         own = self.below.get((*parent, name), set())
         theirs = [self.below.get((*parent, other), set()) for other in others]
-        if own & set().union(*theirs):
+        if own & others.union(*theirs):
+            return True
+        if all(is_neutral(other) for other in others):
             return True
         if word.part == "train":
             return bool(own) and not any(theirs)
         return not own and all(theirs)
 
-    def is_beside(self, folder: Folder) -> bool:
-        """Whether a folder lies beside a part train without being in a part."""
-        return any(
-            folder[:depth] in self.above_train
-            and (depth == len(folder) or self.part(folder, depth) is None)
-            for depth in range(len(folder) + 1)
-        )
+    def beside(self, folder: Folder) -> Folder | None:
+        """The folder beside a part train, without being a part, that this one is or lies in."""
+        for depth in range(len(folder) + 1):
+            outside = depth == len(folder) or self.part(folder, depth) is None
+            if folder[:depth] in self.above_train and outside:
+                return folder[: depth + 1]
+        return None
+
+    def masks(self, folder: Folder) -> Folder | None:
+        """The folder beside one of images, or beside images, that is one of masks and the like.
+
+        Where images and masks stand side by side, all but the images describe these.
+        """
+        for depth, name in enumerate(folder):
+            names = {other.lower() for other in self.below[folder[:depth]]}
+            described = names & IMAGES or (folder[:depth] in self.filled and names <= MASKS)
+            if described and names & MASKS and name.lower() not in IMAGES:
+                return folder[: depth + 1]
+        return None
+
+
+def is_neutral(name: str) -> bool:
+    """Whether a folder's name says nothing of what is in it: images, data."""
+    return name.lower() in NEUTRAL or name.lower() in IMAGES
 
 
 def rests_of_parts(names: Collection[str]) -> set[Folder]:
     """What else is in the names of folders that are parts of one whole, by standing together.
 
     Two different parts, of names that differ in nothing else, or one of which is train and one a
-    part's name alone.
+    part's name alone; or train and others, and nothing else stands there.
     """
     words = {word for name in names if (word := part_word(name))}
+    parts = {word.part for word in words}
+    if len(parts) > 1 and "train" in parts and all(map(part_word, names)):
+        return {word.rest for word in words}
     rests: set[Folder] = set()
     for one, other in combinations(words, 2):
         bare = not one.rest or not other.rest
@@ -262,16 +311,6 @@ def rests_of_parts(names: Collection[str]) -> set[Folder]:
 def firsts(group: Iterable[Folder], classes: Mapping[Folder, Folder]) -> set[str | None]:
     """The first of the folders that are left of each; None where none is."""
     return {next(iter(classes[folder]), None) for folder in group}
-
-
-def masks_of(group: list[Folder], classes: Mapping[Folder, Folder]) -> list[Folder]:
-    """The folders of masks beside the images of the same name."""
-    names = {name: (name or "").lower() for name in firsts(group, classes)}
-    images = {name for name, small in names.items() if small in IMAGES}
-    masks = {name for name, small in names.items() if small in MASKS}
-    if len(images) != 1 or not masks or len(names) > len(images) + len(masks):
-        return []
-    return [folder for folder in group if classes[folder][0] in masks]
 
 
 def strip_wrappers(groups: list[list[Folder]], classes: dict[Folder, Folder]) -> set[str]:
@@ -312,7 +351,9 @@ def strip_storage(
         sizes[classes[folder][0]] += counts[folder]
     ordered = sorted(sizes, key=int)
     *full, last = [sizes[name] for name in ordered] or [0]
-    in_order = [int(name) for name in ordered] == list(range(len(ordered)))
+    numbers = [int(name) for name in ordered]
+    step = numbers[1] if len(numbers) > 1 else 1  # some count their images
+    in_order = step > 0 and numbers == list(range(0, step * len(numbers), step))
     if not in_order or len(set(full)) != 1 or last > full[0]:
         return set()
     for folder in group:

@@ -1,7 +1,7 @@
 """MATLAB files (.mat, up to version 7) as SVHN uses them: images X and labels y.
 
-X is uint8 (H,W,C,N) or (H,W,N), y holds N whole numbers or names. MATLAB counts from one, so
-SVHN's labels run from 1 to 10, and 10 is the digit 0.
+X is (H,W,C,N) or (H,W,N) of any type of numbers, y holds N whole numbers or names. MATLAB counts
+from one, so SVHN's labels run from 1 to 10, and 10 is the digit 0.
 Source: http://ufldl.stanford.edu/housenumbers
 """
 
@@ -28,6 +28,11 @@ from triptych.errors import InputError
 from triptych.records import Note
 
 DIGITS = tuple(str(digit) for digit in range(10))
+LOGICAL = "logical"
+NUMBERS = {  # types of MATLAB; doubles that are whole may be stored as whole numbers
+    LOGICAL, "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
+    "single", "double",
+}  # fmt: skip
 BLOCK = 256  # images turned to (N,H,W,C) at a time
 AS_SVHN = Note("read_as_svhn")
 Shape = tuple[int, ...]
@@ -64,10 +69,13 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
 
     def items() -> Iterator[Item]:
         images = load(path, image_name)
-        if images.shape != shape or images.dtype != np.uint8:
+        if images.shape != shape or images.dtype.kind not in "biuf":
             raise damaged(path, f"{image_name} is not what its header says")
         for start in range(0, shape[-1], BLOCK):
             block = np.ascontiguousarray(np.moveaxis(images[..., start : start + BLOCK], -1, 0))
+            block = block.astype(block.dtype.newbyteorder("="), copy=False)
+            if shapes[image_name][1] == LOGICAL:
+                block = (block != 0) * np.uint8(255)
             for index, pixels in enumerate(block, start):
                 label = None if labels is None else labels[index]
                 squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
@@ -105,14 +113,14 @@ def pick(
 
 def holds_images(shape: Shape, kind: str) -> bool:
     """Whether an array has the axes and the type of images."""
-    return kind == "uint8" and (len(shape) == 3 or (len(shape) == 4 and shape[2] in (1, 3)))
+    return kind in NUMBERS and (len(shape) == 3 or (len(shape) == 4 and shape[2] in (1, 3)))
 
 
 def check_images(path: Path, name: str, shape: Shape, kind: str) -> Shape:
     """The shape, if these are images."""
     if not holds_images(shape, kind):
         raise InputError(
-            f"{name} in {path} is {kind} of shape {shape}", "save uint8 (H,W,C,N) or (H,W,N)"
+            f"{name} in {path} is {kind} of shape {shape}", "save numbers (H,W,C,N) or (H,W,N)"
         )
     size = math.prod(shape)
     if size == 0:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +27,11 @@ from triptych.data.sources.layout import (
     LABEL_NAMES,
     PART_COLUMNS,
     UNLABELED,
+    abridged,
     class_of,
     counted,
+    in_order,
+    is_image,
     places_of_ones,
     usual,
 )
@@ -39,8 +44,11 @@ DATASET = "dataset.json"
 TEXT = ".cls"
 TEXT_CAP = 1000  # bytes of it that are read
 NAME_COLUMN = "file_name"
+YES_FOR_TRAINING = ("is_train", "is_training", "train")
 DELIMITERS = (",", ";", "\t", "|")
-WHOLE = re.compile(r"([+-]?[0-9]{1,9})(?:\.0*)?")  # also as 3.0, which spreadsheets write
+# also as 3.0, which spreadsheets write, in French as 3,0; but 07 is a name
+WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,8}))(?:[.,]0*)?")
+MISSING = ("", "nan", "NaN", "NA", "N/A", "null", "None")  # of numbers, as tools write nothing
 Label = str | int | None
 
 
@@ -64,6 +72,15 @@ class Table:
     rows: list[Row]
     labeled: bool
     notes: tuple[Note, ...] = ()
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether it is a `dataset.json`, which others write of other things."""
+        return posixpath.basename(self.name).lower() == DATASET
+
+    def path(self, row: Row) -> str:
+        """The name of a row's image."""
+        return posixpath.normpath(self.folder + row.file_name)
 
     @property
     def folder(self) -> str:
@@ -111,14 +128,21 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
     if label_column is not None:
         cells = (record.get(label_column) for record in records)
         labels = with_numbers([plain_label(c, row, table_name) for row, c in enumerate(cells, 1)])
-        notes.append(labels_from(label_column, table_name))
+        if any(label is not None for label in labels):
+            notes.append(labels_from(label_column, table_name))
+    elif columns.labeled and not notes and (others := label_candidates(names, records)):
+        notes.append(Note("labels_not_chosen", {"columns": printable(", ".join(others))}))
     parts: list[PartName | None] = [None] * len(files)
-    part_column = part_column_of(names, records)
-    if part_column not in (None, label_column):
-        parts = [part_of_text(record.get(part_column)) for record in records]
-        from_column = {"name": printable(part_column), "table": table_name}
-        notes.append(Note("parts_from_column", {**from_column}))
+    part_column = usual(names, PART_COLUMNS)
     rows = list(map(Row, files, labels, parts))
+    if part_column not in (None, label_column, name_column):
+        written = [record.get(part_column) for record in records]
+        found, note = parts_of_cells(written, part_column, table_name)
+        notes.append(note)
+        if found is not None:
+            left_out = [part is None for part in found] if "train" in found else []
+            rows = [Row(f, label, p) for f, label, p in zip(files, labels, found, strict=True)]
+            rows = [row for row, out in zip_longest(rows, left_out) if not out]
     return Table(name, rows, label_column is not None, tuple(notes))
 
 
@@ -167,15 +191,16 @@ def parse_dataset(name: str, content: bytes) -> Table | None:
         labels = document["labels"]
         if isinstance(labels, dict):
             labels = list(labels.items())
-        if labels is not None:
-            labels = [(str(file_name), label) for file_name, label in labels]
+        pairs = [] if labels is None else [tuple(pair) for pair in labels]
+        if any(len(p) != 2 or not isinstance(p[0], str) or not is_image(p[0]) for p in pairs):
+            return None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if not labels:
+    if not pairs:
         return None
     rows = [
         Row(file_name, plain_label(label, row, table_name))
-        for row, (file_name, label) in enumerate(labels, start=1)
+        for row, (file_name, label) in enumerate(pairs, start=1)
     ]
     return Table(name, rows, True, (labels_from("labels", table_name),))
 
@@ -187,7 +212,7 @@ def parquet_records(content: bytes, table_name: str) -> list[dict[str, object]]:
 
     with as_input_error(Path(table_name), "is no readable parquet", "write it again"):
         table = pq.read_table(pa.BufferReader(content))
-        flat = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+        flat = [field.name for field in table.schema if not pa.types.is_struct(field.type)]
         records: list[dict[str, object]] = table.select(flat).to_pylist()
         for column in flat:
             names = declared_names(table.schema, column)
@@ -215,11 +240,38 @@ def declared_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
-def part_column_of(names: Iterable[str], records: Sequence[Mapping[str, object]]) -> str | None:
-    """The column that puts each row in a part, if all of its values are names of parts."""
-    column = usual(names, PART_COLUMNS)
-    values = [record.get(column) for record in records] if column else []
-    return column if values and all(map(part_of_text, values)) else None
+def label_candidates(names: Iterable[str], records: Sequence[Mapping[str, object]]) -> list[str]:
+    """The columns that could be labels: of several values, each of several images."""
+    found = []
+    for name in names:
+        values = [record.get(name) for record in records]
+        if all(isinstance(value, str | int) for value in values):
+            found += [name] if 1 < len(set(values)) <= len(values) / 2 else []
+    return found
+
+
+def parts_of_cells(
+    cells: Sequence[object], column: str, table_name: str
+) -> tuple[list[PartName | None] | None, Note]:
+    """The parts that a column names, and the note on it; None where it names not two of them.
+
+    Rows that name none, where others name train, belong to no part; else they are for training.
+    """
+    parts = [part_of_cell(cell, column) for cell in cells]
+    where = {"name": printable(column), "table": table_name}
+    if len({part for part in parts if part}) > 1 or (set(parts) - {None}) == {"test"}:
+        unknown = parts.count(None) if "train" in parts else 0
+        code = "parts_from_column_some" if unknown else "parts_from_column"
+        return parts, Note(code, {**where, "n": unknown} if unknown else {**where})
+    values = in_order({str(cell) for cell in cells})
+    return None, Note("parts_column_not_read", {**where, "values": abridged(values)})
+
+
+def part_of_cell(cell: object, column: str) -> PartName | None:
+    """The part that a cell names; a column `is_train` holds true and false."""
+    if column.lower() in YES_FOR_TRAINING:
+        return {"true": "train", "1": "train", "false": "test", "0": "test"}.get(str(cell).lower())  # type: ignore[return-value]
+    return part_of_text(cell)
 
 
 def part_of_text(value: object) -> PartName | None:
@@ -264,13 +316,15 @@ def decoded(content: bytes, table_name: str) -> str:
 
 def csv_records(text: str, table_name: str, name_column: str) -> list[dict[str, str]]:
     """The rows of a CSV table by column name; its header tells the delimiter."""
+    if text.startswith("sep="):  # a line by which Excel is told the delimiter
+        text = text.partition("\n")[2]
     first_line = text.partition("\n")[0].rstrip("\r")
     delimiter = next((d for d in DELIMITERS if name_column in fields(first_line, d)), ",")
     try:
         lines = [
             line
             for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-            if line
+            if any(line)  # Excel keeps rows of commas below a table
         ]
     except csv.Error as error:
         raise InputError(f"{table_name} is malformed ({error})", "write it again as CSV") from error
@@ -330,24 +384,29 @@ def label_column_of(names: list[str], columns: Columns, table_name: str) -> str 
 
 
 def are_fractions(values: Iterable[object]) -> bool:
-    """Whether values are numbers, and some are not whole; empty ones do not count.
+    """Whether values are numbers, and some are not whole; missing ones do not count.
 
-    >>> are_fractions(["1", "0.5"]), are_fractions(["1.0", 2]), are_fractions(["cat", "0.5"])
+    >>> are_fractions(["1", "0,5"]), are_fractions(["1.0", 2]), are_fractions(["cat", "0.5"])
     (True, False, False)
     """
-    there = [value for value in values if value not in (None, "")]
+    there = [str(value).replace(",", ".") for value in values if not is_missing(value)]
     try:
-        numbers = [float(value) for value in there]  # type: ignore[arg-type] # caught below
-    except (TypeError, ValueError):
+        numbers = list(map(float, there))
+    except ValueError:
         return False
     return not all(number.is_integer() for number in numbers)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell is empty, or says that there is no number."""
+    return value is None or (isinstance(value, str | float) and str(value).strip() in MISSING)
 
 
 def plain_label(value: object, row: int, table_name: str) -> Label:
     """A label as a number or a name; None where it is empty."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if value is None or value == "":
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -367,6 +426,7 @@ def with_numbers(labels: list[Label]) -> list[Label]:
     """Labels as numbers, where all are whole numbers; else as names only."""
     texts = [None if label is None else str(label) for label in labels]
     matches = [WHOLE.fullmatch(text) if text else None for text in texts]
-    if all(match or text is None for match, text in zip(matches, texts, strict=True)):
+    whole = all(match or is_missing(text) for match, text in zip(matches, texts, strict=True))
+    if whole and any(matches):
         return [int(match[1]) if match else None for match in matches]
     return list(texts)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from triptych.data.sources.folder import walk
 from triptych.data.sources.layout import (
     IMAGE_NAMES,
     LABEL_NAMES,
+    PART_COLUMNS,
     UNLABELED,
     abridged,
     class_of,
@@ -43,11 +45,19 @@ from triptych.data.sources.layout import (
     usual,
 )
 from triptych.data.sources.levels import parts_from
-from triptych.data.sources.metadata import declared_names, feature, is_table, labels_from
+from triptych.data.sources.metadata import (
+    declared_names,
+    feature,
+    is_table,
+    labels_from,
+    parts_of_cells,
+)
 from triptych.errors import InputError
 from triptych.records import Note
 
 T = TypeVar("T")
+LEFT_OUT = "left out"  # of rows that belong to no part
+Rows = dict[str, list[Any]]  # of each table by name: the part of each row, None or LEFT_OUT
 
 BATCH_BYTES = 8 << 20  # of images, decoded from the table at once
 BATCH_ROWS = 256  # and never more: one large image may stand in many rows and count once
@@ -115,15 +125,48 @@ def read_parquet_files(
         if table.part is not None and table.rows:
             named.setdefault(table.part, []).append(table.name)
     several = len({table.part for table in tables if table.rows}) > 1  # one alone is not a part
+    rows: Rows = {}
     if several:
         notes = (*notes, parts_from(named))
+    else:
+        rows, note = parts_of_rows(tables, choice, printable(source.name))
+        notes = notes if note is None else (*notes, note)
+        count = sum(len(parts) - parts.count(LEFT_OUT) for parts in rows.values()) or count
 
     def items() -> Iterator[Item]:
         for table in tables:
             part = table.part if several else None
-            yield from table_items(table, choice, folder if follow else None, part)
+            items = table_items(table, choice, folder if follow else None, part)
+            for item, own in zip_longest(items, rows.get(table.name, ())):
+                if own != LEFT_OUT:
+                    yield item if own is None else replace(item, part=own)
 
     return Source(items, count, choice.classes, notes + choice.notes)
+
+
+def parts_of_rows(
+    tables: list[Table], choice: Choice, source_name: str
+) -> tuple[Rows, Note | None]:
+    """The parts that a column of texts names, by table, and the note on it."""
+    schema = tables[0].schema
+    texts = [each.name for each in schema if str(each.type) in TEXT]
+    column = usual(texts, PART_COLUMNS)
+    if column in (None, choice.label) or any(column not in t.schema.names for t in tables):
+        return {}, None
+
+    def decode(batch: Any) -> list[object]:
+        cells: list[object] = plain(batch.column(column)).to_pylist()
+        return cells
+
+    cells = {table.name: list(chain(*batches(table, [column], decode))) for table in tables}
+    found, note = parts_of_cells(list(chain(*cells.values())), column, source_name)
+    if found is None:
+        return {}, note
+    parts: Iterator[PartName | None] = iter(found)
+    missing = LEFT_OUT if "train" in found else None
+    return {
+        name: [part or missing for part in islice(parts, len(own))] for name, own in cells.items()
+    }, note
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -388,7 +431,7 @@ def image_column(table: Table, asked: str | None, source: Path) -> str:
     name = usual(schema.names, (*IMAGE_NAMES, *TEXT_NAMES))
     if name is None:
         raise InputError(
-            f"no column of {source} could hold images ({', '.join(schema.names)})",
+            f"no column of {source} could hold images ({abridged(schema.names)})",
             "save the bytes of image files in a column 'image'",
         )
     wrong, mend = instead_of_images(table, name)
@@ -459,6 +502,8 @@ def label_column(
         odd = usual([name for name in schema.names if name != image], LABEL_NAMES)
         if column is None and odd is not None:
             notes.append(no_classes(schema, odd))
+        elif column is None and (others := [name for name in sure if name not in PART_COLUMNS]):
+            notes.append(Note("labels_not_chosen", {"columns": abridged(others)}))
     return column
 
 

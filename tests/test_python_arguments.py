@@ -1,0 +1,195 @@
+"""Paths and data given from Python: text or os.PathLike everywhere, and one line on all else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import triptych
+from tests.making import make_images, one_thread, write_npz
+from triptych import api, images
+from triptych.data.open import open_images
+from triptych.errors import InputError
+from triptych.options import (
+    CompareRequest,
+    DataOptions,
+    MeasureRequest,
+    TrainRequest,
+    as_data,
+)
+from triptych.run import Run
+
+SMALL = DataOptions(resolution=16)
+
+
+class Place:
+    """A path of another library."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+KINDS: list[Callable[[Path], Any]] = [str, PurePath, Place]
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stock")
+    write_npz(folder / "bars.npz", *make_images(300))
+    train(folder / "bars.npz", folder / "run")
+    return folder
+
+
+def train(data: Any, out: Any, **options: Any) -> Run:
+    return triptych.train(
+        "vae:course", data, out=out, budget="0.32kimg", resolution=16, machine=one_thread(),
+        **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_verb_takes_every_kind_of_path(
+    stock: Path, tmp_path: Path, kind: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = kind(stock / "bars.npz"), Path(shutil.copytree(stock / "run", tmp_path / "run"))
+    assert open_images(data, SMALL).source == str(stock / "bars.npz")
+    trained = train(data, kind(tmp_path / "new"))
+    assert trained.folder.path == tmp_path / "new"
+    assert trained.record.data.source == str(stock / "bars.npz")
+    assert triptych.load(kind(run)).folder.path == run == Run(kind(run)).folder.path
+    again = triptych.repeat(kind(run), kind(tmp_path / "again"), data=data, machine=one_thread())
+    assert again.record.digests == trained.record.digests
+    seen: list[Any] = []
+    monkeypatch.setattr(api, "measurer", lambda *rest: seen.append(rest) or no_measure)
+    with pytest.raises(StoppedError):
+        triptych.evaluate([kind(run)], data, machine=one_thread(), count=10)
+    with pytest.raises(StoppedError):
+        triptych.evaluate(kind(run), machine=one_thread(), count=10)
+    assert len(seen) == 2
+    with pytest.raises(InputError, match="kept no averages"):
+        api.average(kind(run), kind(tmp_path / "average"), 0.1, machine=one_thread())
+    with pytest.raises(InputError, match=r"results.json is missing"):
+        triptych.report([kind(run)], out=kind(tmp_path / "page.html"))
+    grid = images.grid(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+    assert grid.save(kind(tmp_path / "grid.png")) == tmp_path / "grid.png"
+
+
+class StoppedError(Exception):
+    """The verb came as far as measuring."""
+
+
+def no_measure(folder: Any) -> Any:
+    raise StoppedError
+
+
+def test_requests_hold_paths_however_they_are_given(tmp_path: Path) -> None:
+    for kind in KINDS:
+        asked = TrainRequest(
+            model="vae", data=kind(tmp_path), out=kind(tmp_path), teacher=kind(tmp_path)
+        )
+        assert asked.data == str(tmp_path)
+        assert asked.out == asked.teacher == tmp_path
+        assert isinstance(asked.out, Path) and isinstance(asked.teacher, Path)
+        assert MeasureRequest(runs=[kind(tmp_path)]).runs == (tmp_path,)  # type: ignore[arg-type]
+        assert MeasureRequest(runs=kind(tmp_path)).runs == (tmp_path,)
+        mixed = CompareRequest(models=["vae", kind(tmp_path)])  # type: ignore[arg-type]
+        assert mixed.models == ("vae", str(tmp_path))
+    assert CompareRequest(models="gan").models == ("gan",)  # type: ignore[arg-type]
+    assert TrainRequest(model="vae", set="a=1").set == ("a=1",)  # type: ignore[arg-type]
+
+
+def test_a_path_of_one_word_is_no_named_set(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_npz(tmp_path / "mnist", *make_images(60))
+    Path("mnist.npz").rename("mnist")
+    assert as_data("mnist") == "mnist"
+    assert as_data(Path("mnist")) == f".{os.sep}mnist"
+    assert as_data(Path("hf:a/b")) == f".{os.sep}hf:a/b"
+    assert as_data(Path("a/b")) == "a/b" and as_data(Path("a.npz")) == "a.npz"
+
+
+NPZ = r"save the images as an \.npz file and give its path$"
+NO_DATA: list[tuple[Any, str]] = [
+    (np.zeros((30, 16, 16), dtype=np.uint8), f"^data takes .* not ndarray: {NPZ}"),
+    (torch.zeros(30, 1, 16, 16, dtype=torch.uint8), f"^data takes .* not Tensor: {NPZ}"),
+    (TensorDataset(torch.zeros(30, 1, 16, 16)), f"^data takes .* not TensorDataset: {NPZ}"),
+    (["a.png"], f"^data takes .* not list: {NPZ}"),
+    (3, "^data takes a path or the name of a set, not int: give a path, or a name such as"),
+    (b"bars.npz", "^data takes .* not bytes: give a path"),
+]
+
+
+@pytest.mark.parametrize(("value", "line"), NO_DATA)
+def test_what_is_no_data_is_refused_in_one_line(
+    stock: Path, tmp_path: Path, value: Any, line: str
+) -> None:
+    run = stock / "run"
+    calls: list[Callable[[], Any]] = [
+        lambda: open_images(value),
+        lambda: triptych.train("vae", value),
+        lambda: triptych.train("vae", data=value),
+        lambda: triptych.evaluate([run], value),
+        lambda: triptych.compare(["vae"], value),
+        lambda: triptych.repeat(run, tmp_path / "a", data=value),
+        lambda: api.average(run, tmp_path / "a", data=value),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=line) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_none_is_refused_where_data_must_be_named() -> None:
+    for call in (lambda: triptych.train("vae", None), lambda: open_images(None)):  # type: ignore
+        with pytest.raises(InputError, match=r"^data takes .* not None: give a path"):
+            call()
+
+
+@pytest.mark.parametrize("value", [3, b"run", ["run"], np.zeros(2), "a\0b", ""])
+def test_what_is_no_path_is_refused_by_the_name_of_the_argument(stock: Path, value: Any) -> None:
+    run = stock / "run"
+    calls: dict[str, Callable[[], Any]] = {
+        "path": lambda: triptych.load(value),
+        "out": lambda: triptych.train("vae", out=value),
+        "teacher": lambda: triptych.train("diffusion:consistency", teacher=value),
+        "run": lambda: triptych.repeat(value, "a"),
+    }
+    more = [
+        ("run", lambda: api.average(value, "a")),
+        ("out", lambda: triptych.repeat(run, value)),
+        ("out", lambda: api.average(run, value)),
+        ("out", lambda: triptych.compare(["vae"], out=value)),
+        ("out", lambda: triptych.report([run], out=value)),
+        ("path", lambda: images.grid(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)).save(value)),
+    ]
+    for name, call in [*calls.items(), *more]:
+        with pytest.raises(
+            InputError, match=rf"^{name} takes a path, not .*: (give a str or a|name a file)"
+        ):
+            call()
+
+
+def test_lists_of_paths_are_refused_alike(stock: Path) -> None:
+    for value in (3, None, [3], [None], np.zeros(2)):
+        with pytest.raises(InputError, match=r"^runs takes a path, not"):
+            triptych.evaluate(value)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"^paths takes a path, not"):
+            triptych.report(value)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"^models takes texts, not"):
+            triptych.compare(value)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^budget takes text, not int: give a str$"):
+        triptych.train("vae", budget=600)
+    with pytest.raises(InputError, match=r"^model takes text, not list"):
+        triptych.train(["vae"])  # type: ignore[arg-type]
