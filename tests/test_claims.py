@@ -88,6 +88,13 @@ def test_a_claim_follows_its_numbers(
     assert verdict(claim, runs("label_balance", vae=0.1, gan=0.1, diffusion=0.1)) == "unmeasured"
 
 
+def test_one_better_family_is_enough_to_be_beaten() -> None:
+    between = runs("reconstruction_psnr", vae=20, gan=15, diffusion=30)
+    assert verdict("vae.reconstruction", between) == "supported"
+    level = runs("reconstruction_psnr", vae=20, gan=15, diffusion=20.05)
+    assert verdict("vae.reconstruction", level) == "undecided"
+
+
 def costing(**seconds: float) -> list[Run]:
     names = {"sample_seconds_per_image", "train_images_per_second"}
     return [

@@ -122,6 +122,15 @@ def test_one_step_of_a_player_improves_its_own_loss() -> None:
             assert objective(data)["total"] < loss
 
 
+def test_each_player_has_the_optimizer_of_its_own_settings() -> None:
+    """The discriminator steps first (arXiv:1406.2661, Algorithm 1)."""
+    fast, slow = OptimizerConfig(learning_rate=0.3), OptimizerConfig(learning_rate=0.1)
+    settings = ConvolutionalSettings(latent=4, width=8, discriminator=fast, generator=slow)
+    first, second, _ = hinge.build(settings, SHAPE).objectives()
+    assert isinstance(first, DiscriminatorObjective) and first.optimizer == fast
+    assert isinstance(second, GeneratorObjective) and second.optimizer == slow
+
+
 def test_what_is_borrowed_is_not_registered() -> None:
     class Player(nn.Module):
         def __init__(self, network: nn.Module) -> None:

@@ -196,6 +196,16 @@ def test_progress_is_piecewise_linear() -> None:
     assert all(straight.progress(n) == float(Fraction(n, 1001)) for n in range(1002))
 
 
+def test_parts_end_with_the_round_that_reaches_them() -> None:
+    """Against exact fractions, whose products binary numbers may miss from below."""
+    for images in (100, 1280, 3333):
+        plan = Plan.straight(images)
+        for times in (7, 10, 20, 100):
+            exact = [Fraction(seen * times, images) for seen in range(images + 1)]
+            assert [plan.part(seen, times) for seen in range(images + 1)] == list(map(int, exact))
+            assert plan.ended(images - 1, images, times)
+
+
 def test_positions_of_averages_follow_progress() -> None:
     """Images where nothing is revised, as ever; else progress, whatever the images."""
     assert Plan.straight(100).position(7) == 7.0

@@ -310,6 +310,10 @@ def test_numbers_follow_the_language() -> None:
     assert french.value(Quantity(0.967, "percent")) == "96,7\N{NO-BREAK SPACE}%"
     assert english.value(Quantity(0.0059, "time")) == "5.90\N{NO-BREAK SPACE}ms"
     assert english.value(Quantity(-0.0001, spread=0.1)) == "0.00"
+    assert english.number(150.0, "time") == "2.50\N{NO-BREAK SPACE}min"
+    assert english.number(9000.0, "time") == "2.50\N{NO-BREAK SPACE}h"
+    assert english.number(1_500_000, "bytes") == "1.5\N{NO-BREAK SPACE}MB"
+    assert french.number(2.5e9, "bytes") == "2,5\N{NO-BREAK SPACE}Go"
     assert french.text("answer.sharper").startswith("Oui\N{NO-BREAK SPACE}: ")
     names = (Name("vae"), Name("gan"), Name("diffusion"))
     assert english.value(names) == "the VAE, the GAN and the diffusion model"
