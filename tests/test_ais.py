@@ -124,6 +124,49 @@ def test_a_step_leaves_its_target_as_it_is(beta: float) -> None:
     torch.testing.assert_close(z.T.cov(), covariance, atol=0.06, rtol=0)
 
 
+class Given:
+    """Stands in for streams: the momentum, the size of the step, and the chance of acceptance."""
+
+    def __init__(self, momentum: Tensor, chances: list[Tensor]) -> None:
+        self.momentum, self.chances = momentum, iter(chances)
+
+    def normal(self, *shape: int) -> Tensor:
+        return self.momentum
+
+    def uniform(self) -> Tensor:
+        return next(self.chances)
+
+
+def test_a_proposal_is_the_leapfrog_of_a_harmonic_oscillator() -> None:
+    """H = |z|^2 / 2 + |m|^2 / 2: each leap is linear, (z, m) -> M (z, m) with
+
+    M = [[1 - e^2/2, e], [-e (1 - e^2/4), 1 - e^2/2]] (arXiv:1206.1901, eq. 2.28 to 2.30), and a
+    proposal is taken where log u lies below what H loses on the way.
+    """
+    count, size = 500, 0.9
+    z, momentum = normal(count, LATENT), normal(count, LATENT, seed=1)
+    chance = torch.rand(count, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    given = Given(momentum, [torch.zeros(count), chance])  # the whole size of the step
+    start = State.at(lambda at: 0.0 * at.sum(1), z)
+    sizes = torch.full((count,), size, dtype=torch.float64)
+    found, accepted = hamiltonian_step(
+        lambda at: 0.0 * at.sum(1),
+        start,
+        1.0,
+        sizes,
+        given,  # type: ignore[arg-type]
+    )
+    half = 1 - size**2 / 2
+    leap = torch.tensor([[half, size], [-size * (1 - size**2 / 4), half]], dtype=torch.float64)
+    way = torch.linalg.matrix_power(leap, ais.LEAPFROGS)
+    end, end_momentum = (way[i, 0] * z + way[i, 1] * momentum for i in (0, 1))
+    energies = [0.5 * (a**2 + b**2).sum(1) for a, b in ((z, momentum), (end, end_momentum))]
+    taken = chance.log() < energies[0] - energies[1]
+    assert 0 < taken.sum() < count
+    assert torch.equal(accepted, taken)
+    torch.testing.assert_close(found.z, torch.where(taken[:, None], end, z))
+
+
 def test_a_chain_depends_on_its_own_image_alone() -> None:
     _, x = drawn()
     prior = normal(CHAINS, LATENT, seed=4)

@@ -88,6 +88,13 @@ def test_a_claim_follows_its_numbers(
     assert verdict(claim, runs("label_balance", vae=0.1, gan=0.1, diffusion=0.1)) == "unmeasured"
 
 
+def test_one_better_family_is_enough_to_be_beaten() -> None:
+    between = runs("reconstruction_psnr", vae=20, gan=15, diffusion=30)
+    assert verdict("vae.reconstruction", between) == "supported"
+    level = runs("reconstruction_psnr", vae=20, gan=15, diffusion=20.05)
+    assert verdict("vae.reconstruction", level) == "undecided"
+
+
 def costing(**seconds: float) -> list[Run]:
     names = {"sample_seconds_per_image", "train_images_per_second"}
     return [
@@ -147,6 +154,12 @@ def test_spreads_that_chance_would_make_decide_nothing() -> None:
     assert more_varied([0.0, 1.0, 2.0], [0.0, 0.159, 0.318]) is True  # 39.5 times
     assert more_varied([0.0, 1.0, 2.0], [0.0, 0.161, 0.322]) is None  # 38.6 times
     assert more_varied([0.0, 0.1, 0.2], [0.0, 1.0, 2.0]) is False
+    # Three against five: F(2, 4) = 10.65 if the first varies more, F(4, 2) = 39.25 if the second.
+    few, many = [0.0, 1.0, 2.0], [0.0, 0.5, 1.0, 1.5, 2.0]  # of variances 1 and 0.625
+    assert more_varied(few, [0.38 * value for value in many]) is True  # 11.08 times
+    assert more_varied(few, [0.4 * value for value in many]) is None  # 10 times
+    assert more_varied([0.13 * value for value in few], many) is None  # 37 times
+    assert more_varied([0.12 * value for value in few], many) is False  # 43.4 times
 
 
 def test_numbers_that_tell_a_gan_from_others_evaluate_it() -> None:

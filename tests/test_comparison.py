@@ -24,6 +24,7 @@ from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
 from triptych.evaluation.outputs import EVALUATION_SEED
+from triptych.options import CompareRequest
 from triptych.records import (
     CostRecord,
     EvaluationRecord,
@@ -34,6 +35,7 @@ from triptych.records import (
     ResultsRecord,
     RunRecord,
 )
+from triptych.training.resolve import Variant
 from triptych.training.run_folder import RunFolder
 from triptych.words import english
 
@@ -189,6 +191,39 @@ def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
         comparing.make_contract(tmp_path, [first, second], False, [], **HELD_EQUAL)
     with pytest.raises(InputError, match="named twice"):
         comparing.read_finished([first, first])
+
+
+def test_every_training_of_a_model_has_a_seed_of_its_own(data: ImageData) -> None:
+    asked = CompareRequest(models=("vae:course", "gan:course"), budget="640img", seeds=3)
+    variants = [Variant.parse(model) for model in asked.models]
+    found = comparing.make_requests(variants, asked, data)
+    assert [(str(each.name), each.seed) for each in found] == [
+        (model, seed) for model in asked.models for seed in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": ("gan:course",)},
+        {"budget": "1280img"},
+        {"size": "small"},
+        {"seeds": 2},
+        {"set": ("latent=3",)},
+        {"conditional": True},
+        {"features": "patches"},
+    ],
+)
+def test_a_comparison_that_was_asked_otherwise_is_not_gone_on_with(
+    change: dict[str, Any], data: ImageData, tmp_path: Path
+) -> None:
+    asked = CompareRequest(models=("vae:course",), budget="640img", size="tiny")
+    identity = comparing.identity_of(asked, data)
+    (tmp_path / "contract.json").write_text(json.dumps({"request": identity}))
+    comparing.check_folder(tmp_path, identity)
+    other = comparing.identity_of(replace(asked, **change), data)
+    with pytest.raises(InputError, match="holds another comparison"):
+        comparing.check_folder(tmp_path, other)
 
 
 def test_unfinished_runs_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.truths import Recorder, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.diffusion.conditioning import LEAST, Groups
+from triptych.families.diffusion.conditioning import LEAST, Groups, condition_shares
 from triptych.families.diffusion.likelihood import VariationalBound
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELED
@@ -186,6 +187,46 @@ def test_the_bound_names_each_image_s_group_and_pays_for_it() -> None:
         torch.testing.assert_close(found[term], value)
     shares = model.kinds.counts[model.kinds.of(x)] / 800
     torch.testing.assert_close(found["group"], -shares.double().log(), rtol=1e-6, atol=0)
+
+
+def heeding(model: Diffusion) -> Diffusion:
+    """The same, with a network that heeds its group, as after training."""
+    rng = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.data.normal_(0, 0.1, generator=rng)
+    return model
+
+
+def test_the_bound_is_of_the_network_as_it_was_trained() -> None:
+    """Guidance moves samples, not what an image of its group costs."""
+    pixels, _ = planted(1)
+    model, x = heeding(model_of(pixels)), images.to_float(pixels[::200])
+    assert isinstance(model.kinds, Groups)
+    shares = condition_shares(model.kinds, model.kinds.of(x), x)
+    levels = torch.full((len(x),), 0.5)
+    plain, guided = (model.with_sampler(guidance=weight) for weight in (1.0, 3.0))
+    with torch.no_grad():
+        apart = guided.conditioned(shares, 3.0)(x, levels) - plain.conditioned(shares)(x, levels)
+        assert apart.abs().max() > 1e-3
+        found = [
+            each.negative_bound(x, ImageStreams(0, "bound", range(len(x))), "variational")
+            for each in (plain, guided)
+        ]
+    assert all(torch.equal(term, found[1][name]) for name, term in found[0].items())
+
+
+def test_images_are_inverted_as_of_an_unknown_group() -> None:
+    """As by a network whose groups were never found."""
+    pixels, _ = planted(1)
+    model, x = heeding(model_of(pixels, steps=3)), images.to_float(pixels[::200])
+    blind = copy.deepcopy(model)
+    assert isinstance(blind.kinds, Groups) and model.kinds is not None
+    blind.kinds.counts.zero_()
+    assert (blind.kinds.of(x) == 4).all() and (model.kinds.of(x, None) < 4).all()
+    with torch.no_grad():
+        found, exact = (each.encode(x).tensors["noise"] for each in (model, blind))
+    assert torch.equal(found, exact)
 
 
 def test_a_trained_run_remembers_its_groups(tmp_path: Path) -> None:

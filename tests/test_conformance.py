@@ -23,6 +23,7 @@ from triptych.families.capabilities import (
     Diagnoses,
     Encodes,
     Iterative,
+    Refines,
     Represents,
     why_not,
 )
@@ -45,6 +46,7 @@ CAPABILITIES: dict[type, tuple[str, ...]] = {
     BoundsLikelihood: ("bounds", "negative_bound"),
     Iterative: ("samplers", "with_sampler", "deterministic", "trajectory"),
 }
+WAY_OF = {"vae": "straight", "gan": "straight", "diffusion": "spherical"}
 STEPS = 4  # of a chain, so that the slowest sampler is quick
 
 
@@ -341,16 +343,39 @@ def test_interpolations_end_in_the_decoded_draws(model: GenerativeModel) -> None
     assert not torch.equal(found[:, 1], found[:, 0])
 
 
-def test_the_way_between_draws_can_be_chosen(model: GenerativeModel) -> None:
-    """Other images on the way, the same at its ends; by default the model's own."""
-    ways = [
-        interpolate.between_draws(model, 1, 3, 0, MACHINE, way=way)
+def test_the_way_between_draws_can_be_chosen(model: GenerativeModel, name: str) -> None:
+    """Other images on the way, the same at its ends; by default that of the family."""
+    ways = {
+        way: interpolate.between_draws(model, 1, 3, 0, MACHINE, way=way)
         for way in (None, "straight", "spherical")
-    ]
-    own, straight, spherical = ways
-    assert torch.equal(own, straight) != torch.equal(own, spherical)
+    }
+    straight, spherical = ways["straight"], ways["spherical"]
+    assert not torch.equal(straight[:, 1], spherical[:, 1])
+    assert torch.equal(ways[None], ways[WAY_OF[registry.ModelName.parse(name).family]])
     assert torch.equal(straight[:, 0], spherical[:, 0])
     assert grey_levels_apart(straight[:, -1], spherical[:, -1]) <= 1
+
+
+def test_draws_and_encoded_images_walk_as_suits_their_family(
+    model: GenerativeModel, name: str, shape: ImageShape
+) -> None:
+    """Half way lies (a + b) / 2 on a line, (a + b) / (2 cos(angle / 2)) on a great circle."""
+    spherical = WAY_OF[registry.ModelName.parse(name).family] == "spherical"
+    with torch.inference_mode():
+        pairs = [[model.draw_latent(1, streams(index)) for index in (0, 1)]]
+        if isinstance(model, Encodes):
+            few = model.with_refinement(1) if isinstance(model, Refines) else model
+            assert isinstance(few, Encodes)
+            x = images.to_float(random_pixels(2, *shape.size))
+            pairs.append([few.encode(one[None]) for one in x])
+    for a, b in pairs:
+        middle = a.interpolate(b, 0.5)
+        for key, found in middle.tensors.items():
+            ours, theirs = a.tensors[key].double(), b.tensors[key].double()
+            cosine = (ours * theirs).sum() / (ours.norm() * theirs.norm())
+            stretch = math.cos(math.acos(cosine) / 2) if spherical else 1.0
+            exact = (ours + theirs) / (2 * stretch)
+            torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("path", ["straight", "spherical"])

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.test_guidance import model_of as conditional
+from tests.test_guidance import shares
 from tests.test_training import DATA, request, train
 from tests.truths import ListedStreams, NoStreams, normal
 from triptych.config import ImageShape
@@ -212,6 +214,18 @@ def test_a_model_of_few_calls() -> None:
 
 
 # The teacher.
+
+
+def test_the_teacher_s_path_is_guided_as_it_samples() -> None:
+    """D(unknown) + w (D(class) - D(unknown)) (arXiv:2207.12598, eq. 6), w of the settings."""
+    trained, teacher = conditional("diffusion:edm"), Teacher(2.5)
+    teacher.model = trained
+    x, sigma = normal(2, *trained.shape.size).float(), torch.tensor([0.3, 4.0])
+    with torch.no_grad():
+        known, unknown = (trained.denoiser(x, sigma, shares(*k)) for k in ((0, 2), (3, 3)))
+    assert (known - unknown).abs().max() > 1e-3
+    found = teacher.denoised(x, sigma, shares(0, 2))
+    torch.testing.assert_close(found, unknown + 2.5 * (known - unknown), rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

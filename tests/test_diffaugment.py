@@ -108,6 +108,18 @@ def test_images_of_any_channels_keep_their_shape(channels: int) -> None:
     assert found.shape == x.shape and found.dtype == x.dtype
 
 
+def test_real_and_fake_images_are_changed_each_in_their_own_way() -> None:
+    """Else the discriminator could tell a pair apart by what both have in common."""
+    shape = ImageShape(channels=1, resolution=16)
+    parsed = registry.ModelName("gan", "hinge")
+    settings = replace(registry.defaults(parsed, "tiny", shape), augment=True)
+    objectives = registry.build(parsed, settings, shape, 0).objectives()
+    for objective in objectives[:2]:
+        noise = objective.noise(400, torch.Generator().manual_seed(0))
+        both = torch.stack([noise["changed_real"].flatten(), noise["changed_fake"].flatten()])
+        assert abs(torch.corrcoef(both)[0, 1].item()) < 4 / 2800**0.5
+
+
 # Small sets
 
 
@@ -148,6 +160,15 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
     torch.testing.assert_close(found["real_score"], exact)
     exact = model.discriminator(augment(fake, noise["changed_fake"])).mean()
     torch.testing.assert_close(found["fake_score"], exact)
+    generator = model.objectives()[1]
+    noise = generator.noise(4, torch.Generator().manual_seed(1))
+    fake = model.generator(noise["z"])
+    score = model.discriminator(augment(fake, noise["changed_fake"]))
+    if model.loss.paired:
+        score = score - model.discriminator(augment(x, noise["changed_real"]))
+    torch.testing.assert_close(
+        generator(Batch(x, None, noise))["total"], model.loss.generator(score)
+    )
     drawn = model.decode(Latent({"z": noise["z"]}, "straight"), NoStreams())
     assert torch.equal(drawn, fake)
 

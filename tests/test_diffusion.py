@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -374,6 +375,19 @@ def test_clean_prediction_s_loss_is_capped_where_noise_is_invisible() -> None:
     assert (weight == 4).any()
     assert (weight < 4).any()
     torch.testing.assert_close(found, (weight * clean**2).mean() / 0.25, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("level", [0.1, 3.0])
+def test_features_are_the_network_s_at_the_level_of_the_recipe(level: float) -> None:
+    """Those of the image as it is, told that level."""
+    name = registry.ModelName.parse("diffusion:edm")
+    settings = replace(registry.defaults(name, "tiny", SHAPE), features_at=level)
+    model = registry.build(name, settings, SHAPE, seed=0).eval()
+    x = images.to_float(random_pixels(3, *SHAPE.size))
+    shown = x * (0.25 + level**2) ** -0.5  # c_in x, and log(sigma) / 4
+    with torch.no_grad():
+        exact = model.denoiser.network.features(shown, torch.full((3,), math.log(level) / 4))
+        torch.testing.assert_close(model.represent(x), exact, rtol=1e-4, atol=1e-5)
 
 
 def test_levels_of_a_batch_are_stratified_normal_numbers() -> None:

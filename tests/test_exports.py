@@ -62,6 +62,14 @@ def test_the_best_is_bold(written: Path) -> None:
     assert len(best) == 1 and best[0].startswith("Diffusion") and "\\textbf{9.1" in best[0]
 
 
+def test_real_images_stand_above_the_models(written: Path) -> None:
+    """Their scores are the floors of the columns that have one."""
+    for name, floor in (("distance", "0.8"), ("samples", r"96.7~\%")):
+        lines = (written / "tables" / f"{name}.tex").read_text().splitlines()
+        after = lines[lines.index("\\midrule") + 1]
+        assert after.startswith("Real images & ") and floor in after
+
+
 def test_signs_of_latex_are_escaped() -> None:
     assert escape("a_b & 5 % {x}~\\") == (
         "a\\_b \\& 5 \\% \\{x\\}\\textasciitilde{}\\textbackslash{}"

@@ -192,3 +192,17 @@ def test_how_many_images_settle_follows_from_the_plan(monkeypatch: pytest.Monkey
     monkeypatch.setattr(train, "SETTLED_NUMBERS", 256 * 50)
     fit_after_training(fresh(), DATA.train, 10**6, 0, MACHINE)
     assert asked == [16, 100, 2048, 50]
+
+
+def test_every_seed_settles_on_images_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the spread over trainings holds what their choice does."""
+    asked: list[int] = []
+
+    def note(part: Part, count: int, purpose: str, seed: int = 0) -> Part:
+        asked.append(seed)
+        return Part(part.images[:1], None)
+
+    monkeypatch.setattr(Part, "choose", note)
+    for seed in (0, 7):
+        fit_after_training(fresh(), DATA.train, 320, seed, MACHINE)
+    assert asked == [0, 7]

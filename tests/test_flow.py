@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import Tensor
 from torch.distributions import Normal
 
 from tests.test_samplers import MEANS, SHARES, WIDTH, gaussian_denoiser, mixture_denoiser
-from tests.truths import normal
+from tests.truths import MACHINE, Recorder, normal, random_pixels
 from triptych import images
-from triptych.config import ImageShape
+from triptych.config import ImageShape, Size
 from triptych.families import registry
 from triptych.families.diffusion.denoisers import Denoiser, VelocityPredictor
 from triptych.families.diffusion.likelihood import (
@@ -28,6 +31,7 @@ from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
 from triptych.families.pixels import log_probability
 from triptych.families.protocol import Batch
 from triptych.seeding import ImageStreams
+from triptych.tasks import reconstruct
 
 SHAPE = ImageShape(channels=1, resolution=16)
 LEVELS = log_sigmas(FLOW_LEVELS, 0.002, 80.0).tolist()
@@ -171,6 +175,14 @@ def test_the_way_back_ends_at_the_image(steps: int, least: float) -> None:
     assert psnr > least
 
 
+def test_reconstructions_hold_no_noise_of_the_sampler() -> None:
+    """Whatever the seed they are the same, also of a model that samples with noise."""
+    model, pixels = ideal_model(5).with_sampler("ancestral"), random_pixels(3, *SHAPE.size)
+    assert not model.sampling.deterministic
+    found = [reconstruct.reconstruct(model, pixels, seed, MACHINE) for seed in (0, 1)]
+    assert torch.equal(*found)
+
+
 # Velocities.
 
 
@@ -194,3 +206,16 @@ def test_flow_matching_s_loss_is_of_velocities() -> None:
     found = objective(Batch(clean, None, noise))["total"]
     exact = (noise["gaussian"] - clean).square().mean()
     torch.testing.assert_close(found, exact, rtol=1e-4, atol=0)
+
+
+def test_times_of_training_are_logit_normal() -> None:
+    """logit t ~ N(0, 1) (arXiv:2403.03206, section 3.1), t = sigma / (1 + sigma) of each image."""
+    name = registry.ModelName.parse("diffusion:flow")
+    for size in get_args(Size):
+        settings = replace(registry.defaults(name, size, SHAPE), groups=0)
+        [objective] = registry.build(name, settings, SHAPE, seed=0).objectives()
+        recorder = objective.denoiser.network = Recorder()
+        noise = objective.noise(2000, torch.Generator().manual_seed(0))
+        objective(Batch(torch.zeros(2000, *SHAPE.size), None, noise))
+        sigma = (4 * recorder.level.double()).exp()
+        assert kstest(torch.logit(sigma / (1 + sigma)).numpy(), "norm").pvalue > 1e-3

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
-from tests.truths import normal, random_pixels
+from tests.truths import MACHINE, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families import registry
@@ -20,6 +23,7 @@ from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
 from triptych.families.protocol import Batch, FrozenView, Objective, frozen
 from triptych.nn.convgan import PixelNorm, SpectralDiscriminator, iterate_spectral_norms
 from triptych.nn.dcgan import stage_widths
+from triptych.training.optimizer import ObjectiveOptimizer
 
 SHAPE = ImageShape(channels=3, resolution=32)
 REAL = torch.tensor([2.0, -0.5, 0.3], dtype=torch.float64)  # scores: lopsided on purpose
@@ -116,6 +120,15 @@ def test_one_step_of_a_player_improves_its_own_loss() -> None:
             for parameter in objective.parameters():
                 parameter -= 1e-3 * parameter.grad / parameter.grad.norm()
             assert objective(data)["total"] < loss
+
+
+def test_each_player_has_the_optimizer_of_its_own_settings() -> None:
+    """The discriminator steps first (arXiv:1406.2661, Algorithm 1)."""
+    fast, slow = OptimizerConfig(learning_rate=0.3), OptimizerConfig(learning_rate=0.1)
+    settings = ConvolutionalSettings(latent=4, width=8, discriminator=fast, generator=slow)
+    first, second, _ = hinge.build(settings, SHAPE).objectives()
+    assert isinstance(first, DiscriminatorObjective) and first.optimizer == fast
+    assert isinstance(second, GeneratorObjective) and second.optimizer == slow
 
 
 def test_what_is_borrowed_is_not_registered() -> None:
@@ -239,6 +252,27 @@ def test_every_layer_of_the_spectral_discriminator_has_norm_one() -> None:
     for module in normed:
         norm = torch.linalg.matrix_norm(module.weight.flatten(1), ord=2)
         assert 1 - 1e-5 < norm.item() < 1.01
+
+
+def test_a_step_iterates_each_spectral_norm_once() -> None:
+    """arXiv:1802.05957, Algorithm 1: v = W^T u / |W^T u|, u = W v / |W v|; however it is split."""
+    shape = ImageShape(channels=1, resolution=16)
+    name = registry.ModelName.parse("gan:hinge")
+    model = registry.build(name, registry.defaults(name, "tiny", shape), shape, seed=0)
+    objective = model.objectives()[0]
+    norms = [m for m in model.modules() if isinstance(m, parametrize.ParametrizationList)]
+    assert len(norms) > 3
+    generator = torch.Generator().manual_seed(1)
+    for each in norms:  # as after a step that turned the weights
+        each.original.data += 0.1 * torch.randn(each.original.shape, generator=generator)
+    before = [each[0].right.clone() for each in norms]
+    batch = Batch(torch.zeros(4, *shape.size), None, objective.noise(4, generator))
+    ObjectiveOptimizer(objective).gradients(batch, replace(MACHINE, microbatch=2))
+    for each, right in zip(norms, before, strict=True):
+        matrix = each.original.detach().flatten(1)
+        left = F.normalize(matrix @ right, dim=0)
+        torch.testing.assert_close(each[0].left, left)
+        torch.testing.assert_close(each[0].right, F.normalize(matrix.mT @ left, dim=0))
 
 
 def test_averaged_vectors_leave_the_norm_as_it_is() -> None:

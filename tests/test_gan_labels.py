@@ -74,6 +74,22 @@ def test_fake_images_are_of_the_real_ones_classes(name: str) -> None:
     torch.testing.assert_close(found["real_score"], model.discriminator(x, told).mean())
 
 
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_the_generator_is_judged_under_its_own_images_labels(name: str) -> None:
+    """Its loss is of fake images of the batch's classes, scored as images of these."""
+    model = build(name)
+    objective = model.objectives()[1]
+    noise = objective.noise(4, torch.Generator().manual_seed(0))
+    noise["hidden"] = torch.tensor([0.5, 0.5, 0.01, 0.5])
+    x = images.to_float(torch.from_numpy(make_images(4)[0]).permute(0, 3, 1, 2))
+    told = F.one_hot(torch.tensor([3, 1, CLASSES, 2]), CLASSES + 1).float()
+    score = model.discriminator(model.generator(noise["z"], told), told)
+    if model.loss.paired:
+        score = score - model.discriminator(x, told)
+    found = objective(Batch(x, torch.tensor([3, 1, 0, 2]), noise))["total"]
+    torch.testing.assert_close(found, model.loss.generator(score))
+
+
 def test_samples_show_the_class_that_was_asked_for(tmp_path: Path) -> None:
     """A bar at one of five places, of any brightness."""
     generator = np.random.default_rng(0)

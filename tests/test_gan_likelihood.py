@@ -15,6 +15,7 @@ from tests.truths import MACHINE, normal
 from triptych import images
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.errors import InputError
+from triptych.families.gan import ais
 from triptych.families.gan.ais import of_pixels, rounded
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss, hinge_discriminator, hinge_generator
@@ -88,6 +89,23 @@ def test_bounds_on_its_own_images_meet() -> None:
         below, above = model.simulated_bounds(rng, STD, 600)
     assert abs((above - below).mean()) < 1
     assert (below - above).mean() < 3 * (above - below).std() / 24**0.5
+
+
+def test_its_own_images_are_8_bit_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that are measured: a number between two grey levels has no probability."""
+    shown: list[Tensor] = []
+
+    def watched(generator: Any, pixels: Tensor, *rest: Any) -> Any:
+        shown.append(pixels)
+        return of_pixels(generator, pixels, *rest)
+
+    monkeypatch.setattr(ais, "of_pixels", watched)
+    model = plane()
+    with torch.inference_mode():
+        model.simulated_bounds(ImageStreams(0, "simulated/ais", range(4)), STD, 10)
+    assert len(shown) == 2 and torch.equal(*shown)
+    levels = (shown[0] + 1) / BIN_WIDTH
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-9)
 
 
 def test_pixels_are_binned_with_endless_edges() -> None:

@@ -110,6 +110,14 @@ def test_few_kinds_of_image_are_a_collapse_though_they_are_far_apart() -> None:
     assert found.failure == Note("generator_collapsed")
 
 
+def test_reach_counts_real_images_that_are_nearest_to_fake_ones() -> None:
+    """Of 0, 1, 10, 11 the fake ones are nearest to 0 and 10; each is the nearest of another."""
+    real_ones, fake = (
+        torch.tensor(v).view(-1, 1) for v in ([0.0, 1, 10, 11], [0.1, 0.2, 0.3, 9.9])
+    )
+    assert monitor.find_reach(real_ones, fake) == 0.5
+
+
 def test_the_slope_of_a_linear_discriminator() -> None:
     """Each image's loss -w.x has the gradient -w: |w| times the real images' mean radius."""
     weight, x = normal(64, seed=3), real(32)

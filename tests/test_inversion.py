@@ -49,6 +49,25 @@ def test_planted_latents_are_found() -> None:
     assert all(p.requires_grad and p.grad is None for p in generator.parameters())
 
 
+class Half(nn.Module):
+    """Heeds the first of two latents alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.scale * z[:, :1, None, None].expand(-1, 1, 4, 4)
+
+
+def test_latents_that_no_pixel_needs_come_nearer_to_the_prior() -> None:
+    """So that refined latents stay where draws are."""
+    start = torch.tensor([[0.0, 2.0], [0.0, -3.0]])
+    found = refine(Half(), torch.full((2, 1, 4, 4), 0.8), start, [], 100)
+    torch.testing.assert_close(found[:, 0], torch.full((2,), 0.8), atol=0.02, rtol=0)
+    assert (found[:, 1].abs() < 0.7 * start[:, 1].abs()).all()
+
+
 def test_they_are_found_in_half_precision_too() -> None:
     """Autocast keeps half-precise copies of leaves, which do not follow their steps."""
     generator, z = Curved(), 0.5 * normal(6, 4, seed=1).float()

@@ -140,6 +140,24 @@ def test_wgan_gp_pays_for_slopes_between_real_and_fake() -> None:
     torch.testing.assert_close(generator_loss, -model.discriminator(fake).mean())
 
 
+def test_wgan_gp_s_penalty_is_of_the_critic_that_is_told_the_labels() -> None:
+    """A point between a real and a fake image is of the class that both are of."""
+    settings = wgan_gp.WassersteinGAN(networks=SMALL, latent=5)
+    model = stirred(wgan_gp.build(settings, replace(SHAPE, classes=3))).float()
+    noise = model.objectives()[0].noise(4, torch.Generator().manual_seed(0))
+    noise["hidden"] = torch.tensor([0.9, 0.9, 0.9, 0.05])
+    told = nn.functional.one_hot(torch.tensor([2, 0, 1, 3]), 4).float()
+    x = images.to_float(random_pixels(4, *SHAPE.size))
+    fake, share = model.generator(noise["z"], told).detach(), noise["mix"].view(-1, 1, 1, 1)
+    slopes = []
+    for point, one in zip(share * x + (1 - share) * fake, told, strict=True):
+        at = point[None].requires_grad_()
+        (gradient,) = torch.autograd.grad(model.discriminator(at, one[None]).sum(), at)
+        slopes.append(gradient.norm())
+    found = model.objectives()[0](Batch(x, torch.tensor([2, 0, 1, 0]), noise))
+    torch.testing.assert_close(found["slope"], (torch.stack(slopes) - 1).square().mean())
+
+
 def test_a_penalty_of_some_steps_weighs_as_much_as_one_of_all() -> None:
     """Every third step pays three times the weight, the others nothing."""
     every = r3.build(r3.R3GAN(networks=SMALL, latent=5), SHAPE)

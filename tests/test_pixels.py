@@ -11,8 +11,10 @@ from scipy.stats import norm
 from torch import Tensor
 
 from tests.truths import normal
+from triptych.config import ImageShape
 from triptych.families.pixels import log_normal_mass, log_posterior_of_noisy, log_probability
 from triptych.images import BIN_WIDTH, to_float
+from triptych.metrics.bits_per_dim import bits_per_dim, in_units
 
 LEVELS = np.arange(256) * 2 / 255 - 1
 VALUES = torch.from_numpy(LEVELS)  # [256], float64
@@ -93,3 +95,12 @@ def test_posterior_of_a_noisy_pixel_is_bayes_rule(std: float) -> None:
     np.testing.assert_allclose(
         found.exp(), density / density.sum(1, keepdims=True), rtol=1e-8, atol=1e-12
     )
+
+
+@pytest.mark.parametrize(("channels", "resolution"), [(1, 28), (3, 32)])
+def test_values_that_nothing_is_known_of_take_eight_bits(channels: int, resolution: int) -> None:
+    """An image of D = C * H * W values, each one of 256 alike, has -log P = D log 256 nats."""
+    shape = ImageShape(channels=channels, resolution=resolution)
+    nats = torch.full((5,), channels * resolution**2 * math.log(256), dtype=torch.float64)
+    assert in_units(nats, shape).bits_per_dim == pytest.approx(8)
+    assert bits_per_dim(nats, shape).left_out["reference"] == pytest.approx([8.0] * 5)

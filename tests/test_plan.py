@@ -174,6 +174,18 @@ def test_progress_is_the_same_from_the_breakpoints_alone() -> None:
         assert live == sorted(live) and plan.progress(plan.end) == 1.0
 
 
+def test_going_back_drops_what_was_planned_beyond() -> None:
+    """After trouble the plan is revised at an image that it had passed long ago."""
+    plan = Plan.straight(1000, timed=True)
+    for images, end in ((320, 1300), (640, 1200), (960, 1100)):
+        plan.revise(images, end)
+    early = plan.progress(400)
+    plan.revise(400, 1000)
+    assert [images for images, _ in plan.points] == [0, 320, 400, 1000]
+    assert plan.progress(400) == early and plan.progress(700) == pytest.approx((1 + early) / 2)
+    Plan.read(tuple(plan.points), 1000, timed=True)
+
+
 def test_progress_is_piecewise_linear() -> None:
     """Against exact fractions."""
     plan = Plan.read(((0, 0.0), (320, 0.25), (960, 0.5), (1000, 1.0)), 1000, timed=True)
@@ -182,6 +194,16 @@ def test_progress_is_piecewise_linear() -> None:
         assert plan.progress(images) == pytest.approx(value, abs=1e-12)
     straight = Plan.straight(1001)
     assert all(straight.progress(n) == float(Fraction(n, 1001)) for n in range(1002))
+
+
+def test_parts_end_with_the_round_that_reaches_them() -> None:
+    """Against exact fractions, whose products binary numbers may miss from below."""
+    for images in (100, 1280, 3333):
+        plan = Plan.straight(images)
+        for times in (7, 10, 20, 100):
+            exact = [Fraction(seen * times, images) for seen in range(images + 1)]
+            assert [plan.part(seen, times) for seen in range(images + 1)] == list(map(int, exact))
+            assert plan.ended(images - 1, images, times)
 
 
 def test_positions_of_averages_follow_progress() -> None:
@@ -395,6 +417,17 @@ def test_a_later_phase_is_planned_by_the_latest_pace(simulated: Simulated, tmp_p
 def opened(wanted: training.ResolvedRequest, out: Path, machine: hardware.Machine = MACHINE) -> Any:
     """A training that is begun, and not advanced."""
     return training.training_in(wanted, out, machine, QUIET)
+
+
+def test_what_is_no_step_is_planned_for(simulated: Simulated, tmp_path: Path) -> None:
+    """Four pictures are ahead, 5 s each: 20 of the 60 seconds are not for steps, of 0.3 s each."""
+    ends = []
+    for cost in (0.0, 5.0):
+        with opened(request("vae:sigma", "60s", *SMALL["vae:sigma"]), tmp_path / f"{cost}") as one:
+            one.loop.clock.costs = {"picture": cost}
+            one.loop.replan()
+            ends.append(one.loop.plan.end / 32)
+    assert ends[0] - ends[1] == pytest.approx(20 / 0.3, abs=2)
 
 
 def test_repeating_follows_the_recorded_threads(tmp_path: Path) -> None:

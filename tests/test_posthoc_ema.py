@@ -75,6 +75,12 @@ def test_the_width_in_use_gives_the_run_s_own_weights(trained: Path, tmp_path: P
     assert len(list(RunFolder(trained).averages.iterdir())) == 2 * posthoc_ema.TIMES
 
 
+def test_averages_are_saved_under_the_images_that_they_hold(trained: Path) -> None:
+    """After the first round of 32 images beyond each eighth of 3,200, both of them."""
+    found = [one.position for one in posthoc_ema.saved_averages(RunFolder(trained))]
+    assert found == [32 * -(-400 * part // 32) for part in range(1, 9) for _ in range(2)]
+
+
 def test_another_width_is_a_run_of_its_own(trained: Path, tmp_path: Path) -> None:
     before = RunFolder(trained).weights.read_bytes()
     found = api.average(trained, tmp_path / "wide", 0.15, machine=MACHINE)

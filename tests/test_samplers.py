@@ -244,6 +244,14 @@ def test_churn_is_noise_up_to_the_raised_level() -> None:
         torch.testing.assert_close(found, heun(still, x, sigma, sigma_next))
 
 
+def test_churn_doubles_the_variance_at_most() -> None:
+    """gamma <= sqrt(2) - 1 (arXiv:2206.00364, Algorithm 2), however few the steps."""
+    x, noise = normal(2, 1, 4, 4), normal(2, 1, 4, 4, seed=1)
+    chain = SamplerState(gaussian_denoiser(0.5), FixedStreams(noise), 2)  # type: ignore[arg-type]
+    exact = heun(chain, x + CHURN_NOISE * 0.5 * noise, 0.5 * math.sqrt(2), 0.4)
+    torch.testing.assert_close(stochastic_heun(chain, x, 0.5, 0.4), exact)
+
+
 def test_euler_is_ddim_without_fresh_noise() -> None:
     chain, x = SamplerState(gaussian_denoiser(0.5), NoStreams()), normal(2, 1, 4, 4)  # type: ignore[arg-type]
     assert torch.equal(euler(chain, x, 2.0, 1.0), ddim(chain, x, 2.0, 1.0))

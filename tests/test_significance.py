@@ -55,6 +55,16 @@ def test_images_that_both_were_measured_on_are_paired() -> None:
     assert apart(*strangers).better == "undecided"  # what their intervals alone would say
 
 
+def test_samples_of_two_models_are_strangers() -> None:
+    """Equal values without groups of samples still vary: their variances add, sqrt 2 as wide."""
+    left_out = [3.0, 3.1, 2.9, 3.05, 2.95]
+    ours = plain(3.0, 2.9, 3.1, left_out={"samples": left_out})
+    found = apart(ours, replace(ours, value=2.0))
+    error = math.sqrt(2 * 4**2 / 5 * np.var(left_out, ddof=1))
+    margin = stats.t.ppf(0.975, 8) * error
+    assert (found.low, found.high) == pytest.approx((1 - margin, 1 + margin))
+
+
 def test_higher_is_better_turns_the_sign() -> None:
     a, b = measured(mean_interval(normal(40)), "higher"), measured(mean_interval(normal(40) + 1))
     assert apart(a, replace(b, better="higher")).better == "second"

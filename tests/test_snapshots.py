@@ -13,18 +13,21 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.test_training import DATA, MACHINE, digest, request
+from tests.test_training import DATA, MACHINE, Counting, Toy, digest, request, rounds
 from tests.truths import random_pixels
-from triptych.config import ImageShape
+from triptych.config import ImageShape, Settings
 from triptych.console import QUIET
 from triptych.data.dataset import Part
 from triptych.errors import InterruptedRunError
 from triptych.families import registry
+from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.tasks import sample
 from triptych.training import snapshots
 from triptych.training import train as training
+from triptych.training.log import RunLog
+from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder
 from triptych.training.snapshots import Scorer, Selection, scorer
 from triptych.training.state import TrainingState
@@ -80,6 +83,22 @@ def test_the_best_snapshot_is_the_run_s_model(tmp_path: Path) -> None:
         assert torch.equal(weights[key], tensor) != key.startswith("encoder."), key
     assert not folder.snapshots.exists()
     assert folder.read().images_seen == PLANNED
+
+
+def test_averages_are_scored_and_kept_where_there_are_some(tmp_path: Path) -> None:
+    """Beside the weights of the last step, which differ, and which training goes on with."""
+    state = TrainingState(Toy([Counting("one")]), Settings(batch_size=32, ema=0.25))
+    told, folder = Told(1.0), RunFolder(tmp_path)
+    selection = Selection(state, folder, Plan.straight(PLANNED), MACHINE, QUIET, told)
+    rounds(state, 13, PLANNED)  # the first place lies at 384 images, that is 12 rounds
+    live = {key: t.clone() for key, t in state.model.state_dict().items()}
+    selection(state.seen - 64, RunLog(folder.log))
+    assert state.ema is not None and len(told.seen) == 1
+    kept = load_file(selection.path(state.seen))
+    for key, average in state.ema.state.items():
+        assert torch.equal(told.seen[0][key], average) and torch.equal(kept[key], average)
+        assert not torch.equal(average, live[key])
+        assert torch.equal(state.model.state_dict()[key], live[key])
 
 
 def test_of_those_that_noise_could_swap_the_last_is_taken(tmp_path: Path) -> None:
@@ -193,6 +212,29 @@ def test_the_score_is_lower_for_images_like_the_held_out_ones() -> None:
     alike = score(Painted(pixels[200:]), 200, MACHINE)
     other = score(Painted(random_pixels(200, 3, 16, 16)), 200, MACHINE)
     assert abs(alike) < 0.1 * other
+
+
+def test_scores_are_of_all_classes_against_validation_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not against images that were trained on, nor of samples whose class the model is not told."""
+    told: list[dict[str, Any]] = []
+
+    def drawn(model: GenerativeModel, count: int, seed: int, *_: Any, **more: Any) -> Tensor:
+        told.append(more)
+        return random_pixels(count, *DATA.shape.size)
+
+    monkeypatch.setattr(snapshots.sample, "sample", drawn)
+    labels = Labels(names=("a", "b"), counts=(3, 5))
+    found = scorer(DATA, labels)
+    assert isinstance(found, Scorer)
+
+    def rows(pixels: Tensor) -> list[bytes]:
+        return sorted(image.numpy().tobytes() for image in pixels)
+
+    assert rows(found.validation) == rows(DATA.validation.images)
+    found(Toy([]), 30, MACHINE)
+    assert told == [{"labels": labels}]
 
 
 def test_there_is_no_score_without_images_to_measure_on() -> None:

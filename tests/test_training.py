@@ -164,6 +164,58 @@ def test_every_step_has_noise_of_its_own() -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, draws(), strict=True))
 
 
+class Told(Counting):
+    """Keeps what each step is told of the training."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.told: list[tuple[float, int]] = []
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.told.append((batch.progress, batch.step_index))
+        return super().forward(batch)
+
+
+def test_every_step_is_told_how_far_training_is() -> None:
+    """Before it, in its phase: so losses warm up, and lazy penalties are not always due."""
+    first, later = Told("first"), Told("later")
+    later.phase = 1
+    state = TrainingState(Toy([first, later]), Settings(batch_size=32))
+    rounds(state, 4, planned=320)
+    state.phase, state.seen = 1, 0
+    rounds(state, 2, planned=64)
+    assert first.told == [(0.0, 0), (0.1, 1), (0.2, 2), (0.3, 3)]
+    assert later.told == [(0.0, 0), (0.5, 1)]
+
+
+def drawn_by(seed: int, rank: int = 0, ranks: int = 1) -> list[Tensor]:
+    """The noise of two rounds of 32 images in all."""
+    one = Counting("one")
+    state = TrainingState(Toy([one]), Settings(batch_size=32))
+    batches = Batches(DATA.train, 32, seed=0, rank=rank, ranks=ranks)
+    for _ in range(2):
+        state.step(batches, seed, Plan.straight(320), MACHINE)
+    return one.draws
+
+
+def test_seeds_and_processes_have_noise_of_their_own() -> None:
+    """What two processes draw is, row after row, what one draws alone; another seed draws other."""
+    alone, first, second = drawn_by(0), drawn_by(0, 0, 2), drawn_by(0, 1, 2)
+    for whole, *parts in zip(alone, first, second, strict=True):
+        assert [len(part) for part in parts] == [16, 16]
+        assert torch.equal(torch.cat(parts), whole)
+    assert not any(torch.equal(a, b) for a, b in zip(alone, drawn_by(1), strict=True))
+
+
+@pytest.mark.parametrize("rewinds", [0, 1, 2, 3])
+def test_every_rewind_halves_the_learning_rate(rewinds: int) -> None:
+    state = TrainingState(Toy([Counting("one")]), Settings(batch_size=32))
+    state.rewinds = rewinds
+    rounds(state, 1)
+    [group] = state.optimizers[0].optimizers["adamw"].param_groups
+    assert group["lr"] == pytest.approx(0.1 / 2**rewinds)
+
+
 def test_rate_schedule() -> None:
     flat = OptimizerConfig(learning_rate=1.0)
     assert [rate_factor(flat, share) for share in (0.0, 0.5, 1.0)] == [1, 1, 1]
@@ -191,12 +243,54 @@ def test_average_is_the_power_profile() -> None:
     assert model.weight.item() == 1.0
 
 
+def test_counters_of_the_average_are_those_of_the_model() -> None:
+    """A number of batches has no mean."""
+    layer = nn.BatchNorm1d(2)
+    average = EMA(layer, 0.1)
+    for t in range(1, 4):
+        layer(torch.randn(8, 2))
+        average.update(t - 1, t)
+    assert average.state["num_batches_tracked"].item() == 3
+    assert not torch.equal(average.state["running_mean"], layer.running_mean)
+
+
 def test_average_of_constant_weights_is_exact() -> None:
     model = nn.Linear(3, 2)
     average = EMA(model, 0.1)
     for t in range(1, 10):
         average.update(t - 1, t)
     assert all(torch.equal(average.state[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_average_takes_in_the_weights_after_their_step() -> None:
+    """All that the profile t^gamma weighs after one round are the weights that it left."""
+    state = TrainingState(Toy([Counting("one")]), Settings(batch_size=32, ema=0.1))
+    rounds(state, 1)
+    assert state.ema is not None
+    [(name, average)] = state.ema.state.items()
+    assert average.item() == state.model.state_dict()[name].item() != 0
+
+
+def test_every_seed_has_an_order_of_the_data_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batches of two trainings; of the same one, the same again."""
+    shown: list[list[Tensor]] = []
+    take = Batches.at
+
+    def watched(batches: Batches, *where: Any) -> tuple[Tensor, Tensor | None]:
+        found = take(batches, *where)
+        shown[-1].append(found[0])
+        return found
+
+    monkeypatch.setattr(Batches, "at", watched)
+    for number, seed in enumerate((0, 1, 1)):
+        shown.append([])
+        train(request("vae:sigma", "0.32kimg", seed=seed), tmp_path / str(number))
+    first, second, again = (each[:10] for each in shown)
+    assert len(first) == 10
+    assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(second, again, strict=True))
 
 
 def test_budgets() -> None:
@@ -356,6 +450,8 @@ def test_output_folder_must_be_ours(tmp_path: Path) -> None:
     train(request(), tmp_path / "run")
     with pytest.raises(InputError, match="another settings"):
         train(request("vae:sigma", "1.28kimg", "latent=3"), tmp_path / "run")
+    with pytest.raises(InputError, match="another seed"):
+        train(request(seed=1), tmp_path / "run")
 
 
 @pytest.mark.parametrize("augment", [Augment(flip=True), Augment(crop=2)])

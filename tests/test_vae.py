@@ -21,6 +21,7 @@ from triptych.families.vae.losses import gaussian_kl
 from triptych.families.vae.model import IMPORTANCE_SAMPLES
 from triptych.families.vae.recipes import course
 from triptych.options import LikelihoodOptions
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
 
@@ -397,3 +398,16 @@ def test_the_course_s_clamp(bias: float, kept: float) -> None:
     nn.init.constant_(model.encoder.log_variance.bias, bias)
     _, log_variance = model.encoder(torch.zeros(1, 3, 32, 32))
     assert (log_variance == kept).all()
+
+
+def test_as_many_draws_are_made_as_were_asked_for(pixel_vae: GaussianVAE) -> None:
+    """The noise of image i is its stream's, one number after another: by hand for three draws."""
+    shape = pixel_vae.shape
+    pixels = random_pixels(4, *shape.size)
+    found = likelihood.bound(pixel_vae, pixels, 0, MACHINE, "elbo", draws=3)
+    assert found.note == Note("draws", {"n": 3})
+    rng = ImageStreams(0, "likelihood/elbo", range(4))
+    with torch.inference_mode():
+        x = images.to_float(pixels).to(next(pixel_vae.parameters()).dtype)
+        each = [sum(pixel_vae.negative_bound(x, rng, "elbo").values()) for _ in range(3)]
+    torch.testing.assert_close(found.nats, torch.stack(each).mean(0).double(), rtol=1e-5, atol=1e-6)

@@ -105,6 +105,27 @@ def test_the_best_is_the_right_one() -> None:
     assert best(wide) is None  # the first may be at the floor itself
 
 
+def test_the_others_are_behind_by_their_difference_from_the_best() -> None:
+    """31 and 13 against 5.5; shares are told in percentage points, whichever way is better."""
+    nearest = verdict.distance_best(column_with("frechet_distance", APART))
+    assert nearest is not None
+    vae, diffusion = nearest.values["clauses"]  # type: ignore[misc]
+    assert (vae.values["who"], vae.values["value"].value) == (Name("vae"), 25.5)
+    assert (diffusion.values["who"], diffusion.values["value"].value) == (Name("diffusion"), 7.5)
+    assert 24 < vae.values["interval"].low < 25.5 < vae.values["interval"].high < 27
+    spans = [(0.2, 0.3), (0.8, 0.9)]
+    clearest = verdict.leading(column_with("recognisable", spans, better="higher"))
+    assert clearest is not None and clearest.values["who"] == Name("gan")
+    assert "the VAE by 60 points" in Language().tell(clearest)
+
+
+def test_a_bound_is_called_one() -> None:
+    bits = MetricRecord(name="bits_per_dim", value=3.0, low=2.9, high=3.1, better="lower")
+    for kind, key in (("upper bound", "bound"), ("exact", "value"), ("estimate", "value")):
+        sentence = verdict.value_of(Name("vae"), replace(bits, kind=kind))
+        assert sentence is not None and sentence.key == f"likelihood.{key}"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "key"),
     [(0.40, 0.43, "blurry"), (1.1, 1.2, "over"), (0.95, 1.04, "level"), (0.9, 1.0, "level")],
@@ -165,6 +186,8 @@ def test_costs_are_ratios_of_the_measured_seconds() -> None:
     sentence = verdict.sampling_cost([quick, slow])
     assert sentence is not None and sentence.values["ratio"] == Quantity(50.0, "ratio")
     assert "50 times as long" in Language().tell(sentence)
+    assert (sentence.values["slow"], sentence.values["fast"]) == (Name("diffusion"), Name("vae"))
+    assert sentence.values["slow_time"] == Quantity(0.1, "time")
     calls = verdict.network_calls([quick, slow])
     assert calls is not None and calls.values["calls"] == 19
     level = verdict.sampling_cost([quick, run_costing("gan:b", sample_seconds_per_image=0.0022)])
@@ -178,6 +201,12 @@ def test_images_seen_are_compared_only_in_like_times() -> None:
     many = run_costing("vae:a", train_seconds=74.0, images_seen=3000)
     sentence = verdict.training_cost([long, many])
     assert sentence is not None and sentence.values["ratio"] == Quantity(3.0, "ratio")
+    saw = {each: sentence.values[each] for each in ("most", "most_images", "fewest")}
+    assert saw == {
+        "most": Name("vae"),
+        "most_images": Quantity(3000, "count"),
+        "fewest": Name("gan"),
+    }
     unlike = run_costing("vae:a", train_seconds=20.0, images_seen=3000)
     assert verdict.training_cost([long, unlike]) is None
 
@@ -188,10 +217,62 @@ def test_a_distance_is_no_multiple_of_a_floor_below_zero() -> None:
         assert len(course.quality(runs_with("kernel_distance", APART, floor=floor), "vae")) == count
 
 
+def test_samples_are_copies_only_where_the_whole_interval_says_so() -> None:
+    """1 % of images that nobody copied are as near: above it, a value alone proves nothing."""
+    spans = [(0.02, 0.04), (0.005, 0.03), (0.0, 0.01)]
+    columns = [column_with("memorised", spans, floor=0.01)]
+    [near] = verdict.copies_of_each(columns)
+    assert near is not None and (near.key, near.values["who"]) == ("memorised.near", Name("vae"))
+    [none] = verdict.copies_of_each([column_with("memorised", spans[1:], floor=0.01)])
+    assert none is not None and none.key == "memorised.none"
+    assert none.values["who"] == (Name("vae"), Name("gan"))
+
+
+def test_the_nearest_model_is_told_of_each_reference() -> None:
+    """Against test images it is the GAN; against training images the diffusion model, or it too."""
+    by_test = runs_with("frechet_distance", APART, reference="test")
+    for spans, expected in ((APART[::-1], "distance.other"), (APART, "distance.same")):
+        turned = spans if spans is APART else [APART[0], APART[2], APART[1]]
+        by_train = runs_with("frechet_distance", turned, reference="train")
+        both = [
+            replace(one, metrics=one.metrics + other.metrics)
+            for one, other in zip(by_test, by_train, strict=True)
+        ]
+        sentence = verdict.distance_reference(make_columns(both))
+        assert sentence is not None and sentence.key == expected
+        if expected == "distance.other":
+            assert sentence.values == {"test": Name("gan"), "train": Name("diffusion")}
+
+
+def test_each_model_is_weighed_by_what_it_leads_and_closes() -> None:
+    """The GAN is nearest, the VAE furthest and quickest, the diffusion model slowest."""
+    runs = [
+        replace(run, cost={"sample_seconds_per_image": 10.0**power})
+        for power, run in enumerate(runs_with("frechet_distance", APART))
+    ]
+    found = {each.name: each for each in course.weigh(runs, Language())}
+    distance, time = "Fréchet distance", "Time per sample"
+    told = {name: (each.advantages, each.disadvantages) for name, each in found.items()}
+    assert told == {
+        "The VAE": ((time,), (distance,)),
+        "The GAN": ((distance,), ()),
+        "The diffusion model": ((), (time,)),
+    }
+
+
+def test_evenly_spaced_steps_exceed_their_mean_by_nothing(tmp_path: Path) -> None:
+    """The pictures of `write_comparison` grow brighter by 20 grey levels, column by column."""
+    runs = load_comparison(write_comparison(tmp_path)).runs
+    [path] = [each for each in course.paths(runs, "gan") if each.key == "answer.path"]
+    assert path.values["uneven"] == Quantity(pytest.approx(0.0, abs=1e-6), "percent")
+
+
 def test_cautions_appear_with_their_causes(tmp_path: Path) -> None:
     few = column_with("frechet_distance", APART, n=500)
     assert verdict.few_samples([few]) == Sentence("caution.few", {"n": 500}, "caution")
     assert verdict.few_samples([column_with("frechet_distance", APART)]) is None
+    mixed = [column_with("frechet_distance", APART, n=n) for n in (5000, 500)]
+    assert verdict.few_samples(mixed) == Sentence("caution.few", {"n": 500}, "caution")
     runs = runs_with("sharpness", APART)
     assert verdict.trainings(runs) is not None
     assert verdict.trainings([*runs, runs[0]]) is None
@@ -229,6 +310,10 @@ def test_numbers_follow_the_language() -> None:
     assert french.value(Quantity(0.967, "percent")) == "96,7\N{NO-BREAK SPACE}%"
     assert english.value(Quantity(0.0059, "time")) == "5.90\N{NO-BREAK SPACE}ms"
     assert english.value(Quantity(-0.0001, spread=0.1)) == "0.00"
+    assert english.number(150.0, "time") == "2.50\N{NO-BREAK SPACE}min"
+    assert english.number(9000.0, "time") == "2.50\N{NO-BREAK SPACE}h"
+    assert english.number(1_500_000, "bytes") == "1.5\N{NO-BREAK SPACE}MB"
+    assert french.number(2.5e9, "bytes") == "2,5\N{NO-BREAK SPACE}Go"
     assert french.text("answer.sharper").startswith("Oui\N{NO-BREAK SPACE}: ")
     names = (Name("vae"), Name("gan"), Name("diffusion"))
     assert english.value(names) == "the VAE, the GAN and the diffusion model"
