@@ -117,7 +117,7 @@ def test_what_the_system_refuses_is_no_damage(
 def test_wrong_matlab_contents(tmp_path: Path) -> None:
     images = np.moveaxis(pixels(6, 5, 4, 3), 0, -1)
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"Z": images}, "no images"),
+        ({"Z": images, "W": images}, "no images"),
         ({"X": images.astype(object)}, "is cell of shape"),
         ({"X": np.moveaxis(images, -1, 0)}, r"shape \(6, 5, 4, 3\)"),
         ({"X": images[..., :0]}, "no images|shape"),
@@ -160,3 +160,10 @@ def test_one_hot_matrices_are_labels(tmp_path: Path, kind: type) -> None:
         content = matlab_bytes(X=np.moveaxis(images, 0, -1), y=matrix)
         source = read_matlab(write(tmp_path / "own.mat", content), Columns())
         assert_same(listed(source), images, labels, None)
+
+
+def test_an_only_stack_may_have_any_name(tmp_path: Path) -> None:
+    images = pixels(6, 5, 4)
+    content = matlab_bytes(faces=np.moveaxis(images, 0, -1), ids=np.arange(3))
+    source = read_matlab(write(tmp_path / "own.mat", content), Columns())
+    assert_same(listed(source), images, None, None)

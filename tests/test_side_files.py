@@ -254,3 +254,11 @@ def test_tables_of_other_names_are_mentioned(tmp_path: Path) -> None:
     assert codes(read(folder)) == ["files_passed_over", "tables_passed_over"]
     listed(folder, "file_name,label\n1.png,cat\n")
     assert "tables_passed_over" not in codes(read(folder))
+
+
+def test_names_in_other_letters_are_found(tmp_path: Path) -> None:
+    """As on systems that do not tell 1.PNG from 1.png; where both are there, each is itself."""
+    folder = listed(fill(tmp_path, "a/1.png", "2.JPG"), "file_name,label\nA/1.PNG,x\n2.jpg,y\n")
+    assert labels(read(folder)) == {"2.JPG": "y", "a/1.png": "x"}
+    listed(fill(tmp_path, "2.jpg"), "file_name,label\na/1.png,x\n2.jpg,y\n2.JPG,z\n")
+    assert labels(read(folder)) == {"2.JPG": "z", "2.jpg": "y", "a/1.png": "x"}

@@ -295,7 +295,7 @@ def entries_listed(
     names: Sequence[str], tables: Sequence[Table], folders: Folders
 ) -> tuple[list[Entry], list[Note]]:
     """The images that tables list, and those in folders without a table."""
-    there = set(names)
+    there = {**{name.casefold(): name for name in names}, **{name: name for name in names}}
     entries: dict[str, Entry] = {}
     repeated = 0
     for table in tables:
@@ -321,15 +321,20 @@ def entry_of(
     label: Label,
     part: PartName | None,
     table: Table,
-    there: set[str],
+    there: Mapping[str, str],
     folders: Folders,
 ) -> Entry:
-    """One row's image; the problem says what is wrong with its name, if anything is."""
+    """One row's image; the problem says what is wrong with its name, if anything is.
+
+    there: the names of images by themselves and in small letters, for tables of systems that do
+           not tell those from capitals
+    """
     tidy = posixpath.normpath(table.folder + file_name)
     if tidy not in there and "\\" in file_name:  # written on Windows
         tidy = posixpath.normpath(table.folder + file_name.replace("\\", "/"))
     if re.match(r"[A-Za-z]:|[/\\]", file_name) or tidy.split("/")[0] == "..":
         return Entry(file_name, None, None, "outside the folder")
+    tidy = there.get(tidy, there.get(tidy.casefold(), tidy))
     place = folders.place(tidy)
     problem = None
     if tidy not in there:

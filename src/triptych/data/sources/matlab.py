@@ -49,6 +49,8 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
     shapes = variables(path)
     fitting = [name for name in shapes if holds_images(*shapes[name])]
     image_name = pick(path, shapes, columns.image, fitting, IMAGE_NAMES)
+    if image_name is None and len(fitting) == 1:
+        (image_name,) = fitting
     if image_name is None:
         raise InputError(
             f"no images in {path}", f"name one of its arrays: {', '.join(shapes) or 'it has none'}"
