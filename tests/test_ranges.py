@@ -452,3 +452,23 @@ def test_a_pillow_image_in_a_stack_of_deep_pages(tmp_path: Path) -> None:
     folder = TIFFS(tmp_path / "a", values)
     (folder / "000.tif").write_bytes(buffer.getvalue())
     assert_same_images(opened(folder), linear(values, 0, 4095))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "meant"),
+    [
+        (-0.9, 0.8, (-1, 1)),
+        (-0.4, 0.45, (-0.5, 0.5)),
+        (0.1, 0.7, (0, 1)),
+        (-0.02, 1.03, (0, 1)),  # as resampling leaves it
+        (3.5, 190.0, (0, 255)),
+        (-2.1, 2.6, (-2.1, 2.6)),
+        (271.5, 310.2, (271.5, 310.2)),
+    ],
+)
+def test_floats_that_do_not_reach_the_ends_are_of_a_usual_range(
+    low: float, high: float, meant: tuple[float, float]
+) -> None:
+    """A set of images seldom holds its very black and its very white."""
+    summary = NumberSummary(minimum=low, maximum=high, whole=False, values=100)
+    assert decide("float32", summary) == meant
