@@ -14,7 +14,7 @@ import pytest
 
 from tests.test_archive import pack
 from tests.test_folder import fill, listed, told
-from triptych.data.sources import Columns, Source
+from triptych.data.sources import BadImageError, Columns, Source
 from triptych.data.sources.archive import read_archive
 from triptych.data.sources.find import find_path
 from triptych.data.sources.folder import read_folder
@@ -262,3 +262,18 @@ def test_names_in_other_letters_are_found(tmp_path: Path) -> None:
     assert labels(read(folder)) == {"2.JPG": "y", "a/1.png": "x"}
     listed(fill(tmp_path, "2.jpg"), "file_name,label\na/1.png,x\n2.jpg,y\n2.JPG,z\n")
     assert labels(read(folder)) == {"2.JPG": "z", "2.jpg": "y", "a/1.png": "x"}
+
+
+def test_a_table_may_list_files_that_are_called_masks(tmp_path: Path) -> None:
+    """Without it `1_mask.png` beside `1.png` is one, and is left out."""
+    folder = fill(tmp_path, "1.png", "1_mask.png")
+    assert set(labels(read(folder))) == {"1.png"}
+    listed(folder, "file_name,label\n1.png,face\n1_mask.png,mask\n")
+    assert labels(read(folder)) == {"1.png": "face", "1_mask.png": "mask"}
+    assert all(not isinstance(item.content, BadImageError) for item in read(folder).items())
+
+
+def test_a_split_of_training_rows_alone_is_no_trouble(tmp_path: Path) -> None:
+    folder = listed(fill(tmp_path, "1.png", "2.png"), "file_name,split\n1.png,train\n2.png,train\n")
+    assert {part for part, _ in told(read(folder)).values()} == {"train"}
+    assert codes(read(folder)) == ["parts_from_column"]

@@ -17,7 +17,7 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.data import ranges
 from triptych.data.decode import quietly, read_pictures
-from triptych.data.ingest import Reading
+from triptych.data.ingest import Reading, decided
 from triptych.data.ranges import Summarizer
 from triptych.data.sources import BadImageError, UnreadableError, printable
 from triptych.data.sources.folder import explore, other_suffixes
@@ -53,10 +53,7 @@ def read_image_files(paths: Sequence[Path], shape: ImageShape, reading: Reading)
         raise InputError("no image named", "give image files, or folders of them")
     numbers = Summarizer(reading.bounds_of)
     opened = read_all(paths, shape, reading, numbers)
-    bounds = {
-        kind: reading.given or reading.bounds.get(kind) or ranges.decide(kind, summary)
-        for kind, summary in numbers.summaries.items()
-    }
+    bounds = decided(numbers.summaries, reading)
     if any(bounds[kind] != reading.bounds_of(kind) for kind in bounds):
         reading = replace(reading, bounds=bounds)  # once more, now that all numbers are known
         numbers = Summarizer(reading.bounds_of)

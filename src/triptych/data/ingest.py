@@ -165,9 +165,10 @@ def decode_all(source: Source, reading: Reading, spool: Spool, progress: Progres
 
 
 def decided(summaries: ranges.Summaries, reading: Reading) -> dict[str, Bounds]:
-    """The range of each type of numbers: the user's, or as all of them show."""
+    """The range of each type of numbers: the user's, one that is known, or as all of them show."""
     return {
-        kind: reading.given or ranges.decide(kind, summary) for kind, summary in summaries.items()
+        kind: reading.given or reading.bounds.get(kind) or ranges.decide(kind, summary)
+        for kind, summary in summaries.items()
     }
 
 

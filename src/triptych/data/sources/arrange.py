@@ -203,19 +203,13 @@ def arrange(
         parsed = [table for table in parsed if not folders.leave_out(folder_of(table.name))]
     labels = labels_of_texts(below, top, texts or {}) if columns.labeled else {}
     notes = folders.structure(on_top)
-    masks = masks_by_name(below)
-    if masks:
-        below = [name for name in below if name not in masks]
-        notes.append(Note("mask_files_left_out", {"n": len(masks), "first": printable(min(masks))}))
     by_stem = {} if folders.levels.named else parts_of_stems(below)
     if by_stem:
         firsts = {part: [f"{name}, ..."] for name, part in reversed(by_stem.items())}
         notes.append(parts_from(firsts))
-        strays = [name for name in below if name not in by_stem]
-        if strays:
-            below = [name for name in below if name in by_stem]
-            first = printable(strays[0])
-            notes.append(Note("files_without_part", {"n": len(strays), "first": first}))
+    if not parsed:  # a table's own list counts, whatever its files are called
+        below, more = without_odd_names(below, by_stem)
+        notes += more
     if parsed:
         entries, more = entries_listed(below, parsed, folders)
         notes += more
@@ -240,6 +234,23 @@ def arrange(
     if not columns.labeled:
         entries = [entry._replace(label=None) for entry in entries]
     return Layout(entries + bad, tuple(notes), top)
+
+
+def without_odd_names(
+    names: list[str], parts: Mapping[str, PartName]
+) -> tuple[list[str], list[Note]]:
+    """The images but for masks of others, and those of no part where files' names tell it."""
+    notes = []
+    masks = masks_by_name(names)
+    if masks:
+        notes.append(Note("mask_files_left_out", {"n": len(masks), "first": printable(min(masks))}))
+    names = [name for name in names if name not in masks]
+    strays = [name for name in names if parts and name not in parts]
+    if strays:
+        first = printable(strays[0])
+        notes.append(Note("files_without_part", {"n": len(strays), "first": first}))
+        names = [name for name in names if name in parts]
+    return names, notes
 
 
 def parts_of_stems(names: Sequence[str]) -> dict[str, PartName]:

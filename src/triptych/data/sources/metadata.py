@@ -16,7 +16,6 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,17 +131,15 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
             notes.append(labels_from(label_column, table_name))
     elif columns.labeled and not notes and (others := label_candidates(names, records)):
         notes.append(Note("labels_not_chosen", {"columns": printable(", ".join(others))}))
-    parts: list[PartName | None] = [None] * len(files)
+    rows = list(map(Row, files, labels))
     part_column = usual(names, PART_COLUMNS)
-    rows = list(map(Row, files, labels, parts))
     if part_column not in (None, label_column, name_column):
         written = [record.get(part_column) for record in records]
-        found, note = parts_of_cells(written, part_column, table_name)
+        parts, note = parts_of_cells(written, part_column, table_name)
         notes.append(note)
-        if found is not None:
-            left_out = [part is None for part in found] if "train" in found else []
-            rows = [Row(f, label, p) for f, label, p in zip(files, labels, found, strict=True)]
-            rows = [row for row, out in zip_longest(rows, left_out) if not out]
+        if parts is not None:
+            rows = [row._replace(part=part) for row, part in zip(rows, parts, strict=True)]
+            rows = [row for row in rows if row.part or "train" not in parts]
     return Table(name, rows, label_column is not None, tuple(notes))
 
 
@@ -242,12 +239,13 @@ def declared_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
 
 def label_candidates(names: Iterable[str], records: Sequence[Mapping[str, object]]) -> list[str]:
     """The columns that could be labels: of several values, each of several images."""
-    found = []
+    likely = []
     for name in names:
         values = [record.get(name) for record in records]
-        if all(isinstance(value, str | int) for value in values):
-            found += [name] if 1 < len(set(values)) <= len(values) / 2 else []
-    return found
+        plain = all(isinstance(value, str | int) for value in values)
+        if plain and name.lower() not in PART_COLUMNS and 1 < len(set(values)) <= len(values) / 2:
+            likely.append(name)
+    return likely
 
 
 def parts_of_cells(
@@ -259,7 +257,8 @@ def parts_of_cells(
     """
     parts = [part_of_cell(cell, column) for cell in cells]
     where = {"name": printable(column), "table": table_name}
-    if len({part for part in parts if part}) > 1 or (set(parts) - {None}) == {"test"}:
+    known = set(parts) - {None}
+    if len(known) > 1 or known == {"test"} or set(parts) == {"train"}:
         unknown = parts.count(None) if "train" in parts else 0
         code = "parts_from_column_some" if unknown else "parts_from_column"
         return parts, Note(code, {**where, "n": unknown} if unknown else {**where})
