@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests import making
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # Trains; from the third round on, a round takes as long as it is told. A round of a minute tells
 # when a first signal was heard: from then on the system's own action answers a second one.
@@ -106,6 +109,7 @@ def test_a_signal_while_libraries_are_imported_is_no_error(
     process = subprocess.Popen(
         [sys.executable, "-c", IMPORTING, module, *words],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
