@@ -3,8 +3,9 @@
     mutmut run                 plants them one at a time and runs the tests that reach each
     python -m tests.mutants    reads what came of it
 
-mutmut's settings, with the files and tests that it takes, are in pyproject.toml. Mutants that no
-test can tell from the code are listed in `equal-mutants.toml` with the reason.
+mutmut's settings, with the files and tests that it takes, are in pyproject.toml; it is no part of
+the development tools (`pip install mutmut`), so it is imported late. Mutants that no test can tell
+from the code are listed in `equal-mutants.toml` with the reason.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.stats import status_by_exit_code
 
 ROOT = Path(__file__).resolve().parents[1]
 MUTANTS = ROOT / "mutants"
@@ -75,6 +73,8 @@ def read_equal() -> list[Equal]:
 
 def changes(name: str, path: Path) -> tuple[str, str]:
     """The lines that a mutant takes away and makes, each stripped and joined by a space."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
+
     lines = get_diff_for_mutant(name, path=path).splitlines()[2:]
     sides = ([line[1:].strip() for line in lines if line.startswith(sign)] for sign in "-+")
     gone, made = (" ".join(side) for side in sides)
@@ -93,6 +93,8 @@ def results() -> Iterator[tuple[str, Path, dict[str, int | None]]]:
 
 def count(codes: dict[str, int | None], module: str, path: Path, reasons: list[Equal]) -> Count:
     """What became of the mutants of one module; ValueError where some were not tried."""
+    from mutmut.stats import status_by_exit_code
+
     counted = Count()
     for name, code in codes.items():
         status = status_by_exit_code[code]
