@@ -73,7 +73,8 @@ class SampleOutputs(ABC):
     """
 
     def __init__(self, images: Tensor, real: RealSide, note: Note | None = None) -> None:
-        self.images, self.against, self.samples_note = images, real, note
+        # In rows, as files hold them: networks round another way on channels that lie last.
+        self.images, self.against, self.samples_note = images.contiguous(), real, note
 
     @cached_property
     def by_name(self) -> dict[str, Output]:

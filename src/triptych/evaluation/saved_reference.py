@@ -9,9 +9,11 @@ themselves give, to the last bit, for as many samples as the reference was made 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -51,9 +53,10 @@ NO_PIXELS = Note("reference_without_images")
 AGAIN = "make it again from the images by `triptych reference`"
 
 
-def is_reference(data: object) -> bool:
+def is_reference(data: Any) -> bool:
     """Whether what is named as data is a saved reference."""
-    return isinstance(data, str) and data.lower().endswith(SUFFIX)
+    named = isinstance(data, str | os.PathLike)
+    return named and os.fsdecode(data).lower().endswith(SUFFIX)
 
 
 # Writing
