@@ -49,9 +49,12 @@ def required(help: str) -> Any:
     return field(metadata={"help": help})
 
 
-def argument(metavar: str, help: str, default: Any = MISSING) -> Any:
-    """What is typed without a name, as `metavar` is called in help."""
-    return field(default=default, metadata={"help": help, "metavar": metavar})
+def argument(metavar: str, help: str, default: Any = MISSING, **more: Any) -> Any:
+    """What is typed without a name, as `metavar` is called in help.
+
+    more: `paths`, where texts stand for paths
+    """
+    return field(default=default, metadata={"help": help, "metavar": metavar, **more})
 
 
 def is_argument(each: Field[Any]) -> bool:
@@ -419,7 +422,9 @@ class MeasureRequest(MeasuringOptions):
 
     verb = "evaluate"
 
-    runs: tuple[str, ...] = argument("RUN|SAMPLES ...", f"Folders of runs, or {SAMPLES_HELP}.", ())
+    runs: tuple[str, ...] = argument(
+        "RUN|SAMPLES ...", f"Folders of runs, or {SAMPLES_HELP}.", (), paths=True
+    )
     data: str | None = option(
         None,
         "What to measure on: data, or a file that `triptych reference` wrote; a run's own data by "

@@ -209,6 +209,8 @@ def parameter_of(each: Field[Any], kind: Any, group: Group) -> inspect.Parameter
         more["converter"] = whole_number
     if Path in (kind, *typing.get_args(kind)):
         more["converter"] = paths if many else a_path
+    if each.metadata.get("paths"):
+        more["converter"] = texts_of_paths
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     more["show_default"] = default not in (None, False, (), inspect.Parameter.empty)
     annotation = Annotated[kind, Parameter(**more)]
@@ -305,6 +307,12 @@ def a_path(kind: Any, tokens: Sequence[Token]) -> Path:
 def paths(kind: Any, tokens: Sequence[Token]) -> tuple[Path, ...]:
     """Several of them."""
     return tuple(a_path(kind, [token]) for token in tokens)
+
+
+def texts_of_paths(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """The same as they were typed: what stands before a path may tell what it is."""
+    paths(kind, tokens)
+    return tuple(token.value for token in tokens)
 
 
 def did_you_mean(typed: str, choices: Sequence[str]) -> str:
