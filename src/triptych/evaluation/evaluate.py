@@ -316,6 +316,8 @@ def evaluate(
 
 def evaluate_samples(samples: Samples, real: RealSide, console: Console) -> Evaluation:
     """Measure samples that were made elsewhere by all that takes no model; they have no cost."""
+    for note in samples.notes:
+        console.say(f"note: {samples.name}: {english(note)}")
     outputs = OutputsWithoutModel(samples.images, real)
     metrics = measure_all(outputs, samples.name, console)
     warnings = [] if samples.labels is None else [LABELLED]
