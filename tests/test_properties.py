@@ -367,10 +367,11 @@ def test_settings_come_back_from_json_and_from_set(
 ) -> None:
     usual = registry.defaults(name, "tiny", ImageShape(channels=3, resolution=32), 1000)
     nested = [f.name for f in fields(usual) if f.type == "OptimizerConfig"]
-    changed = replace(usual, batch_size=batch, **dict.fromkeys(nested, optimizer))
+    flags = {f.name: not getattr(usual, f.name) for f in fields(usual) if f.type == "bool"}
+    changed = replace(usual, batch_size=batch, **flags, **dict.fromkeys(nested, optimizer))
     written = json.loads(json.dumps(config.to_json(changed)))
     assert config.from_json(type(usual), written) == changed
-    texts = [f"batch_size={batch}"]
+    texts = [f"batch_size={batch}", *(f"{flag}={value}" for flag, value in flags.items())]
     for outer in nested:
         for inner in fields(optimizer):
             value = getattr(optimizer, inner.name)
