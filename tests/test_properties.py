@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.io import savemat
+from torch import Tensor
 
 from tests.making import encode, read_first
 from tests.test_comparison import FACTS
@@ -488,6 +489,22 @@ def test_what_are_no_images_is_refused_by_every_task(untrained: Run, value: Any)
             untrained.interpolate(value, value)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(1, 3, 16, 16),
+        torch.zeros(3, 16, 16, dtype=torch.uint8),
+        torch.zeros(1, 3, 16, 16, dtype=torch.int64),
+        torch.zeros(1, 1, 16, 16, dtype=torch.uint8),
+        torch.zeros(0, 3, 16, 16, dtype=torch.uint8),
+    ],
+)
+def test_tensors_of_another_kind_or_size_are_no_images(untrained: Run, images: Tensor) -> None:
+    for verb in (untrained.reconstruct, untrained.represent, untrained.log_likelihood):
+        with pytest.raises(InputError, match=r"^(images|there are no images)"):
+            verb(images)
+
+
 # Records
 
 json_values = st.recursive(
@@ -513,6 +530,15 @@ def test_json_comes_back_and_never_holds_what_is_no_number(tmp_path: Path, value
         with pytest.raises(ValueError, match="JSON"):
             files.write_json(tmp_path / "b.json", value)
         assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1e999", "9" * 19, "[" * 100_000]
+)
+def test_json_with_what_is_no_number_of_ours_is_not_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json is damaged \(.*\): mend it$"):
+        files.read_json(tmp_path / "a.json", "mend it")
 
 
 numbers = st.none() | floats(allow_nan=False, allow_infinity=False)

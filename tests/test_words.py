@@ -244,3 +244,10 @@ def test_numbers_have_the_digits_that_count(
     value: float, form: Any, spread: float | None, shown: str
 ) -> None:
     assert Words().number(value, form, spread).replace("\N{NO-BREAK SPACE}", " ") == shown
+
+
+def test_words_follow_the_size_of_a_number_and_not_its_sign() -> None:
+    forms = ["image", "images"]
+    assert [Words().plural(n, forms) for n in (-2, -1, 0, 1, 2)] == [
+        "images", "image", "images", "image", "images",
+    ]  # fmt: skip
