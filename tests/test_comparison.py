@@ -18,7 +18,13 @@ import triptych
 from tests.making import one_thread, open_tiny
 from triptych.cli import parser
 from triptych.comparison import compare as comparing
-from triptych.comparison.contract import Conditions, differences, marks, measured_differently
+from triptych.comparison.contract import (
+    Conditions,
+    differences,
+    marks,
+    measured_differently,
+    samples_measured,
+)
 from triptych.config import Budget
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
@@ -181,6 +187,13 @@ def write_run(folder: Path, facts: dict[str, Any]) -> RunFolder:
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(facts))
     return RunFolder(folder)
+
+
+def test_the_samples_measured_are_those_of_the_largest_distance() -> None:
+    """Sharpness may be of fewer; numbers on other counts are other numbers."""
+    results = results_of("labels", "f", sharpness=10, frechet_distance=25, path_length=99)
+    assert samples_measured(results) == 25
+    assert samples_measured(results_of("labels", "f", path_length=99)) == 0
 
 
 def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
