@@ -259,6 +259,19 @@ def test_models_told_the_labels_beside_others_are_marked() -> None:
     assert marks(records(a=told, b=told)) == []
 
 
+def test_models_chosen_among_snapshots_beside_last_weights_are_marked() -> None:
+    """`gan:r1` chooses where its budget is long enough for scores; `vae:course` never does."""
+    enough = {"planned_images": 100_000}
+    chooses = changed("seed", 1) | {"model": "gan:r1", "family": "gan", "recipe": "r1"} | enough
+    last = changed("seed", 1) | enough
+    assert marks(records(a=last, b=chooses)) == [Note("snapshots_of_some", {"runs": "b"})]
+    assert marks(records(a=last, b=last)) == marks(records(a=chooses, b=chooses)) == []
+    too_short = chooses | {"planned_images": 64}
+    assert marks(records(a=last, b=too_short)) == []
+    foreign = chooses | {"model": "gan:theirs", "recipe": "theirs"}
+    assert marks(records(a=last, b=foreign)) == []
+
+
 def test_measurements_on_other_features_are_not_compared() -> None:
     results = {name: results_of(name, "f", sharpness=10) for name in ("labels", "patches")}
     assert measured_differently(results) == [

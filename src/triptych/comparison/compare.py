@@ -78,9 +78,12 @@ def compare(
     """
     size = pick_size(asked.size, machine.device)
     models = asked.models or tuple(registry.FAMILIES)
-    asked = replace(asked, models=models, size=size, budget=asked.budget or DEFAULT_BUDGETS[size])
     finished = [RunFolder(Path(model)) for model in models if is_run(model)]
     variants = [Variant.parse(model) for model in models if not is_run(model)]
+    budget = asked.budget or DEFAULT_BUDGETS[size]
+    if finished and not variants:  # what is trained already has a budget, whatever is usual
+        budget = asked.budget or finished[0].read().budget.asked
+    asked = replace(asked, models=models, size=size, budget=budget)
     images = data or data_to_compare(asked, finished, variants, machine, console)
     check_measurement(asked.count, asked.features, images, machine)
     requests = make_requests(variants, asked, images)
@@ -290,8 +293,11 @@ def train_all(
         out = folder / run_name(request)
         return training_in(request, out, machine, console)
 
+    seeds = {request.seed for request in requests}
     for request in requests:
-        variant = f" ({request.variant})" if request.variant else ""
+        words = [request.variant] * bool(request.variant)
+        words += [f"seed {request.seed}"] * (len(seeds) > 1)
+        variant = f" ({', '.join(words)})" if words else ""
         values = {"model": f"{request.name}{variant}", "budget": request.budget.asked}
         console.say(english(Note("training_for", {**values})))
     train_in_turns(requests, open_training, machine, console)

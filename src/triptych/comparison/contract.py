@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from triptych.data.dataset import ImageData
+from triptych.families import registry
 from triptych.hardware import Machine
 from triptych.records import DataRecord, Note, ResultsRecord, RunRecord
 from triptych.training.resolve import ResolvedRequest
+from triptych.training.snapshots import samples_for
 
 TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-clock budget
 
@@ -104,7 +106,7 @@ def features_used(results: ResultsRecord) -> str | None:
 
 def marks(runs: Mapping[str, RunRecord]) -> list[Note]:
     """What belongs on the page though it does not forbid comparing."""
-    return [*label_marks(runs), *time_marks(runs)]
+    return [*label_marks(runs), *snapshot_marks(runs), *time_marks(runs)]
 
 
 def label_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
@@ -113,6 +115,23 @@ def label_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
     if len(conditional) in (0, len(runs)):
         return []
     return [Note("labels_given_to_some", {"runs": ", ".join(conditional)})]
+
+
+def snapshot_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """Whether some models are the best of several snapshots and others the last weights."""
+    chosen = [name for name, run in runs.items() if chooses(run)]
+    if len(chosen) in (0, len(runs)):
+        return []
+    return [Note("snapshots_of_some", {"runs": ", ".join(chosen)})]
+
+
+def chooses(run: RunRecord) -> bool:
+    """Whether its recipe chooses among snapshots, and its budget was long enough for it."""
+    known = registry.own_recipes(run.family) if run.family in registry.FAMILIES else []
+    if run.recipe not in known:
+        return False
+    selects = registry.recipe(registry.ModelName(run.family, run.recipe)).selects
+    return selects and samples_for(run.planned_images) > 0
 
 
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:

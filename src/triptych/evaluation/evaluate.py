@@ -24,7 +24,7 @@ from triptych.evaluation.outputs import (
     worst_offenders,
 )
 from triptych.evaluation.reference import Reference, count_samples, make, read_real
-from triptych.families.capabilities import Iterative
+from triptych.families.capabilities import DrawsAroundExemplars, Iterative
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, entry
@@ -47,6 +47,7 @@ from triptych.words import english
 FEW = 2000  # samples below which the interval matters more than the value
 OFFENDERS = 10  # samples nearest to training images that are shown
 CONDITIONAL = Note("labels_given")
+PRIOR = Note("prior_of_training_images")  # what is drawn begins at one of them
 OTHER_DATA = Note("other_data")
 NOT_FINITE = Note("not_finite_value")
 
@@ -109,7 +110,8 @@ def measurer(data: ImageData, plan: Plan, machine: Machine, console: Console) ->
     def measure_run(folder: RunFolder) -> ResultsRecord:
         with machine.fastest_threads():
             model, record = load_model(folder, machine.device)
-            console.say(f"  {english(Note('measuring', {'model': record.model}))}")
+            name = f"{record.model} ({folder.path.name})"  # which tells variants and seeds
+            console.say(f"  {english(Note('measuring', {'model': name}))}")
             evaluation = evaluate(model, record, real, console)
             draw(folder, model, record, evaluation, real, console)
         return evaluation.results
@@ -185,7 +187,7 @@ def evaluate(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started
-    outputs, metrics = Outputs(model, samples, real), []
+    outputs, metrics = Outputs(model, samples, real, labels), []
     with console.bar(f"  measuring {record.model}", len(real.metrics)) as bar:
         for done, metric in enumerate(real.metrics):
             bar.update(done, note=metric.name.replace("_", " "))
@@ -195,6 +197,11 @@ def evaluate(
     if record.data.fingerprint != measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)
+    if real.seen and real.labels is not None:
+        values = {"n": real.seen, "images": len(real.other)}
+        warnings.append(Note("floor_of_training_images", {**values}))
+    if isinstance(model, DrawsAroundExemplars):
+        warnings.append(PRIOR)
     warnings += record.advice  # of the last diagnosis in training
     if real.count < FEW:
         warnings.append(Note("few_samples", {"n": real.count, "enough": FEW}))
@@ -217,6 +224,7 @@ def evaluate(
             network_calls=model.network_calls,
             peak_memory_bytes=record.peak_memory_bytes,
             peak_memory_of=record.peak_memory_of,
+            **outputs.code,
         ),
         warnings=tuple(warnings),
     )
