@@ -28,8 +28,8 @@ from triptych.pages import verdict
 from triptych.pages.claims import CLAIMS, Evidence
 from triptych.pages.columns import best, comparisons, make_columns, marked, worst
 from triptych.pages.language import Language, Name
-from triptych.pages.load import Run
-from triptych.records import CostRecord, MeasuredOn, MetricRecord, ResultsRecord
+from triptych.pages.load import Losses, Run
+from triptych.records import CostRecord, MeasuredOn, MetricRecord, Note, ResultsRecord
 
 PAGES = 200
 NUMBERS = 14
@@ -279,7 +279,7 @@ def test_the_nearest_model_is_told_with_the_numbers_that_say_the_opposite() -> N
     (lead,) = [s for s in verdict.read_comparison(comparison_of(runs)) if s.key == "distance.best"]
     told = Language().tell(lead)
     assert "But not all numbers agree: the density favours the VAE and " in told
-    assert "la densité est en faveur du VAE" in Language("fr").tell(lead)
+    assert "la densité favorise le VAE" in Language("fr").tell(lead)
     finding = CLAIMS["diffusion.best"][1](
         Evidence(with_more(runs_with("frechet_distance", [APART[0], APART[2], APART[1]]), density)),
         "diffusion",
@@ -368,3 +368,117 @@ def test_precision_of_one_and_recall_of_none_have_intervals() -> None:
     far = neighbours(real, torch.full((200, 2), 50.0, dtype=torch.float64) + inside)
     for each in (far.precision, far.recall, far.density, far.coverage):
         assert each.value == 0 and each.low == 0 and 0.01 < each.high < 0.03
+
+
+def reconstructing(**codes: float) -> list[Run]:
+    """A VAE at 24 dB and a diffusion model at 38 dB, from codes of so many numbers."""
+    vae, _, diffusion = runs_with(
+        "reconstruction_psnr", [(23.9, 24.1), (0.0, 0.1), (37.9, 38.1)], better="higher"
+    )
+    return [
+        replace(run, cost={"code_size": codes[run.family], "reconstruct_seconds_per_image": 0.05})
+        for run in (vae, diffusion)
+    ]
+
+
+def test_a_reconstruction_from_more_numbers_is_not_simply_better() -> None:
+    """3,072 numbers by 3,072 beside that by 96: said with the codes, without a mark or verdict."""
+    unequal = reconstructing(vae=96, diffusion=3072)
+    column = make_columns(unequal)[0]
+    sentence = verdict.reconstruction_best(column)
+    assert sentence is not None and sentence.key == "reconstruction.best.larger"
+    assert marked(column) is None
+    told = [
+        Language().tell(s)
+        for s in verdict.read_comparison(comparison_of(unequal))
+        if s.topic == "reconstruction"
+    ]
+    assert "from a code of 96 numbers, in 50.0\N{NO-BREAK SPACE}ms per image" in told[0]
+    finding = CLAIMS["vae.reconstruction"][1](Evidence(unequal), "vae")
+    assert finding.verdict == "undecided" and finding.sentences[-1].key == "claim.larger"
+    fair = reconstructing(vae=3072, diffusion=96)
+    assert CLAIMS["vae.reconstruction"][1](Evidence(fair), "vae").verdict == "supported"
+    assert marked(make_columns(fair)[0]) == 1
+
+
+# Claims by one test for all
+
+
+def test_one_band_of_sharpness_serves_all_families() -> None:
+    """The VAE was called blurry and the diffusion model clear, both at 0.95."""
+    runs = runs_with("sharpness", [(0.94, 0.96)] * 3, better="floor")
+    evidence = Evidence(runs)
+    assert CLAIMS["vae.blurry"][1](evidence, "vae").verdict == "refuted"
+    assert CLAIMS["diffusion.clear"][1](evidence, "diffusion").verdict == "supported"
+    soft = Evidence(runs_with("sharpness", [(0.8, 0.85)] * 3, better="floor"))
+    assert CLAIMS["vae.blurry"][1](soft, "vae").verdict == "supported"
+    assert CLAIMS["diffusion.clear"][1](soft, "diffusion").verdict == "refuted"
+
+
+def test_what_is_asked_of_one_family_is_answered_of_all() -> None:
+    """Odd images were judged for the GAN alone, and cheap against diffusion alone."""
+    spans = [(0.4, 0.45), (0.4, 0.45), (0.96, 0.99)]
+    finding = CLAIMS["gan.odd"][1](Evidence(runs_with("recognisable", spans, floor=0.97)), "gan")
+    assert finding.verdict == "supported"
+    answers = {s.key: s.values["who"] for s in finding.sentences if s.key.startswith("claim.same")}
+    assert answers == {
+        "claim.same.yes": (Name("vae"),),
+        "claim.same.undecided": (Name("diffusion"),),
+    }
+    costs = [{"sample_seconds_per_image": s} for s in (0.001, 1.0, 0.03)]
+    runs = [Run(name=m, model=m, cost=c) for m, c in zip(MODELS, costs, strict=True)]
+    assert CLAIMS["gan.cheap"][1](Evidence(runs), "gan").verdict == "refuted"
+    assert CLAIMS["vae.cheap"][1](Evidence(runs), "vae").verdict == "supported"
+    assert CLAIMS["diffusion.slow"][1](Evidence(runs), "diffusion").verdict == "undecided"
+
+
+def test_a_likelihood_is_followed_by_a_curve_and_not_by_its_last_value() -> None:
+    (run,) = runs_with("bits_per_dim", [(3.0, 3.1)])
+    judge = CLAIMS["vae.likelihood"][1]
+    last = judge(Evidence([run]), "vae")
+    assert last.verdict == "unmeasured" and last.sentences[0].key == "claim.no_curve"
+    logged = tuple(Losses(images=i, images_per_second=1.0, losses={"bound/total": 1.0})
+                   for i in range(5))  # fmt: skip
+    assert judge(Evidence([replace(run, log=logged)]), "vae").verdict == "supported"
+    other = tuple(replace(line, losses={"denoiser/total": 1.0}) for line in logged)
+    assert judge(Evidence([replace(run, log=other)]), "vae").verdict == "unmeasured"
+
+
+def test_what_was_not_measured_has_its_true_reason() -> None:
+    alone = runs_with("frechet_distance", [(1.0, 2.0)])
+    reason = MetricRecord(name="sharpness", kind="not defined", note=Note("no_edges"))
+    flat = replace(alone[0], metrics=(*alone[0].metrics, reason))
+    for claim, runs, key in (
+        ("vae.blurry", [flat], "claim.undefined"),
+        ("vae.blurry", alone, "claim.absent"),
+        ("vae.reconstruction", alone, "claim.alone"),
+        ("vae.cheap", alone, "claim.alone"),
+        ("vae.cheap", runs_with("frechet_distance", APART), "claim.no_cost"),
+    ):
+        finding = CLAIMS[claim][1](Evidence(runs), "vae")
+        assert (finding.verdict, [s.key for s in finding.sentences]) == ("unmeasured", [key])
+        for sentence in finding.sentences:
+            assert Language("fr").tell(sentence)
+
+
+# What may flatter
+
+
+def test_what_may_flatter_a_number_is_said_beside_it() -> None:
+    vae, gan, diffusion = runs_with("frechet_distance", APART)
+    floor = Note("floor_of_training_images", {"n": 400, "images": 2000})
+    guided = replace(diffusion.metrics[0], note=Note("guided_to_groups", {"weight": 1.7}))
+    runs = [
+        replace(vae, warnings=(Note("prior_of_training_images"), floor)),
+        replace(gan, chosen=320.0),
+        replace(diffusion, metrics=(guided,)),
+    ]
+    found = {s.key: s for s in verdict.flattered(comparison_of(runs)) if s is not None}
+    assert {key: s.values.get("who") for key, s in found.items()} == {
+        "flattered.prior": Name("vae"),
+        "flattered.floor": None,
+        "flattered.snapshots": Name("gan"),
+        "flattered.groups": Name("diffusion"),
+    }
+    assert "400 of the 2,000 real images" in Language().tell(found["flattered.floor"])
+    assert verdict.flattered(comparison_of([vae, gan, diffusion])) == []

@@ -216,12 +216,23 @@ def worst(column: Column) -> int | None:
 
 
 def marked(column: Column) -> int | None:
-    """The best entry, where another training of each model would not turn that; else None."""
+    """The best entry, where another training of each model would not turn that; else None.
+
+    Nor is a reconstruction marked that is made from more numbers than another one.
+    """
     leader = best(column)
-    if leader is None:
+    if leader is None or keeps_more(column, leader):
         return None
     apart = all_apart(column)[leader]
     return leader if all(each and each.lasting for each in apart) else None
+
+
+def keeps_more(column: Column, index: int) -> bool:
+    """Whether reconstructions come from a larger code than those of another model."""
+    if not column.name.startswith("reconstruction"):
+        return False
+    sizes = [cell.run.cost.get("code_size") or 0.0 for cell in column.cells if cell.defined]
+    return any(sizes[index] > size > 0 for size in sizes)
 
 
 def extreme(column: Column, which: Literal["first", "second"]) -> int | None:

@@ -25,6 +25,7 @@ from triptych.pages.columns import (
     best_alone,
     comparisons,
     costs,
+    keeps_more,
     make_columns,
     named_runs,
     overlapping,
@@ -197,11 +198,11 @@ def contradictions(column: Column, columns: Sequence[Column]) -> list[Value]:
     for other in columns:
         if other is column or other.extrapolated or not tells_quality(other):
             continue
-        clauses += [
-            Sentence("distance.contrary.clause", {"who": who, "measure": noun(other)})
-            for who in beating(other, nearest)
-        ]
-    return [each for index, each in enumerate(clauses) if each not in clauses[:index]]
+        if who := tuple(beating(other, nearest)):
+            clauses.append(
+                Sentence("distance.contrary.clause", {"who": who, "measure": noun(other)})
+            )
+    return clauses
 
 
 def tells_quality(column: Column) -> bool:
@@ -433,13 +434,10 @@ def code_of(run: Run) -> Value:
 
 def reconstruction_best(column: Column) -> Sentence | None:
     """As `leading`, with a caution where the best one keeps more of an image than another does."""
-    sentence = leading(column)
-    if sentence is None:
+    sentence, leader = leading(column), best(column)
+    if sentence is None or leader is None:
         return None
-    sizes = {c.name: c.run.cost.get("code_size") or 0.0 for c in column.cells if c.defined}
-    leader = sentence.values["who"]
-    larger = any(sizes[leader] > size > 0 for size in sizes.values())  # type: ignore[index]
-    key = "reconstruction.best.larger" if larger else sentence.key
+    key = "reconstruction.best.larger" if keeps_more(column, leader) else sentence.key
     return Sentence(key, sentence.values, sentence.topic)
 
 
