@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -135,16 +134,10 @@ def test_extrapolation_is_exact_where_the_bias_falls_as_one_over_n() -> None:
     assert found.value == pytest.approx(values[:20].var().item(), rel=1e-9)
 
 
-def test_the_distance_is_ten_times_faster_than_scipys_root() -> None:
-    """At 512 features; benchmarks/metrics.py has 2,048. Equal to a millionth."""
+def test_the_distance_of_many_features_is_that_of_scipys_root() -> None:
+    """At 512 of them, to a millionth; benchmarks/metrics.py has 2,048, and how long both take."""
     a, b = (Moments.of(normal(1200, 512, seed=s) * (1 + s)).gaussian() for s in (0, 1))
-    started = time.perf_counter()
-    found = distance(a, b)
-    ours = time.perf_counter() - started
-    started = time.perf_counter()
     root = linalg.sqrtm((a.covariance @ b.covariance).numpy()).real
-    theirs = time.perf_counter() - started
     means = (a.mean - b.mean).square().sum()
     expected = means + a.covariance.trace() + b.covariance.trace() - 2 * np.trace(root)
-    assert found == pytest.approx(expected.item(), rel=1e-6)
-    assert ours < theirs / 3  # the machine may be busy: the ratio itself is in the benchmark
+    assert distance(a, b) == pytest.approx(expected.item(), rel=1e-6)

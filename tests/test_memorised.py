@@ -61,10 +61,10 @@ def test_held_out_images_at_no_distance_leave_nothing_to_compare_with() -> None:
 
 
 def test_nothing_near_leaves_room_for_a_little() -> None:
-    """None of 500 samples: Wilson's upper end, not zero."""
+    """None of 500 samples: Wilson's upper end z^2 / (n + z^2), not zero."""
     found = memorised(torch.full((500,), 9.0), torch.rand(500, dtype=torch.float64))
     assert (found.value, found.low) == (0.0, 0.0)
-    assert found.high == pytest.approx(0.0076, abs=1e-4)
+    assert found.high == pytest.approx(1.959964**2 / (500 + 1.959964**2), rel=1e-6)
 
 
 def test_the_interval_holds_the_expected_value() -> None:

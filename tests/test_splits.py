@@ -62,8 +62,17 @@ def test_digests_tell_shape_and_pixels_apart() -> None:
     image = np.arange(12, dtype=np.uint8)
     found = {splits.pixel_digest(image.reshape(shape)) for shape in ((3, 4), (4, 3), (2, 2, 3))}
     assert len(found) == 3
-    assert splits.pixel_digest(image) == splits.pixel_digest(image[::-1][::-1])
+    assert splits.pixel_digest(image) == splits.pixel_digest(image.repeat(2)[::2])  # not in a row
     assert splits.pixel_digest(image) != splits.pixel_digest(image[::-1])
+
+
+def test_a_digest_is_the_same_for_ever() -> None:
+    """BLAKE2b of the shape's text and the pixels; a change would move users' images between parts.
+
+    By coreutils: printf '(2, 2)\\0\\1\\2\\3' | b2sum -l 128
+    """
+    digest = splits.pixel_digest(np.arange(4, dtype=np.uint8).reshape(2, 2))
+    assert digest.hex() == "a817f34e38dc0eec619e80a54920ebb8"
 
 
 def test_a_part_that_chance_leaves_empty_takes_the_lowest_draws() -> None:
