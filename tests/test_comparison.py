@@ -10,16 +10,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import triptych
 from tests.making import one_thread, open_tiny
-from triptych.cli import parser
+from triptych.cli import parser, text
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import Conditions, differences, marks, measured_differently
 from triptych.config import Budget
+from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
@@ -277,6 +279,52 @@ def test_measurements_on_other_features_are_not_compared() -> None:
     assert measured_differently(results) == [
         Note("features_differ", {"runs": "labels labels, patches patches"})
     ]
+
+
+def test_trainings_are_named_with_their_seeds() -> None:
+    """Three lines "training vae:course for 75s" did not say which was which."""
+    one = SimpleNamespace(name="vae:course", variant="", seed=0)
+    other = SimpleNamespace(name="vae:course", variant="latents=8", seed=1)
+    assert comparing.names_of([one]) == ["vae:course"]  # type: ignore[list-item]
+    assert comparing.names_of([one, other]) == [  # type: ignore[list-item]
+        "vae:course (seed 0)",
+        "vae:course (latents=8, seed 1)",
+    ]
+
+
+def test_variants_trained_with_several_seeds_are_headed_by_their_runs() -> None:
+    """Both were "gan:r1  (mean of 2 trainings)"."""
+    plain, varied = (
+        dataclasses.replace(results_of("labels", "f", sharpness=10), runs=runs, metrics=())
+        for runs in (("a-s0", "a-s1"), ("a-ema=0.1-s0", "a-ema=0.1-s1"))
+    )
+    first, second = text.results([plain, varied]).splitlines()
+    assert first.endswith("(mean of 2 trainings: a-s0, a-s1)") and first != second
+
+
+def test_a_comparison_of_finished_runs_is_named_after_their_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is trained: the usual budget of trainings says nothing of them."""
+    write_run(tmp_path / "a", changed("budget.asked", "5m"))
+    seen: list[Any] = []
+
+    def stop(asked: Any, *_: Any) -> None:
+        seen.append(asked.budget)
+        raise InputError("enough", "seen")
+
+    monkeypatch.setattr(comparing, "check_measurement", lambda *_: None)
+    monkeypatch.setattr(comparing, "identity_of", stop)
+    monkeypatch.setattr(comparing, "make_requests", lambda *_: [])
+    for more in ({}, {"budget": "9m"}):
+        with pytest.raises(InputError, match="enough"):
+            comparing.compare(
+                CompareRequest(models=(str(tmp_path / "a"),), **more),
+                SimpleNamespace(),  # type: ignore[arg-type]
+                one_thread(),
+                Console(quiet=True),
+            )
+    assert seen == ["5m", "9m"]
 
 
 # The folder

@@ -91,11 +91,11 @@ def test_few_copies_are_seen_by_the_ratio_where_the_share_is_blind() -> None:
 
 
 def test_typical_samples_are_near_to_many_and_copies_of_none() -> None:
-    """Samples near the mean are nearer to training images than held-out ones, by `memorised`."""
+    """Samples near the mean: by `memorised` 15 % are as near as the nearest 1 % of held-out ones."""
     training = normal(500, 12)
     held_out = nearest(normal(2000, 12, seed=1), training).distance
     typical = nearest(0.3 * normal(500, 12, seed=2), training)
-    assert memorised(typical.distance, held_out).low > 0.01
+    assert memorised(typical.distance, held_out).value > 0.1
     assert copied(typical.ratio).value == 0
 
 

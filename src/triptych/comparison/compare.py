@@ -80,10 +80,8 @@ def compare(
     models = asked.models or tuple(registry.FAMILIES)
     finished = [RunFolder(Path(model)) for model in models if is_run(model)]
     variants = [Variant.parse(model) for model in models if not is_run(model)]
-    budget = asked.budget or DEFAULT_BUDGETS[size]
-    if finished and not variants:  # what is trained already has a budget, whatever is usual
-        budget = asked.budget or finished[0].read().budget.asked
-    asked = replace(asked, models=models, size=size, budget=budget)
+    usual = finished[0].read().budget.asked if finished and not variants else DEFAULT_BUDGETS[size]
+    asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
     images = data or data_to_compare(asked, finished, variants, machine, console)
     check_measurement(asked.count, asked.features, images, machine)
     requests = make_requests(variants, asked, images)
@@ -293,15 +291,20 @@ def train_all(
         out = folder / run_name(request)
         return training_in(request, out, machine, console)
 
-    seeds = {request.seed for request in requests}
-    for request in requests:
-        words = [request.variant] * bool(request.variant)
-        words += [f"seed {request.seed}"] * (len(seeds) > 1)
-        variant = f" ({', '.join(words)})" if words else ""
-        values = {"model": f"{request.name}{variant}", "budget": request.budget.asked}
-        console.say(english(Note("training_for", {**values})))
+    for request, name in zip(requests, names_of(requests), strict=True):
+        console.say(english(Note("training_for", {"model": name, "budget": request.budget.asked})))
     train_in_turns(requests, open_training, machine, console)
     return [RunFolder(folder / run_name(request)) for request in requests]
+
+
+def names_of(requests: Sequence[ResolvedRequest]) -> list[str]:
+    """What each is called while it trains: with its variant, and its seed where there are some."""
+    several = len({request.seed for request in requests}) > 1
+    names = []
+    for request in requests:
+        words = [request.variant] * bool(request.variant) + [f"seed {request.seed}"] * several
+        names.append(f"{request.name} ({', '.join(words)})" if words else str(request.name))
+    return names
 
 
 def make_contract(
