@@ -91,7 +91,7 @@ def test_few_copies_are_seen_by_the_ratio_where_the_share_is_blind() -> None:
 
 
 def test_typical_samples_are_near_to_many_and_copies_of_none() -> None:
-    """Samples near the mean: by `memorised` 15 % are as near as the nearest 1 % of held-out ones."""
+    """Near the mean: by `memorised` 15 % are as near as the nearest 1 % of held-out images."""
     training = normal(500, 12)
     held_out = nearest(normal(2000, 12, seed=1), training).distance
     typical = nearest(0.3 * normal(500, 12, seed=2), training)
