@@ -450,8 +450,9 @@ def test_trainings_of_a_model_stand_in_one_row(folder: Path) -> None:
     assert results["differences"]
     for each in results["differences"]:
         assert (each["first"], each["second"]) == (RUNS[0], RUNS[2])
-        decided = each["low"] > 0 or each["high"] < 0
-        assert (each["better"] != "undecided") == decided
+        assert each["comparisons"] == len(results["differences"])
+        assert (each["better"] != "undecided") == (each["p_together"] <= 0.05)
+        assert each["p"] <= each["p_together"]
     page = (folder / "report.html").read_text()
     assert "Each model was trained 2 times" in page
     assert "Each training on its own" in page
