@@ -26,7 +26,7 @@ from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
 from triptych.evaluation.evaluate import flops_per_image, measure, parameters
 from triptych.evaluation.outputs import Outputs, worst_offenders
-from triptych.evaluation.reference import PAIRS, Reference, count_samples, read_real
+from triptych.evaluation.reference import CONTROLS, PAIRS, Reference, count_samples, read_real
 from triptych.families.capabilities import MEAN_PIXELS
 from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
@@ -156,7 +156,7 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
         checks = metric["name"] == "copied_control"  # another number, and ranks nobody
         assert metric["better"] in (("",) if checks else ("lower", "higher", "floor"))
         assert metric["kind"] == ("upper bound" if metric["name"] == "bits_per_dim" else "estimate")
-        counts = {"path": len(data.test) // 2, "drawn": PAIRS, "copied_control": len(data.train)}
+        counts = {"path": len(data.test) // 2, "drawn": PAIRS, "copied_control": CONTROLS}
         kinds = (n for n in counts if metric["name"].startswith(n))
         assert metric["n"] == counts.get(next(kinds, ""), len(data.test))
     parts = (data.train, data.validation, data.test)  # few: all of them are probed
