@@ -81,10 +81,18 @@ def test_what_is_left_out_is_what_starting_anew_gives() -> None:
     """Moments less a group, a root that is kept: the same as the distance of the rest."""
     a, b = mixed(8, count=100) + 30, mixed(9, count=80)
     found = frechet_distance(a, b).left_out
+    assert [len(values) for values in found.values()] == [20, 20]
     for group in (0, 7, 19):
         of_rest = torch.arange(100) % 20 != group, torch.arange(80) % 20 != group
         assert found["samples"][group] == pytest.approx(frechet_value(a[of_rest[0]], b), rel=1e-8)
         assert found["reference"][group] == pytest.approx(frechet_value(a, b[of_rest[1]]), rel=1e-8)
+
+
+def test_features_far_from_zero_keep_their_digits() -> None:
+    """Single numbers, moved by 1e6: (mean difference)^2 + (difference of deviations)^2."""
+    a, b = normal(50, 1) + 1e6 + 0.5, 2 * normal(60, 1, seed=1) + 1e6
+    exact = (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
+    assert frechet_distance(a, b).value == pytest.approx(exact.item(), rel=1e-8)
 
 
 def shifted_pair(repeat: int, count: int = 400) -> tuple[Tensor, Tensor]:

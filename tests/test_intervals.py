@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from triptych.config import ImageShape
 from triptych.metrics.bits_per_dim import without_each_group as bits_without
 from triptych.metrics.intervals import (
     GROUPS,
+    extrapolated,
     group_numbers,
     jackknife,
     jackknife_statistic,
@@ -46,6 +48,25 @@ def test_two_samples_add_their_variances() -> None:
     ratio = stats.t.ppf(0.975, 6) / stats.t.ppf(0.975, 3) * math.sqrt(2)
     assert (two.high - 9) / (one.high - 9) == pytest.approx(ratio)
     assert jackknife(1.0, {"samples": left}).low == 0.0  # a distance is never below zero
+
+
+def test_the_limit_of_a_bias_that_falls_as_one_over_n_is_found() -> None:
+    """T(n) = 3 + c/n exactly, of 12 images in 12 groups; the limit may lie below 0.
+
+    Quenouille 1956: 12 T(12) - 11 T(11) is 3. All values move with it, the interval's width stays.
+    """
+    for limit in (3.0, -3.0):
+        without = [limit + 5 / 11] * 11 + [limit + 5 / 11]
+        before = jackknife(limit + 5 / 12, {"samples": without}, -math.inf)
+        found = extrapolated(before)
+        assert found.value == pytest.approx(limit) and found.low == pytest.approx(limit)
+    spread = [2.9, 3.1] * 6
+    before = jackknife(3.0, {"samples": spread}, -math.inf)
+    found = extrapolated(replace(before, value=3.2))
+    shift = 11 * 0.2  # minus (G - 1) times how far the mean without groups is from the value
+    assert found.value == pytest.approx(3.2 + shift)
+    assert found.left_out["samples"] == pytest.approx([v + shift for v in spread])
+    assert found.high - found.value == pytest.approx(before.high - before.value)
 
 
 def test_groups_are_equal_and_mixed() -> None:

@@ -29,7 +29,14 @@ from triptych.pages.claims import CLAIMS, Evidence
 from triptych.pages.columns import best, comparisons, make_columns, marked, worst
 from triptych.pages.language import Language, Name
 from triptych.pages.load import Losses, Run
-from triptych.records import CostRecord, MeasuredOn, MetricRecord, Note, ResultsRecord
+from triptych.records import (
+    CostRecord,
+    MeasuredOn,
+    MetricRecord,
+    Note,
+    ResultsRecord,
+    SamplesRecord,
+)
 
 PAGES = 200
 NUMBERS = 14
@@ -482,3 +489,16 @@ def test_what_may_flatter_a_number_is_said_beside_it() -> None:
     }
     assert "400 of the 2,000 real images" in Language().tell(found["flattered.floor"])
     assert verdict.flattered(comparison_of([vae, gan, diffusion])) == []
+
+
+def test_claims_leave_out_strangers_and_keep_what_was_decided_beside_them() -> None:
+    """Their comparisons count among those of the page, and no index is lost."""
+    runs = runs_with("frechet_distance", [(30.0, 32.0), (5.0, 6.0), (12.0, 14.0)])
+    record = SamplesRecord(source="x", kind="files", images=9, fingerprint="f")
+    stranger = replace(runs[0], name="x", model="elsewhere:x", samples=record)
+    evidence = Evidence([stranger, *runs])
+    (column,) = evidence.columns
+    assert [who.family for who, _ in column.scores] == ["vae", "gan", "diffusion"]
+    assert best(column) == 1
+    apart = column.difference(1, 2)
+    assert apart is not None and (apart.better, apart.together) == ("first", 6)

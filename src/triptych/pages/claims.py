@@ -27,7 +27,7 @@ from triptych.pages.columns import (
     runners_up,
 )
 from triptych.pages.language import Language, Name, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, Run
+from triptych.pages.load import Comparison, Run, trained_here
 from triptych.records import MetricRecord
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
@@ -65,8 +65,12 @@ class Evidence:
     """The measurements, looked up by family and metric."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs, self.names = runs, name_runs(runs)
-        self.columns = [c for c in make_columns(runs) if not c.extrapolated]
+        """Of all runs of a page; what was trained elsewhere is left out once all is decided."""
+        names = zip(runs, name_runs(runs), strict=True)
+        here = [(run, name) for run, name in names if run.samples is None]
+        self.runs, self.names = [run for run, _ in here], [name for _, name in here]
+        columns = [c for c in make_columns(runs) if not c.extrapolated]
+        self.columns = [c.without(lambda cell: cell.run.samples is not None) for c in columns]
 
     def column(self, *names: str) -> Column | None:
         """The first column of the first of these metrics that was measured."""
@@ -120,13 +124,22 @@ class Evidence:
 
 def judge_all(comparison: Comparison, language: Language) -> list[Claim]:
     """Every claim about a family that has a model here."""
+    trained = trained_here(comparison.runs)
     evidence = Evidence(comparison.runs)
-    families = {run.family for run in comparison.runs}
+    families = {run.family for run in trained}
+    elsewhere = tuple(
+        name
+        for run, name in zip(comparison.runs, name_runs(comparison.runs), strict=True)
+        if run.samples is not None
+    )
     claims = []
     for key, (family, judge) in CLAIMS.items():
         if family not in families:
             continue
         finding = judge(evidence, family)
+        lonely = {s.key for s in finding.sentences} <= {"claim.alone", "claim.no_cost"}
+        if finding.verdict == "unmeasured" and lonely and elsewhere:
+            finding = Finding("unmeasured", (Sentence("claim.elsewhere", {"who": elsewhere}),))
         decided = finding.verdict in ("supported", "refuted")
         once = ".once" if decided and finding.luck and evidence.once else ""
         claims.append(

@@ -8,7 +8,7 @@ when its difference from every other one is decided among all comparisons of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from typing import Literal
@@ -57,6 +57,22 @@ class Column:
     def difference(self, first: int, second: int) -> Difference | None:
         """How much worse one of its scores is than another."""
         return looked_up(self.worse, first, second)
+
+    def without(self, left_out: Callable[[Cell], bool]) -> Column:
+        """The column without some cells; what was decided among all stays so."""
+        scored = [cell for cell in self.cells if cell.defined]
+        kept = [index for index, cell in enumerate(scored) if not left_out(cell)]
+        place = {index: number for number, index in enumerate(kept)}
+
+        def moved(differences: Differences) -> Differences:
+            return {
+                (place[a], place[b]): apart
+                for (a, b), apart in differences.items()
+                if a in place and b in place
+            }
+
+        cells = tuple(cell for cell in self.cells if not left_out(cell))
+        return replace(self, cells=cells, worse=moved(self.worse), lower=moved(self.lower))
 
     def higher(self, first: int, second: int) -> Difference | None:
         """By how much it is the lower one: `better` names the higher one."""
@@ -191,6 +207,9 @@ def name_runs(runs: Sequence[Run]) -> list[Name]:
     seeds = [(*model, run.seed) for model, run in zip(models, runs, strict=True)]
     names = []
     for run, model, seed in zip(runs, models, seeds, strict=True):
+        if run.samples is not None:
+            names.append(Name(run.family, run.recipe))
+            continue
         alone = families.count(run.family) == 1 and run.family in FAMILIES
         words = "" if alone else " ".join(model).strip()
         if seeds.count(seed) > 1:  # they differ in something that no name tells
