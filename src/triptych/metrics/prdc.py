@@ -16,7 +16,7 @@ jackknife of such jumping statistics is right only where many are left out (Shao
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import torch
@@ -24,7 +24,7 @@ from scipy import stats
 from torch import Tensor
 
 from triptych.metrics import Metric, NotDefinedError, Tensors
-from triptych.metrics.intervals import Estimate
+from triptych.metrics.intervals import Estimate, wilson
 from triptych.records import Note
 from triptych.seeding import generator
 
@@ -84,11 +84,37 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
 
     count_real, count_generated = kept_real.sum(1), kept_generated.sum(1)
     by_generated = members / count_generated  # averages over the generated images of a subset
-    return Neighbours(
+    found = Neighbours(
         precision=share((holding > 0).float().mean(1), (holding[0] > 0).float() @ by_generated),
         recall=share(near_real / count_real, near / len(real)),
         density=plain(holding.mean(1) / k, holding[0] @ by_generated / k),
         coverage=share(held_real / count_real, held / len(real)),
+    )
+    return never_empty(found, len(real), len(generated)) if intervals else found
+
+
+def never_empty(found: Neighbours, real: int, generated: int) -> Neighbours:
+    """The same intervals, where halves that all agree prove no more than their images do.
+
+    At shares of 0 and 1 all halves have the same one. Then as many images without a failure, or
+    without a success, still leave room for some: Wilson's interval of these images (1927).
+    """
+
+    def widened(estimate: Estimate, count: int) -> Estimate:
+        alone = wilson(round(estimate.value * count), count)
+        low, high = min(estimate.low, alone.low), max(estimate.high, alone.high)
+        return replace(estimate, low=low, high=high)
+
+    density = found.density
+    if density.low == density.high:
+        room = wilson(0, generated).high
+        low, high = max(0.0, density.value - room), density.value + room
+        density = replace(density, low=low, high=high)
+    return Neighbours(
+        precision=widened(found.precision, generated),
+        recall=widened(found.recall, real),
+        density=density,
+        coverage=widened(found.coverage, real),
     )
 
 
