@@ -98,6 +98,18 @@ def wilson(successes: int, count: int) -> Estimate:
     return Estimate(successes / count, float(interval.low), float(interval.high))
 
 
+def wilson_of_share(share: float, count: float) -> Estimate:
+    """The same from a share and how many independent images it is worth, which need not be whole.
+
+    So that a share of other than independent images has an interval on the right scale, which is
+    never empty (Kish 1965: the effective size of a sample).
+    """
+    spread = Z**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    margin = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return Estimate(share, max(0.0, middle - margin), min(1.0, middle + margin))
+
+
 def mean_interval(values: Tensor) -> Estimate:
     """Mean over real images and its normal interval, [N] with N at least 2."""
     values = values.double()

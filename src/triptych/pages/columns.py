@@ -19,7 +19,7 @@ from triptych.pages.load import Run
 from triptych.records import MetricRecord
 
 EXTRAPOLATED = "extrapolated"  # the method of such a number
-DISTANCES = ("frechet_distance", "kernel_distance")
+DISTANCES = ("frechet_distance", "kernel_distance", "sliced_distance")
 SAME_TIME = 1.2  # times within this ratio are not told apart: they carry no interval
 
 
