@@ -54,6 +54,8 @@ NAMES = [
     ("recall", "test"),
     ("density", "test"),
     ("coverage", "test"),
+    ("clipped_density", "test"),
+    ("clipped_coverage", "test"),
     ("recognisable", "none"),
     ("label_balance", "test"),
     ("sharpness", "test"),
@@ -339,7 +341,9 @@ def test_patches_can_be_asked_for_where_there_are_labels(run: Run, data: ImageDa
 
 def test_few_samples_have_no_neighbours(data: ImageData, run: Run, brief: None) -> None:
     [found] = evaluated([run.folder.path], data, count=3, machine=one_thread())
-    neighbours = ("precision", "recall", "density", "coverage")
+    neighbours = (
+        "precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage",
+    )  # fmt: skip
     for metric in found["metrics"]:
         if metric["name"] in neighbours or metric["method"] == "extrapolated":
             assert metric["value"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from tests.truths import coverage, normal
@@ -200,3 +201,15 @@ def test_large_images_are_looked_at_with_larger_steps(side: int, first: int) -> 
     assert convolutions[0].kernel_size[0] >= first  # no pixel is passed over
     with torch.inference_mode():
         assert network.eval()(torch.zeros(2, 3, side, side)).shape == (2,)
+
+
+def test_the_network_is_shown_the_laplacian() -> None:
+    """Beside the image itself, channel by channel; SciPy's, up to its sign, borders repeated."""
+    network, seen = real_or_fake.Network(2, 9).eval(), []
+    network.scale.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = normal(3, 2, 9, 9).float()
+    with torch.inference_mode():
+        network(x)
+    expected = -np.stack([[ndimage.laplace(c, mode="nearest") for c in i] for i in x.numpy()])
+    torch.testing.assert_close(seen[0][:, :2], x)
+    torch.testing.assert_close(seen[0][:, 2:], torch.from_numpy(expected), rtol=1e-4, atol=1e-5)
