@@ -121,6 +121,25 @@ def test_clipped_numbers_are_their_definitions(rows: int, monkeypatch: pytest.Mo
         assert 0 < expected[0] < 1 and 0 < expected[1] < 1 and expected[0] != expected[1]
 
 
+def test_halves_of_clipped_numbers_are_measured_as_if_they_were_alone() -> None:
+    """Each half has its own median ball, its own score among real images and its own curve."""
+    real, fake = normal(60, 3), 0.8 * normal(50, 3, seed=1) + 0.9
+    fake[35:] += 20
+    halves = subsets(60, "real")[1:], subsets(50, "generated")[1:]
+    alone = np.array(
+        [
+            [clipped_by_definition(real[kept].numpy(), fake.numpy(), 2) for kept in halves[0]],
+            [clipped_by_definition(real.numpy(), fake[kept].numpy(), 2) for kept in halves[1]],
+        ]
+    )  # [side,half,number]
+    assert alone.max() < 1
+    margins = stats.t.ppf(0.975, 20) * np.sqrt(alone.var(axis=1, ddof=1).sum(0))
+    found = neighbours(real, fake, k=2)
+    for each, margin in zip((found.clipped_density, found.clipped_coverage), margins, strict=True):
+        assert each.high == pytest.approx(min(1, each.value + margin), rel=1e-4)
+        assert each.low == pytest.approx(max(0, each.value - margin), rel=1e-4, abs=1e-6)
+
+
 def test_a_share_of_good_samples_scores_that_share() -> None:
     """The others lie far away: linear from 0 to 1, where coverage itself is 0.73 at 0.3."""
     for share in (0.0, 0.3, 0.6, 1.0):

@@ -267,7 +267,7 @@ def balls_around(x: Tensor, k: int, kept: Tensor) -> Balls:
     clipped, selfhood = radii.clone(), []
     for index, members in enumerate(kept):
         own = radii[index, members]
-        clipped[index, members] = own.clamp(max=own.quantile(0.5))
+        clipped[index, members] = own.clamp(max=own.sqrt().quantile(0.5).square())
         inside = (near.distances <= clipped[index, :, None]) & members[near.indices]
         counts = near.indices[inside].bincount(minlength=len(x))[members]
         selfhood.append((counts / k).clamp(max=1).mean())
