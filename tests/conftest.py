@@ -32,6 +32,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["TRIPTYCH_CACHE"] = before
 
 
+@pytest.fixture(autouse=True)
+def the_same_chance() -> None:
+    """Torch's global generator is where it was for every test, whatever tests ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread_per_worker() -> Iterator[None]:
     """Beside other workers torch keeps to one thread, whatever a Machine was told or chose."""

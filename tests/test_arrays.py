@@ -276,13 +276,13 @@ def test_mutated_files_neither_crash_nor_hang(tmp_path: Path) -> None:
         for place in rng.integers(first, len(content), size=1 + turn % 7) if content else ():
             content[place] = rng.integers(256)
         path.write_bytes(content)
-        start = time.perf_counter()
+        start = time.process_time()  # a busy neighbour does not count
         try:
             source = read_arrays(path, ANY)
             assert sum(1 for _ in source.items()) == source.count
         except InputError as error:
             refused += 1
             assert "\n" not in str(error)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
         path.write_bytes(whole)
     assert refused > 50

@@ -182,6 +182,7 @@ def test_one_call_is_the_network_s_answer_and_further_ones_take_in_noise() -> No
     torch.testing.assert_close(once, x / 10)
     between = consistency(chain, x, 8.0, 3.0)
     torch.testing.assert_close(between, x / 10 + 3 * noise)
+    torch.testing.assert_close(consistency(chain, x, 8.0, 0.25), x / 10 + 0.25 * noise)
     still = SamplerState(halve, NoStreams())  # type: ignore[arg-type]
     torch.testing.assert_close(consistency(still, between, 3.0, 0.0), between / 5)
 
@@ -192,10 +193,11 @@ def test_jumps_start_at_the_top_and_end_at_the_image(steps: int) -> None:
     assert len(levels) == steps + 1
     assert (levels[0], levels[-1]) == (80.0, 0.0)
     assert (levels[1:] < levels[:-1]).all()
+    assert levels.dtype == torch.float64
     inner = levels[1:-1].log().diff()
     torch.testing.assert_close(inner, inner[:1].expand_as(inner))
     if steps == 2:
-        assert levels[1].item() == pytest.approx(math.sqrt(0.4 * 3.0))
+        assert levels[1].item() == pytest.approx(math.sqrt(0.4 * 3.0), rel=1e-12)
 
 
 def test_a_model_of_few_calls() -> None:

@@ -95,6 +95,28 @@ def test_each_image_has_its_own_numbers() -> None:
     assert all(not torch.allclose(whole[i], x[i]) for i in range(4))
 
 
+def test_every_number_has_one_office() -> None:
+    """Colours by the first three, shifts down and right by two, the hole's place by two."""
+    x = normal(1, 3, 16, 16)
+    chance = column(0.9, 0.1, 0.2, 0.0, 0.999, 0.25, 0.75)[None]
+    coloured = color(x, *(spread(chance[:, number]) for number in range(3)))
+    exact = torch.zeros_like(x)
+    exact[:, :, :14, 2:] = coloured[:, :, 2:, :14]  # two rows up, two columns to the right
+    exact[:, :, 0:8, 8:16] = 0  # about row 4 and column 12
+    torch.testing.assert_close(augment(x, chance), exact)
+
+
+def test_oblong_images_and_odd_holes() -> None:
+    """A side of 6 has a hole of 3 and moves by 1 at most, one of 16 by 2."""
+    x, ends = 1 + normal(1, 1, 6, 16).abs(), (column(0.999), column(0.999))
+    moved = torch.zeros_like(x)
+    moved[:, :, 1:, 2:] = x[:, :, :-1, :-2]
+    assert torch.equal(translate(x, *ends), moved)
+    holed = x.clone()
+    holed[:, :, 2:5, 4:12] = 0  # about row 3 and column 8
+    assert torch.equal(cut(x, column(0.5), column(0.5)), holed)
+
+
 def test_gradients_pass_through() -> None:
     x = normal(2, 2, 8, 8).requires_grad_()
     chance = torch.rand(2, NUMBERS, generator=torch.Generator().manual_seed(2)).double()

@@ -124,6 +124,7 @@ def test_preconditioning_keeps_unit_variance(sigma_data: float) -> None:
     target = ((1 - c_skip) ** 2 * sigma_data**2 + c_skip**2 * sigma**2) / c_out**2
     torch.testing.assert_close(target, ones)
     torch.testing.assert_close((1 - c_skip) * sigma_data**2, c_skip * sigma**2)
+    assert (c_in > 0).all() and (c_out > 0).all()  # table 1's are roots
 
 
 def test_a_silent_network_denoises_gaussian_data_ideally() -> None:
@@ -171,6 +172,30 @@ def test_the_bound_of_pixels_drawn_from_n_values_is_log_n(
     truth = math.log(len(levels))
     assert truth - 0.005 < per_pixel.mean().item() < 1.03 * truth + 0.005
     assert terms["prior"].abs().max() / pixels[0].numel() < 1e-4
+
+
+def test_each_term_by_hand() -> None:
+    """arXiv:2107.00630, eq. 11 to 13, one noise for all levels and a denoiser that only halves.
+
+    The pixels' term is minus the log probability at the lowest level, summed over pixels.
+    """
+    x, noise = normal(2, 1, 2, 2), normal(2, 1, 2, 2, seed=1)
+    sigmas = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+
+    def decoder(images: Tensor, noisy: Tensor, denoised: Tensor, sigma: float) -> Tensor:
+        return images + 10 * noisy + 100 * denoised + 1000 * sigma
+
+    def halve(x: Tensor, sigma: Tensor) -> Tensor:
+        return x / (1 + sigma.view(-1, 1, 1, 1))
+
+    bound = VariationalBound(sigmas, 3.0, decoder, draws=9)
+    terms = bound.terms(halve, x, FixedStreams(noise))  # type: ignore[arg-type]
+    noisy = x + 0.5 * noise
+    log_p = (x + 10 * noisy + 100 * noisy / 1.5 + 500).flatten(1).sum(1)
+    torch.testing.assert_close(terms["reconstruction"], -log_p)
+    errors = [(x - (x + s * noise) / (1 + s)).square().flatten(1).sum(1) for s in (1.0, 3.0)]
+    weights = 0.5 * (1 / 0.25 - 1), 0.5 * (1 - 1 / 9)
+    torch.testing.assert_close(terms["diffusion"], weights[0] * errors[0] + weights[1] * errors[1])
 
 
 def test_a_denoiser_that_is_not_ideal_pays_for_it() -> None:

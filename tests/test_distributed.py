@@ -120,13 +120,10 @@ def test_a_killed_worker_stops_the_others_and_a_restart_changes_nothing(
 def test_a_signal_stops_all_after_saving(images: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start("triptych", *training(images, run, budget="3200kimg"))
-    while process.poll() is None and not list(run.glob("log.jsonl")):
+    while process.poll() is None and not list(run.glob("samples/*.png")):  # drawn inside the loop
         time.sleep(0.05)
-    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
-    started = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - started < 10
+    _, err = process.communicate(timeout=25)  # torchrun would kill them after 30 s
     assert process.returncode != 0
     assert err.count("saved; the same command goes on from here") == 1
     assert list((run / "checkpoints").iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import pytest
 import torch
 from sklearn.neighbors import KernelDensity
 from torch import Tensor
@@ -92,18 +93,29 @@ def test_every_step_raises_what_others_say_of_each_exemplar() -> None:
     assert sum(shares).item() == 1.0 or abs(sum(shares).item() - 1) < 1e-12
 
 
-def test_the_covariance_is_the_weighted_outer_products() -> None:
-    z = normal(6, D)
-    factor = torch.linalg.cholesky(torch.cov(z.T))
-    _, (found,) = improved(z, torch.ones(1).double(), [factor], torch.eye(D).double())
-    normals = MultivariateNormal(torch.zeros(D).double(), scale_tril=factor)
-    total, exact = 0.0, torch.zeros(D, D).double()
+def test_the_covariances_are_the_weighted_outer_products() -> None:
+    """Of every pair of exemplars and each kind, also of a kind that takes part in little."""
+    z, shares = normal(6, D), torch.tensor([0.999, 0.001]).double()
+    factors = [s * torch.linalg.cholesky(torch.cov(z.T)) for s in (1.0, 0.9)]
+    found_shares, found = improved(z, shares, factors, torch.eye(D).double())
+    kinds = [MultivariateNormal(torch.zeros(D).double(), scale_tril=f) for f in factors]
+    totals, exact = [0.0, 0.0], [torch.zeros(D, D).double() for _ in kinds]
     for i in range(6):
-        weights = torch.stack([normals.log_prob(z[i] - z[j]).exp() * (i != j) for j in range(6)])
-        for j, weight in enumerate(weights / weights.sum()):
-            exact += weight * torch.outer(z[i] - z[j], z[i] - z[j])
-            total += weight
-    torch.testing.assert_close(found, exact / total + torch.eye(D), rtol=1e-5, atol=1e-6)
+        joint = {
+            (kind, j): shares[kind] * kinds[kind].log_prob(z[i] - z[j]).exp()
+            for kind in (0, 1)
+            for j in range(6)
+            if j != i
+        }
+        for (kind, j), weight in joint.items():
+            responsible = weight / sum(joint.values())
+            exact[kind] += responsible * torch.outer(z[i] - z[j], z[i] - z[j])
+            totals[kind] += responsible.item()
+    assert totals[1] < 0.01
+    assert found_shares.tolist() == pytest.approx([total / 6 for total in totals], rel=1e-5)
+    for kind in (0, 1):
+        expected = exact[kind] / totals[kind] + torch.eye(D)
+        torch.testing.assert_close(found[kind], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_latents_that_were_not_seen_are_as_likely_as_a_gaussian_s_own() -> None:
@@ -136,6 +148,22 @@ def test_indices_come_by_their_weights_and_never_from_empty_places() -> None:
     weights = torch.tensor([0.25, 0.75, 0.0]).expand(5, -1)
     uniform = torch.tensor([0.0, 0.2499, 0.2501, 0.999999, 1.0])
     assert pick(weights, uniform).tolist() == [0, 0, 1, 1, 1]
+    assert pick(weights[:1], torch.tensor([0.25])).tolist() == [1]  # [0, 1/4) is the first one's
+    others = torch.tensor([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    assert pick(others, torch.zeros(3)).tolist() == [1, 0, 2]
+    assert pick(others, torch.ones(3)).tolist() == [2, 0, 2]
+
+
+def test_the_first_number_chooses_the_exemplar_and_the_second_its_kind() -> None:
+    """Two exemplars, two kinds of covariance of half the weight each."""
+    prior = ExemplarPrior(1, 2, 2).double()
+    prior.exemplars.copy_(torch.tensor([[0.0], [100.0]]))
+    prior.weights.fill_(0.5)
+    prior.shares.fill_(0.5)
+    prior.factors.copy_(torch.tensor([[[1.0]], [[10.0]]]))
+    choices = torch.tensor([[0.1, 0.1], [0.1, 0.9], [0.9, 0.1], [0.9, 0.9]]).double()
+    drawn = prior.draw(choices, torch.ones(4, 1).double())
+    assert drawn[:, 0].tolist() == [1, 10, 101, 110]
 
 
 def test_one_latent_is_too_few_and_changes_nothing() -> None:
@@ -158,7 +186,7 @@ def test_classes_have_their_own_exemplars() -> None:
     classes = torch.tensor([0, 1, 2] * 4)
     prior = ExemplarPrior(D, 20, 2, classes=4).double()
     prior.fit(z, torch.full((D,), 0.01).double(), classes)
-    x, one_hot = normal(5, D, seed=1), torch.eye(5).double()
+    x, one_hot = normal(5, D, seed=1), torch.eye(5)  # in the networks' precision
 
     def density(weights: Tensor) -> Tensor:
         kinds = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -88,6 +87,7 @@ def test_what_is_left_out_is_what_starting_anew_gives() -> None:
     """Moments less a group, a root that is kept: the same as the distance of the rest."""
     a, b = mixed(8, count=100) + 30, mixed(9, count=80)
     found = frechet_distance(a, b).left_out
+    assert [len(values) for values in found.values()] == [20, 20]
     for group in (0, 7, 19):
         of_rest = group_numbers(100) != group, group_numbers(80) != group
         assert found["samples"][group] == pytest.approx(frechet_value(a[of_rest[0]], b), rel=1e-8)
@@ -100,6 +100,13 @@ def test_floors_lose_no_digits_far_from_zero() -> None:
     near = frechet_value(a, b)
     assert frechet_value(a + 1e7, b + 1e7) == pytest.approx(near, rel=1e-6)
     assert frechet_distance(a + 1e7, b + 1e7).value == pytest.approx(near, rel=1e-6)
+
+
+def test_features_far_from_zero_keep_their_digits() -> None:
+    """Single numbers, moved by 1e6: (mean difference)^2 + (difference of deviations)^2."""
+    a, b = normal(50, 1) + 1e6 + 0.5, 2 * normal(60, 1, seed=1) + 1e6
+    exact = (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
+    assert frechet_distance(a, b).value == pytest.approx(exact.item(), rel=1e-8)
 
 
 def shifted_pair(repeat: int, count: int = 400) -> tuple[Tensor, Tensor]:
@@ -149,16 +156,10 @@ def test_extrapolation_is_exact_where_the_bias_falls_as_one_over_n() -> None:
     assert found.value == pytest.approx(values[:20].var().item(), rel=1e-9)
 
 
-def test_the_distance_is_ten_times_faster_than_scipys_root() -> None:
-    """At 512 features; benchmarks/metrics.py has 2,048. Equal to a millionth."""
+def test_the_distance_of_many_features_is_that_of_scipys_root() -> None:
+    """At 512 of them, to a millionth; benchmarks/metrics.py has 2,048, and how long both take."""
     a, b = (Moments.of(normal(1200, 512, seed=s) * (1 + s)).gaussian() for s in (0, 1))
-    started = time.perf_counter()
-    found = distance(a, b)
-    ours = time.perf_counter() - started
-    started = time.perf_counter()
     root = linalg.sqrtm((a.covariance @ b.covariance).numpy()).real
-    theirs = time.perf_counter() - started
     means = (a.mean - b.mean).square().sum()
     expected = means + a.covariance.trace() + b.covariance.trace() - 2 * np.trace(root)
-    assert found == pytest.approx(expected.item(), rel=1e-6)
-    assert ours < theirs / 3  # the machine may be busy: the ratio itself is in the benchmark
+    assert distance(a, b) == pytest.approx(expected.item(), rel=1e-6)

@@ -193,8 +193,11 @@ def test_dcgan_s_layers() -> None:
     assert [m.in_channels for m in down] == [3, 64, 128, 256]
     assert {m.kernel_size for m in up + down} == {(4, 4)}
     assert {m.negative_slope for m in discriminator if isinstance(m, nn.LeakyReLU)} == {0.2}
-    players = [*model.generator.parameters(), *model.discriminator.parameters()]
-    assert sum(p.numel() for p in players) == 1_732_224
+    # By hand: kernels of 4x4 without biases, two numbers for each channel of a BatchNorm.
+    made = 16 * (100 * 256 + 256 * 128 + 128 * 64 + 64 * 3) + 2 * (256 + 128 + 64)
+    judged = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 1) + 2 * (128 + 256)
+    assert sum(p.numel() for p in model.generator.parameters()) == made
+    assert sum(p.numel() for p in model.discriminator.parameters()) == judged
 
 
 def test_dcgan_s_numbers() -> None:

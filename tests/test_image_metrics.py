@@ -255,6 +255,8 @@ def test_recognisable_counts_the_sure_ones() -> None:
     unsure = as_probabilities(torch.tensor([0, 1, 2, 3, 3]), sure=0.7)  # 0.775
     found = recognisable(torch.cat([sure, unsure]))
     assert found == wilson(3, 8)
+    at_the_line = torch.tensor([[0.8, 0.2], [0.81, 0.19]], dtype=torch.float64)
+    assert recognisable(at_the_line) == wilson(1, 2)  # above 0.8, not at it
 
 
 def test_label_balance_is_the_distance_of_shares() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -13,6 +15,7 @@ from triptych.config import ImageShape
 from triptych.metrics.bits_per_dim import without_each_group as bits_without
 from triptych.metrics.intervals import (
     GROUPS,
+    extrapolated,
     group_numbers,
     jackknife,
     jackknife_statistic,
@@ -48,6 +51,25 @@ def test_two_samples_add_their_variances() -> None:
     assert jackknife(1.0, {"samples": left}).low == 0.0  # a distance is never below zero
 
 
+def test_the_limit_of_a_bias_that_falls_as_one_over_n_is_found() -> None:
+    """T(n) = 3 + c/n exactly, of 12 images in 12 groups; the limit may lie below 0.
+
+    Quenouille 1956: 12 T(12) - 11 T(11) is 3. All values move with it, the interval's width stays.
+    """
+    for limit in (3.0, -3.0):
+        without = [limit + 5 / 11] * 11 + [limit + 5 / 11]
+        before = jackknife(limit + 5 / 12, {"samples": without}, -math.inf)
+        found = extrapolated(before)
+        assert found.value == pytest.approx(limit) and found.low == pytest.approx(limit)
+    spread = [2.9, 3.1] * 6
+    before = jackknife(3.0, {"samples": spread}, -math.inf)
+    found = extrapolated(replace(before, value=3.2))
+    shift = 11 * 0.2  # minus (G - 1) times how far the mean without groups is from the value
+    assert found.value == pytest.approx(3.2 + shift)
+    assert found.left_out["samples"] == pytest.approx([v + shift for v in spread])
+    assert found.high - found.value == pytest.approx(before.high - before.value)
+
+
 def test_groups_are_equal_and_mixed() -> None:
     assert sorted(group_numbers(45).bincount().tolist()) == [2] * 15 + [3] * 5
     assert sorted(group_numbers(7).tolist()) == list(range(7))
@@ -71,12 +93,15 @@ def test_images_sorted_by_class_have_no_narrower_intervals() -> None:
 
 
 @pytest.mark.parametrize(("successes", "count"), [(0, 10), (3, 10), (10, 10), (431, 2000)])
-def test_wilson_is_scipys(successes: int, count: int) -> None:
+def test_wilson_s_ends_are_the_shares_that_the_count_just_bears_out(
+    successes: int, count: int
+) -> None:
+    """Wilson 1927: the roots p of (share - p)^2 = z^2 p (1 - p) / n, here by polynomial roots."""
+    share, z = successes / count, stats.norm.ppf(0.975)
+    low, high = np.sort(np.roots([1 + z**2 / count, -2 * share - z**2 / count, share**2]))
     found = wilson(successes, count)
-    expected = stats.binomtest(successes, count).proportion_ci(method="wilson")
-    assert found.low == pytest.approx(expected.low, abs=1e-12)
-    assert found.high == pytest.approx(expected.high, abs=1e-12)
-    assert found.value == successes / count
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
+    assert found.value == share
 
 
 def test_mean_interval_is_scipys() -> None:

@@ -24,6 +24,28 @@ def test_nearest_is_the_nearest(rows: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.index.tolist() == apart.argmin(1).tolist()
 
 
+def test_of_equal_training_images_the_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are searched one after the other."""
+    monkeypatch.setattr(module, "COLUMNS", 2)
+    training = torch.tensor([[5.0], [1.0], [1.0], [1.0], [5.0]])
+    assert nearest(torch.tensor([[0.0], [6.0]]), training).index.tolist() == [1, 0]
+
+
+def test_as_near_as_one_in_a_hundred_is_not_nearer() -> None:
+    """Held-out images all at distance 1: a sample at 1 is as near as they are."""
+    held_out, samples = torch.ones(50).double(), torch.tensor([1.0] * 9 + [0.5]).double()
+    assert memorised(samples, held_out).value == pytest.approx(0.1)
+
+
+def test_a_share_s_interval_ends_at_one() -> None:
+    """Held-out images whose nearest hundredth is at 1 or at 3: nearly all samples lie between."""
+    held_out = torch.cat([torch.ones(2), torch.full((98,), 3.0)]).double()
+    samples = torch.cat([torch.full((95,), 2.0), torch.full((5,), 9.0)]).double()
+    found = memorised(samples, held_out)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.high == 1
+
+
 def test_a_model_that_draws_from_the_data_memorises_one_in_a_hundred() -> None:
     training = normal(500, 6)
     fresh, held_out = (nearest(normal(2000, 6, seed=s), training).distance for s in (1, 2))
@@ -57,10 +79,10 @@ def test_held_out_images_at_no_distance_leave_nothing_to_compare_with() -> None:
 
 
 def test_nothing_near_leaves_room_for_a_little() -> None:
-    """None of 500 samples: Wilson's upper end, not zero."""
+    """None of 500 samples: Wilson's upper end z^2 / (n + z^2), not zero."""
     found = memorised(torch.full((500,), 9.0), torch.rand(500, dtype=torch.float64))
     assert (found.value, found.low) == (0.0, 0.0)
-    assert found.high == pytest.approx(0.0076, abs=1e-4)
+    assert found.high == pytest.approx(1.959964**2 / (500 + 1.959964**2), rel=1e-6)
 
 
 def test_the_interval_holds_the_expected_value() -> None:

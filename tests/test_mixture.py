@@ -21,7 +21,7 @@ from torch.distributions import (
     Uniform,
 )
 
-from tests.truths import normal
+from tests.truths import FixedStreams, normal
 from triptych import images
 from triptych.families.vae.mixture import (
     FIRST_LOG_SCALE,
@@ -30,6 +30,7 @@ from triptych.families.vae.mixture import (
     log_bin_mass,
     mixture_channels,
     read_mixture,
+    uniform,
 )
 from triptych.seeding import ImageStreams
 
@@ -284,6 +285,12 @@ def test_draws_are_8_bit_values() -> None:
     assert drawn.shape == (2, 3, 50, 50)
     assert torch.equal(drawn, images.to_float(images.to_uint8(drawn)))
     assert {drawn.min().item(), drawn.max().item()} == {-1.0, 1.0}
+
+
+def test_no_share_of_chance_is_endless() -> None:
+    """Uniform numbers may be 0, and 1 after rounding: their logit and their logarithm are not."""
+    ends = uniform(FixedStreams(torch.tensor([[0.0, 1.0]])), 2)  # type: ignore[arg-type]
+    assert ends.logit().isfinite().all() and (-ends.log()).log().isfinite().all()
 
 
 def test_a_draw_depends_on_its_own_image_s_stream_alone() -> None:

@@ -35,7 +35,10 @@ def test_update_has_singular_values_near_one_and_the_same_directions() -> None:
 
 
 def test_small_matrices_are_iterated_as_the_whole_ones_would_be() -> None:
-    """X <- a X + b (X X^T) X + c (X X^T)^2 X five times, in float64."""
+    """X <- a X + b (X X^T) X + c (X X^T)^2 X five times, in float64; the author's a, b and c.
+
+    Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     matrices = drawn(SHAPES)
     for matrix, found in zip(matrices, orthogonalise(matrices), strict=True):

@@ -294,12 +294,12 @@ def test_mutated_files_neither_crash_nor_hang(tmp_path: Path) -> None:
             for place in rng.integers(first, len(content), size=1 + turn % 5):
                 content[place] = rng.integers(256)
         (tmp_path / "a.parquet").write_bytes(content)
-        start = time.perf_counter()
+        start = time.process_time()  # a busy neighbour does not count
         try:
             items: list[Item] = list(read_parquet(tmp_path / "a.parquet", ANY).items())
             assert all(isinstance(i.content, bytes | Path | BadImageError) for i in items)
         except InputError as error:
             refused += 1
             assert "\n" not in str(error)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
     assert refused > 50

@@ -53,6 +53,27 @@ def test_paths_that_lead_nowhere_are_left_out_or_not_defined() -> None:
     for compute in (path_length, path_uniformity):
         with pytest.raises(NotDefinedError, match="paths_stand_still"):
             compute(nowhere)
+    closed = torch.tensor([[0.0], [1.0], [2.0], [0.0]]).double().repeat(3, 1, 1)
+    with pytest.raises(NotDefinedError, match="paths_stand_still"):
+        path_length(closed)  # they come back to where they began
     mixed = torch.cat([half_circles(100), torch.ones(1, 100, 2, dtype=torch.float64)])
     found = path_length(mixed)
     assert found.value == pytest.approx(math.pi / 2, rel=1e-3)
+
+
+def test_paths_that_wait_at_an_end_lead_somewhere() -> None:
+    """The ends are the first and the last point, whatever the second and the last but one are."""
+    waits = torch.tensor([[0.0, 0.0, 1.0, 3.0], [0.0, 2.0, 3.0, 3.0]]).double()[:, :, None]
+    assert path_length(waits).value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_lengths_have_no_unit(scale: float) -> None:
+    found = path_length(scale * half_circles(400))
+    assert found.value == pytest.approx(math.pi / 2, rel=1e-4)
+
+
+def test_every_path_s_steps_are_held_against_its_own() -> None:
+    """An even path of long steps beside one of steps 1 and 3, whose deviation over mean is 1/2."""
+    paths = torch.tensor([[0.0, 100.0, 200.0], [0.0, 1.0, 4.0]]).double()[:, :, None]
+    assert path_uniformity(paths).value == pytest.approx((0 + 0.5) / 2)

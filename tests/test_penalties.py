@@ -65,6 +65,14 @@ def test_the_slope_of_the_one_centred_penalty() -> None:
     torch.testing.assert_close(slope, exact.detach())
 
 
+def test_the_one_centred_penalty_of_no_slope_is_one_and_has_a_slope() -> None:
+    """(0 - 1)^2; the root's slope at 0 would be endless."""
+    weight, x = torch.zeros(18, dtype=torch.float64).requires_grad_(), pictures()
+    penalty = one_centered(x.flatten(1) @ weight, x)
+    (slope,) = torch.autograd.grad(penalty, weight)
+    assert penalty.item() == pytest.approx(1, abs=1e-5) and torch.equal(slope, 0 * slope)
+
+
 def test_points_between_pairs() -> None:
     real, fake = pictures(3), pictures(3, seed=1)
     share = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)
@@ -73,6 +81,10 @@ def test_points_between_pairs() -> None:
     torch.testing.assert_close(found[0], fake[0])
     torch.testing.assert_close(found[1], 0.25 * real[1] + 0.75 * fake[1])
     torch.testing.assert_close(found[2], real[2])
+
+
+def test_a_penalty_may_weigh_nothing() -> None:
+    assert Penalty(kind="zero", weight=0.0, every=1).weight == 0
 
 
 @pytest.mark.parametrize("wrong", [{"weight": -1.0}, {"weight": 1.0, "every": 0}])

@@ -74,6 +74,33 @@ def test_no_other_factors_that_sum_to_one_come_nearer() -> None:
         assert distance(moved) > distance(factors)
 
 
+def test_how_far_off_a_mixture_is_by_integrals() -> None:
+    """Two averages at one moment: the norm of what is missing, over the norm of what is wanted."""
+    end = 100.0
+    rounds, widths = np.array([end, end]), np.array([0.05, 0.1])
+    factors, off = posthoc_ema.coefficients(rounds, widths, 0.2)
+    exponents = [power_exponent(width) for width in (*widths, 0.2)]
+
+    def weighting(t: float, g: float) -> float:
+        return (g + 1) * t**g / end ** (g + 1)
+
+    def missing(t: float) -> float:
+        made = sum(f * weighting(t, g) for f, g in zip(factors, exponents[:2], strict=True))
+        return (made - weighting(t, exponents[2])) ** 2
+
+    wanted = quad(lambda t: weighting(t, exponents[2]) ** 2, 0, end)[0]
+    assert off == pytest.approx(np.sqrt(quad(missing, 0, end)[0] / wanted), rel=1e-6)
+    assert 0.05 < off < 1
+
+
+def test_saved_averages_are_halved_where_that_holds_them() -> None:
+    """Half precision ends at 65,504 and is for numbers with fractions."""
+    small, large, counts = torch.tensor([1.5]), torch.tensor([1e5]), torch.tensor([3])
+    assert posthoc_ema.halved(small).dtype == torch.float16
+    assert posthoc_ema.halved(large).tolist() == [1e5]
+    assert posthoc_ema.halved(counts).dtype == torch.int64
+
+
 def test_a_width_far_from_both_is_not_made() -> None:
     rounds, widths = np.array([100.0, 100.0, 50.0, 50.0]), np.array([0.05, 0.1, 0.05, 0.1])
     assert posthoc_ema.coefficients(rounds, widths, 0.005)[1] > posthoc_ema.MOST_OFF

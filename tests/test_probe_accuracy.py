@@ -90,6 +90,49 @@ def test_scale_and_offset_do_not_matter() -> None:
     assert probe_accuracy(*parts).value == probe_accuracy(*moved).value
 
 
+def test_of_equally_good_penalties_the_strongest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All fits name the validation images alike, but only the first one the test images."""
+    labels = torch.tensor([0, 1] * 10)
+    signs = 2.0 * labels - 1
+    train = Represented(torch.stack([signs, -signs], 1).double(), labels)
+    test = Represented(torch.stack([signs, signs], 1).double(), labels)  # disagree in the second
+
+    def made(x: torch.Tensor, labels: torch.Tensor, penalty: float, *more: object) -> Weights:
+        column = torch.tensor([[-1.0, 0.0], [1.0, 0.0]] if penalty == 1 else [[0.0, 1], [0, -1]])
+        return Weights(column.double(), torch.zeros(2).double())
+
+    monkeypatch.setattr(module, "fit", made)
+    found = probe_accuracy(train, train, test)
+    assert found.value == 1
+    assert found.left_out["reference"] == [1.0] * 20
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_the_probe_is_scikit_learn_s_of_standardised_features(scale: float) -> None:
+    """Informative features that vary little beside loud ones, all far from 0."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    units = scale * torch.tensor([1e-2] * 6 + [1e3] * 20).double()
+
+    def part(seed: int, count: int) -> Represented:
+        own = classes(count, 2.0, seed)
+        features = torch.cat([own.features, normal(count, 20, seed=seed + 9)], 1)
+        return Represented(units * (features + 30), own.labels)
+
+    parts = [part(seed, count) for seed, count in ((0, 60), (1, 200), (2, 2000))]
+    train, validation, test = ((p.features.numpy(), p.labels.numpy()) for p in parts)
+    theirs = [
+        make_pipeline(
+            StandardScaler(), LogisticRegression(C=1 / (60 * penalty), max_iter=5000, tol=1e-8)
+        ).fit(*train)
+        for penalty in module.PENALTIES
+    ]
+    best = max(theirs, key=lambda each: each.score(*validation))  # the first of the best
+    assert probe_accuracy(*parts).value == pytest.approx(best.score(*test), abs=0.003)
+
+
 def test_what_holds_no_label_gives_chance() -> None:
     parts = [Represented(normal(2000, 6, seed=s), torch.arange(2000) % 4) for s in range(3)]
     assert probe_accuracy(*parts).value == pytest.approx(0.25, abs=0.03)

@@ -101,8 +101,8 @@ def test_requests_hold_paths_however_they_are_given(tmp_path: Path) -> None:
         assert asked.data == str(tmp_path)
         assert asked.out == asked.teacher == tmp_path
         assert isinstance(asked.out, Path) and isinstance(asked.teacher, Path)
-        assert MeasureRequest(runs=[kind(tmp_path)]).runs == (tmp_path,)  # type: ignore[arg-type]
-        assert MeasureRequest(runs=kind(tmp_path)).runs == (tmp_path,)
+        assert MeasureRequest(runs=[kind(tmp_path)]).runs == (str(tmp_path),)  # type: ignore[arg-type]
+        assert MeasureRequest(runs=kind(tmp_path)).runs == (str(tmp_path),)
         mixed = CompareRequest(models=["vae", kind(tmp_path)])  # type: ignore[arg-type]
         assert mixed.models == ("vae", str(tmp_path))
     assert CompareRequest(models="gan").models == ("gan",)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ import torch
 
 import triptych
 from tests.making import make_images, one_thread, write_npz
+from tests.test_plan import Simulated, simulated
 from triptych import records
 from triptych.errors import InputError
 from triptych.records import (
@@ -32,6 +33,8 @@ from triptych.records import (
 )
 from triptych.training import checkpoint
 from triptych.training.run_folder import RunFolder
+
+__all__ = ["simulated"]  # a fixture
 
 EARLIER = Path(__file__).parent / "earlier"
 RENAMED = {  # settings of 0.1
@@ -77,7 +80,11 @@ def test_a_comparison_of_the_version_before_is_shown(earlier: Path) -> None:
     assert first.value == before["runs"][0]["metrics"][0]["value"]
 
 
-def test_a_stopped_training_of_the_version_before_goes_on(earlier: Path) -> None:
+def test_a_stopped_training_of_the_version_before_goes_on(
+    earlier: Path, simulated: Simulated
+) -> None:
+    """For the rest of its 20 s, of a clock that steps of 50 ms move."""
+    simulated.pace = lambda now: 0.05
     folder = RunFolder(earlier / "interrupted")
     assert not folder.read().done
     [newest] = checkpoint.complete(folder.checkpoints)

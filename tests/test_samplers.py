@@ -20,6 +20,7 @@ from triptych.errors import InputError
 from triptych.families.diffusion.denoisers import NoisePredictor
 from triptych.families.diffusion.samplers import (
     CHURN,
+    CHURN_LEVELS,
     CHURN_NOISE,
     SAMPLERS,
     Denoise,
@@ -242,6 +243,15 @@ def test_churn_is_noise_up_to_the_raised_level() -> None:
     for sigma, sigma_next in ((5.0, 4.0), (0.005, 0.0)):
         found = stochastic_heun(still, x, sigma, sigma_next)
         torch.testing.assert_close(found, heun(still, x, sigma, sigma_next))
+
+
+@pytest.mark.parametrize("sigma", CHURN_LEVELS)
+def test_churn_takes_in_the_ends_of_its_levels(sigma: float) -> None:
+    """S_tmin <= sigma <= S_tmax (arXiv:2206.00364, Algorithm 2, line 4)."""
+    x, noise = normal(1, 1, 2, 2), normal(1, 1, 2, 2, seed=1)
+    chain = SamplerState(gaussian_denoiser(0.5), FixedStreams(noise), 200)  # type: ignore[arg-type]
+    churned = stochastic_heun(chain, x, sigma, 0.9 * sigma)
+    assert not torch.allclose(churned, heun(chain, x, sigma, 0.9 * sigma))
 
 
 def test_churn_doubles_the_variance_at_most() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.test_comparison import FACTS
 from tests.truths import coverage, normal
 from triptych.comparison.seeds import all_differences, average, by_model, mean_metric
-from triptych.comparison.significance import Difference, difference
+from triptych.comparison.significance import Difference, difference, higher
 from triptych.metrics.frechet_distance import frechet_distance
 from triptych.metrics.intervals import Estimate, mean_interval
 from triptych.records import CostRecord, MeasuredOn, MetricRecord, ResultsRecord, RunRecord
@@ -98,12 +98,48 @@ def test_nearness_to_the_floor_is_compared() -> None:
     assert apart(blurry, sharp).better == "undecided"
 
 
+def test_an_interval_that_holds_the_floor_reaches_it() -> None:
+    """Badness 0.02 in [0, 0.04] and 0.5 in [0.45, 0.55]: end by end, as squares."""
+    for floor in (1.0, 0.0):
+        at = {"better": "floor", "floor": floor}
+        near = plain(floor + 0.02, floor - 0.02, floor + 0.04, **at)
+        found = apart(near, plain(floor + 0.5, floor + 0.45, floor + 0.55, **at))
+        assert found.low == pytest.approx(-0.48 - math.hypot(0.02, 0.05))
+        assert found.high == pytest.approx(-0.48 + math.hypot(0.02, 0.05))
+    unknown = plain(0.5, 0.4, 0.6, better="floor")
+    assert difference(unknown, unknown) is None
+
+
+def test_one_training_or_one_group_shows_no_spread() -> None:
+    """Then the intervals themselves count; two are enough."""
+    ours = {"values": [3.0], "left_out": {"samples": [3.0]}}
+    theirs = {"values": [5.0, 5.2], "left_out": {"samples": [5.0, 5.2]}}
+    for a, b in ((ours, theirs), (theirs, ours), (ours, ours)):
+        found = apart(plain(3, 2, 4, **a), plain(9, 8, 10, **b))
+        assert found.high - found.value == pytest.approx(math.sqrt(2))
+    left_out = {"samples": [3.0, 3.2]}
+    found = apart(plain(3, 0, 9, left_out=left_out), plain(9, 0, 9, left_out=left_out))
+    error = math.sqrt(2 * 0.5 * 0.02)  # (G - 1)^2 / G times the variance 0.02, twice
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 2) * error)
+
+
 def test_nearness_to_the_floor_keeps_its_spread() -> None:
     """Values on both sides of 1 are equally far from it, and yet not all the same."""
     at = {"better": "floor", "floor": 1.0}
     around = plain(1.0, 0.9, 1.1, values=[0.95, 1.05], left_out={"samples": [0.9, 1.1]}, **at)
     near = plain(1.05, 1.049, 1.051, values=[1.05, 1.05], left_out={"samples": [1.05, 1.05]}, **at)
     assert apart(around, near).better == "undecided"
+
+
+def test_the_higher_of_two_is_asked_apart_from_the_better() -> None:
+    """Of what is best at its floor: by the values, however near to the floor they are."""
+    at = {"better": "floor", "floor": 1.0}
+    blurry, sharp = plain(0.5, 0.45, 0.55, **at), plain(1.5, 1.45, 1.55, **at)
+    assert (higher(sharp, blurry), higher(blurry, sharp)) == ("first", "second")
+    assert higher(sharp, plain(1.49, 1.4, 1.6, **at)) == "undecided"
+    costs = plain(2.0, 1.9, 2.1), plain(9.0, 8.9, 9.1)
+    assert higher(*costs) == "second"
+    assert higher(costs[0], MetricRecord(name="a", kind="not defined", better="floor")) is None
 
 
 def test_values_of_other_counts_are_not_compared() -> None:
@@ -133,6 +169,18 @@ def test_trainings_are_compared_by_welch() -> None:
     mean = np.mean(ours) - 37 / 6
     assert found.high - mean == pytest.approx(exact.high - (np.mean(ours) - np.mean(theirs)))
     assert found.better == "first"
+
+
+def test_trainings_that_all_came_out_alike_have_no_margin() -> None:
+    found = apart(plain(3, 0, 9, values=[3.0, 3.0]), plain(5, 0, 9, values=[5.0, 5.0]))
+    assert (found.low, found.high) == (-2.0, -2.0)
+
+
+def test_a_model_whose_trainings_came_out_alike_has_the_other_s_margin() -> None:
+    """Welch's degrees of freedom are the other's: 1, whose quantile is 12.706 (Cauchy's)."""
+    found = apart(plain(1, 0, 9, values=[0.0, 2.0]), plain(5, 0, 9, values=[5.0, 5.0]))
+    cauchy = math.tan(math.pi * (0.975 - 0.5))  # of the mean of 0 and 2 the deviation is 1
+    assert (found.low, found.high) == pytest.approx((-4 - cauchy, -4 + cauchy))
 
 
 def frechet(repeat: int, scale: float, seed: int, real: Tensor) -> MetricRecord:

@@ -55,15 +55,50 @@ def test_copies_leave_the_test_side() -> None:
     keep, copies = splits.without_leaks(digests, parts.astype(np.int8))
     # 0 is in training too, 2 in validation too; 1 is twice in training and 3 twice in test
     np.testing.assert_array_equal(keep, [False, True, True, False, True, True, True, True, True])
-    assert copies == 4
+    assert copies == 4 and keep.dtype == bool
+
+
+def test_images_are_equal_only_where_the_whole_digest_is() -> None:
+    """One half in common makes no copy, whichever half it is and whatever the order."""
+    numbers = [[1, 5], [2, 5], [1, 5], [1, 6], [2, 5], [2, 6]]
+    digests = np.array(numbers, dtype=np.uint64).astype(splits.DIGEST.base)
+    parts = np.array([TRAIN, TRAIN, TEST, TEST, TEST, TEST], dtype=np.int8)
+    keep, copies = splits.without_leaks(digests, parts)
+    assert keep.tolist() == [True, True, False, True, False, True] and copies == 2
+
+
+def test_a_part_is_what_lies_below_the_share() -> None:
+    """Draws are on [0, 1), so a share of one tenth ends before 0.1; parts are one byte each."""
+    free = np.ones(40, dtype=bool)
+    draws = np.concatenate([[0.1, 0.0, 0.05, 0.0999], np.linspace(0.2, 0.9, 36)])
+    assert np.flatnonzero(splits.picked(draws, free, 0.1)).tolist() == [1, 2, 3]
+    assert splits.assign(digests_of(range(9)), given(NOT_GIVEN, count=9)).dtype == np.int8
+
+
+@pytest.mark.parametrize(("count", "least"), [(1, 0), (2, 1), (9, 1), (10, 2), (15, 3), (99, 3)])
+def test_where_chance_gives_nothing_a_fifth_is_taken_and_three_at_most(
+    count: int, least: int
+) -> None:
+    draws = np.linspace(0.5, 0.9, count)
+    found = splits.picked(draws, np.ones(count, dtype=bool), 0.1)
+    assert np.flatnonzero(found).tolist() == list(range(least))
 
 
 def test_digests_tell_shape_and_pixels_apart() -> None:
     image = np.arange(12, dtype=np.uint8)
     found = {splits.pixel_digest(image.reshape(shape)) for shape in ((3, 4), (4, 3), (2, 2, 3))}
     assert len(found) == 3
-    assert splits.pixel_digest(image) == splits.pixel_digest(image[::-1][::-1])
+    assert splits.pixel_digest(image) == splits.pixel_digest(image.repeat(2)[::2])  # not in a row
     assert splits.pixel_digest(image) != splits.pixel_digest(image[::-1])
+
+
+def test_a_digest_is_the_same_for_ever() -> None:
+    """BLAKE2b of the shape's text and the pixels; a change would move users' images between parts.
+
+    By coreutils: printf '(2, 2)\\0\\1\\2\\3' | b2sum -l 128
+    """
+    digest = splits.pixel_digest(np.arange(4, dtype=np.uint8).reshape(2, 2))
+    assert digest.hex() == "a817f34e38dc0eec619e80a54920ebb8"
 
 
 def test_a_part_that_chance_leaves_empty_takes_the_lowest_draws() -> None:

@@ -6,10 +6,10 @@ import json
 import math
 import os
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -321,24 +321,31 @@ def test_budgets() -> None:
 def test_pictures_on_the_way_are_left_out_where_they_take_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first and the last are always drawn."""
-    train(request("vae:sigma"), tmp_path / "quick")
-    assert len(list((tmp_path / "quick" / "samples").iterdir())) >= 2
-    draw = training.save_grid
+    """The first and the last are always drawn, those between for 1.5 % of the time.
 
-    def slowly(*arguments: Any) -> None:
+    On a clock that only steps and pictures move: 40 steps of a second each, so 0.6 s are for
+    pictures. Of those that take 0.25 s there is room for the first and one more on the way.
+    """
+    now, cost = 0.0, 0.0
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
+    draw, move = training.save_grid, TrainingState.step
+
+    def drawing(*arguments: Any) -> None:
+        nonlocal now
         draw(*arguments)
-        time.sleep(0.5)
+        now += cost
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "save_grid", slowly)
-        train(request("vae:sigma"), tmp_path / "slow")
-    found = sorted(path.stem for path in (tmp_path / "slow" / "samples").iterdir())
-    assert [int(name) for name in found] == [0, 1280]
-    monkeypatch.setattr(loop, "GRID_COST", math.inf)
-    train(request("vae:sigma"), tmp_path / "all")
-    found = sorted(path.stem for path in (tmp_path / "all" / "samples").iterdir())
-    assert [int(name) for name in found] == [0, 96, 320, 640, 1280]
+    def moving(state: TrainingState, *arguments: Any) -> None:
+        nonlocal now
+        move(state, *arguments)
+        now += 1.0
+
+    monkeypatch.setattr(training, "save_grid", drawing)
+    monkeypatch.setattr(TrainingState, "step", moving)
+    every = [0, 96, 320, 640, 1280]
+    for cost, expected in ((0.0, every), (0.25, [0, 96, 1280]), (5.0, [0, 1280])):
+        folder = train(request("vae:sigma"), tmp_path / str(cost))
+        assert sorted(int(path.stem) for path in folder.samples.iterdir()) == expected
 
 
 def test_only_the_training_part_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,8 +204,8 @@ def test_every_earlier_sentence_is_worded_in_every_language() -> None:
 
 
 def test_hostile_sentences_are_read_at_once() -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # a busy neighbour does not count
     for part in ("bad images skipped: 1 of ", " of 1", "the critic tells 1 of the pairs apart "):
         for times in (50, 1000, 100_000):
             assert note_from_text(part * times).code == "text"
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -56,6 +56,8 @@ class FixedStreams:
     def normal(self, *shape: int) -> Tensor:
         return self.numbers.view(-1, *shape)
 
+    uniform = normal
+
 
 class ListedStreams:
     """Stands in for ImageStreams: serves the given tensors one after another, again and again."""

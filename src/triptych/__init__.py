@@ -13,8 +13,10 @@ if TYPE_CHECKING:
         compare,
         evaluate,
         load,
+        measure,
         repeat,
         report,
+        save_reference,
         train,
     )
     from triptych.data.open import open_images
@@ -31,9 +33,11 @@ __all__ = [
     "evaluate",
     "grid",
     "load",
+    "measure",
     "open_images",
     "repeat",
     "report",
+    "save_reference",
     "train",
 ]
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,45 @@ from triptych import files, hardware
 from triptych.comparison import compare as comparing
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
-from triptych.data.open import tell_notes
+from triptych.data.open import open_images, tell_notes
 from triptych.errors import InputError
+from triptych.evaluation import saved_reference
 from triptych.evaluation.evaluate import (
+    Ground,
     Measure,
+    MeasureSamples,
     check_measurement,
+    draw_samples,
+    format_for,
     measurer,
+    most_samples,
     plan_measurement,
+    sample_measurer,
 )
 from triptych.evaluation.legibility import known_legibility, warn_told_anyway
+from triptych.evaluation.reference import read_real
+from triptych.evaluation.samples import (
+    Samples,
+    SampleSource,
+    are_samples,
+    folder_name,
+    open_samples,
+    samples_of,
+)
 from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
     DEFAULT_DATA,
     CompareRequest,
     MeasureRequest,
+    MeasuringOptions,
     ReadingOptions,
+    ReferenceRequest,
     TrainRequest,
+    as_data,
     takes,
 )
-from triptych.records import Note, ResultsRecord
+from triptych.records import Note, ReferenceRecord, ResultsRecord
 from triptych.run import Data, Run, run_data
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
@@ -153,6 +173,9 @@ def evaluate(
 ) -> list[ResultsRecord]:
     """Measure runs on held-out images; writes results.json and figures into each.
 
+    Samples from elsewhere are measured too, against the images or the reference that `data` names;
+    their results go to `out`, for what the user made is never written into.
+
     runs: or all that is asked, as one request
     """
     if isinstance(runs, MeasureRequest):
@@ -160,10 +183,26 @@ def evaluate(
     else:
         asked = MeasureRequest.of(runs=runs, data=source_of(data), **options)
     if not asked.runs:
-        raise InputError("no run named", "give folders that `triptych train` made")
+        raise InputError("no run named", "give folders that `triptych train` made, or samples")
     machine = machine or hardware.pick_for(asked)
+    named = [text for text in asked.runs if are_samples(text)]
+    trained = [text for text in asked.runs if text not in named]
+    write_samples = samples_to_measure(named, asked, data, machine, console)
+    of_runs = iter(evaluate_runs(trained, asked, data, machine, console))
+    of_samples = iter(write_samples())
+    return [next(of_samples if text in named else of_runs) for text in asked.runs]
+
+
+def evaluate_runs(
+    paths: Sequence[str],
+    asked: MeasureRequest,
+    data: Data | None,
+    machine: Machine,
+    console: Console,
+) -> list[ResultsRecord]:
+    """The results of runs, which are written into them."""
     planned = []
-    for run in [Run(path, machine) for path in asked.runs]:
+    for run in [Run(path, machine) for path in paths]:
         images = run_data(run, data, asked.part(ReadingOptions), console)
         check_measurement(asked.count, asked.features, images, machine)
         planned.append((run.folder, images))
@@ -183,6 +222,177 @@ def evaluate(
             files.write_json(folder.results, results[-1].to_json())
     machine.group.barrier()
     return results
+
+
+def samples_to_measure(
+    named: Sequence[str],
+    asked: MeasureRequest,
+    data: Data | None,
+    machine: Machine,
+    console: Console,
+) -> Callable[[], list[ResultsRecord]]:
+    """Read samples from elsewhere; what comes back measures them and writes their results.
+
+    InputError on what cannot be measured, before anything is made.
+    """
+    if not named:
+        return list
+    if data is None:
+        raise InputError(
+            f"{named[0]} is no run, and there is nothing to measure samples against",
+            "name real images by --data, or a folder that `triptych train` made",
+        )
+    ground = ground_of(data, asked.part(ReadingOptions), console)
+    most = most_samples(asked.count, asked.features, ground, machine)
+    wanted = format_for(ground)
+    sources = [SampleSource.parse(text) for text in named]
+    folders = measured_folders(sources, asked.out)
+    options = {"labeled": not asked.ignore_labels, "strict": asked.strict}
+    opened = [open_samples(source, wanted, most, machine, console, **options) for source in sources]
+
+    def measure_all() -> list[ResultsRecord]:
+        measure_samples = sample_measurer(asked.count, asked.features, ground, machine, console)
+        return [
+            write_measured(samples, measure_samples, folder, machine, console)
+            for samples, folder in zip(opened, folders, strict=True)
+        ]
+
+    return measure_all
+
+
+def measured_folders(sources: Sequence[SampleSource], out: Path | None) -> list[Path]:
+    """Where the results of samples go; InputError where that is somebody else's place."""
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two sets of samples are called {name}", "name them: NAME=PATH")
+    if out is not None:
+        folders = [out] if len(names) == 1 else [out / folder_name(name) for name in names]
+        for folder in folders:
+            if not is_measured_folder(folder):
+                raise InputError(
+                    f"{folder} is there already and holds no measurement of samples",
+                    "name another --out",
+                )
+        return folders
+    return [
+        files.first_free(RUNS / f"{folder_name(source.name)}-measured", partial(holds, source))
+        for source in sources
+    ]
+
+
+def holds(source: SampleSource, path: Path) -> bool:
+    """Whether a folder is free, or holds what was measured of this very source."""
+    if not path.exists():
+        return True
+    try:
+        samples = comparing.read_measured(path).samples
+    except InputError:
+        return False
+    return samples is not None and samples.source == source.text
+
+
+def is_measured_folder(path: Path) -> bool:
+    """Whether results of samples may go there: it is absent, empty, or holds such already."""
+    if not path.is_dir():
+        return not path.exists()
+    inside = {each.name for each in files.visible(path)}
+    return inside <= {"results.json", "figures"} and ("results.json" in inside or not inside)
+
+
+def write_measured(
+    samples: Samples,
+    measure_samples: MeasureSamples,
+    folder: Path,
+    machine: Machine,
+    console: Console,
+) -> ResultsRecord:
+    """Measure samples and write results.json and figures into a folder."""
+    evaluation = measure_samples(samples)
+    if machine.group.is_main:
+        files.make_folder(folder)
+        files.write_json(folder / comparing.RESULTS, evaluation.results.to_json())
+        draw_samples(folder / "figures", samples, evaluation)
+        into = Note("samples_measured_into", {"name": samples.name, "folder": str(folder)})
+        console.say(english(into))
+    machine.group.barrier()
+    return evaluation.results
+
+
+def ground_of(data: Data, options: ReadingOptions, console: Console) -> Ground:
+    """The images that samples are measured against, or a saved reference."""
+    if isinstance(data, ImageData):
+        return data
+    if saved_reference.is_reference(data):
+        return saved_reference.read(Path(as_data(data)).expanduser())
+    return open_images(data, options, console)
+
+
+@takes(MeasuringOptions)
+def measure(
+    images: Any,
+    data: Data = DEFAULT_DATA,
+    *,
+    labels: Any = None,
+    name: str = "",
+    latent: int | None = None,
+    machine: Machine | None = None,
+    console: Console = QUIET,
+    **options: Any,
+) -> ResultsRecord:
+    """Measure samples that were made elsewhere, by all that takes no model; nothing is written.
+
+    images: uint8 (N,H,W) or (N,H,W,C), a tensor (N,C,H,W), batches of either, a torch module
+            z -> images on [-1, 1], or what `triptych evaluate` takes: a folder, a file, a generator
+    data:   real images, or a file that `save_reference` wrote
+    labels: names of the data's classes, one a sample, where a model was asked for them
+    name:   to be shown by
+    latent: the length of z, where a module does not tell it
+    """
+    asked = MeasuringOptions.of(**options)
+    machine = machine or hardware.pick_for(asked)
+    ground = ground_of(data, asked.part(ReadingOptions), console)
+    samples = samples_of(
+        images,
+        labels,
+        name,
+        format_for(ground),
+        most_samples(asked.count, asked.features, ground, machine),
+        machine,
+        console,
+        latent=latent,
+        labeled=not asked.ignore_labels,
+        strict=asked.strict,
+    )
+    measure_samples = sample_measurer(asked.count, asked.features, ground, machine, console)
+    return measure_samples(samples).results
+
+
+@takes(ReferenceRequest)
+def save_reference(
+    data: Data | ReferenceRequest,
+    out: PathLike = "",
+    *,
+    machine: Machine | None = None,
+    console: Console = QUIET,
+    **options: Any,
+) -> ReferenceRecord:
+    """Keep real images as a reference without their pixels: one file, to measure against again.
+
+    data: or all that is asked, as one request
+    """
+    if isinstance(data, ReferenceRequest):
+        asked, images = data, None
+    else:
+        asked = ReferenceRequest.of(data=source_of(data), out=as_path(out, "out"), **options)
+        images = opened(data)
+    machine = machine or hardware.pick_for(asked)
+    images = images or open_images(asked.data, asked.part(ReadingOptions), console)
+    tell_notes(images, console)
+    plan = plan_measurement(asked.count, asked.features, images, machine, console)
+    with machine.fastest_threads():
+        real = read_real(images, plan.count, plan.features, plan.labels, machine, console)
+    return saved_reference.write(real, asked.out)
 
 
 @takes(CompareRequest)

@@ -49,9 +49,12 @@ def required(help: str) -> Any:
     return field(metadata={"help": help})
 
 
-def argument(metavar: str, help: str, default: Any = MISSING) -> Any:
-    """What is typed without a name, as `metavar` is called in help."""
-    return field(default=default, metadata={"help": help, "metavar": metavar})
+def argument(metavar: str, help: str, default: Any = MISSING, **more: Any) -> Any:
+    """What is typed without a name, as `metavar` is called in help.
+
+    more: `paths`, where texts stand for paths
+    """
+    return field(default=default, metadata={"help": help, "metavar": metavar, **more})
 
 
 def is_argument(each: Field[Any]) -> bool:
@@ -96,6 +99,11 @@ def as_asked(value: Any, name: str, kind: Any) -> Any:
     if set(kinds) <= {str, type(None)} and not isinstance(value, str):
         raise InputError(f"{name} takes text, not {kind_of(value)}", "give a str")
     return value
+
+
+def as_list(value: object) -> list[Any]:
+    """What is given as a list or the like; anything else alone."""
+    return list(value) if isinstance(value, Iterable) else [value]
 
 
 def as_texts(value: object, name: str, kinds: Any = str) -> tuple[str, ...]:
@@ -390,16 +398,65 @@ FEATURES_HELP = (
 )
 
 
+IGNORE_LABELS_HELP = "Measure samples from elsewhere as if they had no labels."
+SAMPLES_HELP = (
+    "samples from elsewhere: a folder of images, an archive, .npz, .npy or .parquet, "
+    "diffusers:FOLDER, pt2:FILE or onnx:FILE, each also as NAME=PATH"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class MeasureRequest(ReadingOptions, MachineOptions):
-    """Runs to be measured."""
+class MeasuringOptions(ReadingOptions, MachineOptions):
+    """How samples are measured."""
+
+    verb = "measure"
+
+    count: int | None = option(None, COUNT_HELP)
+    features: str | None = option(None, FEATURES_HELP)
+    ignore_labels: bool = option(False, IGNORE_LABELS_HELP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureRequest(MeasuringOptions):
+    """Runs, and samples from elsewhere, to be measured."""
 
     verb = "evaluate"
 
-    runs: tuple[Path, ...] = argument("RUN ...", "Folders of runs.", ())
-    data: str | None = option(None, "What to measure on; the run's own data by default.")
+    runs: tuple[str, ...] = argument(
+        "RUN|SAMPLES ...", f"Folders of runs, or {SAMPLES_HELP}.", (), paths=True
+    )
+    data: str | None = option(
+        None,
+        "What to measure on: data, or a file that `triptych reference` wrote; a run's own data by "
+        "default.",
+    )
+    out: Path | None = option(
+        None,
+        "Folder for what is measured of samples from elsewhere; runs/NAME-measured by default.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        runs = (self.runs,) if isinstance(self.runs, str | os.PathLike) else self.runs
+        named = [as_path(each, "runs") and os.fsdecode(each) for each in as_list(runs)]
+        object.__setattr__(self, "runs", tuple(named))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceRequest(ReadingOptions, MachineOptions):
+    """Real images to be kept as a reference."""
+
+    verb = "reference"
+
+    data: str = argument("DATA", "The real images, as `triptych data` takes them.")
+    out: Path = required("The file, which ends in .safetensors.")
     count: int | None = option(None, COUNT_HELP)
     features: str | None = option(None, FEATURES_HELP)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.out.suffix.lower() != ".safetensors":
+            raise InputError(f"{self.out} is no .safetensors file", "end --out in .safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,9 +466,10 @@ class CompareRequest(TrainingOptions, MachineOptions):
     verb = "compare"
 
     models: tuple[str, ...] = argument(
-        "MODEL ...",
+        "MODEL|RUN|SAMPLES ...",
         "Models (gan, gan:course, ...), models with settings of their own (gan:r1,ema=0.1 or "
-        "gan:r1,size=small) and folders of finished runs; one of each family by default.",
+        f"gan:r1,size=small), folders of finished runs, and {SAMPLES_HELP}; one of each family by "
+        "default.",
         (),
     )
     data: str | None = option(
@@ -421,6 +479,7 @@ class CompareRequest(TrainingOptions, MachineOptions):
     seeds: int = option(1, "Train each model so many times.")
     count: int | None = option(None, COUNT_HELP)
     features: str | None = option(None, FEATURES_HELP)
+    ignore_labels: bool = option(False, IGNORE_LABELS_HELP)
     out: Path | None = option(None, "Folder of the comparison; the same one again resumes.")
     lang: str = option("en", "Language of the report: en or fr.")
     force: bool = option(False, "Show runs that differ, under a loud mark.")

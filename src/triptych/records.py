@@ -711,9 +711,35 @@ class CostRecord(Record):
     peak_memory_of: float | None = None  # trainings that the process held
 
 
+ELSEWHERE = "elsewhere"  # before the colon of such a model
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesRecord(Record):
+    """Samples that a model trained elsewhere gave: where they came from.
+
+    source:      as the user wrote it; what they were in Python
+    kind:        files, array, module, diffusers, pt2 or onnx
+    images:      that the source holds; None where a generator was sampled
+    fingerprint: of the images that were measured, and of their labels
+    labels:      whether each has one
+    notes:       what was done with them
+    """
+
+    source: str
+    kind: str
+    images: int | None
+    fingerprint: str
+    labels: bool = False
+    notes: tuple[Note, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResultsRecord(Record):
-    """results.json of a run: all its numbers. Several trainings of a model have one of means."""
+    """results.json of a run: all its numbers. Several trainings of a model have one of means.
+
+    samples: set for what was trained elsewhere, of which nothing but samples is known
+    """
 
     schema: int = SCHEMA
     model: str
@@ -724,6 +750,7 @@ class ResultsRecord(Record):
     cost: CostRecord
     warnings: tuple[Note, ...] = ()
     runs: tuple[str, ...] | None = None  # the trainings that these are the means of
+    samples: SamplesRecord | None = None
 
     @classmethod
     def migrate(cls, values: JsonObject) -> JsonObject:
@@ -737,10 +764,43 @@ class ResultsRecord(Record):
         return with_notes(values, "warnings")
 
     def to_json(self) -> JsonObject:
-        """As plain values; `runs` only where there are several."""
+        """As plain values; `runs` only where there are several, `samples` only of such."""
         values = asdict(self) | {"metrics": [metric.to_json() for metric in self.metrics]}
         values["extractor"] = None if self.extractor is None else self.extractor.to_json()
-        return {name: value for name, value in values.items() if name != "runs" or value}
+        return {n: value for n, value in values.items() if n not in ("runs", "samples") or value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceRecord(Record):
+    """What the metadata of a saved reference say of its tensors, and how samples are read for it.
+
+    data:      the real images, of which it holds none
+    ranges:    which of their numbers became black and white, by their type
+    count:     samples that it measures, and images behind its floors
+    features:  the extractor's name, and key: the same with a digest of all that it depends on
+    accuracy:  of the data's classifier on test images
+    no_labels: why what the classifier reads is not defined
+    same:      the references whose images are all one and the same
+    digest:    of the tensors
+    """
+
+    schema: int
+    triptych: str
+    data: MeasuredOn
+    resolution: int
+    channels: int
+    fit: Fit
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+    count: int
+    features: str
+    key: str
+    accuracy: float | None = None
+    legibility: LegibilityRecord | None = None
+    no_labels: Note | None = None
+    same: tuple[str, ...] = ()
+    digest: str
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -808,8 +868,8 @@ class ContractRecord(Record):
     command: str
     request: JsonObject  # what must agree for the comparison to be gone on with
     data: DataRecord | MeasuredOn
-    size: str
-    budget: Budget
+    size: str | None  # None, as the budget, where nothing was trained here
+    budget: Budget | None
     seeds: tuple[int, ...]
     evaluation: EvaluationRecord
     device: str
@@ -844,6 +904,7 @@ SCHEMAS: Mapping[str, Any] = {
     "results": ResultsRecord,
     "comparison-results": ComparisonResults,
     "contract": ContractRecord,
+    "reference": ReferenceRecord,
     "progress": Progress,
     "log": LogLine,
 }

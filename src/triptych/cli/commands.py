@@ -21,6 +21,7 @@ from triptych.options import (
     MeasureRequest,
     Options,
     ReadingOptions,
+    ReferenceRequest,
     SamplingOptions,
     TrainRequest,
     argument,
@@ -407,7 +408,7 @@ class Average(UsesModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(UsesModel, MeasureRequest):
-    """Measure runs on held-out images; writes results.json into each."""
+    """Measure runs, or samples from elsewhere, on held-out images; writes results.json."""
 
     def run(self) -> Any:
         """The results."""
@@ -416,6 +417,19 @@ class Evaluate(UsesModel, MeasureRequest):
         asked = self.part(MeasureRequest)
         results = api.evaluate(asked, machine=self.machine(), console=self.console())
         return {"runs": [r.to_json() for r in results]} if self.json else text.results(results)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference(UsesModel, ReferenceRequest):
+    """Keep features and statistics of real images in one file, to measure samples against again."""
+
+    def run(self) -> Any:
+        """The file's path and what it says of itself."""
+        from triptych import api
+
+        asked = self.part(ReferenceRequest)
+        record = api.save_reference(asked, machine=self.machine(), console=self.console())
+        return {"out": str(self.out), **record.to_json()} if self.json else str(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,8 @@ COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "traverse": ("Traverse", "Walk one latent unit after another, around a held-out image."),
     "average": ("Average", "Average a run's weights over another span of the training."),
     "likelihood": ("Likelihood", "Bits per dimension of images, term by term."),
-    "evaluate": ("Evaluate", "Measure runs on held-out images."),
+    "evaluate": ("Evaluate", "Measure runs, or samples from elsewhere, on held-out images."),
+    "reference": ("Reference", "Keep real images as a reference, without their pixels."),
     "report": ("Report", "Write the page of a comparison, or of evaluated runs."),
     "data": ("Data", "What is in the data, and what would be done with them."),
     "doctor": ("Doctor", "What this machine has, and what would be picked on it."),
@@ -53,6 +54,7 @@ EXAMPLES = """examples:
   triptych compare                                 one of each family on the embedded digits
   triptych compare --data photos/ --budget 10m     the same on your own images
   triptych train diffusion --out runs/d            train one model
+  triptych evaluate out.npz --data photos/         measure samples from elsewhere
   triptych sample runs/d --count 64 --out d.png    draw from it
   triptych report runs/compare-street-digits-75s --lang fr
 """
@@ -207,6 +209,8 @@ def parameter_of(each: Field[Any], kind: Any, group: Group) -> inspect.Parameter
         more["converter"] = whole_number
     if Path in (kind, *typing.get_args(kind)):
         more["converter"] = paths if many else a_path
+    if each.metadata.get("paths"):
+        more["converter"] = texts_of_paths
     default = inspect.Parameter.empty if each.default is MISSING else each.default
     more["show_default"] = default not in (None, False, (), inspect.Parameter.empty)
     annotation = Annotated[kind, Parameter(**more)]
@@ -303,6 +307,12 @@ def a_path(kind: Any, tokens: Sequence[Token]) -> Path:
 def paths(kind: Any, tokens: Sequence[Token]) -> tuple[Path, ...]:
     """Several of them."""
     return tuple(a_path(kind, [token]) for token in tokens)
+
+
+def texts_of_paths(kind: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """The same as they were typed: what stands before a path may tell what it is."""
+    paths(kind, tokens)
+    return tuple(token.value for token in tokens)
 
 
 def did_you_mean(typed: str, choices: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -26,10 +26,27 @@ from triptych.config import Budget
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
+from triptych.data.samples import SampleFormat
 from triptych.errors import InputError
-from triptych.evaluation.evaluate import Measure, check_measurement, measurer, plan_measurement
+from triptych.evaluation.evaluate import (
+    Measure,
+    MeasureSamples,
+    check_measurement,
+    draw_samples,
+    measurers,
+    plan_measurement,
+)
 from triptych.evaluation.legibility import warn_told_anyway
 from triptych.evaluation.outputs import EVALUATION_SEED
+from triptych.evaluation.reference import MOST_REFERENCES, count_samples
+from triptych.evaluation.samples import (
+    Samples,
+    SampleSource,
+    are_samples,
+    folder_name,
+    open_samples,
+)
+from triptych.evaluation.saved_reference import is_reference
 from triptych.families import registry
 from triptych.hardware import Machine
 from triptych.options import (
@@ -48,6 +65,7 @@ from triptych.records import (
     Note,
     ResultsRecord,
     RunRecord,
+    SamplesRecord,
     read_record,
 )
 from triptych.run import Run, run_data
@@ -66,6 +84,7 @@ from triptych.words import english
 
 CONTRACT = "contract.json"
 RESULTS = "results.json"
+FIGURES, TABLES = "figures", "tables"  # of the page, inside the comparison
 
 
 def compare(
@@ -79,20 +98,27 @@ def compare(
     size = pick_size(asked.size, machine.device)
     models = asked.models or tuple(registry.FAMILIES)
     asked = replace(asked, models=models, size=size, budget=asked.budget or DEFAULT_BUDGETS[size])
-    finished = [RunFolder(Path(model)) for model in models if is_run(model)]
-    variants = [Variant.parse(model) for model in models if not is_run(model)]
+    sources = [SampleSource.parse(model) for model in models if is_samples(model)]
+    own = [model for model in models if not is_samples(model)]
+    finished = [RunFolder(Path(model)) for model in own if is_run(model)]
+    variants = [Variant.parse(model) for model in own if not is_run(model)]
     images = data or data_to_compare(asked, finished, variants, machine, console)
     check_measurement(asked.count, asked.features, images, machine)
     requests = make_requests(variants, asked, images)
-    identity = identity_of(asked, images)
+    places = folders_of_samples(sources, requests)
+    samples = read_all_samples(sources, asked, images, machine, console)
+    identity = identity_of(asked, images, samples)
     folder = agreed_folder(asked, identity, images, requests, machine)
-    more = check_finished(finished, requests, images, machine, asked.force)
+    more = check_finished(finished, requests, images, machine, asked.force, bool(samples))
     tell_notes(images, console)
-    plan = plan_measurement(asked.count, asked.features, images, machine, console)
+    count = min([asked.count or MOST_REFERENCES, *(len(each.images) for each in samples)])
+    count_asked = count if samples else asked.count
+    plan = plan_measurement(count_asked, asked.features, images, machine, console)
+    samples = [each.choose(plan.count) for each in samples]
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
     folders = finished + train_all(requests, folder, machine, console)
-    measure = measurer(images, plan, machine, console)
+    measure, measure_samples = measurers(images, plan, machine, console)
     if machine.group.is_main:
         files.make_folder(folder)
         contract = make_contract(
@@ -100,6 +126,7 @@ def compare(
             folders,
             asked.force,
             more,
+            {place: each.record() for place, each in zip(places, samples, strict=True)},
             command=asked.command(),
             request=identity,
             data=images.describe(),
@@ -114,14 +141,76 @@ def compare(
         )
         for note in contract.differences:
             console.say(f"note: {english(note)}")
-        write_results(folder, folders, measure)
+        measured = {
+            place: write_samples(folder / place, each, measure_samples)
+            for place, each in zip(places, samples, strict=True)
+        }
+        write_results(folder, folders, measure, measured)
         real = images.test.images[: figures.SIDE**2]
         figures.save(folder / "figures", "real", real, figures.SIDE)
     else:  # these measure their share; the first one writes
+        for each in samples:
+            measure_samples(each)
         for run in folders:
             measure(run)
     machine.group.barrier()
     return folder
+
+
+def is_samples(model: str) -> bool:
+    """Whether this names samples from elsewhere; a model's name is a model, whatever lies there."""
+    family = model.partition(":")[0].partition(",")[0]
+    return family not in registry.FAMILIES and are_samples(model)
+
+
+def folders_of_samples(
+    sources: Sequence[SampleSource], requests: Sequence[ResolvedRequest]
+) -> list[str]:
+    """Where the results of samples go in the comparison; InputError where two are named alike."""
+    places = [folder_name(source.name) for source in sources]
+    taken = {run_name(request) for request in requests} | {FIGURES, TABLES}
+    for source, place in zip(sources, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(
+                f"two sets of samples are called {source.name}", "name them: NAME=PATH"
+            )
+        if place in taken:
+            raise InputError(
+                f"samples cannot be called {source.name} here", "give another name: NAME=PATH"
+            )
+    return places
+
+
+def read_all_samples(
+    sources: Sequence[SampleSource],
+    asked: CompareRequest,
+    data: ImageData,
+    machine: Machine,
+    console: Console,
+) -> list[Samples]:
+    """The samples that are named, before anything is trained."""
+    most, wanted = count_samples(asked.count, data, machine.device), SampleFormat.of(data)
+    return [
+        open_samples(
+            source,
+            wanted,
+            most,
+            machine,
+            console,
+            labeled=not asked.ignore_labels,
+            strict=asked.strict,
+        )
+        for source in sources
+    ]
+
+
+def write_samples(folder: Path, samples: Samples, measure_samples: MeasureSamples) -> ResultsRecord:
+    """results.json and figures of samples, in a folder of their own."""
+    evaluation = measure_samples(samples)
+    files.make_folder(folder)
+    files.write_json(folder / RESULTS, evaluation.results.to_json())
+    draw_samples(folder / FIGURES, samples, evaluation)
+    return replace(evaluation.results, run=folder.name)
 
 
 def is_run(model: str) -> bool:
@@ -139,6 +228,13 @@ def data_to_compare(
     """The data asked for; else those of a finished run, if nothing is trained; else the usual."""
     if asked.data is None and finished and not variants:
         return run_data(Run(finished[0].path, machine), None, None, console)
+    if asked.data is None and not variants:
+        raise InputError("samples are compared on real images, which are not named", "give --data")
+    if is_reference(asked.data):
+        raise InputError(
+            f"{asked.data} is a reference and holds no images to compare on",
+            "name the images, or measure samples by `triptych evaluate`",
+        )
     return open_images(asked.data or DEFAULT_DATA, asked.part(DataOptions), console)
 
 
@@ -157,9 +253,12 @@ def make_requests(
     ]
 
 
-def identity_of(asked: CompareRequest, data: ImageData) -> JsonObject:
+def identity_of(
+    asked: CompareRequest, data: ImageData, samples: Sequence[Samples] = ()
+) -> JsonObject:
     """What must agree for a comparison to be gone on with; options count where they are used."""
     more = {"set": list(asked.set), "conditional": asked.conditional, "features": asked.features}
+    more["samples"] = [each.fingerprint for each in samples]
     return {
         "models": list(asked.models),
         "data": data.fingerprint,
@@ -248,12 +347,14 @@ def check_finished(
     data: ImageData,
     machine: Machine,
     force: bool,
+    samples: bool = False,
 ) -> list[Note]:
     """Compare finished runs with each other and with what is to be trained, before it is.
 
+    samples: whether there are samples from elsewhere besides
     Returns notes on runs of other data, when forced; InputError on what forbids comparing.
     """
-    if not folders and not requests:
+    if not folders and not requests and not samples:
         raise InputError("no model named", "name models, or folders of finished runs")
     finished = read_finished(folders)
     more = trained_on_other_data(finished, data.fingerprint)
@@ -299,25 +400,31 @@ def train_all(
 
 
 def make_contract(
-    out: Path, folders: Sequence[RunFolder], force: bool, more: Sequence[Note], **held_equal: Any
+    out: Path,
+    folders: Sequence[RunFolder],
+    force: bool,
+    more: Sequence[Note],
+    samples: Mapping[str, SamplesRecord] | None = None,
+    **held_equal: Any,
 ) -> ContractRecord:
-    """Write and return contract.json of finished runs.
+    """Write and return contract.json of finished runs, and of samples from elsewhere.
 
     more:       notes on what else differs
+    samples:    by the path of their results from there
     held_equal: the fields of the record that runs do not say
     InputError when they may not be compared, for what run.json says or for what `more` says.
     """
     runs = read_finished(folders)
     conditions = {name: Conditions.of_run(record) for name, record in runs.items()}
     unequal = refuse_unequal(conditions, force, more)
-    first = next(iter(runs.values()))
+    first = next(iter(runs.values()), None)
     contract = ContractRecord(
         triptych=hardware.own_version(),
-        size=first.size,
-        budget=first.budget,
+        size=None if first is None else first.size,
+        budget=None if first is None else first.budget,
         seeds=tuple(sorted({record.seed for record in runs.values()})),
-        runs=tuple(os.path.relpath(folder.path, out) for folder in folders),
-        differences=(*unequal, *marks(runs)),
+        runs=(*(os.path.relpath(folder.path, out) for folder in folders), *(samples or ())),
+        differences=(*unequal, *marks(runs, samples)),
         forced=bool(unequal),
         **held_equal,
     )
@@ -325,20 +432,32 @@ def make_contract(
     return contract
 
 
-def write_results(out: Path, folders: Sequence[RunFolder], measure: Measure) -> None:
-    """results.json of the comparison and of every run: what `measure` gives, in order."""
+def write_results(
+    out: Path,
+    folders: Sequence[RunFolder],
+    measure: Measure,
+    samples: Mapping[str, ResultsRecord] | None = None,
+) -> None:
+    """results.json of the comparison and of every run: what `measure` gives, in order.
+
+    samples: results of samples from elsewhere, which come last
+    """
     results = []
     for folder in folders:
         results.append(replace(measure(folder), run=os.path.relpath(folder.path, out)))
         files.write_json(folder.results, results[-1].to_json())
-    write_comparison(out, folders, results)
+    write_comparison(out, folders, [*results, *(samples or {}).values()])
 
 
 def write_comparison(
     out: Path, folders: Sequence[RunFolder], results: Sequence[ResultsRecord]
 ) -> None:
-    """results.json: the runs, several trainings of a model as one, and what models differ by."""
-    groups = by_model(results, [folder.read() for folder in folders])
+    """results.json: the runs, several trainings of a model as one, and what models differ by.
+
+    folders: of the first results; the others are of samples from elsewhere
+    """
+    records = [folder.read() for folder in folders]
+    groups = by_model(results, [*records, *[None] * (len(results) - len(records))])
     models = tuple(average(group) for group in groups)
     content = ComparisonResults(
         runs=tuple(results),
@@ -350,37 +469,63 @@ def write_comparison(
 
 def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
     """A comparison of runs that were evaluated already; InputError where one was not."""
-    results = [read_results(folder) for folder in folders]
-    runs = read_finished(folders)
-    first, measured_on = next(iter(runs.values())), results[0].data
-    same = first.data.fingerprint == measured_on.fingerprint
-    more = measured_differently(dict(zip(runs, results, strict=True)))
-    more += trained_on_other_data(runs, measured_on.fingerprint)
+    measured = [folder.path for folder in folders if is_measurement(folder.path)]
     paths = [str(folder.path) for folder in folders]
+    folders = [folder for folder in folders if folder.path not in measured]
+    results = [read_results(folder) for folder in folders]
+    of_samples = {os.path.relpath(path, out): read_measured(path) for path in measured}
+    runs = read_finished(folders)
+    first = next(iter(runs.values()), None)
+    measured_on = [*results, *of_samples.values()][0].data
+    same = first is not None and first.data.fingerprint == measured_on.fingerprint
+    named = dict(zip(runs, results, strict=True)) | {r.run: r for r in of_samples.values()}
+    more = measured_differently(named)
+    more += trained_on_other_data(runs, measured_on.fingerprint)
+    one = [*results, *of_samples.values()][0]
     make_contract(
         out,
         folders,
         force,
         more,
+        {path: each.samples for path, each in of_samples.items() if each.samples is not None},
         command=" ".join(["triptych report", *paths]),
         request={"runs": paths},
-        data=first.data if same else measured_on,  # which says less of itself
+        data=first.data if first and same else measured_on,  # which says less of itself
         evaluation=EvaluationRecord(
-            count=samples_measured(results[0]),
-            features=features_used(results[0]),
-            seed=EVALUATION_SEED,
+            count=samples_measured(one), features=features_used(one), seed=EVALUATION_SEED
         ),
-        device=first.device,
-        precision=first.precision,
-        threads=first.threads,
-        versions=first.versions,
-        hardware=first.hardware,
+        **(here() if first is None else where_trained(first)),
     )
-    named = [
+    all_named = [
         replace(result, run=os.path.relpath(folder.path, out))
         for result, folder in zip(results, folders, strict=True)
     ]
-    write_comparison(out, folders, named)
+    all_named += [replace(result, run=path) for path, result in of_samples.items()]
+    write_comparison(out, folders, all_named)
+
+
+def where_trained(record: RunRecord) -> JsonObject:
+    """What a contract says of the machine of a run."""
+    names = ("device", "precision", "threads", "versions", "hardware")
+    return {name: getattr(record, name) for name in names}
+
+
+def here() -> JsonObject:
+    """The same of this machine, where nothing was trained."""
+    machine = hardware.pick()
+    found = {name: getattr(machine, name) for name in ("device", "precision", "threads")}
+    return found | {"versions": hardware.versions(), "hardware": hardware.describe()}
+
+
+def is_measurement(path: Path) -> bool:
+    """Whether a folder holds what was measured of samples from elsewhere, and no run."""
+    return not RunFolder(path).is_run() and (path / RESULTS).is_file()
+
+
+def read_measured(folder: Path) -> ResultsRecord:
+    """results.json of samples from elsewhere; InputError where it is missing or damaged."""
+    path, mend = folder / RESULTS, "measure them with `triptych evaluate`"
+    return read_record(ResultsRecord, files.read_json(path, mend), path, mend)
 
 
 def read_comparison(folder: Path) -> ComparisonResults:

@@ -8,7 +8,7 @@ from typing import Self
 
 from triptych.data.dataset import ImageData
 from triptych.hardware import Machine
-from triptych.records import DataRecord, Note, ResultsRecord, RunRecord
+from triptych.records import DataRecord, Note, ResultsRecord, RunRecord, SamplesRecord
 from triptych.training.resolve import ResolvedRequest
 
 TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-clock budget
@@ -102,15 +102,21 @@ def features_used(results: ResultsRecord) -> str | None:
     return None if results.extractor is None else results.extractor.name
 
 
-def marks(runs: Mapping[str, RunRecord]) -> list[Note]:
-    """What belongs on the page though it does not forbid comparing."""
-    return [*label_marks(runs), *time_marks(runs)]
+def marks(
+    runs: Mapping[str, RunRecord], samples: Mapping[str, SamplesRecord] | None = None
+) -> list[Note]:
+    """What belongs on the page though it does not forbid comparing.
+
+    samples: those from elsewhere, by name
+    """
+    return [*label_marks(runs, samples or {}), *time_marks(runs)]
 
 
-def label_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+def label_marks(runs: Mapping[str, RunRecord], samples: Mapping[str, SamplesRecord]) -> list[Note]:
     """Whether some models were given the labels and others were not."""
     conditional = [name for name, run in runs.items() if run.labels is not None]
-    if len(conditional) in (0, len(runs)):
+    conditional += [name for name, record in samples.items() if record.labels]
+    if len(conditional) in (0, len(runs) + len(samples)):
         return []
     return [Note("labels_given_to_some", {"runs": ", ".join(conditional)})]
 
@@ -118,7 +124,7 @@ def label_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
     """Whether true training times are apart though budgets in seconds were equal."""
     seconds = {name: run.train_seconds or 0.0 for name, run in runs.items()}
-    timed = all(run.budget.unit == "seconds" for run in runs.values())
+    timed = runs and all(run.budget.unit == "seconds" for run in runs.values())
     if not timed or max(seconds.values()) <= (1 + TIME_TOLERANCE) * min(seconds.values()):
         return []
     listed = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())

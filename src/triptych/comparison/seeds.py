@@ -19,15 +19,19 @@ from triptych.words import without_repeats
 
 
 def by_model(
-    results: Sequence[ResultsRecord], records: Sequence[RunRecord]
+    results: Sequence[ResultsRecord], records: Sequence[RunRecord | None]
 ) -> list[list[ResultsRecord]]:
     """Results that differ in nothing but the seed together, in the order of their first.
 
-    records: run.json of each. The same seed twice is no second training: its results stand alone.
+    records: run.json of each, None for samples from elsewhere, which stand alone. The same seed
+             twice is no second training: its results stand alone too.
     """
     groups: dict[str, list[ResultsRecord]] = {}
-    identities = [record.identity for record in records]
+    identities = [None if record is None else record.identity for record in records]
     for index, (result, record) in enumerate(zip(results, records, strict=True)):
+        if record is None:
+            groups[str(index)] = [result]
+            continue
         same = {name: value for name, value in record.identity.items() if name != "seed"}
         key = json.dumps([result.model, record.size, same], sort_keys=True)
         again = record.identity in identities[:index]

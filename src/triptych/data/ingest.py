@@ -387,6 +387,7 @@ class Prepared:
     digests:   of the full-size pixels, big-endian uint64 (n,2)
     sizes:     full height and width, int32 (n,2)
     owners:    the index of each image's item, of which some hold several, int32 (n,)
+    single:    how many are stored with one channel
     faint:     how many are nearly of one colour
     bad:       the images that are bad
     unread:    how many of these the system failed to read
@@ -399,6 +400,7 @@ class Prepared:
     digests: np.ndarray
     sizes: np.ndarray
     owners: np.ndarray
+    single: int
     faint: int
     bad: tuple[Bad, ...]
     unread: int
@@ -438,12 +440,13 @@ class Block:
         self.sizes: list[tuple[int, ...]] = []
         self.owners: list[int] = []
         self.bad: list[Bad] = []
-        self.unread = self.converted = self.broken = self.passed_over = 0
+        self.single = self.unread = self.converted = self.broken = self.passed_over = 0
         self.animated: list[int] = []  # indices of items
 
     def add(self, picture: Picture, owner: int) -> None:
         """Add an image."""
         full = picture.pixels
+        self.single += full.ndim == 2
         if full.ndim == 3 and is_grey(full):
             full = full[..., 0]
             picture = picture._replace(pixels=full)
@@ -475,6 +478,7 @@ class Block:
             digests=np.frombuffer(b"".join(self.digests), dtype=">u8").reshape(-1, 2),
             sizes=np.array(self.sizes, dtype=np.int32).reshape(-1, 2),
             owners=np.array(self.owners, dtype=np.int32),
+            single=self.single,
             faint=count_faint(packed, self.planes),
             bad=tuple(self.bad),
             unread=self.unread,

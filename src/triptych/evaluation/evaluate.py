@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,28 +16,37 @@ from torch.utils.flop_counter import FlopCounterMode
 from triptych import images
 from triptych.console import Bar, Console
 from triptych.data.dataset import ImageData
+from triptych.data.samples import SampleFormat
+from triptych.errors import InputError
 from triptych.evaluation.extractors import Labels, check_name, labels_of_data, pick_name
 from triptych.evaluation.legibility import share_named
 from triptych.evaluation.outputs import (
     EVALUATION_SEED,
+    NO_MODEL,
     Outputs,
+    OutputsWithoutModel,
+    SampleOutputs,
     quality_by_calls,
     worst_offenders,
 )
-from triptych.evaluation.reference import Reference, count_samples, make, read_real
+from triptych.evaluation.reference import RealSide, Reference, count_samples, make, read_real
+from triptych.evaluation.samples import Samples
+from triptych.evaluation.saved_reference import ReferenceFile, format_of, open_reference
 from triptych.families.capabilities import Iterative
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
-from triptych.metrics import Metric, NotDefinedError, entry
+from triptych.metrics import Metric, NotDefinedError, all_metrics, entry
 from triptych.metrics.intervals import Estimate
+from triptych.options import DEFAULT_COUNTS
 from triptych.records import (
+    ELSEWHERE,
     CostRecord,
     ExtractorRecord,
-    MeasuredOn,
     MetricRecord,
     Note,
     ResultsRecord,
     RunRecord,
+    as_json,
 )
 from triptych.run import check_count
 from triptych.seeding import ImageStreams
@@ -47,11 +57,26 @@ from triptych.words import english
 FEW = 2000  # samples below which the interval matters more than the value
 OFFENDERS = 10  # samples nearest to training images that are shown
 CONDITIONAL = Note("labels_given")
+LABELLED = Note("samples_have_labels")
 OTHER_DATA = Note("other_data")
 NOT_FINITE = Note("not_finite_value")
 
 
 Measure = Callable[[RunFolder], ResultsRecord]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """results.json, and the samples nearest to training images with those images.
+
+    nearest: None where the training images are not at hand
+    """
+
+    results: ResultsRecord
+    nearest: tuple[Tensor, Tensor] | None
+
+
+MeasureSamples = Callable[[Samples], Evaluation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +123,73 @@ def warnings_on_labels(labels: Labels | None, features: str) -> list[Note]:
     ]
 
 
+# Samples from elsewhere
+
+Ground = ImageData | ReferenceFile  # what they are measured against
+
+
+def format_for(ground: Ground) -> SampleFormat:
+    """What samples must be to be measured against it."""
+    return (
+        format_of(ground.record) if isinstance(ground, ReferenceFile) else SampleFormat.of(ground)
+    )
+
+
+def most_samples(count: int | None, features: str | None, ground: Ground, machine: Machine) -> int:
+    """How many samples are measured where there are enough of them.
+
+    InputError on what cannot be measured so, as far as that takes no time.
+    """
+    if isinstance(ground, ImageData):
+        check_measurement(count, features, ground, machine)
+        return count_samples(count, ground, machine.device)
+    if count is not None:
+        check_count(count)
+    if features not in (None, ground.record.features):
+        raise InputError(
+            f"{ground.path} holds no features '{features}'",
+            f"leave out --features, it measures on {ground.record.features}",
+        )
+    usual = DEFAULT_COUNTS["cuda" if machine.device.startswith("cuda") else "cpu"]
+    return min(count or usual, ground.record.count)
+
+
+def sample_measurer(
+    count: int | None, features: str | None, ground: Ground, machine: Machine, console: Console
+) -> MeasureSamples:
+    """A function from samples to their numbers; the real side is read once for each count."""
+    sides: dict[int, RealSide] = {}
+    if isinstance(ground, ImageData):
+        plan = plan_measurement(count, features, ground, machine, console)
+
+    def real_side(count: int) -> RealSide:
+        if isinstance(ground, ReferenceFile):
+            return open_reference(ground, count, machine, all_metrics(console.say))
+        return read_real(ground, count, plan.features, plan.labels, machine, console)
+
+    def measure_samples(samples: Samples) -> Evaluation:
+        count = len(samples.images)
+        with machine.fastest_threads():
+            if count not in sides:
+                sides[count] = real_side(count)
+            console.say(f"  {english(Note('measuring', {'model': samples.name}))}")
+            return evaluate_samples(samples, sides[count], console)
+
+    return measure_samples
+
+
 def measurer(data: ImageData, plan: Plan, machine: Machine, console: Console) -> Measure:
     """A function from a run's folder to its results, which draws its figures too.
 
     The real side is read once, here.
     """
+    return measurers(data, plan, machine, console)[0]
+
+
+def measurers(
+    data: ImageData, plan: Plan, machine: Machine, console: Console
+) -> tuple[Measure, MeasureSamples]:
+    """The same, and a function from as many samples to their numbers, on the same real side."""
     with machine.fastest_threads():
         real = read_real(data, plan.count, plan.features, plan.labels, machine, console)
 
@@ -114,7 +201,12 @@ def measurer(data: ImageData, plan: Plan, machine: Machine, console: Console) ->
             draw(folder, model, record, evaluation, real, console)
         return evaluation.results
 
-    return measure_run
+    def measure_samples(samples: Samples) -> Evaluation:
+        with machine.fastest_threads():
+            console.say(f"  {english(Note('measuring', {'model': samples.name}))}")
+            return evaluate_samples(samples, real, console)
+
+    return measure_run, measure_samples
 
 
 def draw(
@@ -133,8 +225,22 @@ def draw(
     test = real.data.test.images
     with console.bar(f"  drawing {record.model}", figures.DRAWN) as bar:
         figures.draw_figures(model, test, target, real.machine, labels, curves, telling(bar))
-    pairs = images.interleave(*evaluation.nearest, columns=OFFENDERS)
-    figures.save(target, "nearest", pairs, OFFENDERS)
+    draw_nearest(target, evaluation)
+
+
+def draw_nearest(target: Path | None, evaluation: Evaluation) -> None:
+    """Samples above their nearest training images, where these are at hand."""
+    if evaluation.nearest is not None:
+        pairs = images.interleave(*evaluation.nearest, columns=OFFENDERS)
+        figures.save(target, "nearest", pairs, OFFENDERS)
+
+
+def draw_samples(target: Path | None, samples: Samples, evaluation: Evaluation) -> None:
+    """The figures of samples from elsewhere, and why there are no others."""
+    figures.save(target, "samples", samples.images[: figures.SIDE**2], figures.SIDE)
+    draw_nearest(target, evaluation)
+    for name in ("reconstruction", "interpolation"):
+        figures.write(target, name, {"defined": False, "note": as_json(NO_MODEL)})
 
 
 def finite(estimate: Estimate) -> Estimate:
@@ -144,11 +250,13 @@ def finite(estimate: Estimate) -> Estimate:
     raise NotDefinedError(NOT_FINITE)
 
 
-def measure(metric: Metric, outputs: Outputs) -> MetricRecord:
+def measure(metric: Metric, outputs: SampleOutputs) -> MetricRecord:
     """The entry of one metric: a number, or why it is not defined."""
-    real, output = outputs.real, outputs.by_name[metric.needs[0]]
+    real, output = outputs.against, outputs.by_name[metric.needs[0]]
     note, estimate, floor = output.note, None, None
     try:
+        if output.lacking is not None:
+            raise NotDefinedError(output.lacking)
         theirs = make(real.tensors, metric.needs)  # first: a missing label spares the model's part
         ours = make({name: each.make for name, each in outputs.by_name.items()}, metric.needs)
         estimate = finite(metric.compute(ours, theirs))
@@ -158,14 +266,6 @@ def measure(metric: Metric, outputs: Outputs) -> MetricRecord:
         note = reason.note
     record = entry(metric, estimate, output.n, floor=floor, features=output.features, note=note)
     return replace(record, **(output.otherwise if estimate is None else output.more()))
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """results.json of a run, and its samples nearest to training images with those images."""
-
-    results: ResultsRecord
-    nearest: tuple[Tensor, Tensor]
 
 
 def telling(bar: Bar) -> Callable[[str], None]:
@@ -185,28 +285,19 @@ def evaluate(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started
-    outputs, metrics = Outputs(model, samples, real), []
-    with console.bar(f"  measuring {record.model}", len(real.metrics)) as bar:
-        for done, metric in enumerate(real.metrics):
-            bar.update(done, note=metric.name.replace("_", " "))
-            metrics.append(measure(metric, outputs))
-    measured_on = real.data.describe()
+    outputs = Outputs(model, samples, real)
+    metrics = measure_all(outputs, record.model, console)
     warnings = [] if labels is None else [CONDITIONAL]
-    if record.data.fingerprint != measured_on.fingerprint:
+    if record.data.fingerprint != real.measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)
     warnings += record.advice  # of the last diagnosis in training
-    if real.count < FEW:
-        warnings.append(Note("few_samples", {"n": real.count, "enough": FEW}))
+    warnings += warnings_on_count(real.count)
     results = ResultsRecord(
         model=record.model,
-        data=MeasuredOn(**{key.name: getattr(measured_on, key.name) for key in fields(MeasuredOn)}),
-        metrics=tuple(metrics),
-        extractor=ExtractorRecord(
-            name=real.extractor.name,
-            accuracy=real.accuracy,
-            legibility=None if real.labels is None else real.labels.legibility,
-        ),
+        data=real.measured_on,
+        metrics=metrics,
+        extractor=extractor_record(real),
         cost=CostRecord(
             parameters=parameters(model),
             train_seconds=record.train_seconds,
@@ -221,6 +312,54 @@ def evaluate(
         warnings=tuple(warnings),
     )
     return Evaluation(results, worst_offenders(outputs, OFFENDERS))
+
+
+def evaluate_samples(samples: Samples, real: RealSide, console: Console) -> Evaluation:
+    """Measure samples that were made elsewhere by all that takes no model; they have no cost."""
+    for note in samples.notes:
+        console.say(f"note: {samples.name}: {english(note)}")
+    outputs = OutputsWithoutModel(samples.images, real)
+    metrics = measure_all(outputs, samples.name, console)
+    warnings = [] if samples.labels is None else [LABELLED]
+    warnings += samples.notes
+    warnings += warnings_on_labels(real.labels, real.extractor.name)
+    warnings += warnings_on_count(real.count)
+    results = ResultsRecord(
+        model=f"{ELSEWHERE}:{samples.name}",
+        run=samples.name,
+        data=real.measured_on,
+        metrics=metrics,
+        extractor=extractor_record(real),
+        cost=CostRecord(),
+        warnings=tuple(warnings),
+        samples=samples.record(),
+    )
+    return Evaluation(results, worst_offenders(outputs, OFFENDERS))
+
+
+def measure_all(outputs: SampleOutputs, name: str, console: Console) -> tuple[MetricRecord, ...]:
+    """The entries of all metrics. `name` is what is measured, for the bar."""
+    metrics = outputs.against.metrics
+    entries = []
+    with console.bar(f"  measuring {name}", len(metrics)) as bar:
+        for done, metric in enumerate(metrics):
+            bar.update(done, note=metric.name.replace("_", " "))
+            entries.append(measure(metric, outputs))
+    return tuple(entries)
+
+
+def warnings_on_count(count: int) -> list[Note]:
+    """What must be said where so few samples were measured."""
+    return [Note("few_samples", {"n": count, "enough": FEW})] if count < FEW else []
+
+
+def extractor_record(real: RealSide) -> ExtractorRecord:
+    """What the distances are found on, and what the data's classifier is worth."""
+    return ExtractorRecord(
+        name=real.extractor.name,
+        accuracy=real.accuracy,
+        legibility=None if real.labels is None else real.labels.legibility,
+    )
 
 
 def parameters(model: GenerativeModel) -> int:

@@ -18,6 +18,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +128,13 @@ class LeadingPatches(Extractor):
         seen = self.patches(training).double()
         covariance = seen.T @ seen / len(seen)
         self.directions = torch.linalg.eigh(covariance).eigenvectors[:, -LEADING:].float()  # [F,d]
+
+    @classmethod
+    def restored(cls, patches: Patches, directions: Tensor) -> Self:
+        """Those of training images that are not at hand."""
+        extractor = cls.__new__(cls)
+        extractor.patches, extractor.directions = patches, directions
+        return extractor
 
     def parts(self) -> Iterable[Tensor]:
         """Scale and directions; the filters are always the same."""

@@ -6,6 +6,7 @@ too, since it draws samples of its own.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,11 +15,11 @@ from torch import Tensor
 
 from triptych.console import Console
 from triptych.evaluation.classifier import Reading
-from triptych.evaluation.reference import MOST_TRAINING, NO_CLASSIFIER, Reference
+from triptych.evaluation.reference import MOST_TRAINING, NO_CLASSIFIER, RealSide, Reference
 from triptych.families.capabilities import Encodes, Iterative, Represents, why_not
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
-from triptych.metrics import NotDefinedError
+from triptych.metrics import OUTPUTS, NotDefinedError
 from triptych.metrics.kernel_distance import kernel_value, within_reference
 from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.probe_accuracy import PARTS
@@ -29,6 +30,7 @@ from triptych.tasks.likelihood import Bound
 
 POINTS = 16  # images on each path
 FEW_PAIRS = Note("few_pairs")
+NO_MODEL = Note("samples_have_no_model")
 NOT_ALL = Note("training_images_searched", {"n": MOST_TRAINING})
 EVALUATION_SEED = 1_000_003  # samples in figures are not the ones that are measured
 SAMPLES = 200  # for each point of a curve: the kernel distance has no bias at any count
@@ -44,7 +46,8 @@ class Output:
     """A tensor that a model gives, and what an entry of results.json says of it.
 
     make:      the tensor; NotDefinedError with the reason where the model gives none
-    n:         images that it is of
+    n:         images that it is of; None where there can be none
+    lacking:   why it cannot be made, where that is known whatever the real images are
     features:  what they were described by
     note:      what must be known to read a number of it right
     more:      further parts of the entry, once the tensor is made
@@ -52,34 +55,104 @@ class Output:
     """
 
     make: Callable[[], Tensor]
-    n: int
+    n: int | None
     features: str | None = None
     note: Note | None = None
     more: Callable[[], JsonObject] = dict
     otherwise: JsonObject = field(default_factory=dict)
+    lacking: Note | None = None
 
 
-class Outputs:
-    """Everything that a model gives, by the names that `metrics` describes.
+class SampleOutputs(ABC):
+    """What is measured of one set of samples, by the names that `metrics` describes.
 
     Each is made when a metric first needs it, and once.
 
-    images: its samples, uint8 [N,C,H,W]
+    images: the samples, uint8 [N,C,H,W]
+    note:   what a reader must know of them
     """
 
-    def __init__(self, model: GenerativeModel, images: Tensor, real: Reference) -> None:
-        self.model, self.images, self.real = model, images, real
+    def __init__(self, images: Tensor, real: RealSide, note: Note | None = None) -> None:
+        # In rows, as files hold them: networks round another way on channels that lie last.
+        self.images, self.against, self.samples_note = images.contiguous(), real, note
 
     @cached_property
     def by_name(self) -> dict[str, Output]:
         """All of them, most still to be made."""
-        real, count, extractor = self.real, self.real.count, self.real.extractor.name
-        searched = None if len(real.data.train) <= MOST_TRAINING else NOT_ALL
+        return {**self.of_samples, **self.of_model}
+
+    @property
+    @abstractmethod
+    def of_model(self) -> dict[str, Output]:
+        """What takes the model itself."""
+
+    @property
+    def of_samples(self) -> dict[str, Output]:
+        """What the samples alone give."""
+        count, extractor = self.against.count, self.against.extractor.name
+        searched = None if self.against.measured_on.train <= MOST_TRAINING else NOT_ALL
         return {
-            "images": Output(lambda: self.images, count, note=self.model.samples_note),
+            "images": Output(lambda: self.images, count, note=self.samples_note),
             "features": Output(lambda: self.features, count, extractor),
             "probabilities": Output(lambda: self.probabilities, count, "labels"),
             "nearest_distances": Output(lambda: self.nearest.distance, count, extractor, searched),
+        }
+
+    @cached_property
+    def reading(self) -> Reading | None:
+        """What the data's classifier makes of the samples; None where it would tell nothing."""
+        labels = self.against.labels
+        if labels is None or self.against.no_labels:
+            return None
+        return labels.read(self.images, self.against.machine)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Of the samples, by the extractor that described the real images, [N,d]."""
+        real = self.against
+        if self.reading is not None and real.extractor is real.labels:
+            return self.reading.features
+        return real.extractor(self.images, real.machine)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of each class, which the data's classifier reads in the samples, [N,K]."""
+        if self.reading is None:
+            raise NotDefinedError(self.against.no_labels or NO_CLASSIFIER)
+        return self.reading.probabilities
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        """The training images nearest to the samples."""
+        return nearest(self.features, self.against.training_features)
+
+
+class OutputsWithoutModel(SampleOutputs):
+    """Of samples that were made elsewhere: there is no model that could do anything."""
+
+    @property
+    def of_model(self) -> dict[str, Output]:
+        """None of what takes a model."""
+
+        def refuse() -> Tensor:
+            raise NotDefinedError(NO_MODEL)
+
+        refused = Output(refuse, None, lacking=NO_MODEL)
+        return {name: refused for name in OUTPUTS if name not in self.of_samples}
+
+
+class Outputs(SampleOutputs):
+    """Everything that a model gives. `images` are its samples, uint8 [N,C,H,W]."""
+
+    def __init__(self, model: GenerativeModel, images: Tensor, real: Reference) -> None:
+        super().__init__(images, real, model.samples_note)
+        self.model, self.real = model, real
+
+    @property
+    def of_model(self) -> dict[str, Output]:
+        """What the model does with held-out images."""
+        real, extractor = self.real, self.real.extractor.name
+        return {
             "nats": Output(
                 lambda: self.bound.nats,
                 len(real.likelihood_images),
@@ -95,33 +168,6 @@ class Outputs:
                 for part in PARTS
             },
         }
-
-    @cached_property
-    def reading(self) -> Reading | None:
-        """What the data's classifier makes of the samples; None where it would tell nothing."""
-        labels = self.real.labels
-        if labels is None or self.real.no_labels:
-            return None
-        return labels.read(self.images, self.real.machine)
-
-    @cached_property
-    def features(self) -> Tensor:
-        """Of the samples, by the extractor that described the real images, [N,d]."""
-        if self.reading is not None and self.real.extractor is self.real.labels:
-            return self.reading.features
-        return self.real.extractor(self.images, self.real.machine)
-
-    @property
-    def probabilities(self) -> Tensor:
-        """Of each class, which the data's classifier reads in the samples, [N,K]."""
-        if self.reading is None:
-            raise NotDefinedError(self.real.no_labels or NO_CLASSIFIER)
-        return self.reading.probabilities
-
-    @cached_property
-    def nearest(self) -> Nearest:
-        """The training images nearest to the samples."""
-        return nearest(self.features, self.real.training_features)
 
     @cached_property
     def bound(self) -> Bound:
@@ -159,10 +205,16 @@ class Outputs:
         return reconstruct.represent(self.model, self.real.probed[part].images, self.real.machine)
 
 
-def worst_offenders(outputs: Outputs, count: int) -> tuple[Tensor, Tensor]:
-    """The samples nearest to a training image, and those images: uint8 [count,C,H,W] each."""
+def worst_offenders(outputs: SampleOutputs, count: int) -> tuple[Tensor, Tensor] | None:
+    """The samples nearest to a training image, and those images: uint8 [count,C,H,W] each.
+
+    None where the training images are not at hand.
+    """
+    training = outputs.against.training_images
+    if training is None:
+        return None
     order = outputs.nearest.distance.argsort()[:count]
-    return outputs.images[order], outputs.real.training.images[outputs.nearest.index[order]]
+    return outputs.images[order], training[outputs.nearest.index[order]]
 
 
 def quality_by_calls(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -30,8 +31,9 @@ from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, own_metrics
 from triptych.metrics.memorised import nearest
 from triptych.metrics.probe_accuracy import PARTS
+from triptych.metrics.sharpness import laplacian_rms
 from triptych.options import DEFAULT_COUNTS
-from triptych.records import Note
+from triptych.records import MeasuredOn, Note
 
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against
@@ -54,8 +56,68 @@ def make(makers: Makers, names: Iterable[str]) -> dict[str, Tensor]:
     return {name: makers[name]() for name in names if name in makers}
 
 
+class RealSide(ABC):
+    """What samples are measured against, whether the real images themselves are at hand or not.
+
+    count:    samples to measure
+    accuracy: of the data's classifier on the test images; None where there is no classifier
+    metrics:  what is measured
+    """
+
+    count: int
+    extractor: Extractor
+    labels: Labels | None
+    accuracy: float | None
+    machine: Machine
+    metrics: tuple[Metric, ...]
+
+    @property
+    @abstractmethod
+    def measured_on(self) -> MeasuredOn:
+        """The data, as results.json names them."""
+
+    @property
+    @abstractmethod
+    def tensors(self) -> Makers:
+        """The real side of metrics: `metrics` describes each."""
+
+    @property
+    @abstractmethod
+    def others(self) -> Makers:
+        """What other real images give in the place of a model's samples, for floors."""
+
+    @property
+    @abstractmethod
+    def no_labels(self) -> Note | None:
+        """Why what the classifier reads is not defined; None where it is."""
+
+    @property
+    @abstractmethod
+    def training_features(self) -> Tensor:
+        """Of the training images that samples are looked for among, [N,F]."""
+
+    @property
+    @abstractmethod
+    def training_images(self) -> Tensor | None:
+        """Those images, uint8 [N,C,H,W]; None where they are not at hand."""
+
+    @cached_property
+    def floors(self) -> dict[Metric, float | None]:
+        """What real images score, as far as `floor` was asked for it."""
+        return {}
+
+    def floor(self, metric: Metric) -> float | None:
+        """What other real images score in the place of samples; computed once for all models."""
+        if not callable(metric.floor):
+            return metric.floor
+        if metric not in self.floors:
+            others, real = (make(side, metric.needs) for side in (self.others, self.tensors))
+            self.floors[metric] = metric.floor(others, real)
+        return self.floors[metric]
+
+
 @dataclass(frozen=True, eq=False)
-class Reference:
+class Reference(RealSide):
     """Real images of one data set, and what is known of them.
 
     count:     samples to measure
@@ -81,25 +143,18 @@ class Reference:
     machine: Machine
     metrics: tuple[Metric, ...] = field(default_factory=own_metrics)
 
-    @cached_property
-    def floors(self) -> dict[Metric, float | None]:
-        """What real images score, as far as `floor` was asked for it."""
-        return {}
-
-    def floor(self, metric: Metric) -> float | None:
-        """What other real images score in the place of samples; computed once for all models."""
-        if not callable(metric.floor):
-            return metric.floor
-        if metric not in self.floors:
-            others, real = (make(side, metric.needs) for side in (self.others, self.tensors))
-            self.floors[metric] = metric.floor(others, real)
-        return self.floors[metric]
+    @property
+    def measured_on(self) -> MeasuredOn:
+        """The data, as results.json names them."""
+        record = self.data.describe()
+        return MeasuredOn(**{key.name: getattr(record, key.name) for key in fields(MeasuredOn)})
 
     @property
     def tensors(self) -> Makers:
         """The real side of metrics: `metrics` describes each."""
         return {
             "test_images": lambda: self.test,
+            "test_detail": lambda: self.test_detail,
             "test_features": lambda: self.varied_features("test", self.test),
             "matched_test_features": lambda: self.matched_test_features,
             "train_features": lambda: self.varied_features("train", self.train),
@@ -138,9 +193,14 @@ class Reference:
 
         The unit of a distance is how far real images are apart.
         """
-        if torch.equal(pixels, pixels[:1].expand_as(pixels)):
+        if all_the_same(pixels):
             raise NotDefinedError(SAME_IMAGES)
         return self.features[name]
+
+    @cached_property
+    def test_detail(self) -> Tensor:
+        """How strong the finest detail of each test image is, [M]."""
+        return laplacian_rms(self.test)
 
     @cached_property
     def matched_test_features(self) -> Tensor:
@@ -168,6 +228,11 @@ class Reference:
     def training(self) -> Part:
         """The training images that samples are looked for among."""
         return self.data.train.choose(MOST_TRAINING, "memorised")
+
+    @property
+    def training_images(self) -> Tensor:
+        """The images of `training`."""
+        return self.training.images
 
     @cached_property
     def training_features(self) -> Tensor:
@@ -203,6 +268,11 @@ class Reference:
     def raw_pixels(self, part: str) -> Tensor:
         """Of those, on [-1, 1], [n,F]: what a representation should better."""
         return images.to_float(self.probed[part].images).flatten(1)
+
+
+def all_the_same(pixels: Tensor) -> bool:
+    """Whether images [M,C,H,W] are all one and the same."""
+    return torch.equal(pixels, pixels[:1].expand_as(pixels))
 
 
 def count_samples(asked: int | None, data: ImageData, device: str) -> int:

@@ -39,6 +39,7 @@ OUTPUTS = {
 }
 REAL = {
     "test_images": "the test reference, uint8 [M,C,H,W]",
+    "test_detail": "root-mean-square of the Laplacian of each of the test reference, [M]",
     "test_features": "of the test reference, by the extractor, [M,d]",
     "matched_test_features": "the first of these, as many as there are samples, [N,d]",
     "test_probabilities": "which the classifier reads in the test reference, [M,K]",
@@ -157,7 +158,7 @@ def guarded(metric: Metric) -> Metric:
 def entry(
     metric: Metric,
     estimate: Estimate | None,
-    n: int,
+    n: int | None,
     *,
     floor: float | None = None,
     features: str | None = None,

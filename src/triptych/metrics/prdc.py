@@ -258,6 +258,17 @@ def squared_radii(x: Tensor, k: int, kept: Tensor) -> tuple[Tensor, Near]:
     return without, Near(*(torch.cat(parts) for parts in zip(*nearest, strict=True)))
 
 
+def squared_median(squares: Tensor) -> Tensor:
+    """The square of the median of some lengths, from their squares: [n] -> a scalar.
+
+    Never below the lower one of the two in the middle, so that rounding empties no ball.
+    """
+    lower, upper = (
+        squares.kthvalue(k).values for k in ((len(squares) + 1) // 2, len(squares) // 2 + 1)
+    )
+    return ((lower.sqrt() + upper.sqrt()) / 2).square().clamp(min=lower)
+
+
 def balls_around(x: Tensor, k: int, kept: Tensor) -> Balls:
     """Of each subset of the rows [N,d]; kept as in `squared_radii`.
 
@@ -267,7 +278,7 @@ def balls_around(x: Tensor, k: int, kept: Tensor) -> Balls:
     clipped, selfhood = radii.clone(), []
     for index, members in enumerate(kept):
         own = radii[index, members]
-        clipped[index, members] = own.clamp(max=own.sqrt().quantile(0.5).square())
+        clipped[index, members] = own.clamp(max=squared_median(own))
         inside = (near.distances <= clipped[index, :, None]) & members[near.indices]
         counts = near.indices[inside].bincount(minlength=len(x))[members]
         selfhood.append((counts / k).clamp(max=1).mean())

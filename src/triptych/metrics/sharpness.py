@@ -26,11 +26,16 @@ def laplacian_rms(images: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, real: Tensor) -> Estimate:
-    """Median Laplacian of the images over the real images' median; 1 is as sharp as real.
+    """Sharpness of uint8 images [N,C,H,W] beside real ones [M,C,H,W]."""
+    return relative_detail(laplacian_rms(images), laplacian_rms(real))
 
+
+def relative_detail(ours: Tensor, theirs: Tensor) -> Estimate:
+    """Median Laplacian of images over the real images' median; 1 is as sharp as real.
+
+    ours, theirs: `laplacian_rms` of both, [N] and [M]
     NotDefinedError where real images are flat, or so many of them that a few decide.
     """
-    ours, theirs = laplacian_rms(images), laplacian_rms(real)
 
     def ratio(top: Tensor, bottom: Tensor) -> float:
         if bottom.median() < LEAST:
@@ -51,9 +56,11 @@ METRIC = Metric(
     better="floor",
     group="samples",
     order=20,
-    needs=("images", "test_images"),
+    needs=("images", "test_detail"),
     unit="ratio to real",
     method=JACKKNIFE,
-    compute=lambda samples, real: sharpness(samples["images"], real["test_images"]),
+    compute=lambda samples, real: relative_detail(
+        laplacian_rms(samples["images"]), real["test_detail"]
+    ),
     floor=1.0,  # by definition
 )

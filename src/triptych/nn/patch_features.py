@@ -9,6 +9,8 @@ no trained network suits the images (arXiv:2002.09797, section 4.2).
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,6 +37,13 @@ class Patches:
         raw = self.raw(reference)
         self.mean, std = raw.mean(0), raw.std(0)
         self.std = std.clamp(min=LEAST * std.mean().item() + 1e-6)
+
+    @classmethod
+    def restored(cls, filters: Tensor, mean: Tensor, std: Tensor) -> Self:
+        """Those of reference images that are not at hand, from what was kept of them."""
+        patches = cls.__new__(cls)
+        patches.filters, patches.mean, patches.std = filters, mean, std
+        return patches
 
     def raw(self, pixels: Tensor) -> Tensor:
         """uint8 [N,C,H,W] -> [N,F]."""

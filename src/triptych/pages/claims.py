@@ -16,7 +16,7 @@ from triptych.comparison.significance import LEVEL, difference, higher, variance
 from triptych.pages import verdict
 from triptych.pages.columns import SAME_TIME, Column, costs, make_columns, name_runs, runners_up
 from triptych.pages.language import Language, Name, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, Run
+from triptych.pages.load import Comparison, Run, trained_here
 from triptych.records import MetricRecord
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
@@ -78,13 +78,21 @@ class Evidence:
 
 def judge_all(comparison: Comparison, language: Language) -> list[Claim]:
     """Every claim about a family that has a model here."""
-    evidence = Evidence(comparison.runs)
-    families = {run.family for run in comparison.runs}
+    trained = trained_here(comparison.runs)
+    evidence = Evidence(trained)
+    families = {run.family for run in trained}
+    elsewhere = tuple(
+        name
+        for run, name in zip(comparison.runs, name_runs(comparison.runs), strict=True)
+        if run.samples is not None
+    )
     claims = []
     for key, (family, judge) in CLAIMS.items():
         if family not in families:
             continue
         finding = judge(evidence, family)
+        if finding == Finding("unmeasured") and elsewhere:
+            finding = Finding("unmeasured", (Sentence("claim.elsewhere", {"who": elsewhere}),))
         claims.append(
             Claim(
                 family=family,

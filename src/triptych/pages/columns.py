@@ -123,6 +123,9 @@ def name_runs(runs: Sequence[Run]) -> list[Name]:
     seeds = [(*model, run.seed) for model, run in zip(models, runs, strict=True)]
     names = []
     for run, model, seed in zip(runs, models, seeds, strict=True):
+        if run.samples is not None:
+            names.append(Name(run.family, run.recipe))
+            continue
         alone = families.count(run.family) == 1 and run.family in FAMILIES
         words = "" if alone else " ".join(model).strip()
         if seeds.count(seed) > 1:  # they differ in something that no name tells

@@ -21,7 +21,7 @@ from triptych.pages.columns import (
     worst,
 )
 from triptych.pages.language import Language, Name, Quantity, Sentence, Value
-from triptych.pages.load import Run
+from triptych.pages.load import Run, trained_here
 from triptych.pages.panels import load_figure, measure_paths
 
 
@@ -214,10 +214,13 @@ def weigh(runs: Sequence[Run], language: Language) -> list[Weighed]:
         weighed.append(
             Weighed(
                 name=language.tell(Sentence("name", {"who": who})),
-                advantages=(*led(columns, labels, who, best), *time_led(runs, who, language, True)),
+                advantages=(
+                    *led(columns, labels, who, best),
+                    *time_led(trained_here(runs), who, language, True),
+                ),
                 disadvantages=(
                     *led(columns, labels, who, worst),
-                    *time_led(runs, who, language, False),
+                    *time_led(trained_here(runs), who, language, False),
                 ),
                 undefined=tuple(
                     dict.fromkeys(

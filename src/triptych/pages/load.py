@@ -23,6 +23,7 @@ from triptych.records import (
     Record,
     ResultsRecord,
     RunRecord,
+    SamplesRecord,
     read_notes,
 )
 from triptych.words import without_repeats
@@ -88,6 +89,7 @@ class Run:
     chosen: float | None = None
     curves: tuple[Curve, ...] = ()
     record: RunRecord | None = None  # None where run.json is missing or damaged
+    samples: SamplesRecord | None = None  # of what was trained elsewhere
     folder: Path | None = None
 
     @property
@@ -123,6 +125,11 @@ class Comparison:
     def unequal(self) -> bool:
         """Whether runs differ in what should be equal."""
         return self.contract.forced or bool(self.contract.differences)
+
+
+def trained_here(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs of which more is known than samples."""
+    return tuple(run for run in runs if run.samples is None)
 
 
 def load_comparison(folder: Path) -> Comparison:
@@ -174,6 +181,7 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
         chosen=log.chosen,
         curves=load_curves(folder / "figures" / "curves.json") if folder else (),
         record=record,
+        samples=result.samples,
         folder=folder,
     )
 

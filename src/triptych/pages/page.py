@@ -267,6 +267,8 @@ def make_row(run: Run, name: Name, language: Language) -> Row:
     """The words that head a row."""
     short = label(run, name, language)
     detail = run.recipe if not name.model else ""
+    if run.samples is not None:
+        detail = language.text("elsewhere")
     return Row(name=short, detail=detail, family=style_family(run))
 
 
@@ -278,9 +280,9 @@ def list_conditions(contract: ContractRecord, language: Language) -> list[tuple[
     if isinstance(data, DataRecord):
         shape = {"resolution": data.resolution, "channels": data.channels}
         conditions["fact.format"] = language.fill("fact.format.value", **shape)
+    if contract.budget is not None and contract.size is not None:
+        conditions |= {"fact.budget": contract.budget.asked, "fact.size": contract.size}
     conditions |= {
-        "fact.budget": contract.budget.asked,
-        "fact.size": contract.size,
         "fact.count": language.number(contract.evaluation.count, "count"),
         "fact.device": language.fill(
             "fact.threads",
@@ -336,6 +338,9 @@ def make_training(run: Run, name: Name, language: Language) -> Training:
         if svg
     ]
     absent = "" if charts else language.tell(Sentence("training.none", {"who": name}))
+    if run.samples is not None:
+        values: dict[str, Value] = {"who": name, "source": run.samples.source}
+        absent = language.tell(Sentence("training.elsewhere", values))
     warnings = tuple(sentence_case(language.note(warning)) for warning in run.warnings)
     return Training(
         row=make_row(run, name, language), charts=tuple(charts), warnings=warnings, absent=absent

@@ -211,7 +211,10 @@ def cost_column(runs: Sequence[Run], name: str, language: Language) -> list[Prin
     values = [run.cost.get(name) for run in runs]
     largest = max((value for value in values if value is not None), default=0.0)
     cells = []
-    for value in values:
+    for run, value in zip(runs, values, strict=True):
+        if run.samples is not None:  # trained elsewhere: it has no cost
+            cells.append(PrintedCell(text="\N{EN DASH}", state="missing"))
+            continue
         if value is None:
             cells.append(PrintedCell(text=language.text("table.missing"), state="missing"))
             continue

@@ -20,7 +20,7 @@ from triptych.pages.columns import (
     runners_up,
 )
 from triptych.pages.language import Interval, Name, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, Run
+from triptych.pages.load import Comparison, Run, trained_here
 from triptych.records import MetricRecord
 from triptych.words import Form
 
@@ -39,7 +39,7 @@ RANKED: dict[str, tuple[str, str, Form]] = {  # key and topic of a metric's sent
 
 def read_comparison(comparison: Comparison) -> list[Sentence]:
     """Every sentence of the verdict, in reading order."""
-    runs = comparison.runs
+    runs, trained = comparison.runs, trained_here(comparison.runs)
     columns = make_columns(runs)
     first = first_references(columns)
     decided = {(column.name, column.features) for column in first if best(column) is not None}
@@ -69,11 +69,11 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
         *each(columns, ("reconstruction_psnr",), leading),
         *each(columns, ("path_length",), leading, undecided),
         *each(columns, ("probe_accuracy",), probe_of_each, leading, undecided),
-        sampling_cost(runs),
-        network_calls(runs),
-        training_cost(runs),
+        sampling_cost(trained),
+        network_calls(trained),
+        training_cost(trained),
         few_samples(columns),
-        trainings(runs),
+        trainings(trained),
     ]
     sentences = [sentence for sentence in candidates if sentence is not None]
     return [each for index, each in enumerate(sentences) if each not in sentences[:index]]

@@ -213,6 +213,9 @@ class Tree:
             for parent, names in self.below.items()
             if any(self.part((*parent, name), len(parent)) == "train" for name in names)
         }
+        self.masked = {
+            parent for parent, names in self.below.items() if self.has_masks(parent, names)
+        }
 
     def part(self, folder: Folder, depth: int) -> PartName | None:
         """The part that the name at a depth is, if it is one."""
@@ -276,11 +279,15 @@ class Tree:
         Where images and masks stand side by side, all but the images describe these.
         """
         for depth, name in enumerate(folder):
-            names = {other.lower() for other in self.below[folder[:depth]]}
-            described = names & IMAGES or (folder[:depth] in self.filled and names <= MASKS)
-            if described and names & MASKS and name.lower() not in IMAGES:
+            if folder[:depth] in self.masked and name.lower() not in IMAGES:
                 return folder[: depth + 1]
         return None
+
+    def has_masks(self, parent: Folder, names: Collection[str]) -> bool:
+        """Whether masks and the like stand among these names, beside images or a folder of them."""
+        lowered = {name.lower() for name in names}
+        described = lowered & IMAGES or (parent in self.filled and lowered <= MASKS)
+        return bool(described and lowered & MASKS)
 
 
 def is_neutral(name: str) -> bool:

@@ -1,0 +1,268 @@
+"""Samples from elsewhere: what the user names, and the images that come of it.
+
+A folder, an archive, `.npz`, `.npy` or `.parquet` is read; `diffusers:`, `pt2:` and `onnx:` name a
+generator that is sampled; in Python also arrays, tensors, batches of them and torch modules. A name
+can stand before it: `NAME=PATH`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor, nn
+
+from triptych.console import Console
+from triptych.data.dataset import choose_rows
+from triptych.data.samples import (
+    CHOSEN,
+    SampleFormat,
+    SampleImages,
+    read_samples,
+    source_of_arrays,
+)
+from triptych.data.sources import NO_LABELS, Columns, Source, printable
+from triptych.data.sources.find import find_origin, find_path, name_of, path_of, suffix_of
+from triptych.data.store import FINGERPRINT_DIGITS
+from triptych.errors import InputError
+from triptych.evaluation import generators
+from triptych.evaluation.generators import GENERATORS, Generator
+from triptych.evaluation.reference import LEAST_SAMPLES
+from triptych.files import kind_of
+from triptych.hardware import Machine
+from triptych.options import as_data
+from triptych.records import Note, SamplesRecord
+
+FILES, ARRAY, MODULE = "files", "array", "module"
+HUB = "hf:"
+NAME = re.compile(r"[^/\\=:,]+")  # before the = of NAME=PATH: neither a model's nor a path's
+# What a folder of ours holds: its pictures are no samples.
+OURS = ("run.json", "results.json", "contract.json", "model.safetensors", "checkpoints")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples ready to be measured.
+
+    name:   as the page calls them
+    source: as the user wrote it
+    kind:   files, array, module, or the word before the colon of a generator
+    images: uint8 [N,C,H,W]
+    labels: class numbers of the data [N], or None
+    held:   how many images the source holds; None of a generator
+    notes:  what was done with them
+    """
+
+    name: str
+    source: str
+    kind: str
+    images: Tensor
+    labels: Tensor | None
+    held: int | None
+    notes: tuple[Note, ...] = ()
+
+    def choose(self, count: int) -> Self:
+        """A fixed choice of so many, in their order; all where they are no more."""
+        size = len(self.images)
+        if size <= count:
+            return self
+        rows = choose_rows(size, count, "samples").sort().values
+        labels = None if self.labels is None else self.labels[rows]
+        others = [note for note in self.notes if note.code != CHOSEN]
+        note = Note(CHOSEN, {"n": count, "held": self.held or size})
+        return replace(self, images=self.images[rows], labels=labels, notes=(note, *others))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the images and their labels."""
+        digest = hashlib.blake2b(str(tuple(self.images.shape)).encode(), digest_size=16)
+        for tensor in (self.images, *([] if self.labels is None else [self.labels])):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:FINGERPRINT_DIGITS]
+
+    def record(self) -> SamplesRecord:
+        """What results.json says of them."""
+        return SamplesRecord(
+            source=self.source,
+            kind=self.kind,
+            images=self.held,
+            fingerprint=self.fingerprint,
+            labels=self.labels is not None,
+            notes=self.notes,
+        )
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """Where samples come from, as the user wrote it.
+
+    name:  as the page calls them
+    text:  all of it
+    kind:  files, or the word before the colon of a generator
+    place: the path, or what follows that colon
+    """
+
+    name: str
+    text: str
+    kind: str
+    place: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From PATH, KIND:PATH or NAME=PATH."""
+        name, place = split_name(text)
+        kind, _, rest = place.partition(":")
+        if kind in GENERATORS:
+            if not rest:
+                raise InputError(f"'{text}' names no generator", f"give {kind}:PATH")
+            usual = Path(rest).stem if kind != "diffusers" else Path(rest).name
+        else:
+            kind, rest = FILES, place
+            usual = place.rpartition("/")[2] if place.startswith(HUB) else name_of(path_of(place))
+        return cls(name or printable(usual) or kind, text, kind, rest)
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """NAME and PATH of NAME=PATH; no name where there is none, or where all of it is a path.
+
+    >>> split_name("stylegan=out/a=b.npz"), split_name("out/a=b.npz"), split_name("gan:r1,ema=0.1")
+    (('stylegan', 'out/a=b.npz'), ('', 'out/a=b.npz'), ('', 'gan:r1,ema=0.1'))
+    """
+    name, equals, place = text.partition("=")
+    if not equals or not NAME.fullmatch(name) or exists(text):
+        return "", text
+    return printable(name).strip(), place
+
+
+def exists(text: str) -> bool:
+    """Whether this is the path of something."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a folder is a run, a comparison or a measurement of ours."""
+    return any((path / name).exists() for name in OURS)
+
+
+def are_samples(text: str) -> bool:
+    """Whether the user's words name samples, and neither a folder of ours nor a model."""
+    name, place = split_name(text)
+    if name or place.partition(":")[0] in GENERATORS or place.startswith(HUB):
+        return True
+    path = Path(place).expanduser()
+    if exists(place):
+        return not (path.is_dir() and is_ours(path))
+    return suffix_of(place) is not None
+
+
+def folder_name(name: str) -> str:
+    """The name of samples as a folder's.
+
+    >>> folder_name("StyleGAN 2/b")
+    'StyleGAN-2-b'
+    """
+    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "samples"
+
+
+def open_samples(
+    source: SampleSource,
+    wanted: SampleFormat,
+    count: int,
+    machine: Machine,
+    console: Console,
+    *,
+    labeled: bool = True,
+    strict: bool = False,
+) -> Samples:
+    """The samples that the user named: at most `count`, and so many of a generator.
+
+    InputError where there are none that can be measured.
+    """
+    if source.kind in GENERATORS:
+        made_by = GENERATORS[source.kind](source.place, machine)
+        return draw(made_by, source.name, source.text, source.kind, wanted, count, machine, console)
+    path = Path(source.place).expanduser()
+    if not source.place.startswith(HUB) and path.is_dir() and is_ours(path):
+        raise InputError(
+            f"{source.place} is a folder of triptych's, its pictures are no samples",
+            "name a run without NAME=, or a folder of images",
+        )
+    with console.bar(f"  reading {source.name}") as bar:
+        columns = Columns(None, None if labeled else NO_LABELS)
+        on_hub = source.place.startswith(HUB)
+        origin = (
+            find_origin(source.place, columns)
+            if on_hub
+            else find_path(path_of(source.place), columns)
+        )
+        opened = origin.read(bar.update)
+        read = read_samples(
+            opened,
+            source.place,
+            wanted,
+            count,
+            labeled=labeled,
+            strict=strict,
+            progress=bar.update,
+        )
+    return finish(read, source.name, source.text, source.kind, read.held)
+
+
+def samples_of(
+    images: object,
+    labels: object,
+    name: str,
+    wanted: SampleFormat,
+    count: int,
+    machine: Machine,
+    console: Console,
+    *,
+    latent: int | None = None,
+    labeled: bool = True,
+    strict: bool = False,
+) -> Samples:
+    """The same of what Python holds: an array, a tensor, batches, a torch module, or a path."""
+    if isinstance(images, str | os.PathLike):
+        parsed = SampleSource.parse(as_data(images, "images"))
+        parsed = replace(parsed, name=name or parsed.name)
+        return open_samples(parsed, wanted, count, machine, console, labeled=labeled, strict=strict)
+    called = name or kind_of(images)
+    if isinstance(images, nn.Module):
+        made_by = generators.of_module(images, latent, machine)
+        return draw(made_by, called, kind_of(images), MODULE, wanted, count, machine, console)
+    source: Source = source_of_arrays(images, labels if labeled else None, called)
+    read = read_samples(source, called, wanted, count, labeled=labeled)
+    return finish(read, called, kind_of(images), ARRAY, read.held)
+
+
+def draw(
+    made_by: Generator,
+    name: str,
+    text: str,
+    kind: str,
+    wanted: SampleFormat,
+    count: int,
+    machine: Machine,
+    console: Console,
+) -> Samples:
+    """Samples of a generator."""
+    with console.bar(f"  sampling {name}", count) as bar:
+        drawn = generators.sample(made_by, count, machine, bar.update)
+    read = read_samples(source_of_arrays(drawn, None, made_by.name), made_by.name, wanted)
+    return finish(read, name, text, kind, None)
+
+
+def finish(read: SampleImages, name: str, text: str, kind: str, held: int | None) -> Samples:
+    """Samples of what was read; InputError where there are too few to measure."""
+    count = len(read.images)
+    if count < LEAST_SAMPLES:
+        few = f"one sample in {name} is" if count == 1 else f"{count} samples in {name} are"
+        raise InputError(f"{few} too few to measure", f"give at least {LEAST_SAMPLES}")
+    return Samples(name, text, kind, read.images, read.labels, held, read.notes)
