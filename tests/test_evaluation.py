@@ -28,7 +28,7 @@ from triptych.evaluation.evaluate import flops_per_image, measure, parameters
 from triptych.evaluation.outputs import Outputs, worst_offenders
 from triptych.evaluation.reference import CONTROLS, PAIRS, Reference, count_samples, read_real
 from triptych.families.capabilities import MEAN_PIXELS
-from triptych.metrics import frechet_distance, kernel_distance, prdc
+from triptych.metrics import frechet_distance, kernel_distance, prdc, real_or_fake
 from triptych.metrics.frechet_distance import frechet_value
 from triptych.metrics.intervals import Estimate
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
@@ -46,15 +46,20 @@ NAMES = [
     ("frechet_distance", "test"),
     ("extrapolated", "test"),
     ("kernel_distance", "test"),
+    ("sliced_distance", "test"),
     ("frechet_distance", "train"),
     ("kernel_distance", "train"),
+    ("sliced_distance", "train"),
     ("precision", "test"),
     ("recall", "test"),
     ("density", "test"),
     ("coverage", "test"),
+    ("clipped_density", "test"),
+    ("clipped_coverage", "test"),
     ("recognisable", "none"),
     ("label_balance", "test"),
     ("sharpness", "test"),
+    ("real_or_fake", "test"),
     ("memorised", "train"),
     ("copied", "train"),
     ("copied_control", "train"),
@@ -84,6 +89,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "LEAST_IMAGES", 8000)
     monkeypatch.setattr(classifier, "EPOCHS", 1)
+
+
+@pytest.fixture(autouse=True)
+def quickly_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classifier of real and fake learns from a tenth of the images; tests of it learn more."""
+    monkeypatch.setattr(real_or_fake, "SEEN", 800)
 
 
 @pytest.fixture(scope="module")
@@ -264,13 +275,18 @@ def test_floors_are_real_against_real(
     more = read(data, 60)  # more than validation holds
     assert len({image.numpy().tobytes() for image in more.other} - held) == 60
     of_noise, of_real = measured(random_pixels(30, 3, 16, 16), real), measured(real.other, real)
-    for name in ("frechet_distance", "kernel_distance"):
+    for name in ("frechet_distance", "kernel_distance", "sliced_distance"):
         for reference in ("test", "train"):
             far = of_noise[name, reference]
             assert far["floor"] < far["value"] / 5
             assert far["low"] > far["floor"]
-    near = of_real["frechet_distance", "test"]
-    assert near["value"] == pytest.approx(near["floor"])
+    for name in ("frechet_distance", "sliced_distance"):
+        near = of_real[name, "test"]
+        assert near["value"] == pytest.approx(near["floor"])
+    told = of_noise["real_or_fake", "test"]
+    assert told["floor"] == 0.5 < 0.8 < told["value"]
+    level = of_real["real_or_fake", "test"]
+    assert level["low"] < 0.5 < level["high"]
     for name in ("label_balance", "precision", "recall", "density", "coverage", "kernel_distance"):
         floor = of_noise[name, "test"]["floor"]
         assert of_real[name, "test"]["value"] == pytest.approx(floor, rel=1e-9), name
@@ -337,12 +353,16 @@ def test_patches_can_be_asked_for_where_there_are_labels(run: Run, data: ImageDa
 
 def test_few_samples_have_no_neighbours(data: ImageData, run: Run, brief: None) -> None:
     [found] = evaluated([run.folder.path], data, count=3, machine=one_thread())
-    neighbours = ("precision", "recall", "density", "coverage")
+    neighbours = (
+        "precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage",
+    )  # fmt: skip
     for metric in found["metrics"]:
         if metric["name"] in neighbours or metric["method"] == "extrapolated":
             assert metric["value"] is None
             assert metric["note"]["code"] in ("few_for_neighbors", "few_to_extrapolate")
             assert metric["note"]["values"] == {"n": 3}
+        elif metric["name"] == "real_or_fake":
+            assert metric["value"] is None and metric["note"]["code"] == "few_to_learn_from"
         elif metric["name"] != "own_exemplar":
             assert math.isfinite(metric["value"])
 

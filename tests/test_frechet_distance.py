@@ -18,7 +18,13 @@ from triptych.metrics.frechet_distance import (
     frechet_distance,
     frechet_value,
 )
-from triptych.metrics.intervals import Estimate, extrapolated, jackknife, without_each_group
+from triptych.metrics.intervals import (
+    Estimate,
+    extrapolated,
+    group_numbers,
+    jackknife,
+    without_each_group,
+)
 
 REPEATS = 200
 
@@ -83,9 +89,17 @@ def test_what_is_left_out_is_what_starting_anew_gives() -> None:
     found = frechet_distance(a, b).left_out
     assert [len(values) for values in found.values()] == [20, 20]
     for group in (0, 7, 19):
-        of_rest = torch.arange(100) % 20 != group, torch.arange(80) % 20 != group
+        of_rest = group_numbers(100) != group, group_numbers(80) != group
         assert found["samples"][group] == pytest.approx(frechet_value(a[of_rest[0]], b), rel=1e-8)
         assert found["reference"][group] == pytest.approx(frechet_value(a, b[of_rest[1]]), rel=1e-8)
+
+
+def test_floors_lose_no_digits_far_from_zero() -> None:
+    """Without an interval as with one: both sets lie around 1e7, where squares hold few digits."""
+    a, b = mixed(5, count=60), mixed(6, count=70)
+    near = frechet_value(a, b)
+    assert frechet_value(a + 1e7, b + 1e7) == pytest.approx(near, rel=1e-6)
+    assert frechet_distance(a + 1e7, b + 1e7).value == pytest.approx(near, rel=1e-6)
 
 
 def test_features_far_from_zero_keep_their_digits() -> None:

@@ -89,15 +89,12 @@ def pairs_of_images(kind: str, side: int, channels: int) -> tuple[Tensor, Tensor
 def ssim_by_formula(x: np.ndarray, y: np.ndarray) -> float:
     """Wang et al. 2004, eq. 13 to 16, of one channel: deviations are weighted squares themselves.
 
-    No E[x^2] - E[x]^2, no separable window: each pixel's window is cut out and weighed.
+    No E[x^2] - E[x]^2, no separable window: each whole window is cut out and weighed.
     """
     place = np.arange(11) - 5
     weights = np.exp(-(place[:, None] ** 2 + place**2) / (2 * 1.5**2))
     weights /= weights.sum()
-    windows = [
-        np.lib.stride_tricks.sliding_window_view(np.pad(z.astype(float), 5, "reflect"), (11, 11))
-        for z in (x, y)
-    ]
+    windows = [np.lib.stride_tricks.sliding_window_view(z.astype(float), (11, 11)) for z in (x, y)]
     means = [(w * weights).sum((2, 3)) for w in windows]
     off = [w - m[..., None, None] for w, m in zip(windows, means, strict=True)]
     xx, yy, xy = ((weights * a * b).sum((2, 3)) for a, b in (off[:1] * 2, off[1:] * 2, off))
@@ -125,27 +122,52 @@ def test_ssim_is_that_of_the_paper(kind: str, side: int, channels: int) -> None:
 
 
 def test_the_window_is_scipys_gaussian() -> None:
-    """Also where sides differ and where it overlaps all borders at once."""
+    """Also where sides differ, and where there is one window alone."""
     for height, width in ((11, 11), (11, 40), (27, 16)):
         x = normal(2, 3, height, width)
         exact = ndimage.gaussian_filter(x.numpy(), (0, 0, 1.5, 1.5), mode="mirror", radius=5)
-        torch.testing.assert_close(windowed_mean(x), torch.from_numpy(exact))
+        inside = exact[:, :, 5:-5, 5:-5]  # where no border is in the window
+        torch.testing.assert_close(windowed_mean(x), torch.from_numpy(inside))
 
 
 @pytest.mark.parametrize(("kind", "side", "channels"), IMAGES)
-def test_ssim_is_torchmetrics_per_image(kind: str, side: int, channels: int) -> None:
+def test_ssim_is_torchmetrics_inside_of_its_mirrored_borders(
+    kind: str, side: int, channels: int
+) -> None:
     theirs = independent("torchmetrics.functional.image").structural_similarity_index_measure
     originals, others = pairs_of_images(kind, side, channels)
-    each = theirs(
+    _, everywhere = theirs(
         others.double(), originals.double(), sigma=1.5, kernel_size=11, data_range=255.0,
-        reduction="none",
+        reduction="none", return_full_image=True,
     )  # fmt: skip
+    each = everywhere[:, :, 5:-5, 5:-5].flatten(1).mean(1)
     found = reconstruction_ssim(originals, others)
     assert found.value == pytest.approx(each.mean().item(), abs=1e-9)
     assert similarity(originals.double(), others.double()).tolist() == pytest.approx(
         each.tolist(), abs=1e-9
     )
     assert found.low < found.value < found.high
+
+
+def test_margins_that_are_all_alike_do_not_count_twice() -> None:
+    """A digit's black margin: the paper's number of it, to six digits, by the formula alone."""
+    x = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    x[..., 8:20, 8:20] = smooth(1, 12, 1)
+    y = noisy(x.repeat(2, 1, 1, 1), seed=3)[1:]
+    y[..., :6, :], y[..., 22:, :] = 0, 0
+    exact = ssim_by_formula(x[0, 0].numpy(), y[0, 0].numpy())
+    assert similarity(x.double(), y.double()).item() == pytest.approx(exact, abs=1e-9)
+    padded = ssim_by_formula(
+        *(np.pad(z[0, 0].numpy(), 5, "reflect") for z in (x, y))
+    )  # with mirrored borders
+    assert abs(padded - exact) > 0.01
+
+
+def test_images_smaller_than_the_window_have_no_ssim() -> None:
+    with pytest.raises(NotDefinedError, match="ssim_too_small"):
+        reconstruction_ssim(random_images(3, side=10), random_images(3, side=10, seed=1))
+    one = reconstruction_ssim(random_images(3, side=11), random_images(3, side=11, seed=1))
+    assert one.low < one.value < one.high
 
 
 def test_equal_images_are_wholly_similar() -> None:

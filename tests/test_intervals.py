@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from tests.truths import normal
@@ -70,8 +71,25 @@ def test_the_limit_of_a_bias_that_falls_as_one_over_n_is_found() -> None:
 
 
 def test_groups_are_equal_and_mixed() -> None:
-    assert group_numbers(45).bincount().tolist() == [3] * 5 + [2] * 15
-    assert group_numbers(7).tolist() == list(range(7))
+    assert sorted(group_numbers(45).bincount().tolist()) == [2] * 15 + [3] * 5
+    assert sorted(group_numbers(7).tolist()) == list(range(7))
+    assert torch.equal(group_numbers(400), group_numbers(400))
+    assert group_numbers(400)[:20].unique().numel() < 20  # no twenty in a row are in all groups
+
+
+def test_images_sorted_by_class_have_no_narrower_intervals() -> None:
+    """Each twentieth of them makes groups whose means hardly differ: intervals next to nothing.
+
+    Groups that are mixed once for all are a draw themselves, so the width is right within chance.
+    """
+    widths = []
+    for seed in range(60):
+        values = normal(400, seed=seed)
+        both = values, values.sort().values
+        spans = [jackknife_statistic(lambda x: x.mean().item(), v, "samples", -9) for v in both]
+        widths.append([each.high - each.low for each in spans])
+    mixed, in_order = torch.tensor(widths).mean(0).tolist()
+    assert 0.7 < in_order / mixed < 1.4
 
 
 @pytest.mark.parametrize(("successes", "count"), [(0, 10), (3, 10), (10, 10), (431, 2000)])

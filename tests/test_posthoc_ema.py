@@ -49,9 +49,29 @@ def test_another_width_is_nearly_the_average_that_would_have_been_kept() -> None
     apart = (kept[0.07].state["weight"] - kept[0.16].state["weight"]).norm()
     for width, most in ((0.05, 1e-4), (0.07, 0.03), (0.16, 0.06)):
         factors, off = posthoc_ema.coefficients(rounds, widths, width)
-        assert factors.sum() == pytest.approx(1, abs=0.02) and off < 0.1
+        assert factors.sum() == pytest.approx(1, abs=1e-9) and off < 0.1
         mixed = sum(f * one[2] for f, one in zip(factors, saved, strict=True))
         assert ((mixed - kept[width].state["weight"]).norm() / apart).item() < most
+
+
+def test_no_other_factors_that_sum_to_one_come_nearer() -> None:
+    """Any step along the plane of such factors moves the weighting away from the wanted one."""
+    rounds = np.repeat(np.arange(100.0, 900, 100), 2)
+    widths = np.tile([0.05, 0.1], 8)
+    exponents = np.array([power_exponent(width) for width in widths])
+    end, exponent = np.array([800.0]), np.array([power_exponent(0.08)])
+    among = posthoc_ema.inner_products(rounds, exponents, rounds, exponents)
+    wanted = posthoc_ema.inner_products(rounds, exponents, end, exponent)[:, 0]
+    own = posthoc_ema.inner_products(end, exponent, end, exponent).item()
+
+    def distance(factors: np.ndarray) -> float:
+        return float(own - 2 * factors @ wanted + factors @ among @ factors)
+
+    factors, off = posthoc_ema.coefficients(rounds, widths, 0.08)
+    assert off == pytest.approx((distance(factors) / own) ** 0.5, rel=1e-6)
+    for step in normal(40, 16).numpy():
+        moved = factors + 0.01 * (step - step.mean())
+        assert distance(moved) > distance(factors)
 
 
 def test_how_far_off_a_mixture_is_by_integrals() -> None:

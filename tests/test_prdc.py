@@ -15,8 +15,15 @@ from tests.truths import coverage, independent, normal
 from triptych.metrics import NotDefinedError
 from triptych.metrics import kernel_distance as kernels
 from triptych.metrics import prdc as module
+from triptych.metrics.intervals import group_numbers
 from triptych.metrics.kernel_distance import Kernels, kernel_distance, kernel_value
-from triptych.metrics.prdc import Neighbours, neighbours, squared_radii, subsets
+from triptych.metrics.prdc import (
+    Neighbours,
+    balls_around,
+    neighbours,
+    squared_radii,
+    subsets,
+)
 
 # Five points on a line, their balls for k = 1, and three generated ones.
 REAL = torch.tensor([[0.0], [1.0], [3.0], [7.0], [15.0]])
@@ -37,7 +44,7 @@ def test_shares_by_hand() -> None:
 def reach(points: Tensor, k: int) -> Tensor:
     """Radius of each point's ball."""
     everything = torch.ones(1, len(points), dtype=torch.bool)
-    return squared_radii(points, k, everything)[0].sqrt()
+    return squared_radii(points, k, everything)[0][0].sqrt()
 
 
 def values(found: Neighbours) -> list[float]:
@@ -78,6 +85,108 @@ def test_shares_are_their_definitions(rows: int, monkeypatch: pytest.MonkeyPatch
     assert values(neighbours(real, fake, k=3)) == pytest.approx(exact)
     assert values(neighbours(real, fake, k=3, intervals=False)) == pytest.approx(exact)
     assert len(set(exact)) == 4
+
+
+def clipped_by_definition(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[float, float]:
+    """Pair by pair, in NumPy and SciPy: clipped density, and coverage as it is before calibration.
+
+    Calibrated by the mean of min(J, k) / k for J of SciPy's beta-binomial distribution.
+    """
+    among = np.linalg.norm(real[:, None] - real, axis=2)
+    np.fill_diagonal(among, np.inf)
+    radii = np.sort(among, axis=1)[:, k - 1]
+    least = np.minimum(radii, np.median(radii))
+    apart = np.linalg.norm(real[:, None] - fake, axis=2)
+    ours, theirs = (np.minimum((d <= least[:, None]).sum(0) / k, 1).mean() for d in (apart, among))
+    filled = np.minimum((apart <= radii[:, None]).sum(1) / k, 1).mean()
+    count, n = len(fake), len(real)
+    curve = []
+    for m in range(count + 1):
+        j = np.arange(m + 1)
+        curve.append((np.minimum(j, k) / k * stats.betabinom.pmf(j, m, k, n - k)).sum())
+    share = np.interp(filled, curve, np.arange(count + 1) / count)
+    return min(1.0, ours / theirs), float(share)
+
+
+@pytest.mark.parametrize("rows", [7, 1024])
+def test_clipped_numbers_are_their_definitions(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS", rows)
+    real, fake = normal(60, 3), 0.8 * normal(45, 3, seed=1) + 0.7
+    fake[30:] += 20
+    for k in (2, 5):
+        expected = clipped_by_definition(real.numpy(), fake.numpy(), k)
+        for intervals in (True, False):
+            found = neighbours(real, fake, k=k, intervals=intervals)
+            pair = found.clipped_density.value, found.clipped_coverage.value
+            assert pair == pytest.approx(expected, rel=1e-6)
+        assert 0 < expected[0] < 1 and 0 < expected[1] < 1 and expected[0] != expected[1]
+
+
+def test_halves_of_clipped_numbers_are_measured_as_if_they_were_alone() -> None:
+    """Each half has its own median ball, its own score among real images and its own curve."""
+    real, fake = normal(60, 3), 0.8 * normal(50, 3, seed=1) + 0.9
+    fake[35:] += 20
+    halves = subsets(60, "real")[1:], subsets(50, "generated")[1:]
+    alone = np.array(
+        [
+            [clipped_by_definition(real[kept].numpy(), fake.numpy(), 2) for kept in halves[0]],
+            [clipped_by_definition(real.numpy(), fake[kept].numpy(), 2) for kept in halves[1]],
+        ]
+    )  # [side,half,number]
+    assert alone.max() < 1
+    margins = stats.t.ppf(0.975, 20) * np.sqrt(alone.var(axis=1, ddof=1).sum(0))
+    found = neighbours(real, fake, k=2)
+    for each, margin in zip((found.clipped_density, found.clipped_coverage), margins, strict=True):
+        assert each.high == pytest.approx(min(1, each.value + margin), rel=1e-4)
+        assert each.low == pytest.approx(max(0, each.value - margin), rel=1e-4, abs=1e-6)
+
+
+def test_a_share_of_good_samples_scores_that_share() -> None:
+    """The others lie far away: linear from 0 to 1, where coverage itself is 0.73 at 0.3."""
+    for share in (0.0, 0.3, 0.6, 1.0):
+        scores = []
+        for seed in range(4):
+            real, samples = normal(300, 6, seed=seed), normal(300, 6, seed=100 + seed)
+            samples[round(share * 300) :] += 1000
+            found = neighbours(real, samples, intervals=False)
+            scores.append((found.clipped_density.value, found.clipped_coverage.value))
+        assert np.mean(scores, axis=0) == pytest.approx([share, share], abs=0.05)
+    assert found.coverage.value > 0.9
+
+
+def test_an_outlier_s_ball_lends_no_worth_to_what_is_nowhere() -> None:
+    """Density counts samples in the huge ball around one far real image, clipped density none."""
+    real = torch.cat([normal(99, 2), torch.tensor([[100.0, 0.0]])])
+    samples = 50 + normal(100, 2, seed=1)
+    samples[:, 1] = 0
+    found = neighbours(real, samples, intervals=False)
+    assert found.density.value == pytest.approx(1 / 5) and found.precision.value == 1
+    assert found.clipped_density.value == 0
+
+
+def test_images_near_to_many_do_not_make_up_for_bad_ones() -> None:
+    """Half of the samples in the densest place, half nowhere: each good one counts as one, no more.
+
+    So the clipped density is half of what the best samples would get.
+    """
+    real = normal(200, 2)
+    samples = torch.cat([0.05 * normal(100, 2, seed=1), 1000 + normal(100, 2, seed=2)])
+    found = neighbours(real, samples, intervals=False)
+    best = 1 / balls_around(real, 5, torch.ones(1, 200, dtype=torch.bool)).selfhood.item()
+    assert found.density.value > 0.55
+    assert found.clipped_density.value == pytest.approx(best / 2, rel=0.01)
+    assert found.clipped_coverage.value < 0.2  # and they fill little
+
+
+def test_intervals_of_clipped_numbers_hold_the_expected_value() -> None:
+    found = [
+        neighbours(normal(150, 8, seed=2 * repeat), 1.3 * normal(150, 8, seed=2 * repeat + 1) + 0.4)
+        for repeat in range(100)
+    ]
+    for name in ("clipped_density", "clipped_coverage"):
+        estimates = [getattr(each, name) for each in found]
+        assert 0.91 <= coverage(estimates) <= 1.0, name
+        assert all(0 <= e.low <= e.value <= e.high <= 1 for e in estimates)
 
 
 def test_halves_are_measured_as_if_they_were_alone() -> None:
@@ -202,7 +311,7 @@ def test_what_is_kept_of_the_real_side_changes_no_number(
     assert kernel_value(x, y) == kernel_value(x, y, known) == exact
     found = kernel_distance(x, y, known)
     assert found.value == exact
-    groups = np.arange(50) % 20, np.arange(67) % 20
+    groups = group_numbers(50).numpy(), group_numbers(67).numpy()
     assert found.left_out["samples"] == pytest.approx(
         [plain(a[groups[0] != g], b) for g in range(20)], rel=1e-9
     )

@@ -21,7 +21,15 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
         r"lower|lowest|below|fewer|fewest|less|smaller|shorter|least|or more|worst|cheap|half",
         r"bass?e?s?|inférieure?s?|moins|(au-)?dessous|sous|diminuer|raccourcir|plus petites?"
         r"|minimi\w+|minimum|divisé par|peu coûteux",
-        frozenset({"caption.reconstruction", "definition.density"}),
+        frozenset(
+            {
+                "caption.reconstruction",
+                "definition.density",
+                "definition.real_or_fake",
+                "real_or_fake.level",
+                "real_or_fake.told",
+            }
+        ),
     ),
     "greater": (
         r"higher|highest|above|raise|exceeds?|at most|up to|upper|beyond|most often|longer"

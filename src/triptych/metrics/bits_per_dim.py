@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from triptych.config import ImageShape
 from triptych.metrics import Metric, Tensors
-from triptych.metrics.intervals import Estimate
+from triptych.metrics.intervals import Estimate, group_numbers
 from triptych.records import TermRecord
 
 NATS_PER_BIT = math.log(2)
-GROUPS = 20  # of images that are left out in turn, to compare models on the same images
 
 
 def in_units(nats: Tensor, shape: ImageShape) -> TermRecord:
@@ -31,14 +29,10 @@ def in_units(nats: Tensor, shape: ImageShape) -> TermRecord:
     )
 
 
-def without_each_group(nats: Tensor, shape: ImageShape, groups: int = GROUPS) -> list[float]:
-    """Means in bits per dimension without each group of the images, nats [N].
-
-    Image i is in group i modulo their number: the same for every model that is measured on them.
-    """
-    groups = min(groups, len(nats))
-    group = torch.arange(len(nats)) % groups
-    sums = nats.new_zeros(groups).index_add(0, group, nats)
+def without_each_group(nats: Tensor, shape: ImageShape) -> list[float]:
+    """Means in bits per dimension without each group of the images, nats [N]."""
+    group = group_numbers(len(nats))
+    sums = nats.new_zeros(int(group.max()) + 1).index_add(0, group, nats)
     kept = (nats.sum() - sums) / (len(nats) - group.bincount())
     return (kept / (shape.dimensions * NATS_PER_BIT)).tolist()
 

@@ -89,7 +89,17 @@ def distance(first: Gaussian, second: Gaussian, root: Tensor | None = None) -> f
 
 def frechet_value(features: Tensor, reference: Tensor) -> float:
     """Distance between two sets of features [N,d] and [M,d], without an interval."""
-    return distance(Moments.of(features).gaussian(), Moments.of(reference).gaussian())
+    ours, theirs = (Moments.of(x).gaussian() for x in centered(features, reference))
+    return distance(ours, theirs)
+
+
+def centered(features: Tensor, reference: Tensor) -> list[Tensor]:
+    """Both sets around the mean of the reference, float64.
+
+    Distances do not change when both sets are moved; sums of squares lose fewer digits at zero.
+    """
+    centre = reference.double().mean(0)
+    return [x.double() - centre for x in (features, reference)]
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
@@ -98,9 +108,7 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     The interval is of the expected value at these counts: few samples bias the distance upwards,
     which its floor shows, and which `intervals.extrapolated` takes away.
     """
-    # Distances do not change when both sets are moved; sums of squares lose fewer digits at zero.
-    centre = reference.double().mean(0)
-    sets = [x.double() - centre for x in (features, reference)]
+    sets = centered(features, reference)
     whole = [Moments.of(x) for x in sets]
     gaussians = [moments.gaussian() for moments in whole]
     left_out: list[list[float]] = []
@@ -168,7 +176,7 @@ METRICS = [
         name="frechet_distance",
         better="lower",
         group="distance",
-        order=3,
+        order=4,
         needs=("features", "train_features", "matched_test_features"),
         reference="train",
         moves_with_n=True,

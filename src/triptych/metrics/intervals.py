@@ -20,6 +20,7 @@ from scipy import stats
 from torch import Tensor
 
 from triptych.records import Note
+from triptych.seeding import generator
 
 GROUPS = 20
 # Methods, as entries of results.json name them.
@@ -45,8 +46,14 @@ class Estimate:
 
 
 def group_numbers(count: int, groups: int = GROUPS) -> Tensor:
-    """Which group each of `count` images is left out with: 0..groups-1, [count]."""
-    return torch.arange(count) % min(groups, count)
+    """Which group each of `count` images is left out with: 0..groups-1, [count].
+
+    Mixed by a fixed key: of images sorted by class each twentieth would make groups that are more
+    alike than chance makes them, and intervals too narrow. The same count has the same groups, so
+    that real images are left out alike for all models.
+    """
+    order = torch.randperm(count, generator=generator(0, "groups left out", count))
+    return order % min(groups, count)
 
 
 def jackknife(value: float, left_out: LeftOut, least: float = 0.0) -> Estimate:
@@ -96,6 +103,18 @@ def wilson(successes: int, count: int) -> Estimate:
     """Interval of a share (Wilson 1927, eq. 2); right at shares near 0 and 1 too."""
     interval = stats.binomtest(successes, count).proportion_ci(method="wilson")
     return Estimate(successes / count, float(interval.low), float(interval.high))
+
+
+def wilson_of_share(share: float, count: float) -> Estimate:
+    """The same from a share and how many independent images it is worth, which need not be whole.
+
+    So that a share of other than independent images has an interval on the right scale, which is
+    never empty (Kish 1965: the effective size of a sample).
+    """
+    spread = Z**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    margin = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return Estimate(share, max(0.0, middle - margin), min(1.0, middle + margin))
 
 
 def mean_interval(values: Tensor) -> Estimate:

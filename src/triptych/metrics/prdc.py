@@ -7,6 +7,14 @@ recall     share of real images inside any generated image's ball (the same)
 density    balls of real images that a generated one lies in, over k (arXiv:2002.09797, eq. 4)
 coverage   share of real images whose ball holds a generated one (arXiv:2002.09797, eq. 5)
 
+Two more say what share of good images would score as much (arXiv:2507.01761, section 3):
+
+clipped_density   density where no ball is larger than the median one and no image counts for more
+                  than 1, over what real images score among the others, at most 1
+clipped_coverage  mean over real images of how many of k generated ones their ball holds, at most
+                  all, as the share of the generated images that would fill so much if they were
+                  real and the rest were nowhere
+
 Real images come first everywhere: swapping the two swaps precision and recall.
 
 Intervals come from random halves of either side. Leaving out few images is not enough: the
@@ -19,7 +27,9 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
@@ -38,12 +48,28 @@ GONE = -1.0  # squared radius of a ball that is left out: it holds nothing
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The four numbers with their intervals; density may pass 1."""
+    """The six numbers with their intervals; density may pass 1."""
 
     precision: Estimate
     recall: Estimate
     density: Estimate
     coverage: Estimate
+    clipped_density: Estimate
+    clipped_coverage: Estimate
+
+
+@dataclass(frozen=True)
+class Balls:
+    """Balls around the rows of each of S subsets of one set of N, and how dense these rows are.
+
+    radii:    squared radius of each ball, [S,N]; GONE around what is not in the subset
+    clipped:  the same, at most the subset's median
+    selfhood: what the rows score among each other by clipped balls, each at most 1: mean, [S]
+    """
+
+    radii: Tensor
+    clipped: Tensor
+    selfhood: Tensor
 
 
 def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = True) -> Neighbours:
@@ -57,14 +83,17 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
         subsets(len(x), name) if intervals else torch.ones(1, len(x), dtype=torch.bool)
         for x, name in ((real, "real"), (generated, "generated"))
     )
-    around_real = squared_radii(real, k, kept_real)  # [S,N]
+    balls = balls_around(real, k, kept_real)
+    around_real = balls.radii  # [S,N]
     if around_real[0].median() <= ROUNDING * real.double().square().sum(1).mean():
         raise NotDefinedError(Note("no_neighborhoods", {"k": k}))
-    around_generated = squared_radii(generated, k, kept_generated)  # [S,M]
+    around_generated = squared_radii(generated, k, kept_generated)[0]  # [S,M]
     members = kept_generated.T.float()  # [M,S]
 
     # Sums over the rows of `real`; the first of each is of all images on both sides.
     holding = torch.zeros(len(kept_real), len(generated))  # balls of a real subset around each
+    clipped = torch.zeros_like(holding)  # the same, of clipped balls
+    filled, filled_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
     held, held_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
     near, near_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
     for first in range(0, len(real), ROWS):
@@ -73,9 +102,14 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
         for index, radii in enumerate(around_real[:, rows]):
             inside = distances <= radii[:, None]
             holding[index] += inside.sum(0)
-            held_real[index] += inside.any(1).sum()
+            clipped[index] += (distances <= balls.clipped[index, rows, None]).sum(0)
+            counts = inside.sum(1)
+            held_real[index] += (counts > 0).sum()
+            filled_real[index] += counts.clamp(max=k).sum()
             if index == 0:
-                held += (inside.float() @ members > 0).sum(0)
+                by_subset = inside.float() @ members  # [rows,S]
+                held += (by_subset > 0).sum(0)
+                filled += by_subset.clamp(max=k).sum(0)
         for index, radii in enumerate(around_generated):
             reached = (distances <= radii).any(1)
             near[index] += reached.sum()
@@ -84,11 +118,20 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
 
     count_real, count_generated = kept_real.sum(1), kept_generated.sum(1)
     by_generated = members / count_generated  # averages over the generated images of a subset
+    fidelity = (clipped / k).clamp(max=1)  # of each generated image, by each real subset
+    filling = [
+        share_filling(filled_real / count_real / k, count_real, count_generated[:1], k),
+        share_filling(filled / len(real) / k, count_real[:1], count_generated, k),
+    ]
     found = Neighbours(
         precision=share((holding > 0).float().mean(1), (holding[0] > 0).float() @ by_generated),
         recall=share(near_real / count_real, near / len(real)),
         density=plain(holding.mean(1) / k, holding[0] @ by_generated / k),
         coverage=share(held_real / count_real, held / len(real)),
+        clipped_density=at_most_one(
+            fidelity.mean(1) / balls.selfhood, fidelity[0] @ by_generated / balls.selfhood[0]
+        ),
+        clipped_coverage=at_most_one(*filling),
     )
     return never_empty(found, len(real), len(generated)) if intervals else found
 
@@ -105,17 +148,66 @@ def never_empty(found: Neighbours, real: int, generated: int) -> Neighbours:
         low, high = min(estimate.low, alone.low), max(estimate.high, alone.high)
         return replace(estimate, low=low, high=high)
 
-    density = found.density
-    if density.low == density.high:
-        room = wilson(0, generated).high
-        low, high = max(0.0, density.value - room), density.value + room
-        density = replace(density, low=low, high=high)
+    def with_room(estimate: Estimate, count: int, most: float = math.inf) -> Estimate:
+        if estimate.low < estimate.high:
+            return estimate
+        room = wilson(0, count).high
+        low, high = max(0.0, estimate.value - room), min(most, estimate.value + room)
+        return replace(estimate, low=low, high=high)
+
     return Neighbours(
         precision=widened(found.precision, generated),
         recall=widened(found.recall, real),
-        density=density,
+        density=with_room(found.density, generated),
         coverage=widened(found.coverage, real),
+        clipped_density=with_room(found.clipped_density, generated, most=1.0),
+        clipped_coverage=with_room(found.clipped_coverage, real, most=1.0),
     )
+
+
+def expected_filling(generated: int, real: int, k: int) -> Tensor:
+    """Mean share of k that a real image's ball holds of m images like the real ones, at most all.
+
+    For m from 0 to twice as many as were generated, [2M+1], float64. The ball to the k-th nearest
+    of N - 1 others holds a share of the distribution that follows Beta(k, N - k), so the count J
+    of m images in it is beta-binomial, and E min(J, k) / k = 1 - sum over j < k of
+    (1 - j / k) P(J = j) (arXiv:2507.01761, section 3.2).
+    """
+    m = torch.arange(2 * generated + 1, dtype=torch.float64)[:, None]
+    j = torch.arange(k, dtype=torch.float64)  # [k]
+    rest = (m - j).clamp(min=0)
+
+    def log_beta(a: Tensor, b: Tensor) -> Tensor:
+        return a.lgamma() + b.lgamma() - (a + b).lgamma()
+
+    balls = torch.tensor([k, real - k], dtype=torch.float64)
+    log_choices = (m + 1).lgamma() - (j + 1).lgamma() - (rest + 1).lgamma()
+    log_shares = log_choices + log_beta(k + j, real - k + rest) - log_beta(*balls)
+    probability = log_shares.exp() * (j <= m)
+    return 1 - ((1 - j / k) * probability).sum(1)
+
+
+def share_filling(filled: Tensor, real: Tensor, generated: Tensor, k: int) -> Tensor:
+    """The share of the generated images that fills so much, by `expected_filling`: [S]; up to 2.
+
+    real, generated: counts of the two sides in each subset, [S] or [1] each
+    """
+    shares: list[float] = []
+    curves: dict[tuple[int, int], NDArray[np.float64]] = {}
+    counts = (each.expand(len(filled)).tolist() for each in (generated, real))
+    for value, *sides in zip(filled.tolist(), *counts, strict=True):
+        sizes = (sides[0], sides[1])
+        if sizes not in curves:
+            curves[sizes] = expected_filling(*sizes, k).numpy()
+        curve = curves[sizes]
+        shares.append(float(np.interp(value, curve, np.arange(len(curve)) / sizes[0])))
+    return torch.tensor(shares, dtype=torch.float64)
+
+
+def at_most_one(*sides: Tensor) -> Estimate:
+    """The interval of what may pass 1 by chance, then value and interval cut at 1."""
+    free = plain(*sides)
+    return Estimate(min(1.0, free.value), min(1.0, free.low), min(1.0, free.high))
 
 
 def subsets(count: int, name: str) -> Tensor:
@@ -164,18 +256,28 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat(blocks, dim=1)
 
 
-def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
-    """Squared distance of each row to the k-th nearest other row of each subset, float64: [S,N].
+@dataclass(frozen=True)
+class Near:
+    """The nearest other rows of each row of a set of N: squared distances and numbers, [N,n]."""
+
+    distances: Tensor
+    indices: Tensor
+
+
+def squared_radii(x: Tensor, k: int, kept: Tensor) -> tuple[Tensor, Near]:
+    """Squared distance of each row to the k-th nearest other row of each subset, [S,N]; and those.
 
     kept: which rows are in each subset, [S,N], the first one holding all; rows that are not in it
           are GONE
     """
     without = torch.full(kept.shape, GONE, dtype=torch.float64)
+    nearest: list[tuple[Tensor, Tensor]] = []
     for first in range(0, len(x), ROWS):
         rows = torch.arange(first, min(first + ROWS, len(x)))
         distances = squared_distances(x[rows], x)
         distances[rows - first, rows] = torch.inf  # a row is no neighbour of itself
         near = distances.topk(min(NEAREST, len(x) - 1), largest=False)
+        nearest.append((near.values, near.indices))
         for index, members in enumerate(kept):
             values = near.values.masked_fill(~members[near.indices], torch.inf)
             radii = values.kthvalue(k, dim=1).values
@@ -183,7 +285,34 @@ def squared_radii(x: Tensor, k: int, kept: Tensor) -> Tensor:
             radii = torch.minimum(radii, near.values[:, -1])
             own = members[rows]
             without[index, rows[own]] = radii[own]
-    return without
+    return without, Near(*(torch.cat(parts) for parts in zip(*nearest, strict=True)))
+
+
+def squared_median(squares: Tensor) -> Tensor:
+    """The square of the median of some lengths, from their squares: [n] -> a scalar.
+
+    Never below the lower one of the two in the middle, so that rounding empties no ball.
+    """
+    lower, upper = (
+        squares.kthvalue(k).values for k in ((len(squares) + 1) // 2, len(squares) // 2 + 1)
+    )
+    return ((lower.sqrt() + upper.sqrt()) / 2).square().clamp(min=lower)
+
+
+def balls_around(x: Tensor, k: int, kept: Tensor) -> Balls:
+    """Of each subset of the rows [N,d]; kept as in `squared_radii`.
+
+    A row in another one's ball is one of its k nearest, so these are all that has to be counted.
+    """
+    radii, near = squared_radii(x, k, kept)
+    clipped, selfhood = radii.clone(), []
+    for index, members in enumerate(kept):
+        own = radii[index, members]
+        clipped[index, members] = own.clamp(max=squared_median(own))
+        inside = (near.distances <= clipped[index, :, None]) & members[near.indices]
+        counts = near.indices[inside].bincount(minlength=len(x))[members]
+        selfhood.append((counts / k).clamp(max=1).mean())
+    return Balls(radii, clipped, torch.stack(selfhood))
 
 
 def enough_for_neighbours(count: int) -> bool:
@@ -191,11 +320,11 @@ def enough_for_neighbours(count: int) -> bool:
     return count >= 2 * (K + 1)
 
 
-shared = lru_cache(maxsize=2)(neighbours)  # by the four numbers of samples, and by their floors
+shared = lru_cache(maxsize=2)(neighbours)  # by the six numbers of samples, and by their floors
 
 
 def compute(name: str, samples: Tensors, real: Tensors, intervals: bool = True) -> Estimate:
-    """One of the four, among as many test images as there are samples."""
+    """One of the six, among as many test images as there are samples."""
     features = samples["features"]
     if not enough_for_neighbours(len(features)):
         raise NotDefinedError(Note("few_for_neighbors", {"n": len(features)}))
@@ -224,6 +353,13 @@ METRICS = [
         floor=partial(floor, name),
     )
     for order, (name, unit) in enumerate(
-        [("precision", "share"), ("recall", "share"), ("density", ""), ("coverage", "share")]
+        [
+            ("precision", "share"),
+            ("recall", "share"),
+            ("density", ""),
+            ("coverage", "share"),
+            ("clipped_density", "share"),
+            ("clipped_coverage", "share"),
+        ]
     )
 ]

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from triptych.metrics import Metric, NotDefinedError
 from triptych.metrics.intervals import NORMAL, Estimate, mean_interval
@@ -56,7 +55,7 @@ def reconstruction_ssim(originals: Tensor, reconstructions: Tensor) -> Estimate:
 
 
 def similarity(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over pixels and channels of the index of each pair (Wang et al. 2004, eq. 13): [N].
+    """Mean over windows and channels of the index of each pair (Wang et al. 2004, eq. 13): [N].
 
     x, y: images on 0 to 255, float64 [N,C,H,W]
     (IEEE Transactions on Image Processing 13, pages 600-612)
@@ -73,19 +72,21 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
 
 
 def windowed_mean(x: Tensor) -> Tensor:
-    """Mean under a Gaussian window around each pixel, borders mirrored: [N,C,H,W], the same shape.
+    """Mean under each Gaussian window that lies wholly inside: [N,C,H,W] -> [N,C,H-10,W-10].
 
-    The window is a product of one along each axis. On a CPU sums of shifted images are many times
-    faster than a convolution in float64.
+    The paper's windows slide over the image and never leave it; mirrored borders would count the
+    pixels there twice, which are often all alike. The window is a product of one along each axis.
+    On a CPU sums of shifted images are many times faster than a convolution in float64.
     """
     height, width = x.shape[2:]
     half = WINDOW // 2
     window = torch.arange(-half, half + 1, dtype=torch.float64).div(STD).square().div(-2).exp()
     weights = (window / window.sum()).tolist()
-    padded = F.pad(x, [half] * 4, mode="reflect")
-    rows, means = torch.zeros_like(padded[:, :, :height]), torch.zeros_like(x)
+    height, width = height - 2 * half, width - 2 * half
+    rows = torch.zeros_like(x[:, :, :height])
+    means = torch.zeros_like(rows[..., :width])
     for shift, weight in enumerate(weights):
-        rows.add_(padded[:, :, shift : shift + height], alpha=weight)
+        rows.add_(x[:, :, shift : shift + height], alpha=weight)
     for shift, weight in enumerate(weights):
         means.add_(rows[..., shift : shift + width], alpha=weight)
     return means

@@ -20,7 +20,7 @@ from triptych.pages.load import Run
 from triptych.records import MetricRecord
 
 EXTRAPOLATED = "extrapolated"  # the method of such a number
-DISTANCES = ("frechet_distance", "kernel_distance")
+DISTANCES = ("frechet_distance", "kernel_distance", "sliced_distance")
 UNBIASED = ("kernel_distance",)  # zero between equal sets, give or take noise
 SAME_TIME = 1.2  # times within this ratio are not told apart: they carry no interval
 

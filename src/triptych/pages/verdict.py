@@ -44,6 +44,7 @@ QUALITY = (*DISTANCES, "precision", "recall", "density", "coverage", "recognisab
 OTHER_QUESTIONS = ("memorised", "copied", "own_exemplar", "sharpness", "label_balance")
 RANKED: dict[str, tuple[str, str, Form]] = {  # key and topic of a metric's sentences, its form
     "recognisable": ("recognisable", "recognisable", "percent"),
+    "real_or_fake": ("real_or_fake", "realism", "percent"),
     "coverage": ("coverage", "variety", "percent"),
     "label_balance": ("balance", "balance", "number"),
     "bits_per_dim": ("likelihood", "likelihood", "number"),
@@ -78,6 +79,8 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
         *flattered(comparison),
         *each(columns, ("recognisable",), recognisable_shares, leading),
         *each(columns, ("recognisable",), undecided),
+        *told_from_real(columns),
+        *each(columns, ("real_or_fake",), leading, undecided),
         *each(columns, ("coverage",), leading, undecided),
         *copies_of_each(columns),
         *shares_of_each(columns, "copied", "copied_control", "own_exemplar"),
@@ -311,6 +314,20 @@ def recognisable_shares(column: Column) -> Sentence | None:
     floor = Quantity(column.floors[0], "percent")
     values: dict[str, Value] = {"floor": floor, "clauses": clauses}
     return Sentence("recognisable.shares", values, "recognisable")
+
+
+def told_from_real(columns: Sequence[Column]) -> list[Sentence]:
+    """One sentence per model: how often a classifier tells its samples from real images."""
+    scores = [pair for column in columns if column.name == "real_or_fake" for pair in column.scores]
+    sentences = []
+    for who, metric in scores:
+        if metric.floor is None or metric.low is None:
+            continue
+        key = "told" if metric.low > metric.floor else "level"
+        values: dict[str, Value] = {"who": who, "floor": Quantity(metric.floor, "percent")}
+        numbers = measured(metric, "percent")
+        sentences.append(Sentence(f"real_or_fake.{key}", {**values, **numbers}, "realism"))
+    return sentences
 
 
 def sharpness_of_each(columns: Sequence[Column]) -> list[Sentence | None]:

@@ -87,14 +87,19 @@ def coefficients(
 ) -> tuple[NDArray[np.float64], float]:
     """What to multiply each saved average with, [K]; and how far the sum's weighting is off.
 
+    The factors that come nearest in least squares (arXiv:2312.02696, section 3.2 and appendix C)
+    among those that sum to 1, by a Lagrange multiplier: weights that never moved stay as they are.
     The latter is a norm of the difference over that of the weighting that is wanted.
     """
     exponents = np.array([power_exponent(width) for width in widths])
     end, exponent = np.array([positions.max()]), np.array([power_exponent(wanted)])
     among = inner_products(positions, exponents, positions, exponents)
     with_wanted = inner_products(positions, exponents, end, exponent)[:, 0]
-    factors = np.linalg.lstsq(among, with_wanted, rcond=1e-12)[0].astype(np.float64)
     own = inner_products(end, exponent, end, exponent).item()
+    ones = np.ones((len(positions), 1))
+    bordered = np.block([[among / own, ones], [ones.T, np.zeros((1, 1))]])
+    solved = np.linalg.lstsq(bordered, np.append(with_wanted / own, 1.0), rcond=1e-12)[0]
+    factors = solved[:-1].astype(np.float64)
     left = float(own - 2 * factors @ with_wanted + factors @ among @ factors)
     return factors, math.sqrt(max(left, 0.0) / own)
 

@@ -66,7 +66,11 @@ class LogisticMixture:
         return torch.logsumexp(self.logits.log_softmax(1) + each, dim=1)
 
     def mean(self) -> Tensor:
-        """The expected image, each component's brought to [-1, 1] first: [B,C,H,W]."""
+        """Nearly the expected image, each component's brought to [-1, 1] first: [B,C,H,W].
+
+        Exactly it for narrow components. What a wide one has beyond black or white falls on the
+        outermost values, which moves its mean inwards; that is left out here.
+        """
         shares = self.logits.softmax(1)
         means: list[Tensor] = []
         for channel in range(self.means.shape[2]):
