@@ -135,10 +135,16 @@ def test_the_higher_of_two_is_asked_apart_from_the_better() -> None:
     """Of what is best at its floor: by the values, however near to the floor they are."""
     at = {"better": "floor", "floor": 1.0}
     blurry, sharp = plain(0.5, 0.45, 0.55, **at), plain(1.5, 1.45, 1.55, **at)
-    assert (higher(sharp, blurry), higher(blurry, sharp)) == ("first", "second")
-    assert higher(sharp, plain(1.49, 1.4, 1.6, **at)) == "undecided"
+
+    def higher_of(a: MetricRecord, b: MetricRecord) -> str:
+        found = higher(a, b)
+        assert found is not None
+        return found.better
+
+    assert (higher_of(sharp, blurry), higher_of(blurry, sharp)) == ("first", "second")
+    assert higher_of(sharp, plain(1.49, 1.4, 1.6, **at)) == "undecided"
     costs = plain(2.0, 1.9, 2.1), plain(9.0, 8.9, 9.1)
-    assert higher(*costs) == "second"
+    assert higher_of(*costs) == "second"
     assert higher(costs[0], MetricRecord(name="a", kind="not defined", better="floor")) is None
 
 
@@ -171,9 +177,11 @@ def test_trainings_are_compared_by_welch() -> None:
     assert found.better == "first"
 
 
-def test_trainings_that_all_came_out_alike_have_no_margin() -> None:
-    found = apart(plain(3, 0, 9, values=[3.0, 3.0]), plain(5, 0, 9, values=[5.0, 5.0]))
-    assert (found.low, found.high) == (-2.0, -2.0)
+def test_trainings_that_all_came_out_alike_have_the_intervals_of_their_values() -> None:
+    """They tell nothing of how trainings spread: 3 - 2 and 3 + 1 beside 5 - 1 and 5 + 4."""
+    found = apart(plain(3, 1, 4, values=[3.0, 3.0]), plain(5, 4, 9, values=[5.0, 5.0]))
+    assert found.low == pytest.approx(-2 - math.hypot(2, 4))
+    assert found.high == pytest.approx(-2 + math.hypot(1, 1))
 
 
 def test_a_model_whose_trainings_came_out_alike_has_the_other_s_margin() -> None:
