@@ -12,7 +12,7 @@ INSTALL_VENV := $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3
 # The page is tested in a browser where there is one: a password is never asked for it.
 INSTALL_BROWSER := $(subst sudo,sudo -n,$(SUDO)) apt-get update -q && $(subst sudo,sudo -n,$(SUDO)) apt-get install -qy --no-install-recommends chromium
 
-.PHONY: demo test lint faults reviewed clean
+.PHONY: demo test lint faults mutants reviewed clean
 
 demo: $(VENV)/.installed ## install, compare the three families, say where the report is
 	$(BIN)/triptych compare --out $(OUT)
@@ -28,6 +28,11 @@ lint: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev ## plant faults one by one and see the tests notice: FAULTS="ema gan" plants some
 	$(BIN)/python -m tests.faults.plant $(FAULTS)
+
+mutants: $(VENV)/.installed-dev ## mutate the formulas, one change at a time, and list what no test notices (hours)
+	$(PIP) mutmut
+	$(BIN)/mutmut run
+	$(BIN)/python -m tests.mutants
 
 reviewed: $(VENV)/.installed-dev ## show the sentences that changed in any language, pin them as read
 	$(BIN)/python -m tests.reviewed

@@ -44,7 +44,7 @@ def verdict(claim: str, models: list[Run]) -> str:
 @pytest.mark.parametrize(
     ("claim", "name", "supported", "refuted", "undecided"),
     [
-        ("vae.blurry", "sharpness", {"vae": 0.5}, {"vae": 1.5}, {"vae": 1.05}),
+        ("vae.blurry", "sharpness", {"vae": 0.5}, {"vae": 1.05}, {"vae": 0.95}),
         (
             "gan.sharp",
             "sharpness",
@@ -74,7 +74,6 @@ def verdict(claim: str, models: list[Run]) -> str:
             {"vae": 30, "gan": 5, "diffusion": 10},
             {"vae": 30, "gan": 10.05, "diffusion": 10},
         ),
-        ("vae.likelihood", "bits_per_dim", {"vae": 3.5}, {"vae": None}, None),
         ("gan.likelihood", "bits_per_dim", {"gan": None}, {"gan": 3.5}, None),
     ],
 )
@@ -186,12 +185,12 @@ def test_every_claim_is_worded_in_both_languages_and_only_where_its_family_is(
 
 @pytest.mark.parametrize(
     ("vae", "gan", "judged"),
-    [(0.9, 1.06, "supported"), (1.06, 0.9, "refuted"), (0.9, 1.0, "undecided")],
+    [(0.9, 1.07, "supported"), (1.07, 0.9, "refuted"), (0.9, 1.0, "undecided")],
 )
 def test_the_practical_and_its_claims_decide_sharper_alike(
     vae: float, gan: float, judged: str
 ) -> None:
-    """By the difference's interval, +-0.141, though the models' own ones, +-0.1, overlap."""
+    """By the difference's interval, +-0.141 (alone; 2 comparisons together ask for +-0.161)."""
     models = runs("sharpness", vae=vae, gan=gan)
     assert verdict("gan.sharp", models) == judged
     answers = {

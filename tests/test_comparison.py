@@ -10,16 +10,24 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import triptych
 from tests.making import one_thread, open_tiny
-from triptych.cli import parser
+from triptych.cli import parser, text
 from triptych.comparison import compare as comparing
-from triptych.comparison.contract import Conditions, differences, marks, measured_differently
+from triptych.comparison.contract import (
+    Conditions,
+    differences,
+    marks,
+    measured_differently,
+    samples_measured,
+)
 from triptych.config import Budget
+from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.evaluation import classifier
@@ -183,6 +191,13 @@ def write_run(folder: Path, facts: dict[str, Any]) -> RunFolder:
     return RunFolder(folder)
 
 
+def test_the_samples_measured_are_those_of_the_largest_distance() -> None:
+    """Sharpness may be of fewer; numbers on other counts are other numbers."""
+    results = results_of("labels", "f", sharpness=10, frechet_distance=25, path_length=99)
+    assert samples_measured(results) == 25
+    assert samples_measured(results_of("labels", "f", path_length=99)) == 0
+
+
 def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     first = write_run(tmp_path / "a" / "vae", FACTS)
     second = write_run(tmp_path / "b" / "vae", changed("device", "cuda"))
@@ -259,11 +274,70 @@ def test_models_told_the_labels_beside_others_are_marked() -> None:
     assert marks(records(a=told, b=told)) == []
 
 
+def test_models_chosen_among_snapshots_beside_last_weights_are_marked() -> None:
+    """`gan:r1` chooses where its budget is long enough for scores; `vae:course` never does."""
+    enough = {"planned_images": 100_000}
+    chooses = changed("seed", 1) | {"model": "gan:r1", "family": "gan", "recipe": "r1"} | enough
+    last = changed("seed", 1) | enough
+    assert marks(records(a=last, b=chooses)) == [Note("snapshots_of_some", {"runs": "b"})]
+    assert marks(records(a=last, b=last)) == marks(records(a=chooses, b=chooses)) == []
+    too_short = chooses | {"planned_images": 64}
+    assert marks(records(a=last, b=too_short)) == []
+    foreign = chooses | {"model": "gan:theirs", "recipe": "theirs"}
+    assert marks(records(a=last, b=foreign)) == []
+
+
 def test_measurements_on_other_features_are_not_compared() -> None:
     results = {name: results_of(name, "f", sharpness=10) for name in ("labels", "patches")}
     assert measured_differently(results) == [
         Note("features_differ", {"runs": "labels labels, patches patches"})
     ]
+
+
+def test_trainings_are_named_with_their_seeds() -> None:
+    """Three lines "training vae:course for 75s" did not say which was which."""
+    one = SimpleNamespace(name="vae:course", variant="", seed=0)
+    other = SimpleNamespace(name="vae:course", variant="latents=8", seed=1)
+    assert comparing.names_of([one]) == ["vae:course"]  # type: ignore[list-item]
+    assert comparing.names_of([one, other]) == [  # type: ignore[list-item]
+        "vae:course (seed 0)",
+        "vae:course (latents=8, seed 1)",
+    ]
+
+
+def test_variants_trained_with_several_seeds_are_headed_by_their_runs() -> None:
+    """Both were "gan:r1  (mean of 2 trainings)"."""
+    plain, varied = (
+        dataclasses.replace(results_of("labels", "f", sharpness=10), runs=runs, metrics=())
+        for runs in (("a-s0", "a-s1"), ("a-ema=0.1-s0", "a-ema=0.1-s1"))
+    )
+    first, second = text.results([plain, varied]).splitlines()
+    assert first.endswith("(mean of 2 trainings: a-s0, a-s1)") and first != second
+
+
+def test_a_comparison_of_finished_runs_is_named_after_their_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is trained: the usual budget of trainings says nothing of them."""
+    write_run(tmp_path / "a", changed("budget.asked", "5m"))
+    seen: list[Any] = []
+
+    def stop(asked: Any, *_: Any) -> None:
+        seen.append(asked.budget)
+        raise InputError("enough", "seen")
+
+    monkeypatch.setattr(comparing, "check_measurement", lambda *_: None)
+    monkeypatch.setattr(comparing, "identity_of", stop)
+    monkeypatch.setattr(comparing, "make_requests", lambda *_: [])
+    for more in ({}, {"budget": "9m"}):
+        with pytest.raises(InputError, match="enough"):
+            comparing.compare(
+                CompareRequest(models=(str(tmp_path / "a"),), **more),
+                SimpleNamespace(),  # type: ignore[arg-type]
+                one_thread(),
+                Console(quiet=True),
+            )
+    assert seen == ["5m", "9m"]
 
 
 # The folder
@@ -389,8 +463,9 @@ def test_trainings_of_a_model_stand_in_one_row(folder: Path) -> None:
     assert results["differences"]
     for each in results["differences"]:
         assert (each["first"], each["second"]) == (RUNS[0], RUNS[2])
-        decided = each["low"] > 0 or each["high"] < 0
-        assert (each["better"] != "undecided") == decided
+        assert each["comparisons"] == len(results["differences"])
+        assert (each["better"] != "undecided") == (each["p_together"] <= 0.05)
+        assert each["p"] <= each["p_together"]
     page = (folder / "report.html").read_text()
     assert "Each model was trained 2 times" in page
     assert "Each training on its own" in page

@@ -26,7 +26,7 @@ from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
 from triptych.evaluation.evaluate import flops_per_image, measure, parameters
 from triptych.evaluation.outputs import Outputs, worst_offenders
-from triptych.evaluation.reference import Reference, count_samples, read_real
+from triptych.evaluation.reference import CONTROLS, PAIRS, Reference, count_samples, read_real
 from triptych.families.capabilities import MEAN_PIXELS
 from triptych.metrics import frechet_distance, kernel_distance, prdc, real_or_fake
 from triptych.metrics.frechet_distance import frechet_value
@@ -61,17 +61,22 @@ NAMES = [
     ("sharpness", "test"),
     ("real_or_fake", "test"),
     ("memorised", "train"),
+    ("copied", "train"),
+    ("copied_control", "train"),
+    ("own_exemplar", "train"),
     ("bits_per_dim", "test"),
     ("reconstruction_psnr", "test"),
     ("reconstruction_ssim", "test"),
     ("path_length", "test"),
     ("path_uniformity", "test"),
+    ("drawn_path_length", "none"),
+    ("drawn_path_uniformity", "none"),
     ("probe_accuracy", "test"),
 ]
 COSTS = {
     "parameters", "train_seconds", "images_seen", "train_images_per_second", "flops_per_image",
     "sample_seconds_per_image", "network_calls", "peak_memory_bytes",
-    "peak_memory_of",
+    "peak_memory_of", "code_size", "reconstruct_seconds_per_image",
 }  # fmt: skip
 
 
@@ -155,11 +160,16 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
         if metric["method"] == "extrapolated":  # 40 images of 128 features
             assert metric["value"] is None and metric["kind"] == "not defined"
             continue
+        if metric["name"] == "own_exemplar":  # of a prior that is N(0, I)
+            assert metric["value"] is None and metric["note"]["code"] == "no_exemplars"
+            continue
         assert metric["low"] <= metric["value"] <= metric["high"], metric["name"]
-        assert metric["better"] in ("lower", "higher", "floor")
+        checks = metric["name"] == "copied_control"  # another number, and ranks nobody
+        assert metric["better"] in (("",) if checks else ("lower", "higher", "floor"))
         assert metric["kind"] == ("upper bound" if metric["name"] == "bits_per_dim" else "estimate")
-        on_pairs = metric["name"].startswith("path")
-        assert metric["n"] == (len(data.test) // 2 if on_pairs else len(data.test))
+        counts = {"path": len(data.test) // 2, "drawn": PAIRS, "copied_control": CONTROLS}
+        kinds = (n for n in counts if metric["name"].startswith(n))
+        assert metric["n"] == counts.get(next(kinds, ""), len(data.test))
     parts = (data.train, data.validation, data.test)  # few: all of them are probed
     pixels = [Represented(part.images.flatten(1) / 127.5 - 1, labels_of(part)) for part in parts]
     assert metrics_of(written)["probe_accuracy", "test"]["floor"] == pytest.approx(
@@ -219,7 +229,7 @@ def test_samples_and_held_out_images_are_looked_for_among_the_same(
         training = real.extractor(chosen, real.machine)
         assert len(training) == most
         for features, found in (
-            (real.features["test"], real.test_nearest_distances),
+            (real.features["test"], real.test_nearest.distance),
             (
                 real.extractor(real.other, real.machine),
                 outputs_of(real.other, real).nearest.distance,
@@ -306,6 +316,8 @@ def test_training_images_as_samples_are_exposed(data: ImageData, brief: None) ->
     samples, nearest = worst_offenders(outputs_of(copies, real), 5)
     assert torch.equal(samples, nearest) and len(samples) == 5
     assert measured(real.other, real)["memorised", "train"]["value"] < 0.5
+    by_ratio = measured(copies, real)["copied", "train"]
+    assert by_ratio["value"] == 1.0 and by_ratio["low"] > 0.9 and by_ratio["floor"] < 0.5
 
 
 def test_data_without_labels_are_measured_on_patches(run: Run, tmp_path: Path) -> None:
@@ -351,7 +363,7 @@ def test_few_samples_have_no_neighbours(data: ImageData, run: Run, brief: None) 
             assert metric["note"]["values"] == {"n": 3}
         elif metric["name"] == "real_or_fake":
             assert metric["value"] is None and metric["note"]["code"] == "few_to_learn_from"
-        else:
+        elif metric["name"] != "own_exemplar":
             assert math.isfinite(metric["value"])
 
 
@@ -364,11 +376,14 @@ def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> 
         "reconstruction_ssim": Nothing.lacks["encode"],
         "path_length": Nothing.lacks["encode"],
         "path_uniformity": Nothing.lacks["encode"],
+        "copied_control": Nothing.lacks["encode"],
+        "own_exemplar": Note("no_exemplars"),
+        "drawn_path_length": Note("no_draws"),
         "bits_per_dim": Note("no_likelihood"),
         "probe_accuracy": Note("no_representation"),
     }
     for name, reason in reasons.items():
-        metric = found[name, "test"]
+        metric = next(each for (named, _), each in found.items() if named == name)
         assert metric["value"] is metric["floor"] is None and metric["kind"] == "not defined"
         assert metric["note"] == as_json(reason)
 
@@ -458,7 +473,10 @@ def test_the_extrapolated_distance_is_near_zero_for_real_images(
 def test_what_metrics_share_is_computed_once(
     data: ImageData, run: Run, brief: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reconstructions and paths are drawn once for two metrics each, floors once for all models."""
+    """Reconstructions and paths are drawn once for two metrics each, floors once for all models.
+
+    Reconstructions are of test images, and once more of training images.
+    """
     calls: list[str] = []
 
     def counted(module: Any, name: str) -> None:
@@ -478,7 +496,7 @@ def test_what_metrics_share_is_computed_once(
         outputs = Outputs(run.model, data.test.images[:30].clone(), real)
         [measure(metric, outputs).to_json() for metric in real.metrics]
     assert {name: calls.count(name) for name in calls} == {
-        "reconstruct": 2, "between_images": 2, "negative_bounds": 2, "squared_radii": 6,
+        "reconstruct": 4, "between_images": 2, "negative_bounds": 2, "squared_radii": 6,
         "jackknife": 4, "kernel_value": 2,
     }  # fmt: skip
 
@@ -497,6 +515,30 @@ def test_every_tensor_that_metrics_may_name_is_given(data: ImageData, brief: Non
             assert len(maker()) == 30
     for name in ("images", "features", "probabilities", "nearest_distances"):
         assert len(outputs.by_name[name].make()) == outputs.by_name[name].n == 30
+
+
+def test_floors_of_images_that_the_classifier_has_seen_are_said(
+    data: ImageData, run: Run, brief: None
+) -> None:
+    """More samples than validation images: training images fill the count up."""
+    few = data.validation.choose(10, "few")
+    data = dataclasses.replace(data, validation=few)
+    real = read(data, len(data.test))
+    assert real.seen == len(data.test) - 10 > 0
+    [found] = evaluated([run.folder.path], data, machine=one_thread())
+    values = {"n": real.seen, "images": len(data.test)}
+    assert {"code": "floor_of_training_images", "values": values} in found["warnings"]
+    assert read(data, len(data.validation)).seen == 0
+
+
+def test_a_code_has_the_size_of_its_latent_and_a_time(data: ImageData, run: Run) -> None:
+    """The practical's VAE has 32 numbers; a diffusion model as many as its image."""
+    real = read(data, 10, "patches")
+    outputs = Outputs(run.model, data.test.images[:10], real)
+    assert outputs.code == {}  # known once images are encoded
+    outputs.by_name["reconstructions"].make()
+    assert outputs.code["code_size"] == 32
+    assert outputs.code["reconstruct_seconds_per_image"] > 0
 
 
 def flat_images(count: int, seed: int = 0) -> Tensor:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -266,3 +267,30 @@ def test_the_command_on_a_full_disk(tmp_path: Path) -> None:
     assert "Traceback" not in found.stderr and "saved" not in found.stderr
     left = found.stdout.split("\n", 1)[1].split()
     assert set(left) <= {"run.json", "log.jsonl", "samples", "checkpoints"}
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its name before the call returns: a power cut leaves the old file or the new one."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def syncing(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def renaming(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(Path, "rename", renaming)
+    files.write_bytes(tmp_path / "a", b"new")
+    assert done == ["file", "rename", "folder"]
+
+
+def test_a_taken_name_is_followed_by_its_second(tmp_path: Path) -> None:
+    taken = {tmp_path / "run", tmp_path / "run-2"}
+    assert files.first_free(tmp_path / "run", lambda path: path not in taken) == tmp_path / "run-3"
+    assert files.first_free(tmp_path / "b", lambda path: True) == tmp_path / "b"

@@ -130,6 +130,22 @@ def test_draws_of_the_vector_come_from_its_prior(settled: LadderVAE) -> None:
     assert sample.sample(settled.float(), 3, 0, MACHINE).shape == (3, 1, 4, 4)
 
 
+def test_the_exemplar_behind_a_draw_is_the_one_it_was_drawn_around(settled: LadderVAE) -> None:
+    """With next to no spread every draw is its exemplar; images are known by their encodings."""
+    assert settled.vector is not None
+    prior = settled.vector.prior
+    prior.factors.mul_(1e-6)
+    drawn = settled.draw_latent(50, ImageStreams(0, "x", range(50))).tensors[VECTOR]
+    exact = torch.cdist(drawn, prior.exemplars[:16]).argmin(1)
+    found = settled.exemplars_of_draws(50, ImageStreams(0, "x", range(50)))
+    assert torch.equal(found, exact) and len(found.unique()) > 5
+    assert torch.equal(sample.exemplars(settled, 9, 0, MACHINE), sample.exemplars(
+        settled, 12, 0, MACHINE)[:9])  # fmt: skip
+    x = pictures_for(settled, 16)
+    assert settled.exemplars_of_images(x).tolist() == list(range(16))
+    assert settled.exemplars_of_images(x + 0.3).tolist() == [-1] * 16  # of nobody's encoding
+
+
 def loss(model: LadderVAE, share: float) -> tuple[dict[str, Tensor], Tensor]:
     x, noise = pictures_for(model), ladder_noise(model)
     return model.objectives()[0](Batch(x, None, noise, share)), x

@@ -8,7 +8,7 @@ import torch
 from tests.truths import coverage, normal
 from triptych.metrics import NotDefinedError
 from triptych.metrics import memorised as module
-from triptych.metrics.memorised import memorised, nearest
+from triptych.metrics.memorised import copied, memorised, nearest, own_exemplar
 
 
 @pytest.mark.parametrize("rows", [7, 512])
@@ -22,6 +22,10 @@ def test_nearest_is_the_nearest(rows: int, monkeypatch: pytest.MonkeyPatch) -> N
     found, apart = nearest(x, training), cdist(x, training)
     assert found.distance.tolist() == pytest.approx(apart.min(1))
     assert found.index.tolist() == apart.argmin(1).tolist()
+    apart.sort(axis=1)
+    assert found.second.tolist() == pytest.approx(apart[:, 1])
+    assert found.ratio.tolist() == pytest.approx(apart[:, 0] / apart[:, 1])
+    assert nearest(x, training[:1]).ratio.tolist() == [0] * 30  # there is no second one
 
 
 def test_of_equal_training_images_the_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,3 +97,35 @@ def test_the_interval_holds_the_expected_value() -> None:
         samples, held_out = torch.rand(2, 1000, generator=rng, dtype=torch.float64)
         estimates.append(memorised(samples**1.5, held_out))
     assert 0.91 <= coverage(estimates) <= 0.98
+
+
+def test_few_copies_are_seen_by_the_ratio_where_the_share_is_blind() -> None:
+    """1 in 200 samples is a copy: below the 1 % that `memorised` gives to whom copies nothing."""
+    training = normal(500, 12)
+    held_out = nearest(normal(2000, 12, seed=1), training)
+    copies = training[:10] + 1e-3 * normal(10, 12, seed=2)
+    samples = nearest(torch.cat([copies, normal(1990, 12, seed=3)]), training)
+    share = memorised(samples.distance, held_out.distance)
+    assert share.low < 0.01  # no finding
+    found, floor = copied(samples.ratio), copied(held_out.ratio)
+    assert found.value == pytest.approx(0.005) and floor.value == 0
+    assert found.low > 0.002  # Wilson's, and above the floor
+
+
+def test_typical_samples_are_near_to_many_and_copies_of_none() -> None:
+    """Near the mean: by `memorised` 15 % are as near as the nearest 1 % of held-out images."""
+    training = normal(500, 12)
+    held_out = nearest(normal(2000, 12, seed=1), training).distance
+    typical = nearest(0.3 * normal(500, 12, seed=2), training)
+    assert memorised(typical.distance, held_out).value > 0.1
+    assert copied(typical.ratio).value == 0
+
+
+def test_copies_of_copies_are_no_copies_of_one_image() -> None:
+    training = normal(20, 3).repeat(2, 1)
+    assert nearest(training[:5], training).ratio.tolist() == [1] * 5
+
+
+def test_shares_of_own_exemplars_have_intervals() -> None:
+    found = own_exemplar(torch.tensor([True] * 90 + [False] * 10))
+    assert found.value == 0.9 and 0.82 < found.low < 0.9 < found.high < 0.95

@@ -166,3 +166,11 @@ def test_a_metric_from_outside_ends_on_the_page(tmp_path: Path) -> None:
     html = page.read_text()
     assert "toy_brightness" in html and "of white" in html
     assert f"{toy['value']:.2f}" in html and "its computation failed: division by zero" in html
+
+
+def test_what_cannot_be_imported_is_said_once_and_the_rest_is_loaded() -> None:
+    said: list[str] = []
+    loaded = plugins.load_all("triptych.recipes", said.append)
+    assert "gan:broken" not in loaded and "vae:toy" in loaded
+    [line] = [line for line in said if "gan:broken" in line]
+    assert line.startswith("note: 'gan:broken' of toy cannot be imported (")

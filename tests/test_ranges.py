@@ -446,6 +446,14 @@ def test_a_constant_source_has_a_range() -> None:
     assert decide("uint8", summarize(np.zeros((2, 2), "u1"), (0, 255))) == (0, 1)
 
 
+def test_a_constant_beyond_the_whole_numbers_of_floats_has_a_range() -> None:
+    """One more than 2^53 is 2^53 again."""
+    for value in (-(2.0**53), -3e38):
+        low, high = decide("float64", summarize(np.full((2, 2), value), (0, 1)))
+        assert low == value < high
+        assert (to_uint8(np.full((2, 2), value), (low, high)) == 0).all()
+
+
 def test_a_pillow_image_in_a_stack_of_deep_pages(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(whole(4000, "u2")[0]).save(buffer, "TIFF", compression="tiff_lzw")

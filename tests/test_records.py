@@ -18,6 +18,7 @@ import torch
 
 import triptych
 from tests.making import make_images, one_thread, write_npz
+from tests.test_comparison import FACTS
 from tests.test_plan import Simulated, simulated
 from triptych import records
 from triptych.errors import InputError
@@ -219,3 +220,24 @@ def test_the_published_schemas_are_those_of_the_records(tmp_path: Path) -> None:
     run = parsed(DOCS / "run.json")
     assert run["properties"]["seed"]["type"] == "integer"
     assert run["additionalProperties"] is False and "model" in run["required"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": "3"}, {"n": 3.5}, {"value": True}, {"moves_with_n": 1}, {"n": "3"}]
+)
+def test_a_text_is_no_number_and_a_number_no_truth(change: dict[str, Any]) -> None:
+    whole = {"name": "a", "group": "", "value": 3, "n": 3, "moves_with_n": True}
+    MetricRecord.read(whole)
+    with pytest.raises(ValueError, match=f"^{next(iter(change))}: "):
+        MetricRecord.read(whole | change)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images_seen", "train_seconds", "images_per_second", "peak_memory_bytes", "digests"],
+)
+def test_a_run_that_is_done_says_what_it_took(name: str) -> None:
+    empty = {"digests": {}}.get(name, 0)
+    RunRecord.read(FACTS | {"status": "running", name: empty})
+    with pytest.raises(ValueError, match=f"{name} is missing, though the run is done"):
+        RunRecord.read(FACTS | {name: empty})

@@ -50,3 +50,8 @@ def test_notes_are_said_before_training(
     assert "note: resized by --fit stretch: 16x16 to 32x32" in told
     tell_notes(data, QUIET)
     assert capsys.readouterr().err == ""
+
+
+def test_a_loaded_model_does_not_train(run: Run) -> None:
+    """Batch statistics and hidden labels are of training alone."""
+    assert not any(module.training for module in Run(run.folder.path, one_thread()).model.modules())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -122,3 +123,24 @@ def test_a_log_gives_back_what_was_written_and_passes_over_the_rest(tmp_path: Pa
     assert events(log.path, records.Scored) == [scored, lost]
     assert events(log.path, records.Done) == [records.Done(images=256)]
     assert events(tmp_path / "none.jsonl", records.Done) == []
+
+
+def test_losses_that_are_no_numbers_are_null_in_the_log(tmp_path: Path) -> None:
+    losses = {"vae/total": math.nan, "vae/kl": 0.5, "vae/rate": -math.inf}
+    event = records.LossesEvent(
+        images=1, phase=0, seconds=1.0, images_per_second=2.0, memory_bytes=3, losses={**losses}
+    )
+    RunLog(tmp_path / "log.jsonl").write(event)
+    written = json.loads((tmp_path / "log.jsonl").read_text())
+    assert written["losses"] == {"vae/total": None, "vae/kl": 0.5, "vae/rate": None}
+
+
+def test_a_log_is_cut_to_the_lines_that_its_checkpoint_knows(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "log.jsonl")
+    log.write(records.Started(event="start", images=0))
+    known = log.size()
+    log.write(records.Done(images=64))
+    RunLog(log.path, writes=False).cut(known)
+    assert len(log.path.read_text().splitlines()) == 2
+    log.cut(known)
+    assert [json.loads(line)["event"] for line in log.path.read_text().splitlines()] == ["start"]

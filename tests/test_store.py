@@ -346,3 +346,32 @@ def test_a_cache_that_cannot_be_written_is_named(
     )
     assert "cannot keep images in" in found.stdout
     assert not list(store.data_folder().iterdir())
+
+
+def test_entries_are_named_by_every_setting_and_not_by_their_order() -> None:
+    key = store.entry_key({"resolution": 16, "fit": "pad"})
+    assert key == store.entry_key({"fit": "pad", "resolution": 16})
+    others = ({"resolution": "pad", "fit": 16}, {"resolution": 32, "fit": "pad"}, {"fit": "pad"})
+    assert key not in {store.entry_key(other) for other in others}
+
+
+def digest_of(array: np.ndarray) -> str:
+    fingerprint = store.Fingerprint()
+    fingerprint.begin("images", array.dtype, array.shape)
+    fingerprint.add(array)
+    return fingerprint.hexdigest()
+
+
+def test_equal_bytes_of_another_shape_or_type_have_another_fingerprint() -> None:
+    array = np.arange(12, dtype=np.uint8)
+    shapes = [array, array.reshape(3, 4), array.reshape(4, 3), array.view(np.int8)]
+    assert len({digest_of(each) for each in shapes}) == 4
+    assert digest_of(array) == digest_of(array.copy())
+
+
+def test_arrays_of_unlike_length_are_no_entry(tmp_path: Path) -> None:
+    for name in store.ARRAYS:
+        np.save(tmp_path / f"{name}.npy", np.zeros(5, dtype=np.uint8))
+    assert store.load_arrays(tmp_path) is not None
+    np.save(tmp_path / "labels.npy", np.zeros(4, dtype=np.uint8))
+    assert store.load_arrays(tmp_path) is None

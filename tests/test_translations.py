@@ -41,7 +41,6 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
                 "answer.not_sharper",
                 "better.floor",
                 "caption.reconstruction",
-                "method.differences",
                 "note.steps_left_out",
             }
         ),

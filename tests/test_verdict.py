@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
-from tests.test_page import write_comparison
+from tests.test_page import EARLIER, write_comparison
 from triptych.pages import course, verdict
 from triptych.pages.charts import (
     LEFT,
@@ -21,11 +22,11 @@ from triptych.pages.charts import (
     log_axis,
     speed_series,
 )
-from triptych.pages.columns import Column, best, make_columns, name_runs
+from triptych.pages.columns import Column, best, make_columns, name_runs, worst
 from triptych.pages.language import Interval, Language, Name, Quantity, Sentence
-from triptych.pages.load import Run, find_folder, load_comparison, load_log
+from triptych.pages.load import Comparison, Run, find_folder, load_comparison, load_log
 from triptych.pages.panels import Grid, find_grid
-from triptych.records import MetricRecord
+from triptych.records import ContractRecord, MetricRecord
 
 Sayer = Callable[[Column], Sentence | None]
 
@@ -49,6 +50,12 @@ def column_with(name: str, spans: list[tuple[float, float]], **more: Any) -> Col
     return column
 
 
+def comparison_of(runs: list[Run]) -> Comparison:
+    contract = ContractRecord.read(json.loads((EARLIER / "contract.json").read_text()))
+    return Comparison(folder=EARLIER, contract=contract, runs=tuple(runs))
+
+
+PSNR = "reconstruction_psnr"
 APART = [(30.0, 32.0), (5.0, 6.0), (12.0, 14.0)]
 OVERLAP = [(30.0, 32.0), (11.0, 13.0), (12.0, 14.0)]
 TIED = [(1.0, 3.0), (2.0, 4.0)]
@@ -74,7 +81,7 @@ TIED = [(1.0, 3.0), (2.0, 4.0)]
         (verdict.leading, "bits_per_dim", "lower", OVERLAP, None),
         (verdict.leading, "coverage", "higher", APART, "coverage.best"),
         (verdict.undecided, "coverage", "higher", TIED, "coverage.undecided"),
-        (verdict.leading, "reconstruction_psnr", "higher", APART, "reconstruction.best"),
+        (verdict.reconstruction_best, PSNR, "higher", APART, "reconstruction.best"),
         (verdict.leading, "path_length", "lower", APART, "path.best"),
         (verdict.undecided, "path_length", "lower", OVERLAP, "path.undecided"),
         (verdict.leading, "probe_accuracy", "higher", APART, "probe.best"),
@@ -128,7 +135,15 @@ def test_a_bound_is_called_one() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "key"),
-    [(0.40, 0.43, "blurry"), (1.1, 1.2, "over"), (0.95, 1.04, "level"), (0.9, 1.0, "level")],
+    [
+        (0.40, 0.43, "blurry"),
+        (1.11, 1.2, "over"),
+        (0.95, 1.04, "level"),
+        (0.91, 0.97, "level"),  # the band is said: within 10 %
+        (0.85, 0.96, "softer"),
+        (1.04, 1.2, "sharper"),
+        (0.1, 1.1, "open"),
+    ],
 )
 def test_sharpness_is_judged_by_its_whole_interval(low: float, high: float, key: str) -> None:
     sharpness = MetricRecord(
@@ -141,12 +156,27 @@ def test_sharpness_is_judged_by_its_whole_interval(low: float, high: float, key:
 
 
 def test_distances_are_told_in_floors() -> None:
-    sentence = verdict.distance_floor(column_with("frechet_distance", [(19.0, 21.0), (0.9, 1.3)]))
+    sentence = verdict.distance_floor(column_with("frechet_distance", [(19.0, 21.0), (0.9, 1.2)]))
     assert sentence is not None
     words = Language().tell(sentence)
     assert "the VAE is at 20 times the floor" in words
-    assert "the GAN cannot be told from real images" in words
+    assert "the GAN comes as near as other real images do, within a margin of 25" in words
     assert verdict.distance_floor(column_with("frechet_distance", APART, floor=None)) is None
+
+
+def test_an_interval_that_touches_the_floor_is_no_finding() -> None:
+    """11 test images and coloured blobs: half the width times 1 + 0.84 / 1.96 would have shown."""
+    column = column_with("frechet_distance", [(0.5, 8.5), (19.0, 21.0)], n=11)
+    sentence = verdict.distance_floor(column)
+    assert sentence is not None
+    (blobs, _) = sentence.values["clauses"]  # type: ignore[misc]
+    assert blobs.key == "distance.open" and blobs.values["n"] == 11
+    seen = 4 * (1 + stats.norm.ppf(0.8) / stats.norm.ppf(0.975))
+    assert blobs.values["ratio"].value == pytest.approx(1 + seen)
+    for language in ("en", "fr"):
+        words = Language(language).tell(sentence)
+        assert "cannot be told" not in words and "ne se distingue pas" not in words
+    assert "11 images are too few" in Language().tell(sentence)
 
 
 def test_numbers_without_intervals_decide_nothing() -> None:
@@ -211,21 +241,45 @@ def test_images_seen_are_compared_only_in_like_times() -> None:
     assert verdict.training_cost([long, unlike]) is None
 
 
-def test_a_distance_is_no_multiple_of_a_floor_below_zero() -> None:
-    """As the kernel distance's may be, which has no bias."""
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_distance_is_no_multiple_of_a_floor_that_is_not_positive(language: str) -> None:
+    """Nor of one that is zero but for noise, as the kernel distance's; nor is a negative one."""
     for floor, count in ((1.0, 1), (0.0, 0), (-1.0, 0)):
-        assert len(course.quality(runs_with("kernel_distance", APART, floor=floor), "vae")) == count
+        models = runs_with("frechet_distance", APART, floor=floor)
+        assert len(course.quality(models, "vae")) == count
+        told = [s for c in make_columns(models) if (s := verdict.distance_floor(c)) is not None]
+        assert len(told) == count
+    for spans, more in (
+        (APART, {"name": "kernel_distance"}),
+        ([(-2700.0, -2600.0), (5.0, 6.0)], {"name": "kernel_distance"}),
+        ([(-2700.0, -2600.0), (5.0, 6.0)], {"name": "frechet_distance", "method": "extrapolated"}),
+    ):
+        models = runs_with(more.pop("name"), spans, **more)
+        assert course.quality(models, "vae") == []
+        comparison = comparison_of(models)
+        told_all = [Language(language).tell(s) for s in verdict.read_comparison(comparison)]
+        assert not [words for words in told_all if "times the floor" in words]
+        assert not [words for words in told_all if "fois le plancher" in words]
 
 
 def test_samples_are_copies_only_where_the_whole_interval_says_so() -> None:
     """1 % of images that nobody copied are as near: above it, a value alone proves nothing."""
     spans = [(0.02, 0.04), (0.005, 0.03), (0.0, 0.01)]
-    columns = [column_with("memorised", spans, floor=0.01)]
-    [near] = verdict.copies_of_each(columns)
+    near, unclear, none = verdict.copies_of_each([column_with("memorised", spans, floor=0.01)])
     assert near is not None and (near.key, near.values["who"]) == ("memorised.near", Name("vae"))
-    [none] = verdict.copies_of_each([column_with("memorised", spans[1:], floor=0.01)])
+    assert unclear is not None and unclear.key == "memorised.open"
     assert none is not None and none.key == "memorised.none"
-    assert none.values["who"] == (Name("vae"), Name("gan"))
+    assert none.values["who"] == Name("diffusion")
+    assert "no more than 2\N{NO-BREAK SPACE}%" in Language().tell(none)
+
+
+def test_below_the_share_of_a_model_that_copies_nothing_none_is_better() -> None:
+    """0.95 % is no disadvantage beside 0.1 %, where 1 % copies nothing; 5 % is."""
+    few = [(0.0005, 0.0015), (0.0085, 0.0098), (0.0086, 0.0099)]
+    column = column_with("memorised", few, floor=0.01)
+    assert best(column) is None and worst(column) is None
+    some = column_with("memorised", [(0.04, 0.06), *few[:2]], floor=0.01)
+    assert worst(some) == 0 and best(some) is None
 
 
 def test_the_nearest_model_is_told_of_each_reference() -> None:

@@ -10,6 +10,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,14 @@ from triptych import words
 from triptych.errors import InputError
 from triptych.pages.language import Language, Name, Sentence
 from triptych.records import EARLIER, Note, as_json, note_from_text, read_note, read_notes
-from triptych.words import LOCALES, Words, check_language, english, languages
+from triptych.words import (
+    LOCALES,
+    Words,
+    check_language,
+    english,
+    languages,
+    without_repeats,
+)
 
 SOURCE = Path(triptych.__file__).parent
 WIDE, NARROW = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}"
@@ -209,3 +217,37 @@ def test_hostile_sentences_are_read_at_once() -> None:
         for times in (50, 1000, 100_000):
             assert note_from_text(part * times).code == "text"
     assert time.process_time() - started < 2
+
+
+def test_lists_and_notes_name_each_once() -> None:
+    words = Words()
+    assert [words.listed(list("abcd"[:n])) for n in range(1, 5)] == [
+        "a", "a and b", "a, b and c", "a, b, c and d",
+    ]  # fmt: skip
+    a, b = Note("x", {"n": 1}), Note("x", {"n": 2})
+    assert without_repeats([a, b, a, b, a]) == (a, b)
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "spread", "shown"),
+    [
+        (150.0, "time", None, "2.50 min"),
+        (90.0, "time", None, "90.0 s"),
+        (0.0025, "time", None, "2.50 ms"),
+        (7200.0, "time", None, "2.00 h"),
+        (0.12345, "points", 0.004, "12.3"),
+        (0.12345, "points", 0.2, "12"),
+        (1_048_576.0, "bytes", None, "1.0 MB"),
+    ],
+)
+def test_numbers_have_the_digits_that_count(
+    value: float, form: Any, spread: float | None, shown: str
+) -> None:
+    assert Words().number(value, form, spread).replace("\N{NO-BREAK SPACE}", " ") == shown
+
+
+def test_words_follow_the_size_of_a_number_and_not_its_sign() -> None:
+    forms = ["image", "images"]
+    assert [Words().plural(n, forms) for n in (-2, -1, 0, 1, 2)] == [
+        "images", "image", "images", "image", "images",
+    ]  # fmt: skip

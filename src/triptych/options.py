@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 import os
 import shlex
+import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -87,18 +89,52 @@ def as_data(value: object, name: str = "data") -> str:
     )
 
 
+def as_whole(value: object, name: str) -> int:
+    """A whole number, one of NumPy's too; InputError on anything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise InputError(f"{name} takes a whole number, not {kind_of(value)}", "give an int")
+    return int(value)
+
+
+def as_number(value: object, name: str) -> float:
+    """The same for any real number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InputError(f"{name} takes a number, not {kind_of(value)}", "give a float")
+    return float(value)
+
+
+def kinds_of(kind: Any) -> tuple[Any, ...]:
+    """The types that an option's annotation names; one of some texts is a text.
+
+    >>> kinds_of(int | None), kinds_of(Fit)
+    ((<class 'int'>, <class 'NoneType'>), (<class 'str'>,))
+    """
+    many = typing.get_origin(kind) in (typing.Union, types.UnionType, tuple)
+    each = typing.get_args(kind) if many else (kind,)
+    return tuple(str if typing.get_origin(one) is Literal else one for one in each)
+
+
 def as_asked(value: Any, name: str, kind: Any) -> Any:
     """A value as the option of that name and kind holds it; InputError where it takes no such."""
-    kinds = typing.get_args(kind) or (kind,)
+    kinds = kinds_of(kind)
     if value is None and type(None) in kinds:
         return None
     if Path in kinds:
         return as_paths(value, name) if typing.get_origin(kind) is tuple else as_path(value, name)
     if name == "data":
         return as_data(value)
-    if set(kinds) <= {str, type(None)} and not isinstance(value, str):
-        raise InputError(f"{name} takes text, not {kind_of(value)}", "give a str")
-    return value
+    if str in kinds:
+        texts = set(kinds) <= {str, int, type(None)}  # a list of them is looked at by its request
+        if texts and not isinstance(value, str):
+            if int not in kinds:
+                raise InputError(f"{name} takes text, not {kind_of(value)}", "give a str")
+            return as_whole(value, name)
+        return value
+    if bool in kinds and not isinstance(value, bool):
+        raise InputError(f"{name} takes True or False, not {kind_of(value)}", "give a bool")
+    if int in kinds:
+        return as_whole(value, name)
+    return as_number(value, name) if float in kinds else value
 
 
 def as_list(value: object) -> list[Any]:
@@ -158,8 +194,10 @@ class Options:
             elif value is True:
                 tail.append(typed_name(each))
             else:
-                for one in value if isinstance(value, tuple) else [value]:
-                    tail += [typed_name(each), str(one)]
+                for one in map(str, value if isinstance(value, tuple) else [value]):
+                    joined = one.startswith("-") and isinstance(value, str | tuple | Path)
+                    joined = joined and each.name != "range"  # which the parser joins itself
+                    tail += [f"{typed_name(each)}={one}"] if joined else [typed_name(each), one]
         return shlex.join([*words, *tail])
 
 

@@ -709,6 +709,13 @@ class CostRecord(Record):
     network_calls: float | None = None  # for a sample
     peak_memory_bytes: float | None = None
     peak_memory_of: float | None = None  # trainings that the process held
+    code_size: float | None = None  # numbers that an image is encoded into
+    reconstruct_seconds_per_image: float | None = None  # encoding and decoding
+
+    def to_json(self) -> JsonObject:
+        """As plain values; those of encoding only where the model encodes."""
+        encoding = ("code_size", "reconstruct_seconds_per_image")
+        return {k: v for k, v in asdict(self).items() if k not in encoding or v is not None}
 
 
 ELSEWHERE = "elsewhere"  # before the colon of such a model
@@ -767,6 +774,7 @@ class ResultsRecord(Record):
         """As plain values; `runs` only where there are several, `samples` only of such."""
         values = asdict(self) | {"metrics": [metric.to_json() for metric in self.metrics]}
         values["extractor"] = None if self.extractor is None else self.extractor.to_json()
+        values["cost"] = self.cost.to_json()
         return {n: value for n, value in values.items() if n not in ("runs", "samples") or value}
 
 
@@ -805,7 +813,11 @@ class ReferenceRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceRecord(Record):
-    """How much worse one model is than another in one number, where lower is better."""
+    """How much worse one model is than another in one number, where lower is better.
+
+    p, p_together: the chance of such a difference where there is none; alone, and by Holm's
+                   procedure among so many `comparisons`: `better` follows from that one
+    """
 
     name: str
     features: str | None
@@ -817,6 +829,9 @@ class DifferenceRecord(Record):
     low: float
     high: float
     better: str  # first, second or undecided
+    p: float | None = None  # None in results of earlier versions, as the next two
+    p_together: float | None = None
+    comparisons: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ from triptych.options import (
     ReadingOptions,
     SamplingOptions,
     as_data,
+    as_whole,
     parse_range,
     takes,
 )
@@ -105,6 +106,7 @@ class Run:
     ) -> Tensor:
         """Samples: uint8 (count,C,H,W); without a label image i's class follows from the seed."""
         check_count(count)
+        seed = as_whole(seed, "seed")
         asked = SamplingOptions.of(**options)
         labels = self.labels_for(asked.label)
         model = self.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
@@ -130,7 +132,8 @@ class Run:
         self, count: int = 64, seed: int = 0, label: int | str | None = None
     ) -> Tensor | None:
         """Class numbers of the same samples, int64 (count,); None for models without labels."""
-        labels = self.labels_for(label)
+        check_count(count)
+        seed, labels = as_whole(seed, "seed"), self.labels_for(label)
         return None if labels is None else labels.draw(seed, range(count))
 
     def represent(self, originals: Tensor) -> Tensor:
@@ -153,13 +156,14 @@ class Run:
         """As `reconstruct`, with the seconds; for a GAN also what its encoder says first."""
         self.check_images(originals)
         self.require_encoder()
-        model = self.with_steps(steps)
+        model, seed = self.with_steps(steps), as_whole(seed, "seed")
         return reconstruct.answers(model, originals, seed, self.machine)
 
     def with_steps(self, steps: int | None) -> GenerativeModel:
         """The model whose inverse takes so many steps; InputError where it takes but one."""
         if steps is None:
             return self.model
+        steps = as_whole(steps, "steps")
         if isinstance(self.model, Iterative):
             return self.model.deterministic().with_sampler(steps=steps)
         if not isinstance(self.model, Refines):
@@ -183,8 +187,11 @@ class Run:
         """
         if way not in (None, "straight", "spherical"):
             raise InputError(f"no --way '{way}'", "choose straight or spherical")
-        if points < 2:
+        seed = as_whole(seed, "seed")
+        if as_whole(points, "points") < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
+        if as_whole(paths, "paths") < 1:
+            raise InputError(f"{paths} paths are too few", "give 1 or more")
         if first is None and last is None:
             return interpolate.between_draws(
                 self.model, paths, points, seed, self.machine, self.labels, way
@@ -213,6 +220,7 @@ class Run:
         if isinstance(originals, Tensor) and len(originals) == 0:
             raise InputError("there is no held-out image to walk around", "name other data")
         self.check_images(originals)
+        seed = as_whole(seed, "seed")
         return traverse.traverse(self.model, originals, rows, points, seed, self.machine)
 
     def check_traversal(self, rows: int, points: int) -> None:
@@ -222,9 +230,9 @@ class Run:
                 "traversals are of latents that hold little; noise has a unit for each pixel",
                 "use a vae or a gan",
             )
-        if rows < 1:
+        if as_whole(rows, "rows") < 1:
             raise InputError(f"--rows {rows} is too few", "give 1 or more")
-        if points < 2:
+        if as_whole(points, "points") < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
 
     @takes(LikelihoodOptions)
@@ -244,6 +252,7 @@ class Run:
         """
         asked = LikelihoodOptions.of(**options)
         self.check_images(originals)
+        seed = as_whole(seed, "seed")
         with console.bar("  likelihood", len(originals)) as bar:
             return likelihood.bits_per_dim(
                 self.model, originals, seed, self.machine, asked, validation, bar.update
@@ -312,7 +321,7 @@ def reading_of(own: DataRecord) -> Reading:
 
 def check_count(count: int) -> None:
     """InputError below 1."""
-    if count < 1:
+    if as_whole(count, "count") < 1:
         raise InputError(f"--count {count} is too few", "give 1 or more")
 
 

@@ -18,7 +18,9 @@ def results(models: Sequence[ResultsRecord], page: Path | None = None) -> str:
     """A small table of what was measured; several trainings of a model as one."""
     lines = []
     for model in models:
-        name = f"mean of {len(model.runs)} trainings" if model.runs else model.run
+        name = model.run
+        if model.runs:  # variants of a model are told apart by what their runs are called
+            name = f"mean of {len(model.runs)} trainings: {', '.join(model.runs)}"
         lines.append(f"{model.model}  ({name})")
         for metric in model.metrics:
             words = [metric.reference] * (metric.reference != "none")

@@ -97,11 +97,12 @@ def compare(
     """
     size = pick_size(asked.size, machine.device)
     models = asked.models or tuple(registry.FAMILIES)
-    asked = replace(asked, models=models, size=size, budget=asked.budget or DEFAULT_BUDGETS[size])
     sources = [SampleSource.parse(model) for model in models if is_samples(model)]
     own = [model for model in models if not is_samples(model)]
     finished = [RunFolder(Path(model)) for model in own if is_run(model)]
     variants = [Variant.parse(model) for model in own if not is_run(model)]
+    usual = finished[0].read().budget.asked if finished and not variants else DEFAULT_BUDGETS[size]
+    asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
     images = data or data_to_compare(asked, finished, variants, machine, console)
     check_measurement(asked.count, asked.features, images, machine)
     requests = make_requests(variants, asked, images)
@@ -391,12 +392,20 @@ def train_all(
         out = folder / run_name(request)
         return training_in(request, out, machine, console)
 
-    for request in requests:
-        variant = f" ({request.variant})" if request.variant else ""
-        values = {"model": f"{request.name}{variant}", "budget": request.budget.asked}
-        console.say(english(Note("training_for", {**values})))
+    for request, name in zip(requests, names_of(requests), strict=True):
+        console.say(english(Note("training_for", {"model": name, "budget": request.budget.asked})))
     train_in_turns(requests, open_training, machine, console)
     return [RunFolder(folder / run_name(request)) for request in requests]
+
+
+def names_of(requests: Sequence[ResolvedRequest]) -> list[str]:
+    """What each is called while it trains: with its variant, and its seed where there are some."""
+    several = len({request.seed for request in requests}) > 1
+    names = []
+    for request in requests:
+        words = [request.variant] * bool(request.variant) + [f"seed {request.seed}"] * several
+        names.append(f"{request.name} ({', '.join(words)})" if words else str(request.name))
+    return names
 
 
 def make_contract(

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from triptych.data.dataset import ImageData
+from triptych.families import registry
 from triptych.hardware import Machine
 from triptych.records import DataRecord, Note, ResultsRecord, RunRecord, SamplesRecord
 from triptych.training.resolve import ResolvedRequest
+from triptych.training.snapshots import samples_for
 
 TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-clock budget
 
@@ -109,7 +111,7 @@ def marks(
 
     samples: those from elsewhere, by name
     """
-    return [*label_marks(runs, samples or {}), *time_marks(runs)]
+    return [*label_marks(runs, samples or {}), *snapshot_marks(runs), *time_marks(runs)]
 
 
 def label_marks(runs: Mapping[str, RunRecord], samples: Mapping[str, SamplesRecord]) -> list[Note]:
@@ -119,6 +121,23 @@ def label_marks(runs: Mapping[str, RunRecord], samples: Mapping[str, SamplesReco
     if len(conditional) in (0, len(runs) + len(samples)):
         return []
     return [Note("labels_given_to_some", {"runs": ", ".join(conditional)})]
+
+
+def snapshot_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """Whether some models are the best of several snapshots and others the last weights."""
+    chosen = [name for name, run in runs.items() if chooses(run)]
+    if len(chosen) in (0, len(runs)):
+        return []
+    return [Note("snapshots_of_some", {"runs": ", ".join(chosen)})]
+
+
+def chooses(run: RunRecord) -> bool:
+    """Whether its recipe chooses among snapshots, and its budget was long enough for it."""
+    known = registry.own_recipes(run.family) if run.family in registry.FAMILIES else []
+    if run.recipe not in known:
+        return False
+    selects = registry.recipe(registry.ModelName(run.family, run.recipe)).selects
+    return selects and samples_for(run.planned_images) > 0
 
 
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:

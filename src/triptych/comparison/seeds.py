@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
+from itertools import combinations
 
-from triptych.comparison.significance import difference, quantile, variance_of
+from triptych.comparison.significance import difference, held, quantile, variance_of
 from triptych.records import (
     CostRecord,
     DifferenceRecord,
@@ -82,16 +83,51 @@ def mean_metric(metrics: Sequence[MetricRecord]) -> MetricRecord:
     values = [metric.value for metric in metrics if metric.value is not None]
     if len(metrics) == 1 or undefined:
         return [*undefined, *metrics][0]
-    mean, margin = sum(values) / len(values), student(values)
+    mean, (low, high) = sum(values) / len(values), interval_over_trainings(metrics)
     return replace(
         metrics[0],
         value=mean,
-        low=mean - margin,
-        high=mean + margin,
+        low=low,
+        high=high,
         left_out=None,
         values=tuple(values),
         interval="Student",
     )
+
+
+def interval_over_trainings(metrics: Sequence[MetricRecord]) -> tuple[float, float]:
+    """The 95 % interval of a metric's mean over trainings: never empty, of a share within 0 to 1.
+
+    Where all trainings agree to the last digit, that is luck and no proof: then the mean of their
+    own intervals' widths over the root of their number counts.
+    """
+    values = [metric.value or 0.0 for metric in metrics]
+    if metrics[0].unit == "share" and all(0 <= value <= 1 for value in values):
+        return share_over_trainings(values, metrics[0].n or 1)
+    mean, margin = sum(values) / len(values), student(values)
+    if margin == 0:
+        widths = [(metric.high or 0.0) - (metric.low or 0.0) for metric in metrics]
+        margin = sum(widths) / len(widths) / 2 / math.sqrt(len(widths))
+    return mean - margin, mean + margin
+
+
+def share_over_trainings(shares: Sequence[float], n: int) -> tuple[float, float]:
+    """The 95 % interval of the mean of shares over trainings, each of n images.
+
+    Student's around the logit of the mean, where a share has no ends to pass, with two successes
+    and two failures added to it (Agresti and Coull 1998, The American Statistician 52), so that it
+    is there at 0 and 1 too. It is no narrower than if all images were of one training: shares that
+    agree by luck prove no more than their images do. In `tests/test_significance.py` it covers.
+    """
+    count = len(shares)
+    images, successes = count * n, n * sum(shares)
+    mean = (successes + 2) / (images + 4)
+    binomial = mean * (1 - mean) / (images + 4)
+    margin = max(student(shares), quantile(math.inf) * math.sqrt(binomial))
+    centre, scale = math.log(mean / (1 - mean)), mean * (1 - mean)  # of the logit, and its slope
+    low, high = (1 / (1 + math.exp(-(centre + sign * margin / scale))) for sign in (-1, 1))
+    plain = successes / images
+    return min(low, plain), max(high, plain)
 
 
 def student(values: Sequence[float]) -> float:
@@ -104,25 +140,34 @@ def all_differences(models: Sequence[ResultsRecord]) -> list[DifferenceRecord]:
 
     value: how much worse the first is than the second, on a scale where lower is better
     """
-    differences = []
-    for index, one in enumerate(models):
-        ours = {which(metric): metric for metric in one.metrics}
-        for other in models[index + 1 :]:
-            for metric in other.metrics:
-                mine = ours.get(which(metric))
-                apart = None if mine is None or mine.n != metric.n else difference(mine, metric)
-                if apart is None:
-                    continue
-                differences.append(
-                    DifferenceRecord(
-                        name=metric.name,
-                        features=metric.features,
-                        reference=metric.reference,
-                        method=metric.method,
-                        first=one.run,
-                        second=other.run,
-                        better=apart.better,
-                        **asdict(apart),
-                    )
-                )
-    return differences
+    pairs = [
+        (one.run, other.run, mine, metric)
+        for one, other in combinations(models, 2)
+        for metric in other.metrics
+        if (mine := find_same(one, metric)) is not None and mine.n == metric.n
+    ]
+    apart = [difference(mine, metric) for _, _, mine, metric in pairs]
+    return [
+        DifferenceRecord(
+            name=metric.name,
+            features=metric.features,
+            reference=metric.reference,
+            method=metric.method,
+            first=one,
+            second=other,
+            value=alone.value,
+            low=alone.low,
+            high=alone.high,
+            p=alone.p,
+            p_together=together.p,
+            comparisons=together.together,
+            better=together.better,
+        )
+        for (one, other, _, metric), alone, together in zip(pairs, apart, held(apart), strict=True)
+        if alone is not None and together is not None
+    ]
+
+
+def find_same(model: ResultsRecord, metric: MetricRecord) -> MetricRecord | None:
+    """A model's number that is another model's, measured alike."""
+    return next((each for each in model.metrics if which(each) == which(metric)), None)

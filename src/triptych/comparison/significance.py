@@ -3,6 +3,12 @@
 Two models measured against the same real images share what the choice of those images does to
 both, so the interval of their difference is not that of two strangers. From nothing but entries of
 results.json; better is what this module says, nothing else.
+
+A page compares every pair of models in every number. Each comparison alone errs one time in twenty
+where there is nothing to find, so `held` decides them together (Holm 1979, Scandinavian Journal of
+Statistics 6): the chance that any of them is wrong is at most one in twenty. That something is as
+good as real images is another claim than that no difference was found, and has another test:
+`equivalent` (Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15).
 """
 
 from __future__ import annotations
@@ -15,63 +21,214 @@ from typing import Literal
 from triptych.records import MetricRecord
 
 LEVEL = 0.975  # of each side of a 95 % interval
+ERROR = 0.05  # the chance of a wrong finding: of one comparison alone, of all of a page together
 BOUNDS = ("lower bound", "upper bound")
+# Of numbers whose floor is what a model without that fault has: below it none is better.
+NOTHING_BELOW = ("memorised", "copied")
+
+# Equivalence: how far from real images a whole interval may reach and still be called as good.
+SHARPNESS_MARGIN = 0.1  # times the sharpness of real images, on both sides
+FLOOR_MARGIN = 1.25  # times the floor of a distance: the usual limit of bioequivalence
+POWER = 0.8  # with which the smallest difference is seen that is told beside "not decided"
+
+# How much a number varies from one training to the next, as a share of itself: the larger deviation
+# of ten trainings of gan:r3 and of gan:course, 3 minutes each (benchmarks/results/gans_seeds.json).
+TRAINING_SPREAD = {
+    "frechet_distance": 0.23,
+    "kernel_distance": 0.31,
+    "precision": 0.09,
+    "recall": 0.37,
+    "density": 0.15,
+    "coverage": 0.17,
+    "recognisable": 0.11,
+    "label_balance": 0.27,
+    "sharpness": 0.11,
+    "reconstruction_psnr": 0.05,
+}
+SPREAD_DEGREES = 9  # degrees of freedom of a deviation that ten trainings gave
+
+Better = Literal["first", "second", "undecided"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much worse the first is than the second: below zero it is better. 95 % interval."""
+    """How much worse the first is than the second: below zero it is better. 95 % interval.
+
+    p:        the chance of a difference as large as this, or larger, where there is none
+    beyond:   the same, where each was trained anew; None where nobody knows how trainings spread
+    together: the number of comparisons that it was decided among
+    """
 
     value: float
     low: float
     high: float
+    p: float = 1.0
+    beyond: float | None = None
+    together: int = 1
 
     @property
-    def better(self) -> Literal["first", "second", "undecided"]:
-        """Which of the two: decided only where the interval excludes zero."""
-        if self.high < 0:
-            return "first"
-        return "second" if self.low > 0 else "undecided"
+    def better(self) -> Better:
+        """Which of the two, as far as these trainings go: decided only where chance is ruled out.
+
+        Alone, that is where the interval excludes zero.
+        """
+        if self.p > ERROR:
+            return "undecided"
+        return "first" if self.value < 0 else "second"
+
+    @property
+    def lasting(self) -> bool:
+        """Whether another training of each would not turn it, by what is known of trainings."""
+        return self.beyond is not None and self.beyond <= ERROR
+
+
+def held(apart: Sequence[Difference | None]) -> list[Difference | None]:
+    """The same differences, decided together: their p adjusted so that ERROR holds for all.
+
+    Holm (1979): the smallest p is multiplied by their number m, the next one by m - 1 and so on,
+    and none becomes smaller than the one before it. It holds however they depend on one another.
+    """
+    count = sum(each is not None for each in apart)
+    p = holm([each.p if each else None for each in apart])
+    beyond = holm([each.beyond if each else None for each in apart])
+    return [
+        None if each is None else replace(each, p=p[i] or 0.0, beyond=beyond[i], together=count)
+        for i, each in enumerate(apart)
+    ]
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p of each, at most 1; None stays None and is not counted.
+
+    >>> holm([0.01, None, 0.04, 0.03])
+    [0.03, None, 0.06, 0.06]
+    """
+    order = sorted((p, index) for index, p in enumerate(values) if p is not None)
+    adjusted: list[float | None] = [None] * len(values)
+    largest = 0.0
+    for rank, (p, index) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p))
+        adjusted[index] = largest
+    return adjusted
+
+
+def equivalent(metric: MetricRecord, low: float, high: float) -> bool:
+    """Whether the whole interval lies within a margin: two one-sided tests (Schuirmann 1987)."""
+    if metric.low is None or metric.high is None:
+        return False
+    return low <= metric.low and metric.high <= high
+
+
+def smallest_seen(metric: MetricRecord) -> float | None:
+    """The smallest difference from a fixed value that its interval would have shown.
+
+    With the chance POWER; from the interval's width, so it needs no knowledge of the method.
+    """
+    if metric.low is None or metric.high is None:
+        return None
+    from scipy import special
+
+    reach = 1 + float(special.ndtri(POWER)) / float(special.ndtri(LEVEL))
+    return reach * (metric.high - metric.low) / 2
 
 
 def difference(first: MetricRecord, second: MetricRecord) -> Difference | None:
-    """None where they cannot be compared: not defined, without intervals, or bound and value.
+    """None where they cannot be compared: not defined, without intervals, or unlike bounds.
 
     With several trainings each, by Welch's interval of their means (1947, Biometrika 34); else
     with each group of images left out for both, where they keep such values; else, and for
     nearness to a floor, from their intervals as if they were independent (Zou and Donner 2008,
     Statistics in Medicine 27, eq. 4).
     """
-    if first.kind in BOUNDS and second.kind not in BOUNDS:
-        return None
-    if second.kind in BOUNDS and first.kind not in BOUNDS:
-        return None
     a, b = badness(first), badness(second)
-    if a is None or b is None:
+    if a is None or b is None or not may_be_compared(first, second, a.value - b.value):
         return None
     value = a.value - b.value
-    folded = first.better == "floor"  # distances from the floor have no deviation of their own
+    folded = is_folded(first)  # distances from the floor have no deviation of their own
     ours, theirs = first.values or (), second.values or ()
-    if len(ours) > 1 and len(theirs) > 1 and not folded:
-        margin = welch(of_all(first, ours), of_all(second, theirs))
-        return Difference(value, value - margin, value + margin)
-    if not folded and pairs_up(first, second):
-        margin = paired(first, second)
-        return Difference(value, value - margin, value + margin)
+    several = len(ours) > 1 and len(theirs) > 1
+    if several and not folded:
+        error, degrees = welch(of_all(first, ours), of_all(second, theirs))
+        if error > 0:  # trainings that all agree to the last digit tell nothing of their spread
+            p = two_sided(value, error, degrees)
+            margin = quantile(degrees) * error
+            return Difference(value, value - margin, value + margin, p, p)
+    if not several and not folded and pairs_up(first, second):
+        error, degrees = paired(first, second)
+        margin = quantile(degrees) * error
+        p = two_sided(value, error, degrees)
+        beyond = luck_of_training(first, second)
+        return Difference(value, value - margin, value + margin, p, beyond)
     low = math.hypot(a.value - a.low, b.high - b.value)
     high = math.hypot(a.high - a.value, b.value - b.low)
-    return Difference(value, value - low, value + high)
+    p = two_sided(value, (low if value > 0 else high) / quantile(math.inf), math.inf)
+    beyond = p if several else luck_of_training(first, second)
+    return Difference(value, value - low, value + high, p, beyond)
 
 
-def higher(
-    first: MetricRecord, second: MetricRecord
-) -> Literal["first", "second", "undecided"] | None:
-    """Which of two values is the higher one, by the interval of their difference.
+def may_be_compared(first: MetricRecord, second: MetricRecord, value: float) -> bool:
+    """Whether what they are lets this difference be read: a bound says something on one side alone.
+
+    Bounds by one method are compared as they are. Of others, one that is at most something is below
+    one that is at least, or exactly, something more; nothing else follows.
+
+    value: how much worse the first is, as measured
+    """
+    bounds = [metric.kind in BOUNDS for metric in (first, second)]
+    if not any(bounds) or (first.kind, first.method) == (second.kind, second.method):
+        return True
+    better, worse = (first, second) if value < 0 else (second, first)
+    at_most, at_least = BOUNDS[::-1] if first.better == "lower" else BOUNDS
+    return better.kind != at_least and worse.kind != at_most
+
+
+def luck_of_training(first: MetricRecord, second: MetricRecord) -> float | None:
+    """The p of a difference between single trainings, by what trainings are known to differ by.
+
+    Sampling and training vary independently; on the scale of logarithms, for the spread is a share
+    of the value. None where nobody measured it, or where a value is not positive.
+    """
+    spread = TRAINING_SPREAD.get(first.name)
+    a, b = badness(first), badness(second)
+    if spread is None or a is None or b is None:
+        return None
+    pair = [(metric, metric.value or 0.0) for metric in (first, second)]
+    if min(value for _, value in pair) <= 0:
+        return None
+    errors = [
+        ((m.high or 0.0) - (m.low or 0.0)) / 2 / quantile(math.inf) / v for m, v in pair
+    ]  # of samples, relative
+    relative = [math.hypot(error, spread) for error in errors]
+    if is_folded(first):
+        by = [share * value for share, (_, value) in zip(relative, pair, strict=True)]
+        return two_sided(a.value - b.value, math.hypot(*by), SPREAD_DEGREES)
+    ratio = math.log(pair[0][1] / pair[1][1])
+    return two_sided(ratio, math.hypot(*relative), SPREAD_DEGREES)
+
+
+def two_sided(value: float, error: float, degrees: float) -> float:
+    """The chance of a value as far from zero, or farther, by Student's distribution; 1 at no error.
+
+    An error of zero is none that anybody knows.
+    """
+    from scipy import special
+
+    if error <= 0:
+        return 1.0
+    return 2 * float(special.stdtr(degrees, -abs(value) / error))
+
+
+def higher(first: MetricRecord, second: MetricRecord) -> Difference | None:
+    """By how much the first is the lower one of two values: `better` names the higher one.
 
     None where they cannot be compared. For quantities that are best at their floor, as sharpness.
     """
-    apart = difference(replace(first, better="higher"), replace(second, better="higher"))
-    return None if apart is None else apart.better
+    return difference(replace(first, better="higher"), replace(second, better="higher"))
+
+
+def is_folded(metric: MetricRecord) -> bool:
+    """Whether it is worse by its distance from a floor, or above it alone."""
+    return metric.better == "floor" or metric.name in NOTHING_BELOW
 
 
 def pairs_up(first: MetricRecord, second: MetricRecord) -> bool:
@@ -109,11 +266,13 @@ def of_all(metric: MetricRecord, values: Sequence[float]) -> list[float]:
         return [-value for value in values]
     if metric.better == "floor":
         return [abs(value - (metric.floor or 0.0)) for value in values]
+    if metric.name in NOTHING_BELOW:
+        return [max(0.0, value - (metric.floor or 0.0)) for value in values]
     return list(values)
 
 
-def paired(first: MetricRecord, second: MetricRecord) -> float:
-    """Half the interval's width by the delete-group jackknife.
+def paired(first: MetricRecord, second: MetricRecord) -> tuple[float, int]:
+    """Standard error of the difference by the delete-group jackknife, and degrees of freedom.
 
     Samples are each model's own, so their variances add; real images are the same for both, so
     each group of them is left out on both sides at once.
@@ -128,18 +287,18 @@ def paired(first: MetricRecord, second: MetricRecord) -> float:
         for values in sets:
             variance += (len(values) - 1) ** 2 / len(values) * variance_of(values)
             degrees += len(values) - 1
-    return quantile(degrees) * math.sqrt(variance)
+    return math.sqrt(variance), degrees
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """Half the width of the interval of the difference of two means."""
+def welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Standard error of the difference of two means, and degrees of freedom (infinite at none)."""
     shares = [variance_of(values) / len(values) for values in (first, second)]
     total = sum(shares)
     if total == 0:
-        return 0.0
+        return 0.0, math.inf
     counts = len(first) - 1, len(second) - 1
     degrees = total**2 / sum(s**2 / count for s, count in zip(shares, counts, strict=True))
-    return quantile(degrees) * math.sqrt(total)
+    return math.sqrt(total), degrees
 
 
 def quantile(degrees: float) -> float:

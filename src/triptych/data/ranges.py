@@ -7,6 +7,7 @@ the range (low, high) of that type: low becomes 0, high becomes 255, linearly. A
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -144,7 +145,7 @@ def decide(kind: str, summary: NumberSummary) -> Bounds:
         return BYTES
     if summary.whole and low >= 0:
         return 0, top(high)
-    return (low, high) if low < high else (low, low + 1)
+    return (low, high) if low < high else (low, low + max(1, math.ulp(low)))
 
 
 def within(low: Number, high: Number, bounds: Bounds) -> bool:

@@ -32,7 +32,7 @@ from triptych.evaluation.outputs import (
 from triptych.evaluation.reference import RealSide, Reference, count_samples, make, read_real
 from triptych.evaluation.samples import Samples
 from triptych.evaluation.saved_reference import ReferenceFile, format_of, open_reference
-from triptych.families.capabilities import Iterative
+from triptych.families.capabilities import DrawsAroundExemplars, Iterative
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, entry
@@ -57,6 +57,7 @@ from triptych.words import english
 FEW = 2000  # samples below which the interval matters more than the value
 OFFENDERS = 10  # samples nearest to training images that are shown
 CONDITIONAL = Note("labels_given")
+PRIOR = Note("prior_of_training_images")  # what is drawn begins at one of them
 LABELLED = Note("samples_have_labels")
 OTHER_DATA = Note("other_data")
 NOT_FINITE = Note("not_finite_value")
@@ -196,7 +197,8 @@ def measurers(
     def measure_run(folder: RunFolder) -> ResultsRecord:
         with machine.fastest_threads():
             model, record = load_model(folder, machine.device)
-            console.say(f"  {english(Note('measuring', {'model': record.model}))}")
+            name = f"{record.model} ({folder.path.name})"  # which tells variants and seeds
+            console.say(f"  {english(Note('measuring', {'model': name}))}")
             evaluation = evaluate(model, record, real, console)
             draw(folder, model, record, evaluation, real, console)
         return evaluation.results
@@ -285,12 +287,17 @@ def evaluate(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )
     seconds = time.perf_counter() - started
-    outputs = Outputs(model, samples, real)
+    outputs = Outputs(model, samples, real, labels)
     metrics = measure_all(outputs, record.model, console)
     warnings = [] if labels is None else [CONDITIONAL]
     if record.data.fingerprint != real.measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)
+    if real.seen and real.labels is not None:
+        values = {"n": real.seen, "images": len(real.other)}
+        warnings.append(Note("floor_of_training_images", {**values}))
+    if isinstance(model, DrawsAroundExemplars):
+        warnings.append(PRIOR)
     warnings += record.advice  # of the last diagnosis in training
     warnings += warnings_on_count(real.count)
     results = ResultsRecord(
@@ -308,6 +315,7 @@ def evaluate(
             network_calls=model.network_calls,
             peak_memory_bytes=record.peak_memory_bytes,
             peak_memory_of=record.peak_memory_of,
+            **outputs.code,
         ),
         warnings=tuple(warnings),
     )

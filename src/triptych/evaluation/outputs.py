@@ -6,6 +6,7 @@ too, since it draws samples of its own.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,8 +16,20 @@ from torch import Tensor
 
 from triptych.console import Console
 from triptych.evaluation.classifier import Reading
-from triptych.evaluation.reference import MOST_TRAINING, NO_CLASSIFIER, RealSide, Reference
-from triptych.families.capabilities import Encodes, Iterative, Represents, why_not
+from triptych.evaluation.reference import (
+    MOST_TRAINING,
+    NO_CLASSIFIER,
+    PAIRS,
+    RealSide,
+    Reference,
+)
+from triptych.families.capabilities import (
+    DrawsAroundExemplars,
+    Encodes,
+    Iterative,
+    Represents,
+    why_not,
+)
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.metrics import OUTPUTS, NotDefinedError
@@ -30,6 +43,7 @@ from triptych.tasks.likelihood import Bound
 
 POINTS = 16  # images on each path
 FEW_PAIRS = Note("few_pairs")
+NO_DRAWS = Note("no_draws")  # of samples whose model is not here
 NO_MODEL = Note("samples_have_no_model")
 NOT_ALL = Note("training_images_searched", {"n": MOST_TRAINING})
 EVALUATION_SEED = 1_000_003  # samples in figures are not the ones that are measured
@@ -96,6 +110,7 @@ class SampleOutputs(ABC):
             "features": Output(lambda: self.features, count, extractor),
             "probabilities": Output(lambda: self.probabilities, count, "labels"),
             "nearest_distances": Output(lambda: self.nearest.distance, count, extractor, searched),
+            "nearest_ratios": Output(lambda: self.nearest.ratio, count, extractor, searched),
         }
 
     @cached_property
@@ -142,17 +157,33 @@ class OutputsWithoutModel(SampleOutputs):
 
 
 class Outputs(SampleOutputs):
-    """Everything that a model gives. `images` are its samples, uint8 [N,C,H,W]."""
+    """Everything that a model gives. `images` are its samples, uint8 [N,C,H,W].
 
-    def __init__(self, model: GenerativeModel, images: Tensor, real: Reference) -> None:
+    labels: of which they were drawn
+    code:   costs of encoding an image, once reconstructions are made
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        images: Tensor,
+        real: Reference,
+        labels: Labels | None = None,
+    ) -> None:
         super().__init__(images, real, model.samples_note)
-        self.model, self.real = model, real
+        self.model, self.real, self.labels = model, real, labels
+        self.code: dict[str, float] = {}
 
     @property
     def of_model(self) -> dict[str, Output]:
         """What the model does with held-out images."""
-        real, extractor = self.real, self.real.extractor.name
+        real, count, extractor = self.real, self.real.count, self.real.extractor.name
+        searched = None if real.measured_on.train <= MOST_TRAINING else NOT_ALL
         return {
+            "control_ratios": Output(
+                lambda: self.control_ratios, len(real.controls), extractor, searched
+            ),
+            "own_exemplars": Output(lambda: self.own_exemplars, count, extractor, searched),
             "nats": Output(
                 lambda: self.bound.nats,
                 len(real.likelihood_images),
@@ -161,6 +192,7 @@ class Outputs(SampleOutputs):
             ),
             "reconstructions": Output(lambda: self.reconstructions, len(real.originals)),
             "path_features": Output(lambda: self.path_features, len(real.path_ends[0]), extractor),
+            "drawn_path_features": Output(lambda: self.drawn_path_features, PAIRS, extractor),
             **{
                 f"{part}_representations": Output(
                     partial(self.representations, part), len(real.probed[part])
@@ -168,6 +200,31 @@ class Outputs(SampleOutputs):
                 for part in PARTS
             },
         }
+
+    @cached_property
+    def control_ratios(self) -> Tensor:
+        """Of reconstructions of training images: nearest over second nearest distance, [n]."""
+        if not isinstance(self.model, Encodes):
+            raise NotDefinedError(why_not(self.model, "encode"))
+        real = self.real
+        copies = reconstruct.reconstruct(self.model, real.controls, EVALUATION_SEED, real.machine)
+        return nearest(real.extractor(copies, real.machine), real.training_features).ratio
+
+    @cached_property
+    def own_exemplars(self) -> Tensor:
+        """Whether a sample's nearest training image is the one it was drawn around, bool [N].
+
+        Exemplars are encodings of training images: that image is its own that is encoded into the
+        sample's exemplar.
+        """
+        if not isinstance(self.model, DrawsAroundExemplars):
+            raise NotDefinedError(why_not(self.model, "exemplars"))
+        real = self.real
+        drawn = sample.exemplars(
+            self.model, len(self.images), EVALUATION_SEED, real.machine, self.labels
+        )
+        found = real.training.images[self.nearest.index]
+        return drawn == reconstruct.exemplars(self.model, found, real.machine)
 
     @cached_property
     def bound(self) -> Bound:
@@ -180,8 +237,12 @@ class Outputs(SampleOutputs):
         """Reconstructions of the reference's originals, uint8 [n,C,H,W]."""
         if not isinstance(self.model, Encodes):
             raise NotDefinedError(why_not(self.model, "encode"))
-        real = self.real
-        return reconstruct.reconstruct(self.model, real.originals, EVALUATION_SEED, real.machine)
+        real, started = self.real, time.perf_counter()
+        images = reconstruct.reconstruct(self.model, real.originals, EVALUATION_SEED, real.machine)
+        seconds = (time.perf_counter() - started) / len(images)
+        size = reconstruct.code_size(self.model, real.originals, real.machine)
+        self.code = {"code_size": size, "reconstruct_seconds_per_image": seconds}
+        return images
 
     @cached_property
     def path_features(self) -> Tensor:
@@ -197,6 +258,18 @@ class Outputs(SampleOutputs):
         )
         features = real.extractor(ways.flatten(0, 1), real.machine)
         return features.view(len(first), POINTS, -1)
+
+    @cached_property
+    def drawn_path_features(self) -> Tensor:
+        """Of the images on the ways between pairs of draws, [n,POINTS,d]."""
+        real = self.real
+        if not isinstance(self.model, GenerativeModel):
+            raise NotDefinedError(NO_DRAWS)
+        ways = interpolate.between_draws(
+            self.model, PAIRS, POINTS, EVALUATION_SEED, real.machine, self.labels
+        )
+        features = real.extractor(ways.flatten(0, 1), real.machine)
+        return features.view(PAIRS, POINTS, -1)
 
     def representations(self, part: str) -> Tensor:
         """The model's own features of a probed part, [n,F]; large, so they are not kept."""

@@ -29,7 +29,7 @@ from triptych.evaluation.extractors import (
 from triptych.evaluation.legibility import not_told
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, own_metrics
-from triptych.metrics.memorised import nearest
+from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.probe_accuracy import PARTS
 from triptych.metrics.sharpness import laplacian_rms
 from triptych.options import DEFAULT_COUNTS
@@ -38,7 +38,7 @@ from triptych.records import MeasuredOn, Note
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against
 MOST_TRAINING = 50_000  # training images that samples are looked for among
-LIKELIHOOD_IMAGES = RECONSTRUCTED_IMAGES = 256
+LIKELIHOOD_IMAGES = RECONSTRUCTED_IMAGES = CONTROLS = 256
 PAIRS = 64  # of test images that paths lead between
 PROBE_TRAIN, PROBE_VALIDATION = 5000, 2000
 NO_CLASSIFIER = Note("no_classifier")
@@ -127,6 +127,7 @@ class Reference(RealSide):
     labels:    the data's classifier; None where it has no labels
     readings:  what that makes of `test` and `other`, by name
     accuracy:  of the classifier on the test images
+    seen:      how many of `other` are training images, which the classifier has seen
     metrics:   what is measured
     """
 
@@ -142,6 +143,7 @@ class Reference(RealSide):
     accuracy: float | None
     machine: Machine
     metrics: tuple[Metric, ...] = field(default_factory=own_metrics)
+    seen: int = 0
 
     @property
     def measured_on(self) -> MeasuredOn:
@@ -159,7 +161,8 @@ class Reference(RealSide):
             "matched_test_features": lambda: self.matched_test_features,
             "train_features": lambda: self.varied_features("train", self.train),
             "test_probabilities": lambda: self.probabilities("test"),
-            "test_nearest_distances": lambda: self.test_nearest_distances,
+            "test_nearest_distances": lambda: self.test_nearest.distance,
+            "test_nearest_ratios": lambda: self.test_nearest.ratio,
             "likelihood_images": lambda: self.likelihood_images,
             "originals": lambda: self.originals,
             **{f"{part}_labels": partial(self.probed_labels, part) for part in PARTS},
@@ -240,9 +243,14 @@ class Reference(RealSide):
         return kept_features(self.extractor, self.training.images, self.machine)
 
     @cached_property
-    def test_nearest_distances(self) -> Tensor:
-        """From each test image to the training image that is nearest to it, [M]."""
-        return nearest(self.features["test"], self.training_features).distance
+    def test_nearest(self) -> Nearest:
+        """The training images nearest to the test images, [M]."""
+        return nearest(self.features["test"], self.training_features)
+
+    @cached_property
+    def controls(self) -> Tensor:
+        """Training images whose reconstructions stand in for copies, uint8 [n,C,H,W]."""
+        return self.training.choose(CONTROLS, "control").images
 
     @cached_property
     def probed(self) -> dict[str, Part]:
@@ -336,6 +344,7 @@ def read_real(
             accuracy=accuracy,
             machine=machine,
             metrics=all_metrics(console.say),
+            seen=len(rest),
         )
         bar.update(len(names), note="features of training images")
         described["train"] = features_of_reference(real)

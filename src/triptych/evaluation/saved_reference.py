@@ -84,7 +84,8 @@ def tensors_of(real: Reference) -> dict[str, Tensor]:
     kept["training_features"] = real.training_features
     if not same(real.features["train"], real.training_features):
         kept["train_features"] = real.features["train"]
-    kept["test_nearest_distances"] = real.test_nearest_distances
+    kept["test_nearest_distances"] = real.test_nearest.distance
+    kept["test_nearest_ratios"] = real.test_nearest.ratio
     kept["test_detail"] = real.test_detail
     if real.labels is not None:
         kept |= {
@@ -186,6 +187,7 @@ class SavedReference(RealSide):
             "matched_test_features": lambda: self.matched_test_features,
             "test_probabilities": lambda: self.probabilities("test"),
             "test_nearest_distances": lambda: self.kept["test_nearest_distances"],
+            "test_nearest_ratios": lambda: self.kept["test_nearest_ratios"],
         }
 
     @cached_property

@@ -24,6 +24,7 @@ LACKING = {  # where a model does not say it better itself
     "encode": Note("no_encoder"),
     "likelihood": Note("no_likelihood"),
     "represent": Note("no_representation"),
+    "exemplars": Note("no_exemplars"),
 }
 
 
@@ -144,6 +145,20 @@ class Diagnoses(ABC):
         rng:    N + M streams, in the order of these images
         share:  progress of the training, from 0 to 1
         """
+
+
+class DrawsAroundExemplars(ABC):
+    """The prior is made of encoded training images: every draw begins at one of them."""
+
+    @abstractmethod
+    def exemplars_of_draws(
+        self, count: int, rng: ImageStreams, labels: Tensor | None = None
+    ) -> Tensor:
+        """The exemplar behind each latent that `draw_latent` draws from these streams, [count]."""
+
+    @abstractmethod
+    def exemplars_of_images(self, images: Tensor) -> Tensor:
+        """The exemplar that each image [N,C,H,W] on [-1, 1] is encoded into, [N]; -1 for none."""
 
 
 class NoisyPixels(ABC):

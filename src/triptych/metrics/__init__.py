@@ -30,9 +30,13 @@ OUTPUTS = {
     "features": "of the samples, by the extractor, [N,d]",
     "probabilities": "of each class, which the data's classifier reads in the samples, [N,K]",
     "nearest_distances": "from each sample's features to those of its nearest training image, [N]",
+    "nearest_ratios": "of those distances to those of the second nearest training image, [N]",
+    "control_ratios": "the same of reconstructions of training images, [n]",
+    "own_exemplars": "whether its nearest training image is the one a sample was drawn around, [N]",
     "nats": "at least -log P of each of the likelihood images, [n]",
     "reconstructions": "of the originals, uint8 [n,C,H,W]",
     "path_features": "of the images on paths between test images, ends included, [n,points,d]",
+    "drawn_path_features": "of the images on paths between draws, ends included, [n,points,d]",
     "train_representations": "the model's own features of labelled images, [n,F]",
     "validation_representations": "of others, to choose on, [n,F]",
     "test_representations": "of others, to test on, [n,F]",
@@ -44,6 +48,7 @@ REAL = {
     "matched_test_features": "the first of these, as many as there are samples, [N,d]",
     "test_probabilities": "which the classifier reads in the test reference, [M,K]",
     "test_nearest_distances": "from each of the test reference to its nearest training image, [M]",
+    "test_nearest_ratios": "of those distances to those of the second nearest, [M]",
     "train_features": "of the training reference, by the extractor, [M,d]",
     "likelihood_images": "test images, uint8 [n,C,H,W]",
     "originals": "test images to be reconstructed, uint8 [n,C,H,W]",
@@ -52,7 +57,7 @@ REAL = {
     "test_labels": "of those behind `test_representations`, [n]",
 }
 
-Better = Literal["lower", "higher", "floor"]
+Better = Literal["lower", "higher", "floor", ""]
 Tensors = Mapping[str, Tensor]
 T = TypeVar("T")
 
@@ -69,7 +74,7 @@ class NotDefinedError(Exception):
 class Metric:
     """What a number is, and how it comes about.
 
-    better:       which values are: lower, higher, or those near the floor
+    better:       which values are: lower, higher, or those near the floor; nothing where none are
     group:        of the page's tables: distance, samples or abilities; any other comes last
     order:        place in the group; those of other packages come after ours
     moves_with_n: whether its expected value moves with the number of images; then only values at

@@ -5,6 +5,8 @@ probabilities: of each class, [N,K]
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from triptych.metrics import Metric
@@ -39,11 +41,17 @@ def label_balance(probabilities: Tensor, real_probabilities: Tensor) -> Estimate
     """Total variation between the class shares of samples and of real images."""
     count = probabilities.shape[1]
     real = class_shares(real_probabilities.argmax(1), count)
-    return jackknife_statistic(
+    estimate = jackknife_statistic(
         lambda classes: total_variation(class_shares(classes, count), real),
         probabilities.argmax(1),
         "samples",
     )
+    if estimate.low < estimate.high:
+        return replace(estimate, high=min(1.0, estimate.high))
+    # All samples are of one class: leaving some out changes nothing, and proves only so much.
+    alone = wilson(round(estimate.value * len(probabilities)), len(probabilities))
+    low, high = min(alone.low, estimate.value), max(alone.high, estimate.value)
+    return replace(estimate, low=low, high=high)
 
 
 METRICS = [

@@ -43,24 +43,36 @@ def path_uniformity(features: Tensor) -> Estimate:
     return mean_interval(there.std(dim=1, correction=0) / there.mean(dim=1))
 
 
+def measured(prefix: str, features: str, order: int, reference: str) -> list[Metric]:
+    """Both numbers of one kind of path."""
+    return [
+        Metric(
+            name=f"{prefix}path_length",
+            better="lower",
+            group="abilities",
+            order=order,
+            needs=(features,),
+            reference=reference,
+            unit="ratio to straight",
+            method=NORMAL,
+            compute=lambda samples, _: path_length(samples[features]),
+        ),
+        Metric(
+            name=f"{prefix}path_uniformity",
+            better="lower",
+            group="abilities",
+            order=order + 1,
+            needs=(features,),
+            reference=reference,
+            method=NORMAL,
+            compute=lambda samples, _: path_uniformity(samples[features]),
+        ),
+    ]
+
+
+# Between real images for what a model makes of these; between draws for what it draws, which is
+# what "a path between two latent points" asks of, and which a model without an encoder has too.
 METRICS = [
-    Metric(
-        name="path_length",
-        better="lower",
-        group="abilities",
-        order=20,
-        needs=("path_features",),
-        unit="ratio to straight",
-        method=NORMAL,
-        compute=lambda samples, _: path_length(samples["path_features"]),
-    ),
-    Metric(
-        name="path_uniformity",
-        better="lower",
-        group="abilities",
-        order=21,
-        needs=("path_features",),
-        method=NORMAL,
-        compute=lambda samples, _: path_uniformity(samples["path_features"]),
-    ),
+    *measured("", "path_features", 20, "test"),
+    *measured("drawn_", "drawn_path_features", 22, "none"),
 ]

@@ -24,7 +24,7 @@ jackknife of such jumping statistics is right only where many are left out (Shao
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -34,7 +34,7 @@ from scipy import stats
 from torch import Tensor
 
 from triptych.metrics import Metric, NotDefinedError, Tensors
-from triptych.metrics.intervals import Estimate
+from triptych.metrics.intervals import Estimate, wilson
 from triptych.records import Note
 from triptych.seeding import generator
 
@@ -123,7 +123,7 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
         share_filling(filled_real / count_real / k, count_real, count_generated[:1], k),
         share_filling(filled / len(real) / k, count_real[:1], count_generated, k),
     ]
-    return Neighbours(
+    found = Neighbours(
         precision=share((holding > 0).float().mean(1), (holding[0] > 0).float() @ by_generated),
         recall=share(near_real / count_real, near / len(real)),
         density=plain(holding.mean(1) / k, holding[0] @ by_generated / k),
@@ -132,6 +132,36 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
             fidelity.mean(1) / balls.selfhood, fidelity[0] @ by_generated / balls.selfhood[0]
         ),
         clipped_coverage=at_most_one(*filling),
+    )
+    return never_empty(found, len(real), len(generated)) if intervals else found
+
+
+def never_empty(found: Neighbours, real: int, generated: int) -> Neighbours:
+    """The same intervals, where halves that all agree prove no more than their images do.
+
+    At shares of 0 and 1 all halves have the same one. Then as many images without a failure, or
+    without a success, still leave room for some: Wilson's interval of these images (1927).
+    """
+
+    def widened(estimate: Estimate, count: int) -> Estimate:
+        alone = wilson(round(estimate.value * count), count)
+        low, high = min(estimate.low, alone.low), max(estimate.high, alone.high)
+        return replace(estimate, low=low, high=high)
+
+    def with_room(estimate: Estimate, count: int, most: float = math.inf) -> Estimate:
+        if estimate.low < estimate.high:
+            return estimate
+        room = wilson(0, count).high
+        low, high = max(0.0, estimate.value - room), min(most, estimate.value + room)
+        return replace(estimate, low=low, high=high)
+
+    return Neighbours(
+        precision=widened(found.precision, generated),
+        recall=widened(found.recall, real),
+        density=with_room(found.density, generated),
+        coverage=widened(found.coverage, real),
+        clipped_density=with_room(found.clipped_density, generated, most=1.0),
+        clipped_coverage=with_room(found.clipped_coverage, real, most=1.0),
     )
 
 

@@ -2,17 +2,18 @@
 
 Two numbers are comparable when metric, features and reference agree, and, for metrics whose
 expected value moves with the number of samples, when that number agrees too. A model is best only
-when the 95 % interval of its difference from every other one excludes zero.
+when its difference from every other one is decided among all comparisons of the page together
+(`comparison.significance.held`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations, pairwise
 from typing import Literal
 
-from triptych.comparison.significance import Difference, difference
+from triptych.comparison.significance import Difference, difference, held, higher
 from triptych.families.registry import FAMILIES
 from triptych.pages.language import Language, Name
 from triptych.pages.load import Run
@@ -20,7 +21,11 @@ from triptych.records import MetricRecord
 
 EXTRAPOLATED = "extrapolated"  # the method of such a number
 DISTANCES = ("frechet_distance", "kernel_distance", "sliced_distance")
+UNBIASED = ("kernel_distance",)  # zero between equal sets, give or take noise
 SAME_TIME = 1.2  # times within this ratio are not told apart: they carry no interval
+
+Pair = tuple[int, int]  # indices among a column's scores, the smaller one first
+Differences = Mapping[Pair, Difference | None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,35 @@ class Column:
     reference: str
     cells: tuple[Cell, ...]
     extrapolated: bool = False  # to infinitely many images
+    worse: Differences = field(default_factory=dict)  # how much, decided among all of the page
+    lower: Differences = field(default_factory=dict)  # the same of the values, where these differ
+
+    def difference(self, first: int, second: int) -> Difference | None:
+        """How much worse one of its scores is than another."""
+        return looked_up(self.worse, first, second)
+
+    def without(self, left_out: Callable[[Cell], bool]) -> Column:
+        """The column without some cells; what was decided among all stays so."""
+        scored = [cell for cell in self.cells if cell.defined]
+        kept = [index for index, cell in enumerate(scored) if not left_out(cell)]
+        place = {index: number for number, index in enumerate(kept)}
+
+        def moved(differences: Differences) -> Differences:
+            return {
+                (place[a], place[b]): apart
+                for (a, b), apart in differences.items()
+                if a in place and b in place
+            }
+
+        cells = tuple(cell for cell in self.cells if not left_out(cell))
+        return replace(self, cells=cells, worse=moved(self.worse), lower=moved(self.lower))
+
+    def higher(self, first: int, second: int) -> Difference | None:
+        """By how much it is the lower one: `better` names the higher one."""
+        if self.better == "floor":
+            return looked_up(self.lower, first, second)
+        apart = self.difference(first, second)
+        return turned(apart) if self.better == "lower" else apart
 
     @property
     def scores(self) -> tuple[tuple[Name, MetricRecord], ...]:
@@ -87,16 +121,66 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
                 keys.setdefault(column_key(metric), metric)
     order = list(dict.fromkeys(metric.name for run in runs for metric in run.metrics))
     ranked = sorted(keys.items(), key=lambda item: order.index(item[1].name))  # stable
-    return [
-        Column(
-            name=first.name,
-            features=first.features or "",
-            reference=first.reference,
-            extrapolated=first.method == EXTRAPOLATED,
-            cells=tuple(Cell(run, name, find_entry(run, key)) for run, name in names),
-        )
-        for key, first in ranked
+    return decided_together(
+        [
+            Column(
+                name=first.name,
+                features=first.features or "",
+                reference=first.reference,
+                extrapolated=first.method == EXTRAPOLATED,
+                cells=tuple(Cell(run, name, find_entry(run, key)) for run, name in names),
+            )
+            for key, first in ranked
+        ]
+    )
+
+
+def decided_together(columns: Sequence[Column]) -> list[Column]:
+    """The columns with the differences of all pairs, which hold one error together.
+
+    Numbers that are best at their floor answer two questions: which is nearer, and which is higher.
+    """
+    asked = [
+        (index, kind, pair)
+        for index, column in enumerate(columns)
+        for kind in ("worse", "lower")[: 2 if column.better == "floor" else 1]
+        for pair in combinations(range(len(column.scores)), 2)
     ]
+    found = []
+    for index, kind, (one, other) in asked:
+        metrics = [metric for _, metric in columns[index].scores]
+        apart = difference if kind == "worse" else higher
+        found.append(apart(metrics[one], metrics[other]))
+    decided: list[dict[str, dict[Pair, Difference | None]]] = [
+        {"worse": {}, "lower": {}} for _ in columns
+    ]
+    for (index, kind, pair), apart_now in zip(asked, held(found), strict=True):
+        decided[index][kind][pair] = apart_now
+    return [
+        replace(column, worse=each["worse"], lower=each["lower"])
+        for column, each in zip(columns, decided, strict=True)
+    ]
+
+
+def looked_up(differences: Differences, first: int, second: int) -> Difference | None:
+    """One of them, turned around where it was asked for the other way round."""
+    if first < second:
+        return differences.get((first, second))
+    return turned(differences.get((second, first)))
+
+
+def turned(apart: Difference | None) -> Difference | None:
+    """The difference of the second from the first."""
+    if apart is None:
+        return None
+    return replace(apart, value=-apart.value, low=-apart.high, high=-apart.low)
+
+
+def comparisons(columns: Sequence[Column]) -> int:
+    """How many were decided together."""
+    return sum(
+        apart is not None for c in columns for kind in (c.worse, c.lower) for apart in kind.values()
+    )
 
 
 def column_key(metric: MetricRecord) -> tuple[object, ...]:
@@ -150,6 +234,26 @@ def worst(column: Column) -> int | None:
     return extreme(column, "second")
 
 
+def marked(column: Column) -> int | None:
+    """The best entry, where another training of each model would not turn that; else None.
+
+    Nor is a reconstruction marked that is made from more numbers than another one.
+    """
+    leader = best(column)
+    if leader is None or keeps_more(column, leader):
+        return None
+    apart = all_apart(column)[leader]
+    return leader if all(each and each.lasting for each in apart) else None
+
+
+def keeps_more(column: Column, index: int) -> bool:
+    """Whether reconstructions come from a larger code than those of another model."""
+    if not column.name.startswith("reconstruction"):
+        return False
+    sizes = [cell.run.cost.get("code_size") or 0.0 for cell in column.cells if cell.defined]
+    return any(sizes[index] > size > 0 for size in sizes)
+
+
 def extreme(column: Column, which: Literal["first", "second"]) -> int | None:
     """The entry that wins every comparison, or loses it."""
     for index, differences in enumerate(all_apart(column)):
@@ -158,10 +262,18 @@ def extreme(column: Column, which: Literal["first", "second"]) -> int | None:
     return None
 
 
+def best_alone(column: Column) -> int | None:
+    """The entry whose differences from all others each exclude zero by their own intervals."""
+    for index, differences in enumerate(all_apart(column)):
+        if differences and all(each and each.high < 0 for each in differences):
+            return index
+    return None
+
+
 def all_apart(column: Column) -> list[list[Difference | None]]:
     """Of each of `column.scores` the differences from the others."""
-    metrics = [metric for _, metric in column.scores]
-    return [[difference(m, other) for other in metrics if other is not m] for m in metrics]
+    count = range(len(column.scores))
+    return [[column.difference(i, j) for j in count if j != i] for i in count]
 
 
 def runners_up(column: Column) -> list[tuple[Name, Difference]]:
@@ -169,8 +281,8 @@ def runners_up(column: Column) -> list[tuple[Name, Difference]]:
     leader = best(column)
     if leader is None:
         return []
-    others = [(who, metric) for index, (who, metric) in enumerate(column.scores) if index != leader]
-    apart = [(who, difference(metric, column.scores[leader][1])) for who, metric in others]
+    others = [(i, who) for i, (who, _) in enumerate(column.scores) if i != leader]
+    apart = [(who, column.difference(index, leader)) for index, who in others]
     return [(who, each) for who, each in apart if each is not None]
 
 
@@ -188,11 +300,23 @@ def overlapping(column: Column) -> tuple[Name, ...]:
 
 def ascending(column: Column) -> tuple[Name, ...]:
     """Names from the lowest value to the highest; empty when any two are not told apart."""
-    scores = [(name, replace(metric, better="lower")) for name, metric in column.scores]
-    scores.sort(key=lambda pair: pair[1].value or 0.0)
-    apart = [difference(a, b) for (_, a), (_, b) in pairwise(scores)]
-    decided = bool(apart) and all(each and each.better == "first" for each in apart)
-    return tuple(name for name, _ in scores) if decided else ()
+    order = sorted(range(len(column.scores)), key=lambda i: column.scores[i][1].value or 0.0)
+    apart = [column.higher(a, b) for a, b in pairwise(order)]
+    decided = bool(apart) and all(each and each.better == "second" for each in apart)
+    return tuple(column.scores[index][0] for index in order) if decided else ()
+
+
+def ratio_to_floor(metric: MetricRecord) -> float | None:
+    """How many times its floor a distance is; None where that says nothing.
+
+    An unbiased distance between real images is zero but for noise of either sign, and one that was
+    extrapolated has no floor of its own: then no ratio is printed anywhere.
+    """
+    if metric.name in UNBIASED or metric.method == EXTRAPOLATED:
+        return None
+    if metric.value is None or metric.floor is None or metric.value <= 0 or metric.floor <= 0:
+        return None
+    return metric.value / metric.floor
 
 
 def costs(runs: Sequence[Run], name: str) -> list[tuple[float, Name]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from triptych.comparison.significance import higher
 from triptych.pages import verdict
 from triptych.pages.columns import (
     DISTANCES,
@@ -18,11 +17,13 @@ from triptych.pages.columns import (
     make_columns,
     metric_label,
     named_runs,
+    ratio_to_floor,
     worst,
 )
 from triptych.pages.language import Language, Name, Quantity, Sentence, Value
 from triptych.pages.load import Run, trained_here
 from triptych.pages.panels import load_figure, measure_paths
+from triptych.pages.tables import CONTROLS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +96,11 @@ def quality(runs: Sequence[Run], family: str) -> list[Sentence]:
     sentences = []
     for column in verdict.first_references(columns_named(runs, *DISTANCES)):
         for who, metric in column.scores:
-            if who.family != family or metric.value is None or metric.floor is None:
+            ratio = ratio_to_floor(metric)
+            if who.family != family or ratio is None:
                 continue
-            if metric.floor <= 0:  # an unbiased distance's: no ratio says anything
-                continue
-            ratio = Quantity(metric.value / metric.floor, "ratio")
             values: dict[str, Value] = {"who": who, "measure": verdict.measure(column)}
-            values |= {"ratio": ratio, **verdict.measured(metric)}
+            values |= {"ratio": Quantity(ratio, "ratio"), **verdict.measured(metric)}
             sentences.append(Sentence("answer.distance", values))
     return sentences
 
@@ -134,12 +133,13 @@ def sharper(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Each model of this family against each VAE: sharper, not sharper, or undecided."""
     sentences = []
     for column in columns_named(runs, "sharpness"):
-        ours = [(who, m) for who, m in column.scores if who.family == family]
-        vaes = [(who, m) for who, m in column.scores if who.family == "vae"]
-        for (who, mine), (vae, theirs) in product(ours, vaes):
-            decided = higher(mine, theirs)
-            if not mine.value or not theirs.value or decided is None:
+        ours = [(i, *score) for i, score in enumerate(column.scores) if score[0].family == family]
+        vaes = [(i, *score) for i, score in enumerate(column.scores) if score[0].family == "vae"]
+        for (i, who, mine), (j, vae, theirs) in product(ours, vaes):
+            apart = column.higher(i, j)
+            if not mine.value or not theirs.value or apart is None:
                 continue
+            decided = apart.better
             ratio = Quantity(mine.value / theirs.value, "ratio")
             values: dict[str, Value] = {"sharp": who, "soft": vae, "ratio": ratio}
             if decided == "undecided":
@@ -153,8 +153,8 @@ def sharper(runs: Sequence[Run], family: str) -> list[Sentence]:
 def paths(runs: Sequence[Run], family: str) -> list[Sentence]:
     """Path lengths where they were measured, and what the picture's own pixels tell."""
     sentences = [
-        Sentence("answer.path_length", {"who": who, **verdict.measured(metric)})
-        for column in columns_named(runs, "path_length")
+        Sentence(f"answer.{column.name}", {"who": who, **verdict.measured(metric)})
+        for column in columns_named(runs, "drawn_path_length", "path_length")
         for who, metric in column.scores
         if who.family == family
     ]
@@ -176,7 +176,7 @@ def value_of(name: str) -> Reader:
 
     def reader(runs: Sequence[Run], family: str) -> list[Sentence]:
         sentences = [
-            verdict.value_of(cell.name, cell.metric)
+            verdict.value_of(cell.name, cell.metric, cell.run)
             for column in columns_named(runs, name)
             for cell in column.cells
             if cell.run.family == family
@@ -227,7 +227,10 @@ def weigh(runs: Sequence[Run], language: Language) -> list[Weighed]:
                         label
                         for column, label in zip(columns, labels, strict=True)
                         for cell in column.cells
-                        if cell.run is run and cell.metric is not None and not cell.defined
+                        if cell.run is run
+                        and cell.metric is not None
+                        and not cell.defined
+                        and column.name not in CONTROLS
                     )
                 ),
             )

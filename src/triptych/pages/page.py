@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -177,16 +176,17 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
     runs = comparison.runs
     sentences = read_comparison(comparison)
     lead = next((s for s in sentences if s.key in ("distance.best", "distance.undecided")), None)
-    rest = sorted((s for s in sentences if s is not lead), key=lambda s: s.topic == "caution")
-    groups = [
-        (language.text(f"topic.{topic}"), topic, [language.tell(sentence) for sentence in group])
-        for topic, group in groupby(rest, key=lambda sentence: sentence.topic)
-    ]
+    topics: dict[str, list[str]] = {}  # each once, however its sentences lie
+    for sentence in sentences:
+        if sentence is not lead:
+            topics.setdefault(sentence.topic, []).append(language.tell(sentence))
+    cautions = topics.pop("caution", [])
     tables, notes = make_tables(runs, language)
     trained = comparison.trainings
     return {
         "lead": language.tell(lead) if lead else "",
-        "groups": groups,
+        "cautions": cautions,
+        "groups": [(language.text(f"topic.{name}"), name, told) for name, told in topics.items()],
         "tables": tables,
         "notes": notes,
         "costs": make_cost_table(runs, language),

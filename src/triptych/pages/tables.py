@@ -7,7 +7,7 @@ title and as a note under the table, and never a number.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from triptych.pages.columns import Cell, Column, best, make_columns, metric_label
+from triptych.pages.columns import Cell, Column, make_columns, marked, metric_label
 from triptych.pages.language import Language
 from triptych.pages.load import Run
 from triptych.records import MetricRecord
@@ -21,10 +21,16 @@ COSTS: dict[str, Form] = {
     "flops_per_image": "count",
     "sample_seconds_per_image": "time",
     "network_calls": "count",
+    "code_size": "count",
+    "reconstruct_seconds_per_image": "time",
     "peak_memory_bytes": "bytes",
     "process_memory_bytes": "bytes",
 }
-BESIDE_QUALITY = ("train_seconds", "sample_seconds_per_image")
+BESIDE = {  # costs that stand in the tables of the numbers that they buy
+    "distance": ("train_seconds", "sample_seconds_per_image"),
+    "abilities": ("code_size", "reconstruct_seconds_per_image"),
+}
+CONTROLS = ("copied_control", "own_exemplar")  # they check other numbers, and rank nobody
 GROUPS = "distance", "samples", "abilities"  # the tables; those of other groups come last
 ROUNDED = {"parameters", "flops_per_image"}  # read better as 1.2 M than digit by digit
 
@@ -82,21 +88,27 @@ class Table:
 def make_tables(
     runs: Sequence[Run], language: Language, groups: Sequence[str] = (*GROUPS, "other")
 ) -> tuple[list[Table], tuple[str, ...]]:
-    """A table for each group of metrics, the first with the costs that weigh most; their notes."""
+    """A table for each group of metrics with the costs beside it, and the notes under all."""
     notes, columns = Notes(), make_columns(runs)
     tables: list[Table] = []
     for group in groups:
-        own = [column for column in columns if group_of(column) == group]
+        own = [c for c in columns if group_of(c) == group and not is_idle(c)]
         headings = [metric_heading(column, language) for column in own]
         printed = [metric_column(column, language, notes) for column in own]
-        if not tables:
-            names = [name for name in BESIDE_QUALITY if any(run.cost.get(name) for run in runs)]
+        beside = BESIDE["distance"] if not tables else BESIDE.get(group, ())
+        names = [name for name in beside if any(run.cost.get(name) for run in runs)]
+        if headings or not tables:
             headings += [Heading(label=language.text(f"cost.{name}")) for name in names]
             printed += [cost_column(runs, name, language) for name in names]
         if headings:
             rows = tuple(zip(*printed, strict=True))
             tables.append(Table(key=group, headings=tuple(headings), rows=rows))
     return tables, tuple(notes.words)
+
+
+def is_idle(column: Column) -> bool:
+    """Whether it checks other numbers, and there is nothing here that it could check."""
+    return column.name in CONTROLS and not column.scores
 
 
 def group_of(column: Column) -> str:
@@ -156,8 +168,8 @@ def metric_heading(column: Column, language: Language) -> Heading:
 
 
 def metric_column(column: Column, language: Language, notes: Notes) -> list[PrintedCell]:
-    """The cells of a column, all with as many decimals, the best one marked."""
-    leader, spread = best(column), finest(column)
+    """The cells of a column, all with as many decimals, the lasting best one marked."""
+    leader, spread = marked(column), finest(column)
     first = None if leader is None else column.scores[leader][1]
     return [metric_cell(cell, column, language, notes, first, spread) for cell in column.cells]
 

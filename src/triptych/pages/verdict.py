@@ -6,17 +6,30 @@ not carry it. Nothing is worded here: a Sentence is a key of the locales with va
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
+from triptych.comparison.significance import (
+    FLOOR_MARGIN,
+    SHARPNESS_MARGIN,
+    TRAINING_SPREAD,
+    equivalent,
+    smallest_seen,
+)
 from triptych.pages.columns import (
     DISTANCES,
     SAME_TIME,
     Column,
     ascending,
     best,
+    best_alone,
+    comparisons,
     costs,
+    keeps_more,
     make_columns,
+    named_runs,
     overlapping,
+    ratio_to_floor,
     runners_up,
 )
 from triptych.pages.language import Interval, Name, Quantity, Sentence, Value
@@ -25,6 +38,10 @@ from triptych.records import MetricRecord
 from triptych.words import Form
 
 ENOUGH_SAMPLES = 2000
+MEMORISED_MARGIN = 2.0  # times the share that a model has that copies nothing
+# What tells how good samples are, and may contradict the distance that leads the verdict.
+QUALITY = (*DISTANCES, "precision", "recall", "density", "coverage", "recognisable")
+OTHER_QUESTIONS = ("memorised", "copied", "own_exemplar", "sharpness", "label_balance")
 RANKED: dict[str, tuple[str, str, Form]] = {  # key and topic of a metric's sentences, its form
     "recognisable": ("recognisable", "recognisable", "percent"),
     "real_or_fake": ("real_or_fake", "realism", "percent"),
@@ -33,6 +50,7 @@ RANKED: dict[str, tuple[str, str, Form]] = {  # key and topic of a metric's sent
     "bits_per_dim": ("likelihood", "likelihood", "number"),
     "reconstruction_psnr": ("reconstruction", "reconstruction", "number"),
     "path_length": ("path", "interpolation", "number"),
+    "drawn_path_length": ("drawn_path", "interpolation", "number"),
     "probe_accuracy": ("probe", "representation", "percent"),
 }
 
@@ -50,30 +68,34 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
     ]
     candidates: list[Sentence | None] = [
         unequal(comparison),
-        *each(first, DISTANCES, distance_best, distance_undecided),
+        trainings(trained),
+        few_samples(columns),
+        together(columns),
+        *(distance_best(c, contradictions(c, columns)) for c in first if c.name in DISTANCES),
+        *each(first, DISTANCES, distance_undecided),
         *each(first, DISTANCES[:1], distance_floor),
         *each(later, DISTANCES, distance_undecided),
         distance_reference(columns),
+        *flattered(comparison),
         *each(columns, ("recognisable",), recognisable_shares, leading),
         *each(columns, ("recognisable",), undecided),
         *told_from_real(columns),
         *each(columns, ("real_or_fake",), leading, undecided),
         *each(columns, ("coverage",), leading, undecided),
         *copies_of_each(columns),
+        *shares_of_each(columns, "copied", "copied_control", "own_exemplar"),
         *sharpness_of_each(columns),
         *each(columns, ("sharpness",), sharpness_order),
         *each(columns, ("label_balance",), leading, undecided),
         *value_of_each(columns, "bits_per_dim"),
-        *each(columns, ("bits_per_dim",), leading),
+        *each(columns, ("bits_per_dim",), leading, unlike_bounds),
         *value_of_each(columns, "reconstruction_psnr"),
-        *each(columns, ("reconstruction_psnr",), leading),
-        *each(columns, ("path_length",), leading, undecided),
+        *each(columns, ("reconstruction_psnr",), reconstruction_best),
+        *each(columns, ("path_length", "drawn_path_length"), leading, undecided),
         *each(columns, ("probe_accuracy",), probe_of_each, leading, undecided),
         sampling_cost(trained),
         network_calls(trained),
         training_cost(trained),
-        few_samples(columns),
-        trainings(trained),
     ]
     sentences = [sentence for sentence in candidates if sentence is not None]
     return [each for index, each in enumerate(sentences) if each not in sentences[:index]]
@@ -138,20 +160,75 @@ def undecided(column: Column) -> Sentence | None:
     if len(who) < 2 or best(column) is not None:
         return None
     key, topic, _ = RANKED[column.name]
-    return Sentence(f"{key}.undecided", {"who": who}, topic)
+    return Sentence(f"{key}.undecided", {"who": who, "alone": alone(column)}, topic)
+
+
+def alone(column: Column) -> Value:
+    """That one model would be the best if nothing else were compared; nothing where none would."""
+    index = best_alone(column)
+    if index is None:
+        return ""
+    apart = next(each for each in column.worse.values() if each is not None)
+    return Sentence("undecided.alone", {"who": column.scores[index][0], "n": apart.together})
 
 
 # Distances
 
 
-def distance_best(column: Column) -> Sentence | None:
-    """One model is nearest, if its difference from every other one excludes zero."""
+def distance_best(column: Column, contrary: Sequence[Value] = ()) -> Sentence | None:
+    """One model is nearest, if its difference from every other one is decided.
+
+    contrary: where other numbers say the opposite
+    """
     leader = best(column)
     if leader is None:
         return None
     who, metric = column.scores[leader]
     values: dict[str, Value] = {"who": who, "measure": measure(column), **measured(metric)}
+    values["contrary"] = (
+        Sentence("distance.contrary", {"clauses": tuple(contrary)}) if contrary else ""
+    )
     return Sentence("distance.best", values | {"clauses": behind(column)}, "distance")
+
+
+def contradictions(column: Column, columns: Sequence[Column]) -> list[Value]:
+    """By which other measures of the samples some model is better than the column's best one."""
+    leader = best(column)
+    if leader is None:
+        return []
+    nearest = column.scores[leader][0]
+    clauses: list[Value] = []
+    for other in columns:
+        if other is column or other.extrapolated or not tells_quality(other):
+            continue
+        if who := tuple(beating(other, nearest)):
+            clauses.append(
+                Sentence("distance.contrary.clause", {"who": who, "measure": noun(other)})
+            )
+    return clauses
+
+
+def tells_quality(column: Column) -> bool:
+    """Whether it measures how good samples are, ours or another package's."""
+    groups = {metric.group for _, metric in column.scores}
+    if column.name in OTHER_QUESTIONS or column.better not in ("lower", "higher"):
+        return False
+    return column.name in QUALITY or bool(groups & {"distance", "samples"})
+
+
+def beating(column: Column, who: Name) -> list[Name]:
+    """The models that this column decides to be better than one."""
+    names = [name for name, _ in column.scores]
+    if who not in names:
+        return []
+    own = names.index(who)
+    apart = [(i, column.difference(i, own)) for i in range(len(names)) if i != own]
+    return [names[i] for i, each in apart if each is not None and each.better == "first"]
+
+
+def noun(column: Column) -> Value:
+    """A measure as it stands inside a sentence."""
+    return measure(column) if column.name in DISTANCES else Sentence(f"noun.{column.name}")
 
 
 def behind(column: Column, form: Form = "number") -> tuple[Value, ...]:
@@ -177,22 +254,34 @@ def distance_undecided(column: Column) -> Sentence | None:
     if len(who) < 2 or best(column) is not None or not column.counts:
         return None
     values: dict[str, Value] = {"measure": measure(column), "who": who, "n": min(column.counts)}
-    return Sentence("distance.undecided", values, "distance")
+    return Sentence("distance.undecided", values | {"alone": alone(column)}, "distance")
 
 
 def distance_floor(column: Column) -> Sentence | None:
-    """Each distance over the floor of its column."""
+    """Each distance beside the floor of its column."""
     if len(column.floors) != 1 or column.floors[0] <= 0:
         return None
-    clauses: list[Value] = []
-    for who, metric in column.scores:
-        if metric.low is not None and metric.low <= column.floors[0]:
-            clauses.append(Sentence("distance.level", {"who": who}))
-        elif metric.value is not None:
-            ratio = Quantity(metric.value / column.floors[0], "ratio")
-            clauses.append(Sentence("distance.times", {"who": who, "ratio": ratio}))
-    values: dict[str, Value] = {"floor": Quantity(column.floors[0]), "clauses": tuple(clauses)}
+    clauses = tuple(to_floor(who, m, column.floors[0]) for who, m in column.scores)
+    values: dict[str, Value] = {"floor": Quantity(column.floors[0]), "clauses": clauses}
     return Sentence("distance.floor", values, "distance")
+
+
+def to_floor(who: Name, metric: MetricRecord, floor: float) -> Sentence:
+    """How far above the floor, or as near as real images by a test, or not decided.
+
+    An interval that holds the floor is no finding: what was not seen may have been too small for so
+    few images. The smallest distance that would have been told from the floor stands beside it.
+    """
+    if equivalent(metric, -math.inf, FLOOR_MARGIN * floor):
+        margin = Quantity(FLOOR_MARGIN - 1, "percent")
+        return Sentence("distance.level", {"who": who, "margin": margin})
+    seen, ratio = smallest_seen(metric), ratio_to_floor(metric)
+    if seen is not None and metric.low is not None and metric.low <= floor:
+        values: dict[str, Value] = {"who": who, "n": metric.n or 0}
+        return Sentence("distance.open", values | {"ratio": Quantity(1 + seen / floor, "ratio")})
+    if ratio is None:
+        return Sentence("distance.plain", {"who": who, **measured(metric)})
+    return Sentence("distance.times", {"who": who, "ratio": Quantity(ratio, "ratio")})
 
 
 def distance_reference(columns: Sequence[Column]) -> Sentence | None:
@@ -248,16 +337,34 @@ def sharpness_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
 
 
 def sharpness_of(who: Name, metric: MetricRecord) -> Sentence | None:
-    """Blurry, over-sharp or level: by which side of the floor the whole interval lies on."""
+    """How sharp beside real images, by where the whole interval lies: one band for all families.
+
+    Level within the band around real images, blurry below it, over-sharp above it; else softer or
+    sharper than real images without a decision whether by more than the band; else open.
+    """
     if metric.floor is None or metric.low is None or metric.high is None:
         return None
-    blurry, over = metric.high < metric.floor, metric.low > metric.floor
-    key = "blurry" if blurry else "over" if over else "level"
-    if key == "level" and metric.n is None:
+    key, seen = sharpness_key(metric), smallest_seen(metric)
+    if key in ("level", "open") and metric.n is None:
         return None
     aside: Value = Sentence("aside", {"note": metric.note}) if metric.note else ""
     values: dict[str, Value] = {"who": who, "n": metric.n or 0, "aside": aside}
+    values["margin"] = Quantity(SHARPNESS_MARGIN, "percent")
+    values["seen"] = Quantity((seen or 0.0) / metric.floor, "percent")
     return Sentence(f"sharpness.{key}", {**values, **measured(metric)}, "sharpness")
+
+
+def sharpness_key(metric: MetricRecord) -> str:
+    """blurry, over, level, softer, sharper or open; needs floor and interval."""
+    floor, low, high = metric.floor or 1.0, metric.low or 0.0, metric.high or 0.0
+    bottom, top = (1 - SHARPNESS_MARGIN) * floor, (1 + SHARPNESS_MARGIN) * floor
+    if equivalent(metric, bottom, top):
+        return "level"
+    if high < bottom:
+        return "blurry"
+    if low > top:
+        return "over"
+    return "softer" if high < floor else "sharper" if low > floor else "open"
 
 
 def sharpness_order(column: Column) -> Sentence | None:
@@ -267,18 +374,36 @@ def sharpness_order(column: Column) -> Sentence | None:
 
 
 def copies_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
-    """The models whose samples are too near to training images; or that there are none."""
+    """Whose samples are too near to training images, whose are not, of whom it is not decided."""
     scores = [pair for column in columns if column.name == "memorised" for pair in column.scores]
-    near = [
-        (who, m)
-        for who, m in scores
-        if m.low is not None and m.floor is not None and m.low > m.floor
-    ]
-    if scores and not near:
-        return [Sentence("memorised.none", {"who": tuple(who for who, _ in scores)}, "variety")]
+    return [copies_of(who, metric) for who, metric in scores]
+
+
+def copies_of(who: Name, metric: MetricRecord) -> Sentence | None:
+    """By its whole interval, beside the share that a model has that copies nothing."""
+    if metric.floor is None or metric.low is None or metric.high is None:
+        return None
+    most = MEMORISED_MARGIN * metric.floor
+    key = "near" if metric.low > metric.floor else "open"
+    if equivalent(metric, 0.0, most):
+        key = "none"
+    values: dict[str, Value] = {"who": who, "most": Quantity(most, "percent"), "n": metric.n or 0}
+    values["floor"] = Quantity(metric.floor, "percent")
+    return Sentence(f"memorised.{key}", values | measured(metric, "percent"), "variety")
+
+
+def shares_of_each(columns: Sequence[Column], *names: str) -> list[Sentence | None]:
+    """One sentence per model with a share of this name, beside what real images have of it."""
     return [
-        Sentence("memorised.near", {"who": who, **measured(metric, "percent")}, "variety")
-        for who, metric in near
+        Sentence(
+            f"{column.name}.share" if metric.floor is not None else f"{column.name}.only",
+            {"who": who, **measured(metric, "percent")}
+            | {"floor": Quantity(metric.floor or 0.0, "percent")},
+            "variety",
+        )
+        for column in columns
+        if column.name in names
+        for who, metric in column.scores
     ]
 
 
@@ -288,11 +413,14 @@ def copies_of_each(columns: Sequence[Column]) -> list[Sentence | None]:
 def value_of_each(columns: Sequence[Column], name: str) -> list[Sentence | None]:
     """One sentence per model with this metric, or with a reason for none."""
     cells = [cell for column in columns if column.name == name for cell in column.cells]
-    return [value_of(cell.name, cell.metric) for cell in cells]
+    return [value_of(cell.name, cell.metric, cell.run) for cell in cells]
 
 
-def value_of(who: Name, metric: MetricRecord | None) -> Sentence | None:
-    """The value, called a bound where it is one; or why there is none."""
+def value_of(who: Name, metric: MetricRecord | None, run: Run | None = None) -> Sentence | None:
+    """The value, called a bound where it is one; or why there is none.
+
+    run: whose reconstructions have the size of their code and their seconds beside them
+    """
     if metric is None:
         return None
     key, topic, _ = RANKED[metric.name]
@@ -300,9 +428,73 @@ def value_of(who: Name, metric: MetricRecord | None) -> Sentence | None:
         note = metric.note
         return Sentence(f"{key}.none", {"who": who, "note": note}, topic) if note else None
     bound = metric.name == "bits_per_dim" and metric.kind == "upper bound"
-    return Sentence(
-        f"{key}.{'bound' if bound else 'value'}", {"who": who, **measured(metric)}, topic
-    )
+    values: dict[str, Value] = {"who": who, **measured(metric)}
+    if metric.name == "reconstruction_psnr":
+        values["code"] = "" if run is None else code_of(run)
+    return Sentence(f"{key}.{'bound' if bound else 'value'}", values, topic)
+
+
+def code_of(run: Run) -> Value:
+    """From how many numbers a run's reconstructions are made, and in which time."""
+    size, seconds = run.cost.get("code_size"), run.cost.get("reconstruct_seconds_per_image")
+    if size is None:
+        return ""
+    values: dict[str, Value] = {"n": round(size), "of": "", "time": ""}
+    if run.record is not None:
+        data = run.record.data
+        whole = data.channels * data.resolution**2
+        values["of"] = Sentence("reconstruction.code.of", {"n": whole})
+    if seconds is not None:
+        values["time"] = Sentence("reconstruction.code.time", {"time": Quantity(seconds, "time")})
+    return Sentence("reconstruction.code", values)
+
+
+def reconstruction_best(column: Column) -> Sentence | None:
+    """As `leading`, with a caution where the best one keeps more of an image than another does."""
+    sentence, leader = leading(column), best(column)
+    if sentence is None or leader is None:
+        return None
+    key = "reconstruction.best.larger" if keeps_more(column, leader) else sentence.key
+    return Sentence(key, sentence.values, sentence.topic)
+
+
+def unlike_bounds(column: Column) -> Sentence | None:
+    """That bounds found in unlike ways are not ranked, where several stand side by side."""
+    bounds = {(metric.kind, metric.method) for _, metric in column.scores}
+    if len(bounds) < 2 or not any("bound" in kind for kind, _ in bounds):
+        return None
+    return Sentence("likelihood.unlike", {}, "likelihood")
+
+
+# What may flatter a number
+
+
+def flattered(comparison: Comparison) -> list[Sentence | None]:
+    """What a model was given that is like what it is measured by, with the independent numbers.
+
+    A prior around training images, groups found in them that guide the sampler, snapshots chosen on
+    features like those measured, and a classifier that has seen the images behind a floor.
+    """
+    sentences: list[Sentence | None] = []
+    for run, who in named_runs(comparison.runs):
+        codes = {note.code for note in run.warnings}
+        codes |= {metric.note.code for metric in run.metrics if metric.note}
+        for code, key in FLATTERING.items():
+            if code in codes or (code == "chosen" and run.chosen is not None):
+                sentences.append(Sentence(key, {"who": who}, "flattered"))
+        sentences += [
+            Sentence("flattered.floor", {"note": note}, "flattered")
+            for note in run.warnings
+            if note.code == "floor_of_training_images"
+        ]
+    return sentences
+
+
+FLATTERING = {  # notes of runs and of their numbers, and the sentence that says what follows
+    "prior_of_training_images": "flattered.prior",
+    "guided_to_groups": "flattered.groups",
+    "chosen": "flattered.snapshots",
+}
 
 
 def probe_of_each(column: Column) -> Sentence | None:
@@ -379,8 +571,15 @@ def trainings(runs: Sequence[Run]) -> Sentence | None:
     if len(runs) < 2 or len(counts) > 1 or not apart:
         return None
     if counts == {1}:
-        return Sentence("caution.seeds", {}, "caution")
+        spread = Quantity(TRAINING_SPREAD["frechet_distance"], "percent")
+        return Sentence("caution.seeds", {"spread": spread}, "caution")
     return Sentence("caution.trainings", {"n": counts.pop()}, "caution")
+
+
+def together(columns: Sequence[Column]) -> Sentence | None:
+    """How many comparisons were made, and that they were decided together."""
+    count = comparisons(columns)
+    return Sentence("caution.together", {"n": count}, "caution") if count > 1 else None
 
 
 def unequal(comparison: Comparison) -> Sentence | None:

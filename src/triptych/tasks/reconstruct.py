@@ -5,10 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.families.capabilities import Encodes, Iterative, Refines, Represents
+from triptych.families.capabilities import (
+    DrawsAroundExemplars,
+    Encodes,
+    Iterative,
+    Refines,
+    Represents,
+)
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
@@ -49,6 +56,24 @@ def answers(
         pictures = reconstruct(kind, originals, seed, machine)
         outputs[name] = Answer(pictures, time.perf_counter() - started)
     return outputs
+
+
+def code_size(model: GenerativeModel, originals: Tensor, machine: Machine) -> int:
+    """Numbers that one image is encoded into: uint8 [N,C,H,W], of which the first is encoded."""
+    assert isinstance(model, Encodes)
+    with torch.inference_mode(), machine.autocast():
+        latent = model.encode(images.to_float(originals[:1].to(machine.device)))
+    return sum(tensor[0].numel() for tensor in latent.tensors.values())
+
+
+def exemplars(model: DrawsAroundExemplars, originals: Tensor, machine: Machine) -> Tensor:
+    """The exemplar that each image is encoded into: uint8 [N,C,H,W] -> [N]; -1 for none."""
+
+    def numbers_of(numbers: range) -> Tensor:
+        x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))
+        return model.exemplars_of_images(x)
+
+    return shared(numbers_of, len(originals), machine)
 
 
 def represent(model: Represents, originals: Tensor, machine: Machine) -> Tensor:

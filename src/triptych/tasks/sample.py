@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from triptych import images
-from triptych.families.capabilities import Iterative
+from triptych.families.capabilities import DrawsAroundExemplars, Iterative
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
@@ -45,6 +45,23 @@ def sample(
         return images.to_uint8(model.decode(latent, rng))
 
     return shared(draw, count, machine, start=start, report=report)
+
+
+def exemplars(
+    model: DrawsAroundExemplars,
+    count: int,
+    seed: int,
+    machine: Machine,
+    labels: Labels | None = None,
+) -> Tensor:
+    """The exemplar behind each of the images that `sample` makes of this seed: [count]."""
+
+    def numbers_of(numbers: range) -> Tensor:
+        rng = ImageStreams(seed, "sample", numbers, machine.device)
+        class_numbers = None if labels is None else labels.draw(seed, numbers, machine.device)
+        return model.exemplars_of_draws(len(numbers), rng, class_numbers)
+
+    return shared(numbers_of, count, machine)
 
 
 def quick_grid(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 LOG_2PI = math.log(2 * math.pi)
 FIRST_SHARES_OF_COVARIANCE = (0.1, 0.02, 0.3, 0.005)  # of all latents together, for each kind
 STEPS = 12  # of the fit, after which the densities no longer change visibly
+SAME = 0.1  # of the distance to the next exemplar: nearer than that is the same latent
 JITTER = 1e-4  # least variance, in units of the latents' mean one
 
 
@@ -59,10 +60,24 @@ class ExemplarPrior(nn.Module):
 
     def draw(self, choices: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents from two uniform numbers each [B,2] and Gaussian noise [B,D]: [B,D]."""
-        exemplar = pick(self.weights_for(labels, len(noise)), choices[:, 0])
+        exemplar = self.exemplars_drawn(choices, labels)
         kind = pick(self.shares.expand(len(noise), -1), choices[:, 1])
         moved = torch.einsum("bij,bj->bi", self.factors[kind], noise.to(self.factors.dtype))
         return self.exemplars[exemplar] + moved
+
+    def exemplars_drawn(self, choices: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The exemplar that the first of two uniform numbers [B,2] chooses: [B]."""
+        return pick(self.weights_for(labels, len(choices)), choices[:, 0])
+
+    def exemplars_at(self, z: Tensor) -> Tensor:
+        """The exemplar that each latent [B,D] is, give or take rounding: [B]; -1 for no one's.
+
+        An exemplar's own latent, found again in other batches, is far nearer to it than to others.
+        """
+        apart = torch.cdist(z.double(), self.exemplars.double())
+        apart = apart.masked_fill(self.weights[-1] == 0, torch.inf)
+        near, index = apart.topk(2, largest=False)
+        return index[:, 0].where(near[:, 0] < SAME * near[:, 1], -1)
 
     @torch.no_grad()
     def fit(self, means: Tensor, variance: Tensor, classes: Tensor | None = None) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, OptimizerConfig
+from triptych.families.capabilities import DrawsAroundExemplars
 from triptych.families.latent import Latent
 from triptych.families.protocol import to_float32
 from triptych.families.vae.exemplar_prior import ExemplarPrior
@@ -204,7 +205,7 @@ class VectorLatent:
     deviation: float = 1.0
 
 
-class LadderVAE(VAE):
+class LadderVAE(VAE, DrawsAroundExemplars):
     """A VAE with latents at several resolutions.
 
     levels:     from the finest, whose side is the image's over `patch`, to a single pixel
@@ -358,15 +359,39 @@ class LadderVAE(VAE):
         The pixels of a latent picture are independent in its prior, but not in images. Drawn at
         deviation 1 they make grain, and after a short training nothing else.
         """
-        latent = super().draw_latent(count, rng, labels)
-        if self.vector is not None:
+        latent, choices = self.draw_noise(count, rng, labels)
+        if self.vector is not None and choices is not None:
             for name in latent.tensors.keys() - {VECTOR}:
                 latent.tensors[name] = self.deviation * latent.tensors[name]
-            choices = rng.uniform(2)
             latent.tensors[VECTOR] = self.vector.prior.draw(
                 choices, latent.tensors[VECTOR], latent.labels
             )
         return latent
+
+    def draw_noise(
+        self, count: int, rng: ImageStreams, labels: Tensor | None
+    ) -> tuple[Latent, Tensor | None]:
+        """All random numbers of a draw: Gaussian ones, and [count,2] that choose the exemplar."""
+        latent = super().draw_latent(count, rng, labels)
+        return latent, None if self.vector is None else rng.uniform(2)
+
+    @torch.no_grad()
+    def exemplars_of_draws(
+        self, count: int, rng: ImageStreams, labels: Tensor | None = None
+    ) -> Tensor:
+        """As `draw_latent` picks them, [count]; all 0 without a vector."""
+        latent, choices = self.draw_noise(count, rng, labels)
+        if self.vector is None or choices is None:
+            return torch.zeros(count, dtype=torch.int64, device=rng.device)
+        return self.vector.prior.exemplars_drawn(choices, latent.labels)
+
+    @torch.no_grad()
+    def exemplars_of_images(self, images: Tensor) -> Tensor:
+        """The one that each posterior mean is, [N]; -1 for no one's."""
+        if self.vector is None:
+            return torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        means, _ = self.vector.posterior_moments(self.encode_features(images)[0])
+        return self.vector.prior.exemplars_at(means)
 
     @torch.no_grad()
     def fit_after_training(

@@ -1,0 +1,109 @@
+"""What of a machine is taken, and in what unit it is told."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from triptych import distributed, hardware
+from triptych.distributed import Group
+from triptych.errors import InputError
+from triptych.hardware import Machine
+
+GROUP = "/sys/fs/cgroup/memory."
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The lines of the system's own files, by their paths."""
+    files: dict[str, list[str]] = {}
+    monkeypatch.setattr(hardware, "_lines", lambda path: files.get(path, []))
+    return files
+
+
+def test_peaks_of_memory_are_in_bytes(system: dict[str, list[str]]) -> None:
+    system["/proc/self/status"] = ["VmPeak:\t  99 kB", "VmHWM:\t    2000 kB"]
+    assert hardware.peak_memory_bytes("cpu") == 2_048_000
+
+
+def test_free_memory_is_the_least_of_machine_and_container_shared_by_processes(
+    system: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8000))
+    assert hardware.free_memory_bytes("cpu") == 8000
+    system[f"{GROUP}max"], system[f"{GROUP}current"] = ["5000"], ["2000"]
+    system[f"{GROUP}stat"] = ["anon 1500", "inactive_file 400"]
+    assert hardware.free_memory_bytes("cpu") == 3400
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert hardware.free_memory_bytes("cpu") == 1700
+    system[f"{GROUP}max"] = ["max"]
+    assert hardware.free_memory_bytes("cpu") == 4000
+
+
+@pytest.mark.parametrize(("processes", "threads"), [("1", 8), ("2", 4), ("3", 2), ("16", 1)])
+def test_processes_of_a_machine_share_its_cores(
+    monkeypatch: pytest.MonkeyPatch, processes: str, threads: int
+) -> None:
+    monkeypatch.setattr(hardware, "usable_cores", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # nothing is warned of
+    assert hardware.pick("cpu", "fp32").threads == threads
+
+
+def test_threads_are_the_machine_s_inside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    with Machine(device="cpu", precision="fp32", threads=2, choices={}).own_threads():
+        assert told == [2]
+    assert told == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"precision": "fp16"}, "no precision 'fp16': choose bf16 or fp32"),
+        ({"device": "tpu"}, "no device 'tpu': choose cpu or cuda"),
+        ({"threads": 0}, "--threads 0 is too few"),
+        ({"threads": 10**6}, "--threads 1000000 are too many"),
+        ({"microbatch": 0}, "--microbatch 0 is too few: give 1 or more"),
+    ],
+)
+def test_what_a_machine_has_not_is_refused(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        hardware.pick(**({"device": "cpu", "precision": "fp32", "threads": 1} | options))
+
+
+def test_half_precision_is_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    for precision, expected in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        with Machine(device="cpu", precision=precision, threads=1, choices={}).autocast():
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+# Processes
+
+
+def test_a_mean_over_processes_is_their_sum_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if two other processes held the same."""
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: tensor.mul_(3))
+    own = torch.tensor([1.0, 5.0])
+    assert Group(1, 3).mean(own).tolist() == own.tolist() == [1.0, 5.0]
+
+
+def test_a_job_has_a_gpu_for_each_of_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "3")
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", lambda number: None)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    with pytest.raises(InputError, match="3 processes, but 2 GPUs"):
+        distributed.join("cuda")
