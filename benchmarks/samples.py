@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from triptych.metrics import REAL, NotDefinedError, own_metrics
+from triptych.metrics.sharpness import laplacian_rms
 
 FEATURES, CLASSES = 128, 10
 
@@ -42,6 +43,7 @@ def main() -> None:
     sides = ("test", "train", "matched_test")
     real = {f"{side}_{name}": made for side in sides for name, made in others.items()}
     real = {name: made for name, made in real.items() if name in REAL}
+    real["test_detail"] = laplacian_rms(others["images"])
     seconds: dict[str, float] = {}
     for metric in own_metrics():
         if metric.needs[0] not in samples:
