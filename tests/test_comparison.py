@@ -329,6 +329,7 @@ def test_a_comparison_of_finished_runs_is_named_after_their_budget(
     monkeypatch.setattr(comparing, "check_measurement", lambda *_: None)
     monkeypatch.setattr(comparing, "identity_of", stop)
     monkeypatch.setattr(comparing, "make_requests", lambda *_: [])
+    monkeypatch.setattr(comparing, "read_all_samples", lambda *_: [])
     for more in ({}, {"budget": "9m"}):
         with pytest.raises(InputError, match="enough"):
             comparing.compare(

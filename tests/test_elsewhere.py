@@ -50,7 +50,8 @@ from triptych.words import english
 
 OF_MODELS = {
     "bits_per_dim", "reconstruction_psnr", "reconstruction_ssim", "path_length", "path_uniformity",
-    "probe_accuracy",
+    "probe_accuracy", "copied_control", "own_exemplar", "drawn_path_length",
+    "drawn_path_uniformity",
 }  # fmt: skip
 COUNT = 30
 

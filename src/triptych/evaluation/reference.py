@@ -162,7 +162,6 @@ class Reference(RealSide):
             "train_features": lambda: self.varied_features("train", self.train),
             "test_probabilities": lambda: self.probabilities("test"),
             "test_nearest_distances": lambda: self.test_nearest.distance,
-            "test_nearest_ratios": lambda: self.test_nearest.ratio,
             "likelihood_images": lambda: self.likelihood_images,
             "originals": lambda: self.originals,
             **{f"{part}_labels": partial(self.probed_labels, part) for part in PARTS},
@@ -175,6 +174,7 @@ class Reference(RealSide):
             "images": lambda: self.other,
             "features": lambda: self.features["other"],
             "probabilities": lambda: self.probabilities("other"),
+            "nearest_ratios": lambda: self.test_nearest.ratio,  # `other` may hold training images
             **{f"{part}_representations": partial(self.raw_pixels, part) for part in PARTS},
         }
 

@@ -187,7 +187,6 @@ class SavedReference(RealSide):
             "matched_test_features": lambda: self.matched_test_features,
             "test_probabilities": lambda: self.probabilities("test"),
             "test_nearest_distances": lambda: self.kept["test_nearest_distances"],
-            "test_nearest_ratios": lambda: self.kept["test_nearest_ratios"],
         }
 
     @cached_property
@@ -197,6 +196,7 @@ class SavedReference(RealSide):
             **dict.fromkeys(OUTPUTS, no_pixels),
             "features": lambda: self.other_features,
             "probabilities": lambda: self.probabilities("other"),
+            "nearest_ratios": lambda: self.kept["test_nearest_ratios"],
         }
 
     @cached_property

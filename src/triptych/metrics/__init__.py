@@ -48,7 +48,6 @@ REAL = {
     "matched_test_features": "the first of these, as many as there are samples, [N,d]",
     "test_probabilities": "which the classifier reads in the test reference, [M,K]",
     "test_nearest_distances": "from each of the test reference to its nearest training image, [M]",
-    "test_nearest_ratios": "of those distances to those of the second nearest, [M]",
     "train_features": "of the training reference, by the extractor, [M,d]",
     "likelihood_images": "test images, uint8 [n,C,H,W]",
     "originals": "test images to be reconstructed, uint8 [n,C,H,W]",
