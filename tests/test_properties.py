@@ -481,6 +481,11 @@ def test_what_is_no_whole_number_is_refused_by_every_task(untrained: Run, value:
             call()
 
 
+def test_no_path_is_too_few(untrained: Run) -> None:
+    with pytest.raises(InputError, match="^0 paths are too few: give 1 or more$"):
+        untrained.interpolate(paths=0)
+
+
 @given(value=junk)
 @examples(60)
 def test_what_are_no_images_is_refused_by_every_task(untrained: Run, value: Any) -> None:
