@@ -482,7 +482,7 @@ def test_what_is_no_whole_number_is_refused_by_every_task(untrained: Run, value:
 
 
 def test_no_path_is_too_few(untrained: Run) -> None:
-    with pytest.raises(InputError, match="^0 paths are too few: give 1 or more$"):
+    with pytest.raises(InputError, match=r"^0 paths are too few: give 1 or more$"):
         untrained.interpolate(paths=0)
 
 

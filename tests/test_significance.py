@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.test_comparison import FACTS
 from tests.truths import coverage, normal
-from triptych.comparison.seeds import all_differences, average, by_model, mean_metric
+from triptych.comparison.seeds import all_differences, average, by_model, mean_cost, mean_metric
 from triptych.comparison.significance import Difference, difference, higher
 from triptych.metrics.frechet_distance import frechet_distance
 from triptych.metrics.intervals import Estimate, mean_interval
@@ -282,3 +282,8 @@ def test_all_pairs_are_compared_in_what_both_have() -> None:
     [apart] = all_differences(models)
     assert (apart.first, apart.second, apart.better) == ("a", "b", "first")
     assert apart.value == pytest.approx(-2.0) and apart.features == "labels"
+
+
+def test_a_cost_that_one_training_lacks_is_no_mean() -> None:
+    both = mean_cost([CostRecord(parameters=2.0, train_seconds=5.0), CostRecord(parameters=4.0)])
+    assert (both.parameters, both.train_seconds) == (3.0, None)
