@@ -345,8 +345,8 @@ def test_average_takes_the_width_of_the_least_distance(
 def test_every_run_is_measured_on_its_own_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(path: Path, machine: Any) -> Any:
-        folder = SimpleNamespace(path=path, results=tmp_path / f"{path.name}.json")
+    def run(path: str, machine: Any) -> Any:
+        folder = SimpleNamespace(path=Path(path), results=tmp_path / f"{path}.json")
         return SimpleNamespace(folder=folder)
 
     def data_of(run: Any, data: Any, options: ReadingOptions, console: Any) -> Any:

@@ -297,6 +297,20 @@ def test_the_nearest_model_is_told_with_the_numbers_that_say_the_opposite() -> N
     assert lead.values["contrary"] == ""
 
 
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("name", [*verdict.NOUNS, "another_package_s"])
+def test_every_number_that_says_the_opposite_has_a_name(name: str, language: str) -> None:
+    other = runs_with(name, [(0.9, 0.95), (0.2, 0.25), (0.5, 0.55)], better="higher")
+    (own, *_) = other[0].metrics
+    other = [
+        replace(r, metrics=tuple(replace(m, group="samples") for m in r.metrics)) for r in other
+    ]
+    runs = with_more(runs_with("frechet_distance", APART), other)
+    (lead,) = [s for s in verdict.read_comparison(comparison_of(runs)) if s.key == "distance.best"]
+    assert lead.values["contrary"] != "" and own.name == name
+    assert ("another_package_s" in Language(language).tell(lead)) == (name == "another_package_s")
+
+
 # Bounds
 
 

@@ -40,7 +40,16 @@ from triptych.words import Form
 ENOUGH_SAMPLES = 2000
 MEMORISED_MARGIN = 2.0  # times the share that a model has that copies nothing
 # What tells how good samples are, and may contradict the distance that leads the verdict.
-QUALITY = (*DISTANCES, "precision", "recall", "density", "coverage", "recognisable")
+NOUNS = (  # measures of quality that the texts call something inside a sentence
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "clipped_density",
+    "clipped_coverage",
+    "recognisable",
+)
+QUALITY = (*DISTANCES, *NOUNS)
 OTHER_QUESTIONS = ("memorised", "copied", "own_exemplar", "sharpness", "label_balance")
 RANKED: dict[str, tuple[str, str, Form]] = {  # key and topic of a metric's sentences, its form
     "recognisable": ("recognisable", "recognisable", "percent"),
@@ -227,8 +236,10 @@ def beating(column: Column, who: Name) -> list[Name]:
 
 
 def noun(column: Column) -> Value:
-    """A measure as it stands inside a sentence."""
-    return measure(column) if column.name in DISTANCES else Sentence(f"noun.{column.name}")
+    """A measure as it stands inside a sentence; another package's keeps its own name."""
+    if column.name in DISTANCES:
+        return measure(column)
+    return Sentence(f"noun.{column.name}") if column.name in NOUNS else column.name
 
 
 def behind(column: Column, form: Form = "number") -> tuple[Value, ...]:
