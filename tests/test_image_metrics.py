@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch import Tensor
 
 from tests.truths import coverage, independent, normal
@@ -264,6 +264,18 @@ def test_label_balance_is_the_distance_of_shares() -> None:
     real = torch.tensor([0, 1, 2, 3] * 25)
     found = label_balance(as_probabilities(samples), as_probabilities(real))
     assert found.value == pytest.approx((0.25 + 0.05 + 0.05 + 0.25) / 2)
+
+
+@pytest.mark.parametrize("count", [100, 600, 997])
+def test_samples_of_one_class_leave_room_for_others(count: int) -> None:
+    """As many images without another class prove no more than Wilson's interval says."""
+    one = as_probabilities(torch.zeros(count, dtype=torch.int64), count=10)
+    real = as_probabilities(torch.arange(250) % 9 + torch.arange(250) // 249, count=10)
+    found = label_balance(one, real)
+    share = (torch.arange(250) % 9 + torch.arange(250) // 249 == 0).double().mean().item()
+    assert found.value == pytest.approx(1 - share)
+    exact = stats.binomtest(round(found.value * count), count).proportion_ci(method="wilson")
+    assert found.low == pytest.approx(exact.low) and found.high == pytest.approx(exact.high)
 
 
 def test_label_balance_interval_covers_the_expected_value() -> None:

@@ -18,6 +18,7 @@ from triptych.metrics.intervals import (
     wilson,
 )
 
+ROUNDING = 1e-9  # of shares that were summed in another order
 SURE = 0.8  # probability of the top class above which an image counts as recognisable
 
 
@@ -46,7 +47,7 @@ def label_balance(probabilities: Tensor, real_probabilities: Tensor) -> Estimate
         probabilities.argmax(1),
         "samples",
     )
-    if estimate.low < estimate.high:
+    if estimate.high - estimate.low > ROUNDING:
         return replace(estimate, high=min(1.0, estimate.high))
     # All samples are of one class: leaving some out changes nothing, and proves only so much.
     alone = wilson(round(estimate.value * len(probabilities)), len(probabilities))
