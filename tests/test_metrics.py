@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+import torch
 
-from triptych.metrics import Metric, entry, own_metrics
+from triptych.config import ImageShape
+from triptych.metrics import Metric, NotDefinedError, bits_per_dim, entry, own_metrics
 from triptych.metrics.intervals import Estimate
 from triptych.pages.columns import make_columns
 from triptych.pages.language import Language
 from triptych.pages.load import Run
 from triptych.pages.tables import group_of, make_tables
-from triptych.records import EARLIER_GROUPS, MetricRecord
+from triptych.records import EARLIER_GROUPS, MetricRecord, Note
 from triptych.words import languages
 
 LOWER = {
@@ -71,3 +74,37 @@ def test_a_new_metric_is_shown_by_what_it_says_of_itself(group: str, shown_in: s
 def test_a_metric_needs_what_is_given_and_an_output_first(needs: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"metric 'toy' needs (pictures|no output first)"):
         toy(needs=needs)
+
+
+def test_an_entry_holds_all_that_is_known_of_a_number() -> None:
+    metric = Metric(
+        name="mine", better="higher", group="samples", needs=("features", "test_features"),
+        compute=lambda a, b: Estimate(0, 0, 0), reference="train", method="counting", unit="share", moves_with_n=True,
+    )  # fmt: skip
+    estimate = Estimate(0.5, 0.25, 0.75, {"samples": [0.5, 0.625]})
+    known = {
+        "name": "mine", "better": "higher", "group": "samples", "unit": "share",
+        "moves_with_n": True, "reference": "train", "method": "counting", "n": 7, "floor": 0.875,
+        "features": "labels", "note": Note("why"),
+    }  # fmt: skip
+    given: dict[str, Any] = {"floor": 0.875, "features": "labels", "note": Note("why")}
+    number = MetricRecord(
+        **known, value=0.5, low=0.25, high=0.75, kind="estimate", left_out={"samples": (0.5, 0.625)}
+    )
+    assert entry(metric, estimate, 7, **given) == number
+    assert entry(metric, None, 7, **given) == MetricRecord(**known, kind="not defined")
+
+
+def test_a_reason_in_words_is_kept_as_words() -> None:
+    assert NotDefinedError("no luck").note == Note("text", {"text": "no luck"})
+    assert NotDefinedError(Note("no_edges")).note == Note("no_edges")
+
+
+def test_nats_and_bits_have_one_interval() -> None:
+    """Nats 1 to 5 of 12 numbers: mean 3, deviation sqrt(2.5), 1.96 standard errors each way."""
+    found = bits_per_dim.in_units(torch.arange(1.0, 6.0), ImageShape(channels=3, resolution=2))
+    margin = 1.96 * math.sqrt(2.5 / 5)
+    nats = (3 - margin, 3.0, 3 + margin)
+    assert (found.nats_low, found.nats, found.nats_high) == pytest.approx(nats, rel=1e-6)
+    bits = (found.bits_per_dim_low, found.bits_per_dim, found.bits_per_dim_high)
+    assert bits == pytest.approx([each / 12 / math.log(2) for each in nats], rel=1e-6)
