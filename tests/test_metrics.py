@@ -79,7 +79,8 @@ def test_a_metric_needs_what_is_given_and_an_output_first(needs: tuple[str, ...]
 def test_an_entry_holds_all_that_is_known_of_a_number() -> None:
     metric = Metric(
         name="mine", better="higher", group="samples", needs=("features", "test_features"),
-        compute=lambda a, b: Estimate(0, 0, 0), reference="train", method="counting", unit="share", moves_with_n=True,
+        compute=lambda a, b: Estimate(0, 0, 0), reference="train", method="counting", unit="share",
+        moves_with_n=True,
     )  # fmt: skip
     estimate = Estimate(0.5, 0.25, 0.75, {"samples": [0.5, 0.625]})
     known = {
