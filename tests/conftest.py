@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from triptych.metrics import real_or_fake
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -45,6 +47,17 @@ def one_thread_per_worker() -> Iterator[None]:
         if "PYTEST_XDIST_WORKER" in os.environ:
             torch.set_num_threads(1)
             patch.setattr(torch, "set_num_threads", lambda count: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def judges_learn_little() -> Iterator[None]:
+    """Classifiers of samples and real images cost the most of a measurement.
+
+    Those that are no test's subject see few images; `test_real_or_fake.py` has the usual number.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(real_or_fake, "SEEN", 320)
         yield
 
 

@@ -28,7 +28,7 @@ from triptych.evaluation.evaluate import flops_per_image, measure, parameters
 from triptych.evaluation.outputs import Outputs, worst_offenders
 from triptych.evaluation.reference import CONTROLS, PAIRS, Reference, count_samples, read_real
 from triptych.families.capabilities import MEAN_PIXELS
-from triptych.metrics import frechet_distance, kernel_distance, prdc, real_or_fake
+from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
 from triptych.metrics.intervals import Estimate
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
@@ -89,12 +89,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "LEAST_IMAGES", 8000)
     monkeypatch.setattr(classifier, "EPOCHS", 1)
-
-
-@pytest.fixture(autouse=True)
-def quickly_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The classifier of real and fake learns from a tenth of the images; tests of it learn more."""
-    monkeypatch.setattr(real_or_fake, "SEEN", 800)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,12 @@ from triptych.metrics.real_or_fake import (
 from triptych.metrics.real_or_fake import real_or_fake as measured
 
 REPEATS = 200
+SEEN = real_or_fake.SEEN  # before the other tests' shorter trainings
+
+
+@pytest.fixture(autouse=True)
+def usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_or_fake, "SEEN", SEEN)
 
 
 def linear(x: Tensor, fake: Tensor, number: int) -> Judge:
