@@ -19,7 +19,7 @@ demo: $(VENV)/.installed ## install, compare the three families, say where the r
 	@echo "The report: $(abspath $(OUT))/report.html"
 
 test: $(VENV)/.installed-dev $(VENV)/.browser lint ## install with the development tools, run everything
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --timeout 240 # a busy machine is not the tests' fault
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
