@@ -18,8 +18,9 @@ demo: $(VENV)/.installed ## install, compare the three families, say where the r
 	$(BIN)/triptych compare --out $(OUT)
 	@echo "The report: $(abspath $(OUT))/report.html"
 
+# A test may take 60 s, four times that on a machine that others use too.
 test: $(VENV)/.installed-dev $(VENV)/.browser lint ## install with the development tools, run everything
-	$(BIN)/python -m pytest -n 2 --timeout 240 # a busy machine is not the tests' fault
+	$(BIN)/python -m pytest -n 2 --timeout 240
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
