@@ -610,10 +610,11 @@ def rewritten(ruler: Path, tmp_path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 99}, "is a reference of version 99, this triptych reads 1: make it again"),
+        ({"schema": 99}, "is a reference of version 99, this triptych reads 2: make it again"),
         ({"digest": "0"}, r"is no reference of this version of triptych \(its digest differs\)"),
         ({"colour": 1}, "is no reference of this version of triptych"),
         ({"key": "labels-0"}, "the weights of 'labels' here are not those that"),
+        ({"second_key": "patches-0"}, "the weights of 'patches' here are not those that"),
     ],
 )
 def test_a_reference_of_another_version_is_refused(

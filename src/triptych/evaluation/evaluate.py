@@ -346,13 +346,19 @@ def evaluate_samples(samples: Samples, real: RealSide, console: Console) -> Eval
 
 
 def measure_all(outputs: SampleOutputs, name: str, console: Console) -> tuple[MetricRecord, ...]:
-    """The entries of all metrics. `name` is what is measured, for the bar."""
-    metrics = outputs.against.metrics
+    """The entries of all metrics, those on the second feature set last.
+
+    name: what is measured, for the bar
+    """
+    plan = [(metric, outputs) for metric in outputs.against.metrics]
+    if (second := outputs.against.second) is not None:
+        others: SampleOutputs = OutputsWithoutModel(outputs.images, second)
+        plan += [(metric, others) for metric in second.metrics]
     entries = []
-    with console.bar(f"  measuring {name}", len(metrics)) as bar:
-        for done, metric in enumerate(metrics):
+    with console.bar(f"  measuring {name}", len(plan)) as bar:
+        for done, (metric, measured) in enumerate(plan):
             bar.update(done, note=metric.name.replace("_", " "))
-            entries.append(measure(metric, outputs))
+            entries.append(measure(metric, measured))
     return tuple(entries)
 
 

@@ -370,6 +370,8 @@ def best_samples(evidence: Evidence, family: str) -> Finding:
         Sentence("claim.behind", {"who": who, "value": Quantity(apart.value)})
         for who, apart in runners_up(column)
     ]
+    if (disputed := verdict.distance_disputed(column, evidence.columns)) is not None:
+        behind.append(disputed)
     contrary = verdict.contradictions(column, evidence.columns)
     if contrary:
         behind.append(Sentence("claim.contrary", {"clauses": tuple(contrary)}))

@@ -3,7 +3,8 @@
 Two numbers are comparable when metric, features and reference agree, and, for metrics whose
 expected value moves with the number of samples, when that number agrees too. A model is best only
 when its difference from every other one is decided among all comparisons of the page together
-(`comparison.significance.held`).
+(`comparison.significance.held`), and, of distances, when the same distance on the other feature set
+does not say the opposite.
 """
 
 from __future__ import annotations
@@ -57,6 +58,13 @@ class Column:
     def difference(self, first: int, second: int) -> Difference | None:
         """How much worse one of its scores is than another."""
         return looked_up(self.worse, first, second)
+
+    def between(self, first: Name, second: Name) -> Difference | None:
+        """How much worse one model is than another; None where one has no number."""
+        names = [name for name, _ in self.scores]
+        if first not in names or second not in names:
+            return None
+        return self.difference(names.index(first), names.index(second))
 
     def without(self, left_out: Callable[[Cell], bool]) -> Column:
         """The column without some cells; what was decided among all stays so."""
@@ -121,18 +129,17 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
                 keys.setdefault(column_key(metric), metric)
     order = list(dict.fromkeys(metric.name for run in runs for metric in run.metrics))
     ranked = sorted(keys.items(), key=lambda item: order.index(item[1].name))  # stable
-    return decided_together(
-        [
-            Column(
-                name=first.name,
-                features=first.features or "",
-                reference=first.reference,
-                extrapolated=first.method == EXTRAPOLATED,
-                cells=tuple(Cell(run, name, find_entry(run, key)) for run, name in names),
-            )
-            for key, first in ranked
-        ]
-    )
+    columns = [
+        Column(
+            name=first.name,
+            features=first.features or "",
+            reference=first.reference,
+            extrapolated=first.method == EXTRAPOLATED,
+            cells=tuple(Cell(run, name, find_entry(run, key)) for run, name in names),
+        )
+        for key, first in ranked
+    ]
+    return disputed(decided_together(columns))
 
 
 def decided_together(columns: Sequence[Column]) -> list[Column]:
@@ -159,6 +166,39 @@ def decided_together(columns: Sequence[Column]) -> list[Column]:
     return [
         replace(column, worse=each["worse"], lower=each["lower"])
         for column, each in zip(columns, decided, strict=True)
+    ]
+
+
+def disputed(columns: Sequence[Column]) -> list[Column]:
+    """The columns with those differences marked that the other feature set contradicts."""
+    marked_columns = []
+    for column in columns:
+        others = on_other_features(column, columns)
+        names = [name for name, _ in column.scores]
+        worse = {
+            (a, b): apart
+            and replace(
+                apart,
+                disputed=any(
+                    contrary is not None and apart.contradicted_by(contrary)
+                    for other in others
+                    if (contrary := other.between(names[a], names[b])) is not None
+                ),
+            )
+            for (a, b), apart in column.worse.items()
+        }
+        marked_columns.append(replace(column, worse=worse))
+    return marked_columns
+
+
+def on_other_features(column: Column, columns: Sequence[Column]) -> list[Column]:
+    """The columns of the same distance, as measured, on other features."""
+    return [
+        other
+        for other in columns
+        if column.name == other.name in DISTANCES
+        and not other.extrapolated
+        and other.features != column.features
     ]
 
 
