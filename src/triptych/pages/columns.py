@@ -70,13 +70,13 @@ class Column:
         """The column without some cells; what was decided among all stays so."""
         scored = [cell for cell in self.cells if cell.defined]
         kept = [index for index, cell in enumerate(scored) if not left_out(cell)]
-        place = {index: number for number, index in enumerate(kept)}
+        now = {index: position for position, index in enumerate(kept)}
 
         def moved(differences: Differences) -> Differences:
             return {
-                (place[a], place[b]): apart
+                (now[a], now[b]): apart
                 for (a, b), apart in differences.items()
-                if a in place and b in place
+                if a in now and b in now
             }
 
         cells = tuple(cell for cell in self.cells if not left_out(cell))
@@ -153,16 +153,16 @@ def decided_together(columns: Sequence[Column]) -> list[Column]:
         for kind in ("worse", "lower")[: 2 if column.better == "floor" else 1]
         for pair in combinations(range(len(column.scores)), 2)
     ]
-    found = []
+    differences = []
     for index, kind, (one, other) in asked:
         metrics = [metric for _, metric in columns[index].scores]
-        apart = difference if kind == "worse" else higher
-        found.append(apart(metrics[one], metrics[other]))
+        compare = difference if kind == "worse" else higher
+        differences.append(compare(metrics[one], metrics[other]))
     decided: list[dict[str, dict[Pair, Difference | None]]] = [
         {"worse": {}, "lower": {}} for _ in columns
     ]
-    for (index, kind, pair), apart_now in zip(asked, held(found), strict=True):
-        decided[index][kind][pair] = apart_now
+    for (index, kind, pair), apart in zip(asked, held(differences), strict=True):
+        decided[index][kind][pair] = apart
     return [
         replace(column, worse=each["worse"], lower=each["lower"])
         for column, each in zip(columns, decided, strict=True)
@@ -171,24 +171,22 @@ def decided_together(columns: Sequence[Column]) -> list[Column]:
 
 def disputed(columns: Sequence[Column]) -> list[Column]:
     """The columns with those differences marked that the other feature set contradicts."""
-    marked_columns = []
-    for column in columns:
-        others = on_other_features(column, columns)
-        names = [name for name, _ in column.scores]
-        worse = {
-            (a, b): apart
-            and replace(
-                apart,
-                disputed=any(
-                    contrary is not None and apart.contradicted_by(contrary)
-                    for other in others
-                    if (contrary := other.between(names[a], names[b])) is not None
-                ),
-            )
-            for (a, b), apart in column.worse.items()
-        }
-        marked_columns.append(replace(column, worse=worse))
-    return marked_columns
+
+    def marked_in(column: Column, pair: Pair, apart: Difference) -> Difference:
+        one, other = (column.scores[index][0] for index in pair)
+        contrary = (each.between(one, other) for each in on_other_features(column, columns))
+        return replace(apart, disputed=any(c and apart.contradicted_by(c) for c in contrary))
+
+    return [
+        replace(
+            column,
+            worse={
+                pair: apart and marked_in(column, pair, apart)
+                for pair, apart in column.worse.items()
+            },
+        )
+        for column in columns
+    ]
 
 
 def on_other_features(column: Column, columns: Sequence[Column]) -> list[Column]:
