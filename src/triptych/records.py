@@ -701,6 +701,7 @@ class CostRecord(Record):
     """What a model costs; None where it was not measured, or not by all of several trainings."""
 
     parameters: float | None = None
+    exemplar_numbers: float | None = None  # in the encodings of training images that a prior keeps
     train_seconds: float | None = None
     images_seen: float | None = None
     train_images_per_second: float | None = None
@@ -713,9 +714,9 @@ class CostRecord(Record):
     reconstruct_seconds_per_image: float | None = None  # encoding and decoding
 
     def to_json(self) -> JsonObject:
-        """As plain values; those of encoding only where the model encodes."""
-        encoding = ("code_size", "reconstruct_seconds_per_image")
-        return {k: v for k, v in asdict(self).items() if k not in encoding or v is not None}
+        """As plain values; those of encodings only where the model makes or keeps some."""
+        optional = ("exemplar_numbers", "code_size", "reconstruct_seconds_per_image")
+        return {k: v for k, v in asdict(self).items() if k not in optional or v is not None}
 
 
 ELSEWHERE = "elsewhere"  # before the colon of such a model

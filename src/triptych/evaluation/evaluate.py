@@ -32,7 +32,7 @@ from triptych.evaluation.outputs import (
 from triptych.evaluation.reference import RealSide, Reference, count_samples, make, read_real
 from triptych.evaluation.samples import Samples
 from triptych.evaluation.saved_reference import ReferenceFile, format_of, open_reference
-from triptych.families.capabilities import DrawsAroundExemplars, Iterative
+from triptych.families.capabilities import Iterative, exemplar_numbers
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, entry
@@ -296,7 +296,7 @@ def evaluate(
     if real.seen and real.labels is not None:
         values = {"n": real.seen, "images": len(real.other)}
         warnings.append(Note("floor_of_training_images", {**values}))
-    if isinstance(model, DrawsAroundExemplars):
+    if exemplar_numbers(model):
         warnings.append(PRIOR)
     warnings += record.advice  # of the last diagnosis in training
     warnings += warnings_on_count(real.count)
@@ -315,7 +315,8 @@ def evaluate(
             network_calls=model.network_calls,
             peak_memory_bytes=record.peak_memory_bytes,
             peak_memory_of=record.peak_memory_of,
-            **outputs.code,
+            exemplar_numbers=exemplar_numbers(model),
+            **outputs.encoding_costs,
         ),
         warnings=tuple(warnings),
     )
