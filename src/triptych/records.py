@@ -789,6 +789,8 @@ class ReferenceRecord(Record):
     features:  the extractor's name, and key: the same with a digest of all that it depends on
     accuracy:  of the data's classifier on test images
     no_labels: why what the classifier reads is not defined
+    seen:      training images among those behind the floors, which the classifier has seen; None
+               where that was not recorded
     same:      the references whose images are all one and the same
     digest:    of the tensors
     """
@@ -807,6 +809,7 @@ class ReferenceRecord(Record):
     accuracy: float | None = None
     legibility: LegibilityRecord | None = None
     no_labels: Note | None = None
+    seen: int | None = None
     same: tuple[str, ...] = ()
     digest: str
     versions: dict[str, str]
@@ -888,9 +891,9 @@ class ContractRecord(Record):
     budget: Budget | None
     seeds: tuple[int, ...]
     evaluation: EvaluationRecord
-    device: str
-    precision: str
-    threads: int
+    device: str | None  # as precision and threads, None where nobody recorded it
+    precision: str | None
+    threads: int | None
     versions: dict[str, str]
     hardware: dict[str, str | int | None]
     runs: tuple[str, ...]  # their folders

@@ -293,9 +293,7 @@ def evaluate(
     if record.data.fingerprint != real.measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)
-    if real.seen and real.labels is not None:
-        values = {"n": real.seen, "images": len(real.other)}
-        warnings.append(Note("floor_of_training_images", {**values}))
+    warnings += warnings_on_floors(real)
     if exemplar_numbers(model):
         warnings.append(PRIOR)
     warnings += record.advice  # of the last diagnosis in training
@@ -332,6 +330,7 @@ def evaluate_samples(samples: Samples, real: RealSide, console: Console) -> Eval
     warnings = [] if samples.labels is None else [LABELLED]
     warnings += samples.notes
     warnings += warnings_on_labels(real.labels, real.extractor.name)
+    warnings += warnings_on_floors(real)
     warnings += warnings_on_count(real.count)
     results = ResultsRecord(
         model=f"{ELSEWHERE}:{samples.name}",
@@ -355,6 +354,14 @@ def measure_all(outputs: SampleOutputs, name: str, console: Console) -> tuple[Me
             bar.update(done, note=metric.name.replace("_", " "))
             entries.append(measure(metric, outputs))
     return tuple(entries)
+
+
+def warnings_on_floors(real: RealSide) -> list[Note]:
+    """What must be said where the classifier has seen images behind the floors."""
+    if not real.seen or real.labels is None:
+        return []
+    values = {"n": real.seen, "images": len(real.others["features"]())}
+    return [Note("floor_of_training_images", {**values})]
 
 
 def warnings_on_count(count: int) -> list[Note]:
