@@ -770,6 +770,7 @@ def test_samples_are_one_more_set_of_a_comparison(compared: Path) -> None:
     ]  # fmt: skip
     counts = {m.n for r in results.runs for m in r.metrics if m.name == "sharpness"}
     assert counts == {30}  # as many of each as of the smallest set
+    assert Note("samples_chosen", {"n": 30, "held": 36}) in results.runs[1].warnings
     apart = {
         (each.first, each.second): each.better
         for each in results.differences

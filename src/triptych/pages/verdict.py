@@ -32,6 +32,7 @@ from triptych.pages.columns import (
     ratio_to_floor,
     runners_up,
 )
+from triptych.pages.gathering import by_equal, for_all
 from triptych.pages.language import Interval, Name, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, Run, trained_here
 from triptych.records import MetricRecord
@@ -80,25 +81,25 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
         trainings(trained),
         few_samples(columns),
         together(columns),
-        *(distance_best(c, contradictions(c, columns)) for c in first if c.name in DISTANCES),
+        *distances_best([c for c in first if c.name in DISTANCES], columns),
         *each(first, DISTANCES, distance_undecided),
         *each(first, DISTANCES[:1], distance_floor),
         *each(later, DISTANCES, distance_undecided),
         distance_reference(columns),
-        *flattered(comparison),
+        *for_all(flattered(comparison)),
         *each(columns, ("recognisable",), recognisable_shares, leading),
         *each(columns, ("recognisable",), undecided),
-        *told_from_real(columns),
+        *for_all(told_from_real(columns)),
         *each(columns, ("real_or_fake",), leading, undecided),
         *each(columns, ("coverage",), leading, undecided),
-        *copies_of_each(columns),
-        *shares_of_each(columns, "copied", "copied_control", "own_exemplar"),
-        *sharpness_of_each(columns),
+        *for_all(copies_of_each(columns)),
+        *for_all(shares_of_each(columns, "copied", "copied_control", "own_exemplar")),
+        *for_all(sharpness_of_each(columns)),
         *each(columns, ("sharpness",), sharpness_order),
         *each(columns, ("label_balance",), leading, undecided),
-        *value_of_each(columns, "bits_per_dim"),
+        *for_all(value_of_each(columns, "bits_per_dim")),
         *each(columns, ("bits_per_dim",), leading, unlike_bounds),
-        *value_of_each(columns, "reconstruction_psnr"),
+        *for_all(value_of_each(columns, "reconstruction_psnr")),
         *each(columns, ("reconstruction_psnr",), reconstruction_best),
         *each(columns, ("path_length", "drawn_path_length"), leading, undecided),
         *each(columns, ("probe_accuracy",), probe_of_each, leading, undecided),
@@ -184,29 +185,60 @@ def alone(column: Column) -> Value:
 # Distances
 
 
-def distance_best(column: Column, contrary: Sequence[Value] = ()) -> Sentence | None:
+def distances_best(columns: Sequence[Column], every: Sequence[Column]) -> Iterable[Sentence | None]:
+    """The nearest model by each distance; what contradicts several of them is listed once.
+
+    every: columns among which contradictions are looked for
+    """
+    listed: list[tuple[Name, list[Sentence]]] = []
+    for column in columns:
+        leader, contrary = best(column), contradictions(column, every)
+        if leader is not None:
+            found = column.scores[leader][0], contrary
+            yield distance_best(column, contrary, again=found in listed)
+            listed.append(found)
+
+
+def distance_best(
+    column: Column, contrary: Sequence[Sentence] = (), again: bool = False
+) -> Sentence | None:
     """One model is nearest, if its difference from every other one is decided.
 
     contrary: where other numbers say the opposite
+    again:    whether a sentence before has listed these
     """
     leader = best(column)
     if leader is None:
         return None
     who, metric = column.scores[leader]
     values: dict[str, Value] = {"who": who, "measure": measure(column), **measured(metric)}
-    values["contrary"] = (
-        Sentence("distance.contrary", {"clauses": tuple(contrary)}) if contrary else ""
-    )
+    values["contrary"] = ""
+    if contrary:
+        key = "distance.contrary.again" if again else "distance.contrary"
+        values["contrary"] = Sentence(key, {"clauses": by_favoured(contrary)})
     return Sentence("distance.best", values | {"clauses": behind(column)}, "distance")
 
 
-def contradictions(column: Column, columns: Sequence[Column]) -> list[Value]:
+def by_favoured(contrary: Sequence[Sentence]) -> tuple[Sentence, ...]:
+    """The same clauses, with all measures that favour the same models in one."""
+    clauses = []
+    for who, measures in by_equal((c.values["who"], c.values["measure"]) for c in contrary):
+        values: dict[str, Value] = {"who": who, "measure": measures[0]}
+        key = "distance.contrary.clause"
+        if len(measures) > 1:
+            named = (Sentence("distance.contrary.measure", {"measure": m}) for m in measures)
+            key, values = "distance.contrary.clauses", {"who": who, "measures": tuple(named)}
+        clauses.append(Sentence(key, values))
+    return tuple(clauses)
+
+
+def contradictions(column: Column, columns: Sequence[Column]) -> list[Sentence]:
     """By which other measures of the samples some model is better than the column's best one."""
     leader = best(column)
     if leader is None:
         return []
     nearest = column.scores[leader][0]
-    clauses: list[Value] = []
+    clauses: list[Sentence] = []
     for other in columns:
         if other is column or other.extrapolated or not tells_quality(other):
             continue
