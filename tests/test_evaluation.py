@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,18 +16,29 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 import triptych
+from tests.ladders import tiny_ladder
 from tests.making import CLASSES, evaluated, labels_in, make_images, one_thread, open_tiny
 from tests.truths import random_pixels
-from triptych import metrics
+from triptych import images, metrics
+from triptych.config import ImageShape
 from triptych.console import QUIET, Bar, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
-from triptych.evaluation.evaluate import flops_per_image, measure, measure_all, parameters
+from triptych.evaluation.evaluate import (
+    evaluate,
+    flops_per_image,
+    measure,
+    measure_all,
+    parameters,
+)
 from triptych.evaluation.outputs import Outputs, OutputsWithoutModel, worst_offenders
 from triptych.evaluation.reference import CONTROLS, PAIRS, Reference, count_samples, read_real
-from triptych.families.capabilities import MEAN_PIXELS
+from triptych.families.capabilities import MEAN_PIXELS, exemplar_numbers
+from triptych.families.latent import Latent
+from triptych.families.protocol import GenerativeModel, Objective
+from triptych.families.vae.ladder import VectorLatent
 from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
 from triptych.metrics.intervals import Estimate
@@ -38,6 +49,7 @@ from triptych.nn.blocks import DoublingConvolution
 from triptych.nn.patch_features import Patches
 from triptych.records import Note, as_json
 from triptych.run import Run
+from triptych.seeding import ImageStreams
 from triptych.tasks import interpolate, likelihood, reconstruct
 
 KEYS = {
@@ -78,7 +90,7 @@ NAMES = [
 COSTS = {
     "parameters", "train_seconds", "images_seen", "train_images_per_second", "flops_per_image",
     "sample_seconds_per_image", "network_calls", "peak_memory_bytes",
-    "peak_memory_of", "code_size", "reconstruct_seconds_per_image",
+    "peak_memory_of", "exemplar_numbers", "code_size", "reconstruct_seconds_per_image",
 }  # fmt: skip
 
 
@@ -127,15 +139,32 @@ def read(data: ImageData, count: int, features: str = "labels") -> Reference:
     return read_real(data, count, features, labels, one_thread(), QUIET)
 
 
-class Nothing(nn.Module):
-    """A model that can do nothing but be measured by its samples."""
+class DrawsAlone(GenerativeModel):
+    """A model that can do nothing but draw: noise."""
 
     samples_note = MEAN_PIXELS
     lacks: ClassVar = {"encode": Note("text", {"text": "it only takes in"})}
+    network_calls = 1
+
+    def __init__(self, shape: ImageShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def objectives(self) -> Sequence[Objective]:
+        return ()
+
+    def networks(self) -> Sequence[nn.Module]:
+        return ()
+
+    def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
+        return Latent({"z": rng.normal(*self.shape.size)}, "straight")
+
+    def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
+        return latent.tensors["z"]
 
 
 def outputs_of(samples: Tensor, real: Reference) -> Outputs:
-    return Outputs(Nothing(), samples, real)  # type: ignore[arg-type] # of a model only what it has
+    return Outputs(DrawsAlone(real.data.shape), samples, real)
 
 
 def measured(samples: Tensor, real: Reference) -> dict[tuple[str, str], dict[str, Any]]:
@@ -184,6 +213,7 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     )
     assert set(written["cost"]) == COSTS
     assert written["cost"]["images_seen"] == 1280
+    assert written["cost"].pop("exemplar_numbers") == 0
     assert all(value > 0 for value in written["cost"].values())
     assert {"code": "few_samples", "values": {"n": len(data.test), "enough": 2000}} in written[
         "warnings"
@@ -410,13 +440,12 @@ def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> 
     found = measured(data.test.images[:10], read(data, 10, "patches"))
     assert list(found) == NAMES
     reasons = {
-        "reconstruction_psnr": Nothing.lacks["encode"],
-        "reconstruction_ssim": Nothing.lacks["encode"],
-        "path_length": Nothing.lacks["encode"],
-        "path_uniformity": Nothing.lacks["encode"],
-        "copied_control": Nothing.lacks["encode"],
+        "reconstruction_psnr": DrawsAlone.lacks["encode"],
+        "reconstruction_ssim": DrawsAlone.lacks["encode"],
+        "path_length": DrawsAlone.lacks["encode"],
+        "path_uniformity": DrawsAlone.lacks["encode"],
+        "copied_control": DrawsAlone.lacks["encode"],
         "own_exemplar": Note("no_exemplars"),
-        "drawn_path_length": Note("no_draws"),
         "bits_per_dim": Note("no_likelihood"),
         "probe_accuracy": Note("no_representation"),
     }
@@ -424,6 +453,7 @@ def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> 
         metric = next(each for (named, _), each in found.items() if named == name)
         assert metric["value"] is metric["floor"] is None and metric["kind"] == "not defined"
         assert metric["note"] == as_json(reason)
+    assert found["drawn_path_length", "none"]["kind"] == "estimate"
 
 
 def test_images_of_another_shape_are_not_measured_on(run: Run, data: ImageData) -> None:
@@ -572,11 +602,29 @@ def test_floors_of_images_that_the_classifier_has_seen_are_said(
 def test_a_code_has_the_size_of_its_latent_and_a_time(data: ImageData, run: Run) -> None:
     """The practical's VAE has 32 numbers; a diffusion model as many as its image."""
     real = read(data, 10, "patches")
-    outputs = Outputs(run.model, data.test.images[:10], real)
-    assert outputs.code == {}  # known once images are encoded
-    outputs.by_name["reconstructions"].make()
-    assert outputs.code["code_size"] == 32
-    assert outputs.code["reconstruct_seconds_per_image"] > 0
+    costs = Outputs(run.model, data.test.images[:10], real).encoding_costs
+    assert costs["code_size"] == 32
+    assert costs["reconstruct_seconds_per_image"] > 0
+    assert outputs_of(data.test.images[:10], real).encoding_costs == {}
+
+
+@pytest.mark.parametrize("kind", ["fitted", "not fitted", "latent pictures alone"])
+def test_only_a_prior_that_keeps_training_images_is_called_one(
+    data: ImageData, run: Run, kind: str
+) -> None:
+    """A fitted vector of 3 keeps 20 encodings, 60 numbers; nothing is said of any other ladder."""
+    vector = VectorLatent(size=0 if kind == "latent pictures alone" else 3, exemplars=(20, 2))
+    model = tiny_ladder(3, patch=4, vector=vector).float().eval()
+    if kind != "not fitted":
+        x = images.to_float(data.train.images[:20])
+        model.fit_after_training(x, ImageStreams(0, "fit", range(20)))
+    real = read_real(data, 20, "patches", None, one_thread(), QUIET)
+    own = tuple(metric for metric in real.metrics if metric.name == "own_exemplar")
+    found = evaluate(model, run.record, dataclasses.replace(real, metrics=own), QUIET).results
+    [share], kept = found.metrics, 60 if kind == "fitted" else 0
+    assert exemplar_numbers(model) == found.cost.exemplar_numbers == kept
+    assert (Note("prior_of_training_images") in found.warnings) == share.defined == bool(kept)
+    assert share.note == (None if kept else Note("no_exemplars"))
 
 
 def flat_images(count: int, seed: int = 0) -> Tensor:

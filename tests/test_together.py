@@ -491,7 +491,7 @@ def test_a_reconstruction_from_more_numbers_is_not_simply_better() -> None:
         for s in verdict.read_comparison(comparison_of(unequal))
         if s.topic == "reconstruction"
     ]
-    assert "from a code of 96 numbers, in 50.0\N{NO-BREAK SPACE}ms per image" in told[0]
+    assert "from 96 numbers, in 50.0\N{NO-BREAK SPACE}ms per image" in told[0]
     finding = CLAIMS["vae.reconstruction"][1](Evidence(unequal), "vae")
     assert finding.verdict == "undecided" and finding.sentences[-1].key == "claim.larger"
     fair = reconstructing(vae=3072, diffusion=96)

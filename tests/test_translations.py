@@ -27,7 +27,9 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
                 "definition.density",
                 "definition.real_or_fake",
                 "real_or_fake.level",
+                "real_or_fake.level.all",
                 "real_or_fake.told",
+                "real_or_fake.told.all",
             }
         ),
     ),

@@ -187,10 +187,26 @@ def evaluate(
     machine = machine or hardware.pick_for(asked)
     named = [text for text in asked.runs if are_samples(text)]
     trained = [text for text in asked.runs if text not in named]
+    if trained and not named:
+        refuse_options_of_samples(asked)
     write_samples = samples_to_measure(named, asked, data, machine, console)
     of_runs = iter(evaluate_runs(trained, asked, data, machine, console))
     of_samples = iter(write_samples())
     return [next(of_samples if text in named else of_runs) for text in asked.runs]
+
+
+def refuse_options_of_samples(asked: MeasureRequest) -> None:
+    """InputError on options that do nothing to runs."""
+    if asked.out is not None:
+        raise InputError(
+            "--out is for samples from elsewhere, results of a run are written into it",
+            "leave it out, or copy the run first",
+        )
+    if asked.ignore_labels:
+        raise InputError(
+            "--ignore-labels is for samples from elsewhere, a run knows its own labels",
+            "leave it out",
+        )
 
 
 def evaluate_runs(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from triptych import files, hardware
 from triptych.comparison.contract import (
@@ -26,19 +26,22 @@ from triptych.config import Budget
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
-from triptych.data.samples import SampleFormat
 from triptych.errors import InputError
 from triptych.evaluation.evaluate import (
+    Ground,
     Measure,
     MeasureSamples,
     check_measurement,
     draw_samples,
+    format_for,
     measurers,
+    most_samples,
     plan_measurement,
+    sample_measurer,
 )
 from triptych.evaluation.legibility import warn_told_anyway
 from triptych.evaluation.outputs import EVALUATION_SEED
-from triptych.evaluation.reference import MOST_REFERENCES, count_samples
+from triptych.evaluation.reference import MOST_REFERENCES
 from triptych.evaluation.samples import (
     Samples,
     SampleSource,
@@ -46,7 +49,8 @@ from triptych.evaluation.samples import (
     folder_name,
     open_samples,
 )
-from triptych.evaluation.saved_reference import is_reference
+from triptych.evaluation.saved_reference import NO_IMAGES, is_reference
+from triptych.evaluation.saved_reference import read as read_reference
 from triptych.families import registry
 from triptych.hardware import Machine
 from triptych.options import (
@@ -60,12 +64,15 @@ from triptych.options import (
 from triptych.records import (
     ComparisonResults,
     ContractRecord,
+    DataRecord,
     EvaluationRecord,
     JsonObject,
+    MeasuredOn,
     Note,
     ResultsRecord,
     RunRecord,
     SamplesRecord,
+    as_json,
     read_record,
 )
 from triptych.run import Run, run_data
@@ -87,75 +94,174 @@ RESULTS = "results.json"
 FIGURES, TABLES = "figures", "tables"  # of the page, inside the comparison
 
 
+@dataclass(frozen=True)
+class Entries:
+    """What is compared, by how it comes about.
+
+    variants: models to be trained
+    finished: runs that are trained already
+    sources:  of samples from elsewhere
+    """
+
+    variants: list[Variant]
+    finished: list[RunFolder]
+    sources: list[SampleSource]
+
+    @classmethod
+    def parse(cls, models: Sequence[str]) -> Self:
+        """From the user's words."""
+        own = [model for model in models if not is_samples(model)]
+        return cls(
+            [Variant.parse(model) for model in own if not is_run(model)],
+            [RunFolder(Path(model)) for model in own if is_run(model)],
+            [SampleSource.parse(model) for model in models if is_samples(model)],
+        )
+
+
 def compare(
     asked: CompareRequest, data: ImageData | None, machine: Machine, console: Console
 ) -> Path:
     """Train what must be trained, measure all alike; the folder of contract.json and results.json.
 
-    data: images that are open already; else those that are asked for
+    data: images that are open already; else those that are asked for, or a saved reference
     InputError on what cannot be compared, before anything is made.
     """
     size = pick_size(asked.size, machine.device)
     models = asked.models or tuple(registry.FAMILIES)
-    sources = [SampleSource.parse(model) for model in models if is_samples(model)]
-    own = [model for model in models if not is_samples(model)]
-    finished = [RunFolder(Path(model)) for model in own if is_run(model)]
-    variants = [Variant.parse(model) for model in own if not is_run(model)]
-    usual = finished[0].read().budget.asked if finished and not variants else DEFAULT_BUDGETS[size]
+    entries = Entries.parse(models)
+    usual = DEFAULT_BUDGETS[size]
+    if entries.finished and not entries.variants:
+        usual = entries.finished[0].read().budget.asked
     asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
-    images = data or data_to_compare(asked, finished, variants, machine, console)
-    check_measurement(asked.count, asked.features, images, machine)
-    requests = make_requests(variants, asked, images)
-    places = folders_of_samples(sources, requests)
-    samples = read_all_samples(sources, asked, images, machine, console)
-    identity = identity_of(asked, images, samples)
-    folder = agreed_folder(asked, identity, images, requests, machine)
-    more = check_finished(finished, requests, images, machine, asked.force, bool(samples))
-    tell_notes(images, console)
-    count = min([asked.count or MOST_REFERENCES, *(len(each.images) for each in samples)])
-    count_asked = count if samples else asked.count
-    plan = plan_measurement(count_asked, asked.features, images, machine, console)
-    samples = [each.choose(plan.count) for each in samples]
+    if data is None and is_reference(asked.data):
+        return compare_on_reference(asked, entries, machine, console)
+    images = data or data_to_compare(asked, entries, machine, console)
+    return compare_on_images(asked, entries, images, machine, console)
+
+
+def compare_on_images(
+    asked: CompareRequest, entries: Entries, data: ImageData, machine: Machine, console: Console
+) -> Path:
+    """The folder of a comparison on real images; models are trained on them."""
+    check_measurement(asked.count, asked.features, data, machine)
+    requests = make_requests(entries.variants, asked, data)
+    paths = folders_of_samples(entries.sources, requests)
+    samples = read_all_samples(entries.sources, asked, data, machine, console)
+    identity = identity_of(asked, data, samples)
+    folder = agreed_folder(asked, identity, data.name, requests, machine)
+    more = check_finished(entries.finished, requests, data, machine, asked.force, bool(samples))
+    tell_notes(data, console)
+    count = smallest(samples, asked.count or MOST_REFERENCES) if samples else asked.count
+    plan = plan_measurement(count, asked.features, data, machine, console)
+    by_path = {path: s.choose(plan.count) for path, s in zip(paths, samples, strict=True)}
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
-    folders = finished + train_all(requests, folder, machine, console)
-    measure, measure_samples = measurers(images, plan, machine, console)
+    runs = entries.finished + train_all(requests, folder, machine, console)
+    measure, measure_samples = measurers(data, plan, machine, console)
     if machine.group.is_main:
-        files.make_folder(folder)
-        contract = make_contract(
-            folder,
-            folders,
-            asked.force,
-            more,
-            {place: each.record() for place, each in zip(places, samples, strict=True)},
-            command=asked.command(),
-            request=identity,
-            data=images.describe(),
-            evaluation=EvaluationRecord(
-                count=plan.count, features=plan.features, seed=EVALUATION_SEED
-            ),
-            device=machine.device,
-            precision=machine.precision,
-            threads=machine.threads,
-            versions=hardware.versions(),
-            hardware=hardware.describe(),
-        )
-        for note in contract.differences:
-            console.say(f"note: {english(note)}")
-        measured = {
-            place: write_samples(folder / place, each, measure_samples)
-            for place, each in zip(places, samples, strict=True)
-        }
-        write_results(folder, folders, measure, measured)
-        real = images.test.images[: figures.SIDE**2]
-        figures.save(folder / "figures", "real", real, figures.SIDE)
+        evaluation = evaluation_of(plan.count, plan.features)
+        held_equal = conditions_of(asked, identity, data.describe(), evaluation, machine)
+        tell_contract(folder, runs, by_path, console, force=asked.force, more=more, **held_equal)
+        results = write_all_samples(folder, by_path, measure_samples)
+        write_results(folder, runs, measure, results)
+        figures.save(folder / FIGURES, "real", data.test.images[: figures.SIDE**2], figures.SIDE)
     else:  # these measure their share; the first one writes
-        for each in samples:
+        for each in by_path.values():
             measure_samples(each)
-        for run in folders:
+        for run in runs:
             measure(run)
     machine.group.barrier()
     return folder
+
+
+def compare_on_reference(
+    asked: CompareRequest, entries: Entries, machine: Machine, console: Console
+) -> Path:
+    """The folder of a comparison of samples alone, against a file that `triptych reference` wrote.
+
+    InputError where there are runs or models to be trained: both take the images themselves.
+    """
+    if entries.variants or entries.finished:
+        raise InputError(
+            f"{asked.data} holds no images, which models are trained on and runs measured with",
+            "name the images by --data, or compare samples alone",
+        )
+    file = read_reference(Path(asked.data or "").expanduser())
+    paths = folders_of_samples(entries.sources, [])
+    samples = read_all_samples(entries.sources, asked, file, machine, console)
+    data = file.record.data
+    identity = {
+        "models": list(asked.models),
+        "data": data.fingerprint,
+        "reference": file.record.digest,
+        "samples": [each.fingerprint for each in samples],
+    }
+    folder = agreed_folder(asked, identity, data.name, [], machine)
+    count = smallest(samples, file.record.count)
+    by_path = {path: s.choose(count) for path, s in zip(paths, samples, strict=True)}
+    measure_samples = sample_measurer(count, asked.features, file, machine, console)
+    if machine.group.is_main:
+        evaluation = evaluation_of(count, file.record.features)
+        held_equal = conditions_of(asked, identity, data, evaluation, machine)
+        tell_contract(folder, [], by_path, console, force=asked.force, more=[], **held_equal)
+        results = write_all_samples(folder, by_path, measure_samples)
+        write_comparison(folder, [], list(results.values()))
+        no_images = {"defined": False, "note": as_json(NO_IMAGES)}
+        figures.write(folder / FIGURES, "real", no_images)
+    else:
+        for each in by_path.values():
+            measure_samples(each)
+    machine.group.barrier()
+    return folder
+
+
+def smallest(samples: Sequence[Samples], most: int) -> int:
+    """As many samples as every set has, at most `most`: numbers that move with n share one n."""
+    return min([most, *(len(each.images) for each in samples)])
+
+
+def evaluation_of(count: int, features: str | None) -> EvaluationRecord:
+    """How all are measured: so many samples, on these features."""
+    return EvaluationRecord(count=count, features=features, seed=EVALUATION_SEED)
+
+
+def conditions_of(
+    asked: CompareRequest,
+    identity: JsonObject,
+    data: DataRecord | MeasuredOn,
+    evaluation: EvaluationRecord,
+    machine: Machine,
+) -> JsonObject:
+    """The fields of a contract that are the same for all that is compared here and now."""
+    return {
+        "command": asked.command(),
+        "request": identity,
+        "data": data,
+        "evaluation": evaluation,
+        "device": machine.device,
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "versions": hardware.versions(),
+        "hardware": hardware.describe(),
+    }
+
+
+def tell_contract(
+    folder: Path,
+    runs: Sequence[RunFolder],
+    samples: Mapping[str, Samples],
+    console: Console,
+    *,
+    force: bool,
+    more: Sequence[Note],
+    **held_equal: Any,
+) -> None:
+    """Write contract.json into a folder that may be new, and say what differs."""
+    files.make_folder(folder)
+    records = {path: each.record() for path, each in samples.items()}
+    contract = make_contract(folder, runs, force, more, records, **held_equal)
+    for note in contract.differences:
+        console.say(f"note: {english(note)}")
 
 
 def is_samples(model: str) -> bool:
@@ -185,33 +291,30 @@ def folders_of_samples(
 def read_all_samples(
     sources: Sequence[SampleSource],
     asked: CompareRequest,
-    data: ImageData,
+    ground: Ground,
     machine: Machine,
     console: Console,
 ) -> list[Samples]:
     """The samples that are named, before anything is trained."""
-    most, wanted = count_samples(asked.count, data, machine.device), SampleFormat.of(data)
-    return [
-        open_samples(
-            source,
-            wanted,
-            most,
-            machine,
-            console,
-            labeled=not asked.ignore_labels,
-            strict=asked.strict,
-        )
-        for source in sources
-    ]
+    if not sources:
+        return []
+    most, wanted = most_samples(asked.count, asked.features, ground, machine), format_for(ground)
+    options = {"labeled": not asked.ignore_labels, "strict": asked.strict}
+    return [open_samples(source, wanted, most, machine, console, **options) for source in sources]
 
 
-def write_samples(folder: Path, samples: Samples, measure_samples: MeasureSamples) -> ResultsRecord:
-    """results.json and figures of samples, in a folder of their own."""
-    evaluation = measure_samples(samples)
-    files.make_folder(folder)
-    files.write_json(folder / RESULTS, evaluation.results.to_json())
-    draw_samples(folder / FIGURES, samples, evaluation)
-    return replace(evaluation.results, run=folder.name)
+def write_all_samples(
+    folder: Path, samples: Mapping[str, Samples], measure_samples: MeasureSamples
+) -> dict[str, ResultsRecord]:
+    """results.json and figures of samples, each in a folder of their own; results by path."""
+    results = {}
+    for path, each in samples.items():
+        evaluation = measure_samples(each)
+        files.make_folder(folder / path)
+        files.write_json(folder / path / RESULTS, evaluation.results.to_json())
+        draw_samples(folder / path / FIGURES, each, evaluation)
+        results[path] = replace(evaluation.results, run=path)
+    return results
 
 
 def is_run(model: str) -> bool:
@@ -220,22 +323,13 @@ def is_run(model: str) -> bool:
 
 
 def data_to_compare(
-    asked: CompareRequest,
-    finished: Sequence[RunFolder],
-    variants: Sequence[Variant],
-    machine: Machine,
-    console: Console,
+    asked: CompareRequest, entries: Entries, machine: Machine, console: Console
 ) -> ImageData:
     """The data asked for; else those of a finished run, if nothing is trained; else the usual."""
-    if asked.data is None and finished and not variants:
-        return run_data(Run(finished[0].path, machine), None, None, console)
-    if asked.data is None and not variants:
+    if asked.data is None and entries.finished and not entries.variants:
+        return run_data(Run(entries.finished[0].path, machine), None, None, console)
+    if asked.data is None and not entries.variants:
         raise InputError("samples are compared on real images, which are not named", "give --data")
-    if is_reference(asked.data):
-        raise InputError(
-            f"{asked.data} is a reference and holds no images to compare on",
-            "name the images, or measure samples by `triptych evaluate`",
-        )
     return open_images(asked.data or DEFAULT_DATA, asked.part(DataOptions), console)
 
 
@@ -275,21 +369,24 @@ def identity_of(
 def agreed_folder(
     asked: CompareRequest,
     identity: JsonObject,
-    data: ImageData,
+    data_name: str,
     requests: Sequence[ResolvedRequest],
     machine: Machine,
 ) -> Path:
     """The folder of a comparison, the same for all processes; InputError unless it may be used."""
     group = machine.group
-    folder = Path(group.broadcast(lambda: str(asked.out or comparison_folder(identity, data))))
+    folder = Path(group.broadcast(lambda: str(asked.out or comparison_folder(identity, data_name))))
     group.broadcast(lambda: check_folder(folder, identity))
     for request in requests:
         group.broadcast(partial(check_output, RunFolder(folder / run_name(request)), request))
     return folder
 
 
-def comparison_folder(identity: JsonObject, data: ImageData) -> Path:
-    """runs/compare-<data>-<budget>: the one with this identity if there is one, else a new one."""
+def comparison_folder(identity: JsonObject, data_name: str) -> Path:
+    """runs/compare-<data>-<budget>: the one with this identity if there is one, else a new one.
+
+    Where nothing can be trained, there is no budget.
+    """
 
     def usable(candidate: Path) -> bool:
         try:
@@ -298,7 +395,8 @@ def comparison_folder(identity: JsonObject, data: ImageData) -> Path:
             return False
         return True
 
-    return files.first_free(RUNS / f"compare-{data.name}-{identity['budget']}", usable)
+    budget = f"-{identity['budget']}" if "budget" in identity else ""
+    return files.first_free(RUNS / f"compare-{data_name}{budget}", usable)
 
 
 def check_folder(out: Path, identity: JsonObject) -> None:
@@ -485,12 +583,12 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
     of_samples = {os.path.relpath(path, out): read_measured(path) for path in measured}
     runs = read_finished(folders)
     first = next(iter(runs.values()), None)
-    measured_on = [*results, *of_samples.values()][0].data
+    one = [*results, *of_samples.values()][0]
+    measured_on = one.data
     same = first is not None and first.data.fingerprint == measured_on.fingerprint
     named = dict(zip(runs, results, strict=True)) | {r.run: r for r in of_samples.values()}
     more = measured_differently(named)
     more += trained_on_other_data(runs, measured_on.fingerprint)
-    one = [*results, *of_samples.values()][0]
     make_contract(
         out,
         folders,
@@ -500,10 +598,8 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
         command=" ".join(["triptych report", *paths]),
         request={"runs": paths},
         data=first.data if first and same else measured_on,  # which says less of itself
-        evaluation=EvaluationRecord(
-            count=samples_measured(one), features=features_used(one), seed=EVALUATION_SEED
-        ),
-        **(here() if first is None else where_trained(first)),
+        evaluation=evaluation_of(samples_measured(one), features_used(one)),
+        **where_trained(first),
     )
     all_named = [
         replace(result, run=os.path.relpath(folder.path, out))
@@ -513,17 +609,16 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
     write_comparison(out, folders, all_named)
 
 
-def where_trained(record: RunRecord) -> JsonObject:
-    """What a contract says of the machine of a run."""
+def where_trained(record: RunRecord | None) -> JsonObject:
+    """What a contract says of the machine of a run; nothing without one.
+
+    Results of samples do not tell where they were measured, and it need not have been here.
+    """
+    if record is None:
+        nothing = dict.fromkeys(("device", "precision", "threads"))
+        return {**nothing, "versions": {}, "hardware": {}}
     names = ("device", "precision", "threads", "versions", "hardware")
     return {name: getattr(record, name) for name in names}
-
-
-def here() -> JsonObject:
-    """The same of this machine, where nothing was trained."""
-    machine = hardware.pick()
-    found = {name: getattr(machine, name) for name in ("device", "precision", "threads")}
-    return found | {"versions": hardware.versions(), "hardware": hardware.describe()}
 
 
 def is_measurement(path: Path) -> bool:

@@ -32,7 +32,7 @@ from triptych.evaluation.outputs import (
 from triptych.evaluation.reference import RealSide, Reference, count_samples, make, read_real
 from triptych.evaluation.samples import Samples
 from triptych.evaluation.saved_reference import ReferenceFile, format_of, open_reference
-from triptych.families.capabilities import DrawsAroundExemplars, Iterative
+from triptych.families.capabilities import Iterative, exemplar_numbers
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, entry
@@ -293,10 +293,8 @@ def evaluate(
     if record.data.fingerprint != real.measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)
-    if real.seen and real.labels is not None:
-        values = {"n": real.seen, "images": len(real.other)}
-        warnings.append(Note("floor_of_training_images", {**values}))
-    if isinstance(model, DrawsAroundExemplars):
+    warnings += warnings_on_floors(real)
+    if exemplar_numbers(model):
         warnings.append(PRIOR)
     warnings += record.advice  # of the last diagnosis in training
     warnings += warnings_on_count(real.count)
@@ -315,7 +313,8 @@ def evaluate(
             network_calls=model.network_calls,
             peak_memory_bytes=record.peak_memory_bytes,
             peak_memory_of=record.peak_memory_of,
-            **outputs.code,
+            exemplar_numbers=exemplar_numbers(model),
+            **outputs.encoding_costs,
         ),
         warnings=tuple(warnings),
     )
@@ -331,6 +330,7 @@ def evaluate_samples(samples: Samples, real: RealSide, console: Console) -> Eval
     warnings = [] if samples.labels is None else [LABELLED]
     warnings += samples.notes
     warnings += warnings_on_labels(real.labels, real.extractor.name)
+    warnings += warnings_on_floors(real)
     warnings += warnings_on_count(real.count)
     results = ResultsRecord(
         model=f"{ELSEWHERE}:{samples.name}",
@@ -360,6 +360,14 @@ def measure_all(outputs: SampleOutputs, name: str, console: Console) -> tuple[Me
             bar.update(done, note=metric.name.replace("_", " "))
             entries.append(measure(metric, measured))
     return tuple(entries)
+
+
+def warnings_on_floors(real: RealSide) -> list[Note]:
+    """What must be said where the classifier has seen images behind the floors."""
+    if not real.seen or real.labels is None:
+        return []
+    values = {"n": real.seen, "images": len(real.others["features"]())}
+    return [Note("floor_of_training_images", {**values})]
 
 
 def warnings_on_count(count: int) -> list[Note]:

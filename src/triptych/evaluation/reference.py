@@ -63,6 +63,7 @@ class RealSide(ABC):
 
     count:    samples to measure
     accuracy: of the data's classifier on the test images; None where there is no classifier
+    seen:     how many real images behind the floors are training images, which it has seen
     metrics:  what is measured
     """
 
@@ -70,6 +71,7 @@ class RealSide(ABC):
     extractor: Extractor
     labels: Labels | None
     accuracy: float | None
+    seen: int
     machine: Machine
     metrics: tuple[Metric, ...]
 

@@ -51,7 +51,8 @@ VERSION = 2  # raised whenever the same file would give other numbers, or holds 
 KEY = "triptych"  # of the record among the file's metadata
 CLASSIFIER, PATCHES = "classifier.", "patches."  # before the names of their tensors
 SECOND = "second."  # before those of features on the second feature set
-NO_PIXELS = Note("reference_without_images")
+NO_PIXELS = Note("reference_without_images")  # of a number
+NO_IMAGES = Note("reference_shows_no_images")  # of a picture
 AGAIN = "make it again from the images by `triptych reference`"
 
 
@@ -134,6 +135,7 @@ def record_of(real: Reference, tensors: dict[str, Tensor]) -> ReferenceRecord:
         accuracy=real.accuracy,
         legibility=None if real.labels is None else real.labels.legibility,
         no_labels=real.no_labels,
+        seen=real.seen,
         same=tuple(name for name, images in pixels.items() if all_the_same(images)),
         digest=digest(tensors.values()),
         versions=hardware.versions(),
@@ -188,6 +190,15 @@ class SavedReference(RealSide):
             metrics=on_both(self.metrics),
             second_extractor=None,
         )
+
+    @property
+    def seen(self) -> int:  # type: ignore[override] # a field of others
+        """How many of the images behind its floors the classifier has seen, as far as recorded.
+
+        Validation images come first among them, so of fewer images fewer are training ones.
+        """
+        unseen = len(self.kept["other_features"]) - (self.record.seen or 0)
+        return max(0, min(self.count, len(self.kept["other_features"])) - unseen)
 
     @property
     def training_features(self) -> Tensor:
@@ -340,8 +351,8 @@ def labels_in(record: ReferenceRecord, kept: dict[str, Tensor], machine: Machine
     if legibility is None or record.classes is None:
         return None
     network = Classifier(format_of(record).shape, len(record.classes))
-    named = {name.removeprefix(CLASSIFIER): kept[name] for name in kept if CLASSIFIER in name}
-    network.load_state_dict(named)
+    weights = [name for name in kept if name.startswith(CLASSIFIER)]
+    network.load_state_dict({name.removeprefix(CLASSIFIER): kept[name] for name in weights})
     return Labels(network.to(machine.device).eval(), legibility)
 
 

@@ -282,15 +282,14 @@ def list_conditions(contract: ContractRecord, language: Language) -> list[tuple[
         conditions["fact.format"] = language.fill("fact.format.value", **shape)
     if contract.budget is not None and contract.size is not None:
         conditions |= {"fact.budget": contract.budget.asked, "fact.size": contract.size}
-    conditions |= {
-        "fact.count": language.number(contract.evaluation.count, "count"),
-        "fact.device": language.fill(
+    conditions["fact.count"] = language.number(contract.evaluation.count, "count")
+    if contract.device is not None and contract.precision is not None and contract.threads:
+        conditions["fact.device"] = language.fill(
             "fact.threads",
             device=contract.device,
             precision=contract.precision,
             threads=contract.threads,
-        ),
-    }
+        )
     return [(language.text(key), value) for key, value in conditions.items()]
 
 

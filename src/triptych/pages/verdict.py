@@ -34,6 +34,7 @@ from triptych.pages.columns import (
     ratio_to_floor,
     runners_up,
 )
+from triptych.pages.gathering import by_equal, for_all
 from triptych.pages.language import Interval, Name, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, Run, trained_here
 from triptych.records import MetricRecord
@@ -83,26 +84,26 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
         trainings(trained),
         few_samples(columns),
         together(columns),
-        *(distance_best(c, columns) for c in leads),
+        *distances_best(leads, columns),
         *(distance_disputed(c, columns) for c in first),
         *each(first, DISTANCES, distance_undecided),
         *each(first, DISTANCES[:1], distance_floor),
         *each(later, DISTANCES, distance_undecided),
         distance_reference(columns),
-        *flattered(comparison),
+        *for_all(flattered(comparison)),
         *each(columns, ("recognisable",), recognisable_shares, leading),
         *each(columns, ("recognisable",), undecided),
-        *told_from_real(columns),
+        *for_all(told_from_real(columns)),
         *each(columns, ("real_or_fake",), leading, undecided),
         *each(columns, ("coverage",), leading, undecided),
-        *copies_of_each(columns),
-        *shares_of_each(columns, "copied", "copied_control", "own_exemplar"),
-        *sharpness_of_each(columns),
+        *for_all(copies_of_each(columns)),
+        *for_all(shares_of_each(columns, "copied", "copied_control", "own_exemplar")),
+        *for_all(sharpness_of_each(columns)),
         *each(columns, ("sharpness",), sharpness_order),
         *each(columns, ("label_balance",), leading, undecided),
-        *value_of_each(columns, "bits_per_dim"),
+        *for_all(value_of_each(columns, "bits_per_dim")),
         *each(columns, ("bits_per_dim",), leading, unlike_bounds),
-        *value_of_each(columns, "reconstruction_psnr"),
+        *for_all(value_of_each(columns, "reconstruction_psnr")),
         *each(columns, ("reconstruction_psnr",), reconstruction_best),
         *each(columns, ("path_length", "drawn_path_length"), leading, undecided),
         *each(columns, ("probe_accuracy",), probe_of_each, leading, undecided),
@@ -207,22 +208,43 @@ def leaders(column: Column, columns: Sequence[Column]) -> list[Column]:
     return [other for other in on_other_features(column, columns) if best(other) is not None]
 
 
-def distance_best(column: Column, columns: Sequence[Column] = ()) -> Sentence | None:
+def distances_best(columns: Sequence[Column], every: Sequence[Column]) -> Iterable[Sentence | None]:
+    """The nearest model by each distance; what contradicts several of them is listed once.
+
+    every: all columns of the page, for what the other feature set and other numbers say
+    """
+    listed: list[tuple[Name, list[Sentence]]] = []
+    for column in columns:
+        leader, contrary = best(column), contradictions(column, every)
+        if leader is not None:
+            lead = column.scores[leader][0], contrary
+            seconds = on_other_features(column, every)
+            yield distance_best(column, contrary, again=lead in listed, seconds=seconds)
+            listed.append(lead)
+
+
+def distance_best(
+    column: Column,
+    contrary: Sequence[Sentence] = (),
+    again: bool = False,
+    seconds: Sequence[Column] = (),
+) -> Sentence | None:
     """One model is nearest, if its difference from every other one is decided.
 
-    columns: all of the page, for what the other feature set and other numbers say of it
+    contrary: where other numbers say the opposite
+    again:    whether a sentence before has listed these
+    seconds:  the same distance on the other feature set, if there is one
     """
     leader = best(column)
     if leader is None:
         return None
     who, metric = column.scores[leader]
     values: dict[str, Value] = {"who": who, "measure": measure(column), **measured(metric)}
-    contrary = contradictions(column, columns)
-    values["contrary"] = (
-        Sentence("distance.contrary", {"clauses": tuple(contrary)}) if contrary else ""
-    )
-    values["second"] = ""
-    for other in on_other_features(column, columns)[:1]:
+    values["contrary"] = values["second"] = ""
+    if contrary:
+        key = "distance.contrary.again" if again else "distance.contrary"
+        values["contrary"] = Sentence(key, {"clauses": by_favoured(contrary)})
+    for other in seconds[:1]:
         key = "distance.second.open" if best(other) is None else "distance.second.same"
         values["second"] = Sentence(key, {"features": features_noun(other)})
     return Sentence("distance.best", values | {"clauses": behind(column)}, "distance")
@@ -245,13 +267,26 @@ def distance_disputed(column: Column, columns: Sequence[Column]) -> Sentence | N
     return Sentence("distance.disputed", values, "distance")
 
 
-def contradictions(column: Column, columns: Sequence[Column]) -> list[Value]:
+def by_favoured(contrary: Sequence[Sentence]) -> tuple[Sentence, ...]:
+    """The same clauses, with all measures that favour the same models in one."""
+    clauses = []
+    for who, measures in by_equal((c.values["who"], c.values["measure"]) for c in contrary):
+        values: dict[str, Value] = {"who": who, "measure": measures[0]}
+        key = "distance.contrary.clause"
+        if len(measures) > 1:
+            named = (Sentence("distance.contrary.measure", {"measure": m}) for m in measures)
+            key, values = "distance.contrary.clauses", {"who": who, "measures": tuple(named)}
+        clauses.append(Sentence(key, values))
+    return tuple(clauses)
+
+
+def contradictions(column: Column, columns: Sequence[Column]) -> list[Sentence]:
     """By which other measures of the samples some model is better than the column's best one."""
     leader = best(column)
     if leader is None:
         return []
     nearest = column.scores[leader][0]
-    clauses: list[Value] = []
+    clauses: list[Sentence] = []
     for other in columns:
         if other is column or other.extrapolated or not tells_quality(other):
             continue
