@@ -20,6 +20,7 @@ from triptych.comparison.contract import (
     samples_measured,
     trained_on_other_data,
 )
+from triptych.comparison.forecast import forecast
 from triptych.comparison.seeds import all_differences, average, by_model
 from triptych.comparison.turns import train_in_turns
 from triptych.config import Budget
@@ -31,6 +32,7 @@ from triptych.errors import InputError
 from triptych.evaluation.evaluate import (
     Measure,
     MeasureSamples,
+    MeasuringSampler,
     check_measurement,
     draw_samples,
     measurers,
@@ -48,8 +50,10 @@ from triptych.evaluation.samples import (
 )
 from triptych.evaluation.saved_reference import is_reference
 from triptych.families import registry
+from triptych.families.capabilities import Iterative
 from triptych.hardware import Machine
 from triptych.options import (
+    COURSE_RECIPE,
     DEFAULT_BUDGETS,
     DEFAULT_DATA,
     CompareRequest,
@@ -95,8 +99,9 @@ def compare(
     data: images that are open already; else those that are asked for
     InputError on what cannot be compared, before anything is made.
     """
+    check_course(asked)
     size = pick_size(asked.size, machine.device)
-    models = asked.models or tuple(registry.FAMILIES)
+    models = asked.models or (course_models() if asked.course else tuple(registry.FAMILIES))
     sources = [SampleSource.parse(model) for model in models if is_samples(model)]
     own = [model for model in models if not is_samples(model)]
     finished = [RunFolder(Path(model)) for model in own if is_run(model)]
@@ -106,6 +111,7 @@ def compare(
     images = data or data_to_compare(asked, finished, variants, machine, console)
     check_measurement(asked.count, asked.features, images, machine)
     requests = make_requests(variants, asked, images)
+    samplers = measuring_samplers(asked, requests)
     places = folders_of_samples(sources, requests)
     samples = read_all_samples(sources, asked, images, machine, console)
     identity = identity_of(asked, images, samples)
@@ -116,6 +122,9 @@ def compare(
     count_asked = count if samples else asked.count
     plan = plan_measurement(count_asked, asked.features, images, machine, console)
     samples = [each.choose(plan.count) for each in samples]
+    plan = replace(plan, samplers=samplers)
+    if asked.course:
+        console.say(english(forecast(requests, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
     folders = finished + train_all(requests, folder, machine, console)
@@ -128,7 +137,7 @@ def compare(
             asked.force,
             more,
             {place: each.record() for place, each in zip(places, samples, strict=True)},
-            command=asked.command(),
+            command=asked.command(("models",) if asked.course else ()),
             request=identity,
             data=images.describe(),
             evaluation=EvaluationRecord(
@@ -156,6 +165,48 @@ def compare(
             measure(run)
     machine.group.barrier()
     return folder
+
+
+def check_course(asked: CompareRequest) -> None:
+    """InputError on models beside --course, and on its options without it."""
+    if asked.course and asked.models:
+        raise InputError(
+            f"--course trains the practical's own recipes, and {asked.models[0]} is named too",
+            "leave out --course or the models",
+        )
+    for name in ("sampler", "steps"):
+        if getattr(asked, name) is not None and not asked.course:
+            raise InputError(
+                f"--{name} is for the models of --course",
+                "add --course, or leave it out",
+            )
+
+
+def course_models() -> tuple[str, ...]:
+    """The practical's recipes, one of each family that has one."""
+    families = [f for f in registry.FAMILIES if COURSE_RECIPE in registry.own_recipes(f)]
+    return tuple(f"{family}:{COURSE_RECIPE}" for family in families)
+
+
+def measuring_samplers(
+    asked: CompareRequest, requests: Sequence[ResolvedRequest]
+) -> dict[str, MeasuringSampler]:
+    """Which of the practical's models are not sampled by their own sampler while measuring.
+
+    A sampler that is asked for takes the recipe's own steps, unless they are asked for too.
+    InputError on a sampler or a number of steps that there is not, before anything is trained.
+    """
+    samplers = {}
+    for request in requests if asked.course else []:
+        quick = registry.recipe(request.name).quick_sampling
+        model = registry.build(request.name, request.settings, request.shape, request.seed)
+        if quick is None or not isinstance(model, Iterative):
+            continue
+        usual = len(model.noise_levels()) - 1 if asked.sampler else quick[1]
+        steps = usual if asked.steps is None else asked.steps
+        samplers[str(request.name)] = MeasuringSampler(asked.sampler or quick[0], steps)
+        model.with_sampler(asked.sampler or quick[0], steps)  # says what it has not
+    return samplers
 
 
 def is_samples(model: str) -> bool:
@@ -260,6 +311,7 @@ def identity_of(
     """What must agree for a comparison to be gone on with; options count where they are used."""
     more = {"set": list(asked.set), "conditional": asked.conditional, "features": asked.features}
     more["samples"] = [each.fingerprint for each in samples]
+    more |= {"course": asked.course, "sampler": asked.sampler, "steps": asked.steps}
     return {
         "models": list(asked.models),
         "data": data.fingerprint,
