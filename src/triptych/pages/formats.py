@@ -29,7 +29,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("html", "md", "tex")  # as they are asked for, and the endings of their files
 SHOWN = 900  # pixels: pictures of fewer are enlarged by a whole factor, so that none is smoothed
 MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$&!])")  # signs that mean something inside a line
-BEGINNING = re.compile(r"^([-+=])|^(\d+)([.)])(?=\s|$)")  # and those that do at its beginning
+BEGINNING = re.compile(r"^(?:([-+=])|(\d+)([.)]))(?=\s|$)")  # and those that do at its beginning
 ANGLES: dict[str, Any] = {  # LaTeX is full of braces
     "variable_start_string": "<<", "variable_end_string": ">>", "block_start_string": "<%",
     "block_end_string": "%>", "comment_start_string": "<#", "comment_end_string": "#>",
