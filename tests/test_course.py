@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import triptych
 from tests.making import one_thread, open_tiny
@@ -23,6 +24,9 @@ from triptych.evaluation import classifier
 from triptych.evaluation.evaluate import MeasuringSampler, with_measuring_sampler
 from triptych.families import registry
 from triptych.families.capabilities import Iterative
+from triptych.families.diffusion.samplers import SAMPLERS, SamplerState, sample_loop
+from triptych.families.diffusion.schedule import linear_beta_sigmas, spaced_sigmas
+from triptych.metrics.paths import path_uniformity
 from triptych.options import CompareRequest
 from triptych.pages.balance import ASPECTS, balance_all, conclude, find_all
 from triptych.pages.claims import Evidence, able, easy, is_clear, smooth, troubles_of
@@ -31,6 +35,7 @@ from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Diagnosed, Run, load_comparison, load_log, load_record
 from triptych.pages.page import write_page
 from triptych.records import MetricRecord, Note
+from triptych.seeding import ImageStreams
 from triptych.training import calibration
 from triptych.training.resolve import Variant
 
@@ -125,24 +130,30 @@ def test_a_comparison_of_the_practical_is_no_other_one(data: ImageData) -> None:
 
 
 def test_the_whole_of_it(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One recipe stands for the three: forecast, folder, command and page."""
+    """A small chain stands for the three: forecast, folder, command, sampler and page."""
     monkeypatch.setattr(classifier, "LEAST_IMAGES", 1280)
     monkeypatch.setattr(classifier, "EPOCHS", 1)
-    monkeypatch.setattr(comparing, "course_models", lambda: ("vae:course",))
+    model, few = "diffusion:x0", MeasuringSampler("ddim", 2)
+    monkeypatch.setattr(comparing, "course_models", lambda: (model,))
+    monkeypatch.setattr(comparing, "measuring_samplers", lambda *asked: {model: few})
     said: list[str] = []
     console = SimpleNamespace(say=said.append, bar=triptych.console.QUIET.bar)
     console.bars = triptych.console.QUIET.bars
-    request = asking(out=tmp_path / "out", count=30)
+    request = asking(out=tmp_path / "out", count=30, set=("groups=0",))
     page = triptych.compare(request, data, machine=one_thread(), console=console)  # type: ignore[arg-type]
     [waiting] = [line for line in said if "of training for 1 model" in line]
-    assert said.index(waiting) < said.index("training vae:course for 640img")
+    assert said.index(waiting) < said.index(f"training {model} for 640img")
     contract = json.loads((tmp_path / "out" / "contract.json").read_text())
     assert contract["request"]["course"] is True
-    assert " --course " in contract["command"]
-    assert "vae:course" not in contract["command"]
+    assert " --course " in contract["command"] and model not in contract["command"]
+    [result] = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+    assert result["cost"]["network_calls"] == 2
+    note = result["warnings"][0]
+    assert (note["code"], note["values"]["sampler"]) == ("measured_by_sampler", "ddim")
     words = read(page).words
     assert "The practical on bars, answered by measurements" in words
     assert f"This page{APOSTROPHE}s budget is not the practical" in words
+    assert "was sampled by ddim in 2 steps (2 network calls)" in words
 
 
 def test_the_wait_counts_every_model_and_every_step(
@@ -206,6 +217,34 @@ def test_a_chain_is_forecast_by_the_time_of_one_of_its_calls(
     assert told == pytest.approx(25 * images + curve)
 
 
+def left_out(sampler: MeasuringSampler) -> float:
+    """Of Gaussian data under the course's noise, what the sampler leaves of the deviations.
+
+    Squared 2-Wasserstein distance between what it draws and the data, over the data's variance;
+    along each axis the best denoiser is linear, so that what comes out is Gaussian.
+    """
+    variances = torch.logspace(1, -4, 60, dtype=torch.float64)
+    table = linear_beta_sigmas(1000, 1e-4, 0.02)
+    start = torch.full((1, 1, 1, 60), (1 + table[-1].item() ** 2) ** 0.5, dtype=torch.float64)
+
+    def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return x * variances / (variances + sigma[0] ** 2)
+
+    rng = ImageStreams(0, "none", ())
+    chain = SamplerState(denoise, rng, steps=sampler.steps)
+    levels = spaced_sigmas(table, sampler.steps).tolist()
+    drawn = sample_loop(SAMPLERS[sampler.name].step, chain, start, levels)[-1].flatten()
+    return (((drawn - variances.sqrt()) ** 2).sum() / variances.sum()).item()
+
+
+def test_the_few_steps_of_the_ddpm_leave_little_out() -> None:
+    """Under half a percent of the variance; ten steps leave out twice as much, and DDIM's more."""
+    quick = MeasuringSampler(*registry.recipe(registry.ModelName.parse(COURSE[2])).quick_sampling)
+    assert left_out(quick) < 0.005
+    assert left_out(replace(quick, steps=10)) > 2 * left_out(quick)
+    assert left_out(replace(quick, name="ddim")) > 1.5 * left_out(quick)
+
+
 # Answers
 
 
@@ -252,10 +291,6 @@ def test_paths_are_smooth_whose_steps_vary_by_less_than_half(value: float, word:
 
 def test_half_is_a_path_that_is_thrice_as_fast_in_one_half() -> None:
     """Steps 1 and 3 in equal numbers: mean 2, deviation 1."""
-    import torch
-
-    from triptych.metrics.paths import path_uniformity
-
     steps = torch.tensor([1.0] * 8 + [3.0] * 8)
     path = torch.cat([torch.zeros(1), steps.cumsum(0)])[None, :, None]
     assert path_uniformity(path.repeat(2, 1, 1)).value == pytest.approx(0.5)

@@ -156,7 +156,7 @@ def make_content(comparison: Comparison, code: str, course: bool) -> dict[str, o
         "script_hash": hash_script(script),
         "course": course,
         **describe(comparison, language),
-        **measure_all(comparison, language, course),
+        **measure_all(comparison, language),
         **explain(comparison, language),
     }
 
@@ -196,8 +196,8 @@ def describe(comparison: Comparison, language: Language) -> dict[str, object]:
     }
 
 
-def measure_all(comparison: Comparison, language: Language, course: bool) -> dict[str, object]:
-    """Verdict, tables, pictures and curves; what reports claim, for the practical's readers."""
+def measure_all(comparison: Comparison, language: Language) -> dict[str, object]:
+    """Verdict, tables, pictures and curves, and what the practical's reports claim."""
     runs = comparison.runs
     sentences = read_comparison(comparison)
     lead = next((s for s in sentences if s.key in ("distance.best", "distance.undecided")), None)
@@ -218,7 +218,7 @@ def measure_all(comparison: Comparison, language: Language, course: bool) -> dic
         "trainings_table": make_tables(trained, language, ["distance"])[0] if trained else [],
         "training_rows": [make_row(run, name, language) for run, name in named_runs(trained)],
         "frontiers": draw_frontiers(runs, language),
-        "claims": judge_all(comparison, language) if course else [],
+        "claims": judge_all(comparison, language),
         "bands": make_bands(comparison, language),
         "trainings": [make_training(run, name, language) for run, name in named_runs(runs)],
     }
