@@ -163,11 +163,14 @@ def test_the_wait_counts_every_model_and_every_step(
     requests = comparing.make_requests(variants, asking(), data)
     monkeypatch.setattr(forecasting, "forecast_seconds", lambda request, machine: 45.0)
     monkeypatch.setattr(forecasting, "seconds_decoding", lambda *asked: 3.5)
-    note = forecasting.forecast(requests, {}, 30, one_thread())
+    note = forecasting.forecast(requests, [], {}, 30, one_thread())
     assert note == Note(
         "wait",
         {"n": 2, "training": "90.0\N{NO-BREAK SPACE}s", "measuring": "7.00\N{NO-BREAK SPACE}s"},
     )
+    rest = forecasting.forecast(requests, requests[:1], {}, 30, one_thread())
+    assert rest.values["n"] == 1 and rest.values["training"] == f"45.0{SPACE}s"
+    assert rest.values["measuring"] == note.values["measuring"]  # all are measured anew
 
 
 def test_a_budget_in_images_is_forecast_by_steps_of_all_phases(

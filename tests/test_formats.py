@@ -40,7 +40,7 @@ COMMANDS = frozenset(re.findall(
     "textsuperscript times title toprule ttfamily usepackage vspace width mu ",
 ))  # fmt: skip
 PACKAGES = {"fontenc", "inputenc", "geometry", "graphicx", "booktabs"}
-EVIL = r"\input{/etc/passwd} 5%$ #1 a_b ^~ {x &amp; `y` *z* [q](r) <s> | --seeds ??? Ж"
+EVIL = r"[ \input{/etc/passwd} 5%$ #1 a_b ^~ {x &amp; `y` *z* [q](r) <s> | --seeds ??? Ж"
 
 
 def without_escapes(text: str) -> str:
@@ -69,9 +69,15 @@ def check_latex(path: Path) -> str:
     assert set(re.findall(r"\\([A-Za-z]+)", bare)) <= COMMANDS
     assert set(re.findall(r"\\usepackage(?:\[[^\]]*\])?\{(\w+)\}", bare)) == PACKAGES
     assert all(ord(sign) <= 0x17F for sign in text) and "--" not in text
+    check_brackets(text)
     check_environments(text)
     check_tabulars(text)
     return text
+
+
+def check_brackets(text: str) -> None:
+    """Nothing after an item or a row is taken for its argument."""
+    assert not re.search(r"\\(?:item|\\)\s*\[(?!\{)", text)
 
 
 def check_environments(text: str) -> None:

@@ -124,7 +124,8 @@ def compare(
     samples = [each.choose(plan.count) for each in samples]
     plan = replace(plan, samplers=samplers)
     if asked.course:
-        console.say(english(forecast(requests, samplers, plan.count, machine)))
+        trained = [each for each in requests if is_trained(folder / run_name(each))]
+        console.say(english(forecast(requests, trained, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
     folders = finished + train_all(requests, folder, machine, console)
@@ -180,6 +181,12 @@ def check_course(asked: CompareRequest) -> None:
                 f"--{name} is for the models of --course",
                 "add --course, or leave it out",
             )
+
+
+def is_trained(path: Path) -> bool:
+    """Whether a folder holds a run that is trained to its end."""
+    folder = RunFolder(path)
+    return folder.is_run() and folder.read().done
 
 
 def course_models() -> tuple[str, ...]:

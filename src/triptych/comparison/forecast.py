@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from triptych.evaluation.evaluate import MeasuringSampler, with_measuring_sampler
 from triptych.evaluation.outputs import CHAINS, POINTS, SAMPLES
@@ -23,23 +23,27 @@ FEW_STEPS = 2  # of a sampler, whose steps all take as long
 
 def forecast(
     requests: Sequence[ResolvedRequest],
+    trained: Collection[ResolvedRequest],
     samplers: Mapping[str, MeasuringSampler],
     count: int,
     machine: Machine,
 ) -> Note:
     """The wait, as far as it can be foretold: training, and the images that measuring decodes.
 
+    trained:  those of the requests that are trained already
     samplers: by the model's name, of models that are not sampled by their own while measuring
+    count:    samples of each
     """
+    waiting = [request for request in requests if request not in trained]
     with machine.fastest_threads():
-        training = sum(forecast_seconds(request, machine) for request in requests)
+        training = sum(forecast_seconds(request, machine) for request in waiting)
         decoding = sum(
             seconds_decoding(request, samplers.get(str(request.name)), count, machine)
             for request in requests
         )
     words = Words()
     values = {"training": words.time(training), "measuring": words.time(decoding)}
-    return Note("wait", {"n": len(requests), **values})
+    return Note("wait", {"n": len(waiting), **values})
 
 
 def images_decoded(count: int) -> int:
