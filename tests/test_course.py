@@ -20,7 +20,7 @@ from triptych.comparison import forecast as forecasting
 from triptych.config import Budget
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
-from triptych.evaluation import classifier
+from triptych.evaluation import classifier, outputs
 from triptych.evaluation.evaluate import MeasuringSampler, with_measuring_sampler
 from triptych.families import registry
 from triptych.families.capabilities import Iterative
@@ -133,6 +133,9 @@ def test_the_whole_of_it(data: ImageData, tmp_path: Path, monkeypatch: pytest.Mo
     """A small chain stands for the three: forecast, folder, command, sampler and page."""
     monkeypatch.setattr(classifier, "LEAST_IMAGES", 1280)
     monkeypatch.setattr(classifier, "EPOCHS", 1)
+    smaller = {"POINTS": 3, "PAIRS": 4, "SAMPLES": 10, "CHAINS": {"ddim": (1, 2)}}
+    for name, value in smaller.items():
+        monkeypatch.setattr(outputs, name, value)
     model, few = "diffusion:x0", MeasuringSampler("ddim", 2)
     monkeypatch.setattr(comparing, "course_models", lambda: (model,))
     monkeypatch.setattr(comparing, "measuring_samplers", lambda *asked: {model: few})
@@ -461,13 +464,16 @@ def test_every_aspect_is_weighed_once_and_each_side_is_what_was_found(tmp_path: 
     nearest = balance_all(apart, Language())[1].advantages[0]
     assert nearest.startswith("Its samples are the nearest to real images here (distance 5")
     assert "30" not in nearest  # each family's own numbers
-    assert [line.partition(":")[0] for line in gan.open] == ["Not measured"]
+    assert [line.partition(":")[0] for line in gan.open] == [
+        "Undecided by these numbers", "Not measured",
+    ]  # fmt: skip
 
 
 def test_stability_is_undecided_by_one_training_and_decided_by_seeds(tmp_path: Path) -> None:
     once = runs("frechet_distance", vae=20.0, gan=30.0)
     [*_, gan] = balance_all(comparison_of(once, tmp_path / "a"), Language())
-    assert any("which takes several trainings (--seeds)" in line for line in gan.open)
+    [undecided] = [line for line in gan.open if line.startswith("Undecided by these numbers")]
+    assert "its training is stable (too few trainings of each model: --seeds 3)" in undecided
     wild, calm = trained("gan", 10, 30, 20), trained("vae", 20, 21, 22)
     several = runs("frechet_distance", vae=calm, gan=wild)
     vae, gan = balance_all(comparison_of(several, tmp_path / "b"), Language())

@@ -95,21 +95,19 @@ def balance(family: str, findings: Mapping[str, Finding], language: Language) ->
             if finding.verdict == verdict
         )
 
-    matters = {
-        verdict: tuple(
-            Sentence(f"matter.{aspect}{once(aspect, finding)}")
-            for aspect, finding in findings.items()
-            if finding.verdict == verdict
-        )
-        for verdict in ("undecided", "unmeasured")
-    }
+    matters: dict[str, list[Sentence]] = {"undecided": [], "unmeasured": []}
+    for aspect, finding in findings.items():
+        if (trainings := too_few_trainings(finding)) is not None:
+            matters["undecided"].append(Sentence(f"matter.{aspect}.few", {"n": trainings}))
+        elif finding.verdict in matters:
+            matters[finding.verdict].append(Sentence(f"matter.{aspect}"))
     return Balance(
         family=family,
         name=language.tell(Sentence("name", {"who": Name(family)})),
         advantages=sentences("supported"),
         disadvantages=sentences("refuted"),
         open=tuple(
-            language.tell(Sentence(f"merit.{verdict}", {"matters": listed}))
+            language.tell(Sentence(f"merit.{verdict}", {"matters": tuple(listed)}))
             for verdict, listed in matters.items()
             if listed
         ),
@@ -126,10 +124,10 @@ def numbers_of(family: str, finding: Finding) -> dict[str, Value]:
     return {"numbers": Sentence("merit.numbers", {"clauses": own}) if own else ""}
 
 
-def once(aspect: str, finding: Finding) -> str:
-    """Stability takes several trainings: with one of each the reason stands beside it."""
-    lonely = any(sentence.key == "claim.trainings" for sentence in finding.sentences)
-    return ".once" if aspect == "stable" and lonely else ""
+def too_few_trainings(finding: Finding) -> Value | None:
+    """How many trainings of each model would decide, where that is what is missing."""
+    few = [s.values["n"] for s in finding.sentences if s.key == "claim.trainings"]
+    return few[0] if few else None
 
 
 def conclude(comparison: Comparison, language: Language) -> list[str]:
