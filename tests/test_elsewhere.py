@@ -42,7 +42,7 @@ from triptych.options import DataOptions
 from triptych.pages import claims, load, verdict
 from triptych.pages.columns import make_columns
 from triptych.pages.language import Language
-from triptych.pages.page import render_page
+from triptych.pages.page import write_page
 from triptych.records import MetricRecord, Note, ResultsRecord
 from triptych.run import Run
 from triptych.seeding import ImageStreams
@@ -687,10 +687,11 @@ def rewritten(ruler: Path, tmp_path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 99}, "is a reference of version 99, this triptych reads 1: make it again"),
+        ({"schema": 99}, "is a reference of version 99, this triptych reads 2: make it again"),
         ({"digest": "0"}, r"is no reference of this version of triptych \(its digest differs\)"),
         ({"colour": 1}, "is no reference of this version of triptych"),
         ({"key": "labels-0"}, "the weights of 'labels' here are not those that"),
+        ({"second_key": "patches-0"}, "the weights of 'patches' here are not those that"),
     ],
 )
 def test_a_reference_of_another_version_is_refused(
@@ -786,9 +787,11 @@ def test_samples_are_one_more_set_of_a_comparison(compared: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words"), [("en", "trained elsewhere"), ("fr", "entraîné ailleurs")]
 )
-def test_its_rows_are_marked_and_cost_nothing(compared: Path, code: str, words: str) -> None:
+def test_its_rows_are_marked_and_cost_nothing(
+    compared: Path, tmp_path: Path, code: str, words: str
+) -> None:
     loaded = load.load_comparison(compared)
-    page = render_page(loaded, code)
+    page = write_page(compared, tmp_path / "page.html", code).read_text()
     assert page.count(f'noise</span> <span class="recipe">{words}</span>') >= 3
     costs = {name: value for run in loaded.runs[1:] for name, value in run.cost.items()}
     assert set(costs.values()) == {None}

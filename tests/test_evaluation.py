@@ -26,8 +26,14 @@ from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
-from triptych.evaluation.evaluate import evaluate, flops_per_image, measure, parameters
-from triptych.evaluation.outputs import Outputs, worst_offenders
+from triptych.evaluation.evaluate import (
+    evaluate,
+    flops_per_image,
+    measure,
+    measure_all,
+    parameters,
+)
+from triptych.evaluation.outputs import Outputs, OutputsWithoutModel, worst_offenders
 from triptych.evaluation.reference import CONTROLS, PAIRS, Reference, count_samples, read_real
 from triptych.families.capabilities import MEAN_PIXELS, exemplar_numbers
 from triptych.families.latent import Latent
@@ -36,7 +42,9 @@ from triptych.families.vae.ladder import VectorLatent
 from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
 from triptych.metrics.intervals import Estimate
+from triptych.metrics.kernel_distance import kernel_value, within_reference
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
+from triptych.metrics.sliced_distance import sliced_value
 from triptych.nn.blocks import DoublingConvolution
 from triptych.nn.patch_features import Patches
 from triptych.records import Note, as_json
@@ -113,8 +121,17 @@ def labels_of(part: Part) -> Tensor:
     return part.labels
 
 
+ON_BOTH = [
+    (f"{kind}_distance", "test") for kind in ("frechet", "kernel", "sliced")
+]  # the second feature set
+
+
 def metrics_of(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {name_of(metric): metric for metric in found["metrics"]}
+    """Those on the first feature set."""
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for metric in found["metrics"]:
+        first.setdefault(name_of(metric), metric)
+    return first
 
 
 def read(data: ImageData, count: int, features: str = "labels") -> Reference:
@@ -171,7 +188,8 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     assert written["schema"] == 1 and written["model"] == "vae:course"
     assert written["data"]["fingerprint"] == data.fingerprint
     assert set(written["data"]) == {"name", "fingerprint", "train", "validation", "test"}
-    assert [name_of(m) for m in written["metrics"]] == NAMES
+    assert [name_of(m) for m in written["metrics"]] == [*NAMES, *ON_BOTH]
+    assert {m["features"] for m in written["metrics"][-len(ON_BOTH) :]} == {"patches"}
     for metric in written["metrics"]:
         assert set(metric) >= KEYS
         if metric["method"] == "extrapolated":  # 40 images of 128 features
@@ -224,6 +242,34 @@ def test_what_is_described_once_is_described_as_if_alone(
     assert real.labels is not None
     exact = real.labels.read(real.other, real.machine).probabilities
     torch.testing.assert_close(generated.probabilities, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_distances_are_found_on_a_second_feature_set(data: ImageData, brief: None) -> None:
+    """On patches beside labels, and the other way round: as measured on each alone."""
+    samples, labels = data.train.images[:30], extractors.labels_of_data(data, one_thread(), QUIET)
+    assert labels is not None
+    for first in ("labels", "patches"):
+        real = read(data, 30, first)
+        second = extractors.LeadingPatches(real.train) if first == "labels" else labels
+        entries = measure_all(OutputsWithoutModel(samples, real), "x", QUIET)
+        [*_, frechet, kernel, sliced] = entries
+        assert [(m.name, m.reference) for m in entries[-3:]] == ON_BOTH
+        assert [m.features for m in entries[:1] + entries[-3:]] == [first, *[second.name] * 3]
+        ours, theirs, others = (second(x, one_thread()) for x in (samples, real.test, real.other))
+        assert frechet.value == pytest.approx(frechet_value(ours, theirs), rel=1e-6)
+        assert frechet.floor == pytest.approx(frechet_value(others, theirs), rel=1e-6)
+        assert sliced.value == pytest.approx(sliced_value(ours, theirs), rel=1e-6)
+        exact = kernel_value(ours, theirs, within_reference(theirs))
+        assert kernel.value == pytest.approx(exact, rel=1e-6)
+
+
+def test_without_labels_that_can_be_told_there_is_one_feature_set(tmp_path: Path) -> None:
+    """Patches alone; and where others are asked for, patches beside them."""
+    plain = open_tiny(tmp_path, labeled=False)
+    real = read_real(plain, 10, "patches", None, one_thread(), QUIET)
+    assert real.second is None
+    assert extractors.second_name("inception", None) == "patches"
+    assert extractors.second_name("patches", None) is None
 
 
 def test_patches_take_their_scale_from_training_images(data: ImageData, brief: None) -> None:

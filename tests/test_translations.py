@@ -69,6 +69,7 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
                 "definition.frechet_distance",
                 "definition.kernel_distance",
                 "memorised.near",
+                "merit.stable.refuted",
                 "note.bad_images",
                 "note.fastest_threads",
                 "note.few_samples",

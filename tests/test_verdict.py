@@ -463,7 +463,7 @@ def test_numbers_follow_the_language() -> None:
     assert english.number(9000.0, "time") == "2.50\N{NO-BREAK SPACE}h"
     assert english.number(1_500_000, "bytes") == "1.5\N{NO-BREAK SPACE}MB"
     assert french.number(2.5e9, "bytes") == "2,5\N{NO-BREAK SPACE}Go"
-    assert french.text("answer.sharper").startswith("Oui\N{NO-BREAK SPACE}: ")
+    assert french.text("answer.sharper.undecided").startswith("Non tranché\N{NO-BREAK SPACE}: ")
     names = (Name("vae"), Name("gan"), Name("diffusion"))
     assert english.value(names) == "the VAE, the GAN and the diffusion model"
     assert french.value(Name("gan", "gan:hinge", 1)) == "gan:hinge (graine 1)"

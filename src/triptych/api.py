@@ -438,7 +438,7 @@ def compare(
     machine = machine or hardware.pick_for(asked)
     folder = comparing.compare(asked, opened(data), machine, console)
     if machine.group.is_main:
-        page.write_page(folder, language=asked.lang)
+        page.write_page(folder, language=asked.lang, course=asked.course)
     machine.group.barrier()
     return folder / page.PAGE
 
@@ -450,25 +450,31 @@ def report(
     course: bool = False,
     force: bool = False,
     out: PathLike | None = None,
+    format: str = "html",
 ) -> Path:
     """Write the page of a comparison again, or of finished and evaluated runs.
 
-    Runs that differ are refused unless forced; their page goes to `out`, or report.html here.
+    Runs that differ are refused unless forced; their page goes to `out`, or report.FORMAT here.
+    format: html, md (Markdown) or tex (LaTeX), whose pictures go into a folder beside the page
     """
+    from triptych.pages.formats import check_target
     from triptych.pages.page import write_page
 
     check_language(lang)
     folders = as_paths(paths, "paths")
     target = None if out is None else as_path(out, "out")
+    check_target(target or Path(f"report.{format}"), format)
+    if target is not None and not target.parent.exists():
+        raise InputError(f"there is no folder {target.parent}", "make it, or name another --out")
     if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
-        return write_page(folders[0], target, language=lang, course=course)
+        return write_page(folders[0], target, language=lang, course=course, format=format)
     if not folders:
         raise InputError("no folder named", "give a comparison, or runs that were evaluated")
     runs = [RunFolder(path) for path in folders]
     with tempfile.TemporaryDirectory() as scratch:
         comparing.join(Path(scratch), runs, force)
-        page = target or Path("report.html")
-        return write_page(Path(scratch), page, language=lang, course=course)
+        page = target or Path(f"report.{format}")
+        return write_page(Path(scratch), page, language=lang, course=course, format=format)
 
 
 @dataclass(frozen=True)

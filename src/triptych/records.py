@@ -787,6 +787,7 @@ class ReferenceRecord(Record):
     ranges:    which of their numbers became black and white, by their type
     count:     samples that it measures, and images behind its floors
     features:  the extractor's name, and key: the same with a digest of all that it depends on
+    second_features, second_key: the same of the second feature set, where there is one
     accuracy:  of the data's classifier on test images
     no_labels: why what the classifier reads is not defined
     seen:      training images among those behind the floors, which the classifier has seen; None
@@ -806,6 +807,8 @@ class ReferenceRecord(Record):
     count: int
     features: str
     key: str
+    second_features: str | None = None
+    second_key: str | None = None
     accuracy: float | None = None
     legibility: LegibilityRecord | None = None
     no_labels: Note | None = None

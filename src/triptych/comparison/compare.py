@@ -20,6 +20,7 @@ from triptych.comparison.contract import (
     samples_measured,
     trained_on_other_data,
 )
+from triptych.comparison.forecast import forecast
 from triptych.comparison.seeds import all_differences, average, by_model
 from triptych.comparison.turns import train_in_turns
 from triptych.config import Budget
@@ -31,6 +32,7 @@ from triptych.evaluation.evaluate import (
     Ground,
     Measure,
     MeasureSamples,
+    MeasuringSampler,
     check_measurement,
     draw_samples,
     format_for,
@@ -52,8 +54,10 @@ from triptych.evaluation.samples import (
 from triptych.evaluation.saved_reference import NO_IMAGES, is_reference
 from triptych.evaluation.saved_reference import read as read_reference
 from triptych.families import registry
+from triptych.families.capabilities import Iterative
 from triptych.hardware import Machine
 from triptych.options import (
+    COURSE_RECIPE,
     DEFAULT_BUDGETS,
     DEFAULT_DATA,
     CompareRequest,
@@ -126,8 +130,9 @@ def compare(
     data: images that are open already; else those that are asked for, or a saved reference
     InputError on what cannot be compared, before anything is made.
     """
+    check_course(asked)
     size = pick_size(asked.size, machine.device)
-    models = asked.models or tuple(registry.FAMILIES)
+    models = asked.models or (course_models() if asked.course else tuple(registry.FAMILIES))
     entries = Entries.parse(models)
     usual = DEFAULT_BUDGETS[size]
     if entries.finished and not entries.variants:
@@ -145,6 +150,7 @@ def compare_on_images(
     """The folder of a comparison on real images; models are trained on them."""
     check_measurement(asked.count, asked.features, data, machine)
     requests = make_requests(entries.variants, asked, data)
+    samplers = measuring_samplers(asked, requests)
     paths = folders_of_samples(entries.sources, requests)
     samples = read_all_samples(entries.sources, asked, data, machine, console)
     identity = identity_of(asked, data, samples)
@@ -153,7 +159,11 @@ def compare_on_images(
     tell_notes(data, console)
     count = smallest(samples, asked.count or MOST_REFERENCES) if samples else asked.count
     plan = plan_measurement(count, asked.features, data, machine, console)
+    plan = replace(plan, samplers=samplers)
     by_path = {path: s.choose(plan.count) for path, s in zip(paths, samples, strict=True)}
+    if asked.course:
+        trained = [each for each in requests if is_trained(folder / run_name(each))]
+        console.say(english(forecast(requests, trained, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
     runs = entries.finished + train_all(requests, folder, machine, console)
@@ -234,7 +244,7 @@ def conditions_of(
 ) -> JsonObject:
     """The fields of a contract that are the same for all that is compared here and now."""
     return {
-        "command": asked.command(),
+        "command": asked.command(("models",) if asked.course else ()),
         "request": identity,
         "data": data,
         "evaluation": evaluation,
@@ -262,6 +272,54 @@ def tell_contract(
     contract = make_contract(folder, runs, force, more, records, **held_equal)
     for note in contract.differences:
         console.say(f"note: {english(note)}")
+
+
+def check_course(asked: CompareRequest) -> None:
+    """InputError on models beside --course, and on its options without it."""
+    if asked.course and asked.models:
+        raise InputError(
+            f"--course trains the practical's own recipes, and {asked.models[0]} is named too",
+            "leave out --course or the models",
+        )
+    for name in ("sampler", "steps"):
+        if getattr(asked, name) is not None and not asked.course:
+            raise InputError(
+                f"--{name} is for the models of --course",
+                "add --course, or leave it out",
+            )
+
+
+def is_trained(path: Path) -> bool:
+    """Whether a folder holds a run that is trained to its end."""
+    folder = RunFolder(path)
+    return folder.is_run() and folder.read().done
+
+
+def course_models() -> tuple[str, ...]:
+    """The practical's recipes, one of each family that has one."""
+    families = [f for f in registry.FAMILIES if COURSE_RECIPE in registry.own_recipes(f)]
+    return tuple(f"{family}:{COURSE_RECIPE}" for family in families)
+
+
+def measuring_samplers(
+    asked: CompareRequest, requests: Sequence[ResolvedRequest]
+) -> dict[str, MeasuringSampler]:
+    """Which of the practical's models are not sampled by their own sampler while measuring.
+
+    A sampler that is asked for takes the recipe's own steps, unless they are asked for too.
+    InputError on a sampler or a number of steps that there is not, before anything is trained.
+    """
+    samplers = {}
+    for request in requests if asked.course else []:
+        quick = registry.recipe(request.name).quick_sampling
+        model = registry.build(request.name, request.settings, request.shape, request.seed)
+        if quick is None or not isinstance(model, Iterative):
+            continue
+        usual = len(model.noise_levels()) - 1 if asked.sampler else quick[1]
+        steps = usual if asked.steps is None else asked.steps
+        samplers[str(request.name)] = MeasuringSampler(asked.sampler or quick[0], steps)
+        model.with_sampler(asked.sampler or quick[0], steps)  # says what it has not
+    return samplers
 
 
 def is_samples(model: str) -> bool:
@@ -354,6 +412,7 @@ def identity_of(
     """What must agree for a comparison to be gone on with; options count where they are used."""
     more = {"set": list(asked.set), "conditional": asked.conditional, "features": asked.features}
     more["samples"] = [each.fingerprint for each in samples]
+    more |= {"course": asked.course, "sampler": asked.sampler, "steps": asked.steps}
     return {
         "models": list(asked.models),
         "data": data.fingerprint,

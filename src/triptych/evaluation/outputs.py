@@ -138,7 +138,7 @@ class SampleOutputs(ABC):
     def features(self) -> Tensor:
         """Of the samples, by the extractor that described the real images, [N,d]."""
         real = self.against
-        if self.reading is not None and real.extractor is real.labels:
+        if real.extractor is real.labels and self.reading is not None:
             return self.reading.features
         return real.extractor(self.images, real.machine)
 

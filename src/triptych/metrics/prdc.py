@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from triptych.metrics import Metric, NotDefinedError, Tensors
+from triptych.metrics import Metric, NotDefinedError, Tensors, threads_for
 from triptych.metrics.intervals import Estimate, wilson
 from triptych.records import Note
 from triptych.seeding import generator
@@ -366,9 +366,9 @@ def compute(name: str, samples: Tensors, real: Tensors, intervals: bool = True) 
     features = samples["features"]
     if not enough_for_neighbours(len(features)):
         raise NotDefinedError(Note("few_for_neighbors", {"n": len(features)}))
-    estimate: Estimate = getattr(
-        shared(real["matched_test_features"], features, intervals=intervals), name
-    )
+    test = real["matched_test_features"]
+    with threads_for(test.numel() * len(features)):
+        estimate: Estimate = getattr(shared(test, features, intervals=intervals), name)
     return estimate
 
 
