@@ -354,6 +354,20 @@ def test_what_contradicts_several_distances_is_listed_once() -> None:
     assert "Here too the same numbers disagree." in second and "favour" not in second
 
 
+def test_distances_that_leave_the_same_models_undecided_share_a_sentence() -> None:
+    both = [
+        verdict.distance_undecided(column_with(name, OVERLAP, better="lower"))
+        for name in ("frechet_distance", "kernel_distance")
+    ]
+    other = verdict.distance_undecided(column_with("sliced_distance", TIED, better="lower"))
+    told, alone = verdict.undecided_alike([*both, None, other])
+    assert alone == other  # of the VAE and the GAN, and not of the GAN and the diffusion model
+    words = Language().tell(told)
+    assert "tells the GAN and the diffusion model apart: the Fréchet distance" in words
+    assert "and the kernel distance to" in words
+    assert "la distance à noyau" in Language("fr").tell(told)
+
+
 def test_below_the_share_of_a_model_that_copies_nothing_none_is_better() -> None:
     """0.95 % is no disadvantage beside 0.1 %, where 1 % copies nothing; 5 % is."""
     few = [(0.0005, 0.0015), (0.0085, 0.0098), (0.0086, 0.0099)]

@@ -313,7 +313,9 @@ def is_measured_folder(path: Path) -> bool:
     if not path.is_dir():
         return not path.exists()
     inside = {each.name for each in files.visible(path)}
-    return inside <= {"results.json", "figures"} and ("results.json" in inside or not inside)
+    return inside <= {comparing.RESULTS, comparing.FIGURES} and (
+        comparing.RESULTS in inside or not inside
+    )
 
 
 def write_measured(
@@ -328,7 +330,7 @@ def write_measured(
     if machine.group.is_main:
         files.make_folder(folder)
         files.write_json(folder / comparing.RESULTS, evaluation.results.to_json())
-        draw_samples(folder / "figures", samples, evaluation)
+        draw_samples(folder / comparing.FIGURES, samples, evaluation)
         into = Note("samples_measured_into", {"name": samples.name, "folder": str(folder)})
         console.say(english(into))
     machine.group.barrier()

@@ -514,7 +514,8 @@ class CompareRequest(TrainingOptions, MachineOptions):
     )
     data: str | None = option(
         None,
-        "A named set, hf:owner/name, a folder of images or a file; street-digits by default.",
+        "A named set, hf:owner/name, a folder of images or a file; street-digits by default. "
+        "For samples alone also a file that `triptych reference` wrote.",
     )
     seeds: int = option(1, "Train each model so many times.")
     count: int | None = option(None, COUNT_HELP)

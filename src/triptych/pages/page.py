@@ -200,7 +200,8 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
     """Verdict, tables, pictures and curves, and what the practical's reports claim."""
     runs = comparison.runs
     sentences = read_comparison(comparison)
-    lead = next((s for s in sentences if s.key in ("distance.best", "distance.undecided")), None)
+    leads = ("distance.best", "distance.undecided", "distance.undecided.all")
+    lead = next((s for s in sentences if s.key in leads), None)
     topics: dict[str, list[str]] = {}  # each once, however its sentences lie
     for sentence in sentences:
         if sentence is not lead:

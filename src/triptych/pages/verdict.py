@@ -86,9 +86,9 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
         together(columns),
         *distances_best(leads, columns),
         *(distance_disputed(c, columns) for c in first),
-        *each(first, DISTANCES, distance_undecided),
+        *undecided_alike(each(first, DISTANCES, distance_undecided)),
         *each(first, DISTANCES[:1], distance_floor),
-        *each(later, DISTANCES, distance_undecided),
+        *undecided_alike(each(later, DISTANCES, distance_undecided)),
         distance_reference(columns),
         *for_all(flattered(comparison)),
         *each(columns, ("recognisable",), recognisable_shares, leading),
@@ -274,8 +274,7 @@ def by_favoured(contrary: Sequence[Sentence]) -> tuple[Sentence, ...]:
         values: dict[str, Value] = {"who": who, "measure": measures[0]}
         key = "distance.contrary.clause"
         if len(measures) > 1:
-            named = (Sentence("distance.contrary.measure", {"measure": m}) for m in measures)
-            key, values = "distance.contrary.clauses", {"who": who, "measures": tuple(named)}
+            key, values = "distance.contrary.clauses", {"who": who, "measures": named(measures)}
         clauses.append(Sentence(key, values))
     return tuple(clauses)
 
@@ -346,6 +345,27 @@ def distance_undecided(column: Column) -> Sentence | None:
         return None
     values: dict[str, Value] = {"measure": measure(column), "who": who, "n": min(column.counts)}
     return Sentence("distance.undecided", values | {"alone": alone(column)}, "distance")
+
+
+def undecided_alike(sentences: Iterable[Sentence | None]) -> list[Sentence]:
+    """The same sentences, with all distances that tell the same models apart as little in one."""
+    told = [sentence for sentence in sentences if sentence is not None]
+    alike = by_equal(({k: v for k, v in s.values.items() if k != "measure"}, s) for s in told)
+    return [
+        group[0]
+        if len(group) == 1
+        else Sentence(
+            "distance.undecided.all",
+            {**shared, "measures": named([each.values["measure"] for each in group])},
+            "distance",
+        )
+        for shared, group in alike
+    ]
+
+
+def named(measures: Sequence[Value]) -> tuple[Sentence, ...]:
+    """Measures as they stand in a list of several."""
+    return tuple(Sentence("distance.measure", {"measure": measure}) for measure in measures)
 
 
 def distance_floor(column: Column) -> Sentence | None:
