@@ -76,7 +76,10 @@ def test_without_groups_it_is_one_gaussian() -> None:
 def test_a_model_of_classes_begins_at_its_classes() -> None:
     """The labels, not groups, say which images belong together."""
     pixels, kinds = planted(1)
-    name, shape = registry.ModelName.parse("diffusion:x0"), ImageShape(channels=1, resolution=32, classes=4)
+    name, shape = (
+        registry.ModelName.parse("diffusion:x0"),
+        ImageShape(channels=1, resolution=32, classes=4),
+    )
     chosen = registry.defaults(name, "tiny", shape)
     model = registry.build(name, type(chosen)(start=RANK), shape, seed=0)
     assert isinstance(model, Diffusion)
