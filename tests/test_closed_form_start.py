@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ RANK = 20
 def started(**settings: int) -> tuple[Diffusion, ClosedFormStart, Tensor]:
     """An untrained model of planted groups, its network, and the images."""
     pixels, _ = planted(1)
-    model = model_of(pixels, start=RANK, **settings)
+    model = model_of(pixels, mppca_rank=RANK, **settings)
     network = model.denoiser.network
     assert isinstance(network, ClosedFormStart)
     return model, network, images.to_float(pixels)
@@ -81,7 +82,7 @@ def test_a_model_of_classes_begins_at_its_classes() -> None:
         ImageShape(channels=1, resolution=32, classes=4),
     )
     chosen = registry.defaults(name, "tiny", shape)
-    model = registry.build(name, type(chosen)(start=RANK), shape, seed=0)
+    model = registry.build(name, type(chosen)(mppca_rank=RANK), shape, seed=0)
     assert isinstance(model, Diffusion)
     model.fit_before_training(pixels, seed=0, labels=kinds)
     network = model.denoiser.network
@@ -124,8 +125,30 @@ def test_the_network_sees_the_linear_estimate_beside_the_noisy_image() -> None:
 
 def test_a_saved_model_has_its_mixture() -> None:
     model, _, clean = started()
-    other = model_of(torch.randint(256, (200, 1, 32, 32), dtype=torch.uint8), start=RANK)
+    other = model_of(torch.randint(256, (200, 1, 32, 32), dtype=torch.uint8), mppca_rank=RANK)
     other.load_state_dict(model.state_dict())
     x = noisy(clean[:4], SIGMAS)
     shares = torch.eye(5)[:4]
     assert torch.equal(other.denoiser(x, SIGMAS, shares), model.denoiser(x, SIGMAS, shares))
+
+
+@pytest.mark.parametrize(
+    ("model", "rank", "message"),
+    [
+        ("diffusion:edm", 8, "mppca_rank takes a network that predicts the clean image"),
+        ("diffusion:flow", 8, "mppca_rank takes a network that predicts the clean image"),
+        ("diffusion:x0", -1, "mppca_rank must be 0 or more, got -1"),
+    ],
+)
+def test_what_cannot_begin_there_says_so(model: str, rank: int, message: str) -> None:
+    name, shape = registry.ModelName.parse(model), ImageShape(channels=1, resolution=32)
+    chosen = registry.defaults(name, "tiny", shape)
+    with pytest.raises(ValueError, match=message):
+        registry.build(name, replace(chosen, mppca_rank=rank), shape, seed=0)
+
+
+def test_more_directions_than_numbers_are_all_of_them() -> None:
+    mixture = MPPCA((1, 4, 4), 2, 256)
+    mixture.fit(torch.randn(40, 1, 4, 4), torch.arange(40) % 2, torch.Generator())
+    assert mixture.basis.shape == (16, 16)
+    assert mixture.denoise(torch.ones(1, 1, 4, 4), torch.ones(1), torch.eye(3)[:1]).isfinite().all()

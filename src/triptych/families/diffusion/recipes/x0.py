@@ -19,9 +19,17 @@ def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:
 
 
 def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
-    """EDM's networks; training leans to large noise, sampling stops where noise is just visible."""
+    """EDM's networks; training leans to large noise, sampling stops where noise is just visible.
+
+    At `tiny`, whose trainings are short, the network begins at the mixture in closed form.
+    """
     return replace(
-        edm.defaults(size, shape), sigma_min=0.02, noise_mean=0.3, noise_std=1.2, weight_cap=4.0
+        edm.defaults(size, shape),
+        sigma_min=0.02,
+        noise_mean=0.3,
+        noise_std=1.2,
+        weight_cap=4.0,
+        mppca_rank=256 if size == "tiny" else 0,
     )
 
 
