@@ -45,7 +45,7 @@ def numbers_of(results: dict[str, Any]) -> dict[str, float]:
 
 def measured(report: Path) -> dict[str, Any]:
     """By model: every seed's numbers, their medians, and images a second."""
-    runs = json.loads((report.parent / "results.json").read_text())
+    runs = json.loads((report.parent / "results.json").read_text())["runs"]
     by_model: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         by_model.setdefault(run["run"].rpartition("-s")[0], []).append(run)
