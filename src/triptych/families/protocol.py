@@ -145,10 +145,11 @@ class GenerativeModel(nn.Module, ABC):
     def network_calls(self) -> int:
         """How often the network runs to decode one latent."""
 
-    def fit_before_training(self, images: Tensor, seed: int) -> None:
+    def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Estimate from training images what is fixed before training; by default nothing.
 
         images: uint8 [N,C,H,W]
+        labels: their class numbers [N], where the data have labels
         """
 
     def fit_after_training(
