@@ -620,6 +620,7 @@ def test_samples_alone_are_compared_on_a_saved_reference(
     assert contract.request["reference"] == saved_reference.read(ruler).record.digest
     text = page.read_text()
     assert "No picture: a saved reference holds no images" in text and "kept/" not in text
+    assert "What it cost" not in text  # there is nothing to cost
     again = triptych.compare(words, ruler, out=tmp_path / "kept", machine=one_thread())
     assert again == page
     with pytest.raises(InputError, match="holds another comparison"):
