@@ -327,6 +327,19 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     assert evil in page.words
 
 
+@pytest.mark.parametrize(
+    ("code", "before"), [("en", "Before training"), ("fr", "Avant l’entraînement")]
+)
+def test_a_grid_of_no_images_seen_is_from_before_training(
+    tmp_path: Path, code: str, before: str
+) -> None:
+    write_comparison(tmp_path)
+    draw_grid(tmp_path / "vae-sigma-s0" / "samples" / f"{0:09d}.png")
+    page = read(write_page(tmp_path, code))
+    assert page.words.count(before) == 1
+    assert not re.search(r"(After|Après) 0\b", page.words)
+
+
 def test_missing_and_broken_figures_do_not_stop_the_page(tmp_path: Path) -> None:
     write_comparison(tmp_path)
     (tmp_path / "vae-sigma-s0" / "figures" / "samples.png").unlink()

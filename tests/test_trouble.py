@@ -116,7 +116,7 @@ def test_trouble_stops_where_that_is_wanted(
     assert checkpoint.complete(tmp_path / "run" / "checkpoints")
 
 
-COLLAPSE = Note("generator_collapsed")
+COLLAPSE = Note("generator_collapsed", {"spread": 0.03, "reach": 0.2, "least": 0.4})
 
 
 def collapse(monkeypatch: pytest.MonkeyPatch, returns: int) -> None:
