@@ -278,7 +278,7 @@ def move_apart(runs: Any) -> None:
 
 def test_the_caution_of_single_trainings_stands_first(tmp_path: Path) -> None:
     page = read(write_page(write_comparison(tmp_path)))
-    caution = page.text.index("speaks of these runs, not of what their families can do")
+    caution = page.text.index("is about these runs, not about what their families can do")
     assert page.text.index('id="verdict"') < caution < page.text.index('class="lead"')
     assert "comparisons between models. They are decided together (Holm)" in page.words
     assert "so in these runs" in page.words
@@ -335,7 +335,7 @@ def test_a_grid_of_no_images_seen_is_from_before_training(
 ) -> None:
     write_comparison(tmp_path)
     draw_grid(tmp_path / "vae-sigma-s0" / "samples" / f"{0:09d}.png")
-    page = read(write_page(tmp_path, code))
+    page = read(write_page(tmp_path, language=code))
     assert page.words.count(before) == 1
     assert not re.search(r"(After|Après) 0\b", page.words)
 

@@ -65,10 +65,12 @@ def note_bad(bad: Sequence[tuple[str, str]], files: int) -> Note:
     share = len(bad) / files
     listed = "; ".join(": ".join(each) for each in bad[:BAD_SHOWN])
     more = "; ..." if len(bad) > BAD_SHOWN else ""
-    values = {"n": len(bad), "files": files, "share": share, "images": f"{listed}{more}"}
-    if share > BAD_SHARE:
-        return Note("many_bad_images", {**values, "most": BAD_SHARE})
-    return Note("bad_images", {**values})
+    note = Note(
+        "bad_images", {"n": len(bad), "files": files, "share": share, "images": f"{listed}{more}"}
+    )
+    if share <= BAD_SHARE:
+        return note
+    return Note("many_bad_images", {**note.values, "most": BAD_SHARE})
 
 
 def plan(data: ImageData, given_parts: Sequence[str]) -> list[Note]:
