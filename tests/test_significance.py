@@ -144,6 +144,9 @@ def test_on_which_side_of_the_floor() -> None:
     assert beside(ours, moved) == "across" != beside(ours, moved, varies=False)
     assert beside_floor(plain(1, 0.9, 1.1, floor=0.8)) == "above"
     assert beside_floor(plain(1, 0.9, 1.1, floor=1.2)) == "below"
+    # The end of the floor's interval that lies towards the number counts.
+    assert beside_floor(plain(1, 0.9, 1.1, floor=0.85, floor_low=0.6, floor_high=0.86)) == "above"
+    assert beside_floor(plain(1, 0.9, 1.1, floor=1.15, floor_low=1.14, floor_high=1.4)) == "below"
     for lacking in ({"value": None}, {"low": None}, {"high": None}, {"floor": None}):
         assert beside_floor(replace(plain(1, 0.9, 1.1, floor=0.8), **lacking)) == "across"
 
