@@ -5,7 +5,8 @@
 Training images are put aside before anything is measured. Damaged in one way each they become the
 samples; undamaged they are the control. Every number has its interval and its floor, on the label
 classifier's features and on patches. A number sees a damage where it is on the worse side of its
-floor beyond chance. `--table` prints the results of a file as Markdown.
+floor beyond chance. `--table` prints the results of a file as Markdown, `--pictures docs/images`
+draws strips of damaged street digits.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from torch.nn import functional as F
 from held_out import differs, put_aside
 from triptych import hardware
 from triptych.console import Console
+from triptych.data import street_digits
 from triptych.data.dataset import ImageData, Part
 from triptych.data.open import open_images
 from triptych.evaluation.evaluate import MeasureSamples, format_for, sample_measurer
 from triptych.evaluation.samples import samples_of
 from triptych.hardware import Machine
-from triptych.images import to_uint8
+from triptych.images import grid, to_pil, to_uint8
 from triptych.records import MetricRecord
 from triptych.seeding import generator
 
@@ -187,7 +189,7 @@ DAMAGES = (
     Damage("other class shares", other_shares, ("label_balance",)),
     Damage(f"{REPEATED} images repeated", repeated, ("recall", "coverage", "clipped_coverage")),
     Damage("training images", lambda s: s.copies, ("memorised", "copied")),
-    Damage("training images, noise of 4", lambda s: noisy(s.copies, 4), ("memorised", "copied")),
+    Damage("training images, noise of 4", lambda s: noisy(s.copies, 4), ("copied",)),
     Damage("one in ten a training image", lambda s: some(s, s.copies, 10), ("memorised", "copied")),
 )
 
@@ -247,6 +249,28 @@ def expose(name: str, count: int) -> dict[str, Any]:
     return {"data": data.name, **{kind: of(kind) for kind in ("labels", "patches")}}
 
 
+PICTURED = {  # damages with a strip of their own in the documentation, and its file
+    CONTROL: "real",
+    "blurred by 1 pixel": "blurred",
+    "noise of 12 grey levels": "noisy",
+    "contrast of 60 %": "pale",
+    "cut into tiles and shuffled": "shuffled",
+    "one in five is a cloud": "clouds",
+    "half of the classes": "half-of-classes",
+}
+CELLS = 10  # of a strip
+
+
+def draw_pictures(folder: Path) -> None:
+    """A strip of embedded street digits for each of the pictured damages."""
+    pixels, labels = (torch.from_numpy(each) for each in street_digits.draw("train", range(120)))
+    supply = Supply(Part(pixels, labels), Part(pixels, labels), CELLS)
+    for damage in DAMAGES:
+        if name := PICTURED.get(damage.name):
+            strip = grid(damage.make(supply), CELLS).pixels
+            to_pil(strip).save(folder / f"exposed-{name}.png", optimize=True)
+
+
 COLUMNS = {  # of the table: the number, its heading, and how it is written
     "frechet_distance": ("Fréchet", "times"),
     "sliced_distance": ("sliced", "times"),
@@ -277,14 +301,21 @@ def written(found: dict[str, Any] | None, form: str) -> str:
 
 
 def table(sets: dict[str, Any]) -> str:
-    """Markdown, a row for each damage."""
+    """Markdown, a row for each damage; below it what was expected to see one and does not."""
     lines = ["| | " + " | ".join(heading for heading, _ in COLUMNS.values()) + " |"]
     lines.append("|---" * (1 + len(COLUMNS)) + "|")
     for name, found in sets.items():
         metrics = found["metrics"]
         cells = [written(metrics.get(key), form) for key, (_, form) in COLUMNS.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    missed = {each.name: unseen(each, sets) for each in DAMAGES if each.name in sets}
+    return "\n".join([*lines, "", *(f"{k}: {v}" for k, v in missed.items() if v)])
+
+
+def unseen(damage: Damage, sets: dict[str, Any]) -> str:
+    """The numbers that should see a damage and do not."""
+    metrics = sets[damage.name]["metrics"]
+    return ", ".join(name for name in damage.exposed if not metrics[name]["sees"])
 
 
 def main() -> None:
@@ -294,7 +325,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--pictures", type=Path, help="the folder for strips of damaged images")
     options = parser.parse_args()
+    if options.pictures:
+        draw_pictures(options.pictures)
+        return
     if options.table:
         for found in json.loads(options.table.read_text()):
             for kind in ("labels", "patches"):
