@@ -30,7 +30,11 @@ def rows_of(part: Part, rows: torch.Tensor) -> Part:
 
 
 def differs(metric: MetricRecord) -> bool:
-    """Whether a number is on the worse side of its floor beyond chance."""
-    side = beside_floor(metric)
-    worse = {"lower": ("above",), "higher": ("below",)}.get(metric.better, ("above", "below"))
-    return side in worse
+    """Whether a number is on the worse side of its floor beyond chance.
+
+    Of what is best at its floor both sides are worse, but for real_or_fake: that a network guesses
+    wrongly more often than not is chance.
+    """
+    sides = {"lower": ("above",), "higher": ("below",), "floor": ("above", "below")}
+    worse = ("above",) if metric.name == "real_or_fake" else sides.get(metric.better, ())
+    return beside_floor(metric) in worse
