@@ -218,7 +218,15 @@ def numbers(
         pixels, None, damage.name, format_for(data), supply.count, machine, Console()
     )
     results = measure(samples).results
-    found = [m for m in results.metrics if m.defined and m.floor is not None]
+    assert results.extractor is not None
+    found = [
+        metric
+        for metric in results.metrics
+        if metric.defined
+        and metric.floor is not None
+        # Distances are measured on a second kind of features too, which has a table of its own.
+        and (metric.group != "distance" or metric.features == results.extractor.name)
+    ]
     return {"n": len(pixels), "metrics": {label(metric): brief(metric) for metric in found}}
 
 

@@ -1,7 +1,7 @@
 """How fast the metrics are, how much memory they take, and how often their intervals hold.
 
     python benchmarks/metrics.py --out JSON
-    python benchmarks/metrics.py --only speed memory
+    python benchmarks/metrics.py --only speed memory --out JSON     (other parts stay as they are)
 
 speed:    10,000 against 10,000 images of 2,048 features, each against the route of others
 memory:   precision, recall, density and coverage of 50,000 against 50,000, in a process of its own
@@ -29,6 +29,7 @@ from triptych.metrics.intervals import Estimate, extrapolated
 from triptych.metrics.kernel_distance import kernel_distance
 from triptych.metrics.memorised import memorised
 from triptych.metrics.prdc import neighbours
+from triptych.metrics.sliced_distance import sliced_distance
 
 COUNT, FEATURES = 10_000, 2_048
 MANY = 50_000
@@ -124,6 +125,7 @@ def coverage() -> list[dict[str, Any]]:
                 "frechet_distance": distances,
                 "frechet_distance, extrapolated": extrapolated(distances),
                 "kernel_distance": kernel_distance(fake, real),
+                "sliced_distance": sliced_distance(fake, real),
             }
             for name, estimate in each.items():
                 seen.setdefault(name, []).append(estimate)
@@ -154,7 +156,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    results: dict[str, Any] = {"threads": asked.threads}
+    before = json.loads(asked.out.read_text()) if asked.out and asked.out.is_file() else {}
+    results: dict[str, Any] = before | {"threads": asked.threads}
     for part in asked.only:
         results[part] = parts[part]()
         print(part, results[part], flush=True)

@@ -13,9 +13,15 @@ from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 from triptych.seeding import generator, initializing
 
+PICTURES_ALONE = VectorLatent()  # there is no vector
+
 
 def stirred_ladder(
-    levels: Sequence[Level], shape: ImageShape, patch: int, warm_up: float
+    levels: Sequence[Level],
+    shape: ImageShape,
+    patch: int,
+    warm_up: float,
+    vector: VectorLatent = PICTURES_ALONE,
 ) -> LadderVAE:
     """With weights large enough that everything depends on everything it may, in float64."""
     with initializing(0):
@@ -26,7 +32,7 @@ def stirred_ladder(
             shape=shape,
             optimizer=OptimizerConfig(learning_rate=1.0),
             warm_up=warm_up,
-            vector=VectorLatent(),
+            vector=vector,
         )
     rng = generator(0, "stir")
     with torch.no_grad():
@@ -36,7 +42,11 @@ def stirred_ladder(
 
 
 def tiny_ladder(
-    channels: int = 1, classes: int | None = None, patch: int = 1, warm_up: float = 0.0
+    channels: int = 1,
+    classes: int | None = None,
+    patch: int = 1,
+    warm_up: float = 0.0,
+    vector: VectorLatent = PICTURES_ALONE,
 ) -> LadderVAE:
     """Pictures of 4x4 patches, one block on a single pixel and two on 4x4."""
     levels = [
@@ -44,7 +54,7 @@ def tiny_ladder(
         Level(side=1, width=5, bottom_up_blocks=1, top_down_blocks=1, latent=3),
     ]
     shape = ImageShape(channels=channels, resolution=4 * patch, classes=classes)
-    return stirred_ladder(levels, shape, patch, warm_up)
+    return stirred_ladder(levels, shape, patch, warm_up, vector)
 
 
 def pictures_for(model: LadderVAE, count: int = 3) -> Tensor:

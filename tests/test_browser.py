@@ -69,6 +69,27 @@ def test_the_page_is_quiet_alone_and_no_wider_than_the_screen(
     watched.page.close()
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_answers_have_their_pictures_beside_them_where_there_is_room(
+    browser: Any, tmp_path: Path, width: int, language: str
+) -> None:
+    page = write_page(write_comparison(tmp_path), language=language, course=True)
+    watched = Watched(browser, page, width)
+    assert watched.messages == []
+    assert watched.look("document.documentElement.scrollWidth") <= width
+    answer, beside = watched.look(
+        "['.answer', '.beside'].map(part => document.querySelector("
+        "'#question-1\\\\.3b ' + part).getBoundingClientRect())"
+        ".map(box => [box.left, box.right, box.top, box.bottom])"
+    )
+    if width == max(WIDTHS):
+        assert beside[0] >= answer[1] and abs(beside[2] - answer[2]) < 40
+    else:
+        assert beside[2] >= answer[3]
+    watched.page.close()
+
+
 def test_pictures_are_there_described_and_pixelated(browser: Any, pages: dict[str, Path]) -> None:
     watched = Watched(browser, pages["en"], 1400)
     pictures = watched.look(

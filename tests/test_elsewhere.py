@@ -42,10 +42,11 @@ from triptych.options import DataOptions
 from triptych.pages import claims, load, verdict
 from triptych.pages.columns import make_columns
 from triptych.pages.language import Language
-from triptych.pages.page import render_page
+from triptych.pages.page import write_page
 from triptych.records import MetricRecord, Note, ResultsRecord
 from triptych.run import Run
 from triptych.seeding import ImageStreams
+from triptych.training.run_folder import RunFolder
 from triptych.words import english
 
 OF_MODELS = {
@@ -599,6 +600,82 @@ def test_what_a_reference_lacks_is_not_defined_with_the_reason(ruler: Path) -> N
     assert caught.value.note == Note("reference_without_images")
 
 
+def test_samples_alone_are_compared_on_a_saved_reference(
+    run: Run, npz: Path, data: ImageData, ruler: Path, tmp_path: Path
+) -> None:
+    """The same numbers and decisions as on the images; the page says which images there are not."""
+    other = write_npz(tmp_path / "other.npz", real_pixels(20))
+    words = [npz, f"real={other}"]
+    page = triptych.compare(words, ruler, out=tmp_path / "kept", machine=one_thread())
+    exact = triptych.compare(words, data, out=tmp_path / "whole", machine=one_thread())
+    found, wanted = (comparing.read_comparison(path.parent) for path in (page, exact))
+    assert [but_for_pixels(each) for each in found.runs] == list(map(but_for_pixels, wanted.runs))
+    assert {m.n for run in found.runs for m in run.metrics if m.name == "sharpness"} == {20}
+    numbers = {(each.name, each.value, each.low, each.better) for each in found.differences}
+    others = [each for each in wanted.differences if each.name != NEEDS_PIXELS]
+    assert len(found.differences) == len(others) > 5
+    assert {each[:3] for each in numbers} == {(d.name, d.value, d.low) for d in others}
+    contract = load.load_comparison(page.parent).contract
+    assert contract.data == found.runs[0].data and contract.runs == ("stylegan", "real")
+    assert contract.request["reference"] == saved_reference.read(ruler).record.digest
+    text = page.read_text()
+    assert "No picture: a saved reference holds no images" in text and "kept/" not in text
+    again = triptych.compare(words, ruler, out=tmp_path / "kept", machine=one_thread())
+    assert again == page
+    with pytest.raises(InputError, match="holds another comparison"):
+        triptych.compare([npz], ruler, out=tmp_path / "kept", machine=one_thread())
+    with pytest.raises(InputError, match="holds another comparison"):
+        triptych.compare(words, data, out=tmp_path / "kept", machine=one_thread())
+
+
+@pytest.mark.parametrize("also", ["vae:course", "run"])
+def test_a_saved_reference_trains_and_measures_no_models(
+    also: str, run: Run, npz: Path, ruler: Path, tmp_path: Path
+) -> None:
+    entry = run.folder.path if also == "run" else also
+    for words in ([npz, entry], [entry], []):
+        with pytest.raises(InputError, match="holds no images, which models are trained on"):
+            triptych.compare(words, ruler, out=tmp_path / "c", machine=one_thread())
+    assert not (tmp_path / "c").exists()
+
+
+def test_measurements_on_a_reference_join_those_on_its_data(
+    run: Run, own: ResultsRecord, npz: Path, ruler: Path, tmp_path: Path
+) -> None:
+    """Of samples alone a report does not claim to know where they were measured."""
+    triptych.evaluate(npz, ruler, out=tmp_path / "m", machine=one_thread())
+    for name in ("both", "one"):
+        (tmp_path / name).mkdir()
+    comparing.join(tmp_path / "both", [run.folder, RunFolder(tmp_path / "m")], force=False)
+    both = load.load_comparison(tmp_path / "both").contract
+    assert not both.forced and both.device == run.record.device
+    comparing.join(tmp_path / "one", [RunFolder(tmp_path / "m")], force=False)
+    one = load.load_comparison(tmp_path / "one").contract
+    assert one.device is one.precision is one.threads is None
+    assert one.versions == one.hardware == {}
+    page = triptych.report(tmp_path / "m", out=tmp_path / "page.html")
+    assert "<dt>Device</dt>" not in page.read_text()
+    assert "<dt>Device</dt>" in triptych.report(run.folder.path, out=page).read_text()
+
+
+def test_floors_of_images_that_the_classifier_has_seen_are_said_of_samples_too(
+    data: ImageData, tmp_path: Path
+) -> None:
+    """Validation images come first: of fewer floor images fewer are training images."""
+    data = replace(data, validation=data.validation.choose(10, "few"))
+    path = tmp_path / "seen.safetensors"
+    triptych.save_reference(data, path, count=COUNT, machine=one_thread())
+
+    def seen(ground: Any, count: int) -> list[dict[str, Any]]:
+        warnings = measure(real_pixels(count), ground).warnings
+        return [w.values for w in warnings if w.code == "floor_of_training_images"]
+
+    assert seen(data, COUNT) == seen(path, COUNT) == [{"n": COUNT - 10, "images": COUNT}]
+    assert seen(data, 12) == seen(path, 12) == [{"n": 2, "images": 12}]
+    assert seen(data, 10) == seen(path, 10) == []
+    assert seen(rewritten(path, tmp_path, seen=None), COUNT) == []  # made before it was recorded
+
+
 def rewritten(ruler: Path, tmp_path: Path, **changes: Any) -> Path:
     with safe_open(ruler, framework="pt") as file:
         record = json.loads(file.metadata()["triptych"])
@@ -610,10 +687,11 @@ def rewritten(ruler: Path, tmp_path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 99}, "is a reference of version 99, this triptych reads 1: make it again"),
+        ({"schema": 99}, "is a reference of version 99, this triptych reads 2: make it again"),
         ({"digest": "0"}, r"is no reference of this version of triptych \(its digest differs\)"),
         ({"colour": 1}, "is no reference of this version of triptych"),
         ({"key": "labels-0"}, "the weights of 'labels' here are not those that"),
+        ({"second_key": "patches-0"}, "the weights of 'patches' here are not those that"),
     ],
 )
 def test_a_reference_of_another_version_is_refused(
@@ -693,6 +771,7 @@ def test_samples_are_one_more_set_of_a_comparison(compared: Path) -> None:
     ]  # fmt: skip
     counts = {m.n for r in results.runs for m in r.metrics if m.name == "sharpness"}
     assert counts == {30}  # as many of each as of the smallest set
+    assert Note("samples_chosen", {"n": 30, "held": 36}) in results.runs[1].warnings
     apart = {
         (each.first, each.second): each.better
         for each in results.differences
@@ -708,9 +787,11 @@ def test_samples_are_one_more_set_of_a_comparison(compared: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words"), [("en", "trained elsewhere"), ("fr", "entraîné ailleurs")]
 )
-def test_its_rows_are_marked_and_cost_nothing(compared: Path, code: str, words: str) -> None:
+def test_its_rows_are_marked_and_cost_nothing(
+    compared: Path, tmp_path: Path, code: str, words: str
+) -> None:
     loaded = load.load_comparison(compared)
-    page = render_page(loaded, code)
+    page = write_page(compared, tmp_path / "page.html", code).read_text()
     assert page.count(f'noise</span> <span class="recipe">{words}</span>') >= 3
     costs = {name: value for run in loaded.runs[1:] for name, value in run.cost.items()}
     assert set(costs.values()) == {None}
@@ -800,6 +881,12 @@ def test_the_command_line_says_it_in_one_line_and_ends_with_2(
         assert code == 2 and not out and message in err and err.count("\n") == 1, (words, err)
     code, _, err = call("evaluate", "one.npz", "--data", "v.safetensors")
     assert code == 2 and "is no reference" in err and err.count("\n") == 1
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for words, message in ((("--out", "x"), "--out is for"), (("--ignore-labels",), "--ignore-l")):
+        code, out, err = call("evaluate", "run", *words, *real)
+        assert code == 2 and not out and message in err and err.count("\n") == 1
+    assert not Path("x").exists()
     code, _, err = call("reference", bars, "--out", "a.npz")
     assert code == 2 and "end --out in .safetensors" in err
     assert not Path("runs").exists()
@@ -811,7 +898,7 @@ def test_words_of_its_notes_are_whole_sentences_in_both_languages() -> None:
     for code in ("samples_chosen", "samples_resized", "samples_measured_into"):
         for language in ("en", "fr"):
             assert "{" not in Language(language).note(Note(code, values))
-    assert english(Note("samples_have_no_model")).startswith("trained elsewhere")
+    assert "trained elsewhere" in english(Note("samples_have_no_model"))
 
 
 def test_data_options_say_how_samples_are_fitted(place: Path) -> None:

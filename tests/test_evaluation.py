@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,26 +16,40 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 import triptych
+from tests.ladders import tiny_ladder
 from tests.making import CLASSES, evaluated, labels_in, make_images, one_thread, open_tiny
 from tests.truths import random_pixels
-from triptych import metrics
+from triptych import images, metrics
+from triptych.config import ImageShape
 from triptych.console import QUIET, Bar, Console
 from triptych.data.dataset import ImageData, Part
 from triptych.errors import InputError
 from triptych.evaluation import classifier, extractors
 from triptych.evaluation import reference as module
-from triptych.evaluation.evaluate import flops_per_image, measure, parameters
-from triptych.evaluation.outputs import Outputs, worst_offenders
+from triptych.evaluation.evaluate import (
+    evaluate,
+    flops_per_image,
+    measure,
+    measure_all,
+    parameters,
+)
+from triptych.evaluation.outputs import Outputs, OutputsWithoutModel, worst_offenders
 from triptych.evaluation.reference import CONTROLS, PAIRS, Reference, count_samples, read_real
-from triptych.families.capabilities import MEAN_PIXELS
+from triptych.families.capabilities import MEAN_PIXELS, exemplar_numbers
+from triptych.families.latent import Latent
+from triptych.families.protocol import GenerativeModel, Objective
+from triptych.families.vae.ladder import VectorLatent
 from triptych.metrics import frechet_distance, kernel_distance, prdc
 from triptych.metrics.frechet_distance import frechet_value
 from triptych.metrics.intervals import Estimate
+from triptych.metrics.kernel_distance import kernel_value, within_reference
 from triptych.metrics.probe_accuracy import Represented, probe_accuracy
+from triptych.metrics.sliced_distance import sliced_value
 from triptych.nn.blocks import DoublingConvolution
 from triptych.nn.patch_features import Patches
 from triptych.records import Note, as_json
 from triptych.run import Run
+from triptych.seeding import ImageStreams
 from triptych.tasks import interpolate, likelihood, reconstruct
 
 KEYS = {
@@ -76,7 +90,7 @@ NAMES = [
 COSTS = {
     "parameters", "train_seconds", "images_seen", "train_images_per_second", "flops_per_image",
     "sample_seconds_per_image", "network_calls", "peak_memory_bytes",
-    "peak_memory_of", "code_size", "reconstruct_seconds_per_image",
+    "peak_memory_of", "exemplar_numbers", "code_size", "reconstruct_seconds_per_image",
 }  # fmt: skip
 
 
@@ -107,8 +121,17 @@ def labels_of(part: Part) -> Tensor:
     return part.labels
 
 
+ON_BOTH = [
+    (f"{kind}_distance", "test") for kind in ("frechet", "kernel", "sliced")
+]  # the second feature set
+
+
 def metrics_of(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {name_of(metric): metric for metric in found["metrics"]}
+    """Those on the first feature set."""
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for metric in found["metrics"]:
+        first.setdefault(name_of(metric), metric)
+    return first
 
 
 def read(data: ImageData, count: int, features: str = "labels") -> Reference:
@@ -116,15 +139,32 @@ def read(data: ImageData, count: int, features: str = "labels") -> Reference:
     return read_real(data, count, features, labels, one_thread(), QUIET)
 
 
-class Nothing(nn.Module):
-    """A model that can do nothing but be measured by its samples."""
+class DrawsAlone(GenerativeModel):
+    """A model that can do nothing but draw: noise."""
 
     samples_note = MEAN_PIXELS
     lacks: ClassVar = {"encode": Note("text", {"text": "it only takes in"})}
+    network_calls = 1
+
+    def __init__(self, shape: ImageShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def objectives(self) -> Sequence[Objective]:
+        return ()
+
+    def networks(self) -> Sequence[nn.Module]:
+        return ()
+
+    def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
+        return Latent({"z": rng.normal(*self.shape.size)}, "straight")
+
+    def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
+        return latent.tensors["z"]
 
 
 def outputs_of(samples: Tensor, real: Reference) -> Outputs:
-    return Outputs(Nothing(), samples, real)  # type: ignore[arg-type] # of a model only what it has
+    return Outputs(DrawsAlone(real.data.shape), samples, real)
 
 
 def measured(samples: Tensor, real: Reference) -> dict[tuple[str, str], dict[str, Any]]:
@@ -148,7 +188,8 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     assert written["schema"] == 1 and written["model"] == "vae:course"
     assert written["data"]["fingerprint"] == data.fingerprint
     assert set(written["data"]) == {"name", "fingerprint", "train", "validation", "test"}
-    assert [name_of(m) for m in written["metrics"]] == NAMES
+    assert [name_of(m) for m in written["metrics"]] == [*NAMES, *ON_BOTH]
+    assert {m["features"] for m in written["metrics"][-len(ON_BOTH) :]} == {"patches"}
     for metric in written["metrics"]:
         assert set(metric) >= KEYS
         if metric["method"] == "extrapolated":  # 40 images of 128 features
@@ -172,6 +213,7 @@ def test_results_are_complete(data: ImageData, run: Run, brief: None) -> None:
     )
     assert set(written["cost"]) == COSTS
     assert written["cost"]["images_seen"] == 1280
+    assert written["cost"].pop("exemplar_numbers") == 0
     assert all(value > 0 for value in written["cost"].values())
     assert {"code": "few_samples", "values": {"n": len(data.test), "enough": 2000}} in written[
         "warnings"
@@ -200,6 +242,34 @@ def test_what_is_described_once_is_described_as_if_alone(
     assert real.labels is not None
     exact = real.labels.read(real.other, real.machine).probabilities
     torch.testing.assert_close(generated.probabilities, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_distances_are_found_on_a_second_feature_set(data: ImageData, brief: None) -> None:
+    """On patches beside labels, and the other way round: as measured on each alone."""
+    samples, labels = data.train.images[:30], extractors.labels_of_data(data, one_thread(), QUIET)
+    assert labels is not None
+    for first in ("labels", "patches"):
+        real = read(data, 30, first)
+        second = extractors.LeadingPatches(real.train) if first == "labels" else labels
+        entries = measure_all(OutputsWithoutModel(samples, real), "x", QUIET)
+        [*_, frechet, kernel, sliced] = entries
+        assert [(m.name, m.reference) for m in entries[-3:]] == ON_BOTH
+        assert [m.features for m in entries[:1] + entries[-3:]] == [first, *[second.name] * 3]
+        ours, theirs, others = (second(x, one_thread()) for x in (samples, real.test, real.other))
+        assert frechet.value == pytest.approx(frechet_value(ours, theirs), rel=1e-6)
+        assert frechet.floor == pytest.approx(frechet_value(others, theirs), rel=1e-6)
+        assert sliced.value == pytest.approx(sliced_value(ours, theirs), rel=1e-6)
+        exact = kernel_value(ours, theirs, within_reference(theirs))
+        assert kernel.value == pytest.approx(exact, rel=1e-6)
+
+
+def test_without_labels_that_can_be_told_there_is_one_feature_set(tmp_path: Path) -> None:
+    """Patches alone; and where others are asked for, patches beside them."""
+    plain = open_tiny(tmp_path, labeled=False)
+    real = read_real(plain, 10, "patches", None, one_thread(), QUIET)
+    assert real.second is None
+    assert extractors.second_name("inception", None) == "patches"
+    assert extractors.second_name("patches", None) is None
 
 
 def test_patches_take_their_scale_from_training_images(data: ImageData, brief: None) -> None:
@@ -370,13 +440,12 @@ def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> 
     found = measured(data.test.images[:10], read(data, 10, "patches"))
     assert list(found) == NAMES
     reasons = {
-        "reconstruction_psnr": Nothing.lacks["encode"],
-        "reconstruction_ssim": Nothing.lacks["encode"],
-        "path_length": Nothing.lacks["encode"],
-        "path_uniformity": Nothing.lacks["encode"],
-        "copied_control": Nothing.lacks["encode"],
+        "reconstruction_psnr": DrawsAlone.lacks["encode"],
+        "reconstruction_ssim": DrawsAlone.lacks["encode"],
+        "path_length": DrawsAlone.lacks["encode"],
+        "path_uniformity": DrawsAlone.lacks["encode"],
+        "copied_control": DrawsAlone.lacks["encode"],
         "own_exemplar": Note("no_exemplars"),
-        "drawn_path_length": Note("no_draws"),
         "bits_per_dim": Note("no_likelihood"),
         "probe_accuracy": Note("no_representation"),
     }
@@ -384,6 +453,7 @@ def test_a_model_that_encodes_nothing_has_no_reconstruction(data: ImageData) -> 
         metric = next(each for (named, _), each in found.items() if named == name)
         assert metric["value"] is metric["floor"] is None and metric["kind"] == "not defined"
         assert metric["note"] == as_json(reason)
+    assert found["drawn_path_length", "none"]["kind"] == "estimate"
 
 
 def test_images_of_another_shape_are_not_measured_on(run: Run, data: ImageData) -> None:
@@ -532,11 +602,29 @@ def test_floors_of_images_that_the_classifier_has_seen_are_said(
 def test_a_code_has_the_size_of_its_latent_and_a_time(data: ImageData, run: Run) -> None:
     """The practical's VAE has 32 numbers; a diffusion model as many as its image."""
     real = read(data, 10, "patches")
-    outputs = Outputs(run.model, data.test.images[:10], real)
-    assert outputs.code == {}  # known once images are encoded
-    outputs.by_name["reconstructions"].make()
-    assert outputs.code["code_size"] == 32
-    assert outputs.code["reconstruct_seconds_per_image"] > 0
+    costs = Outputs(run.model, data.test.images[:10], real).encoding_costs
+    assert costs["code_size"] == 32
+    assert costs["reconstruct_seconds_per_image"] > 0
+    assert outputs_of(data.test.images[:10], real).encoding_costs == {}
+
+
+@pytest.mark.parametrize("kind", ["fitted", "not fitted", "latent pictures alone"])
+def test_only_a_prior_that_keeps_training_images_is_called_one(
+    data: ImageData, run: Run, kind: str
+) -> None:
+    """A fitted vector of 3 keeps 20 encodings, 60 numbers; nothing is said of any other ladder."""
+    vector = VectorLatent(size=0 if kind == "latent pictures alone" else 3, exemplars=(20, 2))
+    model = tiny_ladder(3, patch=4, vector=vector).float().eval()
+    if kind != "not fitted":
+        x = images.to_float(data.train.images[:20])
+        model.fit_after_training(x, ImageStreams(0, "fit", range(20)))
+    real = read_real(data, 20, "patches", None, one_thread(), QUIET)
+    own = tuple(metric for metric in real.metrics if metric.name == "own_exemplar")
+    found = evaluate(model, run.record, dataclasses.replace(real, metrics=own), QUIET).results
+    [share], kept = found.metrics, 60 if kind == "fitted" else 0
+    assert exemplar_numbers(model) == found.cost.exemplar_numbers == kept
+    assert (Note("prior_of_training_images") in found.warnings) == share.defined == bool(kept)
+    assert share.note == (None if kept else Note("no_exemplars"))
 
 
 def flat_images(count: int, seed: int = 0) -> Tensor:

@@ -120,7 +120,7 @@ def test_a_run_can_be_measured_on_pretrained_features(
     [found] = evaluated([run.folder.path], data, count=30, features=ours, machine=one_thread())
     assert fidelity == [(theirs, [layer])]
     assert found["extractor"]["name"] == ours
-    by_name = {metric["name"]: metric for metric in found["metrics"]}
+    by_name = {metric["name"]: metric for metric in reversed(found["metrics"])}
     for name in ("frechet_distance", "kernel_distance", "precision", "memorised", "path_length"):
         assert by_name[name]["features"] == ours
     assert by_name["recognisable"]["features"] == "labels"

@@ -125,7 +125,9 @@ def test_pages_never_import_torch() -> None:
         roots = {module.split(".")[0] for module in imports_of(path)}
         assert not roots & {"torch", "safetensors", "torchmetrics"}, path
         outside = {module for module in inner(path) if layer_of(module) not in (None, "pages")}
-        allowed = tuple(f"triptych.{name}" for name in ("errors", "files", "records", "words"))
+        allowed = tuple(
+            f"triptych.{name}" for name in ("errors", "files", "options", "records", "words")
+        )
         allowed += ("triptych.comparison.significance", "triptych.families.registry")
         assert all(module.startswith(allowed) for module in outside), f"{path}: {outside}"
 

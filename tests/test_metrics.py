@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from triptych.config import ImageShape
-from triptych.metrics import Metric, NotDefinedError, bits_per_dim, entry, own_metrics
+from triptych.metrics import (
+    Metric,
+    NotDefinedError,
+    bits_per_dim,
+    entry,
+    own_metrics,
+    threads_for,
+)
+from triptych.metrics.frechet_distance import frechet_distance
 from triptych.metrics.intervals import Estimate
 from triptych.pages.columns import make_columns
 from triptych.pages.language import Language
@@ -109,3 +117,39 @@ def test_nats_and_bits_have_one_interval() -> None:
     assert (found.nats_low, found.nats, found.nats_high) == pytest.approx(nats, rel=1e-6)
     bits = (found.bits_per_dim_low, found.bits_per_dim, found.bits_per_dim_high)
     assert bits == pytest.approx([each / 12 / math.log(2) for each in nats], rel=1e-6)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of threads that torch was told to use, the latest last: 2 at first."""
+    counts = [2]
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: counts[-1])
+    return counts
+
+
+def test_small_pieces_are_not_shared_by_threads(threads: list[int]) -> None:
+    """Two threads that wait for each other after every small step cost more than they bring."""
+    for products, expected in ((128**3, 1), (2048**3, 2)):
+        with threads_for(products):
+            assert threads[-1] == expected
+        assert threads[-1] == 2
+    with pytest.raises(ZeroDivisionError), threads_for(1):
+        raise ZeroDivisionError
+    assert threads[-1] == 2
+
+
+@pytest.mark.parametrize("features", [16, 1300])
+def test_distances_are_computed_on_as_many_threads_as_they_are_worth(
+    features: int, threads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    eigenvalues = torch.linalg.eigvalsh
+
+    def watched(matrix: torch.Tensor) -> torch.Tensor:
+        counts.append(threads[-1])
+        return eigenvalues(matrix[:16, :16])
+
+    monkeypatch.setattr(torch.linalg, "eigvalsh", watched)
+    frechet_distance(*torch.randn(2, 40, features, generator=torch.manual_seed(0)))
+    assert set(counts) == {1 if features == 16 else 2}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,24 @@ def by_heart(x: Tensor, fake: Tensor, number: int) -> Judge:
 
 def told(real: Tensor, samples: Tensor, learn: Learn = linear) -> Estimate:
     return accuracy(judgements(real, samples, [learn] * (2 * SPLITS)))
+
+
+def test_threads_that_start_later_have_as_many_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a thread is given becomes torch's number for new ones, after the workers too."""
+
+    def of_a_new_one() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", torch._C.set_num_threads)  # as outside of pytest
+    try:
+        torch.set_num_threads(2)
+        assert of_a_new_one() == 2
+        told(normal(40, 3), normal(40, 3, seed=1))
+        assert of_a_new_one() == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_halves_are_equal_complete_and_take_turns() -> None:

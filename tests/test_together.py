@@ -27,7 +27,7 @@ from triptych.metrics.prdc import neighbours
 from triptych.pages import verdict
 from triptych.pages.claims import CLAIMS, Evidence
 from triptych.pages.columns import best, comparisons, make_columns, marked, worst
-from triptych.pages.language import Language, Name
+from triptych.pages.language import Language, Name, Sentence
 from triptych.pages.load import Losses, Run
 from triptych.records import (
     CostRecord,
@@ -279,6 +279,83 @@ def with_more(runs: list[Run], *more: list[Run]) -> list[Run]:
     ]
 
 
+def on_both_sets(
+    first: list[tuple[float, float]], second: list[tuple[float, float]], **more: Any
+) -> list[Run]:
+    """Models with the same distance on two feature sets, and more of the second entry."""
+    patches: dict[str, Any] = {"features": "patches", **more}
+    name = patches.pop("name", "frechet_distance")
+    return with_more(runs_with("frechet_distance", first), runs_with(name, second, **patches))
+
+
+def test_a_model_is_nearer_only_where_the_other_feature_set_does_not_contradict() -> None:
+    """The GAN on the classifier's features, the diffusion model on patches: nobody is nearer."""
+    turned = [APART[0], APART[2], APART[1]]
+    labels, patches = make_columns(on_both_sets(APART, turned))
+    assert best(labels) is best(patches) is None
+    assert marked(labels) is marked(patches) is None
+    assert worst(labels) == worst(patches) == 0  # of the VAE both say the same
+    assert [pair for pair, apart in labels.worse.items() if apart and apart.disputed] == [(1, 2)]
+    alone = make_columns(runs_with("frechet_distance", APART))[0]
+    assert best(alone) == 1
+    for contrary in ({"name": "kernel_distance"}, {"method": "extrapolated"}):
+        first, *_ = make_columns(on_both_sets(APART, turned, **contrary))
+        assert best(first) == 1  # it is another question
+
+
+def test_what_is_not_decided_on_the_other_feature_set_contradicts_nothing() -> None:
+    labels, patches = make_columns(on_both_sets(APART, [(1.0, 9.0)] * 3))
+    assert best(labels) == 1 and best(patches) is None
+
+
+def test_a_contradiction_takes_an_interval_beyond_zero_and_the_other_sign() -> None:
+    """By the interval alone: it need not hold among all comparisons of the page."""
+    better = Difference(-2.0, -3.0, -1.0, p=0.001)
+    for low, high, contradicts in ((1.0, 3.0, True), (-1.0, 3.0, False), (-3.0, -1.0, False)):
+        other = Difference((low + high) / 2, low, high, p=0.9)
+        assert better.contradicted_by(other) is contradicts
+        turned = Difference(2.0, 1.0, 3.0, p=0.001)
+        assert turned.contradicted_by(Difference(-1.0, -high, -low)) is contradicts
+    assert better.better == "first" and replace(better, disputed=True).better == "undecided"
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_verdict_says_what_both_feature_sets_say(language: str) -> None:
+    """Each distance is told once, with what the other feature set says of it."""
+    turned = [APART[0], APART[2], APART[1]]
+    cases = (
+        (APART, APART, ["distance.best"], "distance.second.same"),
+        (APART, [(1.0, 9.0)] * 3, ["distance.best"], "distance.second.open"),
+        (APART, turned, ["distance.disputed", "distance.undecided"], None),
+        ([(1.0, 9.0)] * 3, APART, ["distance.best", "distance.undecided"], "distance.second.open"),
+    )
+    for first, second, keys, said in cases:
+        runs = on_both_sets(first, second)
+        sentences = verdict.read_comparison(comparison_of(runs))
+        about = [
+            s for s in sentences if s.key.startswith("distance.") and s.key != "distance.floor"
+        ]
+        assert [s.key for s in about] == keys
+        if said is not None:
+            clause = about[0].values["second"]
+            assert isinstance(clause, Sentence) and clause.key == said
+        for sentence in about:
+            assert "{" not in Language(language).tell(sentence)
+    disputed = verdict.read_comparison(comparison_of(on_both_sets(APART, turned)))
+    words = next(Language().tell(s) for s in disputed if s.key == "distance.disputed")
+    assert "the GAN is nearer than the diffusion model; on image patches it is the other" in words
+
+
+def test_best_samples_are_not_claimed_where_the_feature_sets_disagree() -> None:
+    turned = [APART[0], APART[2], APART[1]]
+    lowest = [APART[0], APART[2], APART[1]]  # of the diffusion model
+    agreed = CLAIMS["diffusion.best"][1](Evidence(on_both_sets(lowest, turned)), "diffusion")
+    contrary = CLAIMS["diffusion.best"][1](Evidence(on_both_sets(lowest, APART)), "diffusion")
+    assert agreed.verdict == "supported" and contrary.verdict == "undecided"
+    assert "distance.disputed" in [sentence.key for sentence in contrary.sentences]
+    assert "distance.disputed" not in [sentence.key for sentence in agreed.sentences]
+
+
 def test_the_nearest_model_is_told_with_the_numbers_that_say_the_opposite() -> None:
     distance = runs_with("frechet_distance", APART)  # the GAN
     density = runs_with("density", [(0.9, 0.95), (0.2, 0.25), (0.5, 0.55)], better="higher")
@@ -414,7 +491,7 @@ def test_a_reconstruction_from_more_numbers_is_not_simply_better() -> None:
         for s in verdict.read_comparison(comparison_of(unequal))
         if s.topic == "reconstruction"
     ]
-    assert "from a code of 96 numbers, in 50.0\N{NO-BREAK SPACE}ms per image" in told[0]
+    assert "from 96 numbers, in 50.0\N{NO-BREAK SPACE}ms per image" in told[0]
     finding = CLAIMS["vae.reconstruction"][1](Evidence(unequal), "vae")
     assert finding.verdict == "undecided" and finding.sentences[-1].key == "claim.larger"
     fair = reconstructing(vae=3072, diffusion=96)

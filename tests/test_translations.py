@@ -27,7 +27,9 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
                 "definition.density",
                 "definition.real_or_fake",
                 "real_or_fake.level",
+                "real_or_fake.level.all",
                 "real_or_fake.told",
+                "real_or_fake.told.all",
             }
         ),
     ),
@@ -69,6 +71,7 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
                 "definition.frechet_distance",
                 "definition.kernel_distance",
                 "memorised.near",
+                "merit.stable.refuted",
                 "note.bad_images",
                 "note.fastest_threads",
                 "note.few_samples",

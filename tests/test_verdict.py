@@ -23,10 +23,11 @@ from triptych.pages.charts import (
     speed_series,
 )
 from triptych.pages.columns import Column, best, make_columns, name_runs, worst
+from triptych.pages.gathering import for_all
 from triptych.pages.language import Interval, Language, Name, Quantity, Sentence
 from triptych.pages.load import Comparison, Run, find_folder, load_comparison, load_log
 from triptych.pages.panels import Grid, find_grid
-from triptych.records import ContractRecord, MetricRecord
+from triptych.records import ContractRecord, MetricRecord, Note
 
 Sayer = Callable[[Column], Sentence | None]
 
@@ -273,6 +274,100 @@ def test_samples_are_copies_only_where_the_whole_interval_says_so() -> None:
     assert "no more than 2\N{NO-BREAK SPACE}%" in Language().tell(none)
 
 
+SEVERAL = {  # sentences of single models, with all that they may hold
+    "real_or_fake": ("told", "level"),
+    "sharpness": ("blurry", "over", "level", "softer", "sharper", "open"),
+    "memorised": ("near", "none", "open"),
+    "copied": ("share", "only"),
+    "copied_control": ("only",),
+    "own_exemplar": ("only",),
+    "likelihood": ("bound", "value", "none"),
+    "reconstruction": ("value", "none"),
+    "flattered": ("prior", "groups", "snapshots"),
+}
+
+
+def single(key: str, family: str, value: float) -> Sentence:
+    """What a reader of one model may give, whatever the key needs of it."""
+    values: dict[str, Any] = {"who": Name(family)}
+    if key.endswith(".none") and not key.startswith("memorised"):
+        return Sentence(key, values | {"note": Note("gan_no_density")})
+    if key.startswith("flattered"):
+        return Sentence(key, values)
+    values |= {"value": Quantity(value), "interval": Interval(value - 1, value + 1), "aside": ""}
+    if key.startswith("reconstruction"):
+        of = Sentence("reconstruction.code.of", {"n": 3072})
+        code = {"n": round(10 * value), "of": of, "time": ""}
+        return Sentence(key, values | {"code": Sentence("reconstruction.code", code)})
+    values |= {"floor": Quantity(0.01, "percent"), "margin": Quantity(0.1, "percent"), "n": 500}
+    return Sentence(key, values | {"most": Quantity(0.02, "percent"), "seen": Quantity(0.3)})
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize("key", [f"{name}.{end}" for name in SEVERAL for end in SEVERAL[name]])
+def test_what_is_said_of_several_models_is_said_once_with_every_number(
+    key: str, language: str
+) -> None:
+    words = Language(language)
+    several = [single(key, "vae", 31.7), single(key, "gan", 57.3), single(key, "diffusion", 31.7)]
+    [told] = for_all([*several, None, several[0]])
+    text = words.tell(told)
+    for sentence in several:
+        assert words.value(sentence.values["who"]) in text
+        for value in sentence.values.values():
+            if isinstance(value, Interval):
+                assert text.count(words.value(value)) == 1
+    if "value" in several[0].values:
+        assert text.count("31" + words.locale.habits.decimal + "7") == 1
+        assert text.index(words.name(Name("gan"))) > text.index(words.name(Name("diffusion")))
+    assert for_all(several[:1]) == several[:1]  # of one model its own words
+
+
+def test_models_of_which_another_thing_is_said_keep_their_sentence() -> None:
+    told = [single("memorised.none", "vae", 1.0), single("memorised.open", "gan", 2.0)]
+    assert for_all(told) == told
+    fewer = replace(told[0], values={**told[0].values, "n": 100, "who": Name("diffusion")})
+    assert for_all([told[0], fewer]) == [told[0], fewer]  # what stands outside the clauses
+
+
+def test_what_contradicts_several_distances_is_listed_once() -> None:
+    """The GAN is nearest by two distances; by other numbers others are better."""
+    runs = runs_with("frechet_distance", APART)
+    better = {"better": "higher", "group": "samples"}
+    for name, spans, more in (
+        ("kernel_distance", APART, {}),
+        ("precision", [(0.9, 0.95), (0.1, 0.15), (0.5, 0.55)], better),
+        ("density", [(0.9, 0.95), (0.1, 0.15), (0.5, 0.55)], better),
+        ("coverage", [(0.1, 0.12), (0.5, 0.55), (0.8, 0.85)], better),
+    ):
+        added = runs_with(name, spans, **more)
+        runs = [
+            replace(run, metrics=run.metrics + other.metrics)
+            for run, other in zip(runs, added, strict=True)
+        ]
+    sentences = verdict.read_comparison(comparison_of(runs))
+    first, second = (Language().tell(s) for s in sentences if s.key == "distance.best")
+    assert first.endswith(
+        "the precision and the density favour the VAE and the diffusion model and the coverage "
+        "favours the diffusion model."
+    )
+    assert "Here too the same numbers disagree." in second and "favour" not in second
+
+
+def test_distances_that_leave_the_same_models_undecided_share_a_sentence() -> None:
+    both = [
+        verdict.distance_undecided(column_with(name, OVERLAP, better="lower"))
+        for name in ("frechet_distance", "kernel_distance")
+    ]
+    other = verdict.distance_undecided(column_with("sliced_distance", TIED, better="lower"))
+    told, alone = verdict.undecided_alike([*both, None, other])
+    assert alone == other  # of the VAE and the GAN, and not of the GAN and the diffusion model
+    words = Language().tell(told)
+    assert "tells the GAN and the diffusion model apart: the Fréchet distance" in words
+    assert "and the kernel distance to" in words
+    assert "la distance à noyau" in Language("fr").tell(told)
+
+
 def test_below_the_share_of_a_model_that_copies_nothing_none_is_better() -> None:
     """0.95 % is no disadvantage beside 0.1 %, where 1 % copies nothing; 5 % is."""
     few = [(0.0005, 0.0015), (0.0085, 0.0098), (0.0086, 0.0099)]
@@ -368,7 +463,7 @@ def test_numbers_follow_the_language() -> None:
     assert english.number(9000.0, "time") == "2.50\N{NO-BREAK SPACE}h"
     assert english.number(1_500_000, "bytes") == "1.5\N{NO-BREAK SPACE}MB"
     assert french.number(2.5e9, "bytes") == "2,5\N{NO-BREAK SPACE}Go"
-    assert french.text("answer.sharper").startswith("Oui\N{NO-BREAK SPACE}: ")
+    assert french.text("answer.sharper.undecided").startswith("Non tranché\N{NO-BREAK SPACE}: ")
     names = (Name("vae"), Name("gan"), Name("diffusion"))
     assert english.value(names) == "the VAE, the GAN and the diffusion model"
     assert french.value(Name("gan", "gan:hinge", 1)) == "gan:hinge (graine 1)"

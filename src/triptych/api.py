@@ -187,10 +187,26 @@ def evaluate(
     machine = machine or hardware.pick_for(asked)
     named = [text for text in asked.runs if are_samples(text)]
     trained = [text for text in asked.runs if text not in named]
+    if trained and not named:
+        refuse_options_of_samples(asked)
     write_samples = samples_to_measure(named, asked, data, machine, console)
     of_runs = iter(evaluate_runs(trained, asked, data, machine, console))
     of_samples = iter(write_samples())
     return [next(of_samples if text in named else of_runs) for text in asked.runs]
+
+
+def refuse_options_of_samples(asked: MeasureRequest) -> None:
+    """InputError on options that do nothing to runs."""
+    if asked.out is not None:
+        raise InputError(
+            "--out is for samples from elsewhere, results of a run are written into it",
+            "leave it out, or copy the run first",
+        )
+    if asked.ignore_labels:
+        raise InputError(
+            "--ignore-labels is for samples from elsewhere, a run knows its own labels",
+            "leave it out",
+        )
 
 
 def evaluate_runs(
@@ -297,7 +313,9 @@ def is_measured_folder(path: Path) -> bool:
     if not path.is_dir():
         return not path.exists()
     inside = {each.name for each in files.visible(path)}
-    return inside <= {"results.json", "figures"} and ("results.json" in inside or not inside)
+    return inside <= {comparing.RESULTS, comparing.FIGURES} and (
+        comparing.RESULTS in inside or not inside
+    )
 
 
 def write_measured(
@@ -312,7 +330,7 @@ def write_measured(
     if machine.group.is_main:
         files.make_folder(folder)
         files.write_json(folder / comparing.RESULTS, evaluation.results.to_json())
-        draw_samples(folder / "figures", samples, evaluation)
+        draw_samples(folder / comparing.FIGURES, samples, evaluation)
         into = Note("samples_measured_into", {"name": samples.name, "folder": str(folder)})
         console.say(english(into))
     machine.group.barrier()
@@ -420,7 +438,7 @@ def compare(
     machine = machine or hardware.pick_for(asked)
     folder = comparing.compare(asked, opened(data), machine, console)
     if machine.group.is_main:
-        page.write_page(folder, language=asked.lang)
+        page.write_page(folder, language=asked.lang, course=asked.course)
     machine.group.barrier()
     return folder / page.PAGE
 
@@ -432,25 +450,31 @@ def report(
     course: bool = False,
     force: bool = False,
     out: PathLike | None = None,
+    format: str = "html",
 ) -> Path:
     """Write the page of a comparison again, or of finished and evaluated runs.
 
-    Runs that differ are refused unless forced; their page goes to `out`, or report.html here.
+    Runs that differ are refused unless forced; their page goes to `out`, or report.FORMAT here.
+    format: html, md (Markdown) or tex (LaTeX), whose pictures go into a folder beside the page
     """
+    from triptych.pages.formats import check_target
     from triptych.pages.page import write_page
 
     check_language(lang)
     folders = as_paths(paths, "paths")
     target = None if out is None else as_path(out, "out")
+    check_target(target or Path(f"report.{format}"), format)
+    if target is not None and not target.parent.exists():
+        raise InputError(f"there is no folder {target.parent}", "make it, or name another --out")
     if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
-        return write_page(folders[0], target, language=lang, course=course)
+        return write_page(folders[0], target, language=lang, course=course, format=format)
     if not folders:
         raise InputError("no folder named", "give a comparison, or runs that were evaluated")
     runs = [RunFolder(path) for path in folders]
     with tempfile.TemporaryDirectory() as scratch:
         comparing.join(Path(scratch), runs, force)
-        page = target or Path("report.html")
-        return write_page(Path(scratch), page, language=lang, course=course)
+        page = target or Path(f"report.{format}")
+        return write_page(Path(scratch), page, language=lang, course=course, format=format)
 
 
 @dataclass(frozen=True)

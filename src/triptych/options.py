@@ -28,7 +28,9 @@ DEFAULT_DATA = "street-digits"
 Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
-COURSE_BUDGET = "30epochs"
+COURSE_RECIPE = "course"  # the practical's own recipe of a family
+COURSE_EPOCHS = 30
+COURSE_BUDGET = f"{COURSE_EPOCHS}epochs"
 DEFAULT_COUNTS = {"cpu": 2_000, "cuda": 10_000}  # samples measured: --count
 OnTrouble = Literal["rewind", "stop"]
 DEFAULT_RESOLUTION = 32
@@ -512,7 +514,8 @@ class CompareRequest(TrainingOptions, MachineOptions):
     )
     data: str | None = option(
         None,
-        "A named set, hf:owner/name, a folder of images or a file; street-digits by default.",
+        "A named set, hf:owner/name, a folder of images or a file; street-digits by default. "
+        "For samples alone also a file that `triptych reference` wrote.",
     )
     seeds: int = option(1, "Train each model so many times.")
     count: int | None = option(None, COUNT_HELP)
@@ -521,6 +524,17 @@ class CompareRequest(TrainingOptions, MachineOptions):
     out: Path | None = option(None, "Folder of the comparison; the same one again resumes.")
     lang: str = option("en", "Language of the report: en or fr.")
     force: bool = option(False, "Show runs that differ, under a loud mark.")
+    course: bool = option(
+        False, "Train the practical's three recipes, and answer its questions on the page."
+    )
+    sampler: str | None = option(
+        None,
+        "With --course: the diffusion model's sampler for measuring; dpm-solver++ in 25 steps by "
+        "default, for the practical's own 1,000 ancestral steps take long.",
+    )
+    steps: int | None = option(
+        None, "With --course: its steps; those of the recipe where a sampler is named."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -705,6 +705,7 @@ class CostRecord(Record):
     """What a model costs; None where it was not measured, or not by all of several trainings."""
 
     parameters: float | None = None
+    exemplar_numbers: float | None = None  # in the encodings of training images that a prior keeps
     train_seconds: float | None = None
     images_seen: float | None = None
     train_images_per_second: float | None = None
@@ -717,9 +718,9 @@ class CostRecord(Record):
     reconstruct_seconds_per_image: float | None = None  # encoding and decoding
 
     def to_json(self) -> JsonObject:
-        """As plain values; those of encoding only where the model encodes."""
-        encoding = ("code_size", "reconstruct_seconds_per_image")
-        return {k: v for k, v in asdict(self).items() if k not in encoding or v is not None}
+        """As plain values; those of encodings only where the model makes or keeps some."""
+        optional = ("exemplar_numbers", "code_size", "reconstruct_seconds_per_image")
+        return {k: v for k, v in asdict(self).items() if k not in optional or v is not None}
 
 
 ELSEWHERE = "elsewhere"  # before the colon of such a model
@@ -790,8 +791,11 @@ class ReferenceRecord(Record):
     ranges:    which of their numbers became black and white, by their type
     count:     samples that it measures, and images behind its floors
     features:  the extractor's name, and key: the same with a digest of all that it depends on
+    second_features, second_key: the same of the second feature set, where there is one
     accuracy:  of the data's classifier on test images
     no_labels: why what the classifier reads is not defined
+    seen:      training images among those behind the floors, which the classifier has seen; None
+               where that was not recorded
     same:      the references whose images are all one and the same
     digest:    of the tensors
     """
@@ -807,9 +811,12 @@ class ReferenceRecord(Record):
     count: int
     features: str
     key: str
+    second_features: str | None = None
+    second_key: str | None = None
     accuracy: float | None = None
     legibility: LegibilityRecord | None = None
     no_labels: Note | None = None
+    seen: int | None = None
     same: tuple[str, ...] = ()
     digest: str
     versions: dict[str, str]
@@ -891,9 +898,9 @@ class ContractRecord(Record):
     budget: Budget | None
     seeds: tuple[int, ...]
     evaluation: EvaluationRecord
-    device: str
-    precision: str
-    threads: int
+    device: str | None  # as precision and threads, None where nobody recorded it
+    precision: str | None
+    threads: int | None
     versions: dict[str, str]
     hardware: dict[str, str | int | None]
     runs: tuple[str, ...]  # their folders

@@ -480,14 +480,24 @@ class Report(Everywhere):
     lang: str = option("en", "Language: en or fr.")
     course: bool = option(False, "Order the page by the practical's questions.")
     force: bool = option(False, "Show runs that differ, under a loud mark.")
-    out: Path | None = option(None, "FILE.html; report.html in the comparison by default.")
+    out: Path | None = option(
+        None, "The page's file; report.html (or .md, .tex) in the comparison by default."
+    )
+    format: str = option(
+        "html", "html, md (Markdown) or tex (LaTeX), with figures in NAME_figures/ beside these."
+    )
 
     def run(self) -> Any:
         """The page's path."""
         from triptych import api
 
         page = api.report(
-            self.paths, lang=self.lang, course=self.course, force=self.force, out=self.out
+            self.paths,
+            lang=self.lang,
+            course=self.course,
+            force=self.force,
+            out=self.out,
+            format=self.format,
         )
         return {"report": str(page)} if self.json else str(page)
 

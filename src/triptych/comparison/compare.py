@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from triptych import files, hardware
 from triptych.comparison.contract import (
@@ -20,25 +20,30 @@ from triptych.comparison.contract import (
     samples_measured,
     trained_on_other_data,
 )
+from triptych.comparison.forecast import forecast
 from triptych.comparison.seeds import all_differences, average, by_model
 from triptych.comparison.turns import train_in_turns
 from triptych.config import Budget
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
-from triptych.data.samples import SampleFormat
 from triptych.errors import InputError
 from triptych.evaluation.evaluate import (
+    Ground,
     Measure,
     MeasureSamples,
+    MeasuringSampler,
     check_measurement,
     draw_samples,
+    format_for,
     measurers,
+    most_samples,
     plan_measurement,
+    sample_measurer,
 )
 from triptych.evaluation.legibility import warn_told_anyway
 from triptych.evaluation.outputs import EVALUATION_SEED
-from triptych.evaluation.reference import MOST_REFERENCES, count_samples
+from triptych.evaluation.reference import MOST_REFERENCES
 from triptych.evaluation.samples import (
     Samples,
     SampleSource,
@@ -46,10 +51,13 @@ from triptych.evaluation.samples import (
     folder_name,
     open_samples,
 )
-from triptych.evaluation.saved_reference import is_reference
+from triptych.evaluation.saved_reference import NO_IMAGES, is_reference
+from triptych.evaluation.saved_reference import read as read_reference
 from triptych.families import registry
+from triptych.families.capabilities import Iterative
 from triptych.hardware import Machine
 from triptych.options import (
+    COURSE_RECIPE,
     DEFAULT_BUDGETS,
     DEFAULT_DATA,
     CompareRequest,
@@ -60,12 +68,15 @@ from triptych.options import (
 from triptych.records import (
     ComparisonResults,
     ContractRecord,
+    DataRecord,
     EvaluationRecord,
     JsonObject,
+    MeasuredOn,
     Note,
     ResultsRecord,
     RunRecord,
     SamplesRecord,
+    as_json,
     read_record,
 )
 from triptych.run import Run, run_data
@@ -87,75 +98,228 @@ RESULTS = "results.json"
 FIGURES, TABLES = "figures", "tables"  # of the page, inside the comparison
 
 
+@dataclass(frozen=True)
+class Entries:
+    """What is compared, by how it comes about.
+
+    variants: models to be trained
+    finished: runs that are trained already
+    sources:  of samples from elsewhere
+    """
+
+    variants: list[Variant]
+    finished: list[RunFolder]
+    sources: list[SampleSource]
+
+    @classmethod
+    def parse(cls, models: Sequence[str]) -> Self:
+        """From the user's words."""
+        own = [model for model in models if not is_samples(model)]
+        return cls(
+            [Variant.parse(model) for model in own if not is_run(model)],
+            [RunFolder(Path(model)) for model in own if is_run(model)],
+            [SampleSource.parse(model) for model in models if is_samples(model)],
+        )
+
+
 def compare(
     asked: CompareRequest, data: ImageData | None, machine: Machine, console: Console
 ) -> Path:
     """Train what must be trained, measure all alike; the folder of contract.json and results.json.
 
-    data: images that are open already; else those that are asked for
+    data: images that are open already; else those that are asked for, or a saved reference
     InputError on what cannot be compared, before anything is made.
     """
+    check_course(asked)
     size = pick_size(asked.size, machine.device)
-    models = asked.models or tuple(registry.FAMILIES)
-    sources = [SampleSource.parse(model) for model in models if is_samples(model)]
-    own = [model for model in models if not is_samples(model)]
-    finished = [RunFolder(Path(model)) for model in own if is_run(model)]
-    variants = [Variant.parse(model) for model in own if not is_run(model)]
-    usual = finished[0].read().budget.asked if finished and not variants else DEFAULT_BUDGETS[size]
+    models = asked.models or (course_models() if asked.course else tuple(registry.FAMILIES))
+    entries = Entries.parse(models)
+    usual = DEFAULT_BUDGETS[size]
+    if entries.finished and not entries.variants:
+        usual = entries.finished[0].read().budget.asked
     asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
-    images = data or data_to_compare(asked, finished, variants, machine, console)
-    check_measurement(asked.count, asked.features, images, machine)
-    requests = make_requests(variants, asked, images)
-    places = folders_of_samples(sources, requests)
-    samples = read_all_samples(sources, asked, images, machine, console)
-    identity = identity_of(asked, images, samples)
-    folder = agreed_folder(asked, identity, images, requests, machine)
-    more = check_finished(finished, requests, images, machine, asked.force, bool(samples))
-    tell_notes(images, console)
-    count = min([asked.count or MOST_REFERENCES, *(len(each.images) for each in samples)])
-    count_asked = count if samples else asked.count
-    plan = plan_measurement(count_asked, asked.features, images, machine, console)
-    samples = [each.choose(plan.count) for each in samples]
+    if data is None and is_reference(asked.data):
+        return compare_on_reference(asked, entries, machine, console)
+    images = data or data_to_compare(asked, entries, machine, console)
+    return compare_on_images(asked, entries, images, machine, console)
+
+
+def compare_on_images(
+    asked: CompareRequest, entries: Entries, data: ImageData, machine: Machine, console: Console
+) -> Path:
+    """The folder of a comparison on real images; models are trained on them."""
+    check_measurement(asked.count, asked.features, data, machine)
+    requests = make_requests(entries.variants, asked, data)
+    samplers = measuring_samplers(asked, requests)
+    paths = folders_of_samples(entries.sources, requests)
+    samples = read_all_samples(entries.sources, asked, data, machine, console)
+    identity = identity_of(asked, data, samples)
+    folder = agreed_folder(asked, identity, data.name, requests, machine)
+    more = check_finished(entries.finished, requests, data, machine, asked.force, bool(samples))
+    tell_notes(data, console)
+    count = smallest(samples, asked.count or MOST_REFERENCES) if samples else asked.count
+    plan = plan_measurement(count, asked.features, data, machine, console)
+    plan = replace(plan, samplers=samplers)
+    by_path = {path: s.choose(plan.count) for path, s in zip(paths, samples, strict=True)}
+    if asked.course:
+        trained = [each for each in requests if is_trained(folder / run_name(each))]
+        console.say(english(forecast(requests, trained, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
-    folders = finished + train_all(requests, folder, machine, console)
-    measure, measure_samples = measurers(images, plan, machine, console)
+    runs = entries.finished + train_all(requests, folder, machine, console)
+    measure, measure_samples = measurers(data, plan, machine, console)
     if machine.group.is_main:
-        files.make_folder(folder)
-        contract = make_contract(
-            folder,
-            folders,
-            asked.force,
-            more,
-            {place: each.record() for place, each in zip(places, samples, strict=True)},
-            command=asked.command(),
-            request=identity,
-            data=images.describe(),
-            evaluation=EvaluationRecord(
-                count=plan.count, features=plan.features, seed=EVALUATION_SEED
-            ),
-            device=machine.device,
-            precision=machine.precision,
-            threads=machine.threads,
-            versions=hardware.versions(),
-            hardware=hardware.describe(),
-        )
-        for note in contract.differences:
-            console.say(f"note: {english(note)}")
-        measured = {
-            place: write_samples(folder / place, each, measure_samples)
-            for place, each in zip(places, samples, strict=True)
-        }
-        write_results(folder, folders, measure, measured)
-        real = images.test.images[: figures.SIDE**2]
-        figures.save(folder / "figures", "real", real, figures.SIDE)
+        evaluation = evaluation_of(plan.count, plan.features)
+        held_equal = conditions_of(asked, identity, data.describe(), evaluation, machine)
+        tell_contract(folder, runs, by_path, console, force=asked.force, more=more, **held_equal)
+        results = write_all_samples(folder, by_path, measure_samples)
+        write_results(folder, runs, measure, results)
+        figures.save(folder / FIGURES, "real", data.test.images[: figures.SIDE**2], figures.SIDE)
     else:  # these measure their share; the first one writes
-        for each in samples:
+        for each in by_path.values():
             measure_samples(each)
-        for run in folders:
+        for run in runs:
             measure(run)
     machine.group.barrier()
     return folder
+
+
+def compare_on_reference(
+    asked: CompareRequest, entries: Entries, machine: Machine, console: Console
+) -> Path:
+    """The folder of a comparison of samples alone, against a file that `triptych reference` wrote.
+
+    InputError where there are runs or models to be trained: both take the images themselves.
+    """
+    if entries.variants or entries.finished:
+        raise InputError(
+            f"{asked.data} holds no images, which models are trained on and runs measured with",
+            "name the images by --data, or compare samples alone",
+        )
+    file = read_reference(Path(asked.data or "").expanduser())
+    paths = folders_of_samples(entries.sources, [])
+    samples = read_all_samples(entries.sources, asked, file, machine, console)
+    data = file.record.data
+    identity = {
+        "models": list(asked.models),
+        "data": data.fingerprint,
+        "reference": file.record.digest,
+        "samples": [each.fingerprint for each in samples],
+    }
+    folder = agreed_folder(asked, identity, data.name, [], machine)
+    count = smallest(samples, file.record.count)
+    by_path = {path: s.choose(count) for path, s in zip(paths, samples, strict=True)}
+    measure_samples = sample_measurer(count, asked.features, file, machine, console)
+    if machine.group.is_main:
+        evaluation = evaluation_of(count, file.record.features)
+        held_equal = conditions_of(asked, identity, data, evaluation, machine)
+        tell_contract(folder, [], by_path, console, force=asked.force, more=[], **held_equal)
+        results = write_all_samples(folder, by_path, measure_samples)
+        write_comparison(folder, [], list(results.values()))
+        no_images = {"defined": False, "note": as_json(NO_IMAGES)}
+        figures.write(folder / FIGURES, "real", no_images)
+    else:
+        for each in by_path.values():
+            measure_samples(each)
+    machine.group.barrier()
+    return folder
+
+
+def smallest(samples: Sequence[Samples], most: int) -> int:
+    """As many samples as every set has, at most `most`: numbers that move with n share one n."""
+    return min([most, *(len(each.images) for each in samples)])
+
+
+def evaluation_of(count: int, features: str | None) -> EvaluationRecord:
+    """How all are measured: so many samples, on these features."""
+    return EvaluationRecord(count=count, features=features, seed=EVALUATION_SEED)
+
+
+def conditions_of(
+    asked: CompareRequest,
+    identity: JsonObject,
+    data: DataRecord | MeasuredOn,
+    evaluation: EvaluationRecord,
+    machine: Machine,
+) -> JsonObject:
+    """The fields of a contract that are the same for all that is compared here and now."""
+    return {
+        "command": asked.command(("models",) if asked.course else ()),
+        "request": identity,
+        "data": data,
+        "evaluation": evaluation,
+        "device": machine.device,
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "versions": hardware.versions(),
+        "hardware": hardware.describe(),
+    }
+
+
+def tell_contract(
+    folder: Path,
+    runs: Sequence[RunFolder],
+    samples: Mapping[str, Samples],
+    console: Console,
+    *,
+    force: bool,
+    more: Sequence[Note],
+    **held_equal: Any,
+) -> None:
+    """Write contract.json into a folder that may be new, and say what differs."""
+    files.make_folder(folder)
+    records = {path: each.record() for path, each in samples.items()}
+    contract = make_contract(folder, runs, force, more, records, **held_equal)
+    for note in contract.differences:
+        console.say(f"note: {english(note)}")
+
+
+def check_course(asked: CompareRequest) -> None:
+    """InputError on models beside --course, and on its options without it."""
+    if asked.course and asked.models:
+        raise InputError(
+            f"--course trains the practical's own recipes, and {asked.models[0]} is named too",
+            "leave out --course or the models",
+        )
+    for name in ("sampler", "steps"):
+        if getattr(asked, name) is not None and not asked.course:
+            raise InputError(
+                f"--{name} is for the models of --course",
+                "add --course, or leave it out",
+            )
+
+
+def is_trained(path: Path) -> bool:
+    """Whether a folder holds a run that is trained to its end."""
+    folder = RunFolder(path)
+    return folder.is_run() and folder.read().done
+
+
+def course_models() -> tuple[str, ...]:
+    """The practical's recipes, one of each family that has one."""
+    families = [f for f in registry.FAMILIES if COURSE_RECIPE in registry.own_recipes(f)]
+    return tuple(f"{family}:{COURSE_RECIPE}" for family in families)
+
+
+def measuring_samplers(
+    asked: CompareRequest, requests: Sequence[ResolvedRequest]
+) -> dict[str, MeasuringSampler]:
+    """Which of the practical's models are not sampled by their own sampler while measuring.
+
+    A sampler that is asked for takes the recipe's own steps, unless they are asked for too.
+    InputError on a sampler or a number of steps that there is not, before anything is trained.
+    """
+    samplers = {}
+    for request in requests if asked.course else []:
+        quick = registry.recipe(request.name).quick_sampling
+        model = registry.build(request.name, request.settings, request.shape, request.seed)
+        if quick is None or not isinstance(model, Iterative):
+            continue
+        usual = len(model.noise_levels()) - 1 if asked.sampler else quick[1]
+        steps = usual if asked.steps is None else asked.steps
+        samplers[str(request.name)] = MeasuringSampler(asked.sampler or quick[0], steps)
+        model.with_sampler(asked.sampler or quick[0], steps)  # says what it has not
+    return samplers
 
 
 def is_samples(model: str) -> bool:
@@ -185,33 +349,30 @@ def folders_of_samples(
 def read_all_samples(
     sources: Sequence[SampleSource],
     asked: CompareRequest,
-    data: ImageData,
+    ground: Ground,
     machine: Machine,
     console: Console,
 ) -> list[Samples]:
     """The samples that are named, before anything is trained."""
-    most, wanted = count_samples(asked.count, data, machine.device), SampleFormat.of(data)
-    return [
-        open_samples(
-            source,
-            wanted,
-            most,
-            machine,
-            console,
-            labeled=not asked.ignore_labels,
-            strict=asked.strict,
-        )
-        for source in sources
-    ]
+    if not sources:
+        return []
+    most, wanted = most_samples(asked.count, asked.features, ground, machine), format_for(ground)
+    options = {"labeled": not asked.ignore_labels, "strict": asked.strict}
+    return [open_samples(source, wanted, most, machine, console, **options) for source in sources]
 
 
-def write_samples(folder: Path, samples: Samples, measure_samples: MeasureSamples) -> ResultsRecord:
-    """results.json and figures of samples, in a folder of their own."""
-    evaluation = measure_samples(samples)
-    files.make_folder(folder)
-    files.write_json(folder / RESULTS, evaluation.results.to_json())
-    draw_samples(folder / FIGURES, samples, evaluation)
-    return replace(evaluation.results, run=folder.name)
+def write_all_samples(
+    folder: Path, samples: Mapping[str, Samples], measure_samples: MeasureSamples
+) -> dict[str, ResultsRecord]:
+    """results.json and figures of samples, each in a folder of their own; results by path."""
+    results = {}
+    for path, each in samples.items():
+        evaluation = measure_samples(each)
+        files.make_folder(folder / path)
+        files.write_json(folder / path / RESULTS, evaluation.results.to_json())
+        draw_samples(folder / path / FIGURES, each, evaluation)
+        results[path] = replace(evaluation.results, run=path)
+    return results
 
 
 def is_run(model: str) -> bool:
@@ -220,22 +381,13 @@ def is_run(model: str) -> bool:
 
 
 def data_to_compare(
-    asked: CompareRequest,
-    finished: Sequence[RunFolder],
-    variants: Sequence[Variant],
-    machine: Machine,
-    console: Console,
+    asked: CompareRequest, entries: Entries, machine: Machine, console: Console
 ) -> ImageData:
     """The data asked for; else those of a finished run, if nothing is trained; else the usual."""
-    if asked.data is None and finished and not variants:
-        return run_data(Run(finished[0].path, machine), None, None, console)
-    if asked.data is None and not variants:
+    if asked.data is None and entries.finished and not entries.variants:
+        return run_data(Run(entries.finished[0].path, machine), None, None, console)
+    if asked.data is None and not entries.variants:
         raise InputError("samples are compared on real images, which are not named", "give --data")
-    if is_reference(asked.data):
-        raise InputError(
-            f"{asked.data} is a reference and holds no images to compare on",
-            "name the images, or measure samples by `triptych evaluate`",
-        )
     return open_images(asked.data or DEFAULT_DATA, asked.part(DataOptions), console)
 
 
@@ -260,6 +412,7 @@ def identity_of(
     """What must agree for a comparison to be gone on with; options count where they are used."""
     more = {"set": list(asked.set), "conditional": asked.conditional, "features": asked.features}
     more["samples"] = [each.fingerprint for each in samples]
+    more |= {"course": asked.course, "sampler": asked.sampler, "steps": asked.steps}
     return {
         "models": list(asked.models),
         "data": data.fingerprint,
@@ -275,21 +428,24 @@ def identity_of(
 def agreed_folder(
     asked: CompareRequest,
     identity: JsonObject,
-    data: ImageData,
+    data_name: str,
     requests: Sequence[ResolvedRequest],
     machine: Machine,
 ) -> Path:
     """The folder of a comparison, the same for all processes; InputError unless it may be used."""
     group = machine.group
-    folder = Path(group.broadcast(lambda: str(asked.out or comparison_folder(identity, data))))
+    folder = Path(group.broadcast(lambda: str(asked.out or comparison_folder(identity, data_name))))
     group.broadcast(lambda: check_folder(folder, identity))
     for request in requests:
         group.broadcast(partial(check_output, RunFolder(folder / run_name(request)), request))
     return folder
 
 
-def comparison_folder(identity: JsonObject, data: ImageData) -> Path:
-    """runs/compare-<data>-<budget>: the one with this identity if there is one, else a new one."""
+def comparison_folder(identity: JsonObject, data_name: str) -> Path:
+    """runs/compare-<data>-<budget>: the one with this identity if there is one, else a new one.
+
+    Where nothing can be trained, there is no budget.
+    """
 
     def usable(candidate: Path) -> bool:
         try:
@@ -298,7 +454,8 @@ def comparison_folder(identity: JsonObject, data: ImageData) -> Path:
             return False
         return True
 
-    return files.first_free(RUNS / f"compare-{data.name}-{identity['budget']}", usable)
+    budget = f"-{identity['budget']}" if "budget" in identity else ""
+    return files.first_free(RUNS / f"compare-{data_name}{budget}", usable)
 
 
 def check_folder(out: Path, identity: JsonObject) -> None:
@@ -485,12 +642,12 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
     of_samples = {os.path.relpath(path, out): read_measured(path) for path in measured}
     runs = read_finished(folders)
     first = next(iter(runs.values()), None)
-    measured_on = [*results, *of_samples.values()][0].data
+    one = [*results, *of_samples.values()][0]
+    measured_on = one.data
     same = first is not None and first.data.fingerprint == measured_on.fingerprint
     named = dict(zip(runs, results, strict=True)) | {r.run: r for r in of_samples.values()}
     more = measured_differently(named)
     more += trained_on_other_data(runs, measured_on.fingerprint)
-    one = [*results, *of_samples.values()][0]
     make_contract(
         out,
         folders,
@@ -500,10 +657,8 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
         command=" ".join(["triptych report", *paths]),
         request={"runs": paths},
         data=first.data if first and same else measured_on,  # which says less of itself
-        evaluation=EvaluationRecord(
-            count=samples_measured(one), features=features_used(one), seed=EVALUATION_SEED
-        ),
-        **(here() if first is None else where_trained(first)),
+        evaluation=evaluation_of(samples_measured(one), features_used(one)),
+        **where_trained(first),
     )
     all_named = [
         replace(result, run=os.path.relpath(folder.path, out))
@@ -513,17 +668,16 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
     write_comparison(out, folders, all_named)
 
 
-def where_trained(record: RunRecord) -> JsonObject:
-    """What a contract says of the machine of a run."""
+def where_trained(record: RunRecord | None) -> JsonObject:
+    """What a contract says of the machine of a run; nothing without one.
+
+    Results of samples do not tell where they were measured, and it need not have been here.
+    """
+    if record is None:
+        nothing = dict.fromkeys(("device", "precision", "threads"))
+        return {**nothing, "versions": {}, "hardware": {}}
     names = ("device", "precision", "threads", "versions", "hardware")
     return {name: getattr(record, name) for name in names}
-
-
-def here() -> JsonObject:
-    """The same of this machine, where nothing was trained."""
-    machine = hardware.pick()
-    found = {name: getattr(machine, name) for name in ("device", "precision", "threads")}
-    return found | {"versions": hardware.versions(), "hardware": hardware.describe()}
 
 
 def is_measurement(path: Path) -> bool:

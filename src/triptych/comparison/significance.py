@@ -57,6 +57,7 @@ class Difference:
     p:        the chance of a difference as large as this, or larger, where there is none
     beyond:   the same, where each was trained anew; None where nobody knows how trainings spread
     together: the number of comparisons that it was decided among
+    disputed: whether the same distance on other features says the opposite
     """
 
     value: float
@@ -65,6 +66,7 @@ class Difference:
     p: float = 1.0
     beyond: float | None = None
     together: int = 1
+    disputed: bool = False
 
     @property
     def better(self) -> Better:
@@ -72,9 +74,16 @@ class Difference:
 
         Alone, that is where the interval excludes zero.
         """
-        if self.p > ERROR:
+        if self.p > ERROR or self.disputed:
             return "undecided"
         return "first" if self.value < 0 else "second"
+
+    def contradicted_by(self, other: Difference) -> bool:
+        """Whether another difference of the same two has the other sign, beyond its interval.
+
+        By that interval alone, for a contradiction asks for less proof than a finding.
+        """
+        return other.low > 0 > self.value or other.high < 0 < self.value
 
     @property
     def lasting(self) -> bool:

@@ -68,10 +68,10 @@ class SampleFormat:
 
     def reading(self) -> Reading:
         """How files are read. Bytes are plain ones, unless those of the data are all 0 or 1."""
-        known = {kind: ends for kind, ends in self.ranges.items() if kind != ranges.BYTE}
+        bounds = {kind: ends for kind, ends in self.ranges.items() if kind != ranges.BYTE}
         if self.ranges.get(ranges.BYTE) != BINARY:
-            known[ranges.BYTE] = ranges.BYTES
-        return Reading(self.shape.resolution, self.fit, None, known)
+            bounds[ranges.BYTE] = ranges.BYTES
+        return Reading(self.shape.resolution, self.fit, None, bounds)
 
 
 @dataclass(frozen=True, eq=False)

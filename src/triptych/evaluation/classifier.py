@@ -11,7 +11,6 @@ likely as the target (outlier exposure, arXiv:1812.04606).
 from __future__ import annotations
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +29,7 @@ from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
 from triptych.data.store import cache_folder
 from triptych.hardware import Machine
+from triptych.metrics.real_or_fake import one_thread_each
 from triptych.seeding import generator, initializing
 
 VERSION = 3  # raised whenever the same data would give another classifier
@@ -216,7 +216,7 @@ def _fit(
 
     with (
         console.bar("  classifier for the measurements", rounds) as bar,
-        ThreadPoolExecutor(len(replicas), "half", torch.set_num_threads, (1,)) as pool,
+        one_thread_each(len(replicas)) as pool,
     ):
         for number in range(rounds):
             x, labels = batches.at(number * batch_size)

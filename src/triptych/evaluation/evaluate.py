@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from triptych.evaluation.outputs import (
 from triptych.evaluation.reference import RealSide, Reference, count_samples, make, read_real
 from triptych.evaluation.samples import Samples
 from triptych.evaluation.saved_reference import ReferenceFile, format_of, open_reference
-from triptych.families.capabilities import DrawsAroundExemplars, Iterative
+from triptych.families.capabilities import Iterative, exemplar_numbers
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, entry
@@ -80,13 +80,25 @@ class Evaluation:
 MeasureSamples = Callable[[Samples], Evaluation]
 
 
+@dataclass(frozen=True)
+class MeasuringSampler:
+    """A sampler that stands in for a recipe's own while samples are measured."""
+
+    name: str
+    steps: int
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How many samples are measured, and on which features; the data's classifier, if any."""
+    """How many samples are measured, and on which features; the data's classifier, if any.
+
+    samplers: by the model's name, of models that are not sampled by their own while measuring
+    """
 
     count: int
     features: str
     labels: Labels | None
+    samplers: Mapping[str, MeasuringSampler] = field(default_factory=dict)
 
 
 def check_measurement(
@@ -199,7 +211,8 @@ def measurers(
             model, record = load_model(folder, machine.device)
             name = f"{record.model} ({folder.path.name})"  # which tells variants and seeds
             console.say(f"  {english(Note('measuring', {'model': name}))}")
-            evaluation = evaluate(model, record, real, console)
+            model, notes = with_measuring_sampler(model, plan.samplers.get(record.model))
+            evaluation = evaluate(model, record, real, console, notes)
             draw(folder, model, record, evaluation, real, console)
         return evaluation.results
 
@@ -209,6 +222,21 @@ def measurers(
             return evaluate_samples(samples, real, console)
 
     return measure_run, measure_samples
+
+
+def with_measuring_sampler(
+    model: GenerativeModel, sampler: MeasuringSampler | None
+) -> tuple[GenerativeModel, list[Note]]:
+    """The model by that sampler, and the note that says so; as it is where there is none.
+
+    InputError where it has no such sampler.
+    """
+    if sampler is None or not isinstance(model, Iterative):
+        return model, []
+    calls = model.network_calls
+    model = model.with_sampler(sampler.name, sampler.steps)
+    of_steps = {"n": sampler.steps, "calls": model.network_calls, "usual": calls}
+    return model, [Note("measured_by_sampler", {"sampler": sampler.name, **of_steps})]
 
 
 def draw(
@@ -277,9 +305,13 @@ def telling(bar: Bar) -> Callable[[str], None]:
 
 
 def evaluate(
-    model: GenerativeModel, record: RunRecord, real: Reference, console: Console
+    model: GenerativeModel,
+    record: RunRecord,
+    real: Reference,
+    console: Console,
+    notes: Sequence[Note] = (),
 ) -> Evaluation:
-    """Measure a model. `record` is its run.json."""
+    """Measure a model. `record` is its run.json, `notes` tell how it is sampled."""
     labels, machine = labels_of(record), real.machine
     started = time.perf_counter()
     with console.bar(f"  sampling {record.model}", real.count) as bar:
@@ -289,14 +321,12 @@ def evaluate(
     seconds = time.perf_counter() - started
     outputs = Outputs(model, samples, real, labels)
     metrics = measure_all(outputs, record.model, console)
-    warnings = [] if labels is None else [CONDITIONAL]
+    warnings = [*notes, *([] if labels is None else [CONDITIONAL])]
     if record.data.fingerprint != real.measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)
-    if real.seen and real.labels is not None:
-        values = {"n": real.seen, "images": len(real.other)}
-        warnings.append(Note("floor_of_training_images", {**values}))
-    if isinstance(model, DrawsAroundExemplars):
+    warnings += warnings_on_floors(real)
+    if exemplar_numbers(model):
         warnings.append(PRIOR)
     warnings += record.advice  # of the last diagnosis in training
     warnings += warnings_on_count(real.count)
@@ -315,7 +345,8 @@ def evaluate(
             network_calls=model.network_calls,
             peak_memory_bytes=record.peak_memory_bytes,
             peak_memory_of=record.peak_memory_of,
-            **outputs.code,
+            exemplar_numbers=exemplar_numbers(model),
+            **outputs.encoding_costs,
         ),
         warnings=tuple(warnings),
     )
@@ -331,6 +362,7 @@ def evaluate_samples(samples: Samples, real: RealSide, console: Console) -> Eval
     warnings = [] if samples.labels is None else [LABELLED]
     warnings += samples.notes
     warnings += warnings_on_labels(real.labels, real.extractor.name)
+    warnings += warnings_on_floors(real)
     warnings += warnings_on_count(real.count)
     results = ResultsRecord(
         model=f"{ELSEWHERE}:{samples.name}",
@@ -346,14 +378,28 @@ def evaluate_samples(samples: Samples, real: RealSide, console: Console) -> Eval
 
 
 def measure_all(outputs: SampleOutputs, name: str, console: Console) -> tuple[MetricRecord, ...]:
-    """The entries of all metrics. `name` is what is measured, for the bar."""
-    metrics = outputs.against.metrics
+    """The entries of all metrics, those on the second feature set last.
+
+    name: what is measured, for the bar
+    """
+    plan = [(metric, outputs) for metric in outputs.against.metrics]
+    if (second := outputs.against.second) is not None:
+        others: SampleOutputs = OutputsWithoutModel(outputs.images, second)
+        plan += [(metric, others) for metric in second.metrics]
     entries = []
-    with console.bar(f"  measuring {name}", len(metrics)) as bar:
-        for done, metric in enumerate(metrics):
+    with console.bar(f"  measuring {name}", len(plan)) as bar:
+        for done, (metric, measured) in enumerate(plan):
             bar.update(done, note=metric.name.replace("_", " "))
-            entries.append(measure(metric, outputs))
+            entries.append(measure(metric, measured))
     return tuple(entries)
+
+
+def warnings_on_floors(real: RealSide) -> list[Note]:
+    """What must be said where the classifier has seen images behind the floors."""
+    if not real.seen or real.labels is None:
+        return []
+    values = {"n": real.seen, "images": len(real.others["features"]())}
+    return [Note("floor_of_training_images", {**values})]
 
 
 def warnings_on_count(count: int) -> list[Note]:

@@ -86,8 +86,8 @@ def check_drawn(drawn: object, count: int, name: str) -> None:
     """InputError unless these are so many images [N,C,H,W]."""
     if not isinstance(drawn, Tensor):
         raise InputError(f"{name} gives {type(drawn).__name__}, no tensor", SAVE_THEM)
-    known = drawn.dtype == torch.uint8 or drawn.is_floating_point()
-    if drawn.ndim != 4 or len(drawn) != count or drawn.shape[1] not in (1, 3) or not known:
+    pixels = drawn.dtype == torch.uint8 or drawn.is_floating_point()
+    if drawn.ndim != 4 or len(drawn) != count or drawn.shape[1] not in (1, 3) or not pixels:
         shape = f"{str(drawn.dtype).removeprefix('torch.')} {tuple(drawn.shape)}"
         raise InputError(
             f"{name} gives {shape} for {count} latents",
@@ -191,10 +191,10 @@ def of_pt2(path: Path, machine: Machine) -> Generator:
         program = torch.export.load(path)
         module = program.module().to(machine.device)
     wanted = set(program.graph_signature.user_inputs)
-    found = [node.meta["val"] for node in program.graph.nodes if node.name in wanted]
+    inputs = [node.meta["val"] for node in program.graph.nodes if node.name in wanted]
     sizes: list[object] = []
-    if len(found) == 1 and isinstance(found[0], Tensor):
-        sizes = [size if isinstance(size, int) else str(size) for size in found[0].shape]
+    if len(inputs) == 1 and isinstance(inputs[0], Tensor):
+        sizes = [size if isinstance(size, int) else str(size) for size in inputs[0].shape]
     return of_function(name, module, *latent_shape(sizes, name))
 
 
@@ -247,12 +247,12 @@ def require_file(path: Path, name: str) -> None:
 # diffusers
 
 
-def of_diffusers(place: str, machine: Machine) -> Generator:
+def of_diffusers(source: str, machine: Machine) -> Generator:
     """A pipeline of diffusers, of a folder or of the Hub, with its own default settings."""
-    name = f"diffusers:{place}"
+    name = f"diffusers:{source}"
     diffusers = needs("diffusers", name)
     with failing(name, "cannot be loaded", "name the folder of a pipeline, or owner/name"):
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(place, use_safetensors=True)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(source, use_safetensors=True)
         pipeline = pipeline.to(machine.device)
         pipeline.set_progress_bar_config(disable=True)
     needed = inspect.signature(pipeline.__call__).parameters
@@ -278,6 +278,6 @@ def of_diffusers(place: str, machine: Machine) -> Generator:
 Maker = Callable[[str, Machine], Generator]
 GENERATORS: dict[str, Maker] = {  # by the word before the colon
     "diffusers": of_diffusers,
-    "pt2": lambda place, machine: of_pt2(Path(place).expanduser(), machine),
-    "onnx": lambda place, machine: of_onnx(Path(place).expanduser(), machine),
+    "pt2": lambda path, machine: of_pt2(Path(path).expanduser(), machine),
+    "onnx": lambda path, machine: of_onnx(Path(path).expanduser(), machine),
 }

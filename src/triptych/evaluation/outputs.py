@@ -43,7 +43,6 @@ from triptych.tasks.likelihood import Bound
 
 POINTS = 16  # images on each path
 FEW_PAIRS = Note("few_pairs")
-NO_DRAWS = Note("no_draws")  # of samples whose model is not here
 NO_MODEL = Note("samples_have_no_model")
 NOT_ALL = Note("training_images_searched", {"n": MOST_TRAINING})
 EVALUATION_SEED = 1_000_003  # samples in figures are not the ones that are measured
@@ -77,6 +76,20 @@ class Output:
     lacking: Note | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Reconstructed:
+    """Reconstructions, and what one of them costs.
+
+    images:    uint8 [n,C,H,W]
+    code_size: numbers that an image is encoded into
+    seconds:   of encoding and decoding one image
+    """
+
+    images: Tensor
+    code_size: int
+    seconds: float
+
+
 class SampleOutputs(ABC):
     """What is measured of one set of samples, by the names that `metrics` describes.
 
@@ -100,7 +113,7 @@ class SampleOutputs(ABC):
     def of_model(self) -> dict[str, Output]:
         """What takes the model itself."""
 
-    @property
+    @cached_property
     def of_samples(self) -> dict[str, Output]:
         """What the samples alone give."""
         count, extractor = self.against.count, self.against.extractor.name
@@ -125,7 +138,7 @@ class SampleOutputs(ABC):
     def features(self) -> Tensor:
         """Of the samples, by the extractor that described the real images, [N,d]."""
         real = self.against
-        if self.reading is not None and real.extractor is real.labels:
+        if real.extractor is real.labels and self.reading is not None:
             return self.reading.features
         return real.extractor(self.images, real.machine)
 
@@ -145,7 +158,7 @@ class SampleOutputs(ABC):
 class OutputsWithoutModel(SampleOutputs):
     """Of samples that were made elsewhere: there is no model that could do anything."""
 
-    @property
+    @cached_property
     def of_model(self) -> dict[str, Output]:
         """None of what takes a model."""
 
@@ -160,7 +173,6 @@ class Outputs(SampleOutputs):
     """Everything that a model gives. `images` are its samples, uint8 [N,C,H,W].
 
     labels: of which they were drawn
-    code:   costs of encoding an image, once reconstructions are made
     """
 
     def __init__(
@@ -172,9 +184,8 @@ class Outputs(SampleOutputs):
     ) -> None:
         super().__init__(images, real, model.samples_note)
         self.model, self.real, self.labels = model, real, labels
-        self.code: dict[str, float] = {}
 
-    @property
+    @cached_property
     def of_model(self) -> dict[str, Output]:
         """What the model does with held-out images."""
         real, count, extractor = self.real, self.real.count, self.real.extractor.name
@@ -190,7 +201,7 @@ class Outputs(SampleOutputs):
                 more=lambda: self.bound.described(self.model.shape),
                 otherwise={"terms": {}},
             ),
-            "reconstructions": Output(lambda: self.reconstructions, len(real.originals)),
+            "reconstructions": Output(lambda: self.reconstructed.images, len(real.originals)),
             "path_features": Output(lambda: self.path_features, len(real.path_ends[0]), extractor),
             "drawn_path_features": Output(lambda: self.drawn_path_features, PAIRS, extractor),
             **{
@@ -217,7 +228,7 @@ class Outputs(SampleOutputs):
         Exemplars are encodings of training images: that image is its own that is encoded into the
         sample's exemplar.
         """
-        if not isinstance(self.model, DrawsAroundExemplars):
+        if not isinstance(self.model, DrawsAroundExemplars) or not self.model.exemplar_numbers:
             raise NotDefinedError(why_not(self.model, "exemplars"))
         real = self.real
         drawn = sample.exemplars(
@@ -233,16 +244,23 @@ class Outputs(SampleOutputs):
         return likelihood.bound(self.model, pixels, EVALUATION_SEED, self.real.machine)
 
     @cached_property
-    def reconstructions(self) -> Tensor:
-        """Reconstructions of the reference's originals, uint8 [n,C,H,W]."""
+    def reconstructed(self) -> Reconstructed:
+        """The reference's originals, encoded and decoded."""
         if not isinstance(self.model, Encodes):
             raise NotDefinedError(why_not(self.model, "encode"))
         real, started = self.real, time.perf_counter()
         images = reconstruct.reconstruct(self.model, real.originals, EVALUATION_SEED, real.machine)
         seconds = (time.perf_counter() - started) / len(images)
         size = reconstruct.code_size(self.model, real.originals, real.machine)
-        self.code = {"code_size": size, "reconstruct_seconds_per_image": seconds}
-        return images
+        return Reconstructed(images, size, seconds)
+
+    @property
+    def encoding_costs(self) -> dict[str, float]:
+        """What encoding an image costs; nothing of a model that encodes none."""
+        if not isinstance(self.model, Encodes):
+            return {}
+        made = self.reconstructed
+        return {"code_size": made.code_size, "reconstruct_seconds_per_image": made.seconds}
 
     @cached_property
     def path_features(self) -> Tensor:
@@ -263,8 +281,6 @@ class Outputs(SampleOutputs):
     def drawn_path_features(self) -> Tensor:
         """Of the images on the ways between pairs of draws, [n,POINTS,d]."""
         real = self.real
-        if not isinstance(self.model, GenerativeModel):
-            raise NotDefinedError(NO_DRAWS)
         ways = interpolate.between_draws(
             self.model, PAIRS, POINTS, EVALUATION_SEED, real.machine, self.labels
         )

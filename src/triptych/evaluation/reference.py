@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -24,11 +24,13 @@ from triptych.evaluation.extractors import (
     Extractor,
     Labels,
     extractor_for,
+    second_name,
     why_no_classifier,
 )
 from triptych.evaluation.legibility import not_told
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, own_metrics
+from triptych.metrics.frechet_distance import EXTRAPOLATED
 from triptych.metrics.intervals import Estimate
 from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.probe_accuracy import PARTS
@@ -62,6 +64,7 @@ class RealSide(ABC):
 
     count:    samples to measure
     accuracy: of the data's classifier on the test images; None where there is no classifier
+    seen:     how many real images behind the floors are training images, which it has seen
     metrics:  what is measured
     """
 
@@ -69,6 +72,7 @@ class RealSide(ABC):
     extractor: Extractor
     labels: Labels | None
     accuracy: float | None
+    seen: int
     machine: Machine
     metrics: tuple[Metric, ...]
 
@@ -91,6 +95,14 @@ class RealSide(ABC):
     @abstractmethod
     def no_labels(self) -> Note | None:
         """Why what the classifier reads is not defined; None where it is."""
+
+    @property
+    @abstractmethod
+    def second(self) -> RealSide | None:
+        """The same images on the second feature set, for distances to the test images alone.
+
+        None where there is one feature set alone.
+        """
 
     @property
     @abstractmethod
@@ -229,6 +241,20 @@ class Reference(RealSide):
         return pixels[:pairs], pixels[pairs : 2 * pairs]
 
     @cached_property
+    def second(self) -> Reference | None:
+        """The same images on the second feature set; of the training images it has none."""
+        name = second_name(self.extractor.name, self.labels)
+        if name is None:
+            return None
+        extractor = extractor_for(name, self.data, self.train, self.labels, self.machine)
+        features = {
+            "test": kept_features(extractor, self.test, self.machine),
+            "other": kept_features(extractor, self.other, self.machine),
+        }
+        metrics = on_both(self.metrics)
+        return replace(self, extractor=extractor, features=features, metrics=metrics)
+
+    @cached_property
     def training(self) -> Part:
         """The training images that samples are looked for among."""
         return self.data.train.choose(MOST_TRAINING, "memorised")
@@ -320,7 +346,7 @@ def read_real(
     chosen = {"test": test.images, "train": train, "other": torch.cat([validation, rest])}
     extractor = extractor_for(features, data, train, labels, machine)
     names, readings, accuracy = ("test", "other"), {}, None
-    with console.bar("  describing real images", len(chosen)) as bar:
+    with console.bar("  describing real images", len(chosen) + 1) as bar:
         if labels is not None:
             bar.update(0, note="what the classifier reads")
             readings = {name: labels.read(chosen[name], machine) for name in names}
@@ -349,7 +375,21 @@ def read_real(
         )
         bar.update(len(names), note="features of training images")
         described["train"] = features_of_reference(real)
+        bar.update(len(chosen), note="the second feature set")
+        _ = real.second  # made here, where a bar tells of it, and kept
     return real
+
+
+def on_both(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Those that are found on two feature sets: distances to the test images."""
+    needs = {"features", "test_features"}
+    return tuple(
+        metric
+        for metric in metrics
+        if metric.group == "distance"
+        and needs.issuperset(metric.needs)
+        and metric.method != EXTRAPOLATED
+    )
 
 
 def features_of_reference(real: Reference) -> Tensor:

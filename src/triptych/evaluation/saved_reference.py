@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from triptych.evaluation.reference import (
     RealSide,
     Reference,
     all_the_same,
+    on_both,
 )
 from triptych.hardware import Machine
 from triptych.metrics import OUTPUTS, REAL, Metric, NotDefinedError
@@ -46,10 +47,12 @@ from triptych.records import LegibilityRecord, MeasuredOn, Note, ReferenceRecord
 from triptych.training import tensorfile
 
 SUFFIX = ".safetensors"
-VERSION = 1  # raised whenever the same file would give other numbers, or holds other tensors
+VERSION = 2  # raised whenever the same file would give other numbers, or holds other tensors
 KEY = "triptych"  # of the record among the file's metadata
 CLASSIFIER, PATCHES = "classifier.", "patches."  # before the names of their tensors
-NO_PIXELS = Note("reference_without_images")
+SECOND = "second."  # before those of features on the second feature set
+NO_PIXELS = Note("reference_without_images")  # of a number
+NO_IMAGES = Note("reference_shows_no_images")  # of a picture
 AGAIN = "make it again from the images by `triptych reference`"
 
 
@@ -93,11 +96,16 @@ def tensors_of(real: Reference) -> dict[str, Tensor]:
         }
         weights = real.labels.network.state_dict()
         kept |= {f"{CLASSIFIER}{name}": weight.cpu() for name, weight in weights.items()}
-    if isinstance(real.extractor, LeadingPatches):
-        patches = real.extractor.patches
-        parts = {"filters": patches.filters, "mean": patches.mean, "std": patches.std}
-        parts["directions"] = real.extractor.directions
-        kept |= {f"{PATCHES}{name}": part.cpu() for name, part in parts.items()}
+    extractors = [real.extractor]
+    if real.second is not None:
+        extractors.append(real.second.extractor)
+        kept |= {f"{SECOND}{n}_features": real.second.features[n] for n in ("test", "other")}
+    for extractor in extractors:
+        if isinstance(extractor, LeadingPatches):
+            patches = extractor.patches
+            parts = {"filters": patches.filters, "mean": patches.mean, "std": patches.std}
+            parts["directions"] = extractor.directions
+            kept |= {f"{PATCHES}{name}": part.cpu() for name, part in parts.items()}
     return {name: tensor.contiguous().clone() for name, tensor in sorted(kept.items())}
 
 
@@ -122,9 +130,12 @@ def record_of(real: Reference, tensors: dict[str, Tensor]) -> ReferenceRecord:
         count=real.count,
         features=real.extractor.name,
         key=real.extractor.key,
+        second_features=None if real.second is None else real.second.extractor.name,
+        second_key=None if real.second is None else real.second.extractor.key,
         accuracy=real.accuracy,
         legibility=None if real.labels is None else real.labels.legibility,
         no_labels=real.no_labels,
+        seen=real.seen,
         same=tuple(name for name, images in pixels.items() if all_the_same(images)),
         digest=digest(tensors.values()),
         versions=hardware.versions(),
@@ -140,6 +151,7 @@ class SavedReference(RealSide):
 
     record: what the file says of itself
     kept:   its tensors
+    second_extractor: of the second feature set; None where there is one alone
     """
 
     record: ReferenceRecord
@@ -149,6 +161,7 @@ class SavedReference(RealSide):
     labels: Labels | None
     machine: Machine
     metrics: tuple[Metric, ...]
+    second_extractor: Extractor | None
 
     @property
     def accuracy(self) -> float | None:  # type: ignore[override] # a field of others
@@ -164,6 +177,28 @@ class SavedReference(RealSide):
     def no_labels(self) -> Note | None:
         """Why what the classifier reads is not defined; None where it is."""
         return self.record.no_labels
+
+    @cached_property
+    def second(self) -> SavedReference | None:
+        """The same images on the second feature set; of the training images it has none."""
+        if self.second_extractor is None:
+            return None
+        return replace(
+            self,
+            kept={f"{n}_features": self.kept[f"{SECOND}{n}_features"] for n in ("test", "other")},
+            extractor=self.second_extractor,
+            metrics=on_both(self.metrics),
+            second_extractor=None,
+        )
+
+    @property
+    def seen(self) -> int:  # type: ignore[override] # a field of others
+        """How many of the images behind its floors the classifier has seen, as far as recorded.
+
+        Validation images come first among them, so of fewer images fewer are training ones.
+        """
+        unseen = len(self.kept["other_features"]) - (self.record.seen or 0)
+        return max(0, min(self.count, len(self.kept["other_features"])) - unseen)
 
     @property
     def training_features(self) -> Tensor:
@@ -281,17 +316,23 @@ def open_reference(
     path, record, kept = file.path, file.record, file.kept
     try:
         labels = labels_in(record, kept, machine)
-        extractor = extractor_in(record, kept, labels)
+        extractor = extractor_in(record.features, kept, labels)
+        second = (
+            None
+            if record.second_features is None
+            else extractor_in(record.second_features, kept, labels)
+        )
     except tensorfile.DAMAGE as error:
         raise InputError(
             f"{path} is no reference of this version of triptych ({tensorfile.reason(error)})",
             AGAIN,
         ) from error
-    if extractor.key != record.key:
-        raise InputError(
-            f"the weights of '{record.features}' here are not those that {path} was made with",
-            "use those, or make the reference again",
-        )
+    for restored, key in ((extractor, record.key), (second, record.second_key)):
+        if restored is not None and restored.key != key:
+            raise InputError(
+                f"the weights of '{restored.name}' here are not those that {path} was made with",
+                "use those, or make the reference again",
+            )
     return SavedReference(
         record=record,
         kept=kept,
@@ -300,6 +341,7 @@ def open_reference(
         labels=labels,
         machine=machine,
         metrics=metrics,
+        second_extractor=second,
     )
 
 
@@ -309,18 +351,16 @@ def labels_in(record: ReferenceRecord, kept: dict[str, Tensor], machine: Machine
     if legibility is None or record.classes is None:
         return None
     network = Classifier(format_of(record).shape, len(record.classes))
-    named = {name.removeprefix(CLASSIFIER): kept[name] for name in kept if CLASSIFIER in name}
-    network.load_state_dict(named)
+    weights = [name for name in kept if name.startswith(CLASSIFIER)]
+    network.load_state_dict({name.removeprefix(CLASSIFIER): kept[name] for name in weights})
     return Labels(network.to(machine.device).eval(), legibility)
 
 
-def extractor_in(
-    record: ReferenceRecord, kept: dict[str, Tensor], labels: Labels | None
-) -> Extractor:
-    """What described the real images, for new samples."""
-    if record.features in NETWORKS:
-        return Pretrained(record.features, load(record.features))
-    if record.features == "labels":
+def extractor_in(features: str, kept: dict[str, Tensor], labels: Labels | None) -> Extractor:
+    """What described the real images, by its name, for new samples."""
+    if features in NETWORKS:
+        return Pretrained(features, load(features))
+    if features == "labels":
         if labels is None:
             raise ValueError("it holds no classifier")
         return labels

@@ -148,7 +148,15 @@ class Diagnoses(ABC):
 
 
 class DrawsAroundExemplars(ABC):
-    """The prior is made of encoded training images: every draw begins at one of them."""
+    """The prior may be made of encoded training images: then every draw begins at one of them."""
+
+    @property
+    @abstractmethod
+    def exemplar_numbers(self) -> int:
+        """Numbers in the encodings that the prior keeps; 0 where it keeps none.
+
+        Without any the other methods have nothing to answer.
+        """
 
     @abstractmethod
     def exemplars_of_draws(
@@ -203,6 +211,11 @@ class Iterative(ABC):
     @abstractmethod
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
         """States at evenly spaced steps, first and last included: [N,points,C,H,W]."""
+
+
+def exemplar_numbers(model: GenerativeModel) -> int:
+    """Numbers in the encodings of training images that a model's prior keeps; 0 for none."""
+    return model.exemplar_numbers if isinstance(model, DrawsAroundExemplars) else 0
 
 
 def why_not(model: GenerativeModel, capability: str) -> Note:

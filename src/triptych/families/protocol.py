@@ -145,10 +145,11 @@ class GenerativeModel(nn.Module, ABC):
     def network_calls(self) -> int:
         """How often the network runs to decode one latent."""
 
-    def fit_before_training(self, images: Tensor, seed: int) -> None:
+    def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Estimate from training images what is fixed before training; by default nothing.
 
         images: uint8 [N,C,H,W]
+        labels: their class numbers [N], where the data have labels
         """
 
     def fit_after_training(
@@ -173,6 +174,8 @@ class Recipe(Generic[S]):
     build:     makes the model with random weights (the caller seeds torch)
     take_over: (own settings, the teacher's name, its settings) -> settings of the same networks;
                ValueError with the reason where that one cannot teach
+    quick_sampling: sampler and steps with which its samples can be measured in bearable time,
+               where those of its settings take too long
     """
 
     summary: str  # one line
@@ -184,4 +187,5 @@ class Recipe(Generic[S]):
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
     conditional: bool = False  # `build` uses `shape.classes`
     take_over: Callable[[S, str, Any], S] | None = None
+    quick_sampling: tuple[str, int] | None = None
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md

@@ -7,13 +7,15 @@ its own as entry points of the group `triptych.metrics`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar
 
+import torch
 from torch import Tensor
 
 from triptych import plugins
@@ -21,6 +23,7 @@ from triptych.metrics.intervals import Estimate
 from triptych.records import MetricRecord, Note
 
 PLUGINS = "triptych.metrics"  # the entry points by which other packages add some
+WORTH_SHARING = 2e9  # multiplications: a tenth of a second of one thread, in float64
 GROUPS = ("distance", "samples", "abilities")
 
 # What `Metric.needs` may name, all on the CPU: N samples are measured, against M real images that
@@ -111,6 +114,25 @@ class Metric:
         """Sorts metrics: by group, then by order in the group."""
         group = GROUPS.index(self.group) if self.group in GROUPS else len(GROUPS)
         return group, self.order
+
+
+@contextlib.contextmanager
+def threads_for(products: float) -> Iterator[None]:
+    """Inside, torch computes on one thread where the work is too small to be worth sharing.
+
+    products: multiplications of the largest piece that threads would share
+
+    Threads that wait for each other after every small step cost more than they bring: beside other
+    programs all numbers of 2,000 samples but `real_or_fake` take 6 s so, and 20 s where two threads
+    share everything (benchmarks/results/samples.json).
+    """
+    before = torch.get_num_threads()
+    if products < WORTH_SHARING:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache

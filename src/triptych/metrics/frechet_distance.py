@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from triptych.metrics import Metric, NotDefinedError, Tensors
+from triptych.metrics import Metric, NotDefinedError, Tensors, threads_for
 from triptych.metrics.intervals import (
     JACKKNIFE,
     Estimate,
@@ -109,20 +109,21 @@ def frechet_distance(features: Tensor, reference: Tensor) -> Estimate:
     which its floor shows, and which `intervals.extrapolated` takes away.
     """
     sets = centered(features, reference)
-    whole = [Moments.of(x) for x in sets]
-    gaussians = [moments.gaussian() for moments in whole]
-    left_out: list[list[float]] = []
-    for x, moments, other in zip(sets, whole, reversed(gaussians), strict=True):
-        group = group_numbers(len(x))
-        root = other.root()  # of the side that stays as it is
-        left_out.append(
-            [
-                distance(other, moments.without(Moments.of(x[group == g])).gaussian(), root)
-                for g in range(int(group.max()) + 1)
-            ]
-        )
-    by_side: LeftOut = {"samples": left_out[0], "reference": left_out[1]}
-    return jackknife(distance(gaussians[0], gaussians[1]), by_side)
+    with threads_for(features.shape[1] ** 3):
+        whole = [Moments.of(x) for x in sets]
+        gaussians = [moments.gaussian() for moments in whole]
+        left_out: list[list[float]] = []
+        for x, moments, other in zip(sets, whole, reversed(gaussians), strict=True):
+            group = group_numbers(len(x))
+            root = other.root()  # of the side that stays as it is
+            left_out.append(
+                [
+                    distance(other, moments.without(Moments.of(x[group == g])).gaussian(), root)
+                    for g in range(int(group.max()) + 1)
+                ]
+            )
+        by_side: LeftOut = {"samples": left_out[0], "reference": left_out[1]}
+        return jackknife(distance(gaussians[0], gaussians[1]), by_side)
 
 
 def enough_to_extrapolate(count: int, reference: Tensor) -> bool:

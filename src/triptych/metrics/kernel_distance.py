@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.metrics import Metric
+from triptych.metrics import Metric, threads_for
 from triptych.metrics.intervals import JACKKNIFE, Estimate, LeftOut, group_numbers, jackknife
 
 ROWS = 1024  # whose kernels are held at once
@@ -87,8 +87,9 @@ def kernel_distance(
 
     kernels_within: `Kernels.within` the reference
     """
-    own = [Kernels.within(features), kernels_within or Kernels.within(reference)]
-    cross = Kernels.of(features, reference)
+    with threads_for(features.shape[1] * len(features) * len(reference)):
+        own = [Kernels.within(features), kernels_within or Kernels.within(reference)]
+        cross = Kernels.of(features, reference)
 
     def distance(kept: list[Tensor]) -> float:
         counts = [keep @ kernels.rows for keep, kernels in zip(kept, own, strict=True)]

@@ -65,9 +65,9 @@ def nearest(features: Tensor, training: Tensor) -> Nearest:
             block = training[first : first + COLUMNS]
             closest = squared_distances(rows, block).topk(min(2, len(block)), largest=False)
             both = torch.cat([best, closest.values], dim=1)
-            known = torch.cat([where, closest.indices + first], dim=1)
+            indices_of_both = torch.cat([where, closest.indices + first], dim=1)
             best, order = both.sort(dim=1, stable=True)
-            best, where = best[:, :2], known.gather(1, order[:, :2])
+            best, where = best[:, :2], indices_of_both.gather(1, order[:, :2])
         apart = rows.double()[:, None] - training[where].double()  # exactly 0 for copies
         lengths = apart.norm(dim=2).where(best.isfinite(), torch.inf)
         distances.append(lengths[:, 0])

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from triptych.metrics import Metric, NotDefinedError, Tensors
+from triptych.metrics import Metric, NotDefinedError, Tensors, threads_for
 from triptych.metrics.intervals import Estimate, wilson
 from triptych.records import Note
 from triptych.seeding import generator
@@ -72,6 +72,28 @@ class Balls:
     selfhood: Tensor
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Sums over the rows of the real set; the first of each is of all images on both sides.
+
+    holding:              balls of a real subset around each generated image, [S,M]
+    clipped:              the same, of clipped balls
+    filled, filled_real:  generated images in a real image's ball, at most k: of each generated
+                          subset in all balls, of all in the balls of each real subset, [S]
+    held, held_real:      real images with any of these in their ball, likewise
+    near, near_real:      real images in a ball around some generated one, likewise
+    """
+
+    holding: Tensor
+    clipped: Tensor
+    filled: Tensor
+    filled_real: Tensor
+    held: Tensor
+    held_real: Tensor
+    near: Tensor
+    near_real: Tensor
+
+
 def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = True) -> Neighbours:
     """real [N,d], generated [M,d], at least 2 (k + 1) of each; float64, a few rows at a time.
 
@@ -84,15 +106,49 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
         for x, name in ((real, "real"), (generated, "generated"))
     )
     balls = balls_around(real, k, kept_real)
-    around_real = balls.radii  # [S,N]
-    if around_real[0].median() <= ROUNDING * real.double().square().sum(1).mean():
+    if balls.radii[0].median() <= ROUNDING * real.double().square().sum(1).mean():
         raise NotDefinedError(Note("no_neighborhoods", {"k": k}))
+    counts = counted(real, generated, k, balls, kept_real, kept_generated)
+
+    count_real, count_generated = kept_real.sum(1), kept_generated.sum(1)
+    by_generated = kept_generated.T.float() / count_generated  # averages over those of a subset
+    fidelity = (counts.clipped / k).clamp(max=1)  # of each generated image, by each real subset
+    filled_real = counts.filled_real / count_real / k
+    filling = [
+        share_filling(filled_real, count_real, count_generated[:1], k),
+        share_filling(counts.filled / len(real) / k, count_real[:1], count_generated, k),
+    ]
+    holding = counts.holding
+    found = Neighbours(
+        precision=share((holding > 0).float().mean(1), (holding[0] > 0).float() @ by_generated),
+        recall=share(counts.near_real / count_real, counts.near / len(real)),
+        density=plain(holding.mean(1) / k, holding[0] @ by_generated / k),
+        coverage=share(counts.held_real / count_real, counts.held / len(real)),
+        clipped_density=at_most_one(
+            fidelity.mean(1) / balls.selfhood, fidelity[0] @ by_generated / balls.selfhood[0]
+        ),
+        clipped_coverage=at_most_one(*filling),
+    )
+    return never_empty(found, len(real), len(generated)) if intervals else found
+
+
+def counted(
+    real: Tensor,
+    generated: Tensor,
+    k: int,
+    balls: Balls,
+    kept_real: Tensor,
+    kept_generated: Tensor,
+) -> Counts:
+    """Who lies in whose ball, of all real rows and all generated ones, a few real rows at a time.
+
+    balls: around the real rows; kept_real [S,N] and kept_generated [S,M]: the subsets
+    """
+    around_real = balls.radii  # [S,N]
     around_generated = squared_radii(generated, k, kept_generated)[0]  # [S,M]
     members = kept_generated.T.float()  # [M,S]
-
-    # Sums over the rows of `real`; the first of each is of all images on both sides.
-    holding = torch.zeros(len(kept_real), len(generated))  # balls of a real subset around each
-    clipped = torch.zeros_like(holding)  # the same, of clipped balls
+    holding = torch.zeros(len(kept_real), len(generated))
+    clipped = torch.zeros_like(holding)
     filled, filled_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
     held, held_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
     near, near_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
@@ -115,25 +171,7 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
             near[index] += reached.sum()
             if index == 0:
                 near_real += (reached & kept_real[:, rows]).sum(1)
-
-    count_real, count_generated = kept_real.sum(1), kept_generated.sum(1)
-    by_generated = members / count_generated  # averages over the generated images of a subset
-    fidelity = (clipped / k).clamp(max=1)  # of each generated image, by each real subset
-    filling = [
-        share_filling(filled_real / count_real / k, count_real, count_generated[:1], k),
-        share_filling(filled / len(real) / k, count_real[:1], count_generated, k),
-    ]
-    found = Neighbours(
-        precision=share((holding > 0).float().mean(1), (holding[0] > 0).float() @ by_generated),
-        recall=share(near_real / count_real, near / len(real)),
-        density=plain(holding.mean(1) / k, holding[0] @ by_generated / k),
-        coverage=share(held_real / count_real, held / len(real)),
-        clipped_density=at_most_one(
-            fidelity.mean(1) / balls.selfhood, fidelity[0] @ by_generated / balls.selfhood[0]
-        ),
-        clipped_coverage=at_most_one(*filling),
-    )
-    return never_empty(found, len(real), len(generated)) if intervals else found
+    return Counts(holding, clipped, filled, filled_real, held, held_real, near, near_real)
 
 
 def never_empty(found: Neighbours, real: int, generated: int) -> Neighbours:
@@ -328,9 +366,9 @@ def compute(name: str, samples: Tensors, real: Tensors, intervals: bool = True) 
     features = samples["features"]
     if not enough_for_neighbours(len(features)):
         raise NotDefinedError(Note("few_for_neighbors", {"n": len(features)}))
-    estimate: Estimate = getattr(
-        shared(real["matched_test_features"], features, intervals=intervals), name
-    )
+    test = real["matched_test_features"]
+    with threads_for(test.numel() * len(features)):
+        estimate: Estimate = getattr(shared(test, features, intervals=intervals), name)
     return estimate
 
 

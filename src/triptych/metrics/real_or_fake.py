@@ -10,8 +10,9 @@ The networks are fresh ones. None is trained on what made the samples, nor on tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 
@@ -153,12 +154,26 @@ def judgements(real: Tensor, samples: Tensor, learners: list[Learn]) -> Tensor:
         return ((judged > 0) == fake[unseen]).double()
 
     result = torch.zeros(SPLITS, len(everything), dtype=torch.float64)
-    at_once = min(torch.get_num_threads(), len(rounds))
-    with ThreadPoolExecutor(at_once, "half", torch.set_num_threads, (1,)) as pool:
-        found = pool.map(right, learners, range(len(rounds)), rounds)
-        for number, ((_, unseen), judged) in enumerate(zip(rounds, found, strict=True)):
-            result[number // 2, unseen] = judged
+    with one_thread_each(min(torch.get_num_threads(), len(rounds))) as pool:
+        judged = pool.map(right, learners, range(len(rounds)), rounds)
+        for number, ((_, unseen), answers) in enumerate(zip(rounds, judged, strict=True)):
+            result[number // 2, unseen] = answers
     return result
+
+
+@contextmanager
+def one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """So many workers at once, in each of which torch computes with one thread.
+
+    A worker's number would stay that of all threads that start later, though not of those that are
+    there: so it is put back afterwards.
+    """
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, "half", torch.set_num_threads, (1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
 
 
 def accuracy(right: Tensor) -> Estimate:

@@ -67,12 +67,12 @@ class Projected:
         count = self.sorted.shape[1]
         if cells == count:
             return self.sorted
-        place = np.arange(cells + 1) * count / cells
-        step = np.minimum(place.astype(np.int64), count - 1)
+        edges = np.arange(cells + 1) * count / cells
+        step = np.minimum(edges.astype(np.int64), count - 1)
         below = np.cumsum(self.sorted, axis=1) - self.sorted
-        integral = below[:, step] + (place - step) * self.sorted[:, step]
-        averages: Floats = np.diff(integral, axis=1) * cells / count
-        return averages
+        integral = below[:, step] + (edges - step) * self.sorted[:, step]
+        means: Floats = np.diff(integral, axis=1) * cells / count
+        return means
 
 
 def apart(ours: Floats, theirs: Floats, of_theirs: float) -> float:

@@ -32,11 +32,22 @@ class Patches:
     """
 
     def __init__(self, reference: Tensor) -> None:
-        channels = reference.shape[1]
-        self.filters = orthogonal(channels)
-        raw = self.raw(reference)
+        self.filters = orthogonal(reference.shape[1])
+        self.fit(self.raw(reference))
+
+    def fit(self, raw: Tensor) -> None:
+        """Take mean and deviation from raw features [N,F]."""
         self.mean, std = raw.mean(0), raw.std(0)
         self.std = std.clamp(min=LEAST * std.mean().item() + 1e-6)
+
+    @classmethod
+    def with_features(cls, reference: Tensor) -> tuple[Self, Tensor]:
+        """Those of reference images, and what these images are by them, [N,F]: filtered once."""
+        patches = cls.__new__(cls)
+        patches.filters = orthogonal(reference.shape[1])
+        raw = patches.raw(reference)
+        patches.fit(raw)
+        return patches, patches.standardized(raw)
 
     @classmethod
     def restored(cls, filters: Tensor, mean: Tensor, std: Tensor) -> Self:
@@ -64,7 +75,11 @@ class Patches:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 [N,C,H,W] -> [N,F], about standard normal for images like the reference."""
-        return (self.raw(pixels) - self.mean.to(pixels.device)) / self.std.to(pixels.device)
+        return self.standardized(self.raw(pixels))
+
+    def standardized(self, raw: Tensor) -> Tensor:
+        """Raw features [N,F] by mean and deviation of the reference."""
+        return (raw - self.mean.to(raw.device)) / self.std.to(raw.device)
 
 
 def orthogonal(channels: int) -> Tensor:

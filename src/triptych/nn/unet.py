@@ -97,6 +97,7 @@ class PatchUNet(nn.Module):
     blocks:    residual blocks of each level, downward and upward alike
     attention: whether each level attends
     classes:   for a conditional network, beside the noise level (arXiv:2105.05233, section 3.1)
+    hints:     channels of the input beside the image's own
     """
 
     def __init__(
@@ -109,12 +110,13 @@ class PatchUNet(nn.Module):
         attention: tuple[bool, ...],
         embedding: int = 128,
         classes: int | None = None,
+        hints: int = 0,
     ) -> None:
         super().__init__()
         self.patch = patch
         self.embed = LevelEmbedding(embedding)
         self.label = None if classes is None else nn.Linear(classes + 1, embedding, bias=False)
-        self.stem = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d((channels + hints) * patch**2, widths[0], 3, padding=1)
 
         def level(width: int, attends: bool) -> nn.ModuleList:
             return nn.ModuleList(ModulatedBlock(width, embedding, attends) for _ in range(blocks))
@@ -137,7 +139,7 @@ class PatchUNet(nn.Module):
         return [p for p in self.parameters() if p.ndim >= 2 and id(p) not in outer]
 
     def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
-        """x [B,C,H,W], level [B], labels [B,classes+1] or none -> [B,C,H,W]."""
+        """x [B,C+hints,H,W], level [B], labels [B,classes+1] or none -> [B,C,H,W]."""
         h = self.states(x, level, labels)[-1]
         return F.pixel_shuffle(self.head(F.silu(self.head_norm(h))), self.patch)
 

@@ -50,6 +50,24 @@ class Series:
     points: tuple[Point, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One chart of a training, with the names of its lines.
+
+    across: what the lines run over
+    mark:   a place on that axis, where there is one to show
+    log:    whether that axis is logarithmic
+    """
+
+    title: str
+    svg: Markup
+    series: tuple[Series, ...]
+    terms: tuple[str, ...]
+    across: str
+    mark: float | None = None
+    log: bool = False
+
+
 @dataclass(frozen=True)
 class Axis:
     """Values from `low` to `high`, with ticks between."""

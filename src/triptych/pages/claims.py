@@ -34,13 +34,27 @@ from triptych.pages.columns import (
 )
 from triptych.pages.language import Language, Name, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, Run, trained_here
-from triptych.records import MetricRecord
+from triptych.records import MetricRecord, Note
+from triptych.words import without_repeats
 
 Verdict = Literal["supported", "refuted", "undecided", "unmeasured"]
 FEWEST_TRAININGS = 3  # below so many their spread says nothing
 FEWEST_POINTS = 3  # of a curve that can be followed
 BOUND = ("bound",)  # objectives whose loss is a bound of the likelihood
 CURVES = ("rate", "distortion")  # numbers of diagnoses that are its terms
+SMOOTH = 0.5  # deviation of a path's steps over their mean, below which it is called smooth
+# Why a number is missing of a model that may well have the ability: nothing follows of the model.
+OTHER_REASONS = (
+    "all_reconstructions_equal", "few_labels", "labels_not_told", "metric_failed", "no_classifier",
+    "no_labels_to_probe", "not_finite_value", "one_class_only", "samples_have_no_model",
+)  # fmt: skip
+# Notes of a training in which something went wrong.
+TROUBLE = (
+    "discriminator_memorizes", "discriminator_wins", "few_kinds_of_images", "generator_collapsed",
+    "gradient_vanished", "ignored_latents", "ignored_latents_pixels", "not_finite", "overfitting",
+    "rewound", "steps_left_out", "unused_latent", "unused_latent_pixels", "unused_level",
+    "unused_level_pixels",
+)  # fmt: skip
 BELOW = {"below": True, "above": False, "across": None}  # whether an interval is below a limit
 
 
@@ -230,6 +244,10 @@ def numbers(
 SHOWN = {  # the sentence that shows a number, and whether it is a share
     "sharpness": ("claim.sharpness", False),
     "recognisable": ("claim.recognisable", True),
+    "drawn_path_uniformity": ("claim.unevenness", False),
+    "bits_per_dim": ("claim.bits", False),
+    "reconstruction_psnr": ("claim.psnr", False),
+    "probe_accuracy": ("claim.probe", True),
 }
 
 
@@ -247,13 +265,16 @@ def blurry(evidence: Evidence, family: str) -> Finding:
 
 
 def not_blurry(evidence: Evidence, family: str) -> Finding:
-    """The contrary, by the same band."""
+    """The contrary, by the same band; nor is clear what lies wholly above it, as noise does."""
+    return alike(evidence, family, "sharpness", is_clear)
 
-    def clear(metric: MetricRecord) -> bool | None:
-        blurred = is_blurry(metric)
-        return None if blurred is None else not blurred
 
-    return alike(evidence, family, "sharpness", clear)
+def is_clear(metric: MetricRecord) -> bool | None:
+    """Whether samples are neither blurry nor, by as much, sharper than real images."""
+    if side(metric, (1 + SHARPNESS_MARGIN) * (metric.floor or 1.0)) == "above":
+        return False
+    blurred = is_blurry(metric)
+    return None if blurred is None else not blurred
 
 
 def sharper(evidence: Evidence, family: str) -> Finding:
@@ -311,15 +332,69 @@ def curve_points(run: Run) -> int:
     return max(losses, diagnoses)
 
 
+def able(name: str) -> Callable[[Evidence, str], Finding]:
+    """A judge of whether a family's models give such a number at all.
+
+    A model that lacks the ability says why. A number that is missing for another reason decides
+    nothing: then it was not measured.
+    """
+
+    def judge(evidence: Evidence, family: str) -> Finding:
+        scores = evidence.of(family, name)
+        if scores:
+            return Finding("supported", tuple(numbers(SHOWN[name][0], scores, SHOWN[name][1])))
+        lacking = [s for s in evidence.undefined(family, name) if not is_other_reason(s)]
+        return Finding("refuted", tuple(lacking)) if lacking else evidence.unmeasured(family, name)
+
+    return judge
+
+
+def is_other_reason(undefined: Sentence) -> bool:
+    """Whether the number is missing for what lies with the data or the measurement."""
+    note = undefined.values["note"]
+    return isinstance(note, Note) and note.code in OTHER_REASONS
+
+
 def no_likelihood(evidence: Evidence, family: str) -> Finding:
     """The likelihood is not defined; for whom it is, the same number is shown."""
-    scores = evidence.of(family, "bits_per_dim")
-    if scores:
-        return Finding("refuted", tuple(numbers("claim.bits", scores)))
-    reasons = evidence.undefined(family, "bits_per_dim")
-    if not reasons:
-        return evidence.unmeasured(family, "bits_per_dim")
-    return Finding("supported", tuple(reasons))
+    return contrary(able("bits_per_dim")(evidence, family))
+
+
+def smooth(evidence: Evidence, family: str) -> Finding:
+    """The steps of a path between two draws vary by less than half of their mean.
+
+    So much they vary where one half of a path is walked three times as fast as the other.
+    """
+
+    def even(metric: MetricRecord) -> bool | None:
+        return BELOW[side(metric, SMOOTH)]
+
+    return alike(evidence, family, "drawn_path_uniformity", even)
+
+
+def easy(evidence: Evidence, family: str) -> Finding:
+    """Nothing went wrong in any training of the family, as far as its log and diagnoses tell."""
+    warned = [
+        (who, troubles_of(run))
+        for run, who in zip(evidence.runs, evidence.names, strict=True)
+        if run.family == family and run.record is not None
+    ]
+    if not warned:
+        return Finding("unmeasured", (Sentence("claim.no_record"),))
+    sentences = [
+        Sentence("claim.warned", {"who": who, "n": len(notes), "note": notes[0]})
+        if notes
+        else Sentence("claim.calm", {"who": who})
+        for who, notes in warned
+    ]
+    return judged([not notes for _, notes in warned], sentences, luck=True)
+
+
+def troubles_of(run: Run) -> list[Note]:
+    """What went wrong along a training: advice of its diagnoses, and warnings of its log."""
+    along = (note for each in run.diagnoses for note in each.advice)
+    logged = (note for note in run.warnings if note.code in TROUBLE)
+    return list(without_repeats((*along, *logged)))
 
 
 def reconstructs_worse(evidence: Evidence, family: str) -> Finding:
@@ -376,6 +451,8 @@ def best_samples(evidence: Evidence, family: str) -> Finding:
         Sentence("claim.behind", {"who": who, "value": Quantity(apart.value)})
         for who, apart in runners_up(column)
     ]
+    if (disputed := verdict.distance_disputed(column, evidence.columns)) is not None:
+        behind.append(disputed)
     contrary = verdict.contradictions(column, evidence.columns)
     if contrary:
         behind.append(Sentence("claim.contrary", {"clauses": tuple(contrary)}))
@@ -400,6 +477,11 @@ def odd(evidence: Evidence, family: str) -> Finding:
         return None if metric.floor is None else BELOW[beside_floor(metric)]
 
     return alike(evidence, family, "recognisable", fewer)
+
+
+def recognised(evidence: Evidence, family: str) -> Finding:
+    """The contrary of odd."""
+    return contrary(odd(evidence, family))
 
 
 def only_the_eye_judges(evidence: Evidence, family: str) -> Finding:
@@ -436,6 +518,11 @@ def uncontrolled(evidence: Evidence, family: str) -> Finding:
     if not conditional:
         return Finding("unmeasured", (Sentence("claim.no_record"),))
     return judged([not labelled for _, labelled in conditional], sentences)
+
+
+def controlled(evidence: Evidence, family: str) -> Finding:
+    """The contrary of uncontrolled."""
+    return contrary(uncontrolled(evidence, family))
 
 
 def unstable(evidence: Evidence, family: str) -> Finding:
@@ -520,12 +607,14 @@ FORMS: dict[str, Literal["time", "count"]] = {
 # In the order in which the practical treats the families; the locales word them.
 CLAIMS: dict[str, tuple[str, Callable[[Evidence, str], Finding]]] = {
     "vae.blurry": ("vae", blurry),
+    "vae.smooth": ("vae", smooth),
     "vae.likelihood": ("vae", followed),
     "vae.reconstruction": ("vae", reconstructs_worse),
     "vae.robust": ("vae", robust),
     "vae.cheap": ("vae", costly("sample_seconds_per_image", more=False)),
     "gan.sharp": ("gan", sharper),
     "gan.odd": ("gan", odd),
+    "gan.smooth": ("gan", smooth),
     "gan.evaluation": ("gan", only_the_eye_judges),
     "gan.likelihood": ("gan", no_likelihood),
     "gan.unstable": ("gan", unstable),

@@ -3,7 +3,8 @@
 Two numbers are comparable when metric, features and reference agree, and, for metrics whose
 expected value moves with the number of samples, when that number agrees too. A model is best only
 when its difference from every other one is decided among all comparisons of the page together
-(`comparison.significance.held`).
+(`comparison.significance.held`), and, of distances, when the same distance on the other feature set
+does not say the opposite.
 """
 
 from __future__ import annotations
@@ -58,17 +59,24 @@ class Column:
         """How much worse one of its scores is than another."""
         return looked_up(self.worse, first, second)
 
+    def between(self, first: Name, second: Name) -> Difference | None:
+        """How much worse one model is than another; None where one has no number."""
+        names = [name for name, _ in self.scores]
+        if first not in names or second not in names:
+            return None
+        return self.difference(names.index(first), names.index(second))
+
     def without(self, left_out: Callable[[Cell], bool]) -> Column:
         """The column without some cells; what was decided among all stays so."""
         scored = [cell for cell in self.cells if cell.defined]
         kept = [index for index, cell in enumerate(scored) if not left_out(cell)]
-        place = {index: number for number, index in enumerate(kept)}
+        now = {index: position for position, index in enumerate(kept)}
 
         def moved(differences: Differences) -> Differences:
             return {
-                (place[a], place[b]): apart
+                (now[a], now[b]): apart
                 for (a, b), apart in differences.items()
-                if a in place and b in place
+                if a in now and b in now
             }
 
         cells = tuple(cell for cell in self.cells if not left_out(cell))
@@ -121,18 +129,17 @@ def make_columns(runs: Sequence[Run]) -> list[Column]:
                 keys.setdefault(column_key(metric), metric)
     order = list(dict.fromkeys(metric.name for run in runs for metric in run.metrics))
     ranked = sorted(keys.items(), key=lambda item: order.index(item[1].name))  # stable
-    return decided_together(
-        [
-            Column(
-                name=first.name,
-                features=first.features or "",
-                reference=first.reference,
-                extrapolated=first.method == EXTRAPOLATED,
-                cells=tuple(Cell(run, name, find_entry(run, key)) for run, name in names),
-            )
-            for key, first in ranked
-        ]
-    )
+    columns = [
+        Column(
+            name=first.name,
+            features=first.features or "",
+            reference=first.reference,
+            extrapolated=first.method == EXTRAPOLATED,
+            cells=tuple(Cell(run, name, find_entry(run, key)) for run, name in names),
+        )
+        for key, first in ranked
+    ]
+    return disputed(decided_together(columns))
 
 
 def decided_together(columns: Sequence[Column]) -> list[Column]:
@@ -146,19 +153,50 @@ def decided_together(columns: Sequence[Column]) -> list[Column]:
         for kind in ("worse", "lower")[: 2 if column.better == "floor" else 1]
         for pair in combinations(range(len(column.scores)), 2)
     ]
-    found = []
+    differences = []
     for index, kind, (one, other) in asked:
         metrics = [metric for _, metric in columns[index].scores]
-        apart = difference if kind == "worse" else higher
-        found.append(apart(metrics[one], metrics[other]))
+        compare = difference if kind == "worse" else higher
+        differences.append(compare(metrics[one], metrics[other]))
     decided: list[dict[str, dict[Pair, Difference | None]]] = [
         {"worse": {}, "lower": {}} for _ in columns
     ]
-    for (index, kind, pair), apart_now in zip(asked, held(found), strict=True):
-        decided[index][kind][pair] = apart_now
+    for (index, kind, pair), apart in zip(asked, held(differences), strict=True):
+        decided[index][kind][pair] = apart
     return [
         replace(column, worse=each["worse"], lower=each["lower"])
         for column, each in zip(columns, decided, strict=True)
+    ]
+
+
+def disputed(columns: Sequence[Column]) -> list[Column]:
+    """The columns with those differences marked that the other feature set contradicts."""
+
+    def marked_in(column: Column, pair: Pair, apart: Difference) -> Difference:
+        one, other = (column.scores[index][0] for index in pair)
+        contrary = (each.between(one, other) for each in on_other_features(column, columns))
+        return replace(apart, disputed=any(c and apart.contradicted_by(c) for c in contrary))
+
+    return [
+        replace(
+            column,
+            worse={
+                pair: apart and marked_in(column, pair, apart)
+                for pair, apart in column.worse.items()
+            },
+        )
+        for column in columns
+    ]
+
+
+def on_other_features(column: Column, columns: Sequence[Column]) -> list[Column]:
+    """The columns of the same distance, as measured, on other features."""
+    return [
+        other
+        for other in columns
+        if column.name == other.name in DISTANCES
+        and not other.extrapolated
+        and other.features != column.features
     ]
 
 

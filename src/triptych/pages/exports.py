@@ -13,10 +13,11 @@ import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from triptych import files
 from triptych.families.registry import FAMILIES
-from triptych.pages.charts import Frontier, draw_frontiers
+from triptych.pages.charts import Chart, Frontier, draw_frontiers, value_axis
 from triptych.pages.columns import label, make_columns, named_runs
 from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Run
@@ -24,9 +25,15 @@ from triptych.pages.panels import BANDS
 from triptych.pages.tables import PrintedCell, Table, make_cost_table, make_tables
 from triptych.words import english
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 TABLES, FIGURES = "tables", "figures"
 OTHER = "#6b5590"  # of the page in print, for models of no family
 INCHES, DPI = (5.0, 3.2), 200
+STEADY: dict[Any, Any] = {"svg.hashsalt": "triptych", "svg.fonttype": "none"}
+DASHES = ("-", "--", ":", "-.")
+LAST_LATIN = 0x17F  # of the signs that LaTeX's T1 fonts have; others are named by their number
 FIELDS = (
     "model", "metric", "features", "reference", "method", "kind", "value", "low", "high", "floor",
     "n", "unit", "better", "note",
@@ -104,21 +111,42 @@ def latex_cell(cell: PrintedCell) -> str:
 
 
 def escape(text: str) -> str:
-    """Words as LaTeX prints them."""
-    return "".join(SPECIAL.get(sign) or SIGNS.get(sign, sign) for sign in text)
+    """Words as LaTeX prints them: no two hyphens become a dash, and signs that it lacks are named.
+
+    >>> escape("--seeds 5 %")
+    '-{}-seeds 5 \\\\%'
+    """
+    apart = text.replace("--", "-\0-").replace("--", "-\0-")  # once more: of three, two are left
+    return "".join(map(latex_sign, apart))
+
+
+def latex_sign(sign: str) -> str:
+    """One sign: escaped, replaced, or as it is where every engine has it."""
+    if sign == "\0":
+        return "{}"
+    if sign in SPECIAL or sign in SIGNS:
+        return SPECIAL.get(sign) or SIGNS[sign]
+    if not sign.isprintable():
+        return " "
+    return sign if ord(sign) <= LAST_LATIN else f"[U+{ord(sign):04X}]"
 
 
 def plot(frontier: Frontier, stem: Path) -> None:
     """The chart as STEM.png and STEM.svg."""
+    for kind, content in plotted(frontier, "png", "svg").items():
+        stem.with_suffix(f".{kind}").write_bytes(content)
+
+
+def plotted(frontier: Frontier, *kinds: str) -> dict[str, bytes]:
+    """Quality against cost as files of these kinds, png or svg."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.hashsalt": "triptych", "svg.fonttype": "none"}):
+    with matplotlib.rc_context(STEADY):
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
         for point in frontier.points:
-            family = FAMILIES.get(point.family)
-            colour = OTHER if family is None else family.color
+            colour = colour_of(point.family)
             below, above = max(0.0, point.value - point.low), max(0.0, point.high - point.value)
             axes.errorbar(
                 point.cost, point.value, [[below], [above]], marker="o", color=colour, capsize=3
@@ -132,8 +160,45 @@ def plot(frontier: Frontier, stem: Path) -> None:
         axes.set_ylabel(frontier.quality)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(0.15)
-        for kind, metadata in ((".png", None), (".svg", {"Date": None})):
-            figure.savefig(stem.with_suffix(kind), dpi=DPI, metadata=metadata)
+        return {kind: saved(figure, kind) for kind in kinds}
+
+
+def plotted_lines(chart: Chart, family: str) -> bytes:
+    """A chart of a training as a PNG file: its lines differ by dashes, as on the page."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STEADY):
+        figure = Figure(figsize=INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        for index, (line, term) in enumerate(zip(chart.series, chart.terms, strict=True)):
+            style = DASHES[index % len(DASHES)]
+            axes.plot(*zip(*line.points, strict=True), style, color=colour_of(family), label=term)
+        if chart.mark is not None:
+            axes.axvline(chart.mark, color=OTHER, linewidth=1)
+        if chart.log:
+            axes.set_xscale("log")
+        if all(value > 0 for line in chart.series for _, value in line.points):
+            axes.set_yscale("log" if value_axis(chart.series).log else "linear")
+        axes.set_xlabel(chart.across)
+        axes.set_title(chart.title)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(chart.series) > 1:
+            axes.legend(frameon=False)
+        return saved(figure, "png")
+
+
+def saved(figure: Figure, kind: str) -> bytes:
+    """A figure of matplotlib as the bytes of a file, the same whenever it is drawn."""
+    content = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else None
+    figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
+    return content.getvalue()
+
+
+def colour_of(family: str) -> str:
+    """The family's color in print."""
+    return FAMILIES[family].color if family in FAMILIES else OTHER
 
 
 def copy_pictures(run: Run, figures: Path) -> None:

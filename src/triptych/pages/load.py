@@ -45,10 +45,14 @@ class Losses:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosed:
-    """One "diagnosis" or "score" line of log.jsonl: numbers by name, after so many images."""
+    """One "diagnosis" or "score" line of log.jsonl: numbers by name, after so many images.
+
+    advice: what was amiss then
+    """
 
     images: float
     numbers: Mapping[str, float]
+    advice: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +210,9 @@ def load_log(path: Path) -> Log:
         if entry.get("event") == "warning":  # whose words were in "message" before 0.2
             warned += read_notes([entry.get("note", entry.get("message"))])
         if images is not None and entry.get("event") == "diagnosis":
-            diagnoses.append(Diagnosed(images=images, numbers=numbers(entry.get("numbers"))))
+            advice = read_notes(entry.get("advice"))
+            found = numbers(entry.get("numbers"))
+            diagnoses.append(Diagnosed(images=images, numbers=found, advice=advice))
         if images is not None and entry.get("event") == "score":
             score = numbers({"score": entry.get("value")})
             diagnoses.append(Diagnosed(images=images, numbers=score))

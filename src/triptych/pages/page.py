@@ -1,7 +1,8 @@
-"""The page: a comparison folder in, one self-contained HTML file out.
+"""The page: a comparison folder in, one self-contained HTML file out, or a text with its figures.
 
-Everything shown is prepared here as plain words and small objects; the template only lays it out.
-The page forbids itself every request (Content-Security-Policy), and all words are escaped.
+Everything shown is prepared here as plain words and small objects; the templates only lay it out
+(`pages.formats`). The HTML page forbids itself every request (Content-Security-Policy), and all
+words are escaped.
 """
 
 import base64
@@ -11,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from triptych.errors import InputError
 from triptych.families.registry import FAMILIES
+from triptych.pages.balance import balance_all, conclude
 from triptych.pages.charts import (
+    Chart,
     Series,
     curve_series,
     diagnosis_series,
@@ -34,17 +36,23 @@ from triptych.pages.columns import (
     named_runs,
     style_family,
 )
-from triptych.pages.course import answer_all, weigh
+from triptych.pages.course import Answer, answer_all, departures, weigh
 from triptych.pages.exports import export
+from triptych.pages.formats import (
+    TEMPLATES,
+    FigureFiles,
+    check_target,
+    figures_beside,
+    render,
+)
 from triptych.pages.language import Interval, Language, Name, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, Run, load_comparison
-from triptych.pages.panels import find_anchor, make_bands, make_hero
+from triptych.pages.load import Comparison, Run, load_comparison, trained_here
+from triptych.pages.panels import BESIDE, Panel, make_bands, make_hero, run_panel
 from triptych.pages.tables import make_cost_table, make_tables
 from triptych.pages.verdict import read_comparison
 from triptych.records import ContractRecord, DataRecord
 from triptych.words import check_language, sentence_case
 
-TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"  # in its comparison
 
 
@@ -58,12 +66,26 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chart:
-    """One loss chart with the names of its lines."""
+class PrintedPart:
+    """One yes or no of an answer, its subject empty where the question has but one."""
 
-    title: str
-    svg: Markup
-    terms: tuple[str, ...]
+    subject: str
+    verdict: str
+    word: str
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrintedAnswer:
+    """One question of the practical with its answer and the pictures beside it."""
+
+    id: str
+    question: str
+    parts: tuple[PrintedPart, ...]
+    reading: str
+    text: tuple[str, ...]
+    panels: tuple[Panel, ...]
+    explanation: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,63 +99,66 @@ class Training:
 
 
 def write_page(
-    comparison: Path, out: Path | None = None, language: str = "en", course: bool = False
+    comparison: Path,
+    out: Path | None = None,
+    language: str = "en",
+    course: bool = False,
+    format: str = "html",
 ) -> Path:
     """Read a comparison folder and write its page; returns the page's path.
 
-    Where the page goes into that folder, its tables and charts go there as files too.
+    Where an HTML page goes into that folder, its tables and charts go there as files too. The
+    pictures of other formats go into the folder NAME_figures beside the page.
 
     comparison: folder with contract.json, results.json and the runs that they name
-    out:        the page, default COMPARISON/report.html; replaced at once, never left half written
+    out:        the page, default COMPARISON/report.FORMAT; replaced at once, never half written
     course:     put the practical's questions first
+    format:     one of `formats.FORMATS`
 
     Raises InputError when contract.json or results.json is missing or corrupt, when the system
     does not let us write, or on a language that there is no file of.
     """
     check_language(language)
+    target = out or (comparison / PAGE).with_suffix(f".{format}")
+    check_target(target, format)
     loaded = load_comparison(comparison)
-    page = render_page(loaded, language, course)
-    target = out or comparison / PAGE
+    pictures = FigureFiles(figures_beside(target).name)
+    page = render(make_content(loaded, language, course), format, pictures)
     draft = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(page, encoding="utf-8", errors="backslashreplace")
+        if pictures.by_name and not target.is_dir():
+            pictures.write(figures_beside(target))
         draft.replace(target)
-        if out is None:
+        if out is None and format == "html":
             export(loaded, Language(language))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise InputError(
             f"cannot write {target} ({error.strerror})", "name another file"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
     return target
 
 
-def render_page(comparison: Comparison, code: str = "en", course: bool = False) -> str:
-    """The page as one string of HTML."""
+def make_content(comparison: Comparison, code: str, course: bool) -> dict[str, object]:
+    """All that a page shows, in words and small objects, whatever its format."""
     language = Language(code)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    page = environment.get_template("report.html.j2").render(
-        t=language.text,
-        note=language.note,
-        style=Markup(family_styles() + style),
-        script=Markup(script),
-        script_hash=hash_script(script),
-        course=course,
+    return {
+        "t": language.text,
+        "note": language.note,
+        "style": Markup(family_styles() + style),
+        "script": Markup(script),
+        "script_hash": hash_script(script),
+        "course": course,
         **describe(comparison, language),
         **measure_all(comparison, language),
         **explain(comparison, language),
-    )
-    return page.strip() + "\n"
+    }
 
 
 def family_styles() -> str:
@@ -172,10 +197,11 @@ def describe(comparison: Comparison, language: Language) -> dict[str, object]:
 
 
 def measure_all(comparison: Comparison, language: Language) -> dict[str, object]:
-    """Verdict, tables, pictures and curves."""
+    """Verdict, tables, pictures and curves, and what the practical's reports claim."""
     runs = comparison.runs
     sentences = read_comparison(comparison)
-    lead = next((s for s in sentences if s.key in ("distance.best", "distance.undecided")), None)
+    leads = ("distance.best", "distance.undecided", "distance.undecided.all")
+    lead = next((s for s in sentences if s.key in leads), None)
     topics: dict[str, list[str]] = {}  # each once, however its sentences lie
     for sentence in sentences:
         if sentence is not lead:
@@ -208,23 +234,17 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
     columns = make_columns(runs)
     methods = dict.fromkeys(m.method for c in columns for _, m in c.scores if m.method)
     listed = language.listed([method_text(method, language) for method in methods])
-    answers = [
-        {
-            "id": answer.question,
-            "question": language.text(f"question.{answer.question}"),
-            "text": [language.tell(sentence) for sentence in answer.sentences],
-            "figure": find_anchor(runs, answer.family, answer.figure) if answer.figure else "",
-            "explanation": answer.explanation,
-        }
-        for answer in answer_all(runs)
-    ]
     seen = dict.fromkeys(
         (definition_of(column), metric_label(column, language)) for column in columns
     )
     several = any(run.trainings for run in runs)
     return {
-        "answers": answers,
+        "answers": [make_answer(each, runs, language) for each in answer_all(runs)],
+        "once": any(len(run.trainings) < 2 for run in trained_here(runs)),
+        "departures": [language.tell(sentence) for sentence in departures(comparison)],
         "weighed": weigh(runs, language),
+        "balances": balance_all(comparison, language),
+        "conclusion": conclude(comparison, language),
         "definitions": [(name, language.text(key)) for key, name in seen if key in language],
         "protocol": [
             language.fill("method.counts", **counts),
@@ -243,6 +263,33 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
         ],
         "choices": list_choices(runs, language),
     }
+
+
+def make_answer(answer: Answer, runs: Sequence[Run], language: Language) -> PrintedAnswer:
+    """An answer in words, with its pictures."""
+    parts = tuple(
+        PrintedPart(
+            subject=language.text(part.subject) if part.subject else "",
+            verdict=part.verdict,
+            word=language.text(f"word.{part.verdict}"),
+            why=tuple(language.tell(sentence) for sentence in part.why),
+        )
+        for part in answer.parts
+    )
+    return PrintedAnswer(
+        id=answer.question,
+        question=language.text(f"question.{answer.question}"),
+        parts=parts,
+        reading=language.tell(answer.reading) if answer.reading else "",
+        text=tuple(language.tell(sentence) for sentence in answer.sentences),
+        panels=tuple(
+            run_panel(run, name, kind, language, BESIDE if kind == "samples" else None)
+            for family, kind in answer.figures
+            for run, name in named_runs(runs)
+            if run.family == family
+        ),
+        explanation=answer.explanation,
+    )
 
 
 def describe_classifiers(runs: Sequence[Run], language: Language) -> list[str]:
@@ -282,15 +329,14 @@ def list_conditions(contract: ContractRecord, language: Language) -> list[tuple[
         conditions["fact.format"] = language.fill("fact.format.value", **shape)
     if contract.budget is not None and contract.size is not None:
         conditions |= {"fact.budget": contract.budget.asked, "fact.size": contract.size}
-    conditions |= {
-        "fact.count": language.number(contract.evaluation.count, "count"),
-        "fact.device": language.fill(
+    conditions["fact.count"] = language.number(contract.evaluation.count, "count")
+    if contract.device is not None and contract.precision is not None and contract.threads:
+        conditions["fact.device"] = language.fill(
             "fact.threads",
             device=contract.device,
             precision=contract.precision,
             threads=contract.threads,
-        ),
-    }
+        )
     return [(language.text(key), value) for key, value in conditions.items()]
 
 
@@ -314,29 +360,43 @@ def term_of(line: Series, language: Language) -> str:
     return language.fill(key, level=level) if key in language else line.term
 
 
+def make_chart(
+    title: str,
+    series: Sequence[Series],
+    language: Language,
+    across: str,
+    mark: float | None = None,
+    log: bool = False,
+) -> Chart:
+    """One chart: drawn for the page, and as the lines that other formats draw."""
+    return Chart(
+        title=title,
+        svg=draw_chart(series, language, title, across, mark, log),
+        series=tuple(series),
+        terms=tuple(term_of(line, language) for line in series),
+        across=across,
+        mark=mark,
+        log=log,
+    )
+
+
 def make_training(run: Run, name: Name, language: Language) -> Training:
     """One chart per objective, those of the diagnoses, one of the speed, then the curves."""
     diagnosed = diagnosis_series(run.diagnoses)
     lines = {**split_objectives(run.log), **diagnosed, "speed": speed_series(run.log)}
-    drawn = []
+    across = language.text("training.images")
+    charts = []
     for objective, series in lines.items():
         key = f"objective.{objective}"
         title = language.text(key) if key in language else objective
         mark = run.chosen if objective == "score" else None
-        svg = draw_chart(series, language, title, language.text("training.images"), mark)
-        drawn.append((title, svg, series))
+        charts.append(make_chart(title, series, language, across, mark))
     for curve in run.curves:
-        if f"curve.{curve.name}" not in language:
-            continue
-        title, series = language.text(f"curve.{curve.name}"), curve_series(curve)
-        across = language.text(f"across.{curve.name}")
-        svg = draw_chart(series, language, title, across, curve.mark, curve.log)
-        drawn.append((title, svg, series))
-    charts = [
-        Chart(title=title, svg=svg, terms=tuple(term_of(line, language) for line in series))
-        for title, svg, series in drawn
-        if svg
-    ]
+        if f"curve.{curve.name}" in language:
+            title, series = language.text(f"curve.{curve.name}"), curve_series(curve)
+            over = language.text(f"across.{curve.name}")
+            charts.append(make_chart(title, series, language, over, curve.mark, curve.log))
+    charts = [chart for chart in charts if chart.svg]
     absent = "" if charts else language.tell(Sentence("training.none", {"who": name}))
     if run.samples is not None:
         values: dict[str, Value] = {"who": name, "source": run.samples.source}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ QUESTIONS = {
 }
 LARGEST = 64_000_000  # pixels: no grid of ours comes near, and Pillow would read on
 MOST_PICTURE = 2**26  # bytes
+BESIDE = 4  # rows of samples beside an answer of the practical
 HERO = 4  # rows and columns of the small picture at the head of the page
 STRIP = 3  # rows of a grid shown along training
 PROGRESS = 3  # grids shown along training: first, middle, last
@@ -257,11 +258,15 @@ def has_figure(run: Run, kind: str) -> bool:
     return run.folder is not None and (run.folder / "figures" / f"{kind}.png").is_file()
 
 
-def run_panel(run: Run, name: Name, kind: str, language: Language) -> Panel:
-    """One model's picture of one kind."""
+def run_panel(
+    run: Run, name: Name, kind: str, language: Language, rows: int | None = None
+) -> Panel:
+    """One model's picture of one kind; its first rows alone where a number of them is given."""
     figure = Figure(missing="missing")
     if run.folder is not None:
         figure = load_figure(run.folder / "figures" / kind)
+    if rows is not None and figure.grid is not None:
+        figure = replace(crop_cells(figure, rows, figure.grid.columns), note=figure.note)
     caption = language.text(f"caption.{kind}")
     if figure.uri and figure.note:
         caption = f"{caption} {sentence_case(language.note(figure.note))}."

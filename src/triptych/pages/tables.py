@@ -15,6 +15,7 @@ from triptych.words import Form
 
 COSTS: dict[str, Form] = {
     "parameters": "count",
+    "exemplar_numbers": "count",
     "train_seconds": "time",
     "images_seen": "count",
     "train_images_per_second": "count",
@@ -32,7 +33,7 @@ BESIDE = {  # costs that stand in the tables of the numbers that they buy
 }
 CONTROLS = ("copied_control", "own_exemplar")  # they check other numbers, and rank nobody
 GROUPS = "distance", "samples", "abilities"  # the tables; those of other groups come last
-ROUNDED = {"parameters", "flops_per_image"}  # read better as 1.2 M than digit by digit
+ROUNDED = {"parameters", "exemplar_numbers", "flops_per_image"}  # read better as 1.2 M
 
 
 @dataclass
@@ -118,8 +119,8 @@ def group_of(column: Column) -> str:
 
 
 def make_cost_table(runs: Sequence[Run], language: Language) -> Table:
-    """Every cost that any run recorded."""
-    names = [name for name in COSTS if any(run.cost.get(name) is not None for run in runs)]
+    """Every cost that some run has: of encodings that nobody keeps there is nothing to show."""
+    names = [name for name in COSTS if any(run.cost.get(name) for run in runs)]
     headings = tuple(Heading(label=language.text(f"cost.{name}")) for name in names)
     printed = [cost_column(runs, name, language) for name in names]
     rows = tuple(zip(*printed, strict=True)) if printed else tuple(() for _ in runs)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from triptych.comparison.significance import (
+    ERROR,
     FLOOR_MARGIN,
     SHARPNESS_MARGIN,
     TRAINING_SPREAD,
@@ -28,10 +29,12 @@ from triptych.pages.columns import (
     keeps_more,
     make_columns,
     named_runs,
+    on_other_features,
     overlapping,
     ratio_to_floor,
     runners_up,
 )
+from triptych.pages.gathering import by_equal, for_all
 from triptych.pages.language import Interval, Name, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, Run, trained_here
 from triptych.records import MetricRecord
@@ -69,36 +72,38 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
     runs, trained = comparison.runs, trained_here(comparison.runs)
     columns = make_columns(runs)
     first = first_references(columns)
-    decided = {(column.name, column.features) for column in first if best(column) is not None}
+    nearest = {(column.name, column.features) for column in first if best(column) is not None}
     later = [
         c
         for c in columns
-        if c not in first and not c.extrapolated and (c.name, c.features) in decided
+        if c not in first and not c.extrapolated and (c.name, c.features) in nearest
     ]
+    leads = [each for c in first if c.name in DISTANCES for each in leaders(c, columns)]
     candidates: list[Sentence | None] = [
         unequal(comparison),
         trainings(trained),
         few_samples(columns),
         together(columns),
-        *(distance_best(c, contradictions(c, columns)) for c in first if c.name in DISTANCES),
-        *each(first, DISTANCES, distance_undecided),
+        *distances_best(leads, columns),
+        *(distance_disputed(c, columns) for c in first),
+        *undecided_alike(each(first, DISTANCES, distance_undecided)),
         *each(first, DISTANCES[:1], distance_floor),
-        *each(later, DISTANCES, distance_undecided),
+        *undecided_alike(each(later, DISTANCES, distance_undecided)),
         distance_reference(columns),
-        *flattered(comparison),
+        *for_all(flattered(comparison)),
         *each(columns, ("recognisable",), recognisable_shares, leading),
         *each(columns, ("recognisable",), undecided),
-        *told_from_real(columns),
+        *for_all(told_from_real(columns)),
         *each(columns, ("real_or_fake",), leading, undecided),
         *each(columns, ("coverage",), leading, undecided),
-        *copies_of_each(columns),
-        *shares_of_each(columns, "copied", "copied_control", "own_exemplar"),
-        *sharpness_of_each(columns),
+        *for_all(copies_of_each(columns)),
+        *for_all(shares_of_each(columns, "copied", "copied_control", "own_exemplar")),
+        *for_all(sharpness_of_each(columns)),
         *each(columns, ("sharpness",), sharpness_order),
         *each(columns, ("label_balance",), leading, undecided),
-        *value_of_each(columns, "bits_per_dim"),
+        *for_all(value_of_each(columns, "bits_per_dim")),
         *each(columns, ("bits_per_dim",), leading, unlike_bounds),
-        *value_of_each(columns, "reconstruction_psnr"),
+        *for_all(value_of_each(columns, "reconstruction_psnr")),
         *each(columns, ("reconstruction_psnr",), reconstruction_best),
         *each(columns, ("path_length", "drawn_path_length"), leading, undecided),
         *each(columns, ("probe_accuracy",), probe_of_each, leading, undecided),
@@ -111,12 +116,19 @@ def read_comparison(comparison: Comparison) -> list[Sentence]:
 
 
 def first_references(columns: Sequence[Column]) -> list[Column]:
-    """Of columns that differ in reference or count alone, the first."""
-    first: dict[tuple[str, str], Column] = {}
+    """Of columns that differ in reference or count alone, the first.
+
+    Nor are those among them that hold the same models as one before on another feature set.
+    """
+    first: list[Column] = []
     for column in columns:
-        if not column.extrapolated:
-            first.setdefault((column.name, column.features), column)
-    return list(first.values())
+        alike = [each for each in first if each.name == column.name]
+        if column.extrapolated or any(each.features == column.features for each in alike):
+            continue
+        measured_before = {who for each in alike for who, _ in each.scores}
+        if not alike or any(who not in measured_before for who, _ in column.scores):
+            first.append(column)
+    return first
 
 
 def each(
@@ -144,10 +156,15 @@ def measure(column: Column) -> Sentence:
     """The noun for a distance, with its features and reference; only Inception's is an FID."""
     fid = column.name == "frechet_distance" and column.features == "inception"
     reference = column.reference if column.reference in ("test", "train", "validation") else "none"
-    worded = column.features in ("labels", "patches")
-    features: Value = Sentence(f"features.{column.features}") if worded else column.features
     key = "measure.fid" if fid else f"measure.{column.name}"
-    return Sentence(key, {"reference": Sentence(f"images.{reference}"), "features": features})
+    values: dict[str, Value] = {"reference": Sentence(f"images.{reference}")}
+    return Sentence(key, values | {"features": features_noun(column)})
+
+
+def features_noun(column: Column) -> Value:
+    """What a column is measured on, as it stands inside a sentence."""
+    worded = column.features in ("labels", "patches")
+    return Sentence(f"features.{column.features}") if worded else column.features
 
 
 def leading(column: Column) -> Sentence | None:
@@ -184,29 +201,91 @@ def alone(column: Column) -> Value:
 # Distances
 
 
-def distance_best(column: Column, contrary: Sequence[Value] = ()) -> Sentence | None:
+def leaders(column: Column, columns: Sequence[Column]) -> list[Column]:
+    """Itself, where it decides which model is nearest; else those on other features that do."""
+    if best(column) is not None:
+        return [column]
+    return [other for other in on_other_features(column, columns) if best(other) is not None]
+
+
+def distances_best(columns: Sequence[Column], every: Sequence[Column]) -> Iterable[Sentence | None]:
+    """The nearest model by each distance; what contradicts several of them is listed once.
+
+    every: all columns of the page, for what the other feature set and other numbers say
+    """
+    listed: list[tuple[Name, list[Sentence]]] = []
+    for column in columns:
+        leader, contrary = best(column), contradictions(column, every)
+        if leader is not None:
+            lead = column.scores[leader][0], contrary
+            seconds = on_other_features(column, every)
+            yield distance_best(column, contrary, again=lead in listed, seconds=seconds)
+            listed.append(lead)
+
+
+def distance_best(
+    column: Column,
+    contrary: Sequence[Sentence] = (),
+    again: bool = False,
+    seconds: Sequence[Column] = (),
+) -> Sentence | None:
     """One model is nearest, if its difference from every other one is decided.
 
     contrary: where other numbers say the opposite
+    again:    whether a sentence before has listed these
+    seconds:  the same distance on the other feature set, if there is one
     """
     leader = best(column)
     if leader is None:
         return None
     who, metric = column.scores[leader]
     values: dict[str, Value] = {"who": who, "measure": measure(column), **measured(metric)}
-    values["contrary"] = (
-        Sentence("distance.contrary", {"clauses": tuple(contrary)}) if contrary else ""
-    )
+    values["contrary"] = values["second"] = ""
+    if contrary:
+        key = "distance.contrary.again" if again else "distance.contrary"
+        values["contrary"] = Sentence(key, {"clauses": by_favoured(contrary)})
+    for other in seconds[:1]:
+        key = "distance.second.open" if best(other) is None else "distance.second.same"
+        values["second"] = Sentence(key, {"features": features_noun(other)})
     return Sentence("distance.best", values | {"clauses": behind(column)}, "distance")
 
 
-def contradictions(column: Column, columns: Sequence[Column]) -> list[Value]:
+def distance_disputed(column: Column, columns: Sequence[Column]) -> Sentence | None:
+    """Which models the two feature sets order the other way round, where this one decides it."""
+    names = [who for who, _ in column.scores]
+    clauses: list[Value] = []
+    for (one, other), apart in column.worse.items():
+        if apart is not None and apart.disputed and apart.p <= ERROR:
+            near, far = (one, other) if apart.value < 0 else (other, one)
+            who: dict[str, Value] = {"near": names[near], "far": names[far]}
+            clauses.append(Sentence("distance.disputed.clause", who))
+    seconds = on_other_features(column, columns)
+    if not clauses or not seconds:
+        return None
+    values: dict[str, Value] = {"measure": measure(column), "clauses": tuple(clauses)}
+    values["features"] = features_noun(seconds[0])
+    return Sentence("distance.disputed", values, "distance")
+
+
+def by_favoured(contrary: Sequence[Sentence]) -> tuple[Sentence, ...]:
+    """The same clauses, with all measures that favour the same models in one."""
+    clauses = []
+    for who, measures in by_equal((c.values["who"], c.values["measure"]) for c in contrary):
+        values: dict[str, Value] = {"who": who, "measure": measures[0]}
+        key = "distance.contrary.clause"
+        if len(measures) > 1:
+            key, values = "distance.contrary.clauses", {"who": who, "measures": named(measures)}
+        clauses.append(Sentence(key, values))
+    return tuple(clauses)
+
+
+def contradictions(column: Column, columns: Sequence[Column]) -> list[Sentence]:
     """By which other measures of the samples some model is better than the column's best one."""
     leader = best(column)
     if leader is None:
         return []
     nearest = column.scores[leader][0]
-    clauses: list[Value] = []
+    clauses: list[Sentence] = []
     for other in columns:
         if other is column or other.extrapolated or not tells_quality(other):
             continue
@@ -266,6 +345,27 @@ def distance_undecided(column: Column) -> Sentence | None:
         return None
     values: dict[str, Value] = {"measure": measure(column), "who": who, "n": min(column.counts)}
     return Sentence("distance.undecided", values | {"alone": alone(column)}, "distance")
+
+
+def undecided_alike(sentences: Iterable[Sentence | None]) -> list[Sentence]:
+    """The same sentences, with all distances that tell the same models apart as little in one."""
+    told = [sentence for sentence in sentences if sentence is not None]
+    alike = by_equal(({k: v for k, v in s.values.items() if k != "measure"}, s) for s in told)
+    return [
+        group[0]
+        if len(group) == 1
+        else Sentence(
+            "distance.undecided.all",
+            {**shared, "measures": named([each.values["measure"] for each in group])},
+            "distance",
+        )
+        for shared, group in alike
+    ]
+
+
+def named(measures: Sequence[Value]) -> tuple[Sentence, ...]:
+    """Measures as they stand in a list of several."""
+    return tuple(Sentence("distance.measure", {"measure": measure}) for measure in measures)
 
 
 def distance_floor(column: Column) -> Sentence | None:

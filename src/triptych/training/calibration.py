@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from triptych import hardware
-from triptych.config import Budget, ImageShape, Size
+from triptych.config import Budget, ImageShape, Settings, Size
 from triptych.console import Bar
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
 from triptych.errors import InputError
 from triptych.families import registry
-from triptych.families.protocol import Batch, Objective
+from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.families.registry import ModelName
 from triptych.hardware import Machine, counts_to_try
 from triptych.records import Note, Speed
@@ -289,10 +289,7 @@ def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, flo
     for done, name in enumerate(names if may_try_threads(machine) else []):
         bar.update(done, len(names), str(name))
         settings = registry.defaults(name, size, PROBED, PROBED_IMAGES)
-        state = TrainingState(registry.build(name, settings, PROBED, seed=0), settings)
-        shape, rng = (PROBED_IMAGES, *PROBED.size), generator(0, "probe")
-        noise = Part(torch.randint(256, shape, dtype=torch.uint8, generator=rng), None)
-        batches = Batches(noise, settings.batch_size, seed=0)
+        state, batches = on_noise(registry.build(name, settings, PROBED, seed=0), settings)
 
         def step(state: TrainingState = state, batches: Batches = batches) -> float:
             started = time.perf_counter()
@@ -303,6 +300,42 @@ def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, flo
         _, tried = try_threads(machine, MOST_TRIED_SECONDS / TRIED_SHARE, step)
         by_family[str(name)] = dict(sorted(tried.items()))
     return by_family
+
+
+def on_noise(model: GenerativeModel, settings: Settings) -> tuple[TrainingState, Batches]:
+    """A training to time steps of: the model's, on images of noise."""
+    shape, rng = (PROBED_IMAGES, *model.shape.size), generator(0, "probe")
+    noise = Part(torch.randint(256, shape, dtype=torch.uint8, generator=rng), None)
+    return TrainingState(model, settings), Batches(noise, settings.batch_size, seed=0)
+
+
+def forecast_seconds(request: ResolvedRequest, machine: Machine) -> float:
+    """Seconds that a training will take: those of its budget, or by the time of a few steps.
+
+    The steps are on noise and are thrown away; later phases are timed too.
+    """
+    if request.budget.unit == "seconds":
+        return request.budget.amount
+    model = registry.build(request.name, request.settings, request.shape, request.seed)
+    state, batches = on_noise(model.to(machine.device), request.settings)
+    far = Plan.straight(10**9)
+
+    def rounds(count: int) -> None:
+        for _ in range(count):
+            state.step(batches, request.seed, far, machine)
+
+    per_planned = 0.0
+    for share in (1.0, *(share for _, share in sorted(state.shares().items()))):
+        rounds(WARM_UP_ROUNDS)
+        machine.finish()
+        started = time.perf_counter()
+        rounds(LATER_ROUNDS)
+        machine.finish()
+        spent = time.perf_counter() - started
+        per_planned += share * spent / LATER_ROUNDS / batches.batch_size
+        state.next_phase()
+    epoch = len(request.data.train) if request.budget.unit == "epochs" else 1
+    return per_planned * request.budget.amount * epoch
 
 
 def may_try_threads(machine: Machine) -> bool:

@@ -639,7 +639,8 @@ def fit_before_training(model: GenerativeModel, part: Part, seed: int) -> None:
     """Show a fresh model some training images, where it wants to see any."""
     if type(model).fit_before_training is not GenerativeModel.fit_before_training:
         count = max(1, min(SURVEYED, SURVEYED_NUMBERS // part.images[0].numel()))
-        model.fit_before_training(part.choose(count, "surveyed", seed).images, seed)
+        some = part.choose(count, "surveyed", seed)
+        model.fit_before_training(some.images, seed, some.labels)
 
 
 def fit_after_training(

@@ -190,13 +190,7 @@ def arrange(
     top = common_top([*names, *tables, *closed])
     below = [name.removeprefix(top) for name in names]
     folders = Folders(below, columns)
-    parsed = [
-        table
-        for name, content in sorted(tables.items())
-        if (table := parse_table(name.removeprefix(top), content, columns)) is not None
-    ]
-    there = set(below)
-    parsed = [t for t in parsed if not t.is_dataset or any(t.path(row) in there for row in t.rows)]
+    parsed = parse_tables(tables, top, columns, below)
     on_top = any("/" not in table.name for table in parsed)
     if not on_top:
         below = [name for name in below if not folders.place(name).left_out]
@@ -227,13 +221,30 @@ def arrange(
     elif labels:
         entries = [entry._replace(label=labels.get(entry.name)) for entry in entries]
         notes.append(Note("labels_from_files", {"n": len(labels)}))
-    bad = [
+    if not columns.labeled:
+        entries = [entry._replace(label=None) for entry in entries]
+    return Layout(entries + unopened(closed, top), tuple(notes), top)
+
+
+def parse_tables(
+    tables: Mapping[str, bytes], top: str, columns: Columns, names: Sequence[str]
+) -> list[Table]:
+    """The metadata that can be read; a data set's own list only where it names some image."""
+    parsed = [
+        table
+        for name, content in sorted(tables.items())
+        if (table := parse_table(name.removeprefix(top), content, columns)) is not None
+    ]
+    there = set(names)
+    return [t for t in parsed if not t.is_dataset or any(t.path(row) in there for row in t.rows)]
+
+
+def unopened(closed: Mapping[str, str], top: str) -> list[Entry]:
+    """An entry with the reason for each folder that could not be opened."""
+    return [
         Entry(name.removeprefix(top), None, None, f"cannot be opened ({why})")
         for name, why in sorted(closed.items())
     ]
-    if not columns.labeled:
-        entries = [entry._replace(label=None) for entry in entries]
-    return Layout(entries + bad, tuple(notes), top)
 
 
 def without_odd_names(

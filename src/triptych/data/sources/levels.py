@@ -142,16 +142,18 @@ def find_levels(counts: Mapping[Folder, int], storage: bool = True) -> Levels:
     for folder in counts:
         if folder in beside or folder in masks:
             continue
-        found = {depth: part for depth in range(len(folder)) if (part := tree.part(folder, depth))}
-        for depth, part in found.items():
+        by_depth = {
+            depth: part for depth in range(len(folder)) if (part := tree.part(folder, depth))
+        }
+        for depth, part in by_depth.items():
             named[part].add(folder[depth])
-        if found:  # a test folder inside of a train folder is for the test
-            held_out = (part for part in HELD_OUT if part in found.values())
+        if by_depth:  # a test folder inside of a train folder is for the test
+            held_out = (part for part in HELD_OUT if part in by_depth.values())
             parts[folder] = next(held_out, "train")
         classes[folder] = tuple(
-            name if depth not in found else tree.domain(folder, depth)
+            name if depth not in by_depth else tree.domain(folder, depth)
             for depth, name in enumerate(folder)
-            if depth not in found or tree.domain(folder, depth)
+            if depth not in by_depth or tree.domain(folder, depth)
         )
     groups: defaultdict[PartName, list[Folder]] = defaultdict(list)
     for folder in classes:  # what is in no part is for training too
@@ -222,8 +224,8 @@ class Tree:
         word = part_word(folder[depth])
         if word is None:
             return None
-        known = word.rest in self.rests[depth] or folder[: depth + 1] in self.alone
-        return word.part if known else None
+        counts = word.rest in self.rests[depth] or folder[: depth + 1] in self.alone
+        return word.part if counts else None
 
     def domain(self, folder: Folder, depth: int) -> str:
         """What a part's name tells besides the part, where that tells several wholes apart.
@@ -236,8 +238,8 @@ class Tree:
     def tell_domains(self, names: Collection[str], depth: int) -> bool:
         """Whether the training parts among these names are told apart by the rest of the name."""
         words = {word for name in names if (word := part_word(name))}
-        known = self.rests[depth]
-        rests = {word.rest for word in words if word.part == "train" and word.rest in known}
+        beside_others = self.rests[depth]
+        rests = {word.rest for word in words if word.part == "train" and word.rest in beside_others}
         return len(rests) > 1 and () not in rests
 
     def is_part_alone(self, parent: Folder, name: str) -> bool:
@@ -329,11 +331,11 @@ def strip_wrappers(groups: list[list[Folder]], classes: dict[Folder, Folder]) ->
     wrappers: set[str] = set()
     while True:
         tops = [firsts(group, classes) for group in groups]
-        known = {name for top in tops if len(top) > 1 for name in top} | {None}
+        several = {name for top in tops if len(top) > 1 for name in top} | {None}
         holding = [
             group
             for group, top in zip(groups, tops, strict=True)
-            if len(top) == 1 and not top <= known
+            if len(top) == 1 and not top <= several
         ]
         deep = [group for group in holding if all(len(classes[folder]) > 1 for folder in group)]
         if not holding:

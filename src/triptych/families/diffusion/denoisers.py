@@ -10,8 +10,11 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from triptych.families.diffusion.samplers import Denoise
+from triptych.nn.mppca import MPPCA
+from triptych.nn.unet import PatchUNet
 
 
 def anchored(denoised: Tensor, noisy: Tensor, sigma: Tensor, residual: float) -> Tensor:
@@ -141,6 +144,53 @@ class AnchoredPredictor(CleanPredictor):
     def to_x0(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """The nearer to the noisy image itself, the less noise it has."""
         return anchored(super().to_x0(output, x, sigma), x, sigma, self.residual)
+
+
+class ClosedFormStart(nn.Module):
+    """A network of a `CleanPredictor` that begins at the best linear denoiser of each group.
+
+    It sees that denoiser's clean image beside its input and adds to it; as its last layer is zero
+    at first, training begins where closed forms end.
+
+    network:    (image and linear estimate [B,2C,H,W], level [B], shares of the groups or nothing)
+                -> what is added to the linear estimate [B,C,H,W]
+    mixture:    gives the linear estimate
+    sigma_data: the unit of input and output
+    """
+
+    def __init__(self, network: PatchUNet, mixture: MPPCA, sigma_data: float) -> None:
+        super().__init__()
+        self.network, self.mixture, self.sigma_data = network, mixture, sigma_data
+
+    def inner_matrices(self) -> list[nn.Parameter]:
+        """Those of the network."""
+        return self.network.inner_matrices()
+
+    def linear(self, x: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
+        """The mixture's clean image in units of sigma_data, [B,C,H,W], without gradients to it.
+
+        x and level are what `OnUnitScale.precondition_input` gives.
+        """
+        sigma = (4 * level.float()).exp()
+        scale = (sigma**2 + self.sigma_data**2).sqrt().view(-1, 1, 1, 1)
+        if labels is None:
+            labels = F.one_hot(torch.tensor([-1 % len(self.mixture.centres)], device=x.device))
+            labels = labels.expand(len(x), -1)
+        with torch.autocast(x.device.type, enabled=False):
+            clean = self.mixture.denoise(x.float() * scale, sigma, labels.float())
+            return clean / self.sigma_data
+
+    def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x [B,C,H,W], level [B], labels [B,classes+1] or none -> [B,C,H,W]."""
+        linear = self.linear(x, level, labels)
+        inputs = torch.cat([x, linear.to(x.dtype)], dim=1)
+        condition = [] if self.network.label is None or labels is None else [labels]
+        return linear + self.network(inputs, level, *condition)
+
+    def features(self, x: Tensor, level: Tensor) -> Tensor:
+        """Those of the network, [B,F]."""
+        linear = self.linear(x, level, None)
+        return self.network.features(torch.cat([x, linear.to(x.dtype)], dim=1), level)
 
 
 class VelocityPredictor(OnUnitScale):

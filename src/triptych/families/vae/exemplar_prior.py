@@ -40,6 +40,12 @@ class ExemplarPrior(nn.Module):
         self.shares: Tensor  # [S]
         self.factors: Tensor  # [S,D,D], lower triangular: covariance = factor @ factor.T
 
+    @property
+    def kept_numbers(self) -> int:
+        """Numbers in the exemplars that take part; 0 before the fit, when the prior is N(0, I)."""
+        count = int(self.weights[-1].count_nonzero().item())
+        return count * self.exemplars.shape[1] if count > 1 else 0  # a fit takes at least 2
+
     def weights_for(self, labels: Tensor | None, count: int) -> Tensor:
         """The weight of each exemplar in the prior of each of `count` latents: [count,N].
 

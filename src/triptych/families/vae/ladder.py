@@ -375,21 +375,24 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         latent = super().draw_latent(count, rng, labels)
         return latent, None if self.vector is None else rng.uniform(2)
 
+    @property
+    def exemplar_numbers(self) -> int:
+        """Of the vector's fitted prior; pictures of latents have priors of networks alone."""
+        return 0 if self.vector is None else self.vector.prior.kept_numbers
+
     @torch.no_grad()
     def exemplars_of_draws(
         self, count: int, rng: ImageStreams, labels: Tensor | None = None
     ) -> Tensor:
-        """As `draw_latent` picks them, [count]; all 0 without a vector."""
+        """As `draw_latent` picks them, [count]."""
         latent, choices = self.draw_noise(count, rng, labels)
-        if self.vector is None or choices is None:
-            return torch.zeros(count, dtype=torch.int64, device=rng.device)
+        assert self.vector is not None and choices is not None  # it keeps exemplars
         return self.vector.prior.exemplars_drawn(choices, latent.labels)
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
         """The one that each posterior mean is, [N]; -1 for no one's."""
-        if self.vector is None:
-            return torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        assert self.vector is not None  # it keeps exemplars
         means, _ = self.vector.posterior_moments(self.encode_features(images)[0])
         return self.vector.prior.exemplars_at(means)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape, OptimizerConfig, Settings
 from triptych.families.diffusion.conditioning import Classes, Conditioning, Groups
-from triptych.families.diffusion.denoisers import Denoiser
+from triptych.families.diffusion.denoisers import CleanPredictor, ClosedFormStart, Denoiser
 from triptych.families.diffusion.likelihood import (
     FlowLikelihood,
     VariationalBound,
@@ -24,6 +24,7 @@ from triptych.families.diffusion.losses import Weight, WeightedDenoisingLoss
 from triptych.families.diffusion.model import Diffusion, Process
 from triptych.families.diffusion.samplers import Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
+from triptych.nn.mppca import MPPCA
 from triptych.nn.unet import PatchUNet
 
 BOUND_LEVELS = 1000
@@ -51,6 +52,7 @@ class PatchDiffusion(Settings):
     sampler: str = "dpm-solver++"
     steps: int = 10
     groups: int = 100  # found among training images, for a model without labels; 0: none
+    mppca_rank: int = 0  # of the mixture in closed form that the network adds to; 0: none
     guidance: float = 1.7  # towards the class or group
     features_at: float = 0.2  # noise level at which the network gives features
     optimizer: OptimizerConfig = OptimizerConfig(
@@ -77,20 +79,37 @@ def make_conditioning(settings: PatchDiffusion, shape: ImageShape) -> Conditioni
 
 
 def patch_network(
-    settings: PatchDiffusion, shape: ImageShape, conditioning: Conditioning | None
-) -> PatchUNet:
-    """The U-Net; ValueError where the patches and levels do not divide the image's side."""
+    settings: PatchDiffusion,
+    shape: ImageShape,
+    conditioning: Conditioning | None,
+    predicts_clean: bool,
+) -> PatchUNet | ClosedFormStart:
+    """The U-Net, which may begin at a mixture where it predicts the clean image.
+
+    ValueError where the patches and levels do not divide the image's side, or where the settings
+    ask for a mixture that cannot be had.
+    """
+    if settings.mppca_rank < 0:
+        raise ValueError(f"mppca_rank must be 0 or more, got {settings.mppca_rank}")
+    if settings.mppca_rank and not predicts_clean:
+        raise ValueError("mppca_rank takes a network that predicts the clean image: diffusion:x0")
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
     if shape.resolution % coarsest:
         raise ValueError(f"patch and widths need a resolution divisible by {coarsest}")
-    return PatchUNet(
+    network = PatchUNet(
         shape.channels,
         patch=settings.patch,
         widths=settings.widths,
         blocks=settings.blocks,
         attention=settings.attention,
         classes=None if conditioning is None else conditioning.count,
+        hints=shape.channels if settings.mppca_rank else 0,
     )
+    if not settings.mppca_rank:
+        return network
+    groups = 1 if conditioning is None else conditioning.count
+    mixture = MPPCA(shape.size, groups, settings.mppca_rank)
+    return ClosedFormStart(network, mixture, settings.sigma_data)
 
 
 class CommonParts(TypedDict):
@@ -133,7 +152,7 @@ def assemble(
     residual: of the likelihoods: see `anchored`
     """
     conditioning, prior_std = make_conditioning(settings, shape), settings.sigma_max
-    network = patch_network(settings, shape, conditioning)
+    network = patch_network(settings, shape, conditioning, denoiser is CleanPredictor)
     weight = weight or partial(unit_target_weight, settings)
     rising = partial(log_sigmas, sigma_min=LEAST_NOISE, sigma_max=prior_std)
     return Diffusion(

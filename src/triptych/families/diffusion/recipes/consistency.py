@@ -45,7 +45,7 @@ TEACHERS: dict[str, Callable[[nn.Module, float], OnUnitScale]] = {
     "x0": partial(AnchoredPredictor, residual=RESIDUAL),
 }
 TAKEN_OVER = (
-    "patch", "widths", "blocks", "attention", "groups",
+    "patch", "widths", "blocks", "attention", "groups", "mppca_rank",
     "sigma_data", "sigma_min", "sigma_max", "rho", "features_at",
 )  # fmt: skip
 STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
@@ -185,7 +185,8 @@ def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
     if settings.teacher not in TEACHERS:
         raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, got {settings.teacher}")
     conditioning, teacher = make_conditioning(settings, shape), Teacher(settings.led)
-    network, top = patch_network(settings, shape, conditioning), settings.sigma_max
+    network = patch_network(settings, shape, conditioning, settings.teacher == "x0")
+    top = settings.sigma_max
     process = Process(levels=partial(jump_sigmas, sigma_max=top), prior_std=top)
     return ConsistencyModel(
         TEACHERS[settings.teacher](network, settings.sigma_data),

@@ -65,4 +65,5 @@ RECIPE = Recipe(
     settings=CourseDDPM,
     defaults=defaults,
     build=build,
+    quick_sampling=("dpm-solver++", 25),  # docs/practical.md has what it costs in quality
 )

@@ -1,0 +1,154 @@
+"""A diffusion model that begins at the best linear denoiser of each group, and learns the rest."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.test_conditioning import model_of, planted
+from triptych import images
+from triptych.config import ImageShape
+from triptych.families import registry
+from triptych.families.diffusion.denoisers import ClosedFormStart
+from triptych.families.diffusion.model import Diffusion
+from triptych.families.protocol import Batch
+from triptych.nn.mppca import MPPCA
+
+RANK = 20
+
+
+def started(**settings: int) -> tuple[Diffusion, ClosedFormStart, Tensor]:
+    """An untrained model of planted groups, its network, and the images."""
+    pixels, _ = planted(1)
+    model = model_of(pixels, mppca_rank=RANK, **settings)
+    network = model.denoiser.network
+    assert isinstance(network, ClosedFormStart)
+    return model, network, images.to_float(pixels)
+
+
+def noisy(x: Tensor, sigma: Tensor) -> Tensor:
+    rng = torch.Generator().manual_seed(5)
+    return x + sigma.view(-1, 1, 1, 1) * torch.randn(x.shape, generator=rng)
+
+
+SIGMAS = torch.tensor([0.02, 0.3, 2.0, 80.0])
+
+
+def test_before_training_the_denoiser_is_that_of_the_mixture() -> None:
+    """Of each image's own group, and of all images where the group is unknown."""
+    model, network, clean = started()
+    x = noisy(clean[:4], SIGMAS)
+    assert model.kinds is not None
+    numbers = model.kinds.of(clean[:4], None)
+    for shares in (torch.eye(5)[numbers], torch.eye(5)[[4] * 4]):
+        expected = network.mixture.denoise(x, SIGMAS, shares)
+        torch.testing.assert_close(
+            model.denoiser(x, SIGMAS, shares), expected, atol=2e-4, rtol=1e-4
+        )
+    apart = [network.mixture.denoise(x, SIGMAS, torch.eye(5)[[k] * 4]) for k in (0, 4)]
+    assert (apart[0] - apart[1]).abs().max() > 0.05
+
+
+def test_the_mixture_is_that_of_the_training_images_and_their_groups() -> None:
+    model, network, clean = started()
+    assert model.kinds is not None
+    numbers = model.kinds.of(clean, None)
+    assert numbers is not None
+    alone = MPPCA((1, 32, 32), 4, RANK)
+    alone.fit(clean, numbers, torch.Generator().manual_seed(9))
+    torch.testing.assert_close(network.mixture.shares, alone.shares)
+    torch.testing.assert_close(network.mixture.rest, alone.rest, rtol=1e-3, atol=0)
+    x = noisy(clean[:4], SIGMAS)
+    ours, theirs = (m.denoise(x, SIGMAS, torch.eye(5)[:4]) for m in (network.mixture, alone))
+    assert (ours - theirs).abs().mean() < 0.01  # two random starts of the basis
+
+
+def test_without_groups_it_is_one_gaussian() -> None:
+    model, network, clean = started(groups=0)
+    x = noisy(clean[:4], SIGMAS)
+    expected = network.mixture.denoise(x, SIGMAS, torch.eye(2)[[1] * 4])
+    torch.testing.assert_close(model.denoiser(x, SIGMAS), expected, atol=2e-4, rtol=1e-4)
+
+
+def test_a_model_of_classes_begins_at_its_classes() -> None:
+    """The labels, not groups, say which images belong together."""
+    pixels, kinds = planted(1)
+    name, shape = (
+        registry.ModelName.parse("diffusion:x0"),
+        ImageShape(channels=1, resolution=32, classes=4),
+    )
+    chosen = registry.defaults(name, "tiny", shape)
+    model = registry.build(name, type(chosen)(mppca_rank=RANK), shape, seed=0)
+    assert isinstance(model, Diffusion)
+    model.fit_before_training(pixels, seed=0, labels=kinds)
+    network = model.denoiser.network
+    assert isinstance(network, ClosedFormStart)
+    assert network.mixture.shares.tolist() == pytest.approx([0.5, 0.25, 0.125, 0.125])
+    x = images.to_float(pixels)
+    for kind in range(4):
+        own = (x[kinds == kind].mean(0) - x.mean(0)).flatten()
+        seen = own @ network.mixture.basis
+        assert torch.nn.functional.cosine_similarity(seen, network.mixture.centres[kind], 0) > 0.999
+
+
+def test_training_moves_the_network_and_leaves_the_mixture() -> None:
+    model, network, clean = started()
+    before = copy.deepcopy(network.mixture.state_dict())
+    [objective] = model.objectives()
+    batch = Batch(clean[:32], None, objective.noise(32, torch.Generator().manual_seed(0)))
+    objective(batch)["total"].backward()
+    assert not list(network.mixture.parameters())
+    assert network.network.head.weight.grad is not None
+    assert network.network.head.weight.grad.abs().max() > 0
+    assert all(
+        torch.equal(value, before[name]) for name, value in network.mixture.state_dict().items()
+    )
+
+
+def test_the_network_sees_the_linear_estimate_beside_the_noisy_image() -> None:
+    model, network, clean = started()
+    seen = []
+    network.network.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x, shares = noisy(clean[:4], SIGMAS), torch.eye(5)[:4]
+    model.denoiser(x, SIGMAS, shares)
+    linear = network.mixture.denoise(x, SIGMAS, shares) / network.sigma_data
+    expected = torch.nn.functional.pixel_unshuffle(
+        torch.cat([model.denoiser.precondition_input(x, SIGMAS)[0], linear], dim=1), 2
+    )
+    torch.testing.assert_close(seen[0], expected, atol=5e-4, rtol=1e-4)
+    assert model.represent(clean[:4]).shape[0] == 4
+
+
+def test_a_saved_model_has_its_mixture() -> None:
+    model, _, clean = started()
+    other = model_of(torch.randint(256, (200, 1, 32, 32), dtype=torch.uint8), mppca_rank=RANK)
+    other.load_state_dict(model.state_dict())
+    x = noisy(clean[:4], SIGMAS)
+    shares = torch.eye(5)[:4]
+    assert torch.equal(other.denoiser(x, SIGMAS, shares), model.denoiser(x, SIGMAS, shares))
+
+
+@pytest.mark.parametrize(
+    ("model", "rank", "message"),
+    [
+        ("diffusion:edm", 8, "mppca_rank takes a network that predicts the clean image"),
+        ("diffusion:flow", 8, "mppca_rank takes a network that predicts the clean image"),
+        ("diffusion:x0", -1, "mppca_rank must be 0 or more, got -1"),
+    ],
+)
+def test_what_cannot_begin_there_says_so(model: str, rank: int, message: str) -> None:
+    name, shape = registry.ModelName.parse(model), ImageShape(channels=1, resolution=32)
+    chosen = registry.defaults(name, "tiny", shape)
+    with pytest.raises(ValueError, match=message):
+        registry.build(name, replace(chosen, mppca_rank=rank), shape, seed=0)
+
+
+def test_more_directions_than_numbers_are_all_of_them() -> None:
+    mixture = MPPCA((1, 4, 4), 2, 256)
+    mixture.fit(torch.randn(40, 1, 4, 4), torch.arange(40) % 2, torch.Generator())
+    assert mixture.basis.shape == (16, 16)
+    assert mixture.denoise(torch.ones(1, 1, 4, 4), torch.ones(1), torch.eye(3)[:1]).isfinite().all()

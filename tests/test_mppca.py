@@ -1,0 +1,131 @@
+"""The mixture of probabilistic PCA against SciPy's densities, autograd and exact eigenvectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import logsumexp
+from torch import Tensor
+
+from triptych.nn.mppca import MEAN_WEIGHT, MPPCA, VARIANCE_WEIGHT, leading_directions
+
+SIZE = (2, 4, 3)
+D = 24
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def made(rank: int = 5, groups: int = 3, count: int = 300) -> tuple[MPPCA, Tensor, Tensor]:
+    """A fitted mixture in float64, its images and their groups."""
+    rng = seeded()
+    numbers = torch.arange(count) % groups
+    means = torch.randn(groups, D, generator=rng, dtype=torch.float64)
+    scale = torch.logspace(0, -1, D, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(D, D, generator=rng, dtype=torch.float64)).Q
+    noise = torch.randn(count, D, generator=rng, dtype=torch.float64) * scale @ turn
+    images = (0.3 * means[numbers] + 0.2 * noise).view(count, *SIZE)
+    mixture = MPPCA(SIZE, groups, rank).double()
+    mixture.fit(images, numbers, seeded(1))
+    return mixture, images, numbers
+
+
+def gaussian(mixture: MPPCA, row: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of one group's noisy images, written out in full."""
+    basis = mixture.basis.numpy()
+    inside = basis @ np.diag(mixture.variances[row].numpy()) @ basis.T
+    outside = mixture.rest.item() * (np.eye(D) - basis @ basis.T)
+    mean = mixture.mean.numpy() + basis @ mixture.centres[row].numpy()
+    return mean, inside + outside + sigma**2 * np.eye(D)
+
+
+@pytest.mark.parametrize("rank", [1, 5, D])
+def test_densities_are_those_of_the_gaussians_written_out(rank: int) -> None:
+    mixture, images, _ = made(rank)
+    x = images[:6] + 0.1
+    for sigma in (0.0, 0.4):
+        noise = torch.full((6,), sigma, dtype=torch.float64)
+        exact = np.stack(
+            [
+                stats.multivariate_normal(*gaussian(mixture, k, sigma)).logpdf(x.flatten(1))
+                for k in range(3)
+            ],
+            axis=1,
+        )
+        found = mixture.log_densities(x, noise)
+        np.testing.assert_allclose(found, exact, rtol=1e-8)
+        whole = logsumexp(exact, axis=1, b=mixture.shares.numpy())
+        np.testing.assert_allclose(mixture.log_density(x, noise), whole, rtol=1e-8)
+
+
+@pytest.mark.parametrize("row", [0, 2, 3])
+def test_the_clean_image_is_the_conditional_mean(row: int) -> None:
+    """Of clean and noisy image together: m + S (S + sigma^2 I)^-1 (x - m); the last row is all."""
+    mixture, images, _ = made()
+    x, sigma = images[:4] - 0.2, torch.tensor([0.05, 0.3, 1.0, 40.0], dtype=torch.float64)
+    weights = torch.eye(4, dtype=torch.float64)[row].expand(4, 4)
+    found = mixture.denoise(x, sigma, weights).flatten(1)
+    for image, level, clean in zip(x.flatten(1).numpy(), sigma.tolist(), found, strict=True):
+        mean, noisy = gaussian(mixture, row, level)
+        covariance = noisy - level**2 * np.eye(D)
+        exact = mean + covariance @ np.linalg.solve(noisy, image - mean)
+        np.testing.assert_allclose(clean, exact, rtol=1e-7, atol=1e-9)
+
+
+def test_denoising_follows_the_score_of_its_density() -> None:
+    """Tweedie: E[clean | x] = x + sigma^2 d log p(x) / dx, by autograd."""
+    mixture, images, _ = made(groups=1)
+    x = images[:5].clone().requires_grad_()
+    sigma = torch.full((5,), 0.3, dtype=torch.float64)
+    (slope,) = torch.autograd.grad(mixture.log_density(x, sigma).sum(), x)
+    weights = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(5, 2)
+    torch.testing.assert_close(mixture.denoise(x, sigma, weights), x + 0.09 * slope)
+
+
+def test_groups_have_their_own_means_and_variances_drawn_to_the_common_ones() -> None:
+    mixture, images, numbers = made(count=30)
+    y = (images.flatten(1) - images.flatten(1).mean(0)) @ mixture.basis
+    apart = torch.zeros_like(y)
+    for k in range(3):
+        own = y[numbers == k]
+        centre = own.sum(0) / (len(own) + MEAN_WEIGHT)
+        torch.testing.assert_close(mixture.centres[k], centre)
+        apart[numbers == k] = (own - centre).square()
+    for k in range(3):
+        own, weight = apart[numbers == k], VARIANCE_WEIGHT
+        expected = (own.sum(0) + weight * apart.mean(0)) / (len(own) + weight)
+        torch.testing.assert_close(mixture.variances[k], expected)
+    torch.testing.assert_close(mixture.variances[3], y.var(0, correction=0))
+    total = images.flatten(1).var(0, correction=0).sum()
+    kept = y.var(0, correction=0).sum()
+    torch.testing.assert_close(mixture.rest, (total - kept) / (D - 5))
+    assert mixture.shares.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_a_group_without_images_has_the_common_mean_and_no_share() -> None:
+    mixture, images, numbers = made()
+    wider = MPPCA(SIZE, 5, 5).double()
+    wider.fit(images, numbers, seeded(1))
+    assert wider.shares[3:].tolist() == [0, 0]
+    assert wider.centres[3].abs().max() == 0
+    noise = torch.zeros(3, dtype=torch.float64)
+    torch.testing.assert_close(
+        wider.log_density(images[:3], noise), mixture.log_density(images[:3], noise)
+    )
+
+
+def test_the_basis_is_that_of_the_leading_eigenvectors() -> None:
+    x = torch.randn(400, 60, generator=seeded(), dtype=torch.float64) * torch.logspace(
+        0, -2, 60, dtype=torch.float64
+    )
+    x -= x.mean(0)
+    found = leading_directions(x, 7, seeded(3))
+    exact = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, :7]
+    torch.testing.assert_close(
+        (found.T @ exact).abs(), torch.eye(7, dtype=torch.float64), atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(found.T @ found, torch.eye(7, dtype=torch.float64))
+    assert leading_directions(x[:5], 7, seeded()).shape == (60, 7)  # fewer images than directions
