@@ -34,3 +34,24 @@ def test_notes_of_the_source_come_first() -> None:
     passed = (Note("links_passed_over", {"n": 3}), Note("many_labels", {"labels": 2, "images": 3}))
     notes = describe.notes(ingested(notes=passed), 32, "crop", 10, 5)
     assert notes[:2] == passed
+
+
+def test_warnings_name_the_limits_that_they_are_made_by() -> None:
+    """At each limit there is none; one step beyond it names the limit."""
+    fine = describe.notes(ingested(faint=50, bad=(("a.png", "empty"),)), 32, "crop", 1000, 100)
+    codes = {note.code for note in fine}
+    assert not codes & {"little_contrast", "many_bad_images"}
+    assert not codes & {"few_training_images", "few_test_images"}
+    twice = (("a.png", "empty"), ("b.png", "empty"))
+    warned = describe.notes(ingested(faint=51, bad=twice), 32, "crop", 999, 99)
+    limits = {
+        note.code: note.values.get("least", note.values.get("most"))
+        for note in warned
+        if {"least", "most"} & note.values.keys()
+    }
+    assert limits == {
+        "little_contrast": 0.5,
+        "many_bad_images": 0.01,
+        "few_training_images": 1000,
+        "few_test_images": 100,
+    }

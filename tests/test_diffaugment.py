@@ -159,7 +159,7 @@ def test_it_is_on_by_itself_for_few_images_alone(name: str) -> None:
 def test_that_is_said_and_can_be_undone() -> None:
     wanted = request("gan:hinge")
     assert wanted.settings.augment
-    assert note_augmented(wanted) == Note("few_images_augmented", {"n": 200})
+    assert note_augmented(wanted) == Note("few_images_augmented", {"n": 200, "least": 10_000})
     undone = request("gan:hinge", "1.28kimg", "augment=false")
     assert not undone.settings.augment and note_augmented(undone) is None
     assert note_augmented(request("gan:course")) is None

@@ -9,8 +9,8 @@ from scipy import ndimage, stats
 from torch import Tensor
 
 from tests.truths import coverage, independent, normal
-from triptych.metrics import NotDefinedError
-from triptych.metrics.intervals import wilson
+from triptych.metrics import NotDefinedError, entry, own_metrics
+from triptych.metrics.intervals import Estimate, wilson
 from triptych.metrics.labels import label_balance, recognisable, total_variation
 from triptych.metrics.reconstruction import (
     nearness,
@@ -257,6 +257,24 @@ def test_recognisable_counts_the_sure_ones() -> None:
     assert found == wilson(3, 8)
     at_the_line = torch.tensor([[0.8, 0.2], [0.81, 0.19]], dtype=torch.float64)
     assert recognisable(at_the_line) == wilson(1, 2)  # above 0.8, not at it
+
+
+@pytest.mark.parametrize("name", ["recognisable", "label_balance", "copied"])
+def test_shares_of_real_images_have_intervals_too(name: str) -> None:
+    """Their floors are of as few images as they are, and results.json says how far they vary."""
+    [metric] = [each for each in own_metrics() if each.name == name]
+    ours, real = (normal(40, 3, seed=n).mul(2).softmax(1) for n in (0, 1))
+    ratios = {"nearest_ratios": torch.linspace(0, 1, 40)}
+    others = {"probabilities": ours, **ratios}
+    assert callable(metric.floor)
+    floor = metric.floor(others, {"test_probabilities": real})
+    assert isinstance(floor, Estimate) and floor.low < floor.value < floor.high
+    record = entry(metric, floor, 40, floor=floor)
+    assert (record.floor, record.floor_low, record.floor_high) == (
+        floor.value, floor.low, floor.high,
+    )  # fmt: skip
+    assert record.to_json()["floor_low"] == floor.low
+    assert "floor_low" not in entry(metric, floor, 40, floor=0.5).to_json()
 
 
 def test_label_balance_is_the_distance_of_shares() -> None:

@@ -278,7 +278,7 @@ def move_apart(runs: Any) -> None:
 
 def test_the_caution_of_single_trainings_stands_first(tmp_path: Path) -> None:
     page = read(write_page(write_comparison(tmp_path)))
-    caution = page.text.index("speaks of these runs, not of what their families can do")
+    caution = page.text.index("is about these runs, not about what their families can do")
     assert page.text.index('id="verdict"') < caution < page.text.index('class="lead"')
     assert "comparisons between models. They are decided together (Holm)" in page.words
     heads = re.findall(r'<div class="topic-(\w+)">', page.text)
@@ -324,6 +324,19 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     assert evil not in page.text
     assert len(page.all("script")) == 1
     assert evil in page.words
+
+
+@pytest.mark.parametrize(
+    ("code", "before"), [("en", "Before training"), ("fr", "Avant l’entraînement")]
+)
+def test_a_grid_of_no_images_seen_is_from_before_training(
+    tmp_path: Path, code: str, before: str
+) -> None:
+    write_comparison(tmp_path)
+    draw_grid(tmp_path / "vae-sigma-s0" / "samples" / f"{0:09d}.png")
+    page = read(write_page(tmp_path, language=code))
+    assert page.words.count(before) == 1
+    assert not re.search(r"(After|Après) 0\b", page.words)
 
 
 def test_missing_and_broken_figures_do_not_stop_the_page(tmp_path: Path) -> None:

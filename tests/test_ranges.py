@@ -303,6 +303,7 @@ def test_more_than_one_per_cent_beyond_an_end_is_a_warning(tmp_path: Path) -> No
     above = float((values > 200).mean())
     assert codes(data)["cut_to_white"] == {
         "share": pytest.approx(above),
+        "most": 0.01,
         "end": 200,
         "type": "uint8",
     }

@@ -139,7 +139,7 @@ def is_note(place: str) -> bool:
 
 def test_sentences_of_the_version_before_are_notes() -> None:
     record = RunRecord.read(parsed(EARLIER / "comparison" / "vae-sigma-s0" / "run.json"))
-    assert Note("few_training_images", {"n": 167}) in record.data.notes
+    assert Note("few_training_images", {"n": 167, "least": 1000}) in record.data.notes
     results = ResultsRecord.read(parsed(EARLIER / "comparison" / "vae-sigma-s1" / "results.json"))
     assert any(note.code.startswith("few") for note in results.warnings)
     by_name = {metric.name: metric.note for metric in results.metrics}

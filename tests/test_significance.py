@@ -14,9 +14,9 @@ from torch import Tensor
 from tests.test_comparison import FACTS
 from tests.truths import coverage, normal
 from triptych.comparison.seeds import all_differences, average, by_model, mean_cost, mean_metric
-from triptych.comparison.significance import Difference, difference, higher
+from triptych.comparison.significance import Difference, beside_floor, difference, higher
 from triptych.metrics.frechet_distance import frechet_distance
-from triptych.metrics.intervals import Estimate, mean_interval
+from triptych.metrics.intervals import Estimate, mean_interval, wilson
 from triptych.records import CostRecord, MeasuredOn, MetricRecord, ResultsRecord, RunRecord
 
 REPEATS = 200
@@ -108,6 +108,47 @@ def test_an_interval_that_holds_the_floor_reaches_it() -> None:
         assert found.high == pytest.approx(-0.48 + math.hypot(0.02, 0.05))
     unknown = plain(0.5, 0.4, 0.6, better="floor")
     assert difference(unknown, unknown) is None
+
+
+def beside(ours: Estimate, real: Estimate, varies: bool = True) -> str:
+    ends = {"floor_low": real.low, "floor_high": real.high} if varies else {}
+    return beside_floor(measured(ours, "higher", floor=real.value, **ends))
+
+
+def test_a_floor_of_few_images_varies_as_the_number_does() -> None:
+    """Two shares of 500 images, of which 95 % are expected: all pairs with their probability.
+
+    Against a floor that is taken as it is they were told apart more than three times as often.
+    """
+    counts = range(440, 501)
+    chance = stats.binom(500, 0.95).pmf(counts)
+    shares = [wilson(count, 500) for count in counts]
+
+    def alarms(varies: bool) -> float:
+        return sum(
+            p * q
+            for p, ours in zip(chance, shares, strict=True)
+            for q, real in zip(chance, shares, strict=True)
+            if beside(ours, real, varies) != "across"
+        )
+
+    assert alarms(varies=True) < 0.055
+    assert alarms(varies=False) > 0.15
+
+
+def test_on_which_side_of_the_floor() -> None:
+    """Newcombe (1998), example (a): 56 of 70 and 48 of 80 differ by 0.20, 0.0524 to 0.3339."""
+    ours, real = wilson(56, 70), wilson(48, 80)
+    assert (beside(ours, real), beside(real, ours)) == ("above", "below")
+    moved = replace(real, value=real.value + 0.0530, low=real.low + 0.053, high=real.high + 0.053)
+    assert beside(ours, moved) == "across" != beside(ours, moved, varies=False)
+    assert beside_floor(plain(1, 0.9, 1.1, floor=0.8)) == "above"
+    assert beside_floor(plain(1, 0.9, 1.1, floor=1.2)) == "below"
+    # The end of the floor's interval that lies towards the number counts.
+    assert beside_floor(plain(1, 0.9, 1.1, floor=0.85, floor_low=0.6, floor_high=0.86)) == "above"
+    assert beside_floor(plain(1, 0.9, 1.1, floor=1.15, floor_low=1.14, floor_high=1.4)) == "below"
+    for lacking in ({"value": None}, {"low": None}, {"high": None}, {"floor": None}):
+        assert beside_floor(replace(plain(1, 0.9, 1.1, floor=0.8), **lacking)) == "across"
 
 
 def test_one_training_or_one_group_shows_no_spread() -> None:

@@ -254,5 +254,8 @@ def test_a_budget_too_short_to_choose_by_is_said() -> None:
     assert note is not None
     enough = int(str(note.values["budget"]).removesuffix("kimg")) * 1000
     assert snapshots.samples_for(enough) > 0 and snapshots.samples_for(enough - 1000) == 0
+    least = int(note.values["least"])
+    assert snapshots.samples_for(least) > 0 == snapshots.samples_for(least - 1)
+    assert note.values["images"] == 1
     assert snapshots.note_last(enough, selects=True) is None
     assert snapshots.note_last(1, selects=False) is None

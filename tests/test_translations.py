@@ -41,6 +41,8 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
         frozenset(
             {
                 "answer.not_sharper",
+                "balance.against",
+                "balance.for",
                 "better.floor",
                 "caption.reconstruction",
                 "note.steps_left_out",

@@ -76,6 +76,7 @@ def test_trouble_leads_back_to_checkpoints_at_lower_rates(
     first, second = events_of(folder.path, "rewind")
     assert first["images"] >= 2560 + 20 * 32
     assert first["to"] == 2560  # the last one before the trouble
+    assert first["note"]["values"]["n"] == loop.PATIENCE
     assert second["to"] == 2304  # the first one's checkpoint did not help
     losses = events_of(folder.path, "losses")
     assert losses[-1]["images"] == 5120 and None not in losses[-1]["losses"].values()
@@ -116,7 +117,7 @@ def test_trouble_stops_where_that_is_wanted(
     assert checkpoint.complete(tmp_path / "run" / "checkpoints")
 
 
-COLLAPSE = Note("generator_collapsed")
+COLLAPSE = Note("generator_collapsed", {"spread": 0.03, "reach": 0.2, "least": 0.4})
 
 
 def collapse(monkeypatch: pytest.MonkeyPatch, returns: int) -> None:

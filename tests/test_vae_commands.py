@@ -342,7 +342,8 @@ def test_few_steps_are_noted(call: Call, stock: Path) -> None:
     data = ("--data", stock / "bars.npz", "--resolution", "16", *SLOW)
     small = [word for setting in SMALL.split() for word in ("--set", setting)]
     told = call("train", "vae:ladder", *data, *small, "--budget", "0.16kimg", "--out", "few").err
-    assert "note: 5 training steps teach a model hardly anything: --budget 3.2kimg is" in told
+    assert "note: this budget pays for 5 training steps, which teach a model hardly" in told
+    assert "(normal: 100 or more): give --budget 3.2kimg or more" in told
     assert calibration.note_few(99 * 32, 32) is not None
     assert calibration.note_few(100 * 32, 32) is None
 

@@ -115,19 +115,42 @@ def test_no_words_outlive_their_code() -> None:
 def test_numbers_and_plurals_follow_the_language() -> None:
     few = {n: Note("few_samples", {"n": n, "enough": 2000}) for n in (0, 1, 1500)}
     assert [english(note).partition(",")[0] for note in few.values()] == [
-        "only 0 samples",
-        "only 1 sample",
+        "only 0 samples were measured (normal: 2",
+        "only 1 sample was measured (normal: 2",
         "only 1",  # 1,500
     ]
-    assert english(few[1500]).startswith("only 1,500 samples, fewer than 2,000: ")
+    assert "1,500 samples were measured (normal: 2,000 or more): " in english(few[1500])
     french = [Words("fr").note(note) for note in few.values()]
-    assert french[0].startswith("seulement 0 échantillon, soit moins")
-    assert french[1].startswith("seulement 1 échantillon, soit moins")
-    assert french[2].startswith(f"seulement 1{NARROW}500 échantillons, soit moins")
+    assert french[0].startswith("seulement 0 échantillon mesuré (normalement 2")
+    assert french[1].startswith("seulement 1 échantillon mesuré (normalement 2")
+    assert french[2].startswith(f"seulement 1{NARROW}500 échantillons mesurés (normalement 2")
     assert "0,000012" in Words("fr").note(Note("mean_pixels_cooled", {"share": 1.2e-5}))
     assert f"5{WIDE}%" in Words("fr").note(
         Note("training_times_differ", {"most": 0.05, "runs": ""})
     )
+
+
+WARNINGS = {  # and advice: each names the thing, its number with what is normal, and what to do
+    "few_steps", "no_snapshots", "few_images_augmented", "steps_left_out", "discriminator_wins",
+    "few_kinds_of_images", "discriminator_memorizes", "unused_latent", "unused_latent_pixels",
+    "unused_level", "unused_level_pixels", "ignored_latents", "ignored_latents_pixels",
+    "overfitting", "few_samples", "measured_without_labels", "trained_with_labels_not_told",
+    "floor_of_training_images", "many_bad_images", "little_contrast", "cut_to_black",
+    "cut_to_white", "few_training_images", "few_test_images", "many_labels", "busy_cores",
+}  # fmt: skip
+FAILURES = {"not_finite", "gradient_vanished", "generator_collapsed"}  # what is done follows
+
+
+@pytest.mark.parametrize(("language", "normal"), [("en", "normal: "), ("fr", "normalement ")])
+def test_warnings_tell_the_number_its_normal_range_and_what_to_do(
+    language: str, normal: str
+) -> None:
+    for code in WARNINGS | FAILURES:
+        text = Words(language).locale.texts[f"note.{code}"]
+        before, found, after = text.partition(normal)
+        assert found and "{" in before, code
+        mend = after.partition(")")[2]
+        assert code in FAILURES or len(mend) > 20, code
 
 
 def test_the_terminal_gets_signs_of_a_keyboard() -> None:

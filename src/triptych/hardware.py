@@ -181,7 +181,8 @@ def pick(
         values: dict[str, str | int | float] = {"n": threads, "processes": neighbours}
         choices["threads"] = Note("shared_cores" if neighbours > 1 else "own_cores", values)
         if is_busy():
-            choices["load"] = Note("busy_cores")
+            load = round(os.getloadavg()[0], 1)
+            choices["load"] = Note("busy_cores", {"load": load, "cores": usable_cores()})
     elif threads < 1:
         raise InputError(f"--threads {threads} is too few", "give 1 or more")
     elif threads > max(MOST_THREADS, usable_cores()):

@@ -579,6 +579,7 @@ class MetricRecord(Record):
     low, high:   95 % interval of the expected value at this number of images
     n:           images that were measured
     floor:       what real images score
+    floor_low, floor_high: its 95 % interval, where it is of so few images that it varies itself
     group:       of the page's tables
     kind:        exact, estimate, lower bound, upper bound or not defined
     note:        what must be known to read it right, or why it is not defined
@@ -599,6 +600,8 @@ class MetricRecord(Record):
     high: float | None = None
     n: int | None = None
     floor: float | None = None
+    floor_low: float | None = None
+    floor_high: float | None = None
     features: str | None = None
     reference: str = "none"  # train, test, validation or none
     kind: str = "estimate"
@@ -619,7 +622,8 @@ class MetricRecord(Record):
     def to_json(self) -> JsonObject:
         """As plain values; what only some metrics have is left out of the others."""
         values = asdict(self)
-        optional = ("left_out", "terms", "values", "interval", "by_image", "no_interval")
+        optional = {"left_out", "terms", "values", "interval", "by_image", "no_interval"}
+        optional |= {"floor_low", "floor_high"}
         return {k: v for k, v in values.items() if k not in optional or v is not None}
 
     @classmethod

@@ -128,6 +128,25 @@ def equivalent(metric: MetricRecord, low: float, high: float) -> bool:
     return low <= metric.low and metric.high <= high
 
 
+def beside_floor(metric: MetricRecord) -> Literal["below", "above", "across"]:
+    """On which side of its floor a number is beyond chance; across where that is not decided.
+
+    The floor may be of few real images and vary as the number does. Then the interval of their
+    difference decides, as of two independent numbers (Zou and Donner 2008, eq. 4); a floor without
+    an interval is taken as it is. Across too where there is no number, no interval, or no floor.
+    """
+    value, low, high, floor = metric.value, metric.low, metric.high, metric.floor
+    if value is None or low is None or high is None or floor is None:
+        return "across"
+    floor_low = floor if metric.floor_low is None else metric.floor_low
+    floor_high = floor if metric.floor_high is None else metric.floor_high
+    if value - floor > math.hypot(value - low, floor_high - floor):
+        return "above"
+    if floor - value > math.hypot(high - value, floor - floor_low):
+        return "below"
+    return "across"
+
+
 def smallest_seen(metric: MetricRecord) -> float | None:
     """The smallest difference from a fixed value that its interval would have shown.
 

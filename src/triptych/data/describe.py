@@ -17,6 +17,7 @@ from triptych.records import JsonObject, Note, as_json
 
 BAD_SHARE = 0.01  # more bad images than this deserve a warning
 BAD_SHOWN = 5  # bad images named in a note; the summary names them all
+FAINT_SHARE = 0.5  # more images without contrast deserve a warning
 VARIED = 1.1  # shapes vary when the widest is so many times wider for its height
 FEW_TEST = 100  # in the test part; with fewer, intervals are wide
 FEW_IMAGES = 1000  # in the training part; with fewer, models may learn them by heart
@@ -45,16 +46,17 @@ def notes(
         notes.append(Note("shapes_distorted", {"narrowest": narrowest, "widest": widest}))
     elif fit == "stretch" and not 1 / VARIED < widest < VARIED:
         notes.append(Note("made_square", {"shape": widest}))
-    if 2 * ingested.faint > ingested.files:
-        notes.append(Note("little_contrast", {"n": ingested.faint, "files": ingested.files}))
+    if ingested.faint > FAINT_SHARE * ingested.files:
+        values = {"n": ingested.faint, "files": ingested.files, "most": FAINT_SHARE}
+        notes.append(Note("little_contrast", {**values}))
     if ingested.copies:
         notes.append(Note("copies", {"n": ingested.copies}))
     if ingested.crossing:
         notes.append(Note("copies_left_out", {"n": ingested.crossing}))
     if training < FEW_IMAGES:
-        notes.append(Note("few_training_images", {"n": training}))
+        notes.append(Note("few_training_images", {"n": training, "least": FEW_IMAGES}))
     if test < FEW_TEST:
-        notes.append(Note("few_test_images", {"n": test}))
+        notes.append(Note("few_test_images", {"n": test, "least": FEW_TEST}))
     return tuple(notes)
 
 
@@ -63,10 +65,12 @@ def note_bad(bad: Sequence[tuple[str, str]], files: int) -> Note:
     share = len(bad) / files
     listed = "; ".join(": ".join(each) for each in bad[:BAD_SHOWN])
     more = "; ..." if len(bad) > BAD_SHOWN else ""
-    return Note(
-        "many_bad_images" if share > BAD_SHARE else "bad_images",
-        {"n": len(bad), "files": files, "share": share, "images": f"{listed}{more}"},
+    note = Note(
+        "bad_images", {"n": len(bad), "files": files, "share": share, "images": f"{listed}{more}"}
     )
+    if share <= BAD_SHARE:
+        return note
+    return Note("many_bad_images", {**note.values, "most": BAD_SHARE})
 
 
 def plan(data: ImageData, given_parts: Sequence[str]) -> list[Note]:

@@ -283,7 +283,8 @@ def settle_labels(
         gathered.labels = [None] * len(labels)
         return np.ones(len(labels), dtype=bool), [Note("one_class", {"name": name})]
     if len(distinct) * FEW_A_CLASS > kept.sum():
-        notes.append(Note("many_labels", {"labels": len(distinct), "images": int(kept.sum())}))
+        values = {"labels": len(distinct), "images": int(kept.sum()), "least": FEW_A_CLASS}
+        notes.append(Note("many_labels", {**values}))
     return kept, notes
 
 

@@ -209,7 +209,8 @@ def notes(summaries: Summaries, bounds: Mapping[str, Bounds], given: bool) -> li
         ):
             if count > CUT_SHARE * summary.values:
                 share = count / summary.values
-                found.append(Note(code, {"share": share, "end": end, "type": kind}))
+                values = {"share": share, "most": CUT_SHARE, "end": end, "type": kind}
+                found.append(Note(code, {**values}))
         if summary.not_finite:
             found.append(Note("not_finite_values", {"n": summary.not_finite, "type": kind}))
     return found

@@ -128,8 +128,9 @@ def not_told(record: LegibilityRecord | None) -> Note | None:
 
 
 def share_named(record: LegibilityRecord) -> dict[str, str | int | float]:
-    """The numbers of a note on labels that cannot be told."""
-    return {"accuracy": record.accuracy, "n": record.n, "chance": record.chance}
+    """The numbers of a note on labels that cannot be told, and the accuracy that they need."""
+    least = record.chance + LEAST_SKILL * (1 - record.chance)
+    return {"accuracy": record.accuracy, "n": record.n, "chance": record.chance, "least": least}
 
 
 def warn_told_anyway(record: LegibilityRecord | None, console: Console) -> None:

@@ -31,6 +31,7 @@ from triptych.evaluation.legibility import not_told
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, own_metrics
 from triptych.metrics.frechet_distance import EXTRAPOLATED
+from triptych.metrics.intervals import Estimate
 from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.probe_accuracy import PARTS
 from triptych.metrics.sharpness import laplacian_rms
@@ -114,11 +115,11 @@ class RealSide(ABC):
         """Those images, uint8 [N,C,H,W]; None where they are not at hand."""
 
     @cached_property
-    def floors(self) -> dict[Metric, float | None]:
+    def floors(self) -> dict[Metric, float | Estimate | None]:
         """What real images score, as far as `floor` was asked for it."""
         return {}
 
-    def floor(self, metric: Metric) -> float | None:
+    def floor(self, metric: Metric) -> float | Estimate | None:
         """What other real images score in the place of samples; computed once for all models."""
         if not callable(metric.floor):
             return metric.floor

@@ -87,7 +87,8 @@ class Metric:
     method:       how its interval is found
     compute:      (the model's tensors, real ones) -> the number; NotDefinedError with the reason
     floor:        what real images score: known, or computed from those of other real images in the
-                  place of samples and from the real ones; None where they score nothing
+                  place of samples and from the real ones, with its interval where it can be had
+                  cheaply; None where they score nothing
     """
 
     name: str
@@ -95,7 +96,7 @@ class Metric:
     group: str
     needs: tuple[str, ...]
     compute: Callable[[Tensors, Tensors], Estimate]
-    floor: float | Callable[[Tensors, Tensors], float] | None = None
+    floor: float | Callable[[Tensors, Tensors], float | Estimate] | None = None
     reference: str = "test"
     method: str | None = None
     unit: str = ""
@@ -163,12 +164,12 @@ def all_metrics(say: Callable[[str], None]) -> tuple[Metric, ...]:
 def guarded(metric: Metric) -> Metric:
     """Another package's, whose failure leaves that one number, or its floor, not defined."""
 
-    def guard(code: str, function: Callable[[Tensors, Tensors], T], kind: type[T]) -> Any:
+    def guard(code: str, function: Callable[[Tensors, Tensors], T], kind: Any) -> Any:
         def call(samples: Tensors, real: Tensors) -> T:
             try:
                 value = function(samples, real)
                 if not isinstance(value, kind):
-                    raise TypeError(f"{value!r} is no {kind.__name__}")
+                    raise TypeError(f"{value!r} is no {getattr(kind, '__name__', 'number')}")
             except NotDefinedError:
                 raise
             except Exception as error:  # another's code: it may raise anything
@@ -177,7 +178,9 @@ def guarded(metric: Metric) -> Metric:
 
         return call
 
-    floor = guard("floor_failed", metric.floor, float) if callable(metric.floor) else metric.floor
+    floor = metric.floor
+    if callable(floor):
+        floor = guard("floor_failed", floor, float | Estimate)
     return replace(metric, compute=guard("metric_failed", metric.compute, Estimate), floor=floor)
 
 
@@ -186,7 +189,7 @@ def entry(
     estimate: Estimate | None,
     n: int | None,
     *,
-    floor: float | None = None,
+    floor: float | Estimate | None = None,
     features: str | None = None,
     note: Note | None = None,
 ) -> MetricRecord:
@@ -196,6 +199,7 @@ def entry(
     images, from which differences between models get their intervals.
     """
     left_out = None if estimate is None else estimate.left_out
+    interval = floor if isinstance(floor, Estimate) else None
     return MetricRecord(
         name=metric.name,
         better=metric.better,
@@ -206,7 +210,9 @@ def entry(
         low=None if estimate is None else estimate.low,
         high=None if estimate is None else estimate.high,
         n=n,
-        floor=floor,
+        floor=floor.value if isinstance(floor, Estimate) else floor,
+        floor_low=None if interval is None else interval.low,
+        floor_high=None if interval is None else interval.high,
         features=features,
         reference=metric.reference,
         kind="not defined" if estimate is None else "estimate",

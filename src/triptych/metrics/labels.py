@@ -66,7 +66,7 @@ METRICS = [
         unit="share",
         method=WILSON,
         compute=lambda samples, real: recognisable(samples["probabilities"]),
-        floor=lambda _, real: recognisable(real["test_probabilities"]).value,
+        floor=lambda _, real: recognisable(real["test_probabilities"]),
     ),
     Metric(
         name="label_balance",
@@ -80,8 +80,8 @@ METRICS = [
         compute=lambda samples, real: label_balance(
             samples["probabilities"], real["test_probabilities"]
         ),
-        floor=lambda others, real: (
-            label_balance(others["probabilities"], real["test_probabilities"]).value
+        floor=lambda others, real: label_balance(
+            others["probabilities"], real["test_probabilities"]
         ),
     ),
 ]

@@ -144,7 +144,7 @@ METRICS = [
         unit="share",
         method=WILSON,
         compute=lambda samples, real: copied(samples["nearest_ratios"]),
-        floor=lambda others, _: copied(others["nearest_ratios"]).value,  # of test images
+        floor=lambda others, _: copied(others["nearest_ratios"]),  # of test images
     ),
     Metric(
         name="copied_control",

@@ -15,7 +15,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
-from triptych.comparison.significance import LEVEL, SHARPNESS_MARGIN, Difference, variance_of
+from triptych.comparison.significance import (
+    LEVEL,
+    SHARPNESS_MARGIN,
+    Difference,
+    beside_floor,
+    variance_of,
+)
 from triptych.pages import verdict
 from triptych.pages.columns import (
     SAME_TIME,
@@ -468,7 +474,7 @@ def odd(evidence: Evidence, family: str) -> Finding:
     """Fewer samples are recognised than real images."""
 
     def fewer(metric: MetricRecord) -> bool | None:
-        return None if metric.floor is None else BELOW[side(metric, metric.floor)]
+        return None if metric.floor is None else BELOW[beside_floor(metric)]
 
     return alike(evidence, family, "recognisable", fewer)
 

@@ -296,8 +296,9 @@ def progress_panel(run: Run, name: Name, language: Language) -> Panel:
     for images, path in find_progress(run.folder):
         whole = load_png(path, layout)
         strip = crop_cells(whole, STRIP, whole.grid.columns) if whole.grid else whole
-        alt = alt_text("progress", name, language, images=images)
-        caption = language.fill("caption.progress", images=images)
+        kind = "progress" if images else "progress.before"
+        alt = alt_text(kind, name, language, images=images)
+        caption = language.fill(f"caption.{kind}", images=images)
         pictures.append(make_picture(strip, alt, caption, language))
     return Panel(
         anchor=anchor("progress", run),

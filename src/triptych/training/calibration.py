@@ -199,7 +199,7 @@ def note_few(images: int, batch_size: int) -> Note | None:
     if rounds >= FEW_ROUNDS:
         return None
     enough = FEW_ROUNDS * batch_size / 1000
-    return Note("few_steps", {"n": rounds, "budget": f"{enough:g}kimg"})
+    return Note("few_steps", {"n": rounds, "least": FEW_ROUNDS, "budget": f"{enough:g}kimg"})
 
 
 def measure_speed(

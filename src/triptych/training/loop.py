@@ -326,7 +326,7 @@ class TrainingLoop:
                 f"training stopped at image {self.state.seen}: the last {PATIENCE} steps of the "
                 f"{names} were not finite; lower the learning rate with --set"
             )
-        return Note("not_finite", {"objectives": names})
+        return Note("not_finite", {"objectives": names, "n": PATIENCE})
 
     def may_go_back(self, trouble: Note) -> bool:
         """Whether to go back to before a trouble that still leaves a model.

@@ -136,7 +136,7 @@ def note_augmented(request: ResolvedRequest) -> Note | None:
     count = len(request.data.train)
     if not registry.recipe(request.name).augments_few or not request.settings.augment:
         return None
-    return Note("few_images_augmented", {"n": count})
+    return Note("few_images_augmented", {"n": count, "least": registry.FEW_IMAGES})
 
 
 def check_output(folder: RunFolder, request: ResolvedRequest) -> None:

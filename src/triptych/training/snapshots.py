@@ -88,8 +88,9 @@ def note_last(planned: int, selects: bool) -> Note | None:
     """What to say where a recipe would choose among snapshots and the budget is too small."""
     if not selects or samples_for(planned):
         return None
-    enough = math.ceil(LEAST * TIMES / SHARE / 1000)
-    return Note("no_snapshots", {"budget": f"{enough}kimg"})
+    least = math.ceil(LEAST * TIMES / SHARE)
+    budget = f"{math.ceil(least / 1000)}kimg"
+    return Note("no_snapshots", {"images": planned, "least": least, "budget": budget})
 
 
 # Progress at each snapshot: 0.3, 0.4, ... 1.

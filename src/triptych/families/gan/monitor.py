@@ -106,12 +106,13 @@ def find_slope(
 
 
 def find_failure(numbers: dict[str, float]) -> tuple[float, Note]:
-    """The model's health (see `Diagnosis`), and its worst failure."""
+    """The model's health (see `Diagnosis`), and its worst failure with its numbers."""
     signal = min(1.0, numbers["slope"] / FAINT)
     variety = min(numbers["spread"], numbers["reach"])
     if signal < variety:
-        return signal, Note("gradient_vanished")
-    return variety, Note("generator_collapsed")
+        return signal, Note("gradient_vanished", {"slope": numbers["slope"], "least": FAINT})
+    values = {name: numbers[name] for name in ("spread", "reach")}
+    return variety, Note("generator_collapsed", {**values, "least": NARROW})
 
 
 def advise(numbers: dict[str, float], augmented: bool) -> list[Note]:
