@@ -274,6 +274,37 @@ def test_models_told_the_labels_beside_others_are_marked() -> None:
     assert marks(records(a=told, b=told)) == []
 
 
+@pytest.mark.parametrize(
+    ("models", "more", "unlike"),
+    [
+        (("vae:course", "gan:r1"), (), True),
+        (("gan:r1", "gan:r3"), (), False),
+        (("vae:course", "gan:course"), (), False),
+        (("vae:course", "gan:r1,select=true"), (), False),
+        (("vae:course", "gan:r1"), ("select=true",), False),
+        (("vae:course", "gan:r1"), ("ema=0.1",), True),
+    ],
+)
+def test_all_models_of_a_comparison_choose_among_snapshots_or_none(
+    data: ImageData, models: tuple[str, ...], more: tuple[str, ...], unlike: bool
+) -> None:
+    """Unless somebody asks for it of one of them, or of all."""
+    asked = CompareRequest(models=models, set=more, budget="1kimg", size="tiny")
+    requests = comparing.make_requests([Variant.parse(m) for m in models], asked, data)
+    assert comparing.choose_unlike(asked, requests, []) is unlike
+
+
+def test_a_finished_run_with_its_last_weights_keeps_others_from_choosing(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = CompareRequest(models=("gan:r1",), budget="1kimg", size="tiny")
+    requests = comparing.make_requests([Variant.parse("gan:r1")], asked, data)
+    folder = SimpleNamespace(read=lambda: None)
+    for choosing in (True, False):
+        monkeypatch.setattr(comparing, "chooses", lambda record, answer=choosing: answer)
+        assert comparing.choose_unlike(asked, requests, [folder]) is not choosing  # type: ignore[list-item]
+
+
 def test_models_chosen_among_snapshots_beside_last_weights_are_marked() -> None:
     """`gan:r1` chooses where its budget is long enough for scores; `vae:course` never does."""
     enough = {"planned_images": 100_000}
@@ -283,6 +314,8 @@ def test_models_chosen_among_snapshots_beside_last_weights_are_marked() -> None:
     assert marks(records(a=last, b=last)) == marks(records(a=chooses, b=chooses)) == []
     too_short = chooses | {"planned_images": 64}
     assert marks(records(a=last, b=too_short)) == []
+    told_not_to = chooses | {"settings": chooses["settings"] | {"select": False}}
+    assert marks(records(a=last, b=told_not_to)) == []
     foreign = chooses | {"model": "gan:theirs", "recipe": "theirs"}
     assert marks(records(a=last, b=foreign)) == []
 

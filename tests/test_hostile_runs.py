@@ -338,7 +338,7 @@ def test_every_recipe_builds_within_what_its_file_holds(name: str, run: Path) ->
     model = ModelName.parse(name)
     settings = registry.defaults(model, "tiny", SHAPE)
     wanted = registry.build(model, settings, SHAPE, seed=1).state_dict()
-    metadata = model_metadata(model, settings, SHAPE)
+    metadata = model_metadata(model, to_json(settings), SHAPE)
     digest = save_weights(run / "model.safetensors", wanted, metadata)
     said = {"model": name, "family": model.family, "recipe": model.recipe}
     for place, value in {**said, "settings": to_json(settings)}.items():

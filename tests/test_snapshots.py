@@ -165,9 +165,10 @@ def test_only_recipes_that_select_do(tmp_path: Path) -> None:
     told = Told(*FALLING)
     train(tmp_path / "run", told, "gan:course")
     assert told.seen == []
-    selecting = {
-        n for n in registry.known_models() if registry.recipe(registry.ModelName.parse(n)).selects
-    }
+    shape = ImageShape(channels=3, resolution=32)
+    names = registry.known_models()
+    usual = {n: registry.defaults(registry.ModelName.parse(n), "tiny", shape) for n in names}
+    selecting = {name for name, settings in usual.items() if settings.select}
     assert selecting == {"gan:hinge", "gan:r1", "gan:r3", "gan:wgan-gp"}
 
 

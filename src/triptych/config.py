@@ -66,6 +66,7 @@ class Settings:
     batch_size: int = 64
     ema: float | None = None  # relative width of the weight average; None keeps none
     ema_wide: float | None = None  # of another one, so that any width can be had afterwards
+    select: bool = False  # the best of several snapshots by validation images, not the last weights
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from triptych import files, hardware
 from triptych.comparison.contract import (
     Conditions,
+    chooses,
     differences,
     features_used,
     marks,
@@ -96,6 +97,7 @@ from triptych.words import english
 CONTRACT = "contract.json"
 RESULTS = "results.json"
 FIGURES, TABLES = "figures", "tables"  # of the page, inside the comparison
+SELECT = "select"  # the setting by which a model is the best of several snapshots
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,10 @@ def compare_on_images(
     """The folder of a comparison on real images; models are trained on them."""
     check_measurement(asked.count, asked.features, data, machine)
     requests = make_requests(entries.variants, asked, data)
+    if choose_unlike(asked, requests, entries.finished):
+        asked = replace(asked, set=(*asked.set, f"{SELECT}=false"))
+        console.say(f"note: {english(Note('last_weights_of_all'))}")
+        requests = make_requests(entries.variants, asked, data)
     samplers = measuring_samplers(asked, requests)
     paths = folders_of_samples(entries.sources, requests)
     samples = read_all_samples(entries.sources, asked, data, machine, console)
@@ -404,6 +410,21 @@ def make_requests(
         for variant in variants
         for seed in range(asked.seeds)
     ]
+
+
+def choose_unlike(
+    asked: CompareRequest, requests: Sequence[ResolvedRequest], finished: Sequence[RunFolder]
+) -> bool:
+    """Whether some models would choose among snapshots, unasked, and others would not.
+
+    Where somebody asked for it of one model or of all, it stays so, and is marked.
+    """
+    words = [*asked.set, *(word for each in requests for word in each.variant.split(","))]
+    if any(word.strip().startswith(f"{SELECT}=") for word in words):
+        return False
+    ours = [bool(each.settings.select) for each in requests]
+    theirs = [chooses(folder.read()) for folder in finished]
+    return any(ours) and not all(ours + theirs)
 
 
 def identity_of(

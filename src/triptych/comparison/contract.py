@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from triptych import config
 from triptych.data.dataset import ImageData
 from triptych.families import registry
 from triptych.hardware import Machine
@@ -132,12 +133,13 @@ def snapshot_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
 
 
 def chooses(run: RunRecord) -> bool:
-    """Whether its recipe chooses among snapshots, and its budget was long enough for it."""
+    """Whether it was to choose among snapshots, and its budget was long enough for it."""
     known = registry.own_recipes(run.family) if run.family in registry.FAMILIES else []
     if run.recipe not in known:
         return False
-    selects = registry.recipe(registry.ModelName(run.family, run.recipe)).selects
-    return selects and samples_for(run.planned_images) > 0
+    recipe = registry.recipe(registry.ModelName(run.family, run.recipe))
+    settings = config.from_json(recipe.settings, run.settings)
+    return bool(settings.select) and samples_for(run.planned_images) > 0
 
 
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:

@@ -183,7 +183,6 @@ class Recipe(Generic[S]):
     defaults: Callable[[Size, ImageShape], S]
     build: Callable[[S, ImageShape], GenerativeModel]
     augments_few: bool = False  # its `augment` setting is switched on for few training images
-    selects: bool = False  # its model is the best of several snapshots, not the last weights
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
     conditional: bool = False  # `build` uses `shape.classes`
     take_over: Callable[[S, str, Any], S] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,6 +139,19 @@ def note_augmented(request: ResolvedRequest) -> Note | None:
     return Note("few_images_augmented", {"n": count, "least": registry.FEW_IMAGES})
 
 
+def with_later_settings(identity: JsonObject, request: ResolvedRequest) -> JsonObject:
+    """A recorded identity with the settings that came after it, as its run was without them.
+
+    What a setting is in its class is what recipes did before there was one.
+    """
+    theirs, ours = identity.get("settings"), request.settings
+    if identity.get("model") != str(request.name) or not isinstance(theirs, dict):
+        return identity
+    kept = [f for f in fields(ours) if f.name not in theirs and f.default is not MISSING]
+    usual = config.to_json(replace(ours, **{f.name: f.default for f in kept}))
+    return identity | {"settings": theirs | {f.name: usual[f.name] for f in kept}}
+
+
 def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
     """InputError unless the folder is absent, empty, or this very run."""
     path = folder.path
@@ -148,9 +161,9 @@ def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
         if part.exists() and not part.is_dir():
             raise InputError(f"{part} is a file", "name a folder with --out")
     if folder.is_run():
-        record = folder.read()
+        recorded = with_later_settings(folder.read().identity, request)
         for what, ours in request.identity().items():
-            theirs = record.identity.get(what)
+            theirs = recorded.get(what)
             if theirs != ours:
                 shown = "" if isinstance(ours, dict | list) else f" ({theirs}, not {ours})"
                 raise InputError(

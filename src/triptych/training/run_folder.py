@@ -84,12 +84,15 @@ def labels_of(record: RunRecord) -> Labels | None:
     return None if labels is None else Labels(names=labels.names, counts=labels.counts)
 
 
-def model_metadata(name: ModelName, settings: Any, shape: ImageShape) -> dict[str, str]:
-    """What the weights' file says of itself: enough to build the model again."""
+def model_metadata(name: ModelName, settings: JsonObject, shape: ImageShape) -> dict[str, str]:
+    """What the weights' file says of itself: enough to build the model again.
+
+    settings: as run.json has them
+    """
     described = {
         "schema": SCHEMA,
         "model": str(name),
-        "settings": config.to_json(settings),
+        "settings": settings,
         "shape": describe_shape(shape),
     }
     return {"triptych": json.dumps(described, sort_keys=True)}

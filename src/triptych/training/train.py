@@ -260,7 +260,7 @@ class Training:
     def tell_notes(self, planned: Planned, batches: Batches) -> None:
         """What the user should know of what is planned."""
         few = note_few(planned.images, batches.batch_size)
-        last = note_last(planned.images, registry.recipe(self.request.name).selects)
+        last = note_last(planned.images, self.request.settings.select)
         for note in filter(None, (few, last, note_augmented(self.request))):
             self.console.say(f"  note: {english(note)}")
 
@@ -334,8 +334,7 @@ def job_of(
     request, folder, machine = training.request, training.folder, training.machine
     console, record, first = training.console, training.record, plans[0]
     checkups = Checkups(state, request.data, first, request.seed, machine, console)
-    chooses = registry.recipe(request.name).selects
-    score = scorer(request.data, request.labels) if chooses else None
+    score = scorer(request.data, request.labels) if request.settings.select else None
     return Job(
         batches=batches,
         seed=request.seed,
@@ -631,7 +630,7 @@ def finish_weights(
     fit_after_training(state, request.data.train, planned, request.seed, machine)
     if fits_after_training(state) and state.group.size == 1:
         save_grid(state, folder, request.labels, machine, images)  # as it is used
-    metadata = model_metadata(request.name, request.settings, request.shape)
+    metadata = model_metadata(request.name, folder.read().settings, request.shape)
     return save_weights(folder.weights, state.weights_to_use(), metadata)
 
 

@@ -21,6 +21,7 @@ class PlayerSettings(Settings):
 
     batch_size: int = 32  # in a short training many small steps beat few large ones
     ema: float | None = 0.05
+    select: bool = True
     latent: int = 128
     augment: bool = False
     inversion: Inversion = Inversion()

@@ -50,6 +50,5 @@ RECIPE = Recipe(
     build=build,
     conditional=True,
     augments_few=True,
-    selects=True,
     channels_last=True,
 )

@@ -53,5 +53,4 @@ RECIPE = Recipe(
     build=build,
     conditional=True,
     augments_few=True,
-    selects=True,
 )

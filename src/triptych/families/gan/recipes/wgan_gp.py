@@ -57,5 +57,4 @@ RECIPE = Recipe(
     build=build,
     conditional=True,
     augments_few=True,
-    selects=True,
 )
