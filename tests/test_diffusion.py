@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -371,10 +372,10 @@ def test_the_course_s_numbers() -> None:
 # The recipes on patches, whose fresh networks answer exactly 0.
 
 
-def fresh_loss(name: str, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of an untrained model, its noise levels and its noisy images."""
+def fresh_loss(name: str, pixels: Tensor, **more: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of an untrained model, its noise levels and its noisy images. more: settings."""
     parsed = registry.ModelName.parse(name)
-    settings = registry.defaults(parsed, "tiny", SHAPE)
+    settings = replace(registry.defaults(parsed, "tiny", SHAPE), **more)
     [objective] = registry.build(parsed, settings, SHAPE, seed=0).objectives()
     noise = objective.noise(len(pixels), torch.Generator().manual_seed(0))
     sigma = (settings.noise_mean + settings.noise_std * noise["level"]).exp().view(-1, 1, 1, 1)
@@ -395,7 +396,7 @@ def test_edm_s_loss_starts_at_one_for_gaussian_data() -> None:
 def test_clean_prediction_s_loss_is_capped_where_noise_is_invisible() -> None:
     """The network says 0: min(4, 1 + (s / sigma)^2) (y / s)^2 remains, s = 0.5."""
     clean = images.to_float(random_pixels(16, *SHAPE.size))
-    found, sigma, _ = fresh_loss("diffusion:x0", clean)
+    found, sigma, _ = fresh_loss("diffusion:x0", clean, mppca_rank=0)
     weight = (1 + 0.25 / sigma**2).clamp(max=4)
     assert (weight == 4).any()
     assert (weight < 4).any()

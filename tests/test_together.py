@@ -162,6 +162,21 @@ def test_results_hold_what_the_page_decides() -> None:
     assert all((each.p_together or 0) >= (each.p or 0) for each in found)
 
 
+def test_results_leave_undecided_what_the_feature_sets_dispute() -> None:
+    """As the page does: of the GAN and the diffusion model both sets say the opposite."""
+    measured_on = MeasuredOn(name="a", fingerprint="f", train=1, validation=1, test=1)
+    runs = on_both_sets(APART, [APART[0], APART[2], APART[1]])
+    models = [
+        ResultsRecord(model=m, run=m, data=measured_on, metrics=r.metrics, cost=CostRecord())
+        for m, r in zip(MODELS, runs, strict=True)
+    ]
+    found = all_differences(models)
+    disputed = {(each.first, each.second, each.features) for each in found if each.disputed}
+    assert disputed == {("gan:b", "diffusion:c", "labels"), ("gan:b", "diffusion:c", "patches")}
+    assert {each.better for each in found if each.disputed} == {"undecided"}
+    assert {each.better for each in found if not each.disputed} == {"second"}  # than the VAE
+
+
 def test_the_page_says_how_many_comparisons_it_makes_and_what_alone_would_count() -> None:
     values = np.zeros((3, NUMBERS))
     values[1, 0] = -3.2  # alone p = 0.024, more than 0.05 / 42

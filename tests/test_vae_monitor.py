@@ -235,7 +235,7 @@ def test_an_encoder_that_returns_the_prior_has_collapsed() -> None:
         Note("unused_latent", mend | unused),
         Note("ignored_latents", mend | ignored),
     ]
-    mend = "raise the KL's warm-up, --set warm_up=0.2, or the --budget, or lower --set latent"
+    mend = "lengthen the KL warm-up, --set warm_up=0.2, raise the --budget, or lower --set latent"
     assert all(english(note).endswith(mend) for note in found.advice)
 
 

@@ -33,6 +33,7 @@ Points = tuple[tuple[int, float], ...]  # images seen and progress there
 ThreadChanges = tuple[tuple[int, int, int], ...]  # phase, images seen in it, threads from there on
 SCHEMA = 1
 EARLIER = Path(__file__).with_name("earlier.toml")
+EXTRAPOLATED = "extrapolated"  # the method of a number as of infinitely many images
 DEEPEST_SETTINGS = 4  # settings within settings; a stranger's may be nested without end
 LONGEST_EARLIER = 2000  # letters of a sentence that is looked for there
 R = TypeVar("R", bound="Record")
@@ -828,6 +829,8 @@ class DifferenceRecord(Record):
 
     p, p_together: the chance of such a difference where there is none; alone, and by Holm's
                    procedure among so many `comparisons`: `better` follows from that one
+    disputed:      whether the same distance on the other feature set says the opposite: then
+                   nothing is decided
     """
 
     name: str
@@ -843,6 +846,7 @@ class DifferenceRecord(Record):
     p: float | None = None  # None in results of earlier versions, as the next two
     p_together: float | None = None
     comparisons: int | None = None
+    disputed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

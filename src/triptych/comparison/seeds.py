@@ -8,8 +8,16 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import combinations
 
-from triptych.comparison.significance import difference, held, quantile, variance_of
+from triptych.comparison.significance import (
+    DISTANCES,
+    Difference,
+    difference,
+    held,
+    quantile,
+    variance_of,
+)
 from triptych.records import (
+    EXTRAPOLATED,
     CostRecord,
     DifferenceRecord,
     MetricRecord,
@@ -147,6 +155,7 @@ def all_differences(models: Sequence[ResultsRecord]) -> list[DifferenceRecord]:
         if (mine := find_same(one, metric)) is not None and mine.n == metric.n
     ]
     apart = [difference(mine, metric) for _, _, mine, metric in pairs]
+    decided = disputed([(one, other, metric) for one, other, _, metric in pairs], held(apart))
     return [
         DifferenceRecord(
             name=metric.name,
@@ -162,9 +171,32 @@ def all_differences(models: Sequence[ResultsRecord]) -> list[DifferenceRecord]:
             p_together=together.p,
             comparisons=together.together,
             better=together.better,
+            disputed=together.disputed,
         )
-        for (one, other, _, metric), alone, together in zip(pairs, apart, held(apart), strict=True)
+        for (one, other, _, metric), alone, together in zip(pairs, apart, decided, strict=True)
         if alone is not None and together is not None
+    ]
+
+
+def disputed(
+    pairs: Sequence[tuple[str, str, MetricRecord]], apart: Sequence[Difference | None]
+) -> list[Difference | None]:
+    """The same differences, those of distances beside what the other feature set says.
+
+    pairs: two models and the number of the second
+    """
+    by_pair: dict[tuple[str, ...], list[tuple[str | None, Difference | None]]] = {}
+    for (one, other, metric), each in zip(pairs, apart, strict=True):
+        if metric.name in DISTANCES and metric.method != EXTRAPOLATED:
+            by_pair.setdefault((one, other, metric.name), []).append((metric.features, each))
+    return [
+        each
+        and each.beside(
+            contrary
+            for features, contrary in by_pair.get((one, other, metric.name), [])
+            if features != metric.features
+        )
+        for (one, other, metric), each in zip(pairs, apart, strict=True)
     ]
 
 

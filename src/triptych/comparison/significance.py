@@ -14,7 +14,7 @@ good as real images is another claim than that no difference was found, and has 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,6 +23,8 @@ from triptych.records import MetricRecord
 LEVEL = 0.975  # of each side of a 95 % interval
 ERROR = 0.05  # the chance of a wrong finding: of one comparison alone, of all of a page together
 BOUNDS = ("lower bound", "upper bound")
+# Found on two feature sets, of which neither may say the opposite of the other.
+DISTANCES = ("frechet_distance", "kernel_distance", "sliced_distance")
 # Of numbers whose floor is what a model without that fault has: below it none is better.
 NOTHING_BELOW = ("memorised", "copied")
 
@@ -77,6 +79,10 @@ class Difference:
         if self.p > ERROR or self.disputed:
             return "undecided"
         return "first" if self.value < 0 else "second"
+
+    def beside(self, others: Iterable[Difference | None]) -> Difference:
+        """The same, disputed where one of the others, on other features, says the opposite."""
+        return replace(self, disputed=any(each and self.contradicted_by(each) for each in others))
 
     def contradicted_by(self, other: Difference) -> bool:
         """Whether another difference of the same two has the other sign, beyond its interval.

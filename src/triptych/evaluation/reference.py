@@ -30,13 +30,12 @@ from triptych.evaluation.extractors import (
 from triptych.evaluation.legibility import not_told
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, own_metrics
-from triptych.metrics.frechet_distance import EXTRAPOLATED
 from triptych.metrics.intervals import Estimate
 from triptych.metrics.memorised import Nearest, nearest
 from triptych.metrics.probe_accuracy import PARTS
 from triptych.metrics.sharpness import laplacian_rms
 from triptych.options import DEFAULT_COUNTS
-from triptych.records import MeasuredOn, Note
+from triptych.records import EXTRAPOLATED, MeasuredOn, Note
 
 LEAST_SAMPLES = 3  # the jackknife leaves one out, and a covariance needs two
 MOST_REFERENCES = 10_000  # real images a distance is measured against

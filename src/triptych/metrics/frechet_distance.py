@@ -20,9 +20,7 @@ from triptych.metrics.intervals import (
     group_numbers,
     jackknife,
 )
-from triptych.records import Note
-
-EXTRAPOLATED = "extrapolated"  # the method of the limit
+from triptych.records import EXTRAPOLATED, Note
 
 
 @dataclass(frozen=True)

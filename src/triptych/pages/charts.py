@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 
 from markupsafe import Markup
 
+from triptych.comparison.significance import DISTANCES
 from triptych.pages.columns import (
-    DISTANCES,
     SAME_TIME,
     Column,
     label,

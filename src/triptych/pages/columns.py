@@ -14,14 +14,12 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from typing import Literal
 
-from triptych.comparison.significance import Difference, difference, held, higher
+from triptych.comparison.significance import DISTANCES, Difference, difference, held, higher
 from triptych.families.registry import FAMILIES
 from triptych.pages.language import Language, Name
 from triptych.pages.load import Run
-from triptych.records import MetricRecord
+from triptych.records import EXTRAPOLATED, MetricRecord
 
-EXTRAPOLATED = "extrapolated"  # the method of such a number
-DISTANCES = ("frechet_distance", "kernel_distance", "sliced_distance")
 UNBIASED = ("kernel_distance",)  # zero between equal sets, give or take noise
 SAME_TIME = 1.2  # times within this ratio are not told apart: they carry no interval
 
@@ -174,8 +172,7 @@ def disputed(columns: Sequence[Column]) -> list[Column]:
 
     def marked_in(column: Column, pair: Pair, apart: Difference) -> Difference:
         one, other = (column.scores[index][0] for index in pair)
-        contrary = (each.between(one, other) for each in on_other_features(column, columns))
-        return replace(apart, disputed=any(c and apart.contradicted_by(c) for c in contrary))
+        return apart.beside(c.between(one, other) for c in on_other_features(column, columns))
 
     return [
         replace(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
+from triptych.comparison.significance import DISTANCES
 from triptych.options import COURSE_EPOCHS, COURSE_RECIPE
 from triptych.pages import verdict
 from triptych.pages.claims import (
@@ -25,7 +26,6 @@ from triptych.pages.claims import (
 )
 from triptych.pages.claims import sharper as sharper_than_vaes
 from triptych.pages.columns import (
-    DISTANCES,
     SAME_TIME,
     Column,
     best,

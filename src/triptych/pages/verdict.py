@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from triptych.comparison.significance import (
+    DISTANCES,
     ERROR,
     FLOOR_MARGIN,
     SHARPNESS_MARGIN,
@@ -18,7 +19,6 @@ from triptych.comparison.significance import (
     smallest_seen,
 )
 from triptych.pages.columns import (
-    DISTANCES,
     SAME_TIME,
     Column,
     ascending,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.families.diffusion.samplers import Denoise
+from triptych.families.protocol import to_float32
 from triptych.nn.mppca import MPPCA
 from triptych.nn.unet import PatchUNet
 
@@ -167,17 +168,18 @@ class ClosedFormStart(nn.Module):
         return self.network.inner_matrices()
 
     def linear(self, x: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
-        """The mixture's clean image in units of sigma_data, [B,C,H,W], without gradients to it.
+        """The mixture's clean image in units of sigma_data, [B,C,H,W].
 
-        x and level are what `OnUnitScale.precondition_input` gives.
+        x and level are what `OnUnitScale.precondition_input` gives. Autocast makes it no coarser.
         """
-        sigma = (4 * level.float()).exp()
+        x = to_float32(x)
+        sigma = (4 * level.to(x.dtype)).exp()
         scale = (sigma**2 + self.sigma_data**2).sqrt().view(-1, 1, 1, 1)
         if labels is None:
             labels = F.one_hot(torch.tensor([-1 % len(self.mixture.centres)], device=x.device))
             labels = labels.expand(len(x), -1)
         with torch.autocast(x.device.type, enabled=False):
-            clean = self.mixture.denoise(x.float() * scale, sigma, labels.float())
+            clean = self.mixture.denoise(x * scale, sigma, labels.to(x.dtype))
             return clean / self.sigma_data
 
     def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
