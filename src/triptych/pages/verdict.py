@@ -373,7 +373,8 @@ def distance_floor(column: Column) -> Sentence | None:
     if len(column.floors) != 1 or column.floors[0] <= 0:
         return None
     clauses = tuple(to_floor(who, m, column.floors[0]) for who, m in column.scores)
-    values: dict[str, Value] = {"floor": Quantity(column.floors[0]), "clauses": clauses}
+    floor = Quantity(column.floors[0])
+    values: dict[str, Value] = {"measure": measure(column), "floor": floor, "clauses": clauses}
     return Sentence("distance.floor", values, "distance")
 
 
