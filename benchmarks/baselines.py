@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triptych import api, hardware, images
-from triptych.console import Console
+import triptych
+from triptych import hardware, images
 from triptych.data.dataset import ImageData
-from triptych.evaluation import classifier, evaluate
+from triptych.data.open import open_images
 from triptych.families import registry
 from triptych.families.registry import ModelName
-from triptych.metrics.frechet_distance import frechet_distance
-from triptych.metrics.labels import recognisable
+from triptych.options import DataOptions
 from triptych.tasks.sample import sample
 
 COUNT = 1000
+NUMBERS = ("frechet_distance", "recognisable")
 
 
 def non_images(data: ImageData, machine: hardware.Machine) -> dict[str, Tensor]:
@@ -47,22 +47,19 @@ def non_images(data: ImageData, machine: hardware.Machine) -> dict[str, Tensor]:
 
 
 def measure(data_name: str) -> dict[str, Any]:
-    machine = hardware.pick()
-    data = api.open_images(data_name)
-    real = evaluate.read_real(data, min(COUNT, len(data.test)), machine, Console())
-    assert real.readings is not None and real.network is not None
-    test = real.readings["test"]
-
-    def numbers(reading: classifier.Reading) -> dict[str, float]:
-        return {
-            "frechet_distance": round(frechet_distance(reading.features, test.features).value, 2),
-            "recognisable": round(recognisable(reading.probabilities).value, 4),
-        }
-
-    found = {"other real images (the floor)": numbers(real.readings["other"])}
+    """The numbers of each, and what other real images score in its place."""
+    machine, scores = hardware.pick(), {}
+    data = open_images(data_name, DataOptions())
     for name, pixels in non_images(data, machine).items():
-        found[name] = numbers(classifier.read(real.network, pixels, machine))
-    return {"data": data.name, "count": real.count, "accuracy": real.accuracy, "scores": found}
+        results = triptych.measure(pixels, data, count=COUNT, machine=machine)
+        against_test = [m for m in results.metrics if m.reference != "train" and m.defined]
+        metrics = {m.name: m for m in reversed(against_test)}  # those on the first features
+        scores[name] = {key: round(metrics[key].value or 0.0, 4) for key in NUMBERS}
+        scores["other real images (the floor)"] = {
+            key: round(metrics[key].floor or 0.0, 4) for key in NUMBERS
+        }
+        accuracy = None if results.extractor is None else results.extractor.accuracy
+    return {"data": data.name, "count": COUNT, "accuracy": accuracy, "scores": scores}
 
 
 def main() -> None:

@@ -131,14 +131,14 @@ class Trainer:
                 for t in plain(seen, stream)
             )
         self.state = TrainingState(network, settings)
-        self._change_optimisers(way.optimiser)
-        if way.average == "loop" and self.state.average is not None:
-            self.state.average.update = self._average_in_a_loop  # type: ignore[method-assign]
+        self._change_optimizers(way.optimiser)
+        if way.average == "loop" and self.state.ema is not None:
+            self.state.ema.update = self._average_in_a_loop  # type: ignore[method-assign]
         if way.compile:
             for module in parts_to_compile(network):
                 module.compile()
 
-    def _change_optimisers(self, kind: str) -> None:
+    def _change_optimizers(self, kind: str) -> None:
         import torch
 
         class Unmasked(torch.optim.AdamW):
@@ -147,20 +147,20 @@ class Trainer:
             found_inf = property(lambda self: None, lambda self, masked: None)
 
         for optimizer in self.state.optimizers:
-            fused = optimizer.optimisers["adamw"]
+            fused = optimizer.optimizers["adamw"]
             if kind != "fused":
                 kept = {name: fused.defaults[name] for name in ("lr", "betas", "weight_decay")}
-                optimizer.optimisers["adamw"] = Unmasked(
+                optimizer.optimizers["adamw"] = Unmasked(
                     fused.param_groups[0]["params"], **kept, fused=False, foreach=kind == "foreach"
                 )
 
-    def _average_in_a_loop(self, rounds: int) -> None:
-        average = self.state.average
+    def _average_in_a_loop(self, before: float, now: float) -> None:
+        average = self.state.ema
         assert average is not None
-        share = (average.exponent + 1) / rounds
+        share = 1 - (1 - (now - before) / now) ** (average.exponent + 1)
         for name, tensor in average._model.state_dict().items():
             if tensor.is_floating_point():
-                average.state[name].lerp_(tensor, min(1.0, share))
+                average.state[name].lerp_(tensor, share)
 
     def steps(self, count: int) -> list[float]:
         """Seconds of each."""
