@@ -45,7 +45,7 @@ def test_before_training_the_denoiser_is_that_of_the_mixture() -> None:
     assert model.kinds is not None
     numbers = model.kinds.of(clean[:4], None)
     for shares in (torch.eye(5)[numbers], torch.eye(5)[[4] * 4]):
-        expected = network.mixture.denoise(x, SIGMAS, shares)
+        expected = network.mixture.denoise(x, SIGMAS, shares, inside=True)
         torch.testing.assert_close(
             model.denoiser(x, SIGMAS, shares), expected, atol=2e-4, rtol=1e-4
         )
@@ -70,7 +70,7 @@ def test_the_mixture_is_that_of_the_training_images_and_their_groups() -> None:
 def test_without_groups_it_is_one_gaussian() -> None:
     model, network, clean = started(groups=0)
     x = noisy(clean[:4], SIGMAS)
-    expected = network.mixture.denoise(x, SIGMAS, torch.eye(2)[[1] * 4])
+    expected = network.mixture.denoise(x, SIGMAS, torch.eye(2)[[1] * 4], inside=True)
     torch.testing.assert_close(model.denoiser(x, SIGMAS), expected, atol=2e-4, rtol=1e-4)
 
 
@@ -115,7 +115,7 @@ def test_the_network_sees_the_linear_estimate_beside_the_noisy_image() -> None:
     network.network.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x, shares = noisy(clean[:4], SIGMAS), torch.eye(5)[:4]
     model.denoiser(x, SIGMAS, shares)
-    linear = network.mixture.denoise(x, SIGMAS, shares) / network.sigma_data
+    linear = network.mixture.denoise(x, SIGMAS, shares, inside=True) / network.sigma_data
     expected = torch.nn.functional.pixel_unshuffle(
         torch.cat([model.denoiser.precondition_input(x, SIGMAS)[0], linear], dim=1), 2
     )

@@ -75,6 +75,18 @@ def test_the_clean_image_is_the_conditional_mean(row: int) -> None:
         np.testing.assert_allclose(clean, exact, rtol=1e-7, atol=1e-9)
 
 
+def test_inside_the_basis_it_is_the_mean_of_a_distribution_without_a_rest() -> None:
+    """As with r = 0: nothing but m lies outside the basis, whatever the noisy image holds."""
+    mixture, images, _ = made()
+    x, sigma = images[:4] - 0.2, torch.full((4,), 0.3, dtype=torch.float64)
+    weights = torch.eye(4, dtype=torch.float64)[1].expand(4, 4)
+    inside = mixture.denoise(x, sigma, weights, inside=True)
+    mixture.rest.zero_()
+    torch.testing.assert_close(inside, mixture.denoise(x, sigma, weights))
+    centred = inside.flatten(1) - mixture.mean
+    torch.testing.assert_close(centred, centred @ mixture.basis @ mixture.basis.T)
+
+
 def test_denoising_follows_the_score_of_its_density() -> None:
     """Tweedie: E[clean | x] = x + sigma^2 d log p(x) / dx, by autograd."""
     mixture, images, _ = made(groups=1)

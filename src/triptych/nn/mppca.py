@@ -79,11 +79,13 @@ class MPPCA(nn.Module):
         self.variances.copy_(torch.cat([variances, everything]).clamp(min=LEAST))
         self.shares.copy_(sizes[:, 0] / len(x))
 
-    def denoise(self, x: Tensor, sigma: Tensor, weights: Tensor) -> Tensor:
+    def denoise(self, x: Tensor, sigma: Tensor, weights: Tensor, inside: bool = False) -> Tensor:
         """The expected clean image of x [N,C,H,W] with noise of deviation sigma [N].
 
         weights: of the groups and of "unknown", one-hot [N,K+1]; between two of them means and
                  variances are mixed, so that a path between two groups is smooth
+        inside:  its part in the basis alone, as if r were 0: one variance for all other directions
+                 is too large for the finest, and a sampler would fill them with grain
 
         E[y | x, k] = c_k + v_k / (v_k + sigma^2) (U^T (x - m) - c_k), and r / (r + sigma^2) of what
         lies outside the basis (Tipping and Bishop 1999, section 3.3).
@@ -92,7 +94,7 @@ class MPPCA(nn.Module):
         y = centred @ self.basis
         noise = sigma.square()[:, None]
         centres, variances = weights @ self.centres, weights @ self.variances
-        outside = self.rest / (self.rest + noise)
+        outside = torch.zeros_like(noise) if inside else self.rest / (self.rest + noise)
         clean = centres + variances / (variances + noise) * (y - centres)
         clean = self.mean + outside * centred + (clean - outside * y) @ self.basis.T
         return clean.view_as(x)

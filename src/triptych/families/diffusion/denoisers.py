@@ -150,8 +150,8 @@ class AnchoredPredictor(CleanPredictor):
 class ClosedFormStart(nn.Module):
     """A network of a `CleanPredictor` that begins at the best linear denoiser of each group.
 
-    It sees that denoiser's clean image beside its input and adds to it; as its last layer is zero
-    at first, training begins where closed forms end.
+    It sees that denoiser's clean image, in the leading directions, beside its input and adds to it;
+    as its last layer is zero at first, training begins where closed forms end.
 
     network:    (image and linear estimate [B,2C,H,W], level [B], shares of the groups or nothing)
                 -> what is added to the linear estimate [B,C,H,W]
@@ -179,7 +179,7 @@ class ClosedFormStart(nn.Module):
             labels = F.one_hot(torch.tensor([-1 % len(self.mixture.centres)], device=x.device))
             labels = labels.expand(len(x), -1)
         with torch.autocast(x.device.type, enabled=False):
-            clean = self.mixture.denoise(x * scale, sigma, labels.to(x.dtype))
+            clean = self.mixture.denoise(x * scale, sigma, labels.to(x.dtype), inside=True)
             return clean / self.sigma_data
 
     def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:

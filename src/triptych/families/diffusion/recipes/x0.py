@@ -27,7 +27,7 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
     settings = replace(
         edm.defaults(size, shape), sigma_min=0.02, noise_mean=0.3, noise_std=1.2, weight_cap=4.0
     )
-    return replace(settings, mppca_rank=256, guidance=1.4) if size == "tiny" else settings
+    return replace(settings, mppca_rank=64, guidance=1.4) if size == "tiny" else settings
 
 
 RECIPE = Recipe(
