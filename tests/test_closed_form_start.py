@@ -74,6 +74,17 @@ def test_without_groups_it_is_one_gaussian() -> None:
     torch.testing.assert_close(model.denoiser(x, SIGMAS), expected, atol=2e-4, rtol=1e-4)
 
 
+def test_where_no_group_is_given_it_is_that_of_all_images() -> None:
+    """As for features, which are of images whose group nobody named."""
+    model, network, clean = started()
+    x = noisy(clean[:4], SIGMAS)
+    exact, other = (
+        network.mixture.denoise(x, SIGMAS, torch.eye(5)[[row] * 4], inside=True) for row in (4, 0)
+    )
+    torch.testing.assert_close(model.denoiser(x, SIGMAS), exact, atol=2e-4, rtol=1e-4)
+    assert (exact - other).abs().max() > 0.05
+
+
 def test_a_model_of_classes_begins_at_its_classes() -> None:
     """The labels, not groups, say which images belong together."""
     pixels, kinds = planted(1)

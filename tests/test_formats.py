@@ -26,7 +26,7 @@ from triptych.errors import InputError
 from triptych.families.registry import FAMILIES
 from triptych.pages import formats
 from triptych.pages.exports import escape
-from triptych.pages.formats import FORMATS, FigureFiles, markdown
+from triptych.pages.formats import FORMATS, OURS, FigureFiles, markdown
 from triptych.pages.page import write_page
 from triptych.words import LOCALES
 
@@ -143,7 +143,7 @@ def test_the_text_is_whole(
     text = CHECKS[format](path)
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "a_figures"]
     used = {Path(name).name for name in re.findall(r"a_figures/([^})\s]+)", text)}
-    assert used == {each.name for each in (tmp_path / "a_figures").iterdir()}
+    assert used | {OURS} == {each.name for each in (tmp_path / "a_figures").iterdir()}
 
 
 @pytest.mark.parametrize("format", CHECKS)
@@ -229,11 +229,22 @@ def test_charts_of_the_training_are_drawn_for_print(written: Path, tmp_path: Pat
 
 def test_a_new_text_takes_the_place_of_the_one_before(written: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a_figures"
-    folder.mkdir()
-    (folder / "of-before.png").write_bytes(b"")
-    write_page(written, tmp_path / "a.tex", format="tex")
-    assert not (folder / "of-before.png").exists() and len(list(folder.iterdir())) > 5
+    folder.mkdir()  # an empty one is nobody's
+    for _ in range(2):
+        write_page(written, tmp_path / "a.tex", format="tex")
+        assert not (folder / "of-before.png").exists() and len(list(folder.iterdir())) > 5
+        (folder / "of-before.png").write_bytes(b"")
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_somebody_s_own_pictures_are_not_replaced(written: Path, tmp_path: Path) -> None:
+    """A folder of that name that no report wrote, though it holds nothing but PNG files."""
+    own = tmp_path / "a_figures" / "holiday.png"
+    own.parent.mkdir()
+    own.write_bytes(b"mine")
+    with pytest.raises(InputError, match="is no folder of a report's figures"):
+        write_page(written, tmp_path / "a.md", format="md")
+    assert own.read_bytes() == b"mine" and sorted(tmp_path.iterdir()) == [own.parent]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -256,8 +267,8 @@ def typed(words: str) -> Any:
         ("--out a.md", "a.md is no .html file: add --format md"),
         ("--format tex --out gone/a.tex", "there is no folder gone: make it, or name another"),
         ("--out gone/a.html", "there is no folder gone: make it, or name another --out"),
-        ("--format md --out taken.md", "taken_figures is no folder of figures alone: name another"),
-        ("--format md --out file.md", "file_figures is no folder of figures alone: name another"),
+        ("--format md --out taken.md", "taken_figures is no folder of a report's figures: name"),
+        ("--format md --out file.md", "file_figures is no folder of a report's figures: name"),
         ("--format tex --out 5%.tex", "LaTeX finds no figures in 5%_figures: name another --out"),
         ("--format tex --lang xx", "no language 'xx': choose from en, fr"),
         ("--format md --out folder.md", "cannot write folder.md ("),

@@ -338,18 +338,18 @@ def folders_of_samples(
     sources: Sequence[SampleSource], requests: Sequence[ResolvedRequest]
 ) -> list[str]:
     """Where the results of samples go in the comparison; InputError where two are named alike."""
-    places = [folder_name(source.name) for source in sources]
+    folders = [folder_name(source.name) for source in sources]
     taken = {run_name(request) for request in requests} | {FIGURES, TABLES}
-    for source, place in zip(sources, places, strict=True):
-        if places.count(place) > 1:
+    for source, folder in zip(sources, folders, strict=True):
+        if folders.count(folder) > 1:
             raise InputError(
                 f"two sets of samples are called {source.name}", "name them: NAME=PATH"
             )
-        if place in taken:
+        if folder in taken:
             raise InputError(
                 f"samples cannot be called {source.name} here", "give another name: NAME=PATH"
             )
-    return places
+    return folders
 
 
 def read_all_samples(

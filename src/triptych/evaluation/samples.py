@@ -103,26 +103,30 @@ class SampleSource:
     name:  as the page calls them
     text:  all of it
     kind:  files, or the word before the colon of a generator
-    place: the path, or what follows that colon
+    location: the path, or what follows that colon
     """
 
     name: str
     text: str
     kind: str
-    place: str
+    location: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """From PATH, KIND:PATH or NAME=PATH."""
-        name, place = split_name(text)
-        kind, _, rest = place.partition(":")
+        name, location = split_name(text)
+        kind, _, rest = location.partition(":")
         if kind in GENERATORS:
             if not rest:
                 raise InputError(f"'{text}' names no generator", f"give {kind}:PATH")
             usual = Path(rest).stem if kind != "diffusers" else Path(rest).name
         else:
-            kind, rest = FILES, place
-            usual = place.rpartition("/")[2] if place.startswith(HUB) else name_of(path_of(place))
+            kind, rest = FILES, location
+            usual = (
+                location.rpartition("/")[2]
+                if location.startswith(HUB)
+                else name_of(path_of(location))
+            )
         return cls(name or printable(usual) or kind, text, kind, rest)
 
 
@@ -132,10 +136,10 @@ def split_name(text: str) -> tuple[str, str]:
     >>> split_name("stylegan=out/a=b.npz"), split_name("out/a=b.npz"), split_name("gan:r1,ema=0.1")
     (('stylegan', 'out/a=b.npz'), ('', 'out/a=b.npz'), ('', 'gan:r1,ema=0.1'))
     """
-    name, equals, place = text.partition("=")
+    name, equals, location = text.partition("=")
     if not equals or not NAME.fullmatch(name) or exists(text):
         return "", text
-    return printable(name).strip(), place
+    return printable(name).strip(), location
 
 
 def exists(text: str) -> bool:
@@ -153,13 +157,13 @@ def is_ours(path: Path) -> bool:
 
 def are_samples(text: str) -> bool:
     """Whether the user's words name samples, and neither a folder of ours nor a model."""
-    name, place = split_name(text)
-    if name or place.partition(":")[0] in GENERATORS or place.startswith(HUB):
+    name, location = split_name(text)
+    if name or location.partition(":")[0] in GENERATORS or location.startswith(HUB):
         return True
-    path = Path(place).expanduser()
-    if exists(place):
+    path = Path(location).expanduser()
+    if exists(location):
         return not (path.is_dir() and is_ours(path))
-    return suffix_of(place) is not None
+    return suffix_of(location) is not None
 
 
 def folder_name(name: str) -> str:
@@ -186,26 +190,26 @@ def open_samples(
     InputError where there are none that can be measured.
     """
     if source.kind in GENERATORS:
-        made_by = GENERATORS[source.kind](source.place, machine)
+        made_by = GENERATORS[source.kind](source.location, machine)
         return draw(made_by, source.name, source.text, source.kind, wanted, count, machine, console)
-    path = Path(source.place).expanduser()
-    if not source.place.startswith(HUB) and path.is_dir() and is_ours(path):
+    path = Path(source.location).expanduser()
+    if not source.location.startswith(HUB) and path.is_dir() and is_ours(path):
         raise InputError(
-            f"{source.place} is a folder of triptych's, its pictures are no samples",
+            f"{source.location} is a folder of triptych's, its pictures are no samples",
             "name a run without NAME=, or a folder of images",
         )
     with console.bar(f"  reading {source.name}") as bar:
         columns = Columns(None, None if labeled else NO_LABELS)
-        on_hub = source.place.startswith(HUB)
+        on_hub = source.location.startswith(HUB)
         origin = (
-            find_origin(source.place, columns)
+            find_origin(source.location, columns)
             if on_hub
-            else find_path(path_of(source.place), columns)
+            else find_path(path_of(source.location), columns)
         )
         opened = origin.read(bar.update)
         read = read_samples(
             opened,
-            source.place,
+            source.location,
             wanted,
             count,
             labeled=labeled,

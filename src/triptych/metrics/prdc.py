@@ -119,7 +119,7 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
         share_filling(counts.filled / len(real) / k, count_real[:1], count_generated, k),
     ]
     holding = counts.holding
-    found = Neighbours(
+    estimates = Neighbours(
         precision=share((holding > 0).float().mean(1), (holding[0] > 0).float() @ by_generated),
         recall=share(counts.near_real / count_real, counts.near / len(real)),
         density=plain(holding.mean(1) / k, holding[0] @ by_generated / k),
@@ -129,7 +129,7 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
         ),
         clipped_coverage=at_most_one(*filling),
     )
-    return never_empty(found, len(real), len(generated)) if intervals else found
+    return never_empty(estimates, len(real), len(generated)) if intervals else estimates
 
 
 def counted(
@@ -174,7 +174,7 @@ def counted(
     return Counts(holding, clipped, filled, filled_real, held, held_real, near, near_real)
 
 
-def never_empty(found: Neighbours, real: int, generated: int) -> Neighbours:
+def never_empty(estimates: Neighbours, real: int, generated: int) -> Neighbours:
     """The same intervals, where halves that all agree prove no more than their images do.
 
     At shares of 0 and 1 all halves have the same one. Then as many images without a failure, or
@@ -194,12 +194,12 @@ def never_empty(found: Neighbours, real: int, generated: int) -> Neighbours:
         return replace(estimate, low=low, high=high)
 
     return Neighbours(
-        precision=widened(found.precision, generated),
-        recall=widened(found.recall, real),
-        density=with_room(found.density, generated),
-        coverage=widened(found.coverage, real),
-        clipped_density=with_room(found.clipped_density, generated, most=1.0),
-        clipped_coverage=with_room(found.clipped_coverage, real, most=1.0),
+        precision=widened(estimates.precision, generated),
+        recall=widened(estimates.recall, real),
+        density=with_room(estimates.density, generated),
+        coverage=widened(estimates.coverage, real),
+        clipped_density=with_room(estimates.clipped_density, generated, most=1.0),
+        clipped_coverage=with_room(estimates.clipped_coverage, real, most=1.0),
     )
 
 

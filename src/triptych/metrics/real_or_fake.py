@@ -149,8 +149,8 @@ def judgements(real: Tensor, samples: Tensor, learners: list[Learn]) -> Tensor:
     rounds = [each for split in range(SPLITS) for each in halves(len(real), split)]
 
     def right(learner: Learn, number: int, rows: tuple[Tensor, Tensor]) -> Tensor:
-        known, unseen = rows
-        judged = learner(everything[known], fake[known], number)(everything[unseen])
+        learned, unseen = rows
+        judged = learner(everything[learned], fake[learned], number)(everything[unseen])
         return ((judged > 0) == fake[unseen]).double()
 
     result = torch.zeros(SPLITS, len(everything), dtype=torch.float64)

@@ -132,10 +132,10 @@ def too_few_trainings(finding: Finding) -> Value | None:
 
 def conclude(comparison: Comparison, language: Language) -> list[str]:
     """The whole: who has each advantage here, what nobody showed, and of what this speaks."""
-    found = find_all(comparison)
-    if not found:
+    findings = find_all(comparison)
+    if not findings:
         return []
-    sentences = [conclusion(aspect, found) for aspect in CONCLUDED]
+    sentences = [conclusion(aspect, findings) for aspect in CONCLUDED]
     contract, runs = comparison.contract, trained_here(comparison.runs)
     budget = contract.budget.asked if contract.budget is not None else ""
     key = "once" if any(len(run.trainings) < 2 for run in runs) else "several"
@@ -146,10 +146,10 @@ def conclude(comparison: Comparison, language: Language) -> list[str]:
     return [language.tell(sentence) for sentence in sentences]
 
 
-def conclusion(aspect: str, found: Findings) -> Sentence:
+def conclusion(aspect: str, findings: Findings) -> Sentence:
     """Of one aspect: the families that have it, else that none has, else that it is open."""
-    having = tuple(Name(f) for f, each in found.items() if each[aspect].verdict == "supported")
+    having = tuple(Name(f) for f, each in findings.items() if each[aspect].verdict == "supported")
     if having:
         return Sentence(f"concluded.{aspect}.yes", {"who": having})
-    none = all(each[aspect].verdict == "refuted" for each in found.values())
+    none = all(each[aspect].verdict == "refuted" for each in findings.values())
     return Sentence(f"concluded.{aspect}.{'no' if none else 'open'}")

@@ -27,6 +27,7 @@ from triptych.pages.tables import PrintedCell
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("html", "md", "tex")  # as they are asked for, and the endings of their files
+OURS = ".triptych"  # marks a folder of figures, which the next report replaces whole
 SHOWN = 900  # pixels: pictures of fewer are enlarged by a whole factor, so that none is smoothed
 MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$&!])")  # signs that mean something inside a line
 BEGINNING = re.compile(r"^(?:([-+=])|(\d+)([.)]))(?=\s|$)")  # and those that do at its beginning
@@ -101,6 +102,7 @@ class FigureFiles:
         shutil.rmtree(draft, ignore_errors=True)
         try:
             draft.mkdir()
+            (draft / OURS).touch()
             for name, content in self.by_name.items():
                 files.write_bytes(draft / name, content)
             if folder.exists():
@@ -112,9 +114,13 @@ class FigureFiles:
 
 
 def check_figures(folder: Path) -> None:
-    """InputError unless a folder holds pictures alone, and may be written anew."""
-    if not folder.is_dir() or any(path.suffix != ".png" for path in files.visible(folder)):
-        raise InputError(f"{folder} is no folder of figures alone", "name another --out")
+    """InputError unless a folder is one that a report wrote, and holds its pictures alone.
+
+    Somebody's own pictures must not be lost.
+    """
+    kept = files.visible(folder) if folder.is_dir() else [folder]
+    if (kept and not (folder / OURS).is_file()) or any(path.suffix != ".png" for path in kept):
+        raise InputError(f"{folder} is no folder of a report's figures", "name another --out")
 
 
 def figures_beside(target: Path) -> Path:

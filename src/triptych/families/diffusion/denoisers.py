@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from triptych.families.diffusion.samplers import Denoise
 from triptych.families.protocol import to_float32
@@ -176,8 +175,8 @@ class ClosedFormStart(nn.Module):
         sigma = (4 * level.to(x.dtype)).exp()
         scale = (sigma**2 + self.sigma_data**2).sqrt().view(-1, 1, 1, 1)
         if labels is None:
-            labels = F.one_hot(torch.tensor([-1 % len(self.mixture.centres)], device=x.device))
-            labels = labels.expand(len(x), -1)
+            labels = x.new_zeros(len(x), len(self.mixture.centres))
+            labels[:, -1] = 1  # unknown
         with torch.autocast(x.device.type, enabled=False):
             clean = self.mixture.denoise(x * scale, sigma, labels.to(x.dtype), inside=True)
             return clean / self.sigma_data
@@ -186,8 +185,7 @@ class ClosedFormStart(nn.Module):
         """x [B,C,H,W], level [B], labels [B,classes+1] or none -> [B,C,H,W]."""
         linear = self.linear(x, level, labels)
         inputs = torch.cat([x, linear.to(x.dtype)], dim=1)
-        condition = [] if self.network.label is None or labels is None else [labels]
-        return linear + self.network(inputs, level, *condition)
+        return linear + self.network(inputs, level, labels)
 
     def features(self, x: Tensor, level: Tensor) -> Tensor:
         """Those of the network, [B,F]."""
