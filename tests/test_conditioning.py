@@ -16,7 +16,7 @@ from tests.truths import Recorder, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
-from triptych.families.diffusion.conditioning import LEAST, Groups, condition_shares
+from triptych.families.conditioning import LEAST, Groups, condition_shares
 from triptych.families.diffusion.likelihood import VariationalBound
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.labels import UNLABELED

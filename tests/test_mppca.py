@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from torch import Tensor
 
-from triptych.nn.mppca import MEAN_WEIGHT, MPPCA, VARIANCE_WEIGHT, leading_directions
+from triptych.nn.mppca import COVARIANCE_WEIGHT, MEAN_WEIGHT, MPPCA, leading_directions
 
 SIZE = (2, 4, 3)
 D = 24
@@ -36,7 +36,8 @@ def made(rank: int = 5, groups: int = 3, count: int = 300) -> tuple[MPPCA, Tenso
 def gaussian(mixture: MPPCA, row: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of one group's noisy images, written out in full."""
     basis = mixture.basis.numpy()
-    inside = basis @ np.diag(mixture.variances[row].numpy()) @ basis.T
+    axes = basis @ mixture.axes[row].numpy()
+    inside = axes @ np.diag(mixture.variances[row].numpy()) @ axes.T
     outside = mixture.rest.item() * (np.eye(D) - basis @ basis.T)
     mean = mixture.mean.numpy() + basis @ mixture.centres[row].numpy()
     return mean, inside + outside + sigma**2 * np.eye(D)
@@ -97,7 +98,13 @@ def test_denoising_follows_the_score_of_its_density() -> None:
     torch.testing.assert_close(mixture.denoise(x, sigma, weights), x + 0.09 * slope)
 
 
-def test_groups_have_their_own_means_and_variances_drawn_to_the_common_ones() -> None:
+def covariance(mixture: MPPCA, row: int) -> Tensor:
+    """Of one group's coordinates."""
+    axes = mixture.axes[row]
+    return axes @ mixture.variances[row].diag() @ axes.T
+
+
+def test_groups_have_their_own_means_and_covariances_drawn_to_the_common_ones() -> None:
     mixture, images, numbers = made(count=30)
     y = (images.flatten(1) - images.flatten(1).mean(0)) @ mixture.basis
     apart = torch.zeros_like(y)
@@ -105,12 +112,14 @@ def test_groups_have_their_own_means_and_variances_drawn_to_the_common_ones() ->
         own = y[numbers == k]
         centre = own.sum(0) / (len(own) + MEAN_WEIGHT)
         torch.testing.assert_close(mixture.centres[k], centre)
-        apart[numbers == k] = (own - centre).square()
+        apart[numbers == k] = own - centre
+    common = torch.einsum("ni,nj->ij", apart, apart) / len(apart)
     for k in range(3):
-        own, weight = apart[numbers == k], VARIANCE_WEIGHT
-        expected = (own.sum(0) + weight * apart.mean(0)) / (len(own) + weight)
-        torch.testing.assert_close(mixture.variances[k], expected)
-    torch.testing.assert_close(mixture.variances[3], y.var(0, correction=0))
+        own, weight = apart[numbers == k], COVARIANCE_WEIGHT
+        products = torch.einsum("ni,nj->ij", own, own)
+        expected = (products + weight * common) / (len(own) + weight)
+        torch.testing.assert_close(covariance(mixture, k), expected)
+    torch.testing.assert_close(covariance(mixture, 3), y.T.cov(correction=0))
     total = images.flatten(1).var(0, correction=0).sum()
     kept = y.var(0, correction=0).sum()
     torch.testing.assert_close(mixture.rest, (total - kept) / (D - 5))
@@ -127,6 +136,68 @@ def test_a_group_without_images_has_the_common_mean_and_no_share() -> None:
     torch.testing.assert_close(
         wider.log_density(images[:3], noise), mixture.log_density(images[:3], noise)
     )
+
+
+def one_hot(*rows: int) -> Tensor:
+    return torch.eye(4, dtype=torch.float64)[list(rows)]
+
+
+def test_encoding_a_drawn_image_gives_back_its_numbers() -> None:
+    mixture, _, _ = made()
+    z = torch.randn(4, 5, generator=seeded(7), dtype=torch.float64)
+    weights = one_hot(0, 1, 2, 3)
+    torch.testing.assert_close(mixture.encode(mixture(z, weights), weights), z)
+
+
+@pytest.mark.parametrize("row", [0, 2, 3])
+def test_draws_have_the_moments_of_their_group(row: int) -> None:
+    """As if r were 0. The map is affine: it is known from where it takes 0 and the unit vectors."""
+    mixture, _, _ = made()
+    mixture.rest.zero_()
+    mean, exact = gaussian(mixture, row, 0.0)
+    z = torch.cat([torch.zeros(1, 5), torch.eye(5)]).double()
+    images = mixture(z, one_hot(*[row] * 6)).flatten(1)
+    np.testing.assert_allclose(images[0], mean, atol=1e-12)
+    slopes = (images[1:] - images[0]).numpy()
+    np.testing.assert_allclose(slopes.T @ slopes, exact, atol=1e-12)
+
+
+def test_numbers_of_images_of_a_group_are_standard_normal() -> None:
+    """Their second moments are 1, but for what the common covariance adds."""
+    mixture, images, numbers = made(count=9000)
+    for k in range(3):
+        own = images[numbers == k]
+        z = mixture.encode(own, one_hot(*[k] * len(own)))
+        torch.testing.assert_close(z.T.cov(), torch.eye(5).double(), atol=0.02, rtol=0)
+        assert z.mean(0).abs().max() < 0.02
+
+
+def test_between_two_groups_lies_the_average_of_both() -> None:
+    mixture, images, _ = made()
+    mixture.eval()
+    x, sigma = images[:1], torch.tensor([0.3], dtype=torch.float64)
+    z = torch.randn(1, 5, generator=seeded(7), dtype=torch.float64)
+    path = 0.3 * one_hot(0) + 0.7 * one_hot(2)
+    for f in (
+        lambda weights: mixture.denoise(x, sigma, weights),
+        lambda weights: mixture(z, weights),
+    ):
+        ends = 0.3 * f(one_hot(0)) + 0.7 * f(one_hot(2))
+        torch.testing.assert_close(f(path), ends)
+        assert (f(one_hot(0)) - f(one_hot(2))).abs().max() > 0.01
+
+
+def test_the_basis_of_many_images_is_found_from_some_of_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not from the first ones, which may be of one class: here the last ones vary most."""
+    x = torch.zeros(400, D, dtype=torch.float64)
+    x[:200, 0] = 0.1 * torch.randn(200, generator=seeded(), dtype=torch.float64)
+    x[200:, 7] = torch.randn(200, generator=seeded(), dtype=torch.float64)
+    monkeypatch.setattr("triptych.nn.mppca.ENOUGH", 100)
+    mixture = MPPCA(SIZE, 1, 1).double()
+    mixture.fit(x.view(-1, *SIZE), torch.zeros(400, dtype=torch.int64), seeded(1))
+    assert mixture.basis[7].abs().item() > 0.99
 
 
 def test_the_basis_is_that_of_the_leading_eigenvectors() -> None:

@@ -83,7 +83,7 @@ SETTLED_BY = 2_048  # training images, or fewer:
 SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
 LEAST_SETTLED = 16
 SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
-SURVEYED, SURVEYED_NUMBERS = 5_000, 2**28  # training images, or fewer large ones: 256 MB
+SURVEYED, SURVEYED_NUMBERS = 20_000, 2**26  # training images, or fewer large ones: 256 MB
 
 
 def train(request: ResolvedRequest, out: Path, machine: Machine, console: Console) -> RunFolder:

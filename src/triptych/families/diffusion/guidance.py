@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from triptych.families.diffusion.conditioning import Conditioning, Groups
+from triptych.families.conditioning import Conditioning, Groups
 from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.samplers import Sampling
 from triptych.records import Note

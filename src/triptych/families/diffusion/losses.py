@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import ImageShape, OptimizerConfig
-from triptych.families.diffusion.conditioning import Conditioning, condition_shares
+from triptych.families.conditioning import Conditioning, condition_shares
 from triptych.families.diffusion.denoisers import Denoiser, NoisePredictor
 from triptych.families.labels import hide_some
 from triptych.families.protocol import Batch, Objective

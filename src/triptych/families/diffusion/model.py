@@ -23,7 +23,12 @@ from triptych.families.capabilities import (
     Represents,
     mean_terms,
 )
-from triptych.families.diffusion.conditioning import Conditioning, Groups, condition_shares
+from triptych.families.conditioning import (
+    Conditioning,
+    Groups,
+    condition_shares,
+    fit_before_training,
+)
 from triptych.families.diffusion.denoisers import ClosedFormStart, Denoiser
 from triptych.families.diffusion.guidance import CFGDenoiser, note_on_samples
 from triptych.families.diffusion.likelihood import FlowLikelihood, VariationalBound
@@ -37,8 +42,7 @@ from triptych.families.diffusion.samplers import (
 )
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
-from triptych.images import to_float
-from triptych.seeding import ImageStreams, generator
+from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none
 STEPS_WITHOUT_NOISE = 25  # of Heun, where a noisy sampler cannot serve
@@ -103,15 +107,9 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find the groups, where the condition is a group, and the mixture that is added to."""
-        if isinstance(self.kinds, Groups):
-            self.kinds.find(images, seed)
         network = self.denoiser.network
-        if isinstance(network, ClosedFormStart):
-            x = to_float(images)
-            numbers = None if self.kinds is None else self.kinds.of(x, labels)
-            if numbers is None:
-                numbers = torch.zeros(len(x), dtype=torch.int64)
-            network.mixture.fit(x, numbers, generator(seed, "mixture"))
+        mixture = network.mixture if isinstance(network, ClosedFormStart) else None
+        fit_before_training(self.kinds, mixture, images, seed, labels)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The last state of the sampler, [N,C,H,W]."""

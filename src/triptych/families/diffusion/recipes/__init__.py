@@ -13,7 +13,7 @@ from typing import TypedDict
 from torch import Tensor, nn
 
 from triptych.config import ImageShape, OptimizerConfig, Settings
-from triptych.families.diffusion.conditioning import Classes, Conditioning, Groups
+from triptych.families.conditioning import Conditioning, make_conditioning, make_mixture
 from triptych.families.diffusion.denoisers import CleanPredictor, ClosedFormStart, Denoiser
 from triptych.families.diffusion.likelihood import (
     FlowLikelihood,
@@ -24,7 +24,6 @@ from triptych.families.diffusion.losses import Weight, WeightedDenoisingLoss
 from triptych.families.diffusion.model import Diffusion, Process
 from triptych.families.diffusion.samplers import Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
-from triptych.nn.mppca import MPPCA
 from triptych.nn.unet import PatchUNet
 
 BOUND_LEVELS = 1000
@@ -71,13 +70,6 @@ def unit_target_weight(settings: PatchDiffusion, sigma: Tensor) -> Tensor:
     return weight / settings.sigma_data**2
 
 
-def make_conditioning(settings: PatchDiffusion, shape: ImageShape) -> Conditioning | None:
-    """The data's classes for a conditional model, else groups, else None."""
-    if shape.classes is not None:
-        return Classes(shape.classes)
-    return Groups(settings.groups, shape.resolution) if settings.groups else None
-
-
 def patch_network(
     settings: PatchDiffusion,
     shape: ImageShape,
@@ -107,8 +99,7 @@ def patch_network(
     )
     if not settings.mppca_rank:
         return network
-    groups = 1 if conditioning is None else conditioning.count
-    mixture = MPPCA(shape.size, groups, settings.mppca_rank)
+    mixture = make_mixture(shape, conditioning, settings.mppca_rank)
     return ClosedFormStart(network, mixture, settings.sigma_data)
 
 
@@ -151,7 +142,7 @@ def assemble(
     weight:   of the training loss; `unit_target_weight` by default
     residual: of the likelihoods: see `anchored`
     """
-    conditioning, prior_std = make_conditioning(settings, shape), settings.sigma_max
+    conditioning, prior_std = make_conditioning(shape, settings.groups), settings.sigma_max
     network = patch_network(settings, shape, conditioning, denoiser is CleanPredictor)
     weight = weight or partial(unit_target_weight, settings)
     rising = partial(log_sigmas, sigma_min=LEAST_NOISE, sigma_max=prior_std)

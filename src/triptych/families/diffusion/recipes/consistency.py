@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from triptych.config import ImageShape, OptimizerConfig, Size
 from triptych.families.capabilities import Learns
-from triptych.families.diffusion.conditioning import Conditioning
+from triptych.families.conditioning import Conditioning, make_conditioning
 from triptych.families.diffusion.denoisers import (
     AnchoredPredictor,
     Denoiser,
@@ -31,7 +31,6 @@ from triptych.families.diffusion.model import Diffusion, NoiseToImage, Process
 from triptych.families.diffusion.recipes import (
     PatchDiffusion,
     common_parts,
-    make_conditioning,
     patch_network,
 )
 from triptych.families.diffusion.recipes.x0 import RESIDUAL
@@ -184,7 +183,7 @@ def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
     """The teacher's network and denoiser; ValueError for a recipe that cannot be a teacher."""
     if settings.teacher not in TEACHERS:
         raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, got {settings.teacher}")
-    conditioning, teacher = make_conditioning(settings, shape), Teacher(settings.led)
+    conditioning, teacher = make_conditioning(shape, settings.groups), Teacher(settings.led)
     network = patch_network(settings, shape, conditioning, settings.teacher == "x0")
     top = settings.sigma_max
     process = Process(levels=partial(jump_sigmas, sigma_max=top), prior_std=top)

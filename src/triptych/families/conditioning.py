@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.config import ImageShape
 from triptych.families.labels import class_shares
+from triptych.images import to_float
+from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams, generator
 
 SIDE = 16  # of the small grey pictures by which images are compared
@@ -103,6 +106,40 @@ class Groups(nn.Module):
 
 
 Conditioning = Classes | Groups
+
+
+def make_conditioning(shape: ImageShape, groups: int) -> Conditioning | None:
+    """The data's classes for a conditional model, else so many groups, else None."""
+    if shape.classes is not None:
+        return Classes(shape.classes)
+    return Groups(groups, shape.resolution) if groups else None
+
+
+def make_mixture(shape: ImageShape, conditioning: Conditioning | None, rank: int) -> MPPCA:
+    """A mixture over the conditions, to be fitted by `fit_before_training`."""
+    return MPPCA(shape.size, 1 if conditioning is None else conditioning.count, rank)
+
+
+def fit_before_training(
+    conditioning: Conditioning | None,
+    mixture: MPPCA | None,
+    images: Tensor,
+    seed: int,
+    labels: Tensor | None = None,
+) -> None:
+    """Find the groups, where the condition is a group, and the mixture, where there is one.
+
+    images: uint8 [N,C,H,W]
+    labels: their class numbers [N], where the data have labels
+    """
+    if isinstance(conditioning, Groups):
+        conditioning.find(images, seed)
+    if mixture is not None:
+        x = to_float(images)
+        numbers = None if conditioning is None else conditioning.of(x, labels)
+        if numbers is None:
+            numbers = torch.zeros(len(x), dtype=torch.int64)
+        mixture.fit(x, numbers, generator(seed, "mixture"))
 
 
 def condition_shares(
