@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.test_conditioning import model_of
 from tests.test_conformance import fresh
 from tests.test_flow import ideal_model
 from tests.truths import MACHINE, normal, random_pixels
@@ -14,7 +15,7 @@ from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData, Part
 from triptych.evaluation.extractors import LeadingPatches
-from triptych.evaluation.outputs import EVALUATION_SEED, quality_by_calls
+from triptych.evaluation.outputs import CHAINS, EVALUATION_SEED, quality_by_calls
 from triptych.evaluation.reference import Reference
 from triptych.metrics.kernel_distance import kernel_distance
 from triptych.nn.patch_features import Patches
@@ -63,6 +64,22 @@ def test_each_place_is_the_distance_of_samples_of_so_many_calls() -> None:
         drawn = sample.sample(kind, 100, EVALUATION_SEED, MACHINE)
         exact = kernel_distance(describe(drawn), describe(test)).value
         assert found.lines[name][place] == pytest.approx(exact)
+
+
+def test_a_line_whose_samplers_meet_more_guided_levels_has_places_of_its_own() -> None:
+    model = model_of(random_pixels(80, 1, 16, 16), groups=2, guided=(0.3, 3.0))
+    model = model.with_sampler("heun", 5, guidance=2.0)
+    found = quality_by_calls(model, real(random_pixels(20, 1, 16, 16), 8), None, QUIET)
+    assert found is not None
+    calls = {
+        name: [float(model.with_sampler(name, n).network_calls) for n in steps]
+        for name, steps in CHAINS.items()
+        if name != "consistency"
+    }
+    assert found.across == calls["heun"]
+    assert found.places == {"dpm-solver++": calls["dpm-solver++"]}
+    assert calls["heun"] != calls["dpm-solver++"]
+    assert found.mark == calls["heun"][1]
 
 
 def test_more_calls_come_nearer_to_what_the_model_learned() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ class Told(Recorder):
         return torch.zeros_like(x)
 
 
-def model_of(pixels: Tensor, **settings: int) -> Diffusion:
+def model_of(pixels: Tensor, **settings: Any) -> Diffusion:
     name = registry.ModelName.parse("diffusion:x0")
     shape = ImageShape(channels=pixels.shape[1], resolution=pixels.shape[-1])
     chosen = registry.defaults(name, "tiny", shape)

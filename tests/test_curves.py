@@ -59,16 +59,22 @@ def test_a_label_is_not_told_when_the_error_is_measured() -> None:
 
 def test_the_report_reads_curves_and_passes_over_others(tmp_path: Path) -> None:
     good = {"across": [0.1, 1, 10], "lines": {"a": [1, 2, 3]}, "log": True, "mark": 1.0}
+    own = {"across": [1, 2], "lines": {"a": [5, 6], "b": [7, 8]}, "places": {"b": [1, 3]}}
     bad = {
+        "few places": own | {"places": {"b": [1]}},
         "short": {"across": [1, 2], "lines": {"a": [1]}},
         "text": {"across": [1, "x"], "lines": {"a": [1, 2]}},
         "none": {"across": [], "lines": {}},
         "list": [1, 2],
     }
     path = tmp_path / "curves.json"
-    path.write_text(json.dumps({"good": good} | bad))
-    [curve] = load_curves(path)
+    path.write_text(json.dumps({"good": good, "own": own} | bad))
+    curve, placed = load_curves(path)
     assert (curve.name, curve.across, curve.mark) == ("good", (0.1, 1.0, 10.0), 1.0)
+    assert [line.points for line in curve_series(placed)] == [
+        ((1.0, 5.0), (2.0, 6.0)),
+        ((1.0, 7.0), (3.0, 8.0)),
+    ]
     [series] = curve_series(curve)
     assert series.points == ((0.1, 1.0), (1.0, 2.0), (10.0, 3.0))
     axis = across_axis([series], log=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from torch import Tensor
 
 from tests.truths import normal
 from triptych.config import ImageShape
+from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.diffusion.model import Diffusion
+from triptych.families.diffusion.samplers import Sampling
 from triptych.families.labels import UNLABELED, class_shares
 from triptych.families.protocol import Batch
 from triptych.pages.language import Language
@@ -23,7 +27,7 @@ SHAPE = ImageShape(channels=1, resolution=16, classes=CLASSES)
 NAMES = ["diffusion:edm", "diffusion:flow", "diffusion:x0"]
 
 
-def model_of(name: str, shape: ImageShape = SHAPE, **others: int) -> Diffusion:
+def model_of(name: str, shape: ImageShape = SHAPE, **others: Any) -> Diffusion:
     """With an output layer that is not zero, as after training."""
     parsed = registry.ModelName.parse(name)
     settings = replace(registry.defaults(parsed, "tiny", shape), **others)
@@ -53,6 +57,47 @@ def test_guidance_goes_on_from_the_unknown_class_to_the_known_one(name: str) -> 
         denoise = model.conditioned(shares(0, 2), weight)
         expected = blind + weight * (known - blind)
         torch.testing.assert_close(denoise(x, sigma), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_guidance_is_limited_to_its_noise_levels() -> None:
+    """At others the class stays as it was trained; images of one batch may be at different ones."""
+    model = model_of("diffusion:x0")
+    x, sigma = normal(4, *SHAPE.size).float(), torch.tensor([0.1, 0.2, 1.5, 4.0])
+    labels = shares(0, 1, 2, 0)
+    free, everywhere = (model.conditioned(labels, weight)(x, sigma) for weight in (1.0, 2.5))
+    found = model.conditioned(labels, 2.5, (0.2, 1.5))(x, sigma)
+    torch.testing.assert_close(found[[0, 3]], free[[0, 3]], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[[1, 2]], everywhere[[1, 2]], atol=1e-5, rtol=1e-4)
+    assert (free - everywhere)[[0, 1, 2, 3]].flatten(1).abs().amax(1).min() > 1e-3
+
+
+def test_a_level_without_guidance_takes_one_call() -> None:
+    """Heun calls at each level twice, but for the last, from which it goes to 0."""
+    levels = [4.0, 2.0, 1.0, 0.5, 0.0]
+    guided = partial(Sampling, steps=4, guidance=2.0, guided=(0.7, 2.5))
+    assert guided(name="euler").network_calls(levels) == 4 + 2
+    assert guided(name="dpm-solver++").network_calls(levels) == 4 + 2
+    # 4 and 2, 2 and 1, 1 and 0.5, 0.5: 2 and 1 cost as much again
+    assert guided(name="heun").network_calls(levels) == 7 + 4
+    for wrong in ((2.0, 1.0), (-1.0, 2.0)):
+        with pytest.raises(InputError, match="is no range"):
+            guided(name="euler", guided=wrong)
+
+
+def test_samples_are_guided_within_the_range_of_the_settings() -> None:
+    def draw(**settings: Any) -> Tensor:
+        model = model_of("diffusion:x0", steps=4, **settings)
+        rng = ImageStreams(0, "sample", range(2))
+        latent = model.draw_latent(2, rng, torch.tensor([0, 1]))
+        with torch.no_grad():
+            return model.decode(latent, rng)
+
+    free, everywhere = draw(guidance=1.0), draw(guidance=3.0)
+    nowhere, within = draw(guidance=3.0, guided=(90.0, 99.0)), draw(guidance=3.0, guided=(0.1, 9.0))
+    torch.testing.assert_close(nowhere, free, atol=1e-5, rtol=1e-4)
+    assert (within - free).abs().max() > 1e-2
+    assert (within - everywhere).abs().max() > 1e-2
 
 
 def test_samples_are_guided_and_inversions_are_not() -> None:

@@ -295,7 +295,12 @@ def test_calls_are_counted() -> None:
     model = course_model()
     assert model.with_sampler("heun", 7).network_calls == 13
     assert model.with_sampler("dpm-solver++", 7).network_calls == 7
-    assert Sampling(name="heun", steps=7, guidance=2.0).network_calls == 26
+    assert (
+        Sampling(name="heun", steps=7, guidance=2.0).network_calls(
+            power_sigmas(7, sigma_min=0.002, sigma_max=80.0, rho=7.0).tolist()
+        )
+        == 26
+    )
 
 
 def test_only_a_noisy_sampler_is_replaced_for_interpolation() -> None:

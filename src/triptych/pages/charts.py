@@ -176,7 +176,7 @@ def value_axis(series: Sequence[Series]) -> Axis:
 def curve_series(curve: Curve) -> list[Series]:
     """The lines of a curve."""
     return [
-        Series(name, tuple(zip(curve.across, values, strict=True)))
+        Series(name, tuple(zip(curve.places.get(name, curve.across), values, strict=True)))
         for name, values in curve.lines.items()
     ]
 

@@ -64,6 +64,7 @@ class Curve:
     lines: Mapping[str, tuple[float, ...]]
     log: bool = False
     mark: float | None = None
+    places: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # own ones of lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,10 +240,16 @@ def load_curves(path: Path) -> tuple[Curve, ...]:
     for name, entry in read_optional(path).items():
         given = mapping(entry)
         across = all_numbers(given.get("across"))
-        lines = {key: all_numbers(values) for key, values in mapping(given.get("lines")).items()}
-        if across and lines and all(len(values) == len(across) for values in lines.values()):
+        lines, places = (
+            {key: all_numbers(values) for key, values in mapping(given.get(part)).items()}
+            for part in ("lines", "places")
+        )
+        whole = [*lines.values(), *places.values()]
+        if across and lines and all(len(values) == len(across) for values in whole):
             mark, log = number(given.get("mark")), given.get("log") is True
-            curves.append(Curve(name=name, across=across, lines=lines, log=log, mark=mark))
+            curves.append(
+                Curve(name=name, across=across, lines=lines, log=log, mark=mark, places=places)
+            )
     return tuple(curves)
 
 

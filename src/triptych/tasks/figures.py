@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -42,6 +42,7 @@ class Curve:
 
     across: positions on the axis, rising
     lines:  a value for each position, by the line's name
+    places: a line's own positions, where they are others
     log:    whether the axis is logarithmic
     mark:   the position of the recipe's own setting
     """
@@ -50,6 +51,7 @@ class Curve:
     lines: dict[str, list[float]]
     log: bool = False
     mark: float | None = None
+    places: dict[str, list[float]] = field(default_factory=dict)
 
 
 def curves_of(model: Iterative, originals: Tensor, seed: int, machine: Machine) -> dict[str, Curve]:

@@ -33,6 +33,7 @@ from triptych.families.diffusion.denoisers import ClosedFormStart, Denoiser
 from triptych.families.diffusion.guidance import CFGDenoiser, note_on_samples
 from triptych.families.diffusion.likelihood import FlowLikelihood, VariationalBound
 from triptych.families.diffusion.samplers import (
+    ALL_LEVELS,
     SAMPLERS,
     Denoise,
     SamplerState,
@@ -123,7 +124,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
     @property
     def network_calls(self) -> int:
         """For the present sampler, steps and guidance."""
-        return self.sampling.network_calls
+        return self.sampling.network_calls(self.noise_levels().tolist())
 
     def with_sampler(
         self,
@@ -168,7 +169,12 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         """The condition "unknown" for N images, [N,classes+1]; None if unconditional."""
         return condition_shares(self.kinds, None, images)
 
-    def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoise:
+    def conditioned(
+        self,
+        labels: Tensor | None,
+        guidance: float = 1.0,
+        guided: tuple[float, float] = ALL_LEVELS,
+    ) -> Denoise:
         """The denoiser for images of these classes or groups, guided towards them."""
         if labels is None:
             return self.denoiser
@@ -176,12 +182,12 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
             return lambda x, sigma: self.denoiser(x, sigma, labels)
         null_labels = self.null_labels(labels)
         assert null_labels is not None
-        return CFGDenoiser(self.denoiser, labels, null_labels, guidance)
+        return CFGDenoiser(self.denoiser, labels, null_labels, guidance, guided)
 
     def states(self, latent: Latent, rng: ImageStreams) -> list[Tensor]:
         """All states of the sampler, from the noise to the image, each [N,C,H,W]."""
         sampling = self.sampling
-        denoise = self.conditioned(latent.labels, sampling.guidance)
+        denoise = self.conditioned(latent.labels, sampling.guidance, sampling.guided)
         chain = SamplerState(denoise, rng, steps=sampling.steps, eta=sampling.eta)
         start = latent.tensors["noise"] * self.process.prior_std
         levels = self.process.levels(sampling.steps).tolist()

@@ -22,6 +22,8 @@ CHURN = 30.0  # over the steps: how much noise each of them takes in, as a share
 CHURN_LEVELS = (0.01, 1.0)  # where that happens
 CHURN_NOISE = 1.007  # its deviation, against the details that denoising loses
 
+ALL_LEVELS = (0.0, 100.0)  # noise levels, none of which is higher
+
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x [B,C,H,W], sigma [B]) -> E[clean image | x]
 
 
@@ -141,15 +143,10 @@ def consistency(chain: SamplerState, x: Tensor, sigma: float, sigma_next: float)
 
 @dataclass(frozen=True)
 class Sampler:
-    """A step, how often it calls the network, and whether it adds no noise."""
+    """A step, and whether it adds no noise."""
 
     step: Step
-    calls_per_step: int = 1
     deterministic: bool = True
-
-    def network_calls(self, steps: int) -> int:
-        """Calls in a chain; second-order methods need no second call at the last step."""
-        return self.calls_per_step * steps - (self.calls_per_step - 1)
 
 
 SAMPLERS = {
@@ -158,8 +155,8 @@ SAMPLERS = {
     "ddim": Sampler(ddim),
     "dpm-solver++": Sampler(dpm_solver_2m),
     "euler": Sampler(euler),
-    "heun": Sampler(heun, 2),
-    "stochastic-heun": Sampler(stochastic_heun, 2, deterministic=False),
+    "heun": Sampler(heun),
+    "stochastic-heun": Sampler(stochastic_heun, deterministic=False),
 }
 
 
@@ -171,12 +168,14 @@ class Sampling:
     steps:    number of noise levels before 0
     eta:      share of fresh noise in a step of `ddim`
     guidance: weight w in D + w (D_class - D), for conditional models; 1 is no guidance
+    guided:   the noise levels between which that is so (arXiv:2404.07724)
     """
 
     name: str
     steps: int
     eta: float = 0.0
     guidance: float = 1.0
+    guided: tuple[float, float] = ALL_LEVELS
 
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
@@ -189,6 +188,9 @@ class Sampling:
             raise InputError(f"--eta is for ddim, not for {self.name}", "leave it out")
         if not (self.guidance >= 0 and math.isfinite(self.guidance)):
             raise InputError(f"--guidance {self.guidance:g} is no weight", "give 0 or more")
+        low, high = self.guided
+        if not 0 <= low <= high:
+            raise InputError(f"guided={low:g},{high:g} is no range", "give the lower level first")
 
     @property
     def sampler(self) -> Sampler:
@@ -200,7 +202,20 @@ class Sampling:
         """Whether no step adds noise."""
         return self.sampler.deterministic and not self.eta
 
-    @property
-    def network_calls(self) -> int:
-        """Network calls for each image; a guided step calls with the class and without."""
-        return self.sampler.network_calls(self.steps) * (1 if self.guidance == 1 else 2)
+    def network_calls(self, levels: list[float]) -> int:
+        """Network calls for each image; where it is guided, with the class and without.
+
+        levels: falling to 0, [steps+1]
+        """
+        calls = 0
+
+        def counted(x: Tensor, sigma: Tensor) -> Tensor:
+            nonlocal calls
+            guided = self.guidance != 1 and self.guided[0] <= sigma.item() <= self.guided[1]
+            calls += 2 if guided else 1
+            return x
+
+        rng = ImageStreams(0, "none", range(1))
+        chain = SamplerState(counted, rng, steps=self.steps, eta=self.eta)
+        sample_loop(self.sampler.step, chain, torch.zeros(1, 1, 1, 1, dtype=torch.float64), levels)
+        return calls

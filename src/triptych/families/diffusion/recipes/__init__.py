@@ -22,7 +22,7 @@ from triptych.families.diffusion.likelihood import (
 )
 from triptych.families.diffusion.losses import Weight, WeightedDenoisingLoss
 from triptych.families.diffusion.model import Diffusion, Process
-from triptych.families.diffusion.samplers import Sampling
+from triptych.families.diffusion.samplers import ALL_LEVELS, Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
 from triptych.nn.unet import PatchUNet
 
@@ -53,6 +53,7 @@ class PatchDiffusion(Settings):
     groups: int = 100  # found among training images, for a model without labels; 0: none
     mppca_rank: int = 0  # of the mixture in closed form that the network adds to; 0: none
     guidance: float = 1.7  # towards the class or group
+    guided: tuple[float, float] = ALL_LEVELS  # the noise levels between which that is so
     features_at: float = 0.2  # noise level at which the network gives features
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", muon_lr=0.02
@@ -123,7 +124,12 @@ def common_parts(
     )
     return {
         "process": Process(levels=levels, prior_std=settings.sigma_max),
-        "sampling": Sampling(name=settings.sampler, steps=settings.steps, guidance=guidance),
+        "sampling": Sampling(
+            name=settings.sampler,
+            steps=settings.steps,
+            guidance=guidance,
+            guided=settings.guided,
+        ),
         "shape": shape,
         "conditioning": conditioning,
         "features_at": settings.features_at,

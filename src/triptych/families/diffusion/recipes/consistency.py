@@ -34,6 +34,7 @@ from triptych.families.diffusion.recipes import (
     patch_network,
 )
 from triptych.families.diffusion.recipes.x0 import RESIDUAL
+from triptych.families.diffusion.samplers import ALL_LEVELS
 from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.protocol import Batch, FrozenView, GenerativeModel, Objective, Recipe
 from triptych.records import Note
@@ -45,7 +46,7 @@ TEACHERS: dict[str, Callable[[nn.Module, float], OnUnitScale]] = {
 }
 TAKEN_OVER = (
     "patch", "widths", "blocks", "attention", "groups", "mppca_rank",
-    "sigma_data", "sigma_min", "sigma_max", "rho", "features_at",
+    "sigma_data", "sigma_min", "sigma_max", "rho", "features_at", "guided",
 )  # fmt: skip
 STEEPNESS, SLOPE = 8.0, 1.0  # k and b of arXiv:2406.14548
 
@@ -55,7 +56,7 @@ class ConsistencySettings(PatchDiffusion):
     """Settings of the student; those of its networks are the teacher's.
 
     teacher: the recipe of the model that training starts from
-    led:     the teacher's guidance along its paths
+    led:     the teacher's guidance along its paths, at the levels of `guided`
     stages:  stages of the training; in each the neighboring level is half as far away
     huber:   c of the pseudo-Huber distance, divided by the root of the number of pixel values
     """
@@ -77,8 +78,8 @@ class ConsistencySettings(PatchDiffusion):
 class Teacher:
     """Holds the trained model, if there is one, outside the student's own weights."""
 
-    def __init__(self, guidance: float) -> None:
-        self.guidance = guidance
+    def __init__(self, guidance: float, guided: tuple[float, float] = ALL_LEVELS) -> None:
+        self.guidance, self.guided = guidance, guided
         self.model: Diffusion | None = None
 
     @torch.no_grad()
@@ -88,7 +89,7 @@ class Teacher:
         condition: [B,classes+1], or None
         """
         assert self.model is not None
-        return self.model.to(x.device).conditioned(condition, self.guidance)(x, sigma)
+        return self.model.to(x.device).conditioned(condition, self.guidance, self.guided)(x, sigma)
 
 
 class ConsistencyModel(NoiseToImage, Learns):
@@ -183,7 +184,8 @@ def build(settings: ConsistencySettings, shape: ImageShape) -> ConsistencyModel:
     """The teacher's network and denoiser; ValueError for a recipe that cannot be a teacher."""
     if settings.teacher not in TEACHERS:
         raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, got {settings.teacher}")
-    conditioning, teacher = make_conditioning(shape, settings.groups), Teacher(settings.led)
+    conditioning = make_conditioning(shape, settings.groups)
+    teacher = Teacher(settings.led, settings.guided)
     network = patch_network(settings, shape, conditioning, settings.teacher == "x0")
     top = settings.sigma_max
     process = Process(levels=partial(jump_sigmas, sigma_max=top), prior_std=top)
