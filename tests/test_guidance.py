@@ -124,12 +124,12 @@ def test_guided_samples_are_said_to_be_so() -> None:
     """In the report, whose French knows the sentences."""
     labeled = model_of("diffusion:x0")
     grouped = model_of("diffusion:x0", ImageShape(channels=1, resolution=16))
-    assert labeled.samples_note == Note("guided_to_classes", {"weight": 1.4})
+    assert labeled.samples_note == Note("guided_to_classes", {"weight": 1.5})
     found = grouped.with_sampler(guidance=2.0).samples_note
     assert found == Note("guided_to_groups", {"weight": 2.0})
     assert grouped.with_sampler(guidance=1.0).samples_note is None
     french = Language("fr").note(labeled.samples_note)
-    assert french == "avec un guidage de 1,4 vers leur classe"
+    assert french == "avec un guidage de 1,5 vers leur classe"
 
 
 def test_samples_follow_their_labels_alone() -> None:
