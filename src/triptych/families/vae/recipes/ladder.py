@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
+from triptych.families.conditioning import make_conditioning, make_mixture
 from triptych.families.protocol import Recipe
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 
@@ -21,6 +22,8 @@ class Ladder(Settings):
     top_down_blocks: tuple[int, ...] = (1, 0, 0, 0)  # stochastic blocks on the way down
     latents: tuple[int, ...] = (8, 8, 16, 32)  # channels of a block's latent
     vector: int = 96  # numbers of the first latent; 0: there is none
+    groups: int = 0  # found among training images, for a model without labels; 0: none
+    mppca_rank: int = 0  # of the mixture in closed form that the vector begins at; 0: none
     exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
     components: int = 2  # of the pixels' mixture
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
@@ -75,6 +78,10 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         join=settings.join,
         deviation=settings.deviation,
     )
+    conditioning = make_conditioning(shape, settings.groups)
+    mixture = None
+    if settings.mppca_rank:
+        mixture = make_mixture(shape, conditioning, settings.mppca_rank)
     return LadderVAE(
         levels,
         patch=settings.patch,
@@ -83,6 +90,8 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         optimizer=settings.optimizer,
         warm_up=settings.warm_up,
         vector=vector,
+        conditioning=conditioning,
+        mixture=mixture,
     )
 
 
