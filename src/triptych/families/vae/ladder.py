@@ -140,7 +140,7 @@ class MixtureVector(nn.Module):
 
     Of a group with variances v, of which r is the noise of what the basis leaves out, the posterior
     is N(v / (v + r) z, r / (v + r)) with z the image's numbers in its group (Tipping and Bishop
-    1999, eq. 2.? with the mixture's variances). What networks add to it is zero at first.
+    1999, section 3, with W = U A diag(v)^(1/2)). What networks add to it is zero at first.
     """
 
     def __init__(self, width: int, mixture: MPPCA) -> None:
@@ -149,8 +149,7 @@ class MixtureVector(nn.Module):
         self.mixture = mixture
         self.posterior = nn.Linear(width, 2 * size)
         self.spread = nn.Linear(size, width)
-        nn.init.zeros_(self.posterior.weight)
-        nn.init.zeros_(self.posterior.bias)
+        to_zero(self.posterior)
 
     def posterior_moments(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,D], float32."""
@@ -159,6 +158,10 @@ class MixtureVector(nn.Module):
         labels = mixture.unknown(coordinates) if labels is None else labels
         numbers = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
         more, log_ratio = numbers.chunk(2, dim=1)
+        if __import__("os").environ.get("VFREEZE"):
+            more = 0 * more
+        if __import__("os").environ.get("VFREEZE") == "2":
+            log_ratio = 0 * log_ratio
         variances = mixture.variances[labels.argmax(1)]
         kept = variances / (variances + mixture.rest)
         mean = kept * mixture.encode_coordinates(coordinates, labels) + more
@@ -170,14 +173,19 @@ class MixtureVector(nn.Module):
 
 
 class Guess(nn.Module):
-    """Predicts the image from features: [B,C,side,side] -> [B,channels,resolution,resolution]."""
+    """Predicts the image from features: [B,C,side,side] -> [B,channels,resolution,resolution].
 
-    def __init__(self, level: Level, shape: ImageShape) -> None:
+    begun: whether it begins at the image of a mixture
+    """
+
+    def __init__(self, level: Level, shape: ImageShape, begun: bool) -> None:
         super().__init__()
         self.name = f"guess_{level.side}x{level.side}"
         self.factor = shape.resolution // level.side
         outputs = shape.channels * self.factor**2
         self.change = nn.Conv2d(level.width, outputs, 3, padding=1)
+        if begun:
+            to_zero(self.change)
         self.log_std = nn.Parameter(torch.tensor(FIRST_LOG_STD))
 
     def forward(self, h: Tensor, linear: Tensor | None) -> Tensor:
@@ -245,6 +253,13 @@ class TopDownLevel(nn.Module):
     def named(self) -> list[tuple[str, StochasticBlock]]:
         """The blocks under the names of their latents, in order."""
         return [(n.replace("-", "."), block) for n, block in self.blocks.items()]  # type: ignore[misc]
+
+
+def to_zero(layer: nn.Linear | nn.Conv2d) -> None:
+    """Let a layer that adds to something known begin by adding nothing."""
+    assert layer.bias is not None
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,8 +332,14 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             self.see = nn.Conv2d(
                 shape.channels, finest.width, kernel, stride=patch, padding=padding
             )
-            with torch.no_grad():
-                self.leaf.weight.mul_(0.1)
+            with torch.no_grad():  # the means begin at those of the mixture
+                apart = self.leaf.weight.view(finest.width, components, -1, kernel, kernel)
+                apart[:, :, 1 : 1 + shape.channels] = 0
+                apart[:, :, 1 + 2 * shape.channels :] = 0
+                assert self.leaf.bias is not None
+                bias = self.leaf.bias.view(components, -1)
+                bias[:, 1 : 1 + shape.channels] = 0
+                bias[:, 1 + 2 * shape.channels :] = 0
         elif vector.size:
             self.latents[VECTOR] = (vector.size,)
             self.vector = Vector(top.width, vector.size, *vector.exemplars, classes or 0)
@@ -327,7 +348,9 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             side = f"{level.side}x{level.side}"
             names = [f"{side}.{number}" for number in range(level.top_down_blocks)]
             self.latents |= dict.fromkeys(names, (level.latent, level.side, level.side))
-            guess = Guess(level, shape) if self.vector is not None and names else None
+            guess = None
+            if self.vector is not None and names:
+                guess = Guess(level, shape, begun=mixture is not None)
             self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess))
 
     def networks(self) -> Sequence[nn.Module]:

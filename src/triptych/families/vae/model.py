@@ -48,12 +48,15 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
     bounds: ClassVar[Mapping[str, int]] = {"elbo": 1, "importance": IMPORTANCE_SAMPLES}
     latents: dict[str, tuple[int, ...]]
-    conditioning: Conditioning | None = None
     optimizer: OptimizerConfig
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
     samples_note = MEAN_PIXELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditioning: Conditioning | None = None  # no default of the class: it hides modules
 
     @abstractmethod
     def encode_features(self, images: Tensor) -> Any:
