@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.truths import normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape, OptimizerConfig
+from triptych.families.conditioning import make_conditioning
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 from triptych.seeding import generator, initializing
 
@@ -33,6 +34,7 @@ def stirred_ladder(
             optimizer=OptimizerConfig(learning_rate=1.0),
             warm_up=warm_up,
             vector=vector,
+            conditioning=make_conditioning(shape, 0),
         )
     rng = generator(0, "stir")
     with torch.no_grad():

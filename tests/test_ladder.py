@@ -15,7 +15,7 @@ from tests.truths import ListedStreams, NoStreams, normal
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families.latent import Latent
-from triptych.families.vae.ladder import LadderVAE, Level, StochasticBlock
+from triptych.families.vae.ladder import Features, LadderVAE, Level, StochasticBlock
 from triptych.families.vae.losses import Posterior
 from triptych.families.vae.mixture import FIRST_LOG_SCALE
 from triptych.seeding import ImageStreams
@@ -189,10 +189,10 @@ def test_pixels_are_the_mixture_of_the_decoder_s_numbers() -> None:
     """Summed over the image; means and draws from the same."""
     model = tiny_ladder(channels=3)
     x, output = pictures_for(model), model.decode_latents(ladder_noise(model))
-    mixture = model.mixture(output)
+    mixture = model.pixels(output)
     each = torch.stack(
         [
-            model.mixture(output[..., i : i + 1, j : j + 1]).log_probability(
+            model.pixels(output[..., i : i + 1, j : j + 1]).log_probability(
                 x[..., i : i + 1, j : j + 1]
             )
             for i in range(4)
@@ -246,13 +246,14 @@ def test_every_posterior_looks_at_the_image_at_its_own_resolution() -> None:
     """Other features of the finest level leave the coarsest posterior as it is."""
     model = tiny_ladder()
     seen, noise = model.encode_features(pictures_for(model)), ladder_noise(model)
-    assert [features.shape[-1] for features in seen] == [1, 4]
+    coarsest, finest = seen.pictures
+    assert [coarsest.shape[-1], finest.shape[-1]] == [1, 4]
     plain = model.posterior(seen, noise)
-    other = model.posterior([seen[0], seen[1] + 1], noise)
+    other = model.posterior(Features([coarsest, finest + 1]), noise)
     assert torch.equal(plain.means["1x1.0"], other.means["1x1.0"])
     for name in NAMES[1:]:
         assert not torch.equal(plain.means[name], other.means[name])
-    coarse = model.posterior([seen[0] + 1, seen[1]], noise)
+    coarse = model.posterior(Features([coarsest + 1, finest]), noise)
     assert not torch.equal(plain.means["1x1.0"], coarse.means["1x1.0"])
 
 

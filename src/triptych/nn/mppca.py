@@ -92,6 +92,12 @@ class MPPCA(nn.Module):
         self.variances.copy_(variances.clamp(min=LEAST))
         self.shares.copy_(sizes / len(x))
 
+    def unknown(self, like: Tensor) -> Tensor:
+        """The weights of N images whose group is unknown, [N,K+1]; like: [N, ...]."""
+        weights = like.new_zeros(len(like), len(self.centres))
+        weights[:, -1] = 1
+        return weights
+
     def coordinates(self, x: Tensor) -> Tensor:
         """y = U^T (x - m) of images [N,C,H,W]: [N,R]."""
         return (x.flatten(1) - self.mean) @ self.basis
@@ -126,8 +132,12 @@ class MPPCA(nn.Module):
 
         z = diag(v_k)^(-1/2) A_k^T (U^T (x - m) - c_k), the posterior mean as r goes to 0.
         """
+        return self.encode_coordinates(self.coordinates(x), weights)
+
+    def encode_coordinates(self, y: Tensor, weights: Tensor) -> Tensor:
+        """As `encode`, of coordinates [N,R]: [N,R]."""
         k = weights.argmax(1)
-        own = torch.bmm((self.coordinates(x) - self.centres[k])[:, None], self.axes[k])[:, 0]
+        own = torch.bmm((y - self.centres[k])[:, None], self.axes[k])[:, 0]
         return own / self.variances[k].sqrt()
 
     def forward(self, z: Tensor, weights: Tensor) -> Tensor:

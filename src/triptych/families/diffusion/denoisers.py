@@ -175,8 +175,7 @@ class ClosedFormStart(nn.Module):
         sigma = (4 * level.to(x.dtype)).exp()
         scale = (sigma**2 + self.sigma_data**2).sqrt().view(-1, 1, 1, 1)
         if labels is None:
-            labels = x.new_zeros(len(x), len(self.mixture.centres))
-            labels[:, -1] = 1  # unknown
+            labels = self.mixture.unknown(x)
         with torch.autocast(x.device.type, enabled=False):
             clean = self.mixture.denoise(x * scale, sigma, labels.to(x.dtype), inside=True)
             return clean / self.sigma_data

@@ -129,7 +129,7 @@ class GaussianVAE(VAE):
         total = torch.zeros((), dtype=torch.float64, device=images.device)
         noise = rng.normal(*self.latents["z"]).to(images.dtype)
         for x, z in zip(torch.split(images, CHUNK), torch.split(noise, CHUNK), strict=True):
-            labels = self.condition(None, len(x), x.device)
+            labels = self.condition(x)
             posterior = self.posterior(self.encode_features(x), {"z": z}, labels)
             total += ((x - posterior.output).double() ** 2).sum()
         std = (total / images.numel()).sqrt().clamp(min=ROUNDING)

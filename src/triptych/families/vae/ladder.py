@@ -12,7 +12,9 @@ in units of the prior (arXiv:2007.03898, section 3.2). Pixels are mixtures of lo
 
 In a training of minutes such a ladder explains each pixel by itself and never learns what a whole
 image is. So the first latent may be a vector. It learns to predict the whole image before the
-latent pictures take part, and its prior is fitted to it after training.
+latent pictures take part, and its prior is fitted to it after training. Or it begins as the latent
+of a mixture of probabilistic PCA, whose posterior, decoder and prior are known before training; the
+networks learn what is to be added to the first two.
 """
 
 from __future__ import annotations
@@ -27,14 +29,21 @@ from torch.nn import functional as F
 
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import DrawsAroundExemplars
+from triptych.families.conditioning import Conditioning, fit_before_training
 from triptych.families.latent import Latent
 from triptych.families.protocol import to_float32
 from triptych.families.vae.exemplar_prior import ExemplarPrior
 from triptych.families.vae.losses import LOG_2PI, Posterior
-from triptych.families.vae.mixture import LogisticMixture, mixture_channels, read_mixture
+from triptych.families.vae.mixture import (
+    LogisticMixture,
+    mixture_channels,
+    moved_means,
+    read_mixture,
+)
 from triptych.families.vae.model import VAE
 from triptych.nn.blocks import GroupNorm
 from triptych.nn.ladder import Bottleneck, Grow, Residual, Start, shrink
+from triptych.nn.mppca import MPPCA
 from triptych.records import Note
 from triptych.seeding import ImageStreams
 
@@ -42,6 +51,18 @@ VECTOR = "vector.0"  # the name of the first latent
 CHUNK = 64  # images whose features are held at once
 GROUPS = 8  # of channels that are normalised together, four channels at least in each
 FIRST_LOG_STD = -2.0  # of a guess's error on [-1, 1], about where it ends
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the posteriors of images need of them.
+
+    pictures:    of the encoder, the coarsest first, each [B,width,side,side]
+    coordinates: of the mixture that the vector begins at, [B,D]; None without one
+    """
+
+    pictures: list[Tensor]
+    coordinates: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +124,9 @@ class Vector(nn.Module):
         self.prior = ExemplarPrior(size, exemplars, kinds, classes)
         self.spread = nn.Linear(size, width)
 
-    def posterior_moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior_moments(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,D], float32."""
-        numbers = to_float32(self.posterior(F.silu(features.flatten(1))))
+        numbers = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
         mean, log_variance = numbers.chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 5)
 
@@ -114,20 +135,66 @@ class Vector(nn.Module):
         return self.spread(z)[:, :, None, None]
 
 
-class Guess(nn.Module):
-    """Predicts the image from features: [B,C,side,side] -> [B,channels,resolution,resolution]."""
+class MixtureVector(nn.Module):
+    """A vector that begins as the latent of a mixture of probabilistic PCA, in each group N(0, I).
 
-    def __init__(self, level: Level, shape: ImageShape) -> None:
+    Of a group with variances v, of which r is the noise of what the basis leaves out, the posterior
+    is N(v / (v + r) z, r / (v + r)) with z the image's numbers in its group (Tipping and Bishop
+    1999, section 3, with W = U A diag(v)^(1/2)). What networks add to it is zero at first.
+    """
+
+    def __init__(self, width: int, mixture: MPPCA) -> None:
+        super().__init__()
+        size = mixture.basis.shape[1]
+        self.mixture = mixture
+        self.posterior = nn.Linear(width, 2 * size)
+        self.spread = nn.Linear(size, width)
+        to_zero(self.posterior)
+
+    def posterior_moments(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, each [B,D], float32."""
+        mixture, coordinates = self.mixture, features.coordinates
+        assert coordinates is not None
+        labels = mixture.unknown(coordinates) if labels is None else labels
+        numbers = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
+        more, log_ratio = numbers.chunk(2, dim=1)
+        if __import__("os").environ.get("VFREEZE"):
+            more = 0 * more
+        if __import__("os").environ.get("VFREEZE") == "2":
+            log_ratio = 0 * log_ratio
+        variances = mixture.variances[labels.argmax(1)]
+        kept = variances / (variances + mixture.rest)
+        mean = kept * mixture.encode_coordinates(coordinates, labels) + more
+        return mean, ((1 - kept).log() + log_ratio).clamp(-20, 5)
+
+    def project(self, z: Tensor) -> Tensor:
+        """[B,D] -> features [B,width,1,1]."""
+        return self.spread(z)[:, :, None, None]
+
+
+class Guess(nn.Module):
+    """Predicts the image from features: [B,C,side,side] -> [B,channels,resolution,resolution].
+
+    begun: whether it begins at the image of a mixture
+    """
+
+    def __init__(self, level: Level, shape: ImageShape, begun: bool) -> None:
         super().__init__()
         self.name = f"guess_{level.side}x{level.side}"
         self.factor = shape.resolution // level.side
         outputs = shape.channels * self.factor**2
         self.change = nn.Conv2d(level.width, outputs, 3, padding=1)
+        if begun:
+            to_zero(self.change)
         self.log_std = nn.Parameter(torch.tensor(FIRST_LOG_STD))
 
-    def forward(self, h: Tensor) -> Tensor:
-        """[B,C,side,side] -> [B,channels,resolution,resolution], float32."""
-        return F.pixel_shuffle(to_float32(self.change(F.silu(h))), self.factor)
+    def forward(self, h: Tensor, linear: Tensor | None) -> Tensor:
+        """[B,C,side,side] -> [B,channels,resolution,resolution], float32.
+
+        linear: the mixture's image, to which the prediction is added; None without a mixture
+        """
+        change = F.pixel_shuffle(to_float32(self.change(F.silu(h))), self.factor)
+        return change if linear is None else linear + change
 
 
 class BottomUpLevel(nn.Module):
@@ -188,6 +255,13 @@ class TopDownLevel(nn.Module):
         return [(n.replace("-", "."), block) for n, block in self.blocks.items()]  # type: ignore[misc]
 
 
+def to_zero(layer: nn.Linear | nn.Conv2d) -> None:
+    """Let a layer that adds to something known begin by adding nothing."""
+    assert layer.bias is not None
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VectorLatent:
     """A first latent that is a vector with a learned prior.
@@ -223,6 +297,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         optimizer: OptimizerConfig,
         warm_up: float,
         vector: VectorLatent,
+        conditioning: Conditioning | None = None,
+        mixture: MPPCA | None = None,
     ) -> None:
         super().__init__()
         self.join = vector.join
@@ -233,7 +309,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         self.components = components
         self.optimizer = optimizer
         self.warm_up = warm_up
-        self.classes = shape.classes
+        self.conditioning = conditioning
+        classes = None if conditioning is None else conditioning.count
         finest, top = levels[0], levels[-1]
         # A convolution over patches that overlap by half, and its mirror image.
         kernel, padding = (2 * patch, patch // 2) if patch > 1 else (3, 1)
@@ -247,17 +324,34 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         )
         self.top = top.width
         self.latents, self.descent = {}, nn.ModuleList()
-        self.vector = None
-        if vector.size:
+        self.vector: Vector | MixtureVector | None = None
+        self.see = None
+        if mixture is not None:
+            self.latents[VECTOR] = (mixture.basis.shape[1],)
+            self.vector = MixtureVector(top.width, mixture)
+            self.see = nn.Conv2d(
+                shape.channels, finest.width, kernel, stride=patch, padding=padding
+            )
+            with torch.no_grad():  # the means begin at those of the mixture
+                apart = self.leaf.weight.view(finest.width, components, -1, kernel, kernel)
+                apart[:, :, 1 : 1 + shape.channels] = 0
+                apart[:, :, 1 + 2 * shape.channels :] = 0
+                assert self.leaf.bias is not None
+                bias = self.leaf.bias.view(components, -1)
+                bias[:, 1 : 1 + shape.channels] = 0
+                bias[:, 1 + 2 * shape.channels :] = 0
+        elif vector.size:
             self.latents[VECTOR] = (vector.size,)
-            self.vector = Vector(top.width, vector.size, *vector.exemplars, self.classes or 0)
+            self.vector = Vector(top.width, vector.size, *vector.exemplars, classes or 0)
         scale = max(1, sum(level.top_down_blocks for level in levels)) ** -0.5
         for level, coarser in zip(levels[::-1], [None, *levels[:0:-1]], strict=True):
             side = f"{level.side}x{level.side}"
             names = [f"{side}.{number}" for number in range(level.top_down_blocks)]
             self.latents |= dict.fromkeys(names, (level.latent, level.side, level.side))
-            guess = Guess(level, shape) if vector.size and names else None
-            self.descent.append(TopDownLevel(level, coarser, self.classes, scale, names, guess))
+            guess = None
+            if self.vector is not None and names:
+                guess = Guess(level, shape, begun=mixture is not None)
+            self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess))
 
     def networks(self) -> Sequence[nn.Module]:
         """The encoder's levels, and the decoder's blocks."""
@@ -267,44 +361,68 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         """The decoder's levels, the coarsest first."""
         return list(self.descent)  # type: ignore[arg-type] # a ModuleList forgets of what
 
-    def encode_features(self, images: Tensor) -> list[Tensor]:
-        """The encoder's features, the coarsest first, each [B,width,side,side]."""
-        x, features = self.stem(images), []
+    @property
+    def mixture(self) -> MPPCA | None:
+        """The mixture that the vector begins at."""
+        return self.vector.mixture if isinstance(self.vector, MixtureVector) else None
+
+    def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """Find the groups, where the condition is a group, and the mixture that is added to."""
+        fit_before_training(self.conditioning, self.mixture, images, seed, labels)
+
+    def encode_features(self, images: Tensor) -> Features:
+        """The encoder's pictures, and the mixture's coordinates."""
+        x, pictures = self.stem(images), []
         for level in self.tower:
             x = level(x)
-            features.append(x)
-        return features[::-1]
+            pictures.append(x)
+        mixture = self.mixture
+        return Features(
+            pictures[::-1], None if mixture is None else mixture.coordinates(to_float32(images))
+        )
 
     def posterior(
         self,
-        features: list[Tensor],
+        features: Features,
         noise: dict[str, Tensor] | None,
         labels: Tensor | None = None,
         share: float = 1.0,
     ) -> Posterior:
         """From the coarsest latent to the finest; each depends on those before it."""
-        posterior = Posterior({}, {}, {}, features[0])
-        h = self.zeros(features[0])
+        posterior = Posterior({}, {}, {}, features.pictures[0])
+        h, linear = self.zeros(features.pictures[0]), None
         if self.vector is not None:
-            z = self.vector_posterior(features[0], noise, labels, posterior)
-            h = h + self.vector.project(z)
-        h = self.top_down(h, features, noise, labels, float(share >= self.join), posterior)
-        return replace(posterior, output=self.finish(h))
+            z = self.vector_posterior(features, noise, labels, posterior)
+            h, linear = h + self.vector.project(z), self.linear(z, labels)
+        joined = float(share >= self.join)
+        h = self.top_down(h, linear, features, noise, labels, joined, posterior)
+        return replace(posterior, output=self.finish(h, linear))
 
-    def posterior_means(self, features: list[Tensor], labels: Tensor | None) -> dict[str, Tensor]:
+    def posterior_means(self, features: Features, labels: Tensor | None) -> dict[str, Tensor]:
         """As `posterior` without noise, but faster: without the pixels and the vector's KL."""
-        posterior = Posterior({}, {}, {}, features[0])
-        h = self.zeros(features[0])
+        posterior = Posterior({}, {}, {}, features.pictures[0])
+        h, linear = self.zeros(features.pictures[0]), None
         if self.vector is not None:
-            posterior.means[VECTOR], _ = self.vector.posterior_moments(features[0])
-            h = h + self.vector.project(posterior.means[VECTOR])
-        self.top_down(h, features, None, labels, 1.0, posterior)
+            z, _ = self.vector.posterior_moments(features, labels)
+            posterior.means[VECTOR] = z
+            h, linear = h + self.vector.project(z), self.linear(z, labels)
+        self.top_down(h, linear, features, None, labels, 1.0, posterior)
         return posterior.means
+
+    def linear(self, z: Tensor, labels: Tensor | None) -> Tensor | None:
+        """The mixture's image of the vector, [B,C,H,W]; None without a mixture."""
+        mixture = self.mixture
+        if mixture is None:
+            return None
+        labels = mixture.unknown(z) if labels is None else labels
+        with torch.autocast(z.device.type, enabled=False):
+            return mixture(to_float32(z), labels.to(z.dtype))
 
     def top_down(
         self,
         h: Tensor,
-        features: list[Tensor],
+        linear: Tensor | None,
+        features: Features,
         noise: dict[str, Tensor] | None,
         labels: Tensor | None,
         joined: float,
@@ -312,12 +430,14 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> Tensor:
         """Run all levels; their latents go into `posterior`. Returns [B,width,side,side].
 
+        linear: the mixture's image of the vector, which the finest level sees
         joined: 1 where the levels' latents take part, else 0
         """
-        for level, own_features in zip(self.levels(), features, strict=True):
-            h = level.arrive(h, labels)
+        for level, own_features in zip(self.levels(), features.pictures, strict=True):
+            h = self.arrive(level, h, linear, labels)
             if self.training and level.guess is not None:
-                posterior.guesses[level.guess.name] = level.guess(h), level.guess.log_std
+                guess = level.guess(h, linear)
+                posterior.guesses[level.guess.name] = guess, level.guess.log_std
             for name, block in level.named():
                 mean, log_variance = (
                     joined * part for part in block.posterior_moments(h, own_features)
@@ -331,9 +451,18 @@ class LadderVAE(VAE, DrawsAroundExemplars):
                 h = changed if joined else h + 0.0 * changed
         return h
 
+    def arrive(
+        self, level: TopDownLevel, h: Tensor, linear: Tensor | None, labels: Tensor | None
+    ) -> Tensor:
+        """What a level begins with: [B,width,side,side]."""
+        h = level.arrive(h, labels)
+        if self.see is None or linear is None or level is not self.descent[-1]:
+            return h
+        return h + self.see(linear)
+
     def vector_posterior(
         self,
-        features: Tensor,
+        features: Features,
         noise: dict[str, Tensor] | None,
         labels: Tensor | None,
         posterior: Posterior,
@@ -343,12 +472,12 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         Outside training, so does its KL to the fitted prior, estimated at the draw.
         """
         assert self.vector is not None
-        mean, log_variance = self.vector.posterior_moments(features)
+        mean, log_variance = self.vector.posterior_moments(features, labels)
         own = torch.zeros_like(mean) if noise is None else noise[VECTOR]
         z = mean + (log_variance / 2).exp() * own
         posterior.means[VECTOR], posterior.log_variances[VECTOR] = mean, log_variance
         posterior.latents[VECTOR] = z
-        if not self.training:
+        if not self.training and isinstance(self.vector, Vector):
             log_posterior = -0.5 * (own**2 + log_variance + LOG_2PI).sum(1)
             posterior.estimates[VECTOR] = log_posterior - self.vector.prior.log_density(z, labels)
         return z
@@ -360,9 +489,10 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         deviation 1 they make grain, and after a short training nothing else.
         """
         latent, choices = self.draw_noise(count, rng, labels)
-        if self.vector is not None and choices is not None:
+        if self.vector is not None:
             for name in latent.tensors.keys() - {VECTOR}:
                 latent.tensors[name] = self.deviation * latent.tensors[name]
+        if isinstance(self.vector, Vector) and choices is not None:
             latent.tensors[VECTOR] = self.vector.prior.draw(
                 choices, latent.tensors[VECTOR], latent.labels
             )
@@ -373,12 +503,12 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> tuple[Latent, Tensor | None]:
         """All random numbers of a draw: Gaussian ones, and [count,2] that choose the exemplar."""
         latent = super().draw_latent(count, rng, labels)
-        return latent, None if self.vector is None else rng.uniform(2)
+        return latent, rng.uniform(2) if isinstance(self.vector, Vector) else None
 
     @property
     def exemplar_numbers(self) -> int:
         """Of the vector's fitted prior; pictures of latents have priors of networks alone."""
-        return 0 if self.vector is None else self.vector.prior.kept_numbers
+        return self.vector.prior.kept_numbers if isinstance(self.vector, Vector) else 0
 
     @torch.no_grad()
     def exemplars_of_draws(
@@ -386,14 +516,14 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> Tensor:
         """As `draw_latent` picks them, [count]."""
         latent, choices = self.draw_noise(count, rng, labels)
-        assert self.vector is not None and choices is not None  # it keeps exemplars
+        assert isinstance(self.vector, Vector) and choices is not None  # it keeps exemplars
         return self.vector.prior.exemplars_drawn(choices, latent.labels)
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
         """The one that each posterior mean is, [N]; -1 for no one's."""
-        assert self.vector is not None  # it keeps exemplars
-        means, _ = self.vector.posterior_moments(self.encode_features(images)[0])
+        assert isinstance(self.vector, Vector)  # it keeps exemplars
+        means, _ = self.vector.posterior_moments(self.encode_features(images), None)
         return self.vector.prior.exemplars_at(means)
 
     @torch.no_grad()
@@ -401,10 +531,10 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         self, images: Tensor, rng: ImageStreams, labels: Tensor | None = None
     ) -> None:
         """The vector's prior is fitted to the posteriors of these images."""
-        if self.vector is None:
+        if not isinstance(self.vector, Vector):
             return
         posteriors = [
-            self.vector.posterior_moments(self.encode_features(x)[0])
+            self.vector.posterior_moments(self.encode_features(x), None)
             for x in torch.split(images, CHUNK)
         ]
         means, log_variances = (torch.cat(part) for part in zip(*posteriors, strict=True))
@@ -412,37 +542,42 @@ class LadderVAE(VAE, DrawsAroundExemplars):
 
     def decode_latents(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
         """The parameters of the pixels' mixtures, [B,P,H,W]."""
-        h = self.zeros(next(iter(latents.values())))
+        h, linear = self.zeros(next(iter(latents.values()))), None
         if self.vector is not None:
             h = h + self.vector.project(latents[VECTOR])
+            linear = self.linear(latents[VECTOR], labels)
         for level in self.levels():
-            h = level.arrive(h, labels)
+            h = self.arrive(level, h, linear, labels)
             for name, block in level.named():
                 h = block(h, latents[name])
-        return self.finish(h)
+        return self.finish(h, linear)
 
     def zeros(self, like: Tensor) -> Tensor:
         """The features that the decoder starts from: [B,width,1,1]."""
         return like.new_zeros(len(like), self.top, 1, 1)
 
-    def finish(self, h: Tensor) -> Tensor:
-        """Decoded features -> the parameters of the pixels' mixtures, [B,P,H,W]."""
-        return to_float32(
-            self.leaf(F.silu(h))
-        ).contiguous()  # whole pictures: twice as fast from here
+    def finish(self, h: Tensor, linear: Tensor | None) -> Tensor:
+        """Decoded features -> the parameters of the pixels' mixtures, [B,P,H,W].
 
-    def mixture(self, output: Tensor) -> LogisticMixture:
+        linear: the mixture's image, which is added to all components' means
+        """
+        output = to_float32(self.leaf(F.silu(h))).contiguous()  # whole pictures: twice as fast
+        if linear is None:
+            return output
+        return moved_means(output, linear, self.components)
+
+    def pixels(self, output: Tensor) -> LogisticMixture:
         """The pixels' distribution."""
         return read_mixture(output, self.shape.channels, self.components)
 
     def log_pixels(self, images: Tensor, output: Tensor) -> Tensor:
         """log P(8-bit images | latents), nats: [B]."""
-        return self.mixture(output).log_probability(images).flatten(1).sum(1)
+        return self.pixels(output).log_probability(images).flatten(1).sum(1)
 
     def mean_pixels(self, output: Tensor) -> Tensor:
         """The mixtures' means."""
-        return self.mixture(output).mean()
+        return self.pixels(output).mean()
 
     def draw_pixels(self, output: Tensor, rng: ImageStreams) -> Tensor:
         """8-bit values."""
-        return self.mixture(output).sample(rng)
+        return self.pixels(output).sample(rng)

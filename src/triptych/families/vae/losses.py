@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from triptych.config import ImageShape, OptimizerConfig
+from triptych.families.conditioning import Classes, Conditioning
 from triptych.families.labels import hide_some
 from triptych.families.protocol import Batch, Objective
 
@@ -67,7 +68,7 @@ class Autoencoder(Protocol):
     """The members of a VAE that the loss and the monitor use; `model.VAE` describes them."""
 
     latents: dict[str, tuple[int, ...]]
-    classes: int | None
+    conditioning: Conditioning | None
     warm_up: float
     learns_pixels: bool
     shape: ImageShape
@@ -96,10 +97,8 @@ class Autoencoder(Protocol):
     def least_distortion(self, images: Tensor) -> Tensor:
         """Nats that images cost even at the best mean: [B]."""
 
-    def condition(
-        self, labels: Tensor | None, count: int, device: torch.device | str
-    ) -> Tensor | None:
-        """Shares of the classes [count,classes+1]; None for a model without labels."""
+    def condition(self, images: Tensor, labels: Tensor | None = None) -> Tensor | None:
+        """Shares of the classes or groups [count,classes+1]; None for a model without them."""
 
 
 class NegativeElbo(Objective):
@@ -121,15 +120,17 @@ class NegativeElbo(Objective):
             name: torch.randn(count, *shape, generator=generator)
             for name, shape in self.model.latents.items()
         }
-        if self.model.classes is not None:
+        if isinstance(self.model.conditioning, Classes):
             drawn["hidden"] = torch.rand(count, generator=generator)
         return drawn
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Nats per image; the KL's terms without their weight."""
         model = self.model
-        labels = hide_some(batch.labels, batch.noise.get("hidden"), model.classes)
-        condition = model.condition(labels, len(batch.images), batch.images.device)
+        labels = batch.labels
+        if isinstance(model.conditioning, Classes):
+            labels = hide_some(labels, batch.noise["hidden"], model.conditioning.count)
+        condition = model.condition(batch.images, labels)
         posterior = model.posterior(
             model.encode_features(batch.images), batch.noise, condition, batch.progress
         )

@@ -115,6 +115,15 @@ def log_bin_mass(pixels: Tensor, means: Tensor, log_scales: Tensor, levels: int)
     return below + above + between
 
 
+def moved_means(numbers: Tensor, images: Tensor, components: int) -> Tensor:
+    """A network's output [B,P,H,W] with images [B,C,H,W] added to the means of all components."""
+    apart = numbers.view(len(numbers), components, -1, *numbers.shape[2:])
+    channels = images.shape[1]
+    before, after = 1, apart.shape[2] - 1 - channels
+    moved = apart + F.pad(images, (0, 0, 0, 0, before, after))[:, None]
+    return moved.view_as(numbers)
+
+
 def read_mixture(numbers: Tensor, channels: int, components: int) -> LogisticMixture:
     """A network's output [B,P,H,W], P as `mixture_channels` says, as a mixture."""
     count = channels * (channels - 1) // 2

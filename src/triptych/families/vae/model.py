@@ -28,7 +28,7 @@ from triptych.families.capabilities import (
     Represents,
     mean_terms,
 )
-from triptych.families.labels import class_shares
+from triptych.families.conditioning import Conditioning, Groups, condition_shares
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective
 from triptych.families.vae import monitor
@@ -41,19 +41,22 @@ IMPORTANCE_SAMPLES = 100  # K of the course's test log-likelihood
 class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, NoisyPixels):
     """A VAE of any depth.
 
-    latents:   shape of each latent, the first decoded first
-    classes:   how many, where it was built for labels
-    optimizer: of all its weights
+    latents:      shape of each latent, the first decoded first
+    conditioning: the condition of an image; None for unconditional networks
+    optimizer:    of all its weights
     """
 
     bounds: ClassVar[Mapping[str, int]] = {"elbo": 1, "importance": IMPORTANCE_SAMPLES}
     latents: dict[str, tuple[int, ...]]
-    classes: int | None = None
     optimizer: OptimizerConfig
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
     samples_note = MEAN_PIXELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditioning: Conditioning | None = None  # no default of the class: it hides modules
 
     @abstractmethod
     def encode_features(self, images: Tensor) -> Any:
@@ -70,7 +73,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
         """Posteriors, draws mean + std * noise (the means without noise), decoder's output.
 
         features: what `encode_features` returned
-        labels:   [B,classes+1] shares of the classes, the last one unknown
+        labels:   [B,classes+1] shares of the classes or groups, the last one unknown
         share:    of the planned images seen, for latents that take part later than others
         """
 
@@ -105,13 +108,19 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """All latents from N(0, I), each [count, ...]."""
         drawn = {name: rng.normal(*shape) for name, shape in self.latents.items()}
-        return Latent(drawn, path="straight", labels=self.condition(labels, count, rng.device))
+        conditioning = self.conditioning
+        numbers = None if conditioning is None else conditioning.draw(rng, labels)
+        like = next(iter(drawn.values()))
+        return Latent(drawn, path="straight", labels=condition_shares(conditioning, numbers, like))
 
-    def condition(
-        self, labels: Tensor | None, count: int, device: torch.device | str
-    ) -> Tensor | None:
-        """Class numbers [count] as the networks take them: `class_shares`."""
-        return class_shares(labels, self.classes, count, device)
+    def condition(self, images: Tensor, labels: Tensor | None = None) -> Tensor | None:
+        """The networks' second input for images [B,C,H,W], [B,classes+1]; None without one.
+
+        labels: their class numbers [B], None where they are unknown; a group is found by the image
+        """
+        conditioning = self.conditioning
+        numbers = None if conditioning is None else conditioning.of(images, labels)
+        return condition_shares(conditioning, numbers, images)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The expected image, or a draw of its pixels under `with_pixel_noise`: [N,C,H,W]."""
@@ -131,7 +140,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
 
     def encode(self, images: Tensor) -> Latent:
         """The posterior means, labels unknown."""
-        labels = self.condition(None, len(images), images.device)
+        labels = self.condition(images)
         means = self.posterior_means(self.encode_features(images), labels)
         return Latent(means, path="straight", labels=labels)
 
@@ -149,18 +158,24 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     ) -> dict[str, Tensor]:
         """-ELBO as reconstruction and each level's KL, or the importance-weighted bound.
 
+        A model with groups uses each image's own group: P(x) >= P(group) P(x | group).
+
         draws: of each image's latents; by default 1 for the ELBO, which averages them, else 100
         """
         features = self.encode_features(images)
-        labels = self.condition(None, len(images), images.device)
+        labels = self.condition(images)
+        group = {}
+        if isinstance(self.conditioning, Groups) and labels is not None:
+            group["group"] = self.conditioning.neg_log_prior(labels.argmax(1))
         if method == "importance":
             weights = [
                 self._log_weight(images, features, labels, rng)
                 for _ in range(draws or IMPORTANCE_SAMPLES)
             ]
             bound = torch.logsumexp(torch.stack(weights), dim=0) - math.log(len(weights))
-            return {"importance_weighted": -bound}
-        return mean_terms(self._elbo(images, features, labels, rng) for _ in range(draws or 1))
+            return {"importance_weighted": -bound, **group}
+        terms = mean_terms(self._elbo(images, features, labels, rng) for _ in range(draws or 1))
+        return {**terms, **group}
 
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0

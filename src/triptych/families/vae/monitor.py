@@ -99,7 +99,7 @@ def diagnose(
     """
     images = torch.cat([seen, unseen])
     features = model.encode_features(images)
-    labels = model.condition(None, len(images), images.device)
+    labels = model.condition(images)
     noise = {name: rng.normal(*shape) for name, shape in model.latents.items()}
     drawn = model.posterior(features, noise, labels)
     plain = model.posterior(features, None, labels)

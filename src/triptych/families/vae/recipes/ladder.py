@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
+from triptych.families.conditioning import make_conditioning, make_mixture
 from triptych.families.protocol import Recipe
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 
@@ -20,7 +21,9 @@ class Ladder(Settings):
     bottom_up_blocks: tuple[int, ...] = (0, 0, 0, 0)  # residual blocks on the way up
     top_down_blocks: tuple[int, ...] = (1, 0, 0, 0)  # stochastic blocks on the way down
     latents: tuple[int, ...] = (8, 8, 16, 32)  # channels of a block's latent
-    vector: int = 96  # numbers of the first latent; 0: there is none
+    vector: int = 96  # numbers of the first latent, where no mixture says them; 0: there is none
+    groups: int = 0  # found among training images, for a model without labels; 0: none
+    mppca_rank: int = 0  # of the mixture in closed form that the vector begins at; 0: none
     exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
     components: int = 2  # of the pixels' mixture
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
@@ -43,6 +46,8 @@ class Ladder(Settings):
                 raise ValueError(f"{name} must be at least 1, got {min(values)}")
         if min(*self.bottom_up_blocks, *self.top_down_blocks, self.vector) < 0:
             raise ValueError("bottom_up_blocks, top_down_blocks and vector must not be negative")
+        if min(self.groups, self.mppca_rank) < 0:
+            raise ValueError("groups and mppca_rank must not be negative")
         if not (self.vector or any(self.top_down_blocks)):
             raise ValueError("there is no latent: neither vector nor top_down_blocks asks for one")
         if not all(0 <= share <= 1 for share in (self.warm_up, self.join, self.deviation)):
@@ -75,6 +80,10 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         join=settings.join,
         deviation=settings.deviation,
     )
+    conditioning = make_conditioning(shape, settings.groups)
+    mixture = None
+    if settings.mppca_rank:
+        mixture = make_mixture(shape, conditioning, settings.mppca_rank)
     return LadderVAE(
         levels,
         patch=settings.patch,
@@ -83,6 +92,8 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         optimizer=settings.optimizer,
         warm_up=settings.warm_up,
         vector=vector,
+        conditioning=conditioning,
+        mixture=mixture,
     )
 
 

@@ -1,0 +1,228 @@
+"""A ladder VAE that begins as a mixture of probabilistic PCA, and learns what is to be added."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch import Tensor
+
+from tests.test_conditioning import SIZES, planted
+from tests.truths import normal
+from triptych import images
+from triptych.config import ImageShape
+from triptych.families import registry
+from triptych.families.labels import UNLABELED
+from triptych.families.protocol import Batch
+from triptych.families.vae.ladder import VECTOR, LadderVAE, MixtureVector
+from triptych.nn.mppca import MPPCA
+from triptych.seeding import ImageStreams
+
+RANK = 20
+NAME = registry.ModelName.parse("vae:ladder")
+SHAPE = ImageShape(channels=1, resolution=32)
+LABELED = replace(SHAPE, classes=4)
+PICTURES = "16x16.0"
+
+
+def begun(shape: ImageShape = SHAPE, **settings: Any) -> tuple[LadderVAE, MPPCA, Tensor, Tensor]:
+    """An untrained model of planted groups, its mixture, the images and their groups."""
+    pixels, kinds = planted(1)
+    chosen = registry.defaults(NAME, "tiny", shape)
+    chosen = replace(chosen, **({"groups": 4, "mppca_rank": RANK} | settings))
+    model = registry.build(NAME, chosen, shape, seed=0)
+    assert isinstance(model, LadderVAE)
+    model.fit_before_training(pixels, seed=0, labels=kinds if shape.classes else None)
+    assert isinstance(model.vector, MixtureVector)
+    return model.eval(), model.vector.mixture, images.to_float(pixels), kinds
+
+
+def noise_of(model: LadderVAE, count: int) -> dict[str, Tensor]:
+    return {
+        name: normal(count, *shape, seed=i).float()
+        for i, (name, shape) in enumerate(model.latents.items())
+    }
+
+
+@torch.no_grad()
+def test_before_training_samples_are_those_of_the_mixture() -> None:
+    model, mixture, _, _ = begun()
+    rng = ImageStreams(0, "sample", range(6))
+    latent = model.draw_latent(6, rng)
+    assert latent.labels is not None
+    expected = mixture(latent.tensors[VECTOR], latent.labels).clamp(-1, 1)
+    torch.testing.assert_close(model.decode(latent, rng), expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_before_training_the_posterior_is_that_of_probabilistic_pca() -> None:
+    """Written out: of x = m + U (c + W z) + noise of variance r, W W^T + r I in the basis."""
+    model, mixture, x, _ = begun()
+    x, labels = x[:5], model.condition(x[:5])
+    assert labels is not None and model.vector is not None
+    mean, log_variance = model.vector.posterior_moments(model.encode_features(x), labels)
+    rest = mixture.rest.item()
+    for row, k in enumerate(labels.argmax(1).tolist()):
+        # with the variances v as those of the signal, as the decoder has them
+        factor = mixture.axes[k] @ mixture.variances[k].sqrt().diag()
+        precision = np.eye(RANK) + (factor.T @ factor).numpy() / rest
+        y = (mixture.coordinates(x[row : row + 1])[0] - mixture.centres[k]).numpy()
+        exact = np.linalg.solve(precision, factor.T.numpy() @ y / rest)
+        np.testing.assert_allclose(mean[row], exact, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(
+            log_variance[row].exp(), np.diag(np.linalg.inv(precision)), rtol=2e-3
+        )
+
+
+@torch.no_grad()
+def test_draws_are_of_groups_as_frequent_as_among_training_images() -> None:
+    model, _, _, _ = begun()
+    latent = model.draw_latent(2000, ImageStreams(0, "sample", range(2000)))
+    assert latent.labels is not None and set(latent.labels.sum(1).tolist()) == {1.0}
+    counts = latent.labels.sum(0)
+    assert counts[-1] == 0
+    frequencies = sorted(SIZES), sorted(counts[:-1].tolist())
+    expected = np.array(frequencies[0]) / sum(SIZES) * 2000
+    assert chisquare(frequencies[1], expected).pvalue > 1e-3
+    z = latent.tensors[VECTOR]
+    assert z.mean().abs() < 0.02 and abs(z.var() - 1) < 0.02
+    assert latent.tensors[PICTURES].std().item() == pytest.approx(model.deviation, rel=0.01)
+
+
+def test_the_bound_names_each_image_s_group_and_pays_for_it() -> None:
+    model, _, x, kinds = begun()
+    some = torch.tensor([0, 450, 650, 750])
+    rng = ImageStreams(0, "bound", range(4))
+    for method, draws in (("elbo", 1), ("importance", 3)):
+        with torch.no_grad():
+            terms = model.negative_bound(x[some], rng, method, draws)
+        shares = torch.tensor(SIZES)[kinds[some]] / sum(SIZES)
+        torch.testing.assert_close(terms["group"], -shares.double().log())
+    labels = model.condition(x[some])
+    with torch.no_grad():
+        found = model.posterior(model.encode_features(x[some]), None, labels)
+        assert model.exemplar_numbers == 0 and not found.estimates
+
+
+def test_training_moves_the_networks_and_leaves_the_mixture() -> None:
+    model, mixture, x, _ = begun()
+    model.train()
+    before = copy.deepcopy(mixture.state_dict())
+    [objective] = model.objectives()
+    noise = objective.noise(32, torch.Generator().manual_seed(0))
+    objective(Batch(x[:32], None, noise, progress=0.5))["total"].backward()
+    assert not list(mixture.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in mixture.state_dict().items())
+    vector = model.vector
+    assert isinstance(vector, MixtureVector) and model.see is not None
+    moved = vector.posterior.weight, vector.spread.weight, model.see.weight, model.leaf.weight
+    # The leaf begins at zero where the means are: what is before it is moved by the scales.
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in moved)
+
+
+@torch.no_grad()
+def test_the_finest_level_sees_the_mixture_s_image() -> None:
+    model, mixture, x, _ = begun()
+    seen = []
+    assert model.see is not None
+    model.see.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    noise, labels = noise_of(model, 4), model.condition(x[:4])
+    found = model.posterior(model.encode_features(x[:4]), noise, labels)
+    assert labels is not None
+    torch.testing.assert_close(seen[0], mixture(found.latents[VECTOR], labels))
+    model.see.weight.zero_()
+    blind = model.posterior(model.encode_features(x[:4]), noise, labels)
+    assert (blind.means[PICTURES] - found.means[PICTURES]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_the_guess_begins_at_the_mixture_s_image() -> None:
+    model, mixture, x, _ = begun()
+    labels = model.train().condition(x[:4])
+    assert labels is not None
+    found = model.posterior(model.encode_features(x[:4]), noise_of(model, 4), labels)
+    [(guess, _)] = found.guesses.values()
+    torch.testing.assert_close(guess, mixture(found.latents[VECTOR], labels))
+
+
+@torch.no_grad()
+def test_what_is_encoded_is_decoded_in_its_own_group() -> None:
+    """The posterior mean's image is the projection on the basis, but for the noise's share."""
+    model, mixture, x, _ = begun()
+    decoded = model.decode(model.encode(x[:6]), ImageStreams(0, "none", range(6)))
+    projected = mixture.image(mixture.coordinates(x[:6])).clamp(-1, 1)
+    error = (decoded - projected).square().mean()
+    assert error < 0.05 * (projected - x[:6]).square().mean()
+
+
+@torch.no_grad()
+def test_of_a_path_between_two_groups_every_place_has_an_image_of_its_own() -> None:
+    model, _, _, _ = begun()
+    latent = model.draw_latent(2, ImageStreams(0, "sample", [0, 1]))
+    a, b = latent[:1], latent[1:]
+    path = [
+        model.decode(a.interpolate(b, share), ImageStreams(0, "none", [0]))
+        for share in np.linspace(0, 1, 21)
+    ]
+    steps = torch.stack([(v - u).square().mean().sqrt() for u, v in pairwise(path)])
+    assert steps.max() < 3 * steps.mean()
+
+
+def test_classes_take_the_place_of_groups() -> None:
+    """Labels say which images belong together; those of a tenth are hidden in training."""
+    model, mixture, x, kinds = begun(LABELED)
+    assert mixture.shares.tolist() == pytest.approx([0.5, 0.25, 0.125, 0.125])
+    [objective] = model.objectives()
+    noise = objective.noise(4, torch.Generator().manual_seed(0))
+    told = []
+    was = model.posterior
+
+    def watched(features: Any, noise: Any, labels: Any, share: float) -> Any:
+        told.append(labels)
+        return was(features, noise, labels, share)
+
+    model.posterior = watched  # type: ignore[method-assign]
+    chance = torch.tensor([1.0, UNLABELED / 2, 1.0, 1.0])
+    some = torch.tensor([0, 0, 450, 650])
+    objective(Batch(x[some], kinds[some], noise | {"hidden": chance}))
+    assert told[0].argmax(1).tolist() == [0, 4, 1, 2]
+    assert model.encode(x[:2]).labels.argmax(1).tolist() == [4, 4]
+
+
+@torch.no_grad()
+def test_without_groups_it_is_one_gaussian() -> None:
+    model, mixture, x, _ = begun(groups=0)
+    rng = ImageStreams(0, "sample", range(3))
+    latent = model.draw_latent(3, rng)
+    assert latent.labels is None
+    expected = mixture(latent.tensors[VECTOR], torch.eye(2)[[1] * 3]).clamp(-1, 1)
+    torch.testing.assert_close(model.decode(latent, rng), expected, atol=1e-5, rtol=0)
+    assert "group" not in model.negative_bound(x[:3], rng, "elbo")
+
+
+def test_a_saved_model_has_its_mixture_and_its_groups() -> None:
+    model, _, x, _ = begun()
+    other, _, _, _ = begun()
+    other.fit_before_training(torch.randint(256, (200, 1, 32, 32), dtype=torch.uint8), seed=1)
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        ours, theirs = model.encode(x[:4]), other.encode(x[:4])
+    assert torch.equal(ours.tensors[VECTOR], theirs.tensors[VECTOR])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mppca_rank": -1}, "groups and mppca_rank must not be negative"),
+        ({"groups": -1}, "groups and mppca_rank must not be negative"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        begun(**settings)
