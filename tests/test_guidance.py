@@ -15,7 +15,7 @@ from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.diffusion.model import Diffusion
-from triptych.families.diffusion.samplers import Sampling
+from triptych.families.diffusion.samplers import ALL_LEVELS, Sampling
 from triptych.families.labels import UNLABELED, class_shares
 from triptych.families.protocol import Batch
 from triptych.pages.language import Language
@@ -87,7 +87,7 @@ def test_a_level_without_guidance_takes_one_call() -> None:
 
 def test_samples_are_guided_within_the_range_of_the_settings() -> None:
     def draw(**settings: Any) -> Tensor:
-        model = model_of("diffusion:x0", steps=4, **settings)
+        model = model_of("diffusion:x0", **({"steps": 4, "guided": ALL_LEVELS} | settings))
         rng = ImageStreams(0, "sample", range(2))
         latent = model.draw_latent(2, rng, torch.tensor([0, 1]))
         with torch.no_grad():
@@ -102,7 +102,7 @@ def test_samples_are_guided_within_the_range_of_the_settings() -> None:
 
 def test_samples_are_guided_and_inversions_are_not() -> None:
     """Guidance is the sampler's; likelihood, inversion and features know no class to go to."""
-    model = model_of("diffusion:x0").with_sampler("euler", 2, guidance=3.0)
+    model = model_of("diffusion:x0", guided=ALL_LEVELS).with_sampler("euler", 2, guidance=3.0)
     free = model.with_sampler(guidance=1.0)
     rng = ImageStreams(0, "sample", range(2))
     latent = model.draw_latent(2, rng, torch.tensor([0, 1]))
