@@ -91,7 +91,7 @@ def test_draws_are_of_groups_as_frequent_as_among_training_images() -> None:
     expected = np.array(frequencies[0]) / sum(SIZES) * 2000
     assert chisquare(frequencies[1], expected).pvalue > 1e-3
     z = latent.tensors[VECTOR]
-    assert z.mean().abs() < 0.02 and abs(z.var() - 1) < 0.02
+    assert z.mean().abs() < 0.02 and abs(z.var() - 1) < 0.05
     assert latent.tensors[PICTURES].std().item() == pytest.approx(model.deviation, rel=0.01)
 
 
@@ -107,7 +107,7 @@ def test_the_bound_names_each_image_s_group_and_pays_for_it() -> None:
     labels = model.condition(x[some])
     with torch.no_grad():
         found = model.posterior(model.encode_features(x[some]), None, labels)
-        assert model.exemplar_numbers == 0 and not found.estimates
+        assert set(found.estimates) == {VECTOR}
 
 
 def test_training_moves_the_networks_and_leaves_the_mixture() -> None:

@@ -14,7 +14,7 @@ In a training of minutes such a ladder explains each pixel by itself and never l
 image is. So the first latent may be a vector. It learns to predict the whole image before the
 latent pictures take part, and its prior is fitted to it after training. Or it begins as the latent
 of a mixture of probabilistic PCA, whose posterior, decoder and prior are known before training; the
-networks learn what is to be added to the first two.
+networks learn what is to be added to the second.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from triptych.families.conditioning import Conditioning, fit_before_training
 from triptych.families.latent import Latent
 from triptych.families.protocol import to_float32
 from triptych.families.vae.exemplar_prior import ExemplarPrior
+from triptych.families.vae.grouped_exemplars import GroupedExemplars
 from triptych.families.vae.losses import LOG_2PI, Posterior
 from triptych.families.vae.mixture import (
     LogisticMixture,
@@ -41,11 +42,12 @@ from triptych.families.vae.mixture import (
     read_mixture,
 )
 from triptych.families.vae.model import VAE
+from triptych.images import to_float
 from triptych.nn.blocks import GroupNorm
 from triptych.nn.ladder import Bottleneck, Grow, Residual, Start, shrink
 from triptych.nn.mppca import MPPCA
 from triptych.records import Note
-from triptych.seeding import ImageStreams
+from triptych.seeding import ImageStreams, generator
 
 VECTOR = "vector.0"  # the name of the first latent
 CHUNK = 64  # images whose features are held at once
@@ -130,42 +132,53 @@ class Vector(nn.Module):
         mean, log_variance = numbers.chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 5)
 
+    def exemplars_of(self, features: Features, labels: Tensor | None) -> Tensor:
+        """The exemplar that each image's posterior mean is, [B]; -1 for none."""
+        return self.prior.exemplars_at(self.posterior_moments(features, labels)[0])
+
     def project(self, z: Tensor) -> Tensor:
         """[B,D] -> features [B,width,1,1]."""
         return self.spread(z)[:, :, None, None]
 
 
 class MixtureVector(nn.Module):
-    """A vector that begins as the latent of a mixture of probabilistic PCA, in each group N(0, I).
+    """A vector that is the latent of a mixture of probabilistic PCA, in each group about N(0, I).
 
     Of a group with variances v, of which r is the noise of what the basis leaves out, the posterior
     is N(v / (v + r) z, r / (v + r)) with z the image's numbers in its group (Tipping and Bishop
-    1999, section 3, with W = U A diag(v)^(1/2)). What networks add to it is zero at first.
+    1999, section 3, with W = U A diag(v)^(1/2)). Its mean stays; the network learns a factor of
+    each variance, which begins at 1.
+
+    exemplars: how many its prior keeps
     """
 
-    def __init__(self, width: int, mixture: MPPCA) -> None:
+    def __init__(self, width: int, mixture: MPPCA, exemplars: int) -> None:
         super().__init__()
         size = mixture.basis.shape[1]
         self.mixture = mixture
-        self.posterior = nn.Linear(width, 2 * size)
+        self.posterior = nn.Linear(width, size)
+        self.prior = GroupedExemplars(mixture, exemplars)
         self.spread = nn.Linear(size, width)
         to_zero(self.posterior)
 
+    def encode(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The images' numbers z in their groups [B,D], and the groups' weights [B,K+1]."""
+        coordinates = features.coordinates
+        assert coordinates is not None
+        weights = self.mixture.unknown(coordinates) if labels is None else labels
+        return self.mixture.encode_coordinates(coordinates, weights), weights
+
     def posterior_moments(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,D], float32."""
-        mixture, coordinates = self.mixture, features.coordinates
-        assert coordinates is not None
-        labels = mixture.unknown(coordinates) if labels is None else labels
-        numbers = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
-        more, log_ratio = numbers.chunk(2, dim=1)
-        if __import__("os").environ.get("VFREEZE"):
-            more = 0 * more
-        if __import__("os").environ.get("VFREEZE") == "2":
-            log_ratio = 0 * log_ratio
-        variances = mixture.variances[labels.argmax(1)]
-        kept = variances / (variances + mixture.rest)
-        mean = kept * mixture.encode_coordinates(coordinates, labels) + more
-        return mean, ((1 - kept).log() + log_ratio).clamp(-20, 5)
+        z, weights = self.encode(features, labels)
+        log_factor = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
+        variances = self.mixture.variances[weights.argmax(1)]
+        kept = variances / (variances + self.mixture.rest)
+        return kept * z, ((1 - kept).log() + log_factor).clamp(-20, 5)
+
+    def exemplars_of(self, features: Features, labels: Tensor | None) -> Tensor:
+        """The exemplar that each image is encoded into, [B]; -1 for none."""
+        return self.prior.exemplars_at(*self.encode(features, labels))
 
     def project(self, z: Tensor) -> Tensor:
         """[B,D] -> features [B,width,1,1]."""
@@ -328,7 +341,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         self.see = None
         if mixture is not None:
             self.latents[VECTOR] = (mixture.basis.shape[1],)
-            self.vector = MixtureVector(top.width, mixture)
+            self.vector = MixtureVector(top.width, mixture, vector.exemplars[0])
             self.see = nn.Conv2d(
                 shape.channels, finest.width, kernel, stride=patch, padding=padding
             )
@@ -367,8 +380,14 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         return self.vector.mixture if isinstance(self.vector, MixtureVector) else None
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Find the groups, where the condition is a group, and the mixture that is added to."""
+        """Find the groups, where the condition is a group, the mixture, and the vector's prior."""
         fit_before_training(self.conditioning, self.mixture, images, seed, labels)
+        if isinstance(self.vector, MixtureVector) and self.conditioning is not None:
+            x = to_float(images)
+            numbers = self.conditioning.of(x, labels)
+            if numbers is not None:
+                rng = generator(seed, "exemplars")
+                self.vector.prior.fit(self.vector.mixture, x, numbers, rng)
 
     def encode_features(self, images: Tensor) -> Features:
         """The encoder's pictures, and the mixture's coordinates."""
@@ -477,7 +496,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         z = mean + (log_variance / 2).exp() * own
         posterior.means[VECTOR], posterior.log_variances[VECTOR] = mean, log_variance
         posterior.latents[VECTOR] = z
-        if not self.training and isinstance(self.vector, Vector):
+        if not self.training:
             log_posterior = -0.5 * (own**2 + log_variance + LOG_2PI).sum(1)
             posterior.estimates[VECTOR] = log_posterior - self.vector.prior.log_density(z, labels)
         return z
@@ -489,10 +508,9 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         deviation 1 they make grain, and after a short training nothing else.
         """
         latent, choices = self.draw_noise(count, rng, labels)
-        if self.vector is not None:
+        if self.vector is not None and choices is not None:
             for name in latent.tensors.keys() - {VECTOR}:
                 latent.tensors[name] = self.deviation * latent.tensors[name]
-        if isinstance(self.vector, Vector) and choices is not None:
             latent.tensors[VECTOR] = self.vector.prior.draw(
                 choices, latent.tensors[VECTOR], latent.labels
             )
@@ -503,12 +521,12 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> tuple[Latent, Tensor | None]:
         """All random numbers of a draw: Gaussian ones, and [count,2] that choose the exemplar."""
         latent = super().draw_latent(count, rng, labels)
-        return latent, rng.uniform(2) if isinstance(self.vector, Vector) else None
+        return latent, None if self.vector is None else rng.uniform(2)
 
     @property
     def exemplar_numbers(self) -> int:
         """Of the vector's fitted prior; pictures of latents have priors of networks alone."""
-        return self.vector.prior.kept_numbers if isinstance(self.vector, Vector) else 0
+        return 0 if self.vector is None else self.vector.prior.kept_numbers
 
     @torch.no_grad()
     def exemplars_of_draws(
@@ -516,15 +534,14 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> Tensor:
         """As `draw_latent` picks them, [count]."""
         latent, choices = self.draw_noise(count, rng, labels)
-        assert isinstance(self.vector, Vector) and choices is not None  # it keeps exemplars
+        assert self.vector is not None and choices is not None  # it keeps exemplars
         return self.vector.prior.exemplars_drawn(choices, latent.labels)
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
         """The one that each posterior mean is, [N]; -1 for no one's."""
-        assert isinstance(self.vector, Vector)  # it keeps exemplars
-        means, _ = self.vector.posterior_moments(self.encode_features(images), None)
-        return self.vector.prior.exemplars_at(means)
+        assert self.vector is not None  # it keeps exemplars
+        return self.vector.exemplars_of(self.encode_features(images), self.condition(images))
 
     @torch.no_grad()
     def fit_after_training(

@@ -1,0 +1,149 @@
+"""A prior of a mixture's latents: training images of the group, noised and denoised.
+
+In each group of a mixture of probabilistic PCA the latents z are N(0, I). That is right in mean and
+covariance, but images are no Gaussian: where two directions depend on each other otherwise, draws
+are off. So a draw begins at the latent z_n of a training image of the group. Noise of deviation s
+is added to that image and the group's posterior of the image without it is drawn from, which keeps
+mean and variance of every direction:
+
+    z = a z_n + sqrt(1 - a^2) e,   e ~ N(0, I),   a = v / (v + s^2),
+    p(z | k) = mean over the group's exemplars n of N(z; a z_n, 1 - a^2)
+
+v being the variances of the group's directions: what varies much is kept, what varies little is
+drawn anew. (A kernel estimate that shrinks to the mean, so that its variance is that of the data:
+Silverman 1986, section 6.4.) With s going to infinity it is N(0, I), at 0 it repeats its exemplars.
+s is found from the images: draws are no nearer to a training image than training images are to each
+other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from triptych.families.vae.exemplar_prior import LOG_2PI, pick
+from triptych.nn.mppca import MPPCA
+
+LEAST_NOISE, MOST_NOISE = 0.05, 50.0  # deviations on [-1, 1] between which s is looked for
+HALVINGS = 12  # of that range, on its logarithm
+SAME = 1e-3  # of a latent's length: nearer than that is the same latent
+COMPARED = 1_000  # draws, and exemplars, whose nearest exemplar is looked for
+
+
+class GroupedExemplars(nn.Module):
+    """N(0, I) until it is fitted, and for images whose group is unknown.
+
+    mixture: whose latents these are; it belongs to the caller
+    most:    exemplars kept
+    """
+
+    def __init__(self, mixture: MPPCA, most: int) -> None:
+        super().__init__()
+        self.register_buffer("exemplars", torch.zeros(most, mixture.basis.shape[1]))
+        self.register_buffer("groups", torch.full((most,), -1))
+        self.register_buffer("kept", torch.zeros_like(mixture.variances))
+        self.exemplars: Tensor  # z_n [N,R]
+        self.groups: Tensor  # of each exemplar, [N]; -1 for none
+        self.kept: Tensor  # a [K+1,R], 0 for the group "unknown"
+
+    @property
+    def kept_numbers(self) -> int:
+        """Numbers in the exemplars that take part; 0 before the fit."""
+        return int((self.groups >= 0).sum().item()) * self.exemplars.shape[1]
+
+    @torch.no_grad()
+    def fit(self, mixture: MPPCA, images: Tensor, groups: Tensor, rng: torch.Generator) -> None:
+        """Take images [N,C,H,W] of these groups [N] as exemplars; of more than `most`, random ones.
+
+        With fewer than two it stays N(0, I).
+        """
+        rows = torch.randperm(len(images), generator=rng)[: len(self.exemplars)]
+        count = len(rows)
+        if count < 2:
+            return
+        weights = torch.eye(len(mixture.centres), device=images.device, dtype=images.dtype)
+        y, groups = mixture.coordinates(images[rows]), groups[rows]
+        for numbers in torch.split(torch.arange(count), COMPARED):
+            z = mixture.encode_coordinates(y[numbers], weights[groups[numbers]])
+            self.exemplars[numbers] = z
+        self.groups.fill_(-1)[:count] = groups
+        self.kept.zero_()[:-1] = self.shares_at(mixture, self.noise_found(mixture, y, rng))
+
+    def noise_found(self, mixture: MPPCA, y: Tensor, rng: torch.Generator) -> float:
+        """The least noise whose draws are as far from exemplars as exemplars from each other.
+
+        Both by the median distance to the nearest exemplar, in the mixture's coordinates y [N,R].
+        """
+        some = torch.randperm(len(y), generator=rng)[:COMPARED].to(y.device)
+        apart = torch.cdist(y[some], y)
+        apart[torch.arange(len(some)), some] = torch.inf
+        wanted = apart.amin(1).median()
+        z, k = self.exemplars[some], self.groups[some]
+        e = torch.randn(z.shape, generator=rng).to(z)
+        low, high = math.log(LEAST_NOISE), math.log(MOST_NOISE)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            a = self.shares_at(mixture, math.exp(middle))[k]
+            along = mixture.variances[k].sqrt() * (a * z + (1 - a**2).sqrt() * e)
+            drawn = mixture.centres[k] + torch.einsum("nij,nj->ni", mixture.axes[k], along)
+            nearer = torch.cdist(drawn, y).amin(1).median() < wanted
+            low, high = (middle, high) if nearer else (low, middle)
+        return math.exp(high)
+
+    @staticmethod
+    def shares_at(mixture: MPPCA, noise: float) -> Tensor:
+        """a of all groups at a noise s, [K,R]."""
+        variances = mixture.variances[:-1]
+        return variances / (variances + noise**2)
+
+    def of_group(self, k: Tensor) -> Tensor:
+        """The weight of each exemplar for images of groups k [B], [B,N]: 1 for those of the group.
+
+        An image of a group without exemplars has none, nor has one whose group is unknown.
+        """
+        return (self.groups == k[:, None]).to(self.exemplars.dtype)
+
+    def numbers(self, weights: Tensor | None, like: Tensor) -> Tensor:
+        """The groups of latents [B,R], [B], of weights [B,K+1]; None: all unknown."""
+        if weights is None:
+            return torch.full((len(like),), len(self.kept) - 1, device=like.device)
+        return weights.argmax(1)
+
+    def log_density(self, z: Tensor, weights: Tensor | None) -> Tensor:
+        """log p(z | group), nats: z [B,R], weights of the groups [B,K+1] -> [B]."""
+        k = self.numbers(weights, z)
+        a, own = self.kept[k], self.of_group(k)
+        variance = 1 - a**2
+        # (z - a z_n)^2 / variance, summed over the directions for every exemplar: [B,N]
+        squares = (
+            (z**2 / variance).sum(1, keepdim=True)
+            - 2 * (z * a / variance) @ self.exemplars.T
+            + (a**2 / variance) @ self.exemplars.square().T
+        )
+        each = -0.5 * (squares + variance.log().sum(1, keepdim=True) + z.shape[1] * LOG_2PI)
+        around = (each + own.log()).logsumexp(1) - own.sum(1).clamp(min=1).log()
+        standard = -0.5 * (z**2 + LOG_2PI).sum(1)
+        return around.where(own.any(1), standard)
+
+    def draw(self, choices: Tensor, noise: Tensor, weights: Tensor | None) -> Tensor:
+        """Latents [B,R] from uniform numbers [B,1 or more] and Gaussian noise [B,R]."""
+        k = self.numbers(weights, noise)
+        own = self.of_group(k)
+        a = self.kept[k].where(own.any(1, keepdim=True), 0.0)
+        exemplars = self.exemplars[self.exemplars_drawn(choices, weights).clamp(min=0)]
+        return a * exemplars + (1 - a**2).sqrt() * noise
+
+    def exemplars_drawn(self, choices: Tensor, weights: Tensor | None) -> Tensor:
+        """The exemplar that the first of uniform numbers [B,...] chooses: [B]; -1 for none."""
+        own = self.of_group(self.numbers(weights, choices))
+        return pick(own, choices[:, 0]).where(own.any(1), -1)
+
+    def exemplars_at(self, z: Tensor, weights: Tensor | None) -> Tensor:
+        """The exemplar that each latent [B,R] is, give or take rounding: [B]; -1 for no one's."""
+        own = self.of_group(self.numbers(weights, z))
+        apart = torch.cdist(z, self.exemplars).masked_fill(own == 0, torch.inf)
+        nearest = apart.min(1)
+        same = nearest.values < SAME * z.norm(dim=1).clamp(min=1)
+        return nearest.indices.where(same, -1)
