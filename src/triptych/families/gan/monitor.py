@@ -39,10 +39,10 @@ def diagnose(
 ) -> Diagnosis:
     """As `Diagnoses.diagnose`; memory is left out where there are no validation images.
 
-    fake: images of the model, [N,C,H,W], as many as `seen` and `unseen` together
+    fake: images of the model, [N,C,H,W], one for each of `seen` and `unseen`, of the same group
     """
     real = torch.cat([seen, unseen])
-    condition = players.condition(None, len(real), real.device)
+    condition = players.condition_of(real)
     scores = (to_float32(players.discriminator(x, *condition)).double() for x in (real, fake))
     real_scores, fake_scores = scores
     apart = (real_scores[:, None] > fake_scores).double().mean().item()
