@@ -9,8 +9,8 @@ reach        Each fake image has a nearest real image; count the different ones.
              fake images resemble few real ones.
 memory       (mean score of training images - of validation images), divided by (of training images
              - of fake images). It is 0 where the discriminator scores both parts alike, and 1 where
-             it takes validation images for fake (arXiv:2006.06676, eq. 1). It is left out where the
-             discriminator does not tell training images from fake ones: then the ratio is of chance.
+             it takes validation images for fake (arXiv:2006.06676, eq. 1). It is left out where
+             training images score like fake ones: then the ratio would be of chance alone.
 
 Distances are Euclidean, between images shrunk to 8x8, where noise hardly counts.
 """
