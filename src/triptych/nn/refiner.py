@@ -63,7 +63,8 @@ class RefiningGenerator(nn.Module):
         self.join = nn.ModuleList(
             stage(nn.Conv2d(a, a, 3, padding=1)) for a in reversed(widths[:-1])
         )
-        self.head = zero(nn.Conv2d(width, channels * PATCH**2, 3, padding=1))
+        # No pixel shuffle: what each place in a patch learns by itself shows as a grid of dots.
+        self.head = zero(DoublingConvolution(width, channels))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mixture's image, refined: [B,C,H,W]; where no labels are given, of all groups."""
@@ -84,7 +85,7 @@ class RefiningGenerator(nn.Module):
         h = self.middle(h + told.view(-1, *self.bottom))
         for enlarge, join in zip(self.enlarge, self.join, strict=True):
             h = join(enlarge(h) + skips.pop())
-        return F.pixel_shuffle(self.head(h), PATCH)
+        return self.head(h)
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """z [N,D] of images [N,C,H,W] by the mixture alone, exact as long as the head is zero.
