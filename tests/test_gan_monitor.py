@@ -182,6 +182,14 @@ def test_memory_is_the_share_of_the_way_to_training_images() -> None:
     assert "memory" not in told(model, seen, unseen[:0]).numbers
 
 
+def test_memory_is_no_number_where_fake_images_pass_for_real_ones() -> None:
+    """A generator that draws as the data do: its ratio would be of two differences by chance."""
+    for seed in range(4):
+        found = told(players(), real(24, seed=seed + 20), real(24, seed=seed + 40))
+        assert "memory" not in found.numbers
+        assert "discriminator_memorizes" not in {note.code for note in found.advice}
+
+
 @pytest.mark.parametrize(("share", "count"), [(0.19, 32), (1.0, 3)])
 def test_nothing_is_judged_early_or_on_few_images(share: float, count: int) -> None:
     found = told(players(Painter(factor=0.0)), real(count), real(count, seed=1), share)

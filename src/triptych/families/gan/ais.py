@@ -195,21 +195,22 @@ def estimate(
 
 def simulated_bounds(
     generator: nn.Module,
+    z: Tensor,
     condition: list[Tensor],
     std: float,
     temperatures: int,
-    latent: int,
     rng: ImageStreams,
 ) -> tuple[Tensor, Tensor]:
     """Bounds from below and above, nats, each [N], of images that the noisy model draws itself.
 
     Their distance shows how wrong such estimates may be (arXiv:1606.02275, section 3).
+
+    z: from the prior, whose images they are, [N,D]
     """
-    z = rng.normal(latent)
     with torch.no_grad():
         clean = mean_of(generator, z, condition)
     images = rounded(clean + std * rng.normal(*clean.shape[1:]))
-    below = estimate(generator, images, condition, std, temperatures, latent, rng)
+    below = estimate(generator, images, condition, std, temperatures, z.shape[1], rng)
     log_likelihood = of_pixels(generator, images, condition, std)
     return below, -log_weights(log_likelihood, z, rng, temperatures, backwards=True)
 

@@ -19,6 +19,7 @@ from triptych.families.gan.losses import Players
 from triptych.families.protocol import Batch, FrozenView, Objective, frozen, to_float32
 from triptych.nn.convnets import StridedEncoder
 from triptych.nn.dcgan import stage_widths
+from triptych.nn.unet import zero
 
 REFINING_RATE = 0.1  # of Adam on latents of unit deviation, falling to 0
 BETAS = (0.9, 0.99)  # of that Adam
@@ -46,17 +47,22 @@ class Inversion:
 
 
 class Inverter(nn.Module):
-    """Images [B,C,H,W] -> latents [B,D]; no statistics of batches."""
+    """Images [B,C,H,W] -> latents [B,D]; no statistics of batches.
 
-    def __init__(self, latent: int, shape: ImageShape, width: int) -> None:
+    adds: whether it adds to latents in closed form, with nothing at first
+    """
+
+    def __init__(self, latent: int, shape: ImageShape, width: int, adds: bool = False) -> None:
         super().__init__()
         widths = stage_widths(shape.resolution, width)[::-1]
         self.features = StridedEncoder(shape.channels, shape.resolution, widths, norm="group")
-        self.latent = nn.Linear(self.features.features, latent)
+        last = nn.Linear(self.features.features, latent)
+        self.latent = zero(last) if adds else last
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,D]."""
-        return self.latent(self.features(x))
+    def forward(self, x: Tensor, closed_form: Tensor | None = None) -> Tensor:
+        """x [B,C,H,W], and latents [B,D] to add to -> [B,D]."""
+        z = to_float32(self.latent(self.features(x)))
+        return z if closed_form is None else closed_form + z
 
 
 class InversionObjective(Objective):
@@ -79,11 +85,15 @@ class InversionObjective(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared errors of latents and of pixels."""
         z = batch.noise["z"]
-        condition = self.players.condition(batch.labels, len(z), z.device)
+        condition = self.players.condition_of(batch.images)  # as images to encode have it
+
+        def encoded(images: Tensor) -> Tensor:
+            return self.encoder(images, self.players.closed_form(images, condition))
+
         with evaluating(self.players.generator):
             fake = to_float32(self.generator.detached(z, *condition))
-            again = to_float32(self.generator.frozen(self.encoder(batch.images), *condition))
-        latents = (to_float32(self.encoder(fake)) - z).square().mean()
+            again = to_float32(self.generator.frozen(encoded(batch.images), *condition))
+        latents = (encoded(fake) - z).square().mean()
         pixels = (again - batch.images).square().mean()
         return {
             "total": latents + self.inversion.pixels * pixels,

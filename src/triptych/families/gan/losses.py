@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.config import OptimizerConfig
+from triptych.families.conditioning import Classes, Conditioning, condition_shares
 from triptych.families.gan.diffaugment import NUMBERS, augment
-from triptych.families.labels import class_shares, hide_some
+from triptych.families.labels import hide_some
 from triptych.families.protocol import Batch, FrozenView, Objective, to_float32
 from triptych.nn.convgan import iterate_spectral_norms
+from triptych.nn.refiner import RefiningGenerator
 
 TINY = 1e-12  # under a root, whose slope at 0 has no end
 DiscriminatorLoss = Callable[
@@ -138,23 +140,33 @@ class GANLoss:
 class Players:
     """The two networks and the sizes of their inputs.
 
-    generator:     z [B,D], and shares of the classes where it is conditional -> image [B,C,H,W]
+    generator:     z [B,D], and shares of the classes or groups where it is conditional
+                   -> image [B,C,H,W]
     discriminator: image [B,C,H,W], and the shares -> score [B], high for real
     latent:        D
-    classes:       their number, for conditional networks; else None
+    conditioning:  the condition of an image, for conditional networks; else None
     """
 
     generator: nn.Module
     discriminator: nn.Module
     latent: int
-    classes: int | None
+    conditioning: Conditioning | None
 
-    def condition(
-        self, labels: Tensor | None, count: int, device: torch.device | str
-    ) -> list[Tensor]:
-        """Further inputs of the networks: one tensor of `class_shares`, or none."""
-        shares = class_shares(labels, self.classes, count, device)
+    def condition(self, numbers: Tensor | None, like: Tensor) -> list[Tensor]:
+        """Further inputs of the networks: one tensor of `condition_shares`, or none."""
+        shares = condition_shares(self.conditioning, numbers, like)
         return [] if shares is None else [shares]
+
+    def condition_of(self, images: Tensor) -> list[Tensor]:
+        """The same for images [N,C,H,W] alone: their own groups are known, classes are not."""
+        known = self.conditioning
+        return self.condition(None if known is None else known.of(images, None), images)
+
+    def closed_form(self, images: Tensor, condition: list[Tensor]) -> Tensor | None:
+        """Latents of images by the generator's mixture, [N,D]; None where it has none."""
+        if not isinstance(self.generator, RefiningGenerator):
+            return None
+        return self.generator.encode(images, *condition)
 
 
 class PlayerObjective(Objective):
@@ -165,9 +177,12 @@ class PlayerObjective(Objective):
         self.players, self.loss, self.optimizer = players, loss, optimizer
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """z [count,D]; uniform numbers that hide labels, mix pairs and augment images."""
+        """z [count,D]; uniform numbers that hide labels, mix pairs and augment images.
+
+        Groups are never hidden: every image has one, when it is drawn and when it is encoded.
+        """
         drawn = {"z": torch.randn(count, self.players.latent, generator=generator)}
-        if self.players.classes is not None:
+        if isinstance(self.players.conditioning, Classes):
             drawn["hidden"] = torch.rand(count, generator=generator)
         if self.loss.penalty is not None and self.loss.penalty.kind == "one":
             drawn["mix"] = torch.rand(count, generator=generator)
@@ -177,9 +192,13 @@ class PlayerObjective(Objective):
         return drawn
 
     def condition(self, batch: Batch) -> list[Tensor]:
-        """The classes of the real images, some hidden; the fake images get the same ones."""
-        labels = hide_some(batch.labels, batch.noise.get("hidden"), self.players.classes)
-        return self.players.condition(labels, len(batch.images), batch.images.device)
+        """The classes or groups of the real images; the fake images get the same ones."""
+        known = self.players.conditioning
+        if known is None:
+            return []
+        numbers = known.of(batch.images, batch.labels)
+        numbers = hide_some(numbers, batch.noise.get("hidden"), known.count)
+        return self.players.condition(numbers, batch.images)
 
     def changed(self, images: Tensor, batch: Batch, kind: str) -> Tensor:
         """Images as the discriminator sees them, [B,C,H,W]; kind is "real" or "fake"."""

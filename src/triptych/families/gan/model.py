@@ -23,6 +23,12 @@ from triptych.families.capabilities import (
     Refines,
     Represents,
 )
+from triptych.families.conditioning import (
+    Conditioning,
+    Groups,
+    condition_shares,
+    fit_before_training,
+)
 from triptych.families.gan import ais, monitor
 from triptych.families.gan.inversion import Inversion, InversionObjective, Inverter, refine
 from triptych.families.gan.losses import (
@@ -31,9 +37,9 @@ from triptych.families.gan.losses import (
     GeneratorObjective,
     Players,
 )
-from triptych.families.labels import class_shares
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
+from triptych.nn.refiner import RefiningGenerator
 from triptych.records import Note
 from triptych.seeding import ImageStreams
 
@@ -46,6 +52,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     generator:     z [B,D] -> image [B,C,H,W]
     discriminator: image [B,C,H,W] -> score [B], high for real
     latent:        D
+    conditioning:  the condition of an image; None for unconditional networks
     """
 
     estimates: ClassVar[Mapping[str, int]] = {"ais": 300}
@@ -62,6 +69,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         generator_optimizer: OptimizerConfig,
         inversion: Inversion,
         shape: ImageShape,
+        conditioning: Conditioning | None = None,
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -71,7 +79,9 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         self.discriminator_optimizer = discriminator_optimizer
         self.generator_optimizer = generator_optimizer
         self.shape = shape
-        self.encoder = Inverter(latent, shape, inversion.width)
+        self.conditioning = conditioning
+        adds = isinstance(generator, RefiningGenerator)
+        self.encoder = Inverter(latent, shape, inversion.width, adds)
         self.inversion = inversion
         self.steps = inversion.steps
 
@@ -104,17 +114,19 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
             generator=self.generator,
             discriminator=self.discriminator,
             latent=self.latent,
-            classes=self.shape.classes,
+            conditioning=self.conditioning,
         )
 
-    def condition(self, count: int, device: torch.device | str) -> list[Tensor]:
-        """Further inputs of the networks for `count` images of unknown class."""
-        return self.players.condition(None, count, device)
+    def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """Find the groups, where the condition is a group, and the generator's mixture."""
+        mixture = self.generator.mixture if isinstance(self.generator, RefiningGenerator) else None
+        fit_before_training(self.conditioning, mixture, images, seed, labels)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """z ~ N(0, I): [count,D]."""
-        shares = class_shares(labels, self.shape.classes, count, rng.device)
-        return Latent({"z": rng.normal(self.latent)}, path="straight", labels=shares)
+        """z ~ N(0, I), [count,D], and the condition: groups are drawn as often as they occur."""
+        z, known = rng.normal(self.latent), self.conditioning
+        numbers = None if known is None else known.draw(rng, labels)
+        return Latent({"z": z}, path="straight", labels=condition_shares(known, numbers, z))
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """One generator call: [N,C,H,W]."""
@@ -127,9 +139,9 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         return 1
 
     def encode(self, images: Tensor) -> Latent:
-        """The encoder's z, refined by gradient steps: [N,D]."""
-        condition = self.condition(len(images), images.device)
-        z = to_float32(self.encoder(images))
+        """The encoder's z, refined by gradient steps: [N,D]; a group is the image's own."""
+        condition = self.players.condition_of(images)
+        z = self.encoder(images, self.players.closed_form(images, condition))
         if self.steps:
             z = refine(self.generator, images, z, condition, self.steps)
         return Latent({"z": z}, path="straight", labels=condition[0] if condition else None)
@@ -157,22 +169,38 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
     def estimate_likelihood(
         self, images: Tensor, rng: ImageStreams, std: float, temperatures: int
     ) -> Tensor:
-        """By annealed importance sampling, labels unknown: nats, [N], float64."""
-        condition = self.condition(len(images), images.device)
+        """By annealed importance sampling, labels unknown: nats, [N], float64.
+
+        A model with groups uses each image's own group: P(x) >= P(group) P(x | group).
+        """
+        condition = self.players.condition_of(images)
         chains = (condition, std, temperatures, self.latent, rng)
-        return ais.estimate(self.generator, images, *chains)
+        log_p = ais.estimate(self.generator, images, *chains)
+        if isinstance(self.conditioning, Groups):
+            log_p = log_p - self.conditioning.neg_log_prior(self.conditioning.of(images))
+        return log_p
 
     def simulated_bounds(
         self, rng: ImageStreams, std: float, temperatures: int
     ) -> tuple[Tensor, Tensor]:
-        """By bidirectional Monte Carlo: nats, each [N], float64."""
-        condition = self.condition(len(rng), rng.device)
-        return ais.simulated_bounds(self.generator, condition, std, temperatures, self.latent, rng)
+        """By bidirectional Monte Carlo: nats, each [N], float64.
+
+        With groups they are of log P(x | the group that x was drawn in).
+        """
+        latent = self.draw_latent(len(rng), rng)
+        condition = [] if latent.labels is None else [latent.labels]
+        z = latent.tensors["z"]
+        return ais.simulated_bounds(self.generator, z, condition, std, temperatures, rng)
 
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
     ) -> Diagnosis:
-        """Finds a vanished gradient, a collapsed generator and an over-fitted discriminator."""
-        count = len(seen) + len(unseen)
-        fake = self.decode(self.draw_latent(count, rng), rng)
+        """Finds a vanished gradient, a collapsed generator and an over-fitted discriminator.
+
+        Fake images get the groups of the real ones, as in training.
+        """
+        condition = self.players.condition_of(torch.cat([seen, unseen]))
+        labels = condition[0] if condition else None
+        latent = Latent({"z": rng.normal(self.latent)}, path="straight", labels=labels)
+        fake = self.decode(latent, rng)
         return monitor.diagnose(self.players, self.loss, fake, seen, unseen, share)

@@ -9,7 +9,8 @@ reach        Each fake image has a nearest real image; count the different ones.
              fake images resemble few real ones.
 memory       (mean score of training images - of validation images), divided by (of training images
              - of fake images). It is 0 where the discriminator scores both parts alike, and 1 where
-             it takes validation images for fake (arXiv:2006.06676, eq. 1).
+             it takes validation images for fake (arXiv:2006.06676, eq. 1). It is left out where
+             training images score like fake ones: then the ratio would be of chance alone.
 
 Distances are Euclidean, between images shrunk to 8x8, where noise hardly counts.
 """
@@ -30,6 +31,7 @@ NARROW = 0.4  # of spread or of reach: advice
 APART = 0.98  # separation: advice where the slope is small too
 FAINT = 0.05  # slope
 BY_HEART = 0.75  # memory: advice
+SURE = 3.0  # standard errors between training and fake images' scores, for memory to be a number
 SIDE = 8  # pixels of the shrunk images
 LEAST = 8  # images of each kind, below which nothing is judged
 
@@ -39,10 +41,10 @@ def diagnose(
 ) -> Diagnosis:
     """As `Diagnoses.diagnose`; memory is left out where there are no validation images.
 
-    fake: images of the model, [N,C,H,W], as many as `seen` and `unseen` together
+    fake: images of the model, [N,C,H,W], one for each of `seen` and `unseen`, of the same group
     """
     real = torch.cat([seen, unseen])
-    condition = players.condition(None, len(real), real.device)
+    condition = players.condition_of(real)
     scores = (to_float32(players.discriminator(x, *condition)).double() for x in (real, fake))
     real_scores, fake_scores = scores
     apart = (real_scores[:, None] > fake_scores).double().mean().item()
@@ -53,12 +55,21 @@ def diagnose(
         "spread": ratio(mean_distance(small_fake), mean_distance(small_real)),
         "reach": find_reach(small_real, small_fake),
     }
-    if len(unseen) > 0 and len(seen) > 0:
-        train, validation = real_scores[: len(seen)].mean(), real_scores[len(seen) :].mean()
+    train_scores = real_scores[: len(seen)]
+    if len(unseen) > 0 and tells(train_scores, fake_scores):
+        train, validation = train_scores.mean(), real_scores[len(seen) :].mean()
         numbers["memory"] = ratio((train - validation).item(), (train - fake_scores.mean()).item())
     if share < EARLY or len(real) < LEAST:
         return Diagnosis(numbers, health=0.0)  # not judged, so nothing to fall from
     return Diagnosis(numbers, advise(numbers, loss.augmented), *find_failure(numbers))
+
+
+def tells(train: Tensor, fake: Tensor) -> bool:
+    """Whether mean scores of training [N] and fake images [M] differ by more than their errors."""
+    if len(train) < 2:
+        return False
+    error = (train.var() / len(train) + fake.var() / len(fake)).sqrt()
+    return bool((train.mean() - fake.mean()).abs() > SURE * error)
 
 
 def shrunk(images: Tensor) -> Tensor:

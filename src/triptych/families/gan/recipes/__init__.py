@@ -8,10 +8,12 @@ from typing import TypeVar
 from torch import nn
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
+from triptych.families.conditioning import Conditioning, make_conditioning, make_mixture
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss
 from triptych.families.gan.model import GAN
 from triptych.nn.convgan import ConvolutionalDiscriminator, UpsamplingGenerator
+from triptych.nn.refiner import RefiningGenerator
 from triptych.nn.resnet_gan import Backbone, ResidualDiscriminator, ResidualGenerator
 
 
@@ -35,6 +37,7 @@ def build_players(
     loss: GANLoss,
     generator: nn.Module,
     discriminator: nn.Module,
+    conditioning: Conditioning | None,
 ) -> GAN:
     """The two networks under these settings."""
     return GAN(
@@ -46,6 +49,7 @@ def build_players(
         generator_optimizer=settings.generator,
         inversion=settings.inversion,
         shape=shape,
+        conditioning=conditioning,
     )
 
 
@@ -54,6 +58,8 @@ class ConvolutionalSettings(PlayerSettings):
     """Defaults for `tiny`; the discriminator is the faster learner (arXiv:1706.08500)."""
 
     width: int = 32
+    groups: int = 0  # found among training images, for a model without labels; 0: none
+    mppca_rank: int = 0  # of the mixture in closed form that the generator begins at; 0: none
     discriminator: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.9))
     generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
 
@@ -82,10 +88,26 @@ def build_convolutional(
     loss: GANLoss,
     discriminator: type[ConvolutionalDiscriminator],
 ) -> GAN:
-    """Two networks of the same widths."""
-    sizes = shape.channels, shape.resolution, settings.width, shape.classes
-    generator = UpsamplingGenerator(settings.latent, *sizes)
-    return build_players(settings, shape, loss, generator, discriminator(*sizes))
+    """Two networks of the same widths; the generator may begin at a mixture.
+
+    ValueError where the settings ask for groups or a mixture that cannot be had.
+    """
+    groups, rank = settings.groups, settings.mppca_rank
+    if groups < 0:
+        raise ValueError(f"groups must be 0 or more, got {groups}")
+    if not 0 <= rank <= shape.dimensions:
+        raise ValueError(f"mppca_rank must be 0 to {shape.dimensions}, got {rank}")
+    if rank and settings.latent != rank:
+        raise ValueError(f"latent must be as large as mppca_rank, {rank}, got {settings.latent}")
+    conditioning = make_conditioning(shape, groups)
+    count = None if conditioning is None else conditioning.count
+    sizes = shape.channels, shape.resolution, settings.width, count
+    generator = (
+        RefiningGenerator(make_mixture(shape, conditioning, rank), settings.width, count)
+        if rank
+        else UpsamplingGenerator(settings.latent, *sizes)
+    )
+    return build_players(settings, shape, loss, generator, discriminator(*sizes), conditioning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,5 +123,9 @@ class ResidualSettings(PlayerSettings):
 def build_residual(settings: ResidualSettings, shape: ImageShape, loss: GANLoss) -> GAN:
     """Two networks that mirror each other."""
     sizes = shape.channels, shape.resolution, settings.networks, shape.classes
-    generator = ResidualGenerator(settings.latent, *sizes)
-    return build_players(settings, shape, loss, generator, ResidualDiscriminator(*sizes))
+    generator, discriminator = (
+        ResidualGenerator(settings.latent, *sizes),
+        ResidualDiscriminator(*sizes),
+    )
+    conditioning = make_conditioning(shape, groups=0)
+    return build_players(settings, shape, loss, generator, discriminator, conditioning)
