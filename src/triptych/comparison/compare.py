@@ -24,7 +24,7 @@ from triptych.comparison.contract import (
 from triptych.comparison.forecast import forecast
 from triptych.comparison.seeds import all_differences, average, by_model
 from triptych.comparison.turns import train_in_turns
-from triptych.config import Budget
+from triptych.config import NO_BUDGET, Budget
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
@@ -91,7 +91,7 @@ from triptych.training.resolve import (
     run_name,
 )
 from triptych.training.run_folder import RUNS, RunFolder
-from triptych.training.train import Training, training_in
+from triptych.training.train import Training, train, training_in
 from triptych.words import english
 
 CONTRACT = "contract.json"
@@ -134,11 +134,14 @@ def compare(
     """
     check_course(asked)
     size = pick_size(asked.size, machine.device)
-    models = asked.models or (course_models() if asked.course else tuple(registry.FAMILIES))
+    models = asked.models or (
+        course_models() if asked.course else tuple(registry.trained_families())
+    )
     entries = Entries.parse(models)
     usual = DEFAULT_BUDGETS[size]
     if entries.finished and not entries.variants:
-        usual = entries.finished[0].read().budget.asked
+        budgets = [each.read().budget for each in entries.finished]
+        usual = next((each.asked for each in budgets if each != NO_BUDGET), usual)
     asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
     if data is None and is_reference(asked.data):
         return compare_on_reference(asked, entries, machine, console)
@@ -422,8 +425,9 @@ def choose_unlike(
     words = [*asked.set, *(word for each in requests for word in each.variant.split(","))]
     if any(word.strip().startswith(f"{SELECT}=") for word in words):
         return False
-    ours = [bool(each.settings.select) for each in requests]
-    theirs = [chooses(folder.read()) for folder in finished]
+    ours = [bool(each.settings.select) for each in trained_of(requests)]
+    records = [folder.read() for folder in finished]
+    theirs = [chooses(record) for record in records if registry.is_trained(record.family)]
     return any(ours) and not all(ours + theirs)
 
 
@@ -538,8 +542,8 @@ def check_finished(
     finished = read_finished(folders)
     more = trained_on_other_data(finished, data.fingerprint)
     conditions = {name: Conditions.of_run(record) for name, record in finished.items()}
-    if requests:  # all have the same
-        conditions["new runs"] = Conditions.of_request(requests[0], data, machine)
+    for request in (trained_of(requests) or requests)[:1]:  # all trained ones have the same
+        conditions["new runs"] = Conditions.of_request(request, data, machine)
     refuse_unequal(conditions, force, more)
     for name, record in finished.items():
         if (record.data.channels, record.data.resolution) != data.shape.size[:2]:
@@ -564,16 +568,31 @@ def refuse_unequal(
 def train_all(
     requests: Sequence[ResolvedRequest], folder: Path, machine: Machine, console: Console
 ) -> list[RunFolder]:
-    """Train each into a folder of its own inside a comparison's, in turns."""
+    """Train each into a folder of its own inside a comparison's, in turns.
+
+    What is not trained is fitted before, which takes seconds.
+    """
+    trained = trained_of(requests)
 
     def open_training(request: ResolvedRequest) -> AbstractContextManager[Training]:
         out = folder / run_name(request)
         return training_in(request, out, machine, console)
 
     for request, name in zip(requests, names_of(requests), strict=True):
-        console.say(english(Note("training_for", {"model": name, "budget": request.budget.asked})))
-    train_in_turns(requests, open_training, machine, console)
+        if request in trained:
+            training = Note("training_for", {"model": name, "budget": request.budget.asked})
+            console.say(english(training))
+        else:
+            into = folder / run_name(request)
+            console.say(english(Note("fitting_into", {"model": name, "run": str(into)})))
+            train(request, into, machine, console)
+    train_in_turns(trained, open_training, machine, console)
     return [RunFolder(folder / run_name(request)) for request in requests]
+
+
+def trained_of(requests: Sequence[ResolvedRequest]) -> list[ResolvedRequest]:
+    """Those whose models are trained."""
+    return [each for each in requests if registry.is_trained(each.name.family)]
 
 
 def names_of(requests: Sequence[ResolvedRequest]) -> list[str]:
@@ -604,7 +623,8 @@ def make_contract(
     runs = read_finished(folders)
     conditions = {name: Conditions.of_run(record) for name, record in runs.items()}
     unequal = refuse_unequal(conditions, force, more)
-    first = next(iter(runs.values()), None)
+    trained = (record for record in runs.values() if registry.is_trained(record.family))
+    first = next(trained, None)
     contract = ContractRecord(
         triptych=hardware.own_version(),
         size=None if first is None else first.size,
