@@ -527,6 +527,9 @@ class CompareRequest(TrainingOptions, MachineOptions):
     count: int | None = option(None, COUNT_HELP)
     features: str | None = option(None, FEATURES_HELP)
     ignore_labels: bool = option(False, IGNORE_LABELS_HELP)
+    no_baseline: bool = option(
+        False, "Leave out what no training gives: the mixture that is shown beside the models."
+    )
     out: Path | None = option(None, "Folder of the comparison; the same one again resumes.")
     lang: str = option("en", "Language of the report: en or fr.")
     force: bool = option(False, "Show runs that differ, under a loud mark.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +28,7 @@ from triptych.config import NO_BUDGET, Budget
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
-from triptych.errors import InputError
+from triptych.errors import InputError, first_line
 from triptych.evaluation.evaluate import (
     Ground,
     Measure,
@@ -56,6 +56,7 @@ from triptych.evaluation.saved_reference import NO_IMAGES, is_reference
 from triptych.evaluation.saved_reference import read as read_reference
 from triptych.families import registry
 from triptych.families.capabilities import Iterative
+from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.options import (
     COURSE_RECIPE,
@@ -67,6 +68,8 @@ from triptych.options import (
     TrainRequest,
 )
 from triptych.records import (
+    BASELINE,
+    BaselineRecord,
     ComparisonResults,
     ContractRecord,
     DataRecord,
@@ -97,6 +100,7 @@ from triptych.words import english
 CONTRACT = "contract.json"
 RESULTS = "results.json"
 FIGURES, TABLES = "figures", "tables"  # of the page, inside the comparison
+BASELINE_MODEL = "mixture:mppca"
 SELECT = "select"  # the setting by which a model is the best of several snapshots
 
 
@@ -177,18 +181,21 @@ def compare_on_images(
         warn_told_anyway(plan.labels.legibility, console)
     runs = entries.finished + train_all(requests, folder, machine, console)
     measure, measure_samples = measurers(data, plan, machine, console)
+    wanted = wants_baseline(asked, entries)
+    baseline = partial(make_baseline, wanted, data, folder, measure, machine, console)
     if machine.group.is_main:
         evaluation = evaluation_of(plan.count, plan.features)
         held_equal = conditions_of(asked, identity, data.describe(), evaluation, machine)
         tell_contract(folder, runs, by_path, console, force=asked.force, more=more, **held_equal)
         results = write_all_samples(folder, by_path, measure_samples)
-        write_results(folder, runs, measure, results)
+        write_results(folder, runs, measure, results, baseline)
         figures.save(folder / FIGURES, "real", data.test.images[: figures.SIDE**2], figures.SIDE)
     else:  # these measure their share; the first one writes
         for each in by_path.values():
             measure_samples(each)
         for run in runs:
             measure(run)
+        baseline()
     machine.group.barrier()
     return folder
 
@@ -263,6 +270,47 @@ def conditions_of(
         "versions": hardware.versions(),
         "hardware": hardware.describe(),
     }
+
+
+def wants_baseline(asked: CompareRequest, entries: Entries) -> TrainRequest | None:
+    """The request of the baseline; None where there is to be none, or a mixture is compared."""
+    families = [variant.name.family for variant in entries.variants]
+    families += [folder.read().family for folder in entries.finished]
+    if asked.no_baseline or ModelName.parse(BASELINE_MODEL).family in families:
+        return None
+    shared = vars(asked.part(DataOptions))
+    return TrainRequest(**shared, model=BASELINE_MODEL, size=asked.size)
+
+
+def make_baseline(
+    wanted: TrainRequest | None,
+    data: ImageData,
+    folder: Path,
+    measure: Measure,
+    machine: Machine,
+    console: Console,
+) -> BaselineRecord | None:
+    """The mixture of the training images, fitted once and measured as the models are.
+
+    It takes no setting and no labels, so that it is the same in all comparisons on these data.
+    Where it cannot be fitted or measured, the record says why, and the comparison goes on.
+    """
+    if wanted is None:
+        return None
+    try:
+        request, into = resolve(wanted, data=data), folder / BASELINE
+        console.say(english(Note("fitting_into", {"model": str(request.name), "run": str(into)})))
+        run = train(request, into, machine, console)
+        results = replace(measure(run), run=BASELINE)
+        if machine.group.is_main:
+            files.write_json(run.results, results.to_json())
+        return BaselineRecord(results=results)
+    except (InputError, ValueError, RuntimeError) as error:
+        if machine.group.size > 1:  # the other processes wait for this one
+            raise
+        note = Note("baseline_failed", {"reason": first_line(error)})
+        console.say(f"note: {english(note)}")
+        return BaselineRecord(note=note)
 
 
 def tell_contract(
@@ -342,7 +390,7 @@ def folders_of_samples(
 ) -> list[str]:
     """Where the results of samples go in the comparison; InputError where two are named alike."""
     folders = [folder_name(source.name) for source in sources]
-    taken = {run_name(request) for request in requests} | {FIGURES, TABLES}
+    taken = {run_name(request) for request in requests} | {FIGURES, TABLES, BASELINE}
     for source, folder in zip(sources, folders, strict=True):
         if folders.count(folder) > 1:
             raise InputError(
@@ -644,20 +692,25 @@ def write_results(
     folders: Sequence[RunFolder],
     measure: Measure,
     samples: Mapping[str, ResultsRecord] | None = None,
+    baseline: Callable[[], BaselineRecord | None] = lambda: None,
 ) -> None:
     """results.json of the comparison and of every run: what `measure` gives, in order.
 
-    samples: results of samples from elsewhere, which come last
+    samples:  results of samples from elsewhere, which come last
+    baseline: makes it, once all else is measured
     """
     results = []
     for folder in folders:
         results.append(replace(measure(folder), run=os.path.relpath(folder.path, out)))
         files.write_json(folder.results, results[-1].to_json())
-    write_comparison(out, folders, [*results, *(samples or {}).values()])
+    write_comparison(out, folders, [*results, *(samples or {}).values()], baseline())
 
 
 def write_comparison(
-    out: Path, folders: Sequence[RunFolder], results: Sequence[ResultsRecord]
+    out: Path,
+    folders: Sequence[RunFolder],
+    results: Sequence[ResultsRecord],
+    baseline: BaselineRecord | None = None,
 ) -> None:
     """results.json: the runs, several trainings of a model as one, and what models differ by.
 
@@ -670,6 +723,7 @@ def write_comparison(
         runs=tuple(results),
         models=models if len(models) < len(results) else None,
         differences=tuple(all_differences(models)),
+        baseline=baseline,
     )
     files.write_json(out / RESULTS, content.to_json())
 
