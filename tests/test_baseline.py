@@ -127,6 +127,15 @@ def test_why_there_is_none_is_told(tmp_path: Path) -> None:
         assert 'class="baseline"' not in page.text and 'class="strip' not in page.text
 
 
+def test_it_is_a_point_of_the_charts_of_cost(tmp_path: Path) -> None:
+    """Where two models differ in a cost; its own cost makes no chart."""
+    page = write_page(add_baseline(write_comparison(tmp_path))).read_text()
+    charts = re.findall(r'<svg class="chart frontier".*?</svg>', page, re.DOTALL)
+    assert len(charts) == 1  # they differ in the time of a sample, not in that of training
+    assert charts[0].count("<circle") == 4
+    assert re.search(r'<g class="fam-mixture">.*?>Without training</text>', charts[0])
+
+
 @pytest.mark.parametrize("format", ["md", "tex"])
 def test_texts_have_it_as_the_last_column(tmp_path: Path, format: str) -> None:
     path = write_page(add_baseline(write_comparison(tmp_path)), format=format)

@@ -241,6 +241,11 @@ def test_a_rank_beyond_the_pixels_keeps_all_of_them() -> None:
 # Runs
 
 
+def test_it_is_the_one_family_that_is_not_trained_and_not_compared_by_default() -> None:
+    assert registry.trained_families() == ["vae", "gan", "diffusion"]
+    assert not registry.is_trained("mixture") and registry.is_trained("theirs")
+
+
 def test_a_run_is_fitted_on_all_training_images_and_spends_no_budget(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

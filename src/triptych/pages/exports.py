@@ -62,7 +62,7 @@ def export(comparison: Comparison, language: Language) -> None:
         files.write_bytes(folder / f"{table.key}.tex", to_latex(table, names, language).encode())
     figures = comparison.folder / FIGURES
     figures.mkdir(exist_ok=True)
-    for frontier in draw_frontiers(runs, language):
+    for frontier in draw_frontiers(runs, language, baseline):
         plot(frontier, figures / f"quality-against-{frontier.cost.replace('_', '-')}")
     for run in (*runs, *([] if baseline is None else [baseline])):
         copy_pictures(run, figures)

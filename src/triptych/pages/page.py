@@ -220,7 +220,7 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
         "baseline": None if without_training is None else baseline_row(without_training, language),
         "trainings_table": make_tables(trained, language, ["distance"])[0] if trained else [],
         "training_rows": [make_row(run, name, language) for run, name in named_runs(trained)],
-        "frontiers": draw_frontiers(runs, language),
+        "frontiers": draw_frontiers(runs, language, without_training),
         "claims": judge_all(comparison, language),
         "bands": make_bands(comparison, language),
         "trainings": [make_training(run, name, language) for run, name in named_runs(runs)],
