@@ -253,7 +253,7 @@ def test_differences_from_it_hold_one_error_together() -> None:
     ("code", "expected"),
     [
         ("en", "The GAN is not better than the mixture that needs no training: worse by"),
-        ("fr", "Le GAN ne fait pas mieux que le mélange qui ne s'entraîne pas : moins bien selon"),
+        ("fr", "Le GAN ne fait pas mieux que le mélange qui ne s'entraîne pas : pire selon"),
     ],
 )
 def test_it_is_told_in_words(tmp_path: Path, code: str, expected: str) -> None:

@@ -39,18 +39,23 @@ SIDE, RANK, SIZES = 4, 5, (160, 80, 40)
 
 
 @cache
-def planted() -> tuple[Tensor, Tensor]:
-    """Three pictures under noise that is wide along some directions: uint8 images, kinds."""
+def planted(contrast: float = 2.0) -> tuple[Tensor, Tensor]:
+    """Three pictures under noise that is wide along some directions: uint8 images, kinds.
+
+    contrast: of the pictures; of little the kinds overlap
+    """
     kinds = torch.repeat_interleave(torch.arange(3), torch.tensor(SIZES))
     pictures, stretch = normal(3, SIDE**2), torch.linspace(1.5, 0.1, SIDE**2).double()
-    noisy = 2 * pictures[kinds] + normal(len(kinds), SIDE**2, seed=1) * stretch
+    noisy = contrast * pictures[kinds] + normal(len(kinds), SIDE**2, seed=1) * stretch
     return (128 + 20 * noisy).clamp(0, 255).byte().view(-1, 1, SIDE, SIDE), kinds
 
 
 @cache
-def fitted(classes: int | None = None, groups: int = 3, rank: int = RANK) -> Mixture:
+def fitted(
+    classes: int | None = None, groups: int = 3, rank: int = RANK, contrast: float = 2.0
+) -> Mixture:
     """The recipe's own model, fitted on these; of their kinds, or of the groups that it finds."""
-    pixels, kinds = planted()
+    pixels, kinds = planted(contrast)
     shape = ImageShape(channels=1, resolution=SIDE, classes=classes)
     model = RECIPE.build(MixtureSettings(rank=rank, groups=groups), shape)
     model.fit_before_training(pixels, 0, kinds)
@@ -83,8 +88,11 @@ def flat(x: Tensor) -> Any:
 
 @pytest.mark.parametrize("classes", [None, 3])
 def test_the_bound_is_the_density_of_all_groups_under_uniform_noise(classes: int | None) -> None:
-    """By SciPy's normal distributions of 16 pixels, summed over the groups one by one."""
-    model, x = fitted(classes), images.to_float(planted()[0][::40])
+    """By SciPy's normal distributions of 16 pixels, summed over the groups one by one.
+
+    The groups overlap: the likeliest one alone would give less.
+    """
+    model, x = fitted(classes, contrast=0.3), images.to_float(planted(0.3)[0][::40])
     uniform = torch.rand(x.shape, generator=torch.Generator().manual_seed(3))
     [(name, found)] = model.negative_bound(x, FixedStreams(uniform), "dequantised").items()  # type: ignore[arg-type]
     points = flat(x) + BIN_WIDTH * (flat(uniform) - 0.5)
@@ -96,7 +104,7 @@ def test_the_bound_is_the_density_of_all_groups_under_uniform_noise(classes: int
     assert name == "dequantised" and len(each) == 3
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
     alone = -np.max(each, axis=0) - SIDE**2 * math.log(2 / 255)
-    assert np.all(expected <= alone)  # one group alone would say less
+    assert np.median(alone - expected) > 0.05
 
 
 def test_the_bound_is_above_the_mass_of_the_bin_by_jensen_s_gap() -> None:
@@ -187,7 +195,7 @@ def test_an_encoded_image_is_decoded_to_its_projection(classes: int | None) -> N
     numbers = latent.labels.argmax(1)
     if classes is None:  # the groups are the planted kinds, whatever their order
         pairs = set(zip(numbers.tolist(), planted()[1][::20].tolist(), strict=True))
-        assert len(pairs) == 3 and len({kind for _, kind in pairs}) == 3
+        assert len(pairs) == len({group for group, _ in pairs}) == 3
     else:
         assert set(numbers.tolist()) == {3}  # nobody said the class
 

@@ -184,7 +184,7 @@ def metric_heading(column: Column, language: Language) -> Heading:
 
 
 def metric_column(
-    column: Column, language: Language, notes: Notes, baseline: Run | None
+    column: Column, language: Language, notes: Notes, baseline: Run | None = None
 ) -> list[PrintedCell]:
     """The cells of a column, all with as many decimals, the lasting best one marked.
 
@@ -241,7 +241,7 @@ def kind_text(kind: str, language: Language) -> str:
 
 
 def cost_column(
-    runs: Sequence[Run], name: str, language: Language, baseline: Run | None
+    runs: Sequence[Run], name: str, language: Language, baseline: Run | None = None
 ) -> list[PrintedCell]:
     """One cost of every run, with a bar relative to the largest; the baseline's comes last."""
     largest = max((run.cost.get(name) or 0.0 for run in runs), default=0.0)
