@@ -25,7 +25,7 @@ from triptych.families.capabilities import (
 )
 from triptych.families.conditioning import Conditioning, condition_shares, fit_before_training
 from triptych.families.latent import Latent
-from triptych.families.protocol import GenerativeModel, Objective
+from triptych.families.protocol import GenerativeModel, Objective, to_float32
 from triptych.images import BIN_WIDTH
 from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams
@@ -92,7 +92,7 @@ class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood):
 
     def represent(self, images: Tensor) -> Tensor:
         """The coordinates in the basis, which are the same for all groups, [N,R]."""
-        return self.mixture.coordinates(images)
+        return to_float32(self.mixture.coordinates(images))
 
     def negative_bound(
         self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None
