@@ -38,7 +38,7 @@ def non_images(data: ImageData, machine: hardware.Machine) -> dict[str, Tensor]:
         "uniform noise": torch.randint(256, real.shape, dtype=torch.uint8, generator=generator),
         "blank images": images.to_uint8(blank),
     }
-    for family in registry.FAMILIES:
+    for family in registry.trained_families():
         name = ModelName.parse(family)
         settings = registry.defaults(name, "tiny", data.shape)
         model = registry.build(name, settings, data.shape, seed=0).eval()

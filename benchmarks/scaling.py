@@ -122,7 +122,7 @@ def work(out: Path, seconds: float) -> None:
     import torch.distributed as dist
 
     from triptych import distributed
-    from triptych.families.registry import FAMILIES
+    from triptych.families.registry import trained_families
 
     machine = hardware.pick("cpu", threads=1)
     exchanges = {}
@@ -133,7 +133,10 @@ def work(out: Path, seconds: float) -> None:
         times = timed(lambda tensor=tensor: dist.all_reduce(tensor), repeats)  # type: ignore[misc]
         exchanges[size] = statistics.median(times)
     group = machine.group
-    steps = {m: Trainer(m, machine, seconds).step_seconds(group.rank, group.size) for m in FAMILIES}
+    steps = {
+        m: Trainer(m, machine, seconds).step_seconds(group.rank, group.size)
+        for m in trained_families()
+    }
     if group.is_main:
         out.write_text(json.dumps({"all_reduce_s": exchanges, "step_s": steps}))
     distributed.leave()
@@ -221,7 +224,7 @@ def measure(seconds: float, threads: int | None, gpu: Path | None) -> dict[str, 
     """The whole document."""
     import torch
 
-    from triptych.families.registry import FAMILIES
+    from triptych.families.registry import trained_families
 
     machine = hardware.pick("cpu", threads=threads)
     together = two_processes(seconds)
@@ -230,7 +233,7 @@ def measure(seconds: float, threads: int | None, gpu: Path | None) -> dict[str, 
     here = Network(1 / slope, offset / 2, "measured: two gloo processes of this machine")
     networks = {"gloo, this machine": here, **ASSUMED}
     found: dict[str, Any] = {}
-    for model in FAMILIES:
+    for model in trained_families():
         trainer = Trainer(model, machine, seconds)
         steps = {n: trainer.step_seconds(0, n) for n in PROCESSES}
         noise, sent = trainer.noise_seconds(), gradients(model, "tiny")
@@ -262,7 +265,7 @@ def measure(seconds: float, threads: int | None, gpu: Path | None) -> dict[str, 
         "precision": machine.precision,
         "all_reduce_s": sizes,
         "networks": {name: asdict(network) for name, network in networks.items()},
-        "gradients": {f"{m}, {s}": gradients(m, s) for m in FAMILIES for s in SCALES},
+        "gradients": {f"{m}, {s}": gradients(m, s) for m in trained_families() for s in SCALES},
         "models": found,
     }
 

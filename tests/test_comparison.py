@@ -299,7 +299,7 @@ def test_a_finished_run_with_its_last_weights_keeps_others_from_choosing(
 ) -> None:
     asked = CompareRequest(models=("gan:r1",), budget="1kimg", size="tiny")
     requests = comparing.make_requests([Variant.parse("gan:r1")], asked, data)
-    folder = SimpleNamespace(read=lambda: None)
+    folder = SimpleNamespace(read=lambda: SimpleNamespace(family="gan"))
     for choosing in (True, False):
         monkeypatch.setattr(comparing, "chooses", lambda record, answer=choosing: answer)
         assert comparing.choose_unlike(asked, requests, [folder]) is not choosing  # type: ignore[list-item]

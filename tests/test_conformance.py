@@ -46,7 +46,8 @@ CAPABILITIES: dict[type, tuple[str, ...]] = {
     BoundsLikelihood: ("bounds", "negative_bound"),
     Iterative: ("samplers", "with_sampler", "deterministic", "trajectory"),
 }
-WAY_OF = {"vae": "straight", "gan": "straight", "diffusion": "spherical"}
+WAY_OF = {"vae": "straight", "gan": "straight", "diffusion": "spherical", "mixture": "spherical"}
+FITTED = 200  # images, more than are needed for one group
 STEPS = 4  # of a chain, so that the slowest sampler is quick
 
 
@@ -71,7 +72,10 @@ def kept(name: str, shape: ImageShape) -> GenerativeModel:
 
 
 def fresh(name: str, shape: ImageShape, seed: int = 0) -> GenerativeModel:
-    """An untrained model, stirred so that no weight starts at zero, with a short chain."""
+    """An untrained model, stirred so that no weight starts at zero, with a short chain.
+
+    One that is not trained is fitted on noise.
+    """
     parsed = registry.ModelName.parse(name)
     settings = registry.defaults(parsed, "tiny", shape)
     model = registry.build(parsed, settings, shape, seed)
@@ -79,6 +83,8 @@ def fresh(name: str, shape: ImageShape, seed: int = 0) -> GenerativeModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=rng))
+    if not registry.is_trained(parsed.family):
+        model.fit_before_training(random_pixels(FITTED, *shape.size, seed=seed), seed)
     model.eval()
     return model.with_sampler(steps=STEPS) if isinstance(model, Iterative) else model
 

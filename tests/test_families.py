@@ -126,7 +126,7 @@ def test_a_fourth_family_is_three_files_of_its_own(tmp_path: Path) -> None:
     What the model cannot do is not defined, for the reason that it gives or a general one.
     """
     assert len(FILES) == 3
-    assert list(registry.find_families()) == ["vae", "gan", "diffusion", "toy"]
+    assert list(registry.find_families()) == ["vae", "gan", "diffusion", "mixture", "toy"]
     assert str(ModelName.parse("toy")) == "toy:mean" and "toy:mean" in registry.known_models()
     data = open_tiny(tmp_path)
     page = api.compare(

@@ -42,6 +42,7 @@ from triptych.evaluation.samples import (
     open_samples,
     samples_of,
 )
+from triptych.families import registry
 from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
@@ -104,7 +105,8 @@ def train(
     tell_notes(request.data, console)
     if request.labels:  # as far as it is known: to find out takes as long as a short training
         warn_told_anyway(known_legibility(request.data), console)
-    into = Note("training_into", {"model": str(request.name), "run": str(folder)})
+    code = "training_into" if registry.is_trained(request.name.family) else "fitting_into"
+    into = Note(code, {"model": str(request.name), "run": str(folder)})
     console.say(english(into))
     return Run(train_request(request, folder, machine, console).path, machine)
 

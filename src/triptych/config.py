@@ -102,6 +102,7 @@ class Budget:
         return cls(amount=float(match[1]) * scale, unit=unit, asked=text.strip())
 
 
+NO_BUDGET = Budget(amount=0.0, unit="images", asked="0img")  # of a model that is not trained
 _BUDGET_UNITS: dict[str, tuple[float, BudgetUnit]] = {
     "img": (1, "images"),
     "kimg": (1e3, "images"),

@@ -387,7 +387,11 @@ class TrainRequest(TrainingOptions, MachineOptions):
 
     verb = "train"
 
-    model: str = argument("MODEL", "vae, gan, diffusion, or one of their recipes: gan:course.")
+    model: str = argument(
+        "MODEL",
+        "vae, gan, diffusion, or one of their recipes: gan:course; or mixture, which is fitted in "
+        "closed form and takes no budget.",
+    )
     data: str = option(
         DEFAULT_DATA,
         "A named set, hf:owner/name, a folder of images or a file; see `triptych data --help`.",
@@ -413,7 +417,9 @@ class LikelihoodOptions(Options):
     """How a likelihood is bounded or estimated."""
 
     method: str | None = option(
-        None, "VAE: elbo or importance; GAN: ais, which adds noise; diffusion: variational or ode."
+        None,
+        "VAE: elbo or importance; GAN: ais, which adds noise; diffusion: variational or ode; "
+        "mixture: dequantised.",
     )
     draws: int | None = option(
         None,
@@ -508,8 +514,8 @@ class CompareRequest(TrainingOptions, MachineOptions):
     models: tuple[str, ...] = argument(
         "MODEL|RUN|SAMPLES ...",
         "Models (gan, gan:course, ...), models with settings of their own (gan:r1,ema=0.1 or "
-        f"gan:r1,size=small), folders of finished runs, and {SAMPLES_HELP}; one of each family by "
-        "default.",
+        f"gan:r1,size=small), folders of finished runs, and {SAMPLES_HELP}; vae, gan and "
+        "diffusion by default.",
         (),
     )
     data: str | None = option(
@@ -521,6 +527,9 @@ class CompareRequest(TrainingOptions, MachineOptions):
     count: int | None = option(None, COUNT_HELP)
     features: str | None = option(None, FEATURES_HELP)
     ignore_labels: bool = option(False, IGNORE_LABELS_HELP)
+    no_baseline: bool = option(
+        False, "Leave out what no training gives: the mixture that is shown beside the models."
+    )
     out: Path | None = option(None, "Folder of the comparison; the same one again resumes.")
     lang: str = option("en", "Language of the report: en or fr.")
     force: bool = option(False, "Show runs that differ, under a loud mark.")

@@ -724,6 +724,7 @@ class CostRecord(Record):
         return {k: v for k, v in asdict(self).items() if k not in optional or v is not None}
 
 
+BASELINE = "baseline"  # its folder in a comparison, and the name of its results
 ELSEWHERE = "elsewhere"  # before the colon of such a model
 
 
@@ -850,6 +851,36 @@ class DifferenceRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaselineRecord(Record):
+    """What no training gives: a mixture in closed form, measured as the models are.
+
+    It stands beside them and is none of them: no difference from it is among `differences`.
+
+    results: None where it could not be measured
+    note:    then, why not
+    """
+
+    results: ResultsRecord | None = None
+    note: Note | None = None
+
+    def __post_init__(self) -> None:
+        if (self.results is None) == (self.note is None):
+            raise ValueError("a baseline has either results or the reason why there are none")
+
+    @classmethod
+    def migrate(cls, values: JsonObject) -> JsonObject:
+        """Its results are brought up to date."""
+        if isinstance(values.get("results"), dict):
+            values["results"] = ResultsRecord.migrate(dict(values["results"]))
+        return values
+
+    def to_json(self) -> JsonObject:
+        """As plain values."""
+        results = None if self.results is None else self.results.to_json()
+        return {"results": results, "note": as_json(self.note)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComparisonResults(Record):
     """results.json of a comparison: runs, several trainings of a model as one, differences."""
 
@@ -857,6 +888,7 @@ class ComparisonResults(Record):
     runs: tuple[ResultsRecord, ...]
     models: tuple[ResultsRecord, ...] | None = None  # where there are fewer of them than runs
     differences: tuple[DifferenceRecord, ...] = ()
+    baseline: BaselineRecord | None = None  # None where there was to be none
 
     @classmethod
     def migrate(cls, values: JsonObject) -> JsonObject:
@@ -867,13 +899,17 @@ class ComparisonResults(Record):
                     ResultsRecord.migrate(dict(each)) if isinstance(each, dict) else each
                     for each in values[name]
                 ]
+        if isinstance(values.get("baseline"), dict):
+            values["baseline"] = BaselineRecord.migrate(dict(values["baseline"]))
         return values
 
     def to_json(self) -> JsonObject:
-        """As plain values; `models` only where there are fewer than runs."""
+        """As plain values; `models` only where there are fewer than runs, `baseline` if any."""
         values: JsonObject = {"schema": self.schema, "runs": [r.to_json() for r in self.runs]}
         if self.models is not None:
             values["models"] = [model.to_json() for model in self.models]
+        if self.baseline is not None:
+            values["baseline"] = self.baseline.to_json()
         return values | {"differences": [each.to_json() for each in self.differences]}
 
 

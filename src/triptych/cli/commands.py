@@ -446,7 +446,7 @@ class Compare(UsesModel, CompareRequest):
         results = read_comparison(page.parent)
         if self.json:
             return {"report": str(page), **results.to_json()}
-        return text.results(results.models or results.runs, page)
+        return text.results(results.models or results.runs, page, results.baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triptych.records import MetricRecord, Note, ResultsRecord, TermRecord
+from triptych.records import BaselineRecord, MetricRecord, Note, ResultsRecord, TermRecord
 
 if TYPE_CHECKING:
     from triptych.data.describe import Summary
@@ -14,11 +14,19 @@ if TYPE_CHECKING:
 from triptych.words import english
 
 
-def results(models: Sequence[ResultsRecord], page: Path | None = None) -> str:
-    """A small table of what was measured; several trainings of a model as one."""
+def results(
+    models: Sequence[ResultsRecord],
+    page: Path | None = None,
+    baseline: BaselineRecord | None = None,
+) -> str:
+    """A small table of what was measured; several trainings of a model as one, the baseline last.
+
+    Why there is no baseline was said when that was found.
+    """
     lines = []
-    for model in models:
-        name = model.run
+    below = baseline.results if baseline is not None else None
+    for model in [*models, *([] if below is None else [below])]:
+        name = "without training" if model is below else model.run
         if model.runs:  # variants of a model are told apart by what their runs are called
             name = f"mean of {len(model.runs)} trainings: {', '.join(model.runs)}"
         lines.append(f"{model.model}  ({name})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,11 +24,11 @@ from triptych.comparison.contract import (
 from triptych.comparison.forecast import forecast
 from triptych.comparison.seeds import all_differences, average, by_model
 from triptych.comparison.turns import train_in_turns
-from triptych.config import Budget
+from triptych.config import NO_BUDGET, Budget
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
-from triptych.errors import InputError
+from triptych.errors import InputError, first_line
 from triptych.evaluation.evaluate import (
     Ground,
     Measure,
@@ -56,6 +56,7 @@ from triptych.evaluation.saved_reference import NO_IMAGES, is_reference
 from triptych.evaluation.saved_reference import read as read_reference
 from triptych.families import registry
 from triptych.families.capabilities import Iterative
+from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.options import (
     COURSE_RECIPE,
@@ -67,6 +68,8 @@ from triptych.options import (
     TrainRequest,
 )
 from triptych.records import (
+    BASELINE,
+    BaselineRecord,
     ComparisonResults,
     ContractRecord,
     DataRecord,
@@ -91,12 +94,13 @@ from triptych.training.resolve import (
     run_name,
 )
 from triptych.training.run_folder import RUNS, RunFolder
-from triptych.training.train import Training, training_in
+from triptych.training.train import Training, train, training_in
 from triptych.words import english
 
 CONTRACT = "contract.json"
 RESULTS = "results.json"
 FIGURES, TABLES = "figures", "tables"  # of the page, inside the comparison
+BASELINE_MODEL = "mixture:mppca"
 SELECT = "select"  # the setting by which a model is the best of several snapshots
 
 
@@ -134,11 +138,14 @@ def compare(
     """
     check_course(asked)
     size = pick_size(asked.size, machine.device)
-    models = asked.models or (course_models() if asked.course else tuple(registry.FAMILIES))
+    models = asked.models or (
+        course_models() if asked.course else tuple(registry.trained_families())
+    )
     entries = Entries.parse(models)
     usual = DEFAULT_BUDGETS[size]
     if entries.finished and not entries.variants:
-        usual = entries.finished[0].read().budget.asked
+        budgets = [each.read().budget for each in entries.finished]
+        usual = next((each.asked for each in budgets if each != NO_BUDGET), usual)
     asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
     if data is None and is_reference(asked.data):
         return compare_on_reference(asked, entries, machine, console)
@@ -174,18 +181,21 @@ def compare_on_images(
         warn_told_anyway(plan.labels.legibility, console)
     runs = entries.finished + train_all(requests, folder, machine, console)
     measure, measure_samples = measurers(data, plan, machine, console)
+    wanted = wants_baseline(asked, entries)
+    baseline = partial(make_baseline, wanted, data, folder, measure, machine, console)
     if machine.group.is_main:
         evaluation = evaluation_of(plan.count, plan.features)
         held_equal = conditions_of(asked, identity, data.describe(), evaluation, machine)
         tell_contract(folder, runs, by_path, console, force=asked.force, more=more, **held_equal)
         results = write_all_samples(folder, by_path, measure_samples)
-        write_results(folder, runs, measure, results)
+        write_results(folder, runs, measure, results, baseline)
         figures.save(folder / FIGURES, "real", data.test.images[: figures.SIDE**2], figures.SIDE)
     else:  # these measure their share; the first one writes
         for each in by_path.values():
             measure_samples(each)
         for run in runs:
             measure(run)
+        baseline()
     machine.group.barrier()
     return folder
 
@@ -260,6 +270,47 @@ def conditions_of(
         "versions": hardware.versions(),
         "hardware": hardware.describe(),
     }
+
+
+def wants_baseline(asked: CompareRequest, entries: Entries) -> TrainRequest | None:
+    """The request of the baseline; None where there is to be none, or a mixture is compared."""
+    families = [variant.name.family for variant in entries.variants]
+    families += [folder.read().family for folder in entries.finished]
+    if asked.no_baseline or ModelName.parse(BASELINE_MODEL).family in families:
+        return None
+    shared = vars(asked.part(DataOptions))
+    return TrainRequest(**shared, model=BASELINE_MODEL, size=asked.size)
+
+
+def make_baseline(
+    wanted: TrainRequest | None,
+    data: ImageData,
+    folder: Path,
+    measure: Measure,
+    machine: Machine,
+    console: Console,
+) -> BaselineRecord | None:
+    """The mixture of the training images, fitted once and measured as the models are.
+
+    It takes no setting and no labels, so that it is the same in all comparisons on these data.
+    Where it cannot be fitted or measured, the record says why, and the comparison goes on.
+    """
+    if wanted is None:
+        return None
+    try:
+        request, into = resolve(wanted, data=data), folder / BASELINE
+        console.say(english(Note("fitting_into", {"model": str(request.name), "run": str(into)})))
+        run = train(request, into, machine, console)
+        results = replace(measure(run), run=BASELINE)
+        if machine.group.is_main:
+            files.write_json(run.results, results.to_json())
+        return BaselineRecord(results=results)
+    except (InputError, ValueError, RuntimeError) as error:
+        if machine.group.size > 1:  # the other processes wait for this one
+            raise
+        note = Note("baseline_failed", {"reason": first_line(error)})
+        console.say(f"note: {english(note)}")
+        return BaselineRecord(note=note)
 
 
 def tell_contract(
@@ -339,7 +390,7 @@ def folders_of_samples(
 ) -> list[str]:
     """Where the results of samples go in the comparison; InputError where two are named alike."""
     folders = [folder_name(source.name) for source in sources]
-    taken = {run_name(request) for request in requests} | {FIGURES, TABLES}
+    taken = {run_name(request) for request in requests} | {FIGURES, TABLES, BASELINE}
     for source, folder in zip(sources, folders, strict=True):
         if folders.count(folder) > 1:
             raise InputError(
@@ -422,8 +473,9 @@ def choose_unlike(
     words = [*asked.set, *(word for each in requests for word in each.variant.split(","))]
     if any(word.strip().startswith(f"{SELECT}=") for word in words):
         return False
-    ours = [bool(each.settings.select) for each in requests]
-    theirs = [chooses(folder.read()) for folder in finished]
+    ours = [bool(each.settings.select) for each in trained_of(requests)]
+    records = [folder.read() for folder in finished]
+    theirs = [chooses(record) for record in records if registry.is_trained(record.family)]
     return any(ours) and not all(ours + theirs)
 
 
@@ -538,8 +590,8 @@ def check_finished(
     finished = read_finished(folders)
     more = trained_on_other_data(finished, data.fingerprint)
     conditions = {name: Conditions.of_run(record) for name, record in finished.items()}
-    if requests:  # all have the same
-        conditions["new runs"] = Conditions.of_request(requests[0], data, machine)
+    for request in (trained_of(requests) or requests)[:1]:  # all trained ones have the same
+        conditions["new runs"] = Conditions.of_request(request, data, machine)
     refuse_unequal(conditions, force, more)
     for name, record in finished.items():
         if (record.data.channels, record.data.resolution) != data.shape.size[:2]:
@@ -564,16 +616,31 @@ def refuse_unequal(
 def train_all(
     requests: Sequence[ResolvedRequest], folder: Path, machine: Machine, console: Console
 ) -> list[RunFolder]:
-    """Train each into a folder of its own inside a comparison's, in turns."""
+    """Train each into a folder of its own inside a comparison's, in turns.
+
+    What is not trained is fitted before, which takes seconds.
+    """
+    trained = trained_of(requests)
 
     def open_training(request: ResolvedRequest) -> AbstractContextManager[Training]:
         out = folder / run_name(request)
         return training_in(request, out, machine, console)
 
     for request, name in zip(requests, names_of(requests), strict=True):
-        console.say(english(Note("training_for", {"model": name, "budget": request.budget.asked})))
-    train_in_turns(requests, open_training, machine, console)
+        if request in trained:
+            training = Note("training_for", {"model": name, "budget": request.budget.asked})
+            console.say(english(training))
+        else:
+            into = folder / run_name(request)
+            console.say(english(Note("fitting_into", {"model": name, "run": str(into)})))
+            train(request, into, machine, console)
+    train_in_turns(trained, open_training, machine, console)
     return [RunFolder(folder / run_name(request)) for request in requests]
+
+
+def trained_of(requests: Sequence[ResolvedRequest]) -> list[ResolvedRequest]:
+    """Those whose models are trained."""
+    return [each for each in requests if registry.is_trained(each.name.family)]
 
 
 def names_of(requests: Sequence[ResolvedRequest]) -> list[str]:
@@ -604,7 +671,8 @@ def make_contract(
     runs = read_finished(folders)
     conditions = {name: Conditions.of_run(record) for name, record in runs.items()}
     unequal = refuse_unequal(conditions, force, more)
-    first = next(iter(runs.values()), None)
+    trained = (record for record in runs.values() if registry.is_trained(record.family))
+    first = next(trained, None)
     contract = ContractRecord(
         triptych=hardware.own_version(),
         size=None if first is None else first.size,
@@ -624,20 +692,25 @@ def write_results(
     folders: Sequence[RunFolder],
     measure: Measure,
     samples: Mapping[str, ResultsRecord] | None = None,
+    baseline: Callable[[], BaselineRecord | None] = lambda: None,
 ) -> None:
     """results.json of the comparison and of every run: what `measure` gives, in order.
 
-    samples: results of samples from elsewhere, which come last
+    samples:  results of samples from elsewhere, which come last
+    baseline: makes it, once all else is measured
     """
     results = []
     for folder in folders:
         results.append(replace(measure(folder), run=os.path.relpath(folder.path, out)))
         files.write_json(folder.results, results[-1].to_json())
-    write_comparison(out, folders, [*results, *(samples or {}).values()])
+    write_comparison(out, folders, [*results, *(samples or {}).values()], baseline())
 
 
 def write_comparison(
-    out: Path, folders: Sequence[RunFolder], results: Sequence[ResultsRecord]
+    out: Path,
+    folders: Sequence[RunFolder],
+    results: Sequence[ResultsRecord],
+    baseline: BaselineRecord | None = None,
 ) -> None:
     """results.json: the runs, several trainings of a model as one, and what models differ by.
 
@@ -650,6 +723,7 @@ def write_comparison(
         runs=tuple(results),
         models=models if len(models) < len(results) else None,
         differences=tuple(all_differences(models)),
+        baseline=baseline,
     )
     files.write_json(out / RESULTS, content.to_json())
 

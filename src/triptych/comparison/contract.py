@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from triptych import config
+from triptych.config import Budget
 from triptych.data.dataset import ImageData
 from triptych.families import registry
 from triptych.hardware import Machine
@@ -24,8 +25,14 @@ class Conditions:
     values: Mapping[str, object]
 
     @classmethod
-    def of(cls, data: DataRecord, device: str, precision: str, unit: str, amount: float) -> Self:
-        """The conditions of these values: all that must agree between runs."""
+    def of(cls, data: DataRecord, device: str, precision: str, budget: Budget | None) -> Self:
+        """The conditions of these values: all that must agree between runs.
+
+        budget: None of a model that is not trained, which may stand beside any
+        """
+        spent = {}
+        if budget is not None:
+            spent = {"budget_unit_differs": budget.unit, "budget_differs": budget.amount}
         return cls(
             {
                 "data_differ": data.fingerprint,
@@ -36,22 +43,21 @@ class Conditions:
                 "crops_differ": data.crop,
                 "device_differs": device,
                 "precision_differs": precision,
-                "budget_unit_differs": unit,
-                "budget_differs": amount,
+                **spent,
             }
         )
 
     @classmethod
     def of_run(cls, run: RunRecord) -> Self:
         """The conditions of a trained run."""
-        return cls.of(run.data, run.device, run.precision, run.budget.unit, run.budget.amount)
+        budget = run.budget if registry.is_trained(run.family) else None
+        return cls.of(run.data, run.device, run.precision, budget)
 
     @classmethod
     def of_request(cls, request: ResolvedRequest, data: ImageData, machine: Machine) -> Self:
         """The conditions of a run that is yet to be trained."""
-        budget = request.budget
-        described = data.describe()
-        return cls.of(described, machine.device, machine.precision, budget.unit, budget.amount)
+        budget = request.budget if registry.is_trained(request.name.family) else None
+        return cls.of(data.describe(), machine.device, machine.precision, budget)
 
 
 # What results.json of runs that were measured one by one must agree in.
@@ -78,10 +84,10 @@ def measured_differently(results: Mapping[str, ResultsRecord]) -> list[Note]:
 
 
 def differing(runs: Mapping[str, Mapping[str, object]]) -> list[Note]:
-    """A note for each code whose values are not those of all runs, with all of them."""
+    """A note for each code whose values are not those of all runs that have one, with these."""
     notes = []
-    for code in next(iter(runs.values()), {}):
-        values = {name: of_run[code] for name, of_run in runs.items()}
+    for code in dict.fromkeys(code for of_run in runs.values() for code in of_run):
+        values = {name: of_run[code] for name, of_run in runs.items() if code in of_run}
         if len(set(map(str, values.values()))) > 1:
             listed = ", ".join(f"{name} {value}" for name, value in values.items())
             notes.append(Note(code, {"runs": listed}))
@@ -126,8 +132,9 @@ def label_marks(runs: Mapping[str, RunRecord], samples: Mapping[str, SamplesReco
 
 def snapshot_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
     """Whether some models are the best of several snapshots and others the last weights."""
-    chosen = [name for name, run in runs.items() if chooses(run)]
-    if len(chosen) in (0, len(runs)):
+    trained = {name: run for name, run in runs.items() if registry.is_trained(run.family)}
+    chosen = [name for name, run in trained.items() if chooses(run)]
+    if len(chosen) in (0, len(trained)):
         return []
     return [Note("snapshots_of_some", {"runs": ", ".join(chosen)})]
 
@@ -144,8 +151,9 @@ def chooses(run: RunRecord) -> bool:
 
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
     """Whether true training times are apart though budgets in seconds were equal."""
-    seconds = {name: run.train_seconds or 0.0 for name, run in runs.items()}
-    timed = runs and all(run.budget.unit == "seconds" for run in runs.values())
+    trained = {name: run for name, run in runs.items() if registry.is_trained(run.family)}
+    seconds = {name: run.train_seconds or 0.0 for name, run in trained.items()}
+    timed = trained and all(run.budget.unit == "seconds" for run in trained.values())
     if not timed or max(seconds.values()) <= (1 + TIME_TOLERANCE) * min(seconds.values()):
         return []
     listed = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())

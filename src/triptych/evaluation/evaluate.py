@@ -417,8 +417,9 @@ def extractor_record(real: RealSide) -> ExtractorRecord:
 
 
 def parameters(model: GenerativeModel) -> int:
-    """Numbers that training moves, in all networks."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Numbers that training moves, in all networks; those that are stored where it moves none."""
+    moved = sum(parameter.numel() for parameter in model.parameters())
+    return moved or sum(buffer.numel() for buffer in model.buffers())
 
 
 def flops_per_image(model: GenerativeModel, device: str) -> int:

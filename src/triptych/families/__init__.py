@@ -13,9 +13,12 @@ class Family:
     order:      its place among the families
     color:      of its models on the page and in print, as CSS writes it
     dark_color: the same on dark paper
+    trained:    whether its models are trained; those of others are fitted in closed form, and need
+                no budget
     """
 
     default: str
     order: int
     color: str
     dark_color: str
+    trained: bool = True

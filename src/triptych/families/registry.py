@@ -69,6 +69,16 @@ class ModelName:
         return f"{self.family}:{self.recipe}"
 
 
+def is_trained(family: str) -> bool:
+    """Whether the models of a family are trained, as those of one that is not ours were."""
+    return family not in FAMILIES or FAMILIES[family].trained
+
+
+def trained_families() -> list[str]:
+    """Those whose models are trained, in their order."""
+    return [name for name, family in FAMILIES.items() if family.trained]
+
+
 def recipe_names(family: str) -> list[str]:
     """The recipes of a family, sorted: its files, and what other packages announce."""
     announced = (name.partition(":") for name in plugins.announced(PLUGINS))

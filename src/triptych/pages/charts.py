@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 from markupsafe import Markup
 
 from triptych.comparison.significance import DISTANCES
+from triptych.pages.baseline import entry_in
 from triptych.pages.columns import (
     SAME_TIME,
     Column,
@@ -24,6 +25,7 @@ from triptych.pages.columns import (
 )
 from triptych.pages.language import Language
 from triptych.pages.load import Curve, Diagnosed, Losses, Run
+from triptych.records import MetricRecord
 from triptych.words import Form
 
 WIDTH, HEIGHT = 400, 220
@@ -292,8 +294,10 @@ class Frontier:
     svg: Markup
 
 
-def draw_frontiers(runs: Sequence[Run], language: Language) -> list[Frontier]:
-    """A chart for every cost in which at least two models differ."""
+def draw_frontiers(
+    runs: Sequence[Run], language: Language, baseline: Run | None = None
+) -> list[Frontier]:
+    """A chart for every cost in which at least two models differ; the baseline is a point in it."""
     columns = [c for c in make_columns(runs) if c.name in DISTANCES and not c.extrapolated]
     if not columns:
         return []
@@ -303,6 +307,9 @@ def draw_frontiers(runs: Sequence[Run], language: Language) -> list[Frontier]:
         costs = [point.cost for point in points]
         if len(points) < 2 or max(costs) < SAME_TIME * min(costs):
             continue
+        if baseline is not None:
+            words, metric = language.text("baseline.name"), entry_in(column, baseline)
+            points += cost_point(baseline, metric, cost, words)
         title = language.text(f"cost.{cost}")
         quality = metric_label(column, language)
         svg = draw_points(points, cost, quality, language)
@@ -312,16 +319,23 @@ def draw_frontiers(runs: Sequence[Run], language: Language) -> list[Frontier]:
 
 def cost_points(column: Column, cost: str, language: Language) -> tuple[CostPoint, ...]:
     """A point for each model whose cost and quality were both measured."""
-    points = []
-    for cell in column.cells:
-        spent, metric = cell.run.cost.get(cost), cell.metric
-        if not spent or spent <= 0 or metric is None or metric.value is None:
-            continue
-        low = metric.value if metric.low is None else metric.low
-        high = metric.value if metric.high is None else metric.high
-        words = label(cell.run, cell.name, language)
-        points.append(CostPoint(words, style_family(cell.run), spent, metric.value, low, high))
-    return tuple(points)
+    return tuple(
+        point
+        for cell in column.cells
+        for point in cost_point(cell.run, cell.metric, cost, label(cell.run, cell.name, language))
+    )
+
+
+def cost_point(
+    run: Run, metric: MetricRecord | None, cost: str, words: str
+) -> tuple[CostPoint, ...]:
+    """The point of one model under its name; none where one of the two was not measured."""
+    spent = run.cost.get(cost)
+    if not spent or spent <= 0 or metric is None or metric.value is None:
+        return ()
+    low = metric.value if metric.low is None else metric.low
+    high = metric.value if metric.high is None else metric.high
+    return (CostPoint(words, style_family(run), spent, metric.value, low, high),)
 
 
 def axes(points: Sequence[CostPoint]) -> tuple[Axis, Axis]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from triptych import files
 from triptych.families.registry import FAMILIES
+from triptych.pages.baseline import entry_in
 from triptych.pages.charts import Chart, Frontier, draw_frontiers, value_axis
 from triptych.pages.columns import label, make_columns, named_runs
 from triptych.pages.language import Language
@@ -50,30 +51,35 @@ SIGNS = {"\N{MINUS SIGN}": "$-$", "\N{NO-BREAK SPACE}": "~", "\N{NARROW NO-BREAK
 
 def export(comparison: Comparison, language: Language) -> None:
     """Write all of them into the comparison's folder."""
-    runs = comparison.runs
-    tables, _ = make_tables(runs, language)
+    runs, baseline = comparison.runs, comparison.baseline
+    tables, _ = make_tables(runs, language, baseline=baseline)
     names = [label(run, name, language) for run, name in named_runs(runs)]
+    names += [] if baseline is None else [language.text("baseline.name")]
     folder = comparison.folder / TABLES
     folder.mkdir(exist_ok=True)
-    files.write_bytes(folder / "measurements.csv", to_csv(runs, names).encode())
-    for table in (*tables, make_cost_table(runs, language)):
+    files.write_bytes(folder / "measurements.csv", to_csv(runs, names, baseline).encode())
+    for table in (*tables, make_cost_table(runs, language, baseline)):
         files.write_bytes(folder / f"{table.key}.tex", to_latex(table, names, language).encode())
     figures = comparison.folder / FIGURES
     figures.mkdir(exist_ok=True)
-    for frontier in draw_frontiers(runs, language):
+    for frontier in draw_frontiers(runs, language, baseline):
         plot(frontier, figures / f"quality-against-{frontier.cost.replace('_', '-')}")
-    for run in runs:
+    for run in (*runs, *([] if baseline is None else [baseline])):
         copy_pictures(run, figures)
 
 
-def to_csv(runs: Sequence[Run], names: Sequence[str]) -> str:
-    """Numbers as they were measured, neither rounded nor translated."""
+def to_csv(runs: Sequence[Run], names: Sequence[str], baseline: Run | None = None) -> str:
+    """Numbers as they were measured, neither rounded nor translated.
+
+    names: of the runs, and then of the baseline, where there is one
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
     for column in make_columns(runs):
-        for cell, name in zip(column.cells, names, strict=True):
-            metric = cell.metric
+        metrics = [cell.metric for cell in column.cells]
+        metrics += [] if baseline is None else [entry_in(column, baseline)]
+        for metric, name in zip(metrics, names, strict=True):
             if metric is None:
                 continue
             row = {field: getattr(metric, field) for field in FIELDS if hasattr(metric, field)}
@@ -83,7 +89,10 @@ def to_csv(runs: Sequence[Run], names: Sequence[str]) -> str:
 
 
 def to_latex(table: Table, names: Sequence[str], language: Language) -> str:
-    """One table: the floors, then a row for each model; the best is bold where there is a best."""
+    """One table: the floors, then a row for each model; the best is bold where there is a best.
+
+    names: of the rows, the baseline's last, where the table has one
+    """
     lines = [
         "% \\usepackage{booktabs}",
         "\\begin{tabular}{l" + "r" * len(table.headings) + "}",
@@ -97,7 +106,9 @@ def to_latex(table: Table, names: Sequence[str], language: Language) -> str:
     if any(heading.floor for heading in table.headings):
         floors = [escape(heading.floor) for heading in table.headings]
         lines.append(" & ".join([escape(language.text("table.floor")), *floors]) + " \\\\")
-    for name, row in zip(names, table.rows, strict=True):
+    rows = [*table.rows, *([table.baseline] if len(names) > len(table.rows) else [])]
+    for index, (name, row) in enumerate(zip(names, rows, strict=True)):
+        lines += ["\\midrule"] if index == len(table.rows) else []
         lines.append(" & ".join([escape(name), *map(latex_cell, row)]) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 

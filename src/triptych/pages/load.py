@@ -14,6 +14,7 @@ from typing import TypeVar
 from triptych import files
 from triptych.errors import InputError
 from triptych.records import (
+    BASELINE,
     ComparisonResults,
     ContractRecord,
     ExtractorRecord,
@@ -119,12 +120,16 @@ class Comparison:
 
     runs:      a row each; several trainings of a model are one row of means
     trainings: every single training, where there are more of them than rows
+    baseline:  what no training gives, which is none of the models; None where there is none
+    unmeasured_baseline: why there is none, where there was to be one
     """
 
     folder: Path
     contract: ContractRecord
     runs: tuple[Run, ...]
     trainings: tuple[Run, ...] = ()
+    baseline: Run | None = None
+    unmeasured_baseline: Note | None = None
 
     @property
     def unequal(self) -> bool:
@@ -145,10 +150,20 @@ def load_comparison(folder: Path) -> Comparison:
     contract = read_required(ContractRecord, folder / "contract.json")
     results = read_required(ComparisonResults, folder / "results.json", MOST_RESULTS)
     runs = load_runs(results.runs, folder, contract)
-    if results.models is None:
-        return Comparison(folder=folder, contract=contract, runs=runs)
-    models = load_runs(results.models, folder, contract)
-    return Comparison(folder=folder, contract=contract, runs=models, trainings=runs)
+    models = runs if results.models is None else load_runs(results.models, folder, contract)
+    found, why = None, None
+    if results.baseline is not None:
+        measured, why = results.baseline.results, results.baseline.note
+        place = find_folder(folder, (BASELINE,), 0, BASELINE)
+        found = None if measured is None else load_run(measured, place)
+    return Comparison(
+        folder=folder,
+        contract=contract,
+        runs=models,
+        trainings=() if results.models is None else runs,
+        baseline=found,
+        unmeasured_baseline=why,
+    )
 
 
 def load_runs(

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from triptych.errors import InputError
 from triptych.families.registry import FAMILIES
+from triptych.pages import baseline
 from triptych.pages.balance import balance_all, conclude
 from triptych.pages.charts import (
     Chart,
@@ -199,7 +200,7 @@ def describe(comparison: Comparison, language: Language) -> dict[str, object]:
 def measure_all(comparison: Comparison, language: Language) -> dict[str, object]:
     """Verdict, tables, pictures and curves, and what the practical's reports claim."""
     runs = comparison.runs
-    sentences = read_comparison(comparison)
+    sentences = [*baseline.tell(comparison), *read_comparison(comparison)]
     leads = ("distance.best", "distance.undecided", "distance.undecided.all")
     lead = next((s for s in sentences if s.key in leads), None)
     topics: dict[str, list[str]] = {}  # each once, however its sentences lie
@@ -207,18 +208,19 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
         if sentence is not lead:
             topics.setdefault(sentence.topic, []).append(language.tell(sentence))
     cautions = topics.pop("caution", [])
-    tables, notes = make_tables(runs, language)
-    trained = comparison.trainings
+    without_training, trained = comparison.baseline, comparison.trainings
+    tables, notes = make_tables(runs, language, baseline=without_training)
     return {
         "lead": language.tell(lead) if lead else "",
         "cautions": cautions,
         "groups": [(language.text(f"topic.{name}"), name, told) for name, told in topics.items()],
         "tables": tables,
         "notes": notes,
-        "costs": make_cost_table(runs, language),
+        "costs": make_cost_table(runs, language, without_training),
+        "baseline": None if without_training is None else baseline_row(without_training, language),
         "trainings_table": make_tables(trained, language, ["distance"])[0] if trained else [],
         "training_rows": [make_row(run, name, language) for run, name in named_runs(trained)],
-        "frontiers": draw_frontiers(runs, language),
+        "frontiers": draw_frontiers(runs, language, without_training),
         "claims": judge_all(comparison, language),
         "bands": make_bands(comparison, language),
         "trainings": [make_training(run, name, language) for run, name in named_runs(runs)],
@@ -254,6 +256,7 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
             language.text("method.floor"),
             language.text("method.choose"),
             *describe_classifiers(runs, language),
+            language.text("method.baseline") if comparison.baseline else "",
             *(sentence_case(language.note(each)) for each in notes),
         ],
         "commands": list_commands(comparison),
@@ -317,6 +320,11 @@ def make_row(run: Run, name: Name, language: Language) -> Row:
     if run.samples is not None:
         detail = language.text("elsewhere")
     return Row(name=short, detail=detail, family=style_family(run))
+
+
+def baseline_row(run: Run, language: Language) -> Row:
+    """The words that head the baseline's row."""
+    return Row(name=language.text("baseline.name"), detail=run.model, family=style_family(run))
 
 
 def list_conditions(contract: ContractRecord, language: Language) -> list[tuple[str, str]]:

@@ -223,11 +223,12 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """Panels side by side."""
+    """Panels side by side; under them, of samples, a few of what no training gives."""
 
     kind: str
     title: str
     panels: tuple[Panel, ...]
+    strip: Panel | None = None
 
 
 def make_bands(comparison: Comparison, language: Language) -> list[Band]:
@@ -246,7 +247,8 @@ def make_bands(comparison: Comparison, language: Language) -> list[Band]:
             panels.insert(0, real_panel(comparison, language))
         if panels:
             title = language.text(f"panels.{kind}")
-            bands.append(Band(kind=kind, title=title, panels=tuple(panels)))
+            strip = baseline_panel(comparison, language) if kind == "samples" else None
+            bands.append(Band(kind=kind, title=title, panels=tuple(panels), strip=strip))
     progress = [progress_panel(run, name, language) for run, name in named_runs(runs)]
     if pictured := tuple(panel for panel in progress if panel.pictures):
         bands.append(Band(kind="progress", title=language.text("panels.progress"), panels=pictured))
@@ -287,6 +289,24 @@ def real_panel(comparison: Comparison, language: Language) -> Panel:
     picture = make_picture(figure, alt, language.text("caption.real"), language)
     name = language.text("panels.real")
     return Panel(anchor="real", name=name, family="real", pictures=(picture,))
+
+
+def baseline_panel(comparison: Comparison, language: Language) -> Panel | None:
+    """The first row of the baseline's samples; None where there is no baseline."""
+    run = comparison.baseline
+    if run is None:
+        return None
+    whole = Figure(missing="missing")
+    if run.folder is not None:
+        whole = load_figure(run.folder / "figures" / "samples")
+    row = crop_cells(whole, 1, whole.grid.columns) if whole.grid is not None else whole
+    alt, caption = language.text("alt.baseline"), language.text("caption.baseline")
+    return Panel(
+        anchor="samples-baseline",
+        name=language.text("baseline.name"),
+        family=style_family(run),
+        pictures=(make_picture(row, alt, caption, language),),
+    )
 
 
 def progress_panel(run: Run, name: Name, language: Language) -> Panel:

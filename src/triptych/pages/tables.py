@@ -1,5 +1,7 @@
 """The comparison table: one row per model, one column per metric, then what it cost.
 
+Below the models stands the baseline, where there is one: no mark, no bar, no place among them.
+
 Every cell carries its full value for sorting; what is not defined carries its reason, both as a
 title and as a note under the table, and never a number.
 """
@@ -7,7 +9,8 @@ title and as a note under the table, and never a number.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from triptych.pages.columns import Cell, Column, make_columns, marked, metric_label
+from triptych.pages.baseline import entry_in
+from triptych.pages.columns import Column, make_columns, marked, metric_label
 from triptych.pages.language import Language
 from triptych.pages.load import Run
 from triptych.records import MetricRecord
@@ -78,16 +81,21 @@ class Heading:
 class Table:
     """Headings over rows of cells; rows are in the order of the runs.
 
-    key: names it in the texts and among the files
+    key:      names it in the texts and among the files
+    baseline: the row of what no training gives; empty where there is none
     """
 
     key: str
     headings: tuple[Heading, ...]
     rows: tuple[tuple[PrintedCell, ...], ...]
+    baseline: tuple[PrintedCell, ...] = ()
 
 
 def make_tables(
-    runs: Sequence[Run], language: Language, groups: Sequence[str] = (*GROUPS, "other")
+    runs: Sequence[Run],
+    language: Language,
+    groups: Sequence[str] = (*GROUPS, "other"),
+    baseline: Run | None = None,
 ) -> tuple[list[Table], tuple[str, ...]]:
     """A table for each group of metrics with the costs beside it, and the notes under all."""
     notes, columns = Notes(), make_columns(runs)
@@ -95,16 +103,24 @@ def make_tables(
     for group in groups:
         own = [c for c in columns if group_of(c) == group and not is_idle(c)]
         headings = [metric_heading(column, language) for column in own]
-        printed = [metric_column(column, language, notes) for column in own]
+        printed = [metric_column(column, language, notes, baseline) for column in own]
         beside = BESIDE["distance"] if not tables else BESIDE.get(group, ())
         names = [name for name in beside if any(run.cost.get(name) for run in runs)]
         if headings or not tables:
             headings += [Heading(label=language.text(f"cost.{name}")) for name in names]
-            printed += [cost_column(runs, name, language) for name in names]
+            printed += [cost_column(runs, name, language, baseline) for name in names]
         if headings:
-            rows = tuple(zip(*printed, strict=True))
-            tables.append(Table(key=group, headings=tuple(headings), rows=rows))
+            tables.append(table_of(group, headings, printed, len(runs)))
     return tables, tuple(notes.words)
+
+
+def table_of(
+    key: str, headings: Sequence[Heading], columns: Sequence[Sequence[PrintedCell]], count: int
+) -> Table:
+    """The table of columns that hold a cell for each of `count` models, and then the baseline's."""
+    rows = list(zip(*columns, strict=True)) if columns else [()] * count
+    baseline = rows[count] if len(rows) > count else ()
+    return Table(key=key, headings=tuple(headings), rows=tuple(rows[:count]), baseline=baseline)
 
 
 def is_idle(column: Column) -> bool:
@@ -118,13 +134,12 @@ def group_of(column: Column) -> str:
     return group if group in GROUPS else "other"
 
 
-def make_cost_table(runs: Sequence[Run], language: Language) -> Table:
+def make_cost_table(runs: Sequence[Run], language: Language, baseline: Run | None = None) -> Table:
     """Every cost that some run has: of encodings that nobody keeps there is nothing to show."""
     names = [name for name in COSTS if any(run.cost.get(name) for run in runs)]
-    headings = tuple(Heading(label=language.text(f"cost.{name}")) for name in names)
-    printed = [cost_column(runs, name, language) for name in names]
-    rows = tuple(zip(*printed, strict=True)) if printed else tuple(() for _ in runs)
-    return Table(key="costs", headings=headings, rows=rows)
+    headings = [Heading(label=language.text(f"cost.{name}")) for name in names]
+    printed = [cost_column(runs, name, language, baseline) for name in names]
+    return table_of("costs", headings, printed, len(runs))
 
 
 def metric_form(metric: MetricRecord) -> Form:
@@ -168,15 +183,22 @@ def metric_heading(column: Column, language: Language) -> Heading:
     )
 
 
-def metric_column(column: Column, language: Language, notes: Notes) -> list[PrintedCell]:
-    """The cells of a column, all with as many decimals, the lasting best one marked."""
+def metric_column(
+    column: Column, language: Language, notes: Notes, baseline: Run | None = None
+) -> list[PrintedCell]:
+    """The cells of a column, all with as many decimals, the lasting best one marked.
+
+    The baseline's comes last.
+    """
     leader, spread = marked(column), finest(column)
     first = None if leader is None else column.scores[leader][1]
-    return [metric_cell(cell, column, language, notes, first, spread) for cell in column.cells]
+    cells = [(cell.metric, first) for cell in column.cells]
+    cells += [] if baseline is None else [(entry_in(column, baseline), None)]
+    return [metric_cell(metric, column, language, notes, best, spread) for metric, best in cells]
 
 
 def metric_cell(
-    cell: Cell,
+    metric: MetricRecord | None,
     column: Column,
     language: Language,
     notes: Notes,
@@ -184,7 +206,6 @@ def metric_cell(
     spread: float | None,
 ) -> PrintedCell:
     """Value and interval, marked where the metric is `first`; or why there is no value."""
-    metric = cell.metric
     if metric is None:
         return PrintedCell(text=language.text("table.missing"), state="missing")
     note = language.note(metric.note) if metric.note else ""
@@ -200,7 +221,7 @@ def metric_cell(
         text=language.number(metric.value, form, spread),
         sort=metric.value,
         interval=interval,
-        kind=kind_text(metric.kind, language) if len(column.kinds) > 1 else "",
+        kind=kind_text(metric.kind, language) if {metric.kind} != {*column.kinds} else "",
         title=note,
         notes=numbers,
         best=metric is first,
@@ -219,19 +240,21 @@ def kind_text(kind: str, language: Language) -> str:
     return language.text(f"kind.{kind}") if f"kind.{kind}" in language else kind
 
 
-def cost_column(runs: Sequence[Run], name: str, language: Language) -> list[PrintedCell]:
-    """One cost of every run, with a bar relative to the largest."""
-    values = [run.cost.get(name) for run in runs]
-    largest = max((value for value in values if value is not None), default=0.0)
-    cells = []
-    for run, value in zip(runs, values, strict=True):
-        if run.samples is not None:  # trained elsewhere: it has no cost
-            cells.append(PrintedCell(text="\N{EN DASH}", state="missing"))
-            continue
-        if value is None:
-            cells.append(PrintedCell(text=language.text("table.missing"), state="missing"))
-            continue
-        text = language.short(value) if name in ROUNDED else language.number(value, COSTS[name])
-        bar = value / largest if largest > 0 else None
-        cells.append(PrintedCell(text=text, sort=value, bar=bar))
-    return cells
+def cost_column(
+    runs: Sequence[Run], name: str, language: Language, baseline: Run | None = None
+) -> list[PrintedCell]:
+    """One cost of every run, with a bar relative to the largest; the baseline's comes last."""
+    largest = max((run.cost.get(name) or 0.0 for run in runs), default=0.0)
+    cells = [cost_cell(run, name, language, largest) for run in runs]
+    return cells + ([] if baseline is None else [cost_cell(baseline, name, language, 0.0)])
+
+
+def cost_cell(run: Run, name: str, language: Language, largest: float) -> PrintedCell:
+    """One cost of one run; without a bar where the largest is 0."""
+    value = run.cost.get(name)
+    if run.samples is not None:  # trained elsewhere: it has no cost
+        return PrintedCell(text="\N{EN DASH}", state="missing")
+    if value is None:
+        return PrintedCell(text=language.text("table.missing"), state="missing")
+    text = language.short(value) if name in ROUNDED else language.number(value, COSTS[name])
+    return PrintedCell(text=text, sort=value, bar=value / largest if largest > 0 else None)

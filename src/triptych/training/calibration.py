@@ -282,10 +282,11 @@ def try_threads(
 def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, float]]:
     """Seconds of a step of each family's default recipe now, by the number of threads, on noise.
 
-    Empty where the number is not ours to choose. Takes about a second for each.
+    Of families whose models are trained; empty where the number is not ours to choose. Takes about
+    a second for each.
     """
     by_family = {}
-    names = [ModelName.parse(family) for family in registry.FAMILIES]
+    names = [ModelName.parse(family) for family in registry.trained_families()]
     for done, name in enumerate(names if may_try_threads(machine) else []):
         bar.update(done, len(names), str(name))
         settings = registry.defaults(name, size, PROBED, PROBED_IMAGES)

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 
 from triptych import config, files, hardware
-from triptych.config import Budget, ImageShape, Size
+from triptych.config import NO_BUDGET, Budget, ImageShape, Size
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images
@@ -40,6 +40,7 @@ from triptych.records import JsonObject, Note, Points, RunRecord, ThreadChanges
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.training.threads import Threads
+from triptych.words import english
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,8 +274,7 @@ def resolve(
     variant = Variant.parse(asked.model)
     name, asked = variant.name, variant.apply_to(asked)
     size = pick_size(asked.size, device)
-    usual_budget = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[size]
-    budget = Budget.parse(asked.budget or usual_budget)
+    budget = budget_for(name, size, asked.budget, console)
     opened = data or open_images(asked.data, asked.part(DataOptions), console)
     teacher = None if asked.teacher is None else RunFolder(Path(asked.teacher))
     usual = registry.defaults(name, size, opened.shape, len(opened.train))
@@ -294,6 +294,18 @@ def resolve(
         teacher=teacher,
         variant=",".join(variant.words),
     )
+
+
+def budget_for(name: ModelName, size: Size, asked: str | None, console: Console) -> Budget:
+    """The budget asked for, else the usual one; none, which is said, of what is not trained."""
+    usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[size]
+    budget = Budget.parse(asked or usual)
+    if registry.is_trained(name.family):
+        return budget
+    if asked is not None:
+        unspent = Note("budget_not_spent", {"model": str(name), "budget": budget.asked})
+        console.say(f"note: {english(unspent)}")
+    return NO_BUDGET
 
 
 def reading_of(data: ImageData) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from triptych import config, hardware, images
 from triptych.console import Bar, Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
-from triptych.distributed import processes_here
+from triptych.distributed import ALONE, processes_here
 from triptych.errors import InputError, InterruptedRunError
 from triptych.families import registry
 from triptych.families.labels import Labels
@@ -93,6 +94,8 @@ def train(request: ResolvedRequest, out: Path, machine: Machine, console: Consol
     trains into.
     """
     hardware.forget_peak_memory()
+    if not registry.is_trained(request.name.family):
+        return fit(request, out, machine, console)
     with (
         training_in(request, out, machine, console) as training,
         console.bar(f"  {out.name}") as bar,
@@ -111,16 +114,82 @@ def training_in(
     request: ResolvedRequest, out: Path, machine: Machine, console: Console
 ) -> Iterator[Training]:
     """A training, begun or taken up, in a folder that no other job trains into meanwhile."""
-    folder, group = RunFolder(out), machine.group
     request = replace(request, command=request.command + machine_options(machine))
-    group.broadcast(lambda: check_output(folder, request))
-    with alone_in(folder.path) if group.is_main else nullcontext():
-        group.broadcast(lambda: check_output(folder, request))  # nobody came between
+    with held(request, out, machine) as folder:
         timed = request.budget.unit == "seconds" and request.follow is None
         with machine.fastest_threads() if timed else machine.own_threads():
             training = Training(request, folder, machine, console)
         yield training
+
+
+@contextmanager
+def held(request: ResolvedRequest, out: Path, machine: Machine) -> Iterator[RunFolder]:
+    """A folder that is absent, empty, or this very run, and that no other job writes into."""
+    folder, group = RunFolder(out), machine.group
+    group.broadcast(lambda: check_output(folder, request))
+    with alone_in(folder.path) if group.is_main else nullcontext():
+        group.broadcast(lambda: check_output(folder, request))  # nobody came between
+        yield folder
         group.barrier()  # until the first one has written everything
+
+
+def fit(request: ResolvedRequest, out: Path, machine: Machine, console: Console) -> RunFolder:
+    """The run of a model that is not trained: all that it has, it finds before training.
+
+    The first process fits and writes; where an earlier call was killed, it begins anew.
+    """
+    request = replace(request, command=request.command + machine_options(machine))
+    with held(request, out, machine) as folder:
+        if machine.group.is_main and folder.is_run() and folder.read().done:
+            tell_done(folder, console)
+        elif machine.group.is_main:
+            with machine.own_threads():
+                fit_into(folder, request, machine)
+    return folder
+
+
+def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> None:
+    """Fit and write everything, the record first and, as done, last."""
+    clock = Clock()
+    clock.start()
+    try:
+        model = registry.build(request.name, request.settings, request.shape, request.seed)
+    except ValueError as error:
+        raise not_made(request, error) from error
+    seen = fit_before_training(model, request.data.train, request.seed)
+    record = record_of(request, machine, planned_images=seen, checkpoints=1, kimg=seen / 1000)
+    folder.write(record)
+    log = RunLog(folder.log)
+    log.cut(0)
+    log.write(Started(event="start", images=0, threads=machine.threads))
+    alone = replace(machine, group=ALONE)
+    grid = sample.quick_grid(model.to(machine.device).eval(), FIGURE_SEED, alone, request.labels)
+    images.grid(grid).save(folder.samples / f"{seen:09d}.png")
+    metadata = model_metadata(request.name, record.settings, request.shape)
+    digest = save_weights(folder.weights, model.state_dict(), metadata)
+    log.write(Done(images=seen))
+    folder.write(
+        replace(record, **ending(record, seen, clock.seconds()), digests={WEIGHTS: digest})
+    )
+
+
+def ending(record: RunRecord, images: int, seconds: float) -> dict[str, Any]:
+    """What run.json of a run that is done says of its end, after so many seconds."""
+    return {
+        "status": "done",
+        "images_seen": images,
+        "kimg": images / 1000,
+        "train_seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+        "peak_memory_bytes": hardware.peak_memory_bytes(record.device),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def tell_done(folder: RunFolder, console: Console) -> None:
+    """Say that nothing is left to do."""
+    done_before = Note("trained_already", {"run": str(folder.path)})
+    console.say(f"  {english(done_before)}")
 
 
 class Training:
@@ -151,8 +220,7 @@ class Training:
             folder.tidy(done)
         machine.group.barrier()
         if done:
-            done_before = Note("trained_already", {"run": str(folder.path)})
-            console.say(f"  {english(done_before)}")
+            tell_done(folder, console)
             return
         if record is None:
             batches = share_batches(request, machine)
@@ -303,21 +371,14 @@ class Training:
         planned = self.record.planned_images
         digest = finish_weights(state, request, folder, self.machine, images, planned)
         RunLog(folder.log).write(Done(images=images))
-        seconds = self.clock.seconds()
         folder.write(  # from here on the run is done
             replace(
                 with_plans(self.record, loop.job.plans, loop.job.threads),
-                status="done",
-                images_seen=images,
-                kimg=images / 1000,
-                train_seconds=round(seconds, 3),
-                images_per_second=round(images / seconds, 1),
-                peak_memory_bytes=hardware.peak_memory_bytes(self.record.device),
+                **ending(self.record, images, self.clock.seconds()),
                 peak_memory_of=self.together,
                 rewinds=state.rewinds,
                 digests={WEIGHTS: digest},
                 advice=last_advice(folder.log),
-                finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             )
         )
         folder.tidy(done=True)
@@ -461,9 +522,13 @@ def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
                 network.compile()
         return TrainingState(model, request.settings, machine.group)
     except (ValueError, IndexError, ZeroDivisionError) as error:
-        raise InputError(
-            f"these settings make no {request.name} ({error})", "change them with --set"
-        ) from error
+        raise not_made(request, error) from error
+
+
+def not_made(request: ResolvedRequest, error: Exception) -> InputError:
+    """What to raise where the settings make no network or no optimizer."""
+    wrong = f"these settings make no {request.name} ({error})"
+    return InputError(wrong, "change them with --set")
 
 
 def begin_again(state: TrainingState, request: ResolvedRequest, machine: Machine) -> None:
@@ -490,7 +555,32 @@ def begin(
         timed = request.budget.unit == "seconds"
         plans = [Plan.straight(length, timed) for length in lengths]
         threads = Threads([], [(0, 0, machine.threads)])
-    record = RunRecord(
+    record = record_of(
+        request,
+        machine,
+        planned_images=planned.images,
+        timed=timed,
+        deadline=None if speed is None else deadline_of(request, speed),
+        follows=None if follow is None else follow.run,
+        checkpoints=planned.checkpoints,
+        calibration=speed,
+        calibration_seconds=seconds,
+        kimg=planned.images / 1000,
+        command=command_to_repeat(request, folder, planned, machine),
+    )
+    record = with_plans(record, plans, threads)
+    folder.write(record)
+    return record
+
+
+def record_of(request: ResolvedRequest, machine: Machine, **planned: Any) -> RunRecord:
+    """run.json of a run that begins.
+
+    planned: the fields that tell how long it will be
+    """
+    usual: dict[str, Any] = {"calibration_seconds": 0.0, "command": request.command}
+    return RunRecord(
+        **usual | planned,
         triptych=hardware.own_version(),
         model=str(request.name),
         family=request.name.family,
@@ -502,18 +592,9 @@ def begin(
         labels=request.labels,
         teacher=None if request.teacher is None else str(request.teacher.path.resolve()),
         budget=request.budget,
-        planned_images=planned.images,
-        timed=timed,
-        deadline=None if speed is None else deadline_of(request, speed),
-        follows=None if follow is None else follow.run,
-        checkpoints=planned.checkpoints,
-        calibration=speed,
-        calibration_seconds=seconds,
         seed=request.seed,
         identity=request.identity(),
         status="running",
-        kimg=planned.images / 1000,
-        command=command_to_repeat(request, folder, planned, machine),
         versions=hardware.versions(),
         hardware=hardware.describe(),
         device=machine.device,
@@ -524,9 +605,6 @@ def begin(
         processes=machine.group.size,
         choices=machine.choices,
     )
-    record = with_plans(record, plans, threads)
-    folder.write(record)
-    return record
 
 
 def deadline_of(request: ResolvedRequest, speed: Speed) -> Deadline:
@@ -634,12 +712,14 @@ def finish_weights(
     return save_weights(folder.weights, state.weights_to_use(), metadata)
 
 
-def fit_before_training(model: GenerativeModel, part: Part, seed: int) -> None:
-    """Show a fresh model some training images, where it wants to see any."""
-    if type(model).fit_before_training is not GenerativeModel.fit_before_training:
-        count = max(1, min(SURVEYED, SURVEYED_NUMBERS // part.images[0].numel()))
-        some = part.choose(count, "surveyed", seed)
-        model.fit_before_training(some.images, seed, some.labels)
+def fit_before_training(model: GenerativeModel, part: Part, seed: int) -> int:
+    """Show a fresh model some training images, where it wants to see any; how many it saw."""
+    if type(model).fit_before_training is GenerativeModel.fit_before_training:
+        return 0
+    count = max(1, min(SURVEYED, SURVEYED_NUMBERS // part.images[0].numel()))
+    some = part.choose(count, "surveyed", seed)
+    model.fit_before_training(some.images, seed, some.labels)
+    return len(some)
 
 
 def fit_after_training(
