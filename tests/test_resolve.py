@@ -186,3 +186,27 @@ def test_columns_and_range_belong_to_a_run_s_own_source() -> None:
     assert (same.image_column, same.label_column, same.range) == ("i", "l", "0,9")
     assert (other.image_column, other.label_column, other.range) == (None, None, None)
     assert (other.resolution, other.fit) == (same.resolution, same.fit) == (32, "pad")
+
+
+@pytest.mark.parametrize(
+    ("budget", "size", "begins"),
+    [
+        ("75s", "tiny", True),
+        ("150s", "tiny", True),
+        ("151s", "tiny", False),
+        ("5m", "tiny", False),
+        ("50kimg", "tiny", True),
+        ("50.1kimg", "tiny", False),
+        ("1epochs", "tiny", True),
+        ("9999epochs", "tiny", False),
+        ("75s", "small", False),
+    ],
+)
+def test_a_brief_training_of_the_ladder_begins_at_the_mixture(
+    data: ImageData, budget: str, size: str, begins: bool
+) -> None:
+    """For few images make no vector of its own; what is set goes before."""
+    found = resolved(data, "vae:ladder", budget=budget, size=size).settings
+    assert (found.mppca_rank > 0) == (found.groups > 0) == (found.warm_up > 0) == begins
+    other = resolved(data, "vae:ladder", budget=budget, size=size, set=["mppca_rank=7"]).settings
+    assert other.mppca_rank == 7

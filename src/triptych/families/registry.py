@@ -16,13 +16,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from triptych import families, plugins
-from triptych.config import ImageShape, Size
+from triptych.config import Budget, ImageShape, Size
 from triptych.errors import InputError
 from triptych.families import Family
 
 if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
+BRIEF_IMAGES, BRIEF_SECONDS = 50_000, 150  # a training is brief that sees no more
 FEW_IMAGES = 10_000  # with fewer, a discriminator memorizes its training images
 PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
 
@@ -124,13 +125,22 @@ def may_be_conditional(model: str) -> bool:
     return False
 
 
-def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None = None) -> Any:
-    """The recipe's settings for a size and a shape of data.
+def defaults(
+    name: ModelName,
+    size: Size,
+    shape: ImageShape,
+    images: int | None = None,
+    budget: Budget | None = None,
+) -> Any:
+    """The recipe's settings for a size, a shape of data and a length of training.
 
     images: number of training images; None where it is not known
+    budget: None where it is not known: as for a long one
     """
     chosen = recipe(name)
     settings = chosen.defaults(size, shape)
+    if chosen.brief is not None and budget is not None and is_brief(budget, images or 0):
+        settings = chosen.brief(settings, size)
     if images is None:
         return settings
     while settings.batch_size > max(images, 1):
@@ -138,6 +148,16 @@ def defaults(name: ModelName, size: Size, shape: ImageShape, images: int | None 
     if chosen.augments_few and images < FEW_IMAGES:
         settings = replace(settings, augment=True)
     return settings
+
+
+def is_brief(budget: Budget, images: int) -> bool:
+    """Whether a training sees few images; of seconds, whether it does on a few processor cores.
+
+    images: of the training part, which an epoch sees
+    """
+    if budget.unit == "seconds":
+        return budget.amount <= BRIEF_SECONDS
+    return budget.amount * (images if budget.unit == "epochs" else 1) <= BRIEF_IMAGES
 
 
 def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> GenerativeModel:
