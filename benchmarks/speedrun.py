@@ -86,6 +86,7 @@ def main() -> None:
                 size="tiny",
                 seeds=asked.seeds,
                 threads=asked.threads,
+                no_baseline=True,
                 out=asked.scratch / f"{Path(data).name}-{kimg:g}",
             )
             results[name] = measured(Path(report))
