@@ -580,7 +580,7 @@ def test_finished_runs_are_taken_as_they_are(
         run.resolve() for run in runs
     ]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "contract.json", "results.json", "report.html", "figures", "tables",
+        "contract.json", "results.json", "report.html", "figures", "tables", "baseline",
     }  # fmt: skip
 
 
