@@ -119,6 +119,27 @@ def test_draws_are_as_far_from_exemplars_as_those_from_each_other() -> None:
     assert torch.cdist(drawn, y).amin(1).median() == pytest.approx(apart.item(), rel=0.15)
 
 
+def test_nearly_equal_images_do_not_make_draws_repeat_the_others() -> None:
+    """Where most images have a twin, as frames of a film have, the median says nothing."""
+    _, _, some, _ = made(count=280)
+    images = torch.cat([some, some[160:] + 1e-3])
+    groups = torch.arange(280).remainder(K)
+    groups = torch.cat([groups, groups[160:]])
+    mixture = MPPCA(SIZE, K, R).double()
+    mixture.fit(images, groups, seeded(1))
+    prior = GroupedExemplars(mixture, 400).double()
+    prior.fit(mixture, images, groups, seeded(2))
+    choices = torch.rand(5_000, 2, generator=seeded(7), dtype=torch.float64)
+    e = torch.randn(5_000, R, generator=seeded(8), dtype=torch.float64)
+    weights = one_hot(*(torch.arange(5_000) % K).tolist())
+    begun = prior.exemplars_drawn(choices, weights)
+    drawn = mixture.coordinates(mixture(prior.draw(choices, e, weights), weights))
+    used = prior.groups.clamp(min=0).tolist()
+    y = mixture.coordinates(mixture(prior.exemplars, one_hot(*used)))
+    nearest = torch.cdist(drawn, y).argmin(1)
+    assert (nearest == begun).double().mean() == pytest.approx(0.5, abs=0.06)
+
+
 def test_images_are_found_among_their_exemplars() -> None:
     mixture, prior, images, groups = made(count=300)
     weights = one_hot(*groups.tolist())

@@ -12,8 +12,8 @@ mean and variance of every direction:
 v being the variances of the group's directions: what varies much is kept, what varies little is
 drawn anew. (A kernel estimate that shrinks to the mean, so that its variance is that of the data:
 Silverman 1986, section 6.4.) With s going to infinity it is N(0, I), at 0 it repeats its exemplars.
-s is found from the images: draws are no nearer to a training image than training images are to each
-other.
+s is found from the images: the least at which draws are no nearer to training images than these are
+to each other, and at most half of them nearest to the image at which they began.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from triptych.nn.mppca import MPPCA
 LEAST_NOISE, MOST_NOISE = 0.05, 50.0  # deviations on [-1, 1] between which s is looked for
 HALVINGS = 12  # of that range, on its logarithm
 SAME = 1e-3  # of a latent's length: nearer than that is the same latent
+MOST_OWN = 0.5  # share of draws that may be nearest to the exemplar at which they began
 COMPARED = 1_000  # draws, and exemplars, whose nearest exemplar is looked for
 
 
@@ -72,9 +73,11 @@ class GroupedExemplars(nn.Module):
         self.kept.zero_()[:-1] = self.shares_at(mixture, self.noise_found(mixture, y, rng))
 
     def noise_found(self, mixture: MPPCA, y: Tensor, rng: torch.Generator) -> float:
-        """The least noise whose draws are as far from exemplars as exemplars from each other.
+        """The least noise at which draws are no repetitions of exemplars, whose coordinates are y.
 
-        Both by the median distance to the nearest exemplar, in the mixture's coordinates y [N,R].
+        By the distance to the nearest exemplar in the mixture's coordinates [N,R]: its median over
+        draws is that over exemplars at least, which says little where many images are nearly equal;
+        so the nearest may be the one at which the draw began for at most `MOST_OWN` of the draws.
         """
         some = torch.randperm(len(y), generator=rng)[:COMPARED].to(y.device)
         apart = torch.cdist(y[some], y)
@@ -88,8 +91,10 @@ class GroupedExemplars(nn.Module):
             a = self.shares_at(mixture, math.exp(middle))[k]
             along = mixture.variances[k].sqrt() * (a * z + (1 - a**2).sqrt() * e)
             drawn = mixture.centres[k] + torch.einsum("nij,nj->ni", mixture.axes[k], along)
-            nearer = torch.cdist(drawn, y).amin(1).median() < wanted
-            low, high = (middle, high) if nearer else (low, middle)
+            nearest = torch.cdist(drawn, y).min(1)
+            own = (nearest.indices == some).double().mean()
+            repeats = own > MOST_OWN or nearest.values.median() < wanted
+            low, high = (middle, high) if repeats else (low, middle)
         return math.exp(high)
 
     @staticmethod
