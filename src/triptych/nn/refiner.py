@@ -97,7 +97,4 @@ class RefiningGenerator(nn.Module):
 
     def weights(self, labels: Tensor | None, like: Tensor) -> Tensor:
         """The shares of the groups as the mixture takes them: by default all groups together."""
-        if labels is None:
-            labels = like.new_zeros(len(like), len(self.mixture.centres))
-            labels[:, -1] = 1
-        return labels.to(like.dtype)
+        return (self.mixture.unknown(like) if labels is None else labels).to(like.dtype)
