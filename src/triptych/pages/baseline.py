@@ -79,7 +79,7 @@ def compare(columns: Sequence[Column], baseline: Run) -> list[tuple[Column, Name
 
 
 def tell_model(who: Name, compared: Sequence[tuple[Column, Difference]]) -> Sentence:
-    """By what a model is better than the baseline; by what it is not, if there is anything."""
+    """By what a model is better than the baseline, and by what it is not."""
     measures = {
         better: tuple(noun(column) for column, apart in compared if apart.better == better)
         for better in ("first", "second", "undecided")
@@ -92,4 +92,7 @@ def tell_model(who: Name, compared: Sequence[tuple[Column, Difference]]) -> Sent
         for better, key in (("second", "baseline.worse"), ("undecided", "baseline.open"))
         if measures[better]
     )
-    return Sentence("baseline.not_better", values | {"clauses": clauses}, "baseline")
+    values["clauses"] = clauses
+    if measures["first"]:
+        return Sentence("baseline.partly", values | {"measures": measures["first"]}, "baseline")
+    return Sentence("baseline.not_better", values, "baseline")
