@@ -13,7 +13,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from tests.test_conditioning import SIZES, planted
-from tests.test_training import DATA, digest, request, train
+from tests.test_inversion import check_interrupted
+from tests.test_training import DATA, request, train
 from tests.truths import Recorder
 from triptych import images
 from triptych.config import ImageShape
@@ -300,25 +301,7 @@ def test_a_trained_run_remembers_its_groups_and_its_mixture(tmp_path: Path) -> N
 
 
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
-    import signal
-
-    from triptych.errors import InterruptedRunError
-    from triptych.training.state import TrainingState
-
-    wanted = request("gan:r1", "1.28kimg", *SMALL)
-    whole = train(wanted, tmp_path / "whole")
-    one_round = TrainingState.step
-
-    def interrupted(self: TrainingState, *arguments: Any) -> None:
-        one_round(self, *arguments)
-        if self.phase == 0 and self.seen == 10 * self.batch_size:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingState, "step", interrupted)
-        with pytest.raises(InterruptedRunError):
-            train(wanted, tmp_path / "cut")
-    assert digest(train(wanted, tmp_path / "cut")) == digest(whole)
+    check_interrupted(request("gan:r1", "1.28kimg", *SMALL), 0, tmp_path)
 
 
 def test_a_saved_model_has_its_groups_and_its_mixture() -> None:

@@ -24,6 +24,7 @@ from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, course, hinge
 from triptych.run import Run
 from triptych.tasks import reconstruct
+from triptych.training.resolve import ResolvedRequest
 from triptych.training.state import TrainingState
 
 __all__ = ["call", "refuses"]  # fixtures
@@ -201,17 +202,22 @@ def test_the_encoder_is_trained_after_the_generator_which_stays(tmp_path: Path) 
 
 
 def test_an_interrupted_encoder_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    wanted = request("gan:hinge", "1.28kimg", "width=8", "inversion.share=0.5")
+    check_interrupted(wanted, 1, tmp_path)
+
+
+def check_interrupted(wanted: ResolvedRequest, phase: int, tmp_path: Path) -> None:
+    """A run that is interrupted in a phase, and goes on, ends like one that is not."""
     import signal
 
     from triptych.errors import InterruptedRunError
 
-    wanted = request("gan:hinge", "1.28kimg", "width=8", "inversion.share=0.5")
     whole = train(wanted, tmp_path / "whole")
     one_round = TrainingState.step
 
     def interrupted(self: TrainingState, *arguments: Any) -> None:
         one_round(self, *arguments)
-        if self.phase == 1 and self.seen == 10 * self.batch_size:
+        if self.phase == phase and self.seen == 10 * self.batch_size:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -81,6 +81,27 @@ def test_before_training_the_posterior_is_that_of_probabilistic_pca() -> None:
 
 
 @torch.no_grad()
+def test_in_colour_too_samples_begin_as_those_of_the_mixture() -> None:
+    """Where green and blue may be moved by the channels before them."""
+    pixels, _ = planted(3)
+    shape = ImageShape(channels=3, resolution=32)
+    chosen = replace(registry.defaults(NAME, "tiny", shape), groups=4, mppca_rank=RANK)
+    model = registry.build(NAME, chosen, shape, seed=0).eval()
+    assert isinstance(model, LadderVAE)
+    model.fit_before_training(pixels, seed=0)
+    rng = ImageStreams(0, "sample", range(6))
+    latent = model.draw_latent(6, rng)
+    assert latent.labels is not None and model.mixture is not None
+    expected = model.mixture(latent.tensors[VECTOR], latent.labels).clamp(-1, 1)
+    torch.testing.assert_close(model.decode(latent, rng), expected, atol=1e-5, rtol=0)
+
+
+def test_its_pictures_are_cooled_whatever_the_size_of_a_vector_that_it_has_not() -> None:
+    model, _, _, _ = begun(vector=0)
+    assert model.deviation == begun()[0].deviation == 0.3
+
+
+@torch.no_grad()
 def test_draws_are_of_groups_as_frequent_as_among_training_images() -> None:
     model, _, _, _ = begun()
     latent = model.draw_latent(2000, ImageStreams(0, "sample", range(2000)))

@@ -126,20 +126,21 @@ def fit_before_training(
     images: Tensor,
     seed: int,
     labels: Tensor | None = None,
-) -> None:
+) -> Tensor | None:
     """Find the groups, where the condition is a group, and the mixture, where there is one.
+
+    Returns the conditions of the images, [N]; None where there are none.
 
     images: uint8 [N,C,H,W]
     labels: their class numbers [N], where the data have labels
     """
     if isinstance(conditioning, Groups):
         conditioning.find(images, seed)
+    numbers = None if conditioning is None else conditioning.of(images, labels)
     if mixture is not None:
-        x = to_float(images)
-        numbers = None if conditioning is None else conditioning.of(x, labels)
-        if numbers is None:
-            numbers = torch.zeros(len(x), dtype=torch.int64)
-        mixture.fit(x, numbers, generator(seed, "mixture"))
+        groups = torch.zeros(len(images), dtype=torch.int64) if numbers is None else numbers
+        mixture.fit(to_float(images), groups, generator(seed, "mixture"))
+    return numbers
 
 
 def condition_shares(

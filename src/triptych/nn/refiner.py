@@ -79,10 +79,10 @@ class RefiningGenerator(nn.Module):
         for halve in self.halve:
             skips.append(h)
             h = halve(h)
-        told = self.latent(z)
+        condition = self.latent(z)
         if self.label is not None and labels is not None:
-            told = told + self.label(labels.to(z.dtype))
-        h = self.middle(h + told.view(-1, *self.bottom))
+            condition = condition + self.label(labels.to(z.dtype))
+        h = self.middle(h + condition.view(-1, *self.bottom))
         for enlarge, join in zip(self.enlarge, self.join, strict=True):
             h = join(enlarge(h) + skips.pop())
         return self.head(h)

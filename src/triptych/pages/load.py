@@ -151,18 +151,19 @@ def load_comparison(folder: Path) -> Comparison:
     results = read_required(ComparisonResults, folder / "results.json", MOST_RESULTS)
     runs = load_runs(results.runs, folder, contract)
     models = runs if results.models is None else load_runs(results.models, folder, contract)
-    found, why = None, None
+    baseline, why_not = None, None
     if results.baseline is not None:
-        measured, why = results.baseline.results, results.baseline.note
-        place = find_folder(folder, (BASELINE,), 0, BASELINE)
-        found = None if measured is None else load_run(measured, place)
+        why_not = results.baseline.note
+        if results.baseline.results is not None:
+            run_folder = find_folder(folder, (BASELINE,), 0, BASELINE)
+            baseline = load_run(results.baseline.results, run_folder)
     return Comparison(
         folder=folder,
         contract=contract,
         runs=models,
         trainings=() if results.models is None else runs,
-        baseline=found,
-        unmeasured_baseline=why,
+        baseline=baseline,
+        unmeasured_baseline=why_not,
     )
 
 

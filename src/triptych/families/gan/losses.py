@@ -159,8 +159,9 @@ class Players:
 
     def condition_of(self, images: Tensor) -> list[Tensor]:
         """The same for images [N,C,H,W] alone: their own groups are known, classes are not."""
-        known = self.conditioning
-        return self.condition(None if known is None else known.of(images, None), images)
+        conditioning = self.conditioning
+        numbers = None if conditioning is None else conditioning.of(images, None)
+        return self.condition(numbers, images)
 
     def closed_form(self, images: Tensor, condition: list[Tensor]) -> Tensor | None:
         """Latents of images by the generator's mixture, [N,D]; None where it has none."""
@@ -193,11 +194,11 @@ class PlayerObjective(Objective):
 
     def condition(self, batch: Batch) -> list[Tensor]:
         """The classes or groups of the real images; the fake images get the same ones."""
-        known = self.players.conditioning
-        if known is None:
+        conditioning = self.players.conditioning
+        if conditioning is None:
             return []
-        numbers = known.of(batch.images, batch.labels)
-        numbers = hide_some(numbers, batch.noise.get("hidden"), known.count)
+        numbers = conditioning.of(batch.images, batch.labels)
+        numbers = hide_some(numbers, batch.noise.get("hidden"), conditioning.count)
         return self.players.condition(numbers, batch.images)
 
     def changed(self, images: Tensor, batch: Batch, kind: str) -> Tensor:

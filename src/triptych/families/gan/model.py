@@ -124,9 +124,10 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """z ~ N(0, I), [count,D], and the condition: groups are drawn as often as they occur."""
-        z, known = rng.normal(self.latent), self.conditioning
-        numbers = None if known is None else known.draw(rng, labels)
-        return Latent({"z": z}, path="straight", labels=condition_shares(known, numbers, z))
+        z, conditioning = rng.normal(self.latent), self.conditioning
+        numbers = None if conditioning is None else conditioning.draw(rng, labels)
+        shares = condition_shares(conditioning, numbers, z)
+        return Latent({"z": z}, path="straight", labels=shares)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """One generator call: [N,C,H,W]."""

@@ -37,6 +37,7 @@ from triptych.families.vae.grouped_exemplars import GroupedExemplars
 from triptych.families.vae.losses import LOG_2PI, Posterior
 from triptych.families.vae.mixture import (
     LogisticMixture,
+    mean_channels,
     mixture_channels,
     moved_means,
     read_mixture,
@@ -298,6 +299,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     levels:     from the finest, whose side is the image's over `patch`, to a single pixel
     components: of the pixels' mixture
     vector:     the first latent
+    mixture:    whose latent the vector is; None for a vector that is learned
     """
 
     def __init__(
@@ -315,7 +317,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> None:
         super().__init__()
         self.join = vector.join
-        self.deviation = vector.deviation if vector.size else 1.0
+        self.deviation = vector.deviation if vector.size or mixture is not None else 1.0
         if self.deviation != 1.0:
             self.samples_note = Note("mean_pixels_cooled", {"share": self.deviation})
         self.shape = shape
@@ -345,14 +347,11 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             self.see = nn.Conv2d(
                 shape.channels, finest.width, kernel, stride=patch, padding=padding
             )
-            with torch.no_grad():  # the means begin at those of the mixture
-                apart = self.leaf.weight.view(finest.width, components, -1, kernel, kernel)
-                apart[:, :, 1 : 1 + shape.channels] = 0
-                apart[:, :, 1 + 2 * shape.channels :] = 0
-                assert self.leaf.bias is not None
-                bias = self.leaf.bias.view(components, -1)
-                bias[:, 1 : 1 + shape.channels] = 0
-                bias[:, 1 + 2 * shape.channels :] = 0
+            assert self.leaf.bias is not None
+            means = mean_channels(shape.channels, components)
+            with torch.no_grad():  # pixels' means begin at those of the mixture
+                self.leaf.weight[:, means] = 0
+                self.leaf.bias[means] = 0
         elif vector.size:
             self.latents[VECTOR] = (vector.size,)
             self.vector = Vector(top.width, vector.size, *vector.exemplars, classes or 0)
@@ -381,13 +380,10 @@ class LadderVAE(VAE, DrawsAroundExemplars):
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find the groups, where the condition is a group, the mixture, and the vector's prior."""
-        fit_before_training(self.conditioning, self.mixture, images, seed, labels)
-        if isinstance(self.vector, MixtureVector) and self.conditioning is not None:
-            x = to_float(images)
-            numbers = self.conditioning.of(x, labels)
-            if numbers is not None:
-                rng = generator(seed, "exemplars")
-                self.vector.prior.fit(self.vector.mixture, x, numbers, rng)
+        numbers = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
+        if isinstance(self.vector, MixtureVector) and numbers is not None:
+            rng = generator(seed, "exemplars")
+            self.vector.prior.fit(self.vector.mixture, to_float(images), numbers, rng)
 
     def encode_features(self, images: Tensor) -> Features:
         """The encoder's pictures, and the mixture's coordinates."""

@@ -115,6 +115,14 @@ def log_bin_mass(pixels: Tensor, means: Tensor, log_scales: Tensor, levels: int)
     return below + above + between
 
 
+def mean_channels(channels: int, components: int) -> Tensor:
+    """Which of the numbers per pixel decide means: they and their coefficients, bool [P]."""
+    means = torch.ones(channels + channels * (channels - 1) // 2, dtype=torch.bool)
+    others = torch.zeros(1 + channels, dtype=torch.bool)  # the share before, the scales between
+    one = torch.cat([others[:1], means[:channels], others[1:], means[channels:]])
+    return one.repeat(components)
+
+
 def moved_means(numbers: Tensor, images: Tensor, components: int) -> Tensor:
     """A network's output [B,P,H,W] with images [B,C,H,W] added to the means of all components."""
     apart = numbers.view(len(numbers), components, -1, *numbers.shape[2:])

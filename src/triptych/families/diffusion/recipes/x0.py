@@ -40,7 +40,7 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
 
 
 RECIPE = Recipe(
-    summary="clean-image prediction on patches, samples in 16 network calls",
+    summary="clean-image prediction on patches, samples in 16 or 20 network calls",
     settings=PatchDiffusion,
     defaults=defaults,
     build=build,
