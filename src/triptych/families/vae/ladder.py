@@ -276,6 +276,15 @@ def to_zero(layer: nn.Linear | nn.Conv2d) -> None:
     nn.init.zeros_(layer.bias)
 
 
+def means_to_zero(leaf: nn.ConvTranspose2d, channels: int, components: int) -> None:
+    """The same for the means alone among the numbers of a mixture of logistics."""
+    assert leaf.bias is not None
+    means = mean_channels(channels, components)
+    with torch.no_grad():
+        leaf.weight[:, means] = 0
+        leaf.bias[means] = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class VectorLatent:
     """A first latent that is a vector with a learned prior.
@@ -347,11 +356,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             self.see = nn.Conv2d(
                 shape.channels, finest.width, kernel, stride=patch, padding=padding
             )
-            assert self.leaf.bias is not None
-            means = mean_channels(shape.channels, components)
-            with torch.no_grad():  # pixels' means begin at those of the mixture
-                self.leaf.weight[:, means] = 0
-                self.leaf.bias[means] = 0
+            means_to_zero(self.leaf, shape.channels, components)
         elif vector.size:
             self.latents[VECTOR] = (vector.size,)
             self.vector = Vector(top.width, vector.size, *vector.exemplars, classes or 0)
