@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tests.truths import ListedStreams, NoStreams, normal
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families.latent import Latent
-from triptych.families.vae.ladder import Features, LadderVAE, Level, StochasticBlock
+from triptych.families.vae.ladder import LadderVAE, Level, StochasticBlock
 from triptych.families.vae.losses import Posterior
 from triptych.families.vae.mixture import FIRST_LOG_SCALE
 from triptych.seeding import ImageStreams
@@ -249,11 +250,11 @@ def test_every_posterior_looks_at_the_image_at_its_own_resolution() -> None:
     coarsest, finest = seen.pictures
     assert [coarsest.shape[-1], finest.shape[-1]] == [1, 4]
     plain = model.posterior(seen, noise)
-    other = model.posterior(Features([coarsest, finest + 1]), noise)
+    other = model.posterior(replace(seen, pictures=[coarsest, finest + 1]), noise)
     assert torch.equal(plain.means["1x1.0"], other.means["1x1.0"])
     for name in NAMES[1:]:
         assert not torch.equal(plain.means[name], other.means[name])
-    coarse = model.posterior(Features([coarsest + 1, finest]), noise)
+    coarse = model.posterior(replace(seen, pictures=[coarsest + 1, finest]), noise)
     assert not torch.equal(plain.means["1x1.0"], coarse.means["1x1.0"])
 
 
@@ -266,7 +267,7 @@ def test_log_variances_stay_within_bounds() -> None:
         with torch.no_grad():
             block.posterior.last.weight.zero_()
             block.posterior.last.bias[1] = bias
-        assert block.posterior_moments(h, h)[1].item() == kept
+        assert block.posterior_moments(h, h, None)[1].item() == kept
 
 
 def test_a_block_decides_what_its_latent_means() -> None:
@@ -279,5 +280,7 @@ def test_a_block_decides_what_its_latent_means() -> None:
     gain = gain + block.gain.bias[:, None, None]
     moved = torch.einsum("oi,bihw->bohw", block.spread.weight[..., 0, 0], gain * z)
     moved = h + moved + block.spread.bias[:, None, None]
-    torch.testing.assert_close(block(h, z), block.residual(moved), rtol=1e-9, atol=1e-12)
+    features, image = block(h, z, None)
+    torch.testing.assert_close(features, block.residual(moved), rtol=1e-9, atol=1e-12)
+    assert image is None
     torch.testing.assert_close(block.gain.bias.detach(), torch.ones(2).double())

@@ -19,8 +19,9 @@ from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
 from triptych.families.labels import UNLABELED
+from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
-from triptych.families.vae.ladder import VECTOR, LadderVAE, MixtureVector
+from triptych.families.vae.ladder import VECTOR, LadderVAE, MixtureVector, StochasticBlock
 from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams
 
@@ -51,13 +52,25 @@ def noise_of(model: LadderVAE, count: int) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def test_before_training_samples_are_those_of_the_mixture() -> None:
+def test_before_training_samples_are_those_of_the_mixture_and_of_its_patches() -> None:
     model, mixture, _, _ = begun()
     rng = ImageStreams(0, "sample", range(6))
     latent = model.draw_latent(6, rng)
     assert latent.labels is not None
-    expected = mixture(latent.tensors[VECTOR], latent.labels).clamp(-1, 1)
-    torch.testing.assert_close(model.decode(latent, rng), expected, atol=1e-5, rtol=0)
+    expected = mixture(latent.tensors[VECTOR], latent.labels) + of_patches(model, latent)
+    torch.testing.assert_close(model.decode(latent, rng), expected.clamp(-1, 1), atol=1e-5, rtol=0)
+
+
+def of_patches(model: LadderVAE, latent: Latent) -> Tensor:
+    """What a latent picture adds to an image before training, patch by patch."""
+    pca, e = model.patches, latent.tensors[PICTURES]
+    assert pca is not None and e[:, : pca.count].abs().max() > 0.1
+    added = torch.zeros(len(e), *model.shape.size)
+    for i in range(16):
+        for j in range(16):
+            d = (pca.stds * e[:, : pca.count, i, j]) @ pca.directions.T
+            added[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = d.view(len(e), -1, 2, 2)
+    return added
 
 
 @torch.no_grad()
@@ -92,8 +105,8 @@ def test_in_colour_too_samples_begin_as_those_of_the_mixture() -> None:
     rng = ImageStreams(0, "sample", range(6))
     latent = model.draw_latent(6, rng)
     assert latent.labels is not None and model.mixture is not None
-    expected = model.mixture(latent.tensors[VECTOR], latent.labels).clamp(-1, 1)
-    torch.testing.assert_close(model.decode(latent, rng), expected, atol=1e-5, rtol=0)
+    expected = model.mixture(latent.tensors[VECTOR], latent.labels) + of_patches(model, latent)
+    torch.testing.assert_close(model.decode(latent, rng), expected.clamp(-1, 1), atol=1e-5, rtol=0)
 
 
 def test_its_pictures_are_cooled_whatever_the_size_of_a_vector_that_it_has_not() -> None:
@@ -157,6 +170,11 @@ def test_the_finest_level_sees_the_mixture_s_image() -> None:
     found = model.posterior(model.encode_features(x[:4]), noise, labels)
     assert labels is not None
     torch.testing.assert_close(seen[0], mixture(found.latents[VECTOR], labels))
+    # The pictures' posterior is their closed form at first, which looks at no features.
+    block = model.levels()[-1].blocks[PICTURES.replace(".", "-")]
+    assert isinstance(block, StochasticBlock)
+    torch.nn.init.normal_(block.posterior.last.weight, std=0.1)
+    found = model.posterior(model.encode_features(x[:4]), noise, labels)
     model.see.weight.zero_()
     blind = model.posterior(model.encode_features(x[:4]), noise, labels)
     assert (blind.means[PICTURES] - found.means[PICTURES]).abs().max() > 1e-3
@@ -222,8 +240,8 @@ def test_without_groups_it_is_one_gaussian() -> None:
     rng = ImageStreams(0, "sample", range(3))
     latent = model.draw_latent(3, rng)
     assert latent.labels is None
-    expected = mixture(latent.tensors[VECTOR], torch.eye(2)[[1] * 3]).clamp(-1, 1)
-    torch.testing.assert_close(model.decode(latent, rng), expected, atol=1e-5, rtol=0)
+    expected = mixture(latent.tensors[VECTOR], torch.eye(2)[[1] * 3]) + of_patches(model, latent)
+    torch.testing.assert_close(model.decode(latent, rng), expected.clamp(-1, 1), atol=1e-5, rtol=0)
     assert "group" not in model.negative_bound(x[:3], rng, "elbo")
 
 

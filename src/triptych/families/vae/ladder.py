@@ -13,8 +13,9 @@ in units of the prior (arXiv:2007.03898, section 3.2). Pixels are mixtures of lo
 In a training of minutes such a ladder explains each pixel by itself and never learns what a whole
 image is. So the first latent may be a vector. It learns to predict the whole image before the
 latent pictures take part, and its prior is fitted to it after training. Or it begins as the latent
-of a mixture of probabilistic PCA, whose posterior, decoder and prior are known before training; the
-networks learn what is to be added to the second.
+of a mixture of probabilistic PCA, whose posterior, decoder and prior are known before training. So
+are then those of the first latent picture of the finest level, by the patches of what the mixture
+leaves of images. The networks learn what is to be added to either.
 """
 
 from __future__ import annotations
@@ -41,17 +42,21 @@ from triptych.families.vae.mixture import (
     mixture_channels,
     moved_means,
     read_mixture,
+    scale_channels,
+    scale_number,
 )
 from triptych.families.vae.model import VAE
 from triptych.images import to_float
 from triptych.nn.blocks import GroupNorm
 from triptych.nn.ladder import Bottleneck, Grow, Residual, Start, shrink
 from triptych.nn.mppca import MPPCA
+from triptych.nn.patch_pca import PatchPCA
 from triptych.records import Note
 from triptych.seeding import ImageStreams, generator
 
 VECTOR = "vector.0"  # the name of the first latent
 CHUNK = 64  # images whose features are held at once
+ENOUGH = 2_000  # images, of which patches are taken
 GROUPS = 8  # of channels that are normalised together, four channels at least in each
 FIRST_LOG_STD = -2.0  # of a guess's error on [-1, 1], about where it ends
 
@@ -61,10 +66,12 @@ class Features:
     """What the posteriors of images need of them.
 
     pictures:    of the encoder, the coarsest first, each [B,width,side,side]
+    images:      themselves, [B,C,H,W], float32
     coordinates: of the mixture that the vector begins at, [B,D]; None without one
     """
 
     pictures: list[Tensor]
+    images: Tensor
     coordinates: Tensor | None = None
 
 
@@ -88,10 +95,11 @@ class Level:
 class StochasticBlock(nn.Module):
     """One latent picture: its posterior, its projection to features, and a residual block.
 
-    scale: of the first weights whose outputs are summed over all blocks
+    scale:   of the first weights whose outputs are summed over all blocks
+    patches: the closed form that its first latents begin at; None without one
     """
 
-    def __init__(self, level: Level, scale: float) -> None:
+    def __init__(self, level: Level, scale: float, patches: PatchPCA | None = None) -> None:
         super().__init__()
         width, latent, side = level.width, level.latent, level.side
         self.posterior = Bottleneck(2 * width, width, 2 * latent, side, scale=0.1)
@@ -103,16 +111,36 @@ class StochasticBlock(nn.Module):
             self.gain.bias.fill_(1.0)
             self.gain.weight.mul_(0.1)
             self.spread.weight.mul_(scale)
+        self.patches = patches
+        if patches is not None:
+            to_zero(self.posterior.last)
 
-    def posterior_moments(self, h: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the posterior, each [B,latent,side,side], float32."""
+    def predicted(self, h: Tensor, image: Tensor | None) -> Tensor | None:
+        """What is known of the image before this latent, [B,C,H,W]; None without a mixture."""
+        return image if image is None or self.patches is None else self.patches.predicted(h, image)
+
+    def posterior_moments(
+        self, h: Tensor, features: Tensor, left: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, each [B,latent,side,side], float32.
+
+        left: the image minus what is known of it
+        """
         moments = self.posterior(torch.cat([h, features], dim=1))
         mean, log_variance = to_float32(moments).chunk(2, dim=1)
+        if self.patches is not None and left is not None:
+            begun, log_begun = self.patches.posterior_moments(h, left)
+            others = (0, 0, 0, 0, 0, mean.shape[1] - begun.shape[1])
+            mean, log_variance = mean + F.pad(begun, others), log_variance + F.pad(log_begun, others)
         return mean, log_variance.clamp(-20, 5)
 
-    def forward(self, h: Tensor, latent: Tensor) -> Tensor:
-        """Add one latent to the decoded features: [B,width,side,side]."""
-        return self.residual(h + self.spread(self.gain(h) * latent))
+    def forward(
+        self, h: Tensor, latent: Tensor, image: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Add one latent to the decoded features [B,width,side,side] and to the known image."""
+        if self.patches is not None and image is not None:
+            image = image + self.patches(h, latent[:, : self.patches.count])
+        return self.residual(h + self.spread(self.gain(h) * latent)), image
 
 
 class Vector(nn.Module):
@@ -162,24 +190,35 @@ class MixtureVector(nn.Module):
         self.spread = nn.Linear(size, width)
         to_zero(self.posterior)
 
-    def encode(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def encode(self, coordinates: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """The images' numbers z in their groups [B,D], and the groups' weights [B,K+1]."""
-        coordinates = features.coordinates
-        assert coordinates is not None
         weights = self.mixture.unknown(coordinates) if labels is None else labels
         return self.mixture.encode_coordinates(coordinates, weights), weights
 
-    def posterior_moments(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the posterior, each [B,D], float32."""
-        z, weights = self.encode(features, labels)
-        log_factor = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
+    def begun(self, coordinates: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the posterior before training, each [B,D]."""
+        z, weights = self.encode(coordinates, labels)
         variances = self.mixture.variances[weights.argmax(1)]
         kept = variances / (variances + self.mixture.rest)
-        return kept * z, ((1 - kept).log() + log_factor).clamp(-20, 5)
+        return kept * z, 1 - kept
+
+    def posterior_moments(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, each [B,D], float32."""
+        assert features.coordinates is not None
+        mean, variance = self.begun(features.coordinates, labels)
+        log_factor = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
+        return mean, (variance.log() + log_factor).clamp(-20, 5)
+
+    def redrawn(self, x: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Images [B,C,H,W] decoded from a draw of their posterior before training, the same."""
+        mean, variance = self.begun(self.mixture.coordinates(x), labels)
+        z = mean + variance.sqrt() * torch.randn(mean.shape, generator=rng).to(mean)
+        return self.mixture(z, self.mixture.unknown(z) if labels is None else labels)
 
     def exemplars_of(self, features: Features, labels: Tensor | None) -> Tensor:
         """The exemplar that each image is encoded into, [B]; -1 for none."""
-        return self.prior.exemplars_at(*self.encode(features, labels))
+        assert features.coordinates is not None
+        return self.prior.exemplars_at(*self.encode(features.coordinates, labels))
 
     def project(self, z: Tensor) -> Tensor:
         """[B,D] -> features [B,width,1,1]."""
@@ -232,8 +271,9 @@ class BottomUpLevel(nn.Module):
 class TopDownLevel(nn.Module):
     """One level of the decoder: it enlarges the coarser level's features and adds its latents.
 
-    names: of the latents
-    guess: a head that predicts the image before these latents are added, in training alone
+    names:   of the latents
+    guess:   a head that predicts the image before these latents are added, in training alone
+    patches: the closed form of the first of them
     """
 
     def __init__(
@@ -244,6 +284,7 @@ class TopDownLevel(nn.Module):
         scale: float,
         names: list[str],
         guess: Guess | None,
+        patches: PatchPCA | None,
     ) -> None:
         super().__init__()
         self.guess = guess
@@ -254,7 +295,10 @@ class TopDownLevel(nn.Module):
         )
         self.label = None if classes is None else nn.Linear(classes + 1, level.width, bias=False)
         self.blocks = nn.ModuleDict(
-            {name.replace(".", "-"): StochasticBlock(level, scale) for name in names}
+            {
+                name.replace(".", "-"): StochasticBlock(level, scale, None if number else patches)
+                for number, name in enumerate(names)
+            }
         )
 
     def arrive(self, h: Tensor, labels: Tensor | None) -> Tensor:
@@ -365,10 +409,13 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             side = f"{level.side}x{level.side}"
             names = [f"{side}.{number}" for number in range(level.top_down_blocks)]
             self.latents |= dict.fromkeys(names, (level.latent, level.side, level.side))
-            guess = None
+            guess, patches = None, None
             if self.vector is not None and names:
                 guess = Guess(level, shape, begun=mixture is not None)
-            self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess))
+            kept = min(level.latent, PatchPCA.most(shape.channels, patch))
+            if mixture is not None and names and level is finest and kept:
+                patches = PatchPCA(level.width, shape.channels, patch, kept)
+            self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess, patches))
 
     def networks(self) -> Sequence[nn.Module]:
         """The encoder's levels, and the decoder's blocks."""
@@ -383,23 +430,45 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         """The mixture that the vector begins at."""
         return self.vector.mixture if isinstance(self.vector, MixtureVector) else None
 
+    @property
+    def patches(self) -> PatchPCA | None:
+        """The closed form that the first latent picture of the finest level begins at."""
+        for _, block in self.levels()[-1].named()[:1]:
+            return block.patches
+        return None
+
+    @torch.no_grad()
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Find the groups, where the condition is a group, the mixture, and the vector's prior."""
+        """Find the groups, where the condition is a group, and all that a mixture lets be known.
+
+        That is the mixture, the vector's prior, and the patches' PCA of what the mixture leaves,
+        whose noise is where the pixels' scales begin.
+        """
         numbers = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
-        if isinstance(self.vector, MixtureVector) and numbers is not None:
+        if not isinstance(self.vector, MixtureVector):
+            return
+        x = to_float(images)
+        if numbers is not None:
             rng = generator(seed, "exemplars")
-            self.vector.prior.fit(self.vector.mixture, to_float(images), numbers, rng)
+            self.vector.prior.fit(self.vector.mixture, x, numbers, rng)
+        if self.patches is not None:
+            some = slice(None, None, len(x) // ENOUGH + 1)
+            condition = self.condition(x[some], None if numbers is None else numbers[some])
+            drawn = self.vector.redrawn(x[some], condition, generator(seed, "patches"))
+            self.patches.fit(x[some] - drawn)
+            assert self.leaf.bias is not None
+            scales = scale_channels(self.shape.channels, self.components)
+            self.leaf.bias[scales] = scale_number(self.patches.rest)
 
     def encode_features(self, images: Tensor) -> Features:
         """The encoder's pictures, and the mixture's coordinates."""
-        x, pictures = self.stem(images), []
+        h, pictures = self.stem(images), []
         for level in self.tower:
-            x = level(x)
-            pictures.append(x)
+            h = level(h)
+            pictures.append(h)
         mixture = self.mixture
-        return Features(
-            pictures[::-1], None if mixture is None else mixture.coordinates(to_float32(images))
-        )
+        x = to_float32(images)
+        return Features(pictures[::-1], x, None if mixture is None else mixture.coordinates(x))
 
     def posterior(
         self,
@@ -410,23 +479,23 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> Posterior:
         """From the coarsest latent to the finest; each depends on those before it."""
         posterior = Posterior({}, {}, {}, features.pictures[0])
-        h, linear = self.zeros(features.pictures[0]), None
+        h, image = self.zeros(features.pictures[0]), None
         if self.vector is not None:
             z = self.vector_posterior(features, noise, labels, posterior)
-            h, linear = h + self.vector.project(z), self.linear(z, labels)
+            h, image = h + self.vector.project(z), self.linear(z, labels)
         joined = float(share >= self.join)
-        h = self.top_down(h, linear, features, noise, labels, joined, posterior)
-        return replace(posterior, output=self.finish(h, linear))
+        h, image = self.top_down(h, image, features, noise, labels, joined, posterior)
+        return replace(posterior, output=self.finish(h, image))
 
     def posterior_means(self, features: Features, labels: Tensor | None) -> dict[str, Tensor]:
         """As `posterior` without noise, but faster: without the pixels and the vector's KL."""
         posterior = Posterior({}, {}, {}, features.pictures[0])
-        h, linear = self.zeros(features.pictures[0]), None
+        h, image = self.zeros(features.pictures[0]), None
         if self.vector is not None:
             z, _ = self.vector.posterior_moments(features, labels)
             posterior.means[VECTOR] = z
-            h, linear = h + self.vector.project(z), self.linear(z, labels)
-        self.top_down(h, linear, features, None, labels, 1.0, posterior)
+            h, image = h + self.vector.project(z), self.linear(z, labels)
+        self.top_down(h, image, features, None, labels, 1.0, posterior)
         return posterior.means
 
     def linear(self, z: Tensor, labels: Tensor | None) -> Tensor | None:
@@ -441,44 +510,48 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     def top_down(
         self,
         h: Tensor,
-        linear: Tensor | None,
+        image: Tensor | None,
         features: Features,
         noise: dict[str, Tensor] | None,
         labels: Tensor | None,
         joined: float,
         posterior: Posterior,
-    ) -> Tensor:
-        """Run all levels; their latents go into `posterior`. Returns [B,width,side,side].
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run all levels; their latents go into `posterior`.
 
-        linear: the mixture's image of the vector, which the finest level sees
+        Returns features [B,width,side,side], and the image that the levels made of the given one.
+
+        image:  the mixture's image of the vector, which the finest level sees
         joined: 1 where the levels' latents take part, else 0
         """
         for level, own_features in zip(self.levels(), features.pictures, strict=True):
-            h = self.arrive(level, h, linear, labels)
+            h = self.arrive(level, h, image, labels)
             if self.training and level.guess is not None:
-                guess = level.guess(h, linear)
+                guess = level.guess(h, image)
                 posterior.guesses[level.guess.name] = guess, level.guess.log_std
             for name, block in level.named():
+                image = block.predicted(h, image)
+                left = None if image is None else features.images - image
                 mean, log_variance = (
-                    joined * part for part in block.posterior_moments(h, own_features)
+                    joined * part for part in block.posterior_moments(h, own_features, left)
                 )
                 posterior.means[name], posterior.log_variances[name] = mean, log_variance
                 posterior.latents[name] = mean
                 if noise is not None:
                     posterior.latents[name] = mean + (log_variance / 2).exp() * noise[name]
-                changed = block(h, posterior.latents[name])
+                changed, image = block(h, posterior.latents[name], image)
                 # Even before it joins it has a part, for processes expect gradients of all weights.
                 h = changed if joined else h + 0.0 * changed
-        return h
+        return h, image
 
     def arrive(
-        self, level: TopDownLevel, h: Tensor, linear: Tensor | None, labels: Tensor | None
+        self, level: TopDownLevel, h: Tensor, image: Tensor | None, labels: Tensor | None
     ) -> Tensor:
         """What a level begins with: [B,width,side,side]."""
         h = level.arrive(h, labels)
-        if self.see is None or linear is None or level is not self.descent[-1]:
+        if self.see is None or image is None or level is not self.descent[-1]:
             return h
-        return h + self.see(linear)
+        return h + self.see(image)
 
     def vector_posterior(
         self,
@@ -560,29 +633,29 @@ class LadderVAE(VAE, DrawsAroundExemplars):
 
     def decode_latents(self, latents: dict[str, Tensor], labels: Tensor | None = None) -> Tensor:
         """The parameters of the pixels' mixtures, [B,P,H,W]."""
-        h, linear = self.zeros(next(iter(latents.values()))), None
+        h, image = self.zeros(next(iter(latents.values()))), None
         if self.vector is not None:
             h = h + self.vector.project(latents[VECTOR])
-            linear = self.linear(latents[VECTOR], labels)
+            image = self.linear(latents[VECTOR], labels)
         for level in self.levels():
-            h = self.arrive(level, h, linear, labels)
+            h = self.arrive(level, h, image, labels)
             for name, block in level.named():
-                h = block(h, latents[name])
-        return self.finish(h, linear)
+                h, image = block(h, latents[name], block.predicted(h, image))
+        return self.finish(h, image)
 
     def zeros(self, like: Tensor) -> Tensor:
         """The features that the decoder starts from: [B,width,1,1]."""
         return like.new_zeros(len(like), self.top, 1, 1)
 
-    def finish(self, h: Tensor, linear: Tensor | None) -> Tensor:
+    def finish(self, h: Tensor, image: Tensor | None) -> Tensor:
         """Decoded features -> the parameters of the pixels' mixtures, [B,P,H,W].
 
-        linear: the mixture's image, which is added to all components' means
+        image: what is added to all components' means
         """
         output = to_float32(self.leaf(F.silu(h))).contiguous()  # whole pictures: twice as fast
-        if linear is None:
+        if image is None:
             return output
-        return moved_means(output, linear, self.components)
+        return moved_means(output, image, self.components)
 
     def pixels(self, output: Tensor) -> LogisticMixture:
         """The pixels' distribution."""

@@ -7,6 +7,7 @@ infinity, so the probabilities of all values sum to 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -121,6 +122,18 @@ def mean_channels(channels: int, components: int) -> Tensor:
     others = torch.zeros(1 + channels, dtype=torch.bool)  # the share before, the scales between
     one = torch.cat([others[:1], means[:channels], others[1:], means[channels:]])
     return one.repeat(components)
+
+
+def scale_channels(channels: int, components: int) -> Tensor:
+    """Which of the numbers per pixel decide scales, bool [P]."""
+    one = torch.zeros(mixture_channels(channels, 1), dtype=torch.bool)
+    one[1 + channels : 1 + 2 * channels] = True
+    return one.repeat(components)
+
+
+def scale_number(variance: Tensor) -> Tensor:
+    """The number per pixel that `read_mixture` takes for a logistic of this variance."""
+    return 0.5 * (3 * variance).log() - math.log(math.pi) - FIRST_LOG_SCALE
 
 
 def moved_means(numbers: Tensor, images: Tensor, components: int) -> Tensor:
