@@ -22,6 +22,7 @@ from triptych.families.labels import UNLABELED
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, MixtureVector, StochasticBlock
+from triptych.families.vae.mixture import read_mixture
 from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams
 
@@ -213,6 +214,45 @@ def test_of_a_path_between_two_groups_every_place_has_an_image_of_its_own() -> N
     assert steps.max() < 3 * steps.mean()
 
 
+@torch.no_grad()
+def test_before_training_its_pictures_explain_what_the_mixture_leaves() -> None:
+    """Of the image minus that of the drawn vector; what is then left is the pixels' own noise."""
+    model, mixture, x, _ = begun()
+    x, labels, pca = x[:40], model.condition(x[:40]), model.patches
+    assert labels is not None and pca is not None
+    found = model.posterior(model.encode_features(x), noise_of(model, 40), labels)
+    left = x - mixture(found.latents[VECTOR], labels)
+    e = found.means[PICTURES]
+    for i, j in ((0, 0), (7, 9)):
+        d = left[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].flatten(1)
+        expected = pca.stds / (pca.stds**2 + pca.rest) * (d @ pca.directions)
+        torch.testing.assert_close(e[:, : pca.count, i, j], expected, rtol=1e-4, atol=1e-4)
+    assert not e[:, pca.count :].any()
+    assert torch.equal(model.decode_latents(found.latents, labels), found.output)
+    assert model.leaf.bias is not None
+    at_zero = read_mixture(model.leaf.bias[None, :, None, None], 1, model.components)
+    variance = (at_zero.log_scales.exp() * np.pi).square() / 3  # of a logistic
+    torch.testing.assert_close(variance, pca.rest.expand_as(variance))
+
+
+@torch.no_grad()
+def test_patches_are_of_what_a_drawn_vector_leaves() -> None:
+    """Their variances sum to it: of the posterior's draws, which leave more than its means."""
+    model, mixture, x, _ = begun()
+    assert isinstance(model.vector, MixtureVector) and model.patches is not None
+    mean, variance = model.vector.begun(mixture.coordinates(x), model.condition(x))
+    weights = model.condition(x)
+    assert weights is not None
+    left = {
+        "means": x - mixture(mean, weights),
+        "draws": x - mixture(mean + variance.sqrt() * normal(*mean.shape).float(), weights),
+    }
+    pca, size = model.patches, len(model.patches.directions)
+    found = (pca.stds.square().sum() + size * pca.rest).item() / size
+    assert found == pytest.approx(left["draws"].square().mean().item(), rel=0.003)
+    assert left["means"].square().mean().item() < 0.99 * found
+
+
 def test_classes_take_the_place_of_groups() -> None:
     """Labels say which images belong together; those of a tenth are hidden in training."""
     model, mixture, x, kinds = begun(LABELED)
@@ -258,8 +298,9 @@ def test_a_saved_model_has_its_mixture_and_its_groups() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mppca_rank": -1}, "groups and mppca_rank must not be negative"),
-        ({"groups": -1}, "groups and mppca_rank must not be negative"),
+        ({"mppca_rank": -1}, "groups, mppca_rank and patch_rank must not be negative"),
+        ({"groups": -1}, "groups, mppca_rank and patch_rank must not be negative"),
+        ({"patch_rank": -1}, "groups, mppca_rank and patch_rank must not be negative"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, int], message: str) -> None:

@@ -86,19 +86,6 @@ def test_the_posterior_is_that_of_bayes(adapted: bool) -> None:
             assert like + prior - posterior == pytest.approx(evidence, rel=1e-9)
 
 
-@torch.no_grad()
-def test_it_begins_at_the_image_that_is_given() -> None:
-    pca, _ = fitted()
-    h, image = normal(2, WIDTH, SIDE, SIDE), normal(2, CHANNELS, 8, 8)
-    assert torch.equal(pca.predicted(h, image), image)
-    torch.nn.init.normal_(pca.change.weight)
-    change = torch.nn.functional.conv2d(h.sigmoid() * h, pca.change.weight, padding=1)
-    for place in ((0, 0), (1, 3)):
-        box = [slice(PATCH * p, PATCH * (p + 1)) for p in place]
-        moved = (pca.predicted(h, image) - image)[0, :, box[0], box[1]].flatten()
-        torch.testing.assert_close(moved, change[0, :, place[0], place[1]])
-
-
 def test_of_nothing_left_it_is_as_narrow_as_8_bits() -> None:
     pca = PatchPCA(WIDTH, CHANNELS, PATCH, KEPT).double()
     pca.fit(torch.zeros(4, CHANNELS, 8, 8, dtype=torch.float64))

@@ -7,9 +7,8 @@ the others noise of their mean r (Tipping and Bishop 1999, section 3.2):
     d = U diag(s) e + noise,   e ~ N(0, I),   noise ~ N(0, r I),   s^2 = l - r
     e | d ~ N(k / s * U^T d, 1 - k),   k = s^2 / (s^2 + r)
 
-What is left differs from place to place: more at an edge than on a plain. So features that are
-known before the latents, which decide the prediction already, widen or narrow s at each place.
-Both begin at nothing: the prediction at the one that is given, s at its closed form.
+What is left differs from place to place: more at an edge than on a plain, and less as predictions
+get better. So features that are known before the latents widen or narrow s at each place.
 
 A patch's numbers are those of `pixel_unshuffle`: [B,C,H,W] -> [B,P,side,side], P = C * patch^2.
 """
@@ -28,10 +27,10 @@ WIDEST = 4.0  # |log| of the factor of s
 
 
 class PatchPCA(nn.Module):
-    """The latents' closed form, and the layers that adapt it. Until `fit`, of independent numbers.
+    """The latents' closed form, and the layer that adapts it. Until `fit`, of independent numbers.
 
-    width:   channels of the features
-    count:   latents at each place, at least 1
+    width: channels of the features
+    count: latents at each place, at least 1
     """
 
     def __init__(self, width: int, channels: int, patch: int, count: int) -> None:
@@ -44,12 +43,10 @@ class PatchPCA(nn.Module):
         self.directions: Tensor  # U [P,L]
         self.stds: Tensor  # s [L]
         self.rest: Tensor  # r
-        self.change = nn.Conv2d(width, size, 3, padding=1)
         self.factor = nn.Conv2d(width, count, 1)
-        for layer in (self.change, self.factor):
-            assert layer.bias is not None
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        assert self.factor.bias is not None
+        nn.init.zeros_(self.factor.weight)
+        nn.init.zeros_(self.factor.bias)
 
     @staticmethod
     def most(channels: int, patch: int) -> int:
@@ -66,10 +63,6 @@ class PatchPCA(nn.Module):
         self.directions.copy_(vectors.flip(1)[:, :count])
         self.stds.copy_((values[:count] - rest).clamp(min=LEAST).sqrt())
         self.rest.copy_(rest)
-
-    def predicted(self, h: Tensor, image: Tensor) -> Tensor:
-        """The prediction, before the latents are known, from features and an image: [B,C,H,W]."""
-        return image + F.pixel_shuffle(self.change(F.silu(h)).to(image.dtype), self.patch)
 
     def prior_stds(self, h: Tensor) -> Tensor:
         """s at each place, [B,L,side,side]."""

@@ -13,9 +13,12 @@ in units of the prior (arXiv:2007.03898, section 3.2). Pixels are mixtures of lo
 In a training of minutes such a ladder explains each pixel by itself and never learns what a whole
 image is. So the first latent may be a vector. It learns to predict the whole image before the
 latent pictures take part, and its prior is fitted to it after training. Or it begins as the latent
-of a mixture of probabilistic PCA, whose posterior, decoder and prior are known before training. So
-are then those of the first latent picture of the finest level, by the patches of what the mixture
-leaves of images. The networks learn what is to be added to either.
+of a mixture of probabilistic PCA, whose posterior, decoder and prior are known before training. The
+networks learn what is to be added to the second.
+
+The first latent picture of the finest level begins at a closed form too, PCA of the patches that a
+guess of the image leaves (`nn/patch_pca.py`). Begun at nothing, its latents stay unused for long,
+and beside a mixture for good: as long as the decoder does not know what they say, they cost nats.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ from triptych.seeding import ImageStreams, generator
 VECTOR = "vector.0"  # the name of the first latent
 CHUNK = 64  # images whose features are held at once
 ENOUGH = 2_000  # images, of which patches are taken
+BLUR = 4  # pixels to a side over which `blurred` averages
 GROUPS = 8  # of channels that are normalised together, four channels at least in each
 FIRST_LOG_STD = -2.0  # of a guess's error on [-1, 1], about where it ends
 
@@ -115,16 +119,12 @@ class StochasticBlock(nn.Module):
         if patches is not None:
             to_zero(self.posterior.last)
 
-    def predicted(self, h: Tensor, image: Tensor | None) -> Tensor | None:
-        """What is known of the image before this latent, [B,C,H,W]; None without a mixture."""
-        return image if image is None or self.patches is None else self.patches.predicted(h, image)
-
     def posterior_moments(
         self, h: Tensor, features: Tensor, left: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,latent,side,side], float32.
 
-        left: the image minus what is known of it
+        left: the image minus its guess, [B,C,H,W]; None where nothing begins at it
         """
         moments = self.posterior(torch.cat([h, features], dim=1))
         mean, log_variance = to_float32(moments).chunk(2, dim=1)
@@ -137,7 +137,7 @@ class StochasticBlock(nn.Module):
     def forward(
         self, h: Tensor, latent: Tensor, image: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Add one latent to the decoded features [B,width,side,side] and to the known image."""
+        """Add one latent to the decoded features [B,width,side,side] and to the guessed image."""
         if self.patches is not None and image is not None:
             image = image + self.patches(h, latent[:, : self.patches.count])
         return self.residual(h + self.spread(self.gain(h) * latent)), image
@@ -272,8 +272,8 @@ class TopDownLevel(nn.Module):
     """One level of the decoder: it enlarges the coarser level's features and adds its latents.
 
     names:   of the latents
-    guess:   a head that predicts the image before these latents are added, in training alone
-    patches: the closed form of the first of them
+    guess:   a head that predicts the image before these latents are added
+    patches: the closed form of the first of them, of what the guess leaves
     """
 
     def __init__(
@@ -287,6 +287,7 @@ class TopDownLevel(nn.Module):
         patches: PatchPCA | None,
     ) -> None:
         super().__init__()
+        assert patches is None or guess is not None  # they explain what it leaves
         self.guess = guess
         self.grow = (
             Start(level.width)
@@ -308,6 +309,19 @@ class TopDownLevel(nn.Module):
             return h
         return h + self.label(labels)[:, :, None, None]
 
+    @property
+    def patches(self) -> PatchPCA | None:
+        """The closed form of the first latent."""
+        for _, block in self.named()[:1]:
+            return block.patches
+        return None
+
+    def guessed(self, h: Tensor, linear: Tensor | None) -> Tensor | None:
+        """The image as the head predicts it, where training or a closed form needs it."""
+        if self.guess is None or not (self.training or self.patches is not None):
+            return None
+        return self.guess(h, linear)
+
     def named(self) -> list[tuple[str, StochasticBlock]]:
         """The blocks under the names of their latents, in order."""
         return [(n.replace("-", "."), block) for n, block in self.blocks.items()]  # type: ignore[misc]
@@ -318,6 +332,11 @@ def to_zero(layer: nn.Linear | nn.Conv2d) -> None:
     assert layer.bias is not None
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
+
+
+def blurred(x: Tensor) -> Tensor:
+    """Images [B,C,H,W] from their means over squares of `BLUR` pixels to a side."""
+    return F.interpolate(F.avg_pool2d(x, BLUR), scale_factor=float(BLUR), mode="bilinear")
 
 
 def means_to_zero(leaf: nn.ConvTranspose2d, channels: int, components: int) -> None:
@@ -353,6 +372,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     components: of the pixels' mixture
     vector:     the first latent
     mixture:    whose latent the vector is; None for a vector that is learned
+    patch_rank: most latents of the finest level's first picture that begin at PCA of patches, where
+                there is a guess of the image; 0: none
     """
 
     def __init__(
@@ -367,6 +388,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         vector: VectorLatent,
         conditioning: Conditioning | None = None,
         mixture: MPPCA | None = None,
+        patch_rank: int = 0,
     ) -> None:
         super().__init__()
         self.join = vector.join
@@ -400,7 +422,6 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             self.see = nn.Conv2d(
                 shape.channels, finest.width, kernel, stride=patch, padding=padding
             )
-            means_to_zero(self.leaf, shape.channels, components)
         elif vector.size:
             self.latents[VECTOR] = (vector.size,)
             self.vector = Vector(top.width, vector.size, *vector.exemplars, classes or 0)
@@ -412,10 +433,12 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             guess, patches = None, None
             if self.vector is not None and names:
                 guess = Guess(level, shape, begun=mixture is not None)
-            kept = min(level.latent, PatchPCA.most(shape.channels, patch))
-            if mixture is not None and names and level is finest and kept:
+            kept = min(patch_rank, level.latent, PatchPCA.most(shape.channels, patch))
+            if guess is not None and level is finest and kept:
                 patches = PatchPCA(level.width, shape.channels, patch, kept)
             self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess, patches))
+        if mixture is not None or self.patches is not None:
+            means_to_zero(self.leaf, shape.channels, components)
 
     def networks(self) -> Sequence[nn.Module]:
         """The encoder's levels, and the decoder's blocks."""
@@ -433,32 +456,33 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     @property
     def patches(self) -> PatchPCA | None:
         """The closed form that the first latent picture of the finest level begins at."""
-        for _, block in self.levels()[-1].named()[:1]:
-            return block.patches
-        return None
+        return self.levels()[-1].patches
 
     @torch.no_grad()
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Find the groups, where the condition is a group, and all that a mixture lets be known.
+        """Find the groups, where the condition is a group, and all that begins in closed form.
 
-        That is the mixture, the vector's prior, and the patches' PCA of what the mixture leaves,
-        whose noise is where the pixels' scales begin.
+        That is the mixture, the vector's prior, and PCA of the patches that the mixture leaves,
+        whose noise is where the pixels' scales begin. Without a mixture the patches are those that
+        a blurred image leaves, as the guess will be blurred.
         """
         numbers = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
-        if not isinstance(self.vector, MixtureVector):
-            return
-        x = to_float(images)
-        if numbers is not None:
+        vector, patches = self.vector, self.patches
+        if isinstance(vector, MixtureVector) and numbers is not None:
             rng = generator(seed, "exemplars")
-            self.vector.prior.fit(self.vector.mixture, x, numbers, rng)
-        if self.patches is not None:
-            some = slice(None, None, len(x) // ENOUGH + 1)
-            condition = self.condition(x[some], None if numbers is None else numbers[some])
-            drawn = self.vector.redrawn(x[some], condition, generator(seed, "patches"))
-            self.patches.fit(x[some] - drawn)
-            assert self.leaf.bias is not None
-            scales = scale_channels(self.shape.channels, self.components)
-            self.leaf.bias[scales] = scale_number(self.patches.rest)
+            vector.prior.fit(vector.mixture, to_float(images), numbers, rng)
+        if patches is None:
+            return
+        some = slice(None, None, len(images) // ENOUGH + 1)
+        x = to_float(images[some])
+        if not isinstance(vector, MixtureVector):
+            patches.fit(x - blurred(x))
+            return
+        condition = self.condition(x, None if numbers is None else numbers[some])
+        patches.fit(x - vector.redrawn(x, condition, generator(seed, "patches")))
+        assert self.leaf.bias is not None
+        scales = scale_channels(self.shape.channels, self.components)
+        self.leaf.bias[scales] = scale_number(patches.rest)
 
     def encode_features(self, images: Tensor) -> Features:
         """The encoder's pictures, and the mixture's coordinates."""
@@ -519,19 +543,19 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> tuple[Tensor, Tensor | None]:
         """Run all levels; their latents go into `posterior`.
 
-        Returns features [B,width,side,side], and the image that the levels made of the given one.
+        Returns features [B,width,side,side], and the image to which the pixels' means are added.
 
         image:  the mixture's image of the vector, which the finest level sees
         joined: 1 where the levels' latents take part, else 0
         """
         for level, own_features in zip(self.levels(), features.pictures, strict=True):
             h = self.arrive(level, h, image, labels)
-            if self.training and level.guess is not None:
-                guess = level.guess(h, image)
+            guess, left = level.guessed(h, image), None
+            if guess is not None and level.guess is not None and self.training:
                 posterior.guesses[level.guess.name] = guess, level.guess.log_std
+            if guess is not None and level.patches is not None:
+                image, left = guess, features.images - guess
             for name, block in level.named():
-                image = block.predicted(h, image)
-                left = None if image is None else features.images - image
                 mean, log_variance = (
                     joined * part for part in block.posterior_moments(h, own_features, left)
                 )
@@ -539,9 +563,11 @@ class LadderVAE(VAE, DrawsAroundExemplars):
                 posterior.latents[name] = mean
                 if noise is not None:
                     posterior.latents[name] = mean + (log_variance / 2).exp() * noise[name]
-                changed, image = block(h, posterior.latents[name], image)
+                changed, added = block(h, posterior.latents[name], image)
                 # Even before it joins it has a part, for processes expect gradients of all weights.
                 h = changed if joined else h + 0.0 * changed
+                if image is not None and added is not None:
+                    image = added if joined else image + 0.0 * added
         return h, image
 
     def arrive(
@@ -639,8 +665,10 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             image = self.linear(latents[VECTOR], labels)
         for level in self.levels():
             h = self.arrive(level, h, image, labels)
+            if level.patches is not None:
+                image = level.guessed(h, image)
             for name, block in level.named():
-                h, image = block(h, latents[name], block.predicted(h, image))
+                h, image = block(h, latents[name], image)
         return self.finish(h, image)
 
     def zeros(self, like: Tensor) -> Tensor:
@@ -650,7 +678,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     def finish(self, h: Tensor, image: Tensor | None) -> Tensor:
         """Decoded features -> the parameters of the pixels' mixtures, [B,P,H,W].
 
-        image: what is added to all components' means
+        image: what is added to all components' means; None for nothing
         """
         output = to_float32(self.leaf(F.silu(h))).contiguous()  # whole pictures: twice as fast
         if image is None:

@@ -24,6 +24,7 @@ class Ladder(Settings):
     vector: int = 96  # numbers of the first latent, where no mixture says them; 0: there is none
     groups: int = 0  # found among training images, for a model without labels; 0: none
     mppca_rank: int = 0  # of the mixture in closed form that the vector begins at; 0: none
+    patch_rank: int = 0  # latents of the finest pictures that begin at PCA of patches; 0: none
     exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
     components: int = 2  # of the pixels' mixture
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
@@ -46,8 +47,8 @@ class Ladder(Settings):
                 raise ValueError(f"{name} must be at least 1, got {min(values)}")
         if min(*self.bottom_up_blocks, *self.top_down_blocks, self.vector) < 0:
             raise ValueError("bottom_up_blocks, top_down_blocks and vector must not be negative")
-        if min(self.groups, self.mppca_rank) < 0:
-            raise ValueError("groups and mppca_rank must not be negative")
+        if min(self.groups, self.mppca_rank, self.patch_rank) < 0:
+            raise ValueError("groups, mppca_rank and patch_rank must not be negative")
         if not (self.vector or any(self.top_down_blocks)):
             raise ValueError("there is no latent: neither vector nor top_down_blocks asks for one")
         if not all(0 <= share <= 1 for share in (self.warm_up, self.join, self.deviation)):
@@ -94,6 +95,7 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         vector=vector,
         conditioning=conditioning,
         mixture=mixture,
+        patch_rank=settings.patch_rank,
     )
 
 
@@ -127,6 +129,7 @@ def defaults(size: Size, shape: ImageShape) -> Ladder:
     missing = 0 if shape.resolution >= finest else (finest // shape.resolution).bit_length() - 1
     return replace(
         settings,
+        patch_rank=8,
         patch=max(1, shape.resolution // finest),
         widths=settings.widths[missing:],
         bottom_up_blocks=settings.bottom_up_blocks[missing:],
