@@ -37,7 +37,7 @@ def begun(shape: ImageShape = SHAPE, **settings: Any) -> tuple[LadderVAE, MPPCA,
     """An untrained model of planted groups, its mixture, the images and their groups."""
     pixels, kinds = planted(1)
     chosen = registry.defaults(NAME, "tiny", shape)
-    chosen = replace(chosen, **({"groups": 4, "mppca_rank": RANK} | settings))
+    chosen = replace(chosen, **({"groups": 4, "mppca_rank": RANK, "patch_rank": 8} | settings))
     model = registry.build(NAME, chosen, shape, seed=0)
     assert isinstance(model, LadderVAE)
     model.fit_before_training(pixels, seed=0, labels=kinds if shape.classes else None)
@@ -99,7 +99,8 @@ def test_in_colour_too_samples_begin_as_those_of_the_mixture() -> None:
     """Where green and blue may be moved by the channels before them."""
     pixels, _ = planted(3)
     shape = ImageShape(channels=3, resolution=32)
-    chosen = replace(registry.defaults(NAME, "tiny", shape), groups=4, mppca_rank=RANK)
+    chosen = registry.defaults(NAME, "tiny", shape)
+    chosen = replace(chosen, groups=4, mppca_rank=RANK, patch_rank=8)
     model = registry.build(NAME, chosen, shape, seed=0).eval()
     assert isinstance(model, LadderVAE)
     model.fit_before_training(pixels, seed=0)
@@ -251,6 +252,70 @@ def test_patches_are_of_what_a_drawn_vector_leaves() -> None:
     found = (pca.stds.square().sum() + size * pca.rest).item() / size
     assert found == pytest.approx(left["draws"].square().mean().item(), rel=0.003)
     assert left["means"].square().mean().item() < 0.99 * found
+
+
+def stirred(join: float = 0.0) -> tuple[LadderVAE, Tensor]:
+    """One whose networks are no longer at their start, but for the leaf, which adds nothing."""
+    model, _, x, _ = begun(join=join)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+        model.leaf.weight.zero_()
+    return model, x[:6]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training", [True, False])
+def test_the_pixels_means_are_the_guess_and_its_patches(training: bool) -> None:
+    model, x = stirred()
+    level, labels = model.train(training).levels()[-1], model.condition(x)
+    assert level.guess is not None and level.patches is not None and model.leaf.bias is not None
+    found = model.posterior(model.encode_features(x), noise_of(model, len(x)), labels)
+    added: list[Tensor] = []
+    level.patches.register_forward_hook(lambda _, given, out: added.extend([given[1], out]))
+    guesses: list[Tensor] = []
+    level.guess.register_forward_hook(lambda _, given, out: guesses.append(out))
+    torch.testing.assert_close(model.decode_latents(found.latents, labels), found.output)
+    [e, patches], [guess] = added, guesses
+    assert torch.equal(e, found.latents[PICTURES][:, : level.patches.count])
+    assert patches.abs().max() > 0.01 and (level.guess.name in found.guesses) == training
+    means = model.pixels(found.output).means
+    means = means - model.pixels(model.leaf.bias[None, :, None, None]).means
+    torch.testing.assert_close(means, (guess + patches)[:, None].expand_as(means))
+
+
+def test_before_they_join_patches_add_nothing() -> None:
+    model, x = stirred(join=0.2)
+    features, noise, labels = model.train().encode_features(x), noise_of(model, 6), model.condition(x)
+    early = model.posterior(features, noise, labels, share=0.1)
+    late = model.posterior(features, noise, labels, share=0.2)
+    [(guess, _)] = early.guesses.values()
+    assert not early.means[PICTURES].any() and late.means[PICTURES].any()
+    assert model.leaf.bias is not None and model.patches is not None
+    means = model.pixels(early.output).means
+    means = means - model.pixels(model.leaf.bias[None, :, None, None]).means
+    torch.testing.assert_close(means, guess[:, None].expand_as(means))
+    assert (late.output - early.output).abs().max() > 0.01
+    early.output.sum().backward()
+    # For several processes wait for gradients of all weights.
+    assert all(weight.grad is not None for weight in model.patches.parameters())
+
+
+@torch.no_grad()
+def test_networks_are_told_the_image_s_numbers_among_all_images() -> None:
+    """Not those in its group, which are enormous where the group's few images hardly vary."""
+    model, mixture, x, _ = begun()
+    vector, labels = model.vector, model.condition(x)
+    assert isinstance(vector, MixtureVector) and labels is not None
+    told: list[Tensor] = []
+    vector.spread.register_forward_hook(lambda _, given, out: told.append(given[0]))
+    z, _ = vector.encode(mixture.coordinates(x), labels)
+    _, image = vector.decode(z, labels)
+    torch.testing.assert_close(image, mixture.image(mixture.coordinates(x)), rtol=0, atol=1e-4)
+    # Of all images together these numbers are white.
+    moments = told[0].double().T @ told[0].double() / len(x)
+    torch.testing.assert_close(moments, torch.eye(RANK).double(), rtol=0, atol=1e-2)
 
 
 def test_classes_take_the_place_of_groups() -> None:

@@ -11,14 +11,12 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from tests.ladders import ladder_noise, pictures_for, tiny_ladder
-from tests.truths import MACHINE, normal, random_pixels
-from triptych import images
+from tests.truths import MACHINE, normal
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.protocol import Batch
-from triptych.families.vae.ladder import VECTOR, LadderVAE, Level, VectorLatent, blurred
+from triptych.families.vae.ladder import VECTOR, LadderVAE, Level, VectorLatent
 from triptych.families.vae.losses import guess_losses
 from triptych.families.vae.recipes import ladder
-from triptych.nn.patch_pca import PatchPCA
 from triptych.pages.language import Language
 from triptych.records import Note
 from triptych.seeding import ImageStreams, generator, initializing
@@ -27,7 +25,7 @@ from triptych.tasks import sample
 PICTURE = "4x4.0"
 
 
-def vector_ladder(join: float = 0.0, patch: int = 1, patch_rank: int = 0) -> LadderVAE:
+def vector_ladder(join: float = 0.0) -> LadderVAE:
     """A vector of 3 and a latent picture of 4x4, in float64, stirred."""
     levels = [
         Level(side=4, width=6, bottom_up_blocks=0, top_down_blocks=1, latent=2),
@@ -36,13 +34,12 @@ def vector_ladder(join: float = 0.0, patch: int = 1, patch_rank: int = 0) -> Lad
     with initializing(0):
         model = LadderVAE(
             levels,
-            patch=patch,
+            patch=1,
             components=2,
-            shape=ImageShape(channels=1, resolution=4 * patch),
+            shape=ImageShape(channels=1, resolution=4),
             optimizer=OptimizerConfig(learning_rate=1.0),
             warm_up=0.0,
             vector=VectorLatent(size=3, exemplars=(20, 2), join=join),
-            patch_rank=patch_rank,
         )
     rng = generator(0, "stir")
     with torch.no_grad():
@@ -185,74 +182,6 @@ def test_guesses_are_a_gaussian_s_and_part_of_the_loss_alone() -> None:
     torch.testing.assert_close(terms["guess_4x4"], -density - constant)
     assert guess_losses(x, {}) == {}
     assert "guess_4x4" not in model.eval().posterior(model.encode_features(x), None).guesses
-
-
-def begun(join: float = 0.0) -> tuple[LadderVAE, PatchPCA]:
-    """One whose latent picture begins at PCA of patches of 2x2, fitted to 40 images."""
-    model = vector_ladder(join, patch=2, patch_rank=1)
-    model.fit_before_training(random_pixels(40, 1, 8, 8, seed=3), seed=0)
-    assert model.patches is not None and model.patches.count == 1
-    return model, model.patches
-
-
-def test_patches_begin_at_what_a_blurred_image_leaves() -> None:
-    """Means of 4x4 squares, halfway between whose centres the blurred image is the mean of both."""
-    x = normal(2, 1, 8, 8)
-    b = blurred(x)
-    means = x.view(2, 2, 4, 2, 4).mean((2, 4))  # [image, row, column]
-    torch.testing.assert_close(b[:, 0, 0, 0], means[:, 0, 0])
-    torch.testing.assert_close(b[:, 0, 7, 0], means[:, 1, 0])
-    torch.testing.assert_close(b[:, 0, 0, 3:5].mean(1), means[:, 0].mean(1))
-    _, pca = begun()
-    left = images.to_float(random_pixels(40, 1, 8, 8, seed=3))
-    left = (left - blurred(left)).double()
-    total = (pca.stds.square().sum() + 4 * pca.rest) / 4
-    torch.testing.assert_close(total, left.square().mean(), rtol=1e-5, atol=0)
-
-
-def test_the_pixels_means_are_the_guess_and_its_patches() -> None:
-    """In training, where the guess is trained too, and after it; the latents' prior is N(0, I)."""
-    for training in (True, False):
-        model, pca = begun()
-        model.train(training)
-        x, noise = pictures_for(model), ladder_noise(model)
-        with torch.no_grad():
-            model.leaf.weight.zero_()
-            assert model.leaf.bias is not None
-            model.leaf.bias.zero_()
-            found = model.posterior(model.encode_features(x), noise)
-            level = model.levels()[-1]
-            seen: list[tuple[Tensor, Tensor]] = []
-            pca.register_forward_hook(lambda _, given, out, to=seen: to.append((given[1], out)))
-            guesses: list[Tensor] = []
-            assert level.guess is not None
-            level.guess.register_forward_hook(lambda _, given, out, to=guesses: to.append(out))
-            output = model.decode_latents(found.latents)
-        torch.testing.assert_close(output, found.output)
-        [(e, added)], [guess] = seen, guesses
-        assert torch.equal(e, found.latents[PICTURE][:, :1]) and added.abs().max() > 0.1
-        means = model.pixels(found.output).means
-        torch.testing.assert_close(means, (guess + added)[:, None].expand_as(means))
-
-
-def test_before_they_join_patches_add_nothing() -> None:
-    model, pca = begun(join=0.2)
-    model.train()
-    with torch.no_grad():
-        model.leaf.weight.zero_()
-        x, noise = pictures_for(model), ladder_noise(model)
-        early = model.posterior(model.encode_features(x), noise, share=0.1)
-        late = model.posterior(model.encode_features(x), noise, share=0.2)
-    guess = early.guesses["guess_4x4"][0]
-    torch.testing.assert_close(guess, late.guesses["guess_4x4"][0])
-    assert not early.means[PICTURE].any() and late.means[PICTURE].any()
-    assert model.leaf.bias is not None
-    free = model.pixels(early.output).means - model.pixels(model.leaf.bias[None, :, None, None]).means
-    torch.testing.assert_close(free, guess[:, None].expand_as(free))
-    assert (late.output - early.output).abs().max() > 0.1
-    terms, _ = loss(model, 0.1)
-    terms["total"].backward()
-    assert all(p.grad is not None for p in pca.parameters())
 
 
 def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:

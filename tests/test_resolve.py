@@ -207,6 +207,6 @@ def test_a_brief_training_of_the_ladder_begins_at_the_mixture(
 ) -> None:
     """For few images make no vector of its own; what is set goes before."""
     found = resolved(data, "vae:ladder", budget=budget, size=size).settings
-    assert (found.mppca_rank > 0) == (found.groups > 0) == (found.warm_up > 0) == begins
+    assert (found.mppca_rank > 0) == (found.groups > 0) == (found.patch_rank > 0) == begins
     other = resolved(data, "vae:ladder", budget=budget, size=size, set=["mppca_rank=7"]).settings
     assert other.mppca_rank == 7

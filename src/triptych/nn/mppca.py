@@ -142,11 +142,14 @@ class MPPCA(nn.Module):
 
     def forward(self, z: Tensor, weights: Tensor) -> Tensor:
         """m + U (c_k + A_k diag(v_k)^(1/2) z), images of z [N,R] and of groups: [N,C,H,W]."""
-        y = self.in_groups(
+        return self.image(self.decode_coordinates(z, weights))
+
+    def decode_coordinates(self, z: Tensor, weights: Tensor) -> Tensor:
+        """c_k + A_k diag(v_k)^(1/2) z, the coordinates of these images: [N,R]."""
+        return self.in_groups(
             weights,
             lambda k: (self.axes[k], self.centres[k], self.variances[k].sqrt() * z),
         )
-        return self.image(y)
 
     def along_axes(
         self, y: Tensor, weights: Tensor, change: Callable[[Tensor, Tensor], Tensor]

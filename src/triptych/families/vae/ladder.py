@@ -16,9 +16,9 @@ latent pictures take part, and its prior is fitted to it after training. Or it b
 of a mixture of probabilistic PCA, whose posterior, decoder and prior are known before training. The
 networks learn what is to be added to the second.
 
-The first latent picture of the finest level begins at a closed form too, PCA of the patches that a
-guess of the image leaves (`nn/patch_pca.py`). Begun at nothing, its latents stay unused for long,
-and beside a mixture for good: as long as the decoder does not know what they say, they cost nats.
+Beside a mixture, the first latent picture of the finest level begins at a closed form as well: PCA
+of the patches that a guess of the image leaves (`nn/patch_pca.py`). Begun at nothing there, it would
+stay unused: as long as the decoder does not know what its latents say, they cost more than they give.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ from triptych.seeding import ImageStreams, generator
 VECTOR = "vector.0"  # the name of the first latent
 CHUNK = 64  # images whose features are held at once
 ENOUGH = 2_000  # images, of which patches are taken
-BLUR = 4  # pixels to a side over which `blurred` averages
 GROUPS = 8  # of channels that are normalised together, four channels at least in each
 FIRST_LOG_STD = -2.0  # of a guess's error on [-1, 1], about where it ends
 
@@ -165,9 +164,9 @@ class Vector(nn.Module):
         """The exemplar that each image's posterior mean is, [B]; -1 for none."""
         return self.prior.exemplars_at(self.posterior_moments(features, labels)[0])
 
-    def project(self, z: Tensor) -> Tensor:
-        """[B,D] -> features [B,width,1,1]."""
-        return self.spread(z)[:, :, None, None]
+    def decode(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What decoding begins at: features [B,width,1,1], and no image."""
+        return self.spread(z)[:, :, None, None], None
 
 
 class MixtureVector(nn.Module):
@@ -220,9 +219,18 @@ class MixtureVector(nn.Module):
         assert features.coordinates is not None
         return self.prior.exemplars_at(*self.encode(features.coordinates, labels))
 
-    def project(self, z: Tensor) -> Tensor:
-        """[B,D] -> features [B,width,1,1]."""
-        return self.spread(z)[:, :, None, None]
+    def decode(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What decoding begins at: features [B,width,1,1], and the mixture's image [B,C,H,W].
+
+        The features are of the image's numbers as they are among all images, not in its group. In
+        directions in which the few images of a group hardly vary, others' numbers are enormous.
+        """
+        weights = self.mixture.unknown(z) if labels is None else labels
+        with torch.autocast(z.device.type, enabled=False):
+            y = self.mixture.decode_coordinates(to_float32(z), weights.to(z.dtype))
+            among_all = self.mixture.encode_coordinates(y, self.mixture.unknown(y))
+            image = self.mixture.image(y)
+        return self.spread(among_all)[:, :, None, None], image
 
 
 class Guess(nn.Module):
@@ -334,11 +342,6 @@ def to_zero(layer: nn.Linear | nn.Conv2d) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def blurred(x: Tensor) -> Tensor:
-    """Images [B,C,H,W] from their means over squares of `BLUR` pixels to a side."""
-    return F.interpolate(F.avg_pool2d(x, BLUR), scale_factor=float(BLUR), mode="bilinear")
-
-
 def means_to_zero(leaf: nn.ConvTranspose2d, channels: int, components: int) -> None:
     """The same for the means alone among the numbers of a mixture of logistics."""
     assert leaf.bias is not None
@@ -372,8 +375,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     components: of the pixels' mixture
     vector:     the first latent
     mixture:    whose latent the vector is; None for a vector that is learned
-    patch_rank: most latents of the finest level's first picture that begin at PCA of patches, where
-                there is a guess of the image; 0: none
+    patch_rank: latents of the finest level's first picture that begin at PCA of what the mixture
+                leaves of patches, at most; 0: none
     """
 
     def __init__(
@@ -422,6 +425,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             self.see = nn.Conv2d(
                 shape.channels, finest.width, kernel, stride=patch, padding=padding
             )
+            means_to_zero(self.leaf, shape.channels, components)
         elif vector.size:
             self.latents[VECTOR] = (vector.size,)
             self.vector = Vector(top.width, vector.size, *vector.exemplars, classes or 0)
@@ -434,11 +438,9 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             if self.vector is not None and names:
                 guess = Guess(level, shape, begun=mixture is not None)
             kept = min(patch_rank, level.latent, PatchPCA.most(shape.channels, patch))
-            if guess is not None and level is finest and kept:
+            if mixture is not None and guess is not None and level is finest and kept:
                 patches = PatchPCA(level.width, shape.channels, patch, kept)
             self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess, patches))
-        if mixture is not None or self.patches is not None:
-            means_to_zero(self.leaf, shape.channels, components)
 
     def networks(self) -> Sequence[nn.Module]:
         """The encoder's levels, and the decoder's blocks."""
@@ -463,26 +465,22 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         """Find the groups, where the condition is a group, and all that begins in closed form.
 
         That is the mixture, the vector's prior, and PCA of the patches that the mixture leaves,
-        whose noise is where the pixels' scales begin. Without a mixture the patches are those that
-        a blurred image leaves, as the guess will be blurred.
+        whose noise is where the pixels' scales begin.
         """
         numbers = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
-        vector, patches = self.vector, self.patches
-        if isinstance(vector, MixtureVector) and numbers is not None:
+        if not isinstance(self.vector, MixtureVector):
+            return
+        if numbers is not None:
             rng = generator(seed, "exemplars")
-            vector.prior.fit(vector.mixture, to_float(images), numbers, rng)
-        if patches is None:
-            return
-        some = slice(None, None, len(images) // ENOUGH + 1)
-        x = to_float(images[some])
-        if not isinstance(vector, MixtureVector):
-            patches.fit(x - blurred(x))
-            return
-        condition = self.condition(x, None if numbers is None else numbers[some])
-        patches.fit(x - vector.redrawn(x, condition, generator(seed, "patches")))
-        assert self.leaf.bias is not None
-        scales = scale_channels(self.shape.channels, self.components)
-        self.leaf.bias[scales] = scale_number(patches.rest)
+            self.vector.prior.fit(self.vector.mixture, to_float(images), numbers, rng)
+        if self.patches is not None:
+            some = slice(None, None, len(images) // ENOUGH + 1)
+            x = to_float(images[some])
+            condition = self.condition(x, None if numbers is None else numbers[some])
+            self.patches.fit(x - self.vector.redrawn(x, condition, generator(seed, "patches")))
+            assert self.leaf.bias is not None
+            scales = scale_channels(self.shape.channels, self.components)
+            self.leaf.bias[scales] = scale_number(self.patches.rest)
 
     def encode_features(self, images: Tensor) -> Features:
         """The encoder's pictures, and the mixture's coordinates."""
@@ -506,7 +504,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         h, image = self.zeros(features.pictures[0]), None
         if self.vector is not None:
             z = self.vector_posterior(features, noise, labels, posterior)
-            h, image = h + self.vector.project(z), self.linear(z, labels)
+            begun, image = self.vector.decode(z, labels)
+            h = h + begun
         joined = float(share >= self.join)
         h, image = self.top_down(h, image, features, noise, labels, joined, posterior)
         return replace(posterior, output=self.finish(h, image))
@@ -518,18 +517,10 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         if self.vector is not None:
             z, _ = self.vector.posterior_moments(features, labels)
             posterior.means[VECTOR] = z
-            h, image = h + self.vector.project(z), self.linear(z, labels)
+            begun, image = self.vector.decode(z, labels)
+            h = h + begun
         self.top_down(h, image, features, None, labels, 1.0, posterior)
         return posterior.means
-
-    def linear(self, z: Tensor, labels: Tensor | None) -> Tensor | None:
-        """The mixture's image of the vector, [B,C,H,W]; None without a mixture."""
-        mixture = self.mixture
-        if mixture is None:
-            return None
-        labels = mixture.unknown(z) if labels is None else labels
-        with torch.autocast(z.device.type, enabled=False):
-            return mixture(to_float32(z), labels.to(z.dtype))
 
     def top_down(
         self,
@@ -661,8 +652,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         """The parameters of the pixels' mixtures, [B,P,H,W]."""
         h, image = self.zeros(next(iter(latents.values()))), None
         if self.vector is not None:
-            h = h + self.vector.project(latents[VECTOR])
-            image = self.linear(latents[VECTOR], labels)
+            begun, image = self.vector.decode(latents[VECTOR], labels)
+            h = h + begun
         for level in self.levels():
             h = self.arrive(level, h, image, labels)
             if level.patches is not None:

@@ -24,7 +24,7 @@ class Ladder(Settings):
     vector: int = 96  # numbers of the first latent, where no mixture says them; 0: there is none
     groups: int = 0  # found among training images, for a model without labels; 0: none
     mppca_rank: int = 0  # of the mixture in closed form that the vector begins at; 0: none
-    patch_rank: int = 0  # latents of the finest pictures that begin at PCA of patches; 0: none
+    patch_rank: int = 0  # latents of finest pictures that begin at PCA of what it leaves; 0: none
     exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
     components: int = 2  # of the pixels' mixture
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
@@ -129,7 +129,6 @@ def defaults(size: Size, shape: ImageShape) -> Ladder:
     missing = 0 if shape.resolution >= finest else (finest // shape.resolution).bit_length() - 1
     return replace(
         settings,
-        patch_rank=8,
         patch=max(1, shape.resolution // finest),
         widths=settings.widths[missing:],
         bottom_up_blocks=settings.bottom_up_blocks[missing:],
@@ -145,7 +144,9 @@ def brief(settings: Ladder, size: Size) -> Ladder:
     """
     if size != "tiny":
         return settings
-    return replace(settings, groups=200, mppca_rank=128, exemplars=(8192, 2), join=0.0, warm_up=0.3)
+    return replace(
+        settings, groups=200, mppca_rank=128, patch_rank=8, exemplars=(8192, 2), join=0.0
+    )
 
 
 RECIPE = Recipe(
