@@ -287,7 +287,11 @@ def test_the_pixels_means_are_the_guess_and_its_patches(training: bool) -> None:
 
 def test_before_they_join_patches_add_nothing() -> None:
     model, x = stirred(join=0.2)
-    features, noise, labels = model.train().encode_features(x), noise_of(model, 6), model.condition(x)
+    features, noise, labels = (
+        model.train().encode_features(x),
+        noise_of(model, 6),
+        model.condition(x),
+    )
     early = model.posterior(features, noise, labels, share=0.1)
     late = model.posterior(features, noise, labels, share=0.2)
     [(guess, _)] = early.guesses.values()

@@ -94,7 +94,9 @@ def test_of_nothing_left_it_is_as_narrow_as_8_bits() -> None:
     assert mean.isfinite().all() and log_variance.isfinite().all()
 
 
-@pytest.mark.parametrize(("channels", "patch", "most"), [(3, 2, 8), (1, 2, 2), (3, 1, 2), (1, 1, 0)])
+@pytest.mark.parametrize(
+    ("channels", "patch", "most"), [(3, 2, 8), (1, 2, 2), (3, 1, 2), (1, 1, 0)]
+)
 def test_a_third_of_a_patch_tells_the_noise(channels: int, patch: int, most: int) -> None:
     assert PatchPCA.most(channels, patch) == most
 

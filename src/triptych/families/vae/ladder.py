@@ -17,8 +17,8 @@ of a mixture of probabilistic PCA, whose posterior, decoder and prior are known 
 networks learn what is to be added to the second.
 
 Beside a mixture, the first latent picture of the finest level begins at a closed form as well: PCA
-of the patches that a guess of the image leaves (`nn/patch_pca.py`). Begun at nothing there, it would
-stay unused: as long as the decoder does not know what its latents say, they cost more than they give.
+of the patches that a guess of the image leaves (`nn/patch_pca.py`). Begun at nothing it would stay
+unused: as long as the decoder does not know what its latents say, they cost more than they give.
 """
 
 from __future__ import annotations
@@ -130,7 +130,10 @@ class StochasticBlock(nn.Module):
         if self.patches is not None and left is not None:
             begun, log_begun = self.patches.posterior_moments(h, left)
             others = (0, 0, 0, 0, 0, mean.shape[1] - begun.shape[1])
-            mean, log_variance = mean + F.pad(begun, others), log_variance + F.pad(log_begun, others)
+            mean, log_variance = (
+                mean + F.pad(begun, others),
+                log_variance + F.pad(log_begun, others),
+            )
         return mean, log_variance.clamp(-20, 5)
 
     def forward(
