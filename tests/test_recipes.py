@@ -88,6 +88,11 @@ def test_an_override_changes_one_value_with_its_type(
     assert found == dataclasses.replace(settings, **{path[0]: expected})
 
 
+@pytest.mark.parametrize("text", ["8,16,32", "8, 16, 32", "[8,16,32]", "(8, 16, 32)"])
+def test_several_values_are_separated_by_commas(text: str) -> None:
+    assert override(SigmaVAE(), [f"widths={text}"]).widths == (8, 16, 32)
+
+
 def test_overrides_apply_in_order() -> None:
     assert override(SigmaVAE(), ["latent=1", "batch_size=8", "latent=2"]) == SigmaVAE(
         latent=2, batch_size=8
@@ -104,12 +109,12 @@ def test_overrides_apply_in_order() -> None:
         ("optimiser.speed=3", "no setting 'optimiser.speed'"),
         ("speed.of.light=3", "no setting 'speed.of.light'"),
         ("latent.deep=3", "'latent' holds no settings"),
-        ("latent=many", "latent takes a int"),
-        ("latent=1.5", "latent takes a int"),
-        ("latent=none", "latent takes a int"),
+        ("latent=many", "latent takes a whole number"),
+        ("latent=1.5", "latent takes a whole number"),
+        ("latent=none", "latent takes a whole number"),
         ("optimizer.decay=slow", "constant, linear, cosine"),
         ("optimizer.betas=0.5", "betas takes 2 values"),
-        ("widths=8,x", "widths takes a int"),
+        ("widths=8,x", "widths takes a whole number"),
         ("batch_size=0", "batch_size must be at least 1"),
         ("average=0.1", "no setting 'average': it is called ema now"),
         ("ema=0.5", "ema must lie between"),

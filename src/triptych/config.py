@@ -14,6 +14,7 @@ from triptych.errors import InputError
 
 Size = Literal["tiny", "small", "base"]
 SIZES: tuple[Size, ...] = ("tiny", "small", "base")
+KINDS = {int: "whole number", float: "number"}  # in words that a student knows
 NEW_NAMES = {  # of settings, by those of 0.1
     "optimiser": "optimizer",
     "matrix_rate": "muon_lr",
@@ -195,7 +196,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
             raise InputError(f"no {name} '{value}'", f"choose from {', '.join(arguments)}")
         return value
     if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        # Python's and JSON's brackets are forgiven.
+        items = value.strip("[]() ").split(",") if isinstance(value, str) else value
         inner = [arguments[0]] * len(items) if arguments[-1] is Ellipsis else arguments
         if len(items) != len(inner):
             raise InputError(f"{name} takes {len(inner)} values", "separate them by commas")
@@ -215,5 +217,5 @@ def _scalar(hint: Any, value: Any, name: str) -> Any:
         return hint(value)
     except ValueError:
         raise InputError(
-            f"{name} takes a {hint.__name__}, not '{value}'", "correct the value"
+            f"{name} takes a {KINDS.get(hint, hint.__name__)}, not '{value}'", "correct the value"
         ) from None
