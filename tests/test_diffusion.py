@@ -416,6 +416,26 @@ def test_features_are_the_network_s_at_the_level_of_the_recipe(level: float) -> 
         torch.testing.assert_close(model.represent(x), exact, rtol=1e-4, atol=1e-5)
 
 
+def test_features_are_means_of_regions_of_the_last_level_but_one() -> None:
+    """A fine part of the image moves those of its own region most; 4x4 regions of 8x8 places."""
+    model = registry.build(
+        registry.ModelName.parse("diffusion:edm"),
+        registry.defaults(registry.ModelName.parse("diffusion:edm"), "tiny", SHAPE),
+        SHAPE,
+        seed=0,
+    ).eval()
+    network = model.denoiser.network
+    x, level = images.to_float(random_pixels(2, *SHAPE.size)), torch.zeros(2)
+    with torch.no_grad():
+        found = network.features(x, level)
+        picture = network.states(x, level)[-2]
+    side = picture.shape[-1]
+    assert side == SHAPE.resolution // 4 and side % 4 == 0  # half as fine as patches of two
+    step = side // 4
+    exact = picture.view(2, -1, 4, step, 4, step).mean((3, 5)).flatten(1)
+    torch.testing.assert_close(found, exact)
+
+
 def test_levels_of_a_batch_are_stratified_normal_numbers() -> None:
     """One from each slice of equal probability; over many batches a standard normal number."""
     generator = torch.Generator().manual_seed(0)

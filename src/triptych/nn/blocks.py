@@ -8,6 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+REGIONS = 4  # to a side of an image, of which features tell apart
+
+
+def by_regions(h: Tensor) -> Tensor:
+    """Means over 4x4 regions of a picture, or its pixels where it has fewer: [B,C,H,W] -> [B,F]."""
+    return F.adaptive_avg_pool2d(h, min(REGIONS, h.shape[-1])).flatten(1)
+
 
 class SinusoidalEmbedding(nn.Module):
     """Sines and cosines of a number at geometric frequencies (arXiv:1706.03762, section 3.5).

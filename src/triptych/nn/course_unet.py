@@ -16,6 +16,7 @@ from triptych.nn.blocks import (
     SelfAttention,
     SinusoidalEmbedding,
     TimeResidualBlock,
+    by_regions,
 )
 
 
@@ -56,8 +57,11 @@ class CourseUNet(nn.Module):
         return self.head(self.states(x, t)[-1])
 
     def features(self, x: Tensor, t: Tensor) -> Tensor:
-        """Means over the pixels of the middle and of each upward level: [B,F]."""
-        return torch.cat([h.mean((2, 3)) for h in self.states(x, t)], dim=1)
+        """Of the last level but one on the way up, by regions: [B,F].
+
+        There a linear probe reads most (docs/diffusion.md; as in arXiv:2303.09769).
+        """
+        return by_regions(self.states(x, t)[-2])
 
     def states(self, x: Tensor, t: Tensor) -> list[Tensor]:
         """The outputs of the middle and of each upward level, the finest last."""

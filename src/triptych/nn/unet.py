@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.nn.blocks import GroupNorm
+from triptych.nn.blocks import GroupNorm, by_regions
 
 GROUPS = 8
 HEAD_WIDTH = 32
@@ -144,8 +144,11 @@ class PatchUNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.head_norm(h))), self.patch)
 
     def features(self, x: Tensor, level: Tensor) -> Tensor:
-        """Means over the pixels of the middle and of each upward level: [B,F]."""
-        return torch.cat([h.mean((2, 3)) for h in self.states(x, level)], dim=1)
+        """Of the last level but one on the way up, by regions: [B,F].
+
+        There a linear probe reads most (docs/diffusion.md; as in arXiv:2303.09769).
+        """
+        return by_regions(self.states(x, level)[-2])
 
     def states(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """The outputs of the middle and of each upward level, the finest last."""

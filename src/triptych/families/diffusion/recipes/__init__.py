@@ -54,7 +54,7 @@ class PatchDiffusion(Settings):
     mppca_rank: int = 0  # of the mixture in closed form that the network adds to; 0: none
     guidance: float = 1.7  # towards the class or group
     guided: tuple[float, float] = ALL_LEVELS  # the noise levels between which that is so
-    features_at: float = 0.2  # noise level at which the network gives features
+    features_at: float = 0.8  # noise level at which the network gives features
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", muon_lr=0.02
     )

@@ -50,7 +50,7 @@ def build(settings: CourseDDPM, shape: ImageShape) -> Diffusion:
                 spaced_sigmas(sigmas, FLOW_LEVELS)[:-1].flip(0).tolist(), prior_std
             ),
         },
-        features_at=0.2,
+        features_at=0.8,
         shape=shape,
     )
 
