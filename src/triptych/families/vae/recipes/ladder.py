@@ -145,13 +145,7 @@ def brief(settings: Ladder, size: Size) -> Ladder:
     if size != "tiny":
         return settings
     return replace(
-        settings,
-        groups=200,
-        mppca_rank=128,
-        patch_rank=8,
-        exemplars=(8192, 2),
-        deviation=0.4,
-        join=0.0,
+        settings, groups=200, mppca_rank=128, patch_rank=8, exemplars=(8192, 2), join=0.0
     )
 
 
