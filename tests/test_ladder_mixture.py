@@ -322,6 +322,24 @@ def test_networks_are_told_the_image_s_numbers_among_all_images() -> None:
     torch.testing.assert_close(moments, torch.eye(RANK).double(), rtol=0, atol=1e-2)
 
 
+@torch.no_grad()
+def test_images_are_represented_by_numbers_that_all_groups_share() -> None:
+    """PCA of the images, written out, and one-hot groups; the latents' noise has a small share."""
+    model, mixture, x, kinds = begun()
+    found = model.represent(x)
+    assert found.shape == (len(x), RANK + 5)
+    groups = found[:, RANK:].argmax(1)
+    assert all(len(groups[kinds == kind].unique()) == 1 for kind in range(4))
+    y = mixture.coordinates(x).double()
+    values, vectors = torch.linalg.eigh(y.T @ y / len(y))
+    white = y @ vectors / values.sqrt()
+    ours = found[:, :RANK].double()
+    for own, exact in zip(ours.T.flip(0)[:5], white.T.flip(0)[:5], strict=True):
+        assert torch.corrcoef(torch.stack([own, exact]))[0, 1].abs() > 0.99
+    alone, _, x, _ = begun(groups=0)
+    assert alone.represent(x).shape == (len(x), RANK)
+
+
 def test_classes_take_the_place_of_groups() -> None:
     """Labels say which images belong together; those of a tenth are hidden in training."""
     model, mixture, x, kinds = begun(LABELED)

@@ -228,12 +228,19 @@ class MixtureVector(nn.Module):
         The features are of the image's numbers as they are among all images, not in its group. In
         directions in which the few images of a group hardly vary, others' numbers are enormous.
         """
-        weights = self.mixture.unknown(z) if labels is None else labels
         with torch.autocast(z.device.type, enabled=False):
-            y = self.mixture.decode_coordinates(to_float32(z), weights.to(z.dtype))
-            among_all = self.mixture.encode_coordinates(y, self.mixture.unknown(y))
+            y = self.coordinates(z, labels)
             image = self.mixture.image(y)
-        return self.spread(among_all)[:, :, None, None], image
+        return self.spread(self.among_all(y))[:, :, None, None], image
+
+    def coordinates(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Of the mixture's image, [B,D]."""
+        weights = self.mixture.unknown(z) if labels is None else labels
+        return self.mixture.decode_coordinates(to_float32(z), weights.to(z.dtype))
+
+    def among_all(self, y: Tensor) -> Tensor:
+        """Coordinates as numbers that are white over all images, [B,D]."""
+        return self.mixture.encode_coordinates(y, self.mixture.unknown(y))
 
 
 class Guess(nn.Module):
@@ -630,6 +637,19 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         latent, choices = self.draw_noise(count, rng, labels)
         assert self.vector is not None and choices is not None  # it keeps exemplars
         return self.vector.prior.exemplars_drawn(choices, latent.labels)
+
+    def represent(self, images: Tensor) -> Tensor:
+        """As any VAE's; beside a mixture the vector's numbers among all images, and the group.
+
+        The same number of a latent means another thing in each group, and the finest latents what
+        is left at one place: in them a linear probe reads less than in pixels.
+        """
+        if not isinstance(self.vector, MixtureVector):
+            return super().represent(images)
+        labels = self.condition(images)
+        mean, _ = self.vector.begun(self.vector.mixture.coordinates(to_float32(images)), labels)
+        among_all = self.vector.among_all(self.vector.coordinates(mean, labels))
+        return among_all if labels is None else torch.cat([among_all, labels], dim=1)
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
