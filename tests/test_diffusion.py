@@ -417,7 +417,6 @@ def test_features_are_the_network_s_at_the_level_of_the_recipe(level: float) -> 
 
 
 def test_features_are_means_of_regions_of_the_last_level_but_one() -> None:
-    """A fine part of the image moves those of its own region most; 4x4 regions of 8x8 places."""
     model = registry.build(
         registry.ModelName.parse("diffusion:edm"),
         registry.defaults(registry.ModelName.parse("diffusion:edm"), "tiny", SHAPE),

@@ -267,7 +267,7 @@ def test_log_variances_stay_within_bounds() -> None:
         with torch.no_grad():
             block.posterior.last.weight.zero_()
             block.posterior.last.bias[1] = bias
-        assert block.posterior_moments(h, h, None)[1].item() == kept
+        assert block.posterior_moments(h, h)[1].item() == kept
 
 
 def test_a_block_decides_what_its_latent_means() -> None:

@@ -15,7 +15,7 @@ CHANNELS, PATCH, SIDE, KEPT, WIDTH = 3, 2, 4, 5, 6
 SIZE = CHANNELS * PATCH**2
 
 
-def left_over(count: int = 50) -> Tensor:
+def residuals(count: int = 50) -> Tensor:
     """Images whose patches depend on their own pixels and on nothing else, [N,3,8,8]."""
     mix = normal(SIZE, SIZE, seed=1) * torch.logspace(-0.5, -2, SIZE, dtype=torch.float64)
     patches = torch.einsum("pq,nqij->npij", mix, normal(count, SIZE, SIDE, SIDE, seed=2))
@@ -24,8 +24,8 @@ def left_over(count: int = 50) -> Tensor:
 
 def fitted(count: int = 50) -> tuple[PatchPCA, Tensor]:
     pca = PatchPCA(WIDTH, CHANNELS, PATCH, KEPT).double()
-    pca.fit(left_over(count))
-    return pca, left_over(count)
+    pca.fit(residuals(count))
+    return pca, residuals(count)
 
 
 def patches_of(images: Tensor) -> np.ndarray:
@@ -41,8 +41,8 @@ def patches_of(images: Tensor) -> np.ndarray:
 
 def test_it_is_probabilistic_pca_of_the_patches() -> None:
     """U diag(s^2) U^T + r I keeps the leading eigenvectors and values of their second moments."""
-    pca, left = fitted()
-    rows = patches_of(left)
+    pca, residual = fitted()
+    rows = patches_of(residual)
     values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
     rest = values[:-KEPT].mean()
     assert pca.rest.item() == pytest.approx(rest)
@@ -56,13 +56,13 @@ def test_it_is_probabilistic_pca_of_the_patches() -> None:
 @pytest.mark.parametrize("adapted", [False, True])
 def test_the_posterior_is_that_of_bayes(adapted: bool) -> None:
     """log p(d | e) + log p(e) - log q(e | d) is log p(d), whatever e: SciPy's at every place."""
-    pca, left = fitted()
+    pca, residual = fitted()
     if adapted:
-        torch.nn.init.normal_(pca.factor.weight, std=0.5)
-    h, left = normal(2, WIDTH, SIDE, SIDE, seed=3), left[:2]
+        torch.nn.init.normal_(pca.log_scale.weight, std=0.5)
+    h, residual = normal(2, WIDTH, SIDE, SIDE, seed=3), residual[:2]
     s = pca.prior_stds(h)
     assert adapted != torch.equal(s, pca.stds[:, None, None].expand_as(s))
-    mean, log_variance = pca.posterior_moments(h, left)
+    mean, log_variance = pca.posterior_moments(h, residual)
     e = normal(*mean.shape, seed=4)
     predicted = pca(h, e)
     rest = pca.rest.item()
@@ -75,7 +75,7 @@ def test_the_posterior_is_that_of_bayes(adapted: bool) -> None:
                 slice(PATCH * i, PATCH * (i + 1)),
                 slice(PATCH * j, PATCH * (j + 1)),
             )
-            d, given = left[box].flatten().numpy(), predicted[box].flatten().numpy()
+            d, given = residual[box].flatten().numpy(), predicted[box].flatten().numpy()
             factor = (pca.directions * s[at]).numpy()
             covariance = factor @ factor.T + rest * np.eye(SIZE)
             evidence = stats.multivariate_normal(np.zeros(SIZE), covariance).logpdf(d)
@@ -86,19 +86,19 @@ def test_the_posterior_is_that_of_bayes(adapted: bool) -> None:
             assert like + prior - posterior == pytest.approx(evidence, rel=1e-9)
 
 
-def test_of_nothing_left_it_is_as_narrow_as_8_bits() -> None:
+def test_of_nothing_residual_it_is_as_narrow_as_8_bits() -> None:
     pca = PatchPCA(WIDTH, CHANNELS, PATCH, KEPT).double()
     pca.fit(torch.zeros(4, CHANNELS, 8, 8, dtype=torch.float64))
     assert pca.rest.item() == pytest.approx((1 / 255) ** 2 / 3) == pytest.approx(LEAST)
-    mean, log_variance = pca.posterior_moments(normal(1, WIDTH, SIDE, SIDE), left_over()[:1])
+    mean, log_variance = pca.posterior_moments(normal(1, WIDTH, SIDE, SIDE), residuals()[:1])
     assert mean.isfinite().all() and log_variance.isfinite().all()
 
 
 @pytest.mark.parametrize(
-    ("channels", "patch", "most"), [(3, 2, 8), (1, 2, 2), (3, 1, 2), (1, 1, 0)]
+    ("channels", "patch", "rank"), [(3, 2, 8), (1, 2, 2), (3, 1, 2), (1, 1, 0)]
 )
-def test_a_third_of_a_patch_tells_the_noise(channels: int, patch: int, most: int) -> None:
-    assert PatchPCA.most(channels, patch) == most
+def test_a_third_of_a_patch_tells_the_noise(channels: int, patch: int, rank: int) -> None:
+    assert PatchPCA.max_rank(channels, patch) == rank
 
 
 def test_lower_precision_does_not_reach_the_directions() -> None:

@@ -14,7 +14,7 @@ from triptych.errors import InputError
 
 Size = Literal["tiny", "small", "base"]
 SIZES: tuple[Size, ...] = ("tiny", "small", "base")
-KINDS = {int: "whole number", float: "number"}  # in words that a student knows
+TYPE_NAMES = {int: "whole number", float: "number"}  # in words that a student knows
 NEW_NAMES = {  # of settings, by those of 0.1
     "optimiser": "optimizer",
     "matrix_rate": "muon_lr",
@@ -217,5 +217,6 @@ def _scalar(hint: Any, value: Any, name: str) -> Any:
         return hint(value)
     except ValueError:
         raise InputError(
-            f"{name} takes a {KINDS.get(hint, hint.__name__)}, not '{value}'", "correct the value"
+            f"{name} takes a {TYPE_NAMES.get(hint, hint.__name__)}, not '{value}'",
+            "correct the value",
         ) from None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-REGIONS = 4  # to a side of an image, of which features tell apart
+REGIONS = 4  # along each side of a picture, which features tell apart
 
 
 def by_regions(h: Tensor) -> Tensor:

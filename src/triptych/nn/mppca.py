@@ -18,8 +18,10 @@ groups, on a path from one to the other, what each of them gives is averaged by 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,17 @@ ENOUGH = 10_000  # images, of which the basis is found
 ROUNDS = 4  # of the subspace iteration
 SPARE = 16  # directions more than are kept, by which the iteration gets there sooner
 LEAST = 1e-6  # variance of a direction, on [-1, 1]: far below what 8 bits can show
+
+
+def in_full_precision(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The method without autocast: what bfloat16 rounds is then divided by small deviations."""
+
+    @functools.wraps(method)
+    def precise(self: MPPCA, first: Tensor, *others: Any, **named: Any) -> Tensor:
+        with torch.autocast(first.device.type, enabled=False):
+            return method(self, first, *others, **named)
+
+    return precise
 
 
 class MPPCA(nn.Module):
@@ -98,14 +111,17 @@ class MPPCA(nn.Module):
         weights[:, -1] = 1
         return weights
 
+    @in_full_precision
     def coordinates(self, x: Tensor) -> Tensor:
         """y = U^T (x - m) of images [N,C,H,W]: [N,R]."""
         return (x.flatten(1) - self.mean) @ self.basis
 
+    @in_full_precision
     def image(self, y: Tensor) -> Tensor:
         """m + U y, the image in the basis at coordinates [N,R]: [N,C,H,W]."""
         return (self.mean + y @ self.basis.T).view(-1, *self.size)
 
+    @in_full_precision
     def denoise(self, x: Tensor, sigma: Tensor, weights: Tensor, inside: bool = False) -> Tensor:
         """The expected clean image of x [N,C,H,W] with noise of deviation sigma [N].
 
@@ -134,6 +150,7 @@ class MPPCA(nn.Module):
         """
         return self.encode_coordinates(self.coordinates(x), weights)
 
+    @in_full_precision
     def encode_coordinates(self, y: Tensor, weights: Tensor) -> Tensor:
         """As `encode`, of coordinates [N,R]: [N,R]."""
         k = weights.argmax(1)
@@ -144,6 +161,7 @@ class MPPCA(nn.Module):
         """m + U (c_k + A_k diag(v_k)^(1/2) z), images of z [N,R] and of groups: [N,C,H,W]."""
         return self.image(self.decode_coordinates(z, weights))
 
+    @in_full_precision
     def decode_coordinates(self, z: Tensor, weights: Tensor) -> Tensor:
         """c_k + A_k diag(v_k)^(1/2) z, the coordinates of these images: [N,R]."""
         return self.in_groups(
@@ -180,6 +198,7 @@ class MPPCA(nn.Module):
             total = total + share[:, None] * y
         return total
 
+    @in_full_precision
     def log_densities(self, x: Tensor, sigma: Tensor) -> Tensor:
         """log p(x | k) under noise in nats: x [N,C,H,W], sigma [N] -> [N,K]."""
         centred, y = x.flatten(1) - self.mean, self.coordinates(x)

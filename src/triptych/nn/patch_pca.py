@@ -1,14 +1,14 @@
-"""A picture of latents in closed form: probabilistic PCA of what a prediction leaves of patches.
+"""A picture of latents in closed form: probabilistic PCA of the patches of a residual image.
 
-Let d be a patch of an image minus the prediction of that image. Over all patches and images it is
-about N(0, S), with eigenvectors u and eigenvalues l of S. Of these the leading ones are latents and
-the others noise of their mean r (Tipping and Bishop 1999, section 3.2):
+The residual is the image minus a prediction of it. Over all images its patches d are about N(0, S),
+with eigenvectors u and eigenvalues l of S. The leading directions are latents and the others noise
+of their mean r (Tipping and Bishop 1999, section 3.2):
 
     d = U diag(s) e + noise,   e ~ N(0, I),   noise ~ N(0, r I),   s^2 = l - r
-    e | d ~ N(k / s * U^T d, 1 - k),   k = s^2 / (s^2 + r)
+    e | d ~ N(s / (s^2 + r) * U^T d, r / (s^2 + r))
 
-What is left differs from place to place: more at an edge than on a plain, and less as predictions
-get better. So features that are known before the latents widen or narrow s at each place.
+Residuals are larger at an edge than on a plain, and smaller as predictions get better. So features
+that are known before the latents widen or narrow s at each place.
 
 A patch's numbers are those of `pixel_unshuffle`: [B,C,H,W] -> [B,P,side,side], P = C * patch^2.
 """
@@ -21,60 +21,61 @@ from torch.nn import functional as F
 
 from triptych.images import LEVELS
 
-MOST_KEPT = 2 / 3  # of a patch's numbers; the others tell how much noise there is
+LARGEST_SHARE = 2 / 3  # of a patch's directions; the others tell how much noise there is
 LEAST = (2 / (LEVELS - 1)) ** 2 / 12  # variance on [-1, 1]: of the error of rounding to 8 bits
-WIDEST = 4.0  # |log| of the factor of s
+LARGEST_LOG_SCALE = 4.0  # to either side, of the factor of s
 
 
 class PatchPCA(nn.Module):
     """The latents' closed form, and the layer that adapts it. Until `fit`, of independent numbers.
 
     width: channels of the features
-    count: latents at each place, at least 1
+    rank:  latents at each place, at least 1
     """
 
-    def __init__(self, width: int, channels: int, patch: int, count: int) -> None:
+    def __init__(self, width: int, channels: int, patch: int, rank: int) -> None:
         super().__init__()
         size = channels * patch**2
-        self.patch, self.count = patch, count
-        self.register_buffer("directions", torch.eye(size, count))
-        self.register_buffer("stds", torch.ones(count))
+        self.patch, self.rank = patch, rank
+        self.register_buffer("directions", torch.eye(size, rank))
+        self.register_buffer("stds", torch.ones(rank))
         self.register_buffer("rest", torch.ones(()))
         self.directions: Tensor  # U [P,L]
         self.stds: Tensor  # s [L]
         self.rest: Tensor  # r
-        self.factor = nn.Conv2d(width, count, 1)
-        assert self.factor.bias is not None
-        nn.init.zeros_(self.factor.weight)
-        nn.init.zeros_(self.factor.bias)
+        self.log_scale = nn.Conv2d(width, rank, 1)
+        assert self.log_scale.bias is not None
+        nn.init.zeros_(self.log_scale.weight)
+        nn.init.zeros_(self.log_scale.bias)
 
     @staticmethod
-    def most(channels: int, patch: int) -> int:
-        """The largest `count` that leaves directions to tell the noise by; 0 where none is left."""
-        return int(MOST_KEPT * channels * patch**2)
+    def max_rank(channels: int, patch: int) -> int:
+        """The largest rank at which other directions tell the noise; 0 for a single number."""
+        return int(LARGEST_SHARE * channels * patch**2)
 
     @torch.no_grad()
-    def fit(self, left: Tensor) -> None:
-        """Find U, s and r of images minus their predictions, [N,C,H,W]."""
-        d = F.pixel_unshuffle(left, self.patch).transpose(0, 1).flatten(1).double()
+    def fit(self, residual: Tensor) -> None:
+        """Find U, s and r of residual images [N,C,H,W]."""
+        d = F.pixel_unshuffle(residual, self.patch).transpose(0, 1).flatten(1).double()
         values, vectors = torch.linalg.eigh(d @ d.T / d.shape[1])
-        values, count = values.flip(0), len(self.stds)
-        rest = values[count:].mean().clamp(min=LEAST)
-        self.directions.copy_(vectors.flip(1)[:, :count])
-        self.stds.copy_((values[:count] - rest).clamp(min=LEAST).sqrt())
+        values = values.flip(0)
+        rest = values[self.rank :].mean().clamp(min=LEAST)
+        self.directions.copy_(vectors.flip(1)[:, : self.rank])
+        self.stds.copy_((values[: self.rank] - rest).clamp(min=LEAST).sqrt())
         self.rest.copy_(rest)
 
     def prior_stds(self, h: Tensor) -> Tensor:
         """s at each place, [B,L,side,side]."""
-        factor = self.factor(F.silu(h)).to(self.stds.dtype)
-        return self.stds[:, None, None] * factor.clamp(-WIDEST, WIDEST).exp()
+        log_scale = self.log_scale(F.silu(h)).to(self.stds.dtype)
+        scale = log_scale.clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE).exp()
+        return self.stds[:, None, None] * scale
 
-    def posterior_moments(self, h: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of e for images minus their predictions: each [B,L,side,side]."""
+    def posterior_moments(self, h: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of e given residual images: each [B,L,side,side]."""
         s = self.prior_stds(h)
-        kept = s**2 / (s**2 + self.rest)
-        along = per_place(self.directions.T, F.pixel_unshuffle(left, self.patch))
-        return kept / s * along, (self.rest / (s**2 + self.rest)).log()
+        variance = s**2 + self.rest
+        along = per_place(self.directions.T, F.pixel_unshuffle(residual, self.patch))
+        return s / variance * along, (self.rest / variance).log()
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """What latents e [B,L,side,side] add to the prediction, [B,C,H,W]."""

@@ -17,8 +17,8 @@ of a mixture of probabilistic PCA, whose posterior, decoder and prior are known 
 networks learn what is to be added to the second.
 
 Beside a mixture, the first latent picture of the finest level begins at a closed form as well: PCA
-of the patches that a guess of the image leaves (`nn/patch_pca.py`). Begun at nothing it would stay
-unused: as long as the decoder does not know what its latents say, they cost more than they give.
+of the patches of the image minus a guess of it (`nn/patch_pca.py`). Otherwise it would stay unused:
+as long as the decoder does not know what its latents say, they cost more than they give.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from triptych.seeding import ImageStreams, generator
 
 VECTOR = "vector.0"  # the name of the first latent
 CHUNK = 64  # images whose features are held at once
-ENOUGH = 2_000  # images, of which patches are taken
+ENOUGH = 2_000  # images at most, of which patches are taken
 GROUPS = 8  # of channels that are normalised together, four channels at least in each
 FIRST_LOG_STD = -2.0  # of a guess's error on [-1, 1], about where it ends
 
@@ -119,21 +119,19 @@ class StochasticBlock(nn.Module):
             to_zero(self.posterior.last)
 
     def posterior_moments(
-        self, h: Tensor, features: Tensor, left: Tensor | None
+        self, h: Tensor, features: Tensor, residual: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,latent,side,side], float32.
 
-        left: the image minus its guess, [B,C,H,W]; None where nothing begins at it
+        residual: the image minus its guess, [B,C,H,W], where latents begin at its patches
         """
         moments = self.posterior(torch.cat([h, features], dim=1))
         mean, log_variance = to_float32(moments).chunk(2, dim=1)
-        if self.patches is not None and left is not None:
-            begun, log_begun = self.patches.posterior_moments(h, left)
-            others = (0, 0, 0, 0, 0, mean.shape[1] - begun.shape[1])
-            mean, log_variance = (
-                mean + F.pad(begun, others),
-                log_variance + F.pad(log_begun, others),
-            )
+        if self.patches is not None and residual is not None:
+            others = (0, 0, 0, 0, 0, mean.shape[1] - self.patches.rank)
+            closed_mean, closed_log_variance = self.patches.posterior_moments(h, residual)
+            mean = mean + F.pad(closed_mean, others)
+            log_variance = log_variance + F.pad(closed_log_variance, others)
         return mean, log_variance.clamp(-20, 5)
 
     def forward(
@@ -141,7 +139,7 @@ class StochasticBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Add one latent to the decoded features [B,width,side,side] and to the guessed image."""
         if self.patches is not None and image is not None:
-            image = image + self.patches(h, latent[:, : self.patches.count])
+            image = image + self.patches(h, latent[:, : self.patches.rank])
         return self.residual(h + self.spread(self.gain(h) * latent)), image
 
 
@@ -189,7 +187,7 @@ class MixtureVector(nn.Module):
         self.mixture = mixture
         self.posterior = nn.Linear(width, size)
         self.prior = GroupedExemplars(mixture, exemplars)
-        self.spread = nn.Linear(size, width)
+        self.project = nn.Linear(size, width)
         to_zero(self.posterior)
 
     def encode(self, coordinates: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -197,7 +195,9 @@ class MixtureVector(nn.Module):
         weights = self.mixture.unknown(coordinates) if labels is None else labels
         return self.mixture.encode_coordinates(coordinates, weights), weights
 
-    def begun(self, coordinates: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def closed_form_posterior(
+        self, coordinates: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Mean and variance of the posterior before training, each [B,D]."""
         z, weights = self.encode(coordinates, labels)
         variances = self.mixture.variances[weights.argmax(1)]
@@ -207,13 +207,13 @@ class MixtureVector(nn.Module):
     def posterior_moments(self, features: Features, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each [B,D], float32."""
         assert features.coordinates is not None
-        mean, variance = self.begun(features.coordinates, labels)
+        mean, variance = self.closed_form_posterior(features.coordinates, labels)
         log_factor = to_float32(self.posterior(F.silu(features.pictures[0].flatten(1))))
         return mean, (variance.log() + log_factor).clamp(-20, 5)
 
-    def redrawn(self, x: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
-        """Images [B,C,H,W] decoded from a draw of their posterior before training, the same."""
-        mean, variance = self.begun(self.mixture.coordinates(x), labels)
+    def reconstruct_draw(self, x: Tensor, labels: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Images as the mixture decodes a draw of their closed-form posterior: [B,C,H,W]."""
+        mean, variance = self.closed_form_posterior(self.mixture.coordinates(x), labels)
         z = mean + variance.sqrt() * torch.randn(mean.shape, generator=rng).to(mean)
         return self.mixture(z, self.mixture.unknown(z) if labels is None else labels)
 
@@ -225,21 +225,19 @@ class MixtureVector(nn.Module):
     def decode(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What decoding begins at: features [B,width,1,1], and the mixture's image [B,C,H,W].
 
-        The features are of the image's numbers as they are among all images, not in its group. In
-        directions in which the few images of a group hardly vary, others' numbers are enormous.
+        The features are of coordinates that are white over all images, not over those of a group:
+        in directions in which the few images of a group hardly vary, new ones lie enormously far.
         """
-        with torch.autocast(z.device.type, enabled=False):
-            y = self.coordinates(z, labels)
-            image = self.mixture.image(y)
-        return self.spread(self.among_all(y))[:, :, None, None], image
+        y = self.coordinates(z, labels)
+        return self.project(self.whiten(y))[:, :, None, None], self.mixture.image(y)
 
     def coordinates(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Of the mixture's image, [B,D]."""
+        """The coordinates y of the image that z decodes to, [B,D]."""
         weights = self.mixture.unknown(z) if labels is None else labels
         return self.mixture.decode_coordinates(to_float32(z), weights.to(z.dtype))
 
-    def among_all(self, y: Tensor) -> Tensor:
-        """Coordinates as numbers that are white over all images, [B,D]."""
+    def whiten(self, y: Tensor) -> Tensor:
+        """Coordinates in units in which all images together have the covariance I: [B,D]."""
         return self.mixture.encode_coordinates(y, self.mixture.unknown(y))
 
 
@@ -291,7 +289,7 @@ class TopDownLevel(nn.Module):
 
     names:   of the latents
     guess:   a head that predicts the image before these latents are added
-    patches: the closed form of the first of them, of what the guess leaves
+    patches: the closed form of the first of them, which explains the residual of the guess
     """
 
     def __init__(
@@ -305,7 +303,7 @@ class TopDownLevel(nn.Module):
         patches: PatchPCA | None,
     ) -> None:
         super().__init__()
-        assert patches is None or guess is not None  # they explain what it leaves
+        assert patches is None or guess is not None  # whose residual they explain
         self.guess = guess
         self.grow = (
             Start(level.width)
@@ -333,12 +331,6 @@ class TopDownLevel(nn.Module):
         for _, block in self.named()[:1]:
             return block.patches
         return None
-
-    def guessed(self, h: Tensor, linear: Tensor | None) -> Tensor | None:
-        """The image as the head predicts it, where training or a closed form needs it."""
-        if self.guess is None or not (self.training or self.patches is not None):
-            return None
-        return self.guess(h, linear)
 
     def named(self) -> list[tuple[str, StochasticBlock]]:
         """The blocks under the names of their latents, in order."""
@@ -385,8 +377,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     components: of the pixels' mixture
     vector:     the first latent
     mixture:    whose latent the vector is; None for a vector that is learned
-    patch_rank: latents of the finest level's first picture that begin at PCA of what the mixture
-                leaves of patches, at most; 0: none
+    patch_rank: latents at each place that begin at PCA of patches of the mixture's residual, at
+                most two thirds of a patch's numbers; 0: none
     """
 
     def __init__(
@@ -447,9 +439,9 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             guess, patches = None, None
             if self.vector is not None and names:
                 guess = Guess(level, shape, begun=mixture is not None)
-            kept = min(patch_rank, level.latent, PatchPCA.most(shape.channels, patch))
-            if mixture is not None and guess is not None and level is finest and kept:
-                patches = PatchPCA(level.width, shape.channels, patch, kept)
+            rank = min(patch_rank, level.latent, PatchPCA.max_rank(shape.channels, patch))
+            if mixture is not None and guess is not None and level is finest and rank:
+                patches = PatchPCA(level.width, shape.channels, patch, rank)
             self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess, patches))
 
     def networks(self) -> Sequence[nn.Module]:
@@ -474,8 +466,9 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find the groups, where the condition is a group, and all that begins in closed form.
 
-        That is the mixture, the vector's prior, and PCA of the patches that the mixture leaves,
-        whose noise is where the pixels' scales begin.
+        That is the mixture, the vector's prior, and PCA of the patches of its residual images. The
+        pixels' scales begin at the noise of those patches, or, as long as pictures of latents take
+        no part yet, at the whole residual.
         """
         numbers = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
         if not isinstance(self.vector, MixtureVector):
@@ -484,13 +477,16 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             rng = generator(seed, "exemplars")
             self.vector.prior.fit(self.vector.mixture, to_float(images), numbers, rng)
         if self.patches is not None:
-            some = slice(None, None, len(images) // ENOUGH + 1)
+            some = slice(None, None, math.ceil(len(images) / ENOUGH))
             x = to_float(images[some])
             condition = self.condition(x, None if numbers is None else numbers[some])
-            self.patches.fit(x - self.vector.redrawn(x, condition, generator(seed, "patches")))
+            rng = generator(seed, "patches")
+            residual = x - self.vector.reconstruct_draw(x, condition, rng)
+            self.patches.fit(residual)
+            variance = residual.square().mean() if self.join else self.patches.rest
             assert self.leaf.bias is not None
             scales = scale_channels(self.shape.channels, self.components)
-            self.leaf.bias[scales] = scale_number(self.patches.rest)
+            self.leaf.bias[scales] = scale_number(variance)
 
     def encode_features(self, images: Tensor) -> Features:
         """The encoder's pictures, and the mixture's coordinates."""
@@ -514,8 +510,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         h, image = self.zeros(features.pictures[0]), None
         if self.vector is not None:
             z = self.vector_posterior(features, noise, labels, posterior)
-            begun, image = self.vector.decode(z, labels)
-            h = h + begun
+            start, image = self.vector.decode(z, labels)
+            h = h + start
         joined = float(share >= self.join)
         h, image = self.top_down(h, image, features, noise, labels, joined, posterior)
         return replace(posterior, output=self.finish(h, image))
@@ -527,8 +523,8 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         if self.vector is not None:
             z, _ = self.vector.posterior_moments(features, labels)
             posterior.means[VECTOR] = z
-            begun, image = self.vector.decode(z, labels)
-            h = h + begun
+            start, image = self.vector.decode(z, labels)
+            h = h + start
         self.top_down(h, image, features, None, labels, 1.0, posterior)
         return posterior.means
 
@@ -551,14 +547,16 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         """
         for level, own_features in zip(self.levels(), features.pictures, strict=True):
             h = self.arrive(level, h, image, labels)
-            guess, left = level.guessed(h, image), None
-            if guess is not None and level.guess is not None and self.training:
-                posterior.guesses[level.guess.name] = guess, level.guess.log_std
-            if guess is not None and level.patches is not None:
-                image, left = guess, features.images - guess
+            residual = None
+            if level.guess is not None and (self.training or level.patches is not None):
+                guess = level.guess(h, image)
+                if self.training:
+                    posterior.guesses[level.guess.name] = guess, level.guess.log_std
+                if level.patches is not None:
+                    image, residual = guess, features.images - guess
             for name, block in level.named():
                 mean, log_variance = (
-                    joined * part for part in block.posterior_moments(h, own_features, left)
+                    joined * part for part in block.posterior_moments(h, own_features, residual)
                 )
                 posterior.means[name], posterior.log_variances[name] = mean, log_variance
                 posterior.latents[name] = mean
@@ -639,17 +637,19 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         return self.vector.prior.exemplars_drawn(choices, latent.labels)
 
     def represent(self, images: Tensor) -> Tensor:
-        """As any VAE's; beside a mixture the vector's numbers among all images, and the group.
+        """As any VAE's; beside a mixture the vector's whitened coordinates, and the group.
 
-        The same number of a latent means another thing in each group, and the finest latents what
-        is left at one place: in them a linear probe reads less than in pixels.
+        The same latent means another thing in each group, and the finest latents tell of single
+        patches: in them a linear probe reads less than in pixels.
         """
         if not isinstance(self.vector, MixtureVector):
             return super().represent(images)
         labels = self.condition(images)
-        mean, _ = self.vector.begun(self.vector.mixture.coordinates(to_float32(images)), labels)
-        among_all = self.vector.among_all(self.vector.coordinates(mean, labels))
-        return among_all if labels is None else torch.cat([among_all, labels], dim=1)
+        mean, _ = self.vector.closed_form_posterior(
+            self.vector.mixture.coordinates(to_float32(images)), labels
+        )
+        white = self.vector.whiten(self.vector.coordinates(mean, labels))
+        return white if labels is None else torch.cat([white, labels], dim=1)
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
@@ -675,12 +675,12 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         """The parameters of the pixels' mixtures, [B,P,H,W]."""
         h, image = self.zeros(next(iter(latents.values()))), None
         if self.vector is not None:
-            begun, image = self.vector.decode(latents[VECTOR], labels)
-            h = h + begun
+            start, image = self.vector.decode(latents[VECTOR], labels)
+            h = h + start
         for level in self.levels():
             h = self.arrive(level, h, image, labels)
-            if level.patches is not None:
-                image = level.guessed(h, image)
+            if level.guess is not None and level.patches is not None:
+                image = level.guess(h, image)
             for name, block in level.named():
                 h, image = block(h, latents[name], image)
         return self.finish(h, image)

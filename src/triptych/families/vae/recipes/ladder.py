@@ -24,7 +24,7 @@ class Ladder(Settings):
     vector: int = 96  # numbers of the first latent, where no mixture says them; 0: there is none
     groups: int = 0  # found among training images, for a model without labels; 0: none
     mppca_rank: int = 0  # of the mixture in closed form that the vector begins at; 0: none
-    patch_rank: int = 0  # latents of finest pictures that begin at PCA of what it leaves; 0: none
+    patch_rank: int = 0  # finest latents that begin at PCA of patches of its residual; 0: none
     exemplars: tuple[int, int] = (2048, 2)  # of its prior, and kinds of their covariances
     components: int = 2  # of the pixels' mixture
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
