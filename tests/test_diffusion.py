@@ -412,7 +412,11 @@ def test_features_are_the_network_s_at_the_level_of_the_recipe(level: float) -> 
     x = images.to_float(random_pixels(3, *SHAPE.size))
     shown = x * (0.25 + level**2) ** -0.5  # c_in x, and log(sigma) / 4
     with torch.no_grad():
-        exact = model.denoiser.network.features(shown, torch.full((3,), math.log(level) / 4))
+        unknown = torch.eye(101)[[100] * 3]  # of 100 groups, as for some images in training
+        torch.nn.init.normal_(model.denoiser.network.label.weight)
+        exact = model.denoiser.network.features(
+            shown, torch.full((3,), math.log(level) / 4), unknown
+        )
         torch.testing.assert_close(model.represent(x), exact, rtol=1e-4, atol=1e-5)
 
 

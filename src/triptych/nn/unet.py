@@ -143,12 +143,12 @@ class PatchUNet(nn.Module):
         h = self.states(x, level, labels)[-1]
         return F.pixel_shuffle(self.head(F.silu(self.head_norm(h))), self.patch)
 
-    def features(self, x: Tensor, level: Tensor) -> Tensor:
+    def features(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
         """Of the last level but one on the way up, by regions: [B,F].
 
         There a linear probe reads most (docs/diffusion.md; as in arXiv:2303.09769).
         """
-        return by_regions(self.states(x, level)[-2])
+        return by_regions(self.states(x, level, labels)[-2])
 
     def states(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """The outputs of the middle and of each upward level, the finest last."""

@@ -55,9 +55,13 @@ class Denoiser(nn.Module, ABC):
         output = self.network(*self.precondition_input(x, sigma), *condition).to(x.dtype)
         return self.to_x0(output, x, sigma.view(-1, 1, 1, 1))
 
-    def features(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The network's inner features of noisy images x [B,C,H,W]: [B,F]."""
-        features = self.network.features(*self.precondition_input(x, sigma))  # type: ignore[operator] # all have it
+    def features(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The network's inner features of noisy images x [B,C,H,W]: [B,F].
+
+        labels: as of `forward`, for networks that take them
+        """
+        told = () if labels is None else (labels,)
+        features = self.network.features(*self.precondition_input(x, sigma), *told)  # type: ignore[operator] # all have it
         assert isinstance(features, Tensor)
         return features
 
@@ -186,10 +190,10 @@ class ClosedFormStart(nn.Module):
         inputs = torch.cat([x, linear.to(x.dtype)], dim=1)
         return linear + self.network(inputs, level, labels)
 
-    def features(self, x: Tensor, level: Tensor) -> Tensor:
+    def features(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
         """Those of the network, [B,F]."""
-        linear = self.linear(x, level, None)
-        return self.network.features(torch.cat([x, linear.to(x.dtype)], dim=1), level)
+        linear = self.linear(x, level, labels)
+        return self.network.features(torch.cat([x, linear.to(x.dtype)], dim=1), level, labels)
 
 
 class VelocityPredictor(OnUnitScale):

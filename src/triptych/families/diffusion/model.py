@@ -117,9 +117,13 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return self.states(latent, rng)[-1]
 
     def represent(self, images: Tensor) -> Tensor:
-        """The network's inner features of images at the level `features_at`: [N,F]."""
+        """The network's inner features of images at the level `features_at`: [N,F].
+
+        The network is told that the class or group is unknown, as of some images in training.
+        """
         sigma = torch.full((len(images),), self.features_at, device=images.device)
-        return to_float32(self.denoiser.features(images, sigma.to(images.dtype)))
+        labels = self.null_labels(images)
+        return to_float32(self.denoiser.features(images, sigma.to(images.dtype), labels))
 
     @property
     def network_calls(self) -> int:
