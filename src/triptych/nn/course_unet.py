@@ -59,7 +59,7 @@ class CourseUNet(nn.Module):
     def features(self, x: Tensor, t: Tensor) -> Tensor:
         """Of the last level but one on the way up, by regions: [B,F].
 
-        There a linear probe reads most (docs/diffusion.md; as in arXiv:2303.09769).
+        As of the other U-Net, of which a linear probe reads most there (arXiv:2303.09769).
         """
         return by_regions(self.states(x, t)[-2])
 
