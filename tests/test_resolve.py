@@ -18,6 +18,7 @@ from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images
 from triptych.errors import InputError
+from triptych.families import registry
 from triptych.families.labels import Labels
 from triptych.hardware import Machine
 from triptych.options import DataOptions, TrainRequest
@@ -210,3 +211,18 @@ def test_a_brief_training_of_the_ladder_begins_at_the_mixture(
     assert (found.mppca_rank > 0) == (found.groups > 0) == (found.patch_rank > 0) == begins
     other = resolved(data, "vae:ladder", budget=budget, size=size, set=["mppca_rank=7"]).settings
     assert other.mppca_rank == 7
+
+
+@pytest.mark.parametrize(
+    ("images", "rank"), [(None, 128), (1, 1), (149, 14), (1279, 127), (5000, 128)]
+)
+def test_the_ladder_s_mixture_has_a_direction_for_ten_images(images: int | None, rank: int) -> None:
+    """With as many as images its residual is nothing in training and everything after it."""
+    found = registry.defaults(
+        registry.ModelName.parse("vae:ladder"),
+        "tiny",
+        ImageShape(channels=3, resolution=32),
+        images,
+        Budget.parse("75s"),
+    )
+    assert found.mppca_rank == rank

@@ -174,7 +174,7 @@ class Recipe(Generic[S]):
     build:     makes the model with random weights (the caller seeds torch)
     take_over: (own settings, the teacher's name, its settings) -> settings of the same networks;
                ValueError with the reason where that one cannot teach
-    brief: (settings, size) -> those of a training that sees few images
+    brief: (settings, size, training images or None) -> those of a training that sees few images
     quick_sampling: sampler and steps with which its samples can be measured in bearable time,
                where those of its settings take too long
     """
@@ -187,6 +187,6 @@ class Recipe(Generic[S]):
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
     conditional: bool = False  # `build` uses `shape.classes`
     take_over: Callable[[S, str, Any], S] | None = None
-    brief: Callable[[S, Size], S] | None = None
+    brief: Callable[[S, Size, int | None], S] | None = None
     quick_sampling: tuple[str, int] | None = None
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md

@@ -140,7 +140,7 @@ def defaults(
     chosen = recipe(name)
     settings = chosen.defaults(size, shape)
     if chosen.brief is not None and budget is not None and is_brief(budget, images or 0):
-        settings = chosen.brief(settings, size)
+        settings = chosen.brief(settings, size, images)
     if images is None:
         return settings
     while settings.batch_size > max(images, 1):

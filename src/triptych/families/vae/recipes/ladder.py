@@ -99,6 +99,8 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
     )
 
 
+MOST_RANK = 128  # of a mixture
+IMAGES_PER_DIRECTION = 10  # with fewer, directions are those of single images
 SMALL = Ladder(
     batch_size=64,
     widths=(64, 128, 256, 512),
@@ -137,15 +139,16 @@ def defaults(size: Size, shape: ImageShape) -> Ladder:
     )
 
 
-def brief(settings: Ladder, size: Size) -> Ladder:
+def brief(settings: Ladder, size: Size, images: int | None) -> Ladder:
     """Few images make no vector that is whole and sharp; that of a mixture is at once.
 
     A long training makes a better one: docs/speedrun.md. At larger sizes nobody measured it.
     """
     if size != "tiny":
         return settings
+    rank = MOST_RANK if images is None else min(MOST_RANK, max(1, images // IMAGES_PER_DIRECTION))
     return replace(
-        settings, groups=200, mppca_rank=128, patch_rank=8, exemplars=(8192, 2), join=0.0
+        settings, groups=200, mppca_rank=rank, patch_rank=8, exemplars=(8192, 2), join=0.0
     )
 
 
