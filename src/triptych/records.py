@@ -55,7 +55,9 @@ class Record:
         """From parsed JSON; ValueError says where it does not fit, and why."""
         from pydantic import ValidationError
 
-        current = cls.migrate(dict(values)) if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):  # a stranger's may be large: it is not gone through
+            raise ValueError("it is no JSON object")
+        current = cls.migrate(dict(values))
         try:
             record: Self = reader(cls).validate_json(json.dumps(current), strict=True)
         except ValidationError as error:
