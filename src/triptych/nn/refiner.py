@@ -68,8 +68,7 @@ class RefiningGenerator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mixture's image, refined: [B,C,H,W]; where no labels are given, of all groups."""
-        with torch.autocast(z.device.type, enabled=False):
-            linear = self.mixture(z, self.weights(labels, z)).clamp(-LARGEST, LARGEST)
+        linear = self.mixture(z, self.weights(labels, z)).clamp(-LARGEST, LARGEST)
         return torch.tanh(torch.atanh(linear) + self.refine(linear, z, labels))
 
     def refine(self, linear: Tensor, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -92,8 +91,7 @@ class RefiningGenerator(nn.Module):
 
         Only for images in the mixture's basis, and where nothing is clamped.
         """
-        with torch.autocast(x.device.type, enabled=False):
-            return self.mixture.encode(x, self.weights(labels, x))
+        return self.mixture.encode(x, self.weights(labels, x))
 
     def weights(self, labels: Tensor | None, like: Tensor) -> Tensor:
         """The shares of the groups as the mixture takes them: by default all groups together."""

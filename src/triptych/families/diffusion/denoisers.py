@@ -60,8 +60,9 @@ class Denoiser(nn.Module, ABC):
 
         labels: as of `forward`, for networks that take them
         """
-        told = () if labels is None else (labels,)
-        features = self.network.features(*self.precondition_input(x, sigma), *told)  # type: ignore[operator] # all have it
+        condition = () if labels is None else (labels,)
+        inputs = *self.precondition_input(x, sigma), *condition
+        features = self.network.features(*inputs)  # type: ignore[operator] # all have it
         assert isinstance(features, Tensor)
         return features
 
@@ -180,9 +181,8 @@ class ClosedFormStart(nn.Module):
         scale = (sigma**2 + self.sigma_data**2).sqrt().view(-1, 1, 1, 1)
         if labels is None:
             labels = self.mixture.unknown(x)
-        with torch.autocast(x.device.type, enabled=False):
-            clean = self.mixture.denoise(x * scale, sigma, labels.to(x.dtype), inside=True)
-            return clean / self.sigma_data
+        clean = self.mixture.denoise(x * scale, sigma, labels.to(x.dtype), inside=True)
+        return clean / self.sigma_data
 
     def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
         """x [B,C,H,W], level [B], labels [B,classes+1] or none -> [B,C,H,W]."""

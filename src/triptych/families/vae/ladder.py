@@ -431,17 +431,24 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         elif vector.size:
             self.latents[VECTOR] = (vector.size,)
             self.vector = Vector(top.width, vector.size, *vector.exemplars, classes or 0)
+        self.build_descent(levels, classes, patch, patch_rank)
+
+    def build_descent(
+        self, levels: Sequence[Level], classes: int | None, patch: int, patch_rank: int
+    ) -> None:
+        """Make the decoder's levels, the coarsest first, and name their latents."""
         scale = max(1, sum(level.top_down_blocks for level in levels)) ** -0.5
+        begun, finest = self.mixture is not None, levels[0]
         for level, coarser in zip(levels[::-1], [None, *levels[:0:-1]], strict=True):
             side = f"{level.side}x{level.side}"
             names = [f"{side}.{number}" for number in range(level.top_down_blocks)]
             self.latents |= dict.fromkeys(names, (level.latent, level.side, level.side))
             guess, patches = None, None
             if self.vector is not None and names:
-                guess = Guess(level, shape, begun=mixture is not None)
-            rank = min(patch_rank, level.latent, PatchPCA.max_rank(shape.channels, patch))
-            if mixture is not None and guess is not None and level is finest and rank:
-                patches = PatchPCA(level.width, shape.channels, patch, rank)
+                guess = Guess(level, self.shape, begun)
+            rank = min(patch_rank, level.latent, PatchPCA.max_rank(self.shape.channels, patch))
+            if begun and guess is not None and level is finest and rank:
+                patches = PatchPCA(level.width, self.shape.channels, patch, rank)
             self.descent.append(TopDownLevel(level, coarser, classes, scale, names, guess, patches))
 
     def networks(self) -> Sequence[nn.Module]:
