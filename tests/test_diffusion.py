@@ -413,7 +413,10 @@ def test_features_are_the_network_s_at_the_level_of_the_recipe(level: float) -> 
     shown = x * (0.25 + level**2) ** -0.5  # c_in x, and log(sigma) / 4
     with torch.no_grad():
         unknown = torch.eye(101)[[100] * 3]  # of 100 groups, as for some images in training
-        torch.nn.init.normal_(model.denoiser.network.label.weight)
+        for weight in model.parameters():  # modulations begin at zero, and heed no group
+            weight.add_(
+                0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+            )
         exact = model.denoiser.network.features(
             shown, torch.full((3,), math.log(level) / 4), unknown
         )
