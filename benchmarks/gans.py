@@ -19,8 +19,10 @@ from triptych.config import Budget
 from triptych.families.capabilities import Encodes
 from triptych.families.protocol import GenerativeModel
 from triptych.metrics.labels import recognisable
+from triptych.records import Chosen, DiagnosisEvent, Rewound, Scored
 from triptych.tasks import reconstruct, sample
 from triptych.training import log
+from triptych.words import english
 from yardstick import SAMPLES, Yardstick, brief
 
 PUBLIC = "dcgan"
@@ -69,10 +71,10 @@ def measure(trial: Trial) -> Found:
     facts = {
         "images_seen": run.record.images_seen,
         "seconds": run.record.train_seconds,
-        "rewinds": [event["message"] for event in log.events(path, "rewind")],
-        "diagnoses": [event["numbers"] for event in log.events(path, "diagnosis")],
-        "scores": {event["images"]: event["value"] for event in log.events(path, "score")},
-        "chosen": next((event["images"] for event in log.events(path, "choice")), None),
+        "rewinds": [english(event.note) for event in log.events(path, Rewound)],
+        "diagnoses": [event.numbers for event in log.events(path, DiagnosisEvent)],
+        "scores": {event.images: event.value for event in log.events(path, Scored)},
+        "chosen": next((event.images for event in log.events(path, Chosen)), None),
     }
     assert isinstance(run.model, Encodes)
     return facts | sampled(run.model, trial) | reconstructed(run.model, trial)
