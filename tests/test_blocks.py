@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.nn import blocks, unet
 from triptych.nn.blocks import DoublingConvolution, GroupNorm, LinearAttention, SelfAttention
 from triptych.nn.dcgan import FirstPicture, LastPicture
 from triptych.seeding import generator
@@ -70,15 +71,42 @@ def test_linear_attention(layout: torch.memory_format) -> None:
     assert differ(module, plain, draw(3, 8, 4, 6).to(memory_format=layout)) < 1e-11
 
 
+@pytest.fixture(params=["products", "fused"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention as CPUs compute it, or as GPUs do."""
+    for module in (blocks, unet):
+        monkeypatch.setattr(module, "prefers_fused_attention", lambda x: request.param == "fused")
+
+
+def attended(heads: tuple[Tensor, ...], like: Tensor) -> Tensor:
+    """arXiv:1706.03762, eq. 1, of each [B,heads,width,H*W] -> [B,heads*width,H,W]."""
+    q, k, v = heads
+    scores = torch.einsum("bhdn,bhdm->bhnm", q, k) / q.shape[2] ** 0.5
+    out = torch.einsum("bhnm,bhdm->bhdn", scores.softmax(3), v)
+    return out.reshape(len(like), -1, *like.shape[2:])
+
+
+@pytest.mark.usefixtures("kernel")
 def test_self_attention(layout: torch.memory_format) -> None:
     module = SelfAttention(8, heads=2, head_width=4).double()
 
     def plain(x: Tensor) -> Tensor:
-        q, k, v = (part.mT for part in heads_of(x, module))
-        out = F.scaled_dot_product_attention(q, k, v)
-        return x + module.to_out(out.mT.reshape(len(x), -1, *x.shape[2:]))
+        return x + module.to_out(attended(heads_of(x, module), x))
 
     assert differ(module, plain, draw(3, 8, 4, 6).to(memory_format=layout)) < 1e-11
+
+
+@pytest.mark.usefixtures("kernel")
+def test_attention_of_pixels(layout: torch.memory_format) -> None:
+    module = unet.PixelAttention(64).double()
+    nn.init.normal_(module.to_out.weight, generator=generator(0, "out"))
+
+    def plain(x: Tensor) -> Tensor:
+        normed = F.group_norm(x, unet.GROUPS, module.norm.weight, module.norm.bias)
+        heads = module.to_qkv(normed).reshape(len(x), 3, 2, 32, -1).unbind(1)
+        return x + module.to_out(attended(heads, x))
+
+    assert differ(module, plain, draw(3, 64, 4, 6).to(memory_format=layout)) < 1e-10
 
 
 def test_the_first_and_the_last_picture(layout: torch.memory_format) -> None:
