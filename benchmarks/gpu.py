@@ -50,13 +50,15 @@ class Way:
     tf32: bool | None = None  # of what is multiplied in float32; None leaves PyTorch's defaults
     channels_last: bool = False
     compile: bool = False
+    graphs: bool = True
 
 
 PLAIN = Way()
-EAGER = {
+UNCOMPILED = {
     "fp32, without TF32": Way(precision="fp32", tf32=False),
     "fp32": Way(precision="fp32"),
     "TF32": Way(precision="fp32", tf32=True),
+    "bf16, one operation after another": Way(graphs=False),
     "bf16": Way(),
     "bf16, channels_last": Way(channels_last=True),
 }
@@ -104,7 +106,9 @@ class Trainer:
     def __init__(self, run: Run, model: str, size: str, way: Way = PLAIN, ranks: int = 1) -> None:
         cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         cuda.allow_tf32, cudnn.allow_tf32 = run.tf32 if way.tf32 is None else (way.tf32,) * 2
-        self.machine = replace(run.machine, precision=way.precision, compile=way.compile)
+        self.machine = replace(
+            run.machine, precision=way.precision, compile=way.compile, graphs=way.graphs
+        )
         asked = TrainRequest(model=model, budget="1kimg", size=size, set=run.settings)
         request = resolve.resolve(asked, data=run.data)
         self.state = fresh_state(request, self.machine)
@@ -123,18 +127,13 @@ class Trainer:
 
     def flops(self) -> float:
         """Multiplications and additions of a round's forward and backward passes."""
-        total = 0.0
-        for optimizer in (m for m in self.state.optimizers if m.objective.phase == 0):
-            batch = self.state.batch(self.batches, optimizer.objective, 0, repeat=0, share=0.0)
-            with FlopCounterMode(display=False) as counter:
-                optimizer.gradients(batch, self.machine)
-            total += (
-                counter.get_total_flops() * optimizer.objective.repeats / optimizer.objective.every
-            )
-        return total
+        with FlopCounterMode(display=False) as counter:
+            for turn in self.state.round(self.batches, 0, Plan.straight(self.planned)).turns:
+                turn.optimizer.gradients(turn.batch, self.machine)
+        return float(counter.get_total_flops())
 
     def draw(self, move: Callable[[Any], Any] = lambda tensor: tensor) -> None:
-        """A round's random numbers, as `TrainingState.batch` draws them."""
+        """A round's random numbers, as `TrainingState.draw` draws them."""
         for optimizer in (m for m in self.state.optimizers if m.objective.phase == 0):
             for _ in range(optimizer.objective.repeats):
                 drawn = optimizer.objective.noise(self.count, generator(0, "noise"))
@@ -231,11 +230,11 @@ def accuracy(run: Run, model: str, size: str) -> dict[str, Any]:
     steps = 8 if run.quick else ACCURACY_STEPS
     losses: dict[str, list[dict[str, float]]] = {"fp32": [], "bf16": []}
     for name, means in losses.items():
-        trainer = Trainer(run, model, size, EAGER[name])
+        trainer = Trainer(run, model, size, UNCOMPILED[name])
         for _ in range(4):
             run.timed(trainer.step, steps // 4)
             means.append(trainer.state.tally.read()[0])
-            trainer.state.tally = type(trainer.state.tally)()
+            trainer.state.tally.clear()
     full, half = losses["fp32"], losses["bf16"]
     scale = {k: max(abs(means[k]) for means in full) for k in full[0]}
     apart = [abs(b[k] - a[k]) / scale[k] for a, b in zip(full, half, strict=True) for k in a]
@@ -243,7 +242,7 @@ def accuracy(run: Run, model: str, size: str) -> dict[str, Any]:
 
 
 def levers(run: Run, model: str, size: str, ways: dict[str, Way]) -> dict[str, Any]:
-    """Each way's step, its first one, which compiles, and its peak memory."""
+    """Each way's step, its first ones, which compile and capture, and its peak memory."""
     found: dict[str, Any] = {}
     for name, way in ways.items():
         if time.monotonic() > run.until:
@@ -252,9 +251,11 @@ def levers(run: Run, model: str, size: str, ways: dict[str, Way]) -> dict[str, A
         hardware.forget_peak_memory()
         try:
             trainer = Trainer(run, model, size, way)
-            first = run.timed(trainer.step)
-            found[name] = {"first_step_s": first, "step_ms": run.ms(trainer.step)}
+            first = run.timed(trainer.step, trainer.state.warm_up)
+            found[name] = {"first_steps_s": first, "step_ms": run.ms(trainer.step)}
             found[name] |= {"memory_bytes": hardware.peak_memory_bytes(run.machine.device)}
+            graphs = trainer.state.graphs
+            found[name] |= {"no_graph": None if graphs is None else graphs.refused}
         except RuntimeError as error:
             found[name] = {"failed": str(error)[:300]}
     return found
@@ -269,7 +270,7 @@ def measure(run: Run, out: Path | None) -> dict[str, Any]:
         "utilisation": partial(utilisation, peak=peak["peak"]),
         "where_time_goes": where_time_goes,
         "host_work": host_work,
-        "levers": partial(levers, ways=EAGER),
+        "levers": partial(levers, ways=UNCOMPILED),
         "accuracy": accuracy,
         "levers_compiled": partial(levers, ways=COMPILED),
     }

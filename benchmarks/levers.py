@@ -154,13 +154,12 @@ class Trainer:
                     fused.param_groups[0]["params"], **kept, fused=False, foreach=kind == "foreach"
                 )
 
-    def _average_in_a_loop(self, before: float, now: float) -> None:
+    def _average_in_a_loop(self, keep: float) -> None:
         average = self.state.ema
         assert average is not None
-        share = 1 - (1 - (now - before) / now) ** (average.exponent + 1)
         for name, tensor in average._model.state_dict().items():
             if tensor.is_floating_point():
-                average.state[name].lerp_(tensor, share)
+                average.state[name].lerp_(tensor, 1 - keep)
 
     def steps(self, count: int) -> list[float]:
         """Seconds of each."""

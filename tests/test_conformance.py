@@ -193,7 +193,7 @@ def test_a_step_moves_an_objective_s_own_weights_alone(
         optimizer = ObjectiveOptimizer(objective)
         for _ in range(2):
             optimizer.gradients(batch_for(objective, shape), MACHINE)
-            assert optimizer.step(share=0.5) == 0
+            assert optimizer.step(optimizer.rates_at(0.5)) == 0
         moved = {k: not torch.equal(p, before[k]) for k, p in model.named_parameters()}
         for key, parameter in model.named_parameters():
             assert moved[key] <= (id(parameter) in own), key

@@ -218,7 +218,7 @@ def test_nothing_leaks_into_samples() -> None:
         for number, optimizer in enumerate(optimizers):
             rng = torch.Generator().manual_seed(2 * step + number)
             optimizer.gradients(Batch(x, None, optimizer.objective.noise(16, rng)), MACHINE)
-            optimizer.step(share=step / steps)
+            optimizer.step(optimizer.rates_at(step / steps))
     with torch.no_grad():
         drawn = model.generator(normal(32, settings.latent).float())
     assert (drawn - colour_of).abs().mean() < 0.12

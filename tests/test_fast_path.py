@@ -28,7 +28,7 @@ from triptych.hardware import Machine
 from triptych.training import optimizer
 from triptych.training.ema import power_exponent
 from triptych.training.plan import Plan
-from triptych.training.state import RunningMeans, TrainingState
+from triptych.training.state import TrainingState
 
 SHAPE = ImageShape(channels=3, resolution=16)
 EARLY, LATE = 20, 50  # steps from the start, from the end
@@ -155,9 +155,9 @@ def train(name: str, precision: str, plain: bool, seed: int = 0) -> Course:
     averaged = first.clone()
     for step in range(1, steps + 1):
         state.step(batches, seed, Plan.straight(steps * settings.batch_size), machine)
-        for term, value in state.tally.sums.items():
-            losses.setdefault(term, []).append(value.item())
-        state.tally = RunningMeans()
+        for term in state.tally.counts:
+            losses.setdefault(term, []).append(state.tally.sums[term].item())
+        state.tally.clear()
         if plain and settings.ema is not None:  # arXiv:2312.02696, eq. 127
             keep = (1 - 1 / step) ** (power_exponent(settings.ema) + 1)
             averaged = keep * averaged + (1 - keep) * weights(model)

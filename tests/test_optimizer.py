@@ -67,7 +67,7 @@ def test_steps_are_those_of_the_paper(case: str) -> None:
     for step in range(STEPS):
         share = step / STEPS
         optimizer.gradients(batch_at(step), MACHINE)
-        assert optimizer.step(share, caution) == 0
+        assert optimizer.step(optimizer.rates_at(share, caution)) == 0
         gradient = matrix.T @ (matrix @ w - batch_at(step).images.double().mean().item())
         length = np.linalg.norm(gradient)
         assert "clip_norm" not in settings or length > longest

@@ -42,7 +42,7 @@ def test_another_width_is_nearly_the_average_that_would_have_been_kept() -> None
     for number, step in enumerate(steps, start=1):
         model.weight.data += step
         for average in kept.values():
-            average.update(number - 1, number)
+            average.update(average.keep(number - 1, number))
         if number % 100 == 0:
             saved += [(number, w, kept[w].state["weight"].clone()) for w in (0.05, 0.1)]
     rounds, widths = (np.array([one[i] for one in saved], dtype=float) for i in (0, 1))

@@ -235,7 +235,7 @@ def test_average_is_the_power_profile() -> None:
     total = 4000
     for t in range(1, total + 1):  # theta(t) = t/T: its average is the profile's mean
         nn.init.constant_(model.weight, t / total)
-        average.update(t - 1, t)
+        average.update(average.keep(t - 1, t))
     mean = (gamma + 1) / (gamma + 2)
     assert average.state["weight"].item() == pytest.approx(mean, rel=1e-3)
     with average.applied():
@@ -249,7 +249,7 @@ def test_counters_of_the_average_are_those_of_the_model() -> None:
     average = EMA(layer, 0.1)
     for t in range(1, 4):
         layer(torch.randn(8, 2))
-        average.update(t - 1, t)
+        average.update(average.keep(t - 1, t))
     assert average.state["num_batches_tracked"].item() == 3
     assert not torch.equal(average.state["running_mean"], layer.running_mean)
 
@@ -258,7 +258,7 @@ def test_average_of_constant_weights_is_exact() -> None:
     model = nn.Linear(3, 2)
     average = EMA(model, 0.1)
     for t in range(1, 10):
-        average.update(t - 1, t)
+        average.update(average.keep(t - 1, t))
     assert all(torch.equal(average.state[k], v) for k, v in model.state_dict().items())
 
 

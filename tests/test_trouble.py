@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
     objective = Counting("one")
     optimizer = ObjectiveOptimizer(objective)
     optimizer.gradients(Batch(torch.ones(2, 1, 4, 4), None, {"draw": torch.zeros(2)}), MACHINE)
-    assert optimizer.step(0.0).item() == 0
+    assert optimizer.step(optimizer.rates_at(0.0)).item() == 0
     moved = objective.value.item()
     state = {name: tensor.clone() for name, tensor in optimizer.tensors().items()}
     for poison in (math.nan, math.inf):
         optimizer.backward(objective.value * poison)
-        assert optimizer.step(0.0).item() == 1
+        assert optimizer.step(optimizer.rates_at(0.0)).item() == 1
         assert objective.value.item() == moved
         assert all(torch.equal(state[name], tensor) for name, tensor in optimizer.tensors().items())
 
@@ -56,13 +57,19 @@ def test_training_says_when_nothing_is_finite(tmp_path: Path) -> None:
 
 def poison_while_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """From half of the plan on, steps at more than a third of the learning rate go wrong."""
-    move = ObjectiveOptimizer.step
+    move, rates_at = ObjectiveOptimizer.step, ObjectiveOptimizer.rates_at
+    wrong: dict[ObjectiveOptimizer, bool] = {}
 
-    def poisoned(self: ObjectiveOptimizer, share: float, caution: float = 1.0) -> Tensor:
-        if share >= 0.5 and caution > 1 / 3:
+    def noted(self: ObjectiveOptimizer, share: float, caution: float = 1.0) -> dict[str, float]:
+        wrong[self] = share >= 0.5 and caution > 1 / 3
+        return rates_at(self, share, caution)
+
+    def poisoned(self: ObjectiveOptimizer, rates: Mapping[str, float | Tensor]) -> Tensor:
+        if wrong[self]:
             next(p.grad for p in self.parameters if p.grad is not None).mul_(math.nan)
-        return move(self, share, caution)
+        return move(self, rates)
 
+    monkeypatch.setattr(ObjectiveOptimizer, "rates_at", noted)
     monkeypatch.setattr(ObjectiveOptimizer, "step", poisoned)
 
 

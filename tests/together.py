@@ -55,7 +55,7 @@ def steps(model: str, out: Path, microbatch: int | None = None) -> None:
         means, masked = state.tally.read(group)
         assert not any(masked.values())
         losses.append(torch.tensor(list(means.values()), dtype=torch.float64))
-        state.tally = type(state.tally)()
+        state.tally.clear()
     if group.is_main:
         weights = {key: tensor.contiguous() for key, tensor in net.state_dict().items()}
         save_file({"losses": torch.stack(losses), **weights}, out)

@@ -94,6 +94,7 @@ class Machine:
 
     compile:    whether networks go through torch.compile
     microbatch: most images in a network at once; larger batches are split
+    graphs:     whether rounds of training become CUDA graphs, where they can
     group:      the processes that work together
     """
 
@@ -103,11 +104,17 @@ class Machine:
     choices: dict[str, Note]
     compile: bool = False
     microbatch: int | None = None
+    graphs: bool = True
     group: Group = ALONE
 
     def __post_init__(self) -> None:
         if self.microbatch is not None and self.microbatch < 1:
             raise InputError(f"--microbatch {self.microbatch} is too few", "give 1 or more")
+
+    @property
+    def captures(self) -> bool:
+        """Whether rounds of training become CUDA graphs: on one GPU, where nobody has to agree."""
+        return self.graphs and self.device == "cuda" and self.group.size == 1
 
     def autocast(self) -> torch.autocast:
         """The context in which networks run."""

@@ -478,7 +478,7 @@ class LossesEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Steps that were left out."""
+    """Steps that were left out, or how they are computed where that is not as planned."""
 
     event: Literal["warning"] = "warning"
     note: Note

@@ -9,7 +9,6 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from triptych.errors import InputError
 from triptych.records import LabelsRecord
@@ -83,7 +82,8 @@ def class_shares(
         return None
     if labels is None:
         labels = torch.full((count,), classes, device=device)
-    return F.one_hot(labels.long(), classes + 1).float()
+    shares = torch.zeros(len(labels), classes + 1, device=labels.device)
+    return shares.scatter_(1, labels.long()[:, None], 1.0)  # one_hot would wait for the device
 
 
 def hide_some(labels: Tensor | None, chance: Tensor | None, classes: int | None) -> Tensor | None:

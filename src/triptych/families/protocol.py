@@ -7,7 +7,7 @@ What a model can do beyond that it declares by inheriting a capability.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
@@ -30,6 +30,7 @@ class Batch:
     noise:  every random number of the step, drawn before it, each [B, ...]
     progress:   share of this phase's planned images that were seen before this step
     step_index: of the step in its phase, from 0
+    scalars:    what `Objective.scalars` makes of progress, tensors [] in a CUDA graph; or nothing
     """
 
     images: Tensor
@@ -37,6 +38,7 @@ class Batch:
     noise: dict[str, Tensor] = field(default_factory=dict)
     progress: float = 1.0
     step_index: int = 0
+    scalars: Mapping[str, float | Tensor] = field(default_factory=dict)
 
     def parts(self, size: int) -> list[Batch]:
         """The same images in batches of at most `size`."""
@@ -103,6 +105,16 @@ class Objective(nn.Module, ABC):
 
     def prepare(self) -> None:
         """Called once before each step, even where its batch is split into several parts."""
+
+    def regime(self, progress: float, step_index: int) -> Hashable:
+        """All that `forward` decides by a batch's progress and index, and not by its scalars.
+
+        A CUDA graph repeats what was decided when it was captured, so each regime has its own.
+        """
+
+    def scalars(self, progress: float) -> dict[str, float]:
+        """Numbers that follow progress from step to step, by name; by default none."""
+        return {}
 
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -33,10 +33,9 @@ from triptych.seeding import generator
 from triptych.training.loop import GRID_SHARES
 from triptych.training.plan import Plan
 from triptych.training.resolve import ResolvedRequest
-from triptych.training.state import TrainingState
+from triptych.training.state import WARM_UP_ROUNDS, TrainingState
 from triptych.training.threads import fastest, quickest, try_counts
 
-WARM_UP_ROUNDS = 2
 LATER_ROUNDS = 5  # measured of each later phase
 MEASURED_SHARE = 0.02  # of the budget goes into measuring the speed, within these bounds
 LEAST_SECONDS, MOST_SECONDS = 0.5, 3.0
@@ -234,7 +233,7 @@ def measure_speed(
     chosen, tried = try_threads(machine, seconds, lambda: timed(lambda: rounds(1)))
     torch.set_num_threads(chosen)  # the caller sets back what was
     wanted = min(max(seconds * MEASURED_SHARE, LEAST_SECONDS), MOST_SECONDS)
-    rounds(WARM_UP_ROUNDS)
+    rounds(state.warm_up)
     estimate = timed(lambda: rounds(WARM_UP_ROUNDS)) / WARM_UP_ROUNDS
     # As many rounds in all processes: the first one's clock decides.
     count = machine.group.broadcast(lambda: max(WARM_UP_ROUNDS, round(wanted / estimate)))
@@ -244,7 +243,7 @@ def measure_speed(
     per_image, shares = [first], state.shares()
     for _ in shares:
         state.next_phase()
-        rounds(WARM_UP_ROUNDS)
+        rounds(state.warm_up)
         per_image.append(timed(lambda: rounds(LATER_ROUNDS)) / LATER_ROUNDS / size)
     speed = Speed(
         per_image=tuple(per_image),
@@ -303,11 +302,15 @@ def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, flo
     return by_family
 
 
-def on_noise(model: GenerativeModel, settings: Settings) -> tuple[TrainingState, Batches]:
+def on_noise(
+    model: GenerativeModel, settings: Settings, captured: bool = False
+) -> tuple[TrainingState, Batches]:
     """A training to time steps of: the model's, on images of noise."""
     shape, rng = (PROBED_IMAGES, *model.shape.size), generator(0, "probe")
     noise = Part(torch.randint(256, shape, dtype=torch.uint8, generator=rng), None)
-    return TrainingState(model, settings), Batches(noise, settings.batch_size, seed=0)
+    device = next(model.parameters()).device
+    batches = Batches(noise, settings.batch_size, seed=0, device=device)
+    return TrainingState(model, settings, captured=captured), batches
 
 
 def forecast_seconds(request: ResolvedRequest, machine: Machine) -> float:
@@ -318,7 +321,7 @@ def forecast_seconds(request: ResolvedRequest, machine: Machine) -> float:
     if request.budget.unit == "seconds":
         return request.budget.amount
     model = registry.build(request.name, request.settings, request.shape, request.seed)
-    state, batches = on_noise(model.to(machine.device), request.settings)
+    state, batches = on_noise(model.to(machine.device), request.settings, machine.captures)
     far = Plan.straight(10**9)
 
     def rounds(count: int) -> None:
@@ -327,7 +330,7 @@ def forecast_seconds(request: ResolvedRequest, machine: Machine) -> float:
 
     per_planned = 0.0
     for share in (1.0, *(share for _, share in sorted(state.shares().items()))):
-        rounds(WARM_UP_ROUNDS)
+        rounds(state.warm_up)
         machine.finish()
         started = time.perf_counter()
         rounds(LATER_ROUNDS)

@@ -41,13 +41,21 @@ class EMA:
         self._weights = [live[name] for name in floating]
         self._counters = [(self.state[name], live[name]) for name in live.keys() - floating]
 
-    def update(self, before: float, now: float) -> None:
-        """Take in the weights at a position of training, the last ones being of `before`.
+    def keep(self, before: float, now: float) -> float:
+        """The share that stays from one position of training to the next: beta, eq. 127.
 
         The unit does not matter, for the profile has none; training begins at 0.
         """
-        keep = (1 - (now - before) / now) ** (self.exponent + 1)  # beta, eq. 127
-        torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
+        return (1 - (now - before) / now) ** (self.exponent + 1)
+
+    def update(self, keep: float | Tensor) -> None:
+        """Take in the weights as they are now; so much of the average stays."""
+        if isinstance(keep, Tensor):  # lerp takes no tensor for all
+            steps = torch._foreach_sub(self._weights, self._averages)
+            torch._foreach_mul_(steps, 1 - keep)
+            torch._foreach_add_(self._averages, steps)
+        else:
+            torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
         for mine, theirs in self._counters:
             mine.copy_(theirs)
 

@@ -32,7 +32,7 @@ from triptych.training.plan import Plan, next_moment, seconds_after
 from triptych.training.posthoc_ema import Keeper
 from triptych.training.run_folder import RunFolder
 from triptych.training.snapshots import PLACES, Selection
-from triptych.training.state import RunningMeans, TrainingState
+from triptych.training.state import TrainingState
 from triptych.training.threads import Threads
 from triptych.words import english
 
@@ -140,6 +140,7 @@ class TrainingLoop:
         if job.deadline is not None:
             self.moment = next_moment(clock.seconds() / job.deadline.seconds)
         self.paced = Paced()
+        self.refused: str | None = None  # why rounds are no CUDA graphs, once that was said
 
     @property
     def ended(self) -> bool:
@@ -386,10 +387,11 @@ class TrainingLoop:
         Returns the objectives that have had too many of those in a row.
         """
         state = self.state
+        self.tell_refused()
         losses, masked = state.tally.read(self.job.machine.group)
         seconds = self.clock.seconds()
         speed = state.tally.images / max(self.clock.lap_seconds(), 1e-9)
-        state.tally = RunningMeans()
+        state.tally.clear()
         self.log.write(
             LossesEvent(
                 images=state.seen,
@@ -409,6 +411,16 @@ class TrainingLoop:
         shown = "  ".join(f"{n.split('/')[0]} {v:.4g}" for n, v in losses.items() if "/total" in n)
         bar.note(f"{speed:,.0f} images/s  {shown}")
         return state.lost(losses, masked, PATIENCE)
+
+    def tell_refused(self) -> None:
+        """Say once why rounds are no CUDA graphs, where they should be."""
+        refused = None if self.state.graphs is None else self.state.graphs.refused
+        if refused == self.refused or refused is None:
+            return
+        self.refused = refused
+        note = Note("not_captured", {"why": refused})
+        self.log.write(Warned(images=self.state.seen, note=note))
+        self.job.console.say(f"  note: {english(note)}")
 
     def show(self, bar: Bar) -> None:
         """How far it is: of the asked seconds where there are such, else of the images."""

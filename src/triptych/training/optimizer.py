@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -164,7 +164,9 @@ class ObjectiveOptimizer:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,
+            capturable=self.parameters[0].is_cuda,  # training/graph.py
         )
+        adamw._warned_capturable_if_run_uncaptured = True  # the first rounds are eager
         self.optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
         self.rates = {"adamw": settings.learning_rate}
         if settings.muon_lr is not None and not matrices:
@@ -214,12 +216,17 @@ class ObjectiveOptimizer:
         """
         (loss / loss.isfinite()).backward()  # type: ignore[no-untyped-call] # by 1, else by 0
 
-    def step(self, share: float, caution: float = 1.0) -> Tensor:
-        """Step along the gradient; returns 1.0 where that was masked, else 0.0.
+    def rates_at(self, share: float, caution: float = 1.0) -> dict[str, float]:
+        """Learning rates by optimizer.
 
-        share:   of the planned images seen so far, which the learning rate follows
-        caution: multiplies the learning rate
+        share:   of the planned images seen so far, which they follow
+        caution: multiplies them
         """
+        factor = caution * rate_factor(self.objective.optimizer, share)
+        return {name: rate * factor for name, rate in self.rates.items()}
+
+    def step(self, rates: Mapping[str, float | Tensor]) -> Tensor:
+        """Step along the gradient; returns 1.0 where that was masked, else 0.0."""
         settings = self.objective.optimizer
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = total_norm(gradients)
@@ -228,11 +235,10 @@ class ObjectiveOptimizer:
                 self.parameters, settings.clip_norm, norm, foreach=True
             )
         masked = (~norm.isfinite()).float()
-        factor = caution * rate_factor(settings, share)
         for name, optimizer in self.optimizers.items():
             optimizer.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
             for group in optimizer.param_groups:
-                group["lr"] = self.rates[name] * factor
+                group["lr"] = rates[name]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return masked

@@ -3,46 +3,83 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from triptych.config import Settings
-from triptych.data.batches import Batches, sent
+from triptych.data.batches import Batches
 from triptych.distributed import ALONE, Group
 from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
 from triptych.records import Progress
 from triptych.seeding import generator
 from triptych.training import checkpoint
+from triptych.training.ahead import Ahead
 from triptych.training.ema import EMA, averaged_state
+from triptych.training.graph import EAGER_ROUNDS, Graphs, Pace, Round, Turn
 from triptych.training.optimizer import ObjectiveOptimizer
 from triptych.training.plan import Plan
 
+Noise = dict[str, Tensor]  # of one step, by name
+WARM_UP_ROUNDS = 2  # until allocators and libraries have what they need
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Whose noise is drawn: of the round after `seen` images of a phase, these rows of a batch."""
+
+    seed: int
+    phase: int
+    seen: int
+    rows: slice
+
 
 class RunningMeans:
-    """Sums of loss terms since the last log point, kept on the device."""
+    """Sums of loss terms since the last log point, kept on the device where they stay.
+
+    counts: steps that had each term, the masked ones too
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
         self.masked: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
         self.images = 0
 
-    def add(self, objective: str, losses: dict[str, Tensor], masked: Tensor) -> None:
-        """Take in one step's terms; those of a masked step do not count."""
+    def add(self, objective: str, losses: dict[str, Tensor], masked: Tensor) -> list[str]:
+        """Sum one step's terms, 0 for those of a masked step; returns what is to be counted."""
+        names = []
         for term, value in losses.items():
             name = f"{objective}/{term}"
             finite = torch.where(masked > 0, 0.0, value.detach()).float()
-            self.sums[name] = self.sums[name] + finite if name in self.sums else finite
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(finite)
+            self.sums[name] += finite
+            names.append(name)
+        if objective not in self.masked:
+            self.masked[objective] = torch.zeros_like(masked)
+        self.masked[objective] += masked
+        return names
+
+    def count(self, names: list[str], images: int) -> None:
+        """Count a round's terms and images."""
+        for name in names:
             self.counts[name] = self.counts.get(name, 0) + 1
-        seen = self.masked.get(objective)
-        self.masked[objective] = masked if seen is None else seen + masked
+        self.images += images
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for tensor in (*self.sums.values(), *self.masked.values()):
+            tensor.zero_()
+        self.counts, self.images = {}, 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it, flat: `kind/name` -> tensor."""
-        entries = {f"sums/{name}": value for name, value in self.sums.items()}
-        entries |= {f"masked/{name}": value for name, value in self.masked.items()}
+        """All that was counted, flat: `kind/name` -> tensor."""
+        entries = {f"sums/{name}": self.sums[name] for name in self.counts}
+        entries |= {f"masked/{name}": self.masked[name] for name in self.objectives()}
         entries |= {f"counts/{name}": torch.tensor(n) for name, n in self.counts.items()}
         return entries | {"images": torch.tensor(self.images)}
 
@@ -54,17 +91,21 @@ class RunningMeans:
             if kind == "counts":
                 self.counts[name] = int(tensor)
             elif kind in ("sums", "masked"):
-                getattr(self, kind)[name] = tensor.to(device)
+                getattr(self, kind)[name] = tensor.to(device, copy=True)
+
+    def objectives(self) -> list[str]:
+        """Whose steps were counted."""
+        return list(dict.fromkeys(name.split("/")[0] for name in self.counts))
 
     def read(self, group: Group = ALONE) -> tuple[dict[str, float], dict[str, int]]:
         """Mean of each term and masked steps of each objective; waits for the device.
 
         Terms are means over all processes; steps are masked in all of them or in none.
         """
-        masked = {name: int(value.item()) for name, value in self.masked.items()}
-        sums = torch.tensor([total.item() for total in self.sums.values()], dtype=torch.float64)
+        masked = {name: int(self.masked[name].item()) for name in self.objectives()}
+        sums = torch.tensor([self.sums[name].item() for name in self.counts], dtype=torch.float64)
         means = {}
-        for name, total in zip(self.sums, group.mean(sums).tolist(), strict=True):
+        for name, total in zip(self.counts, group.mean(sums).tolist(), strict=True):
             counted = self.counts[name] - masked[name.split("/")[0]]
             means[name] = total / counted if counted else float("nan")
         return means, masked
@@ -104,10 +145,18 @@ def joined_statistics(model: nn.Module) -> Tensor | None:
 class TrainingState:
     """A model, the optimizers of its objectives, its EMA, and how far it has come.
 
-    phase: which objectives are at work; seen: images of this phase
+    phase:    which objectives are at work
+    seen:     images of this phase
+    captured: on a GPU, rounds are CUDA graphs
     """
 
-    def __init__(self, model: GenerativeModel, settings: Settings, group: Group = ALONE) -> None:
+    def __init__(
+        self,
+        model: GenerativeModel,
+        settings: Settings,
+        group: Group = ALONE,
+        captured: bool = False,
+    ) -> None:
         self.model = model
         self.batch_size = settings.batch_size
         self.group = group
@@ -121,6 +170,12 @@ class TrainingState:
         self.rewinds = 0  # each halved the learning rate
         self.tally = RunningMeans()
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
+        self.device = next(model.parameters()).device
+        self.graphs = Graphs(self.moved, ("model", "tally", *self.averages)) if captured else None
+        self.pace = Pace() if self.device.type == "cuda" else None
+        self.ahead: Ahead[Drawing, list[Noise]] | None = None
+        if self.device.type == "cuda":
+            self.ahead = Ahead(self.draw)
 
     def fresh_averages(self) -> list[EMA | None]:
         """Of the weights as they are now, where they are kept."""
@@ -150,26 +205,88 @@ class TrainingState:
             self.model.load_state_dict(self.ema.state)
         self.ema = self.ema_wide = None
         self.phase, self.seen = self.phase + 1, 0
+        self.forget_graphs()
 
     def step(self, batches: Batches, seed: int, plan: Plan, machine: Machine) -> None:
         """Every objective that is due takes its steps; `plan` is this phase's."""
-        share, before = plan.progress(self.seen), plan.position(self.seen)
-        number = self.seen // self.batch_size
-        for optimizer in self.optimizers:
-            objective = optimizer.objective
-            if objective.phase != self.phase or number % objective.every:
-                continue
-            for repeat in range(objective.repeats):
-                kept = None if self.statistics is None else self.statistics.clone()
-                batch = self.batch(batches, objective, seed, repeat, share)
-                losses = optimizer.gradients(batch, machine)
-                masked = optimizer.step(share, 0.5**self.rewinds)
-                self.restore(kept, masked)
-                self.tally.add(objective.name, losses, masked)
+        inputs = self.round(batches, seed, plan)
+        if self.graphs is None:
+            terms = self.compute(inputs, machine)
+        else:
+            terms = self.graphs(inputs, partial(self.compute, machine=machine))
+        self.tally.count(terms, self.batch_size)
         self.seen += self.batch_size
-        self.tally.images += self.batch_size
-        for average in self.averages.values():
-            average.update(before, plan.position(self.seen))
+        if self.pace is not None:
+            self.pace.keep()
+
+    @property
+    def warm_up(self) -> int:
+        """Rounds after which the pace is what it stays."""
+        return WARM_UP_ROUNDS + (0 if self.graphs is None else EAGER_ROUNDS + 1)
+
+    def round(self, batches: Batches, seed: int, plan: Plan) -> Round:
+        """All inputs of the next round."""
+        share, number = plan.progress(self.seen), self.seen // self.batch_size
+        wanted = Drawing(seed, self.phase, self.seen, batches.rows)
+        if self.ahead is None:
+            drawn = self.draw(wanted)
+        else:
+            drawn = self.ahead.get(wanted, replace(wanted, seen=self.seen + self.batch_size))
+        turns, key = [], []
+        due = self.due(self.phase, self.seen)
+        for (index, repeat), noise in zip(due, drawn, strict=True):
+            optimizer = self.optimizers[index]
+            batch = self.batch(batches, optimizer.objective, repeat, share, noise)
+            turns.append(Turn(optimizer, batch, optimizer.rates_at(share, 0.5**self.rewinds)))
+            key.append((index, optimizer.objective.regime(share, number)))
+        before, now = (plan.position(self.seen + more) for more in (0, self.batch_size))
+        keeps = {name: average.keep(before, now) for name, average in self.averages.items()}
+        return Round(tuple(key), tuple(turns), keeps)
+
+    def due(self, phase: int, seen: int) -> list[tuple[int, int]]:
+        """The steps of a round after `seen` images: number of the optimizer, number of the step."""
+        number, steps = seen // self.batch_size, []
+        for index, optimizer in enumerate(self.optimizers):
+            objective = optimizer.objective
+            if objective.phase == phase and number % objective.every == 0:
+                steps += [(index, repeat) for repeat in range(objective.repeats)]
+        return steps
+
+    def draw(self, wanted: Drawing) -> list[Noise]:
+        """This process's rows of the noise of each step of a round, in the host's memory."""
+        drawn = []
+        for index, repeat in self.due(wanted.phase, wanted.seen):
+            objective = self.optimizers[index].objective
+            rng = generator(wanted.seed, f"{objective.name}/{wanted.phase}/{repeat}", wanted.seen)
+            noise = objective.noise(self.batch_size, rng)
+            own = {name: tensor[wanted.rows] for name, tensor in noise.items()}
+            if self.device.type == "cuda":  # from there a GPU copies while the host goes on
+                own = {name: tensor.pin_memory() for name, tensor in own.items()}
+            drawn.append(own)
+        return drawn
+
+    def compute(self, inputs: Round, machine: Machine) -> list[str]:
+        """One round; returns the loss terms that are to be counted. The device alone is at work."""
+        terms = []
+        for turn in inputs.turns:
+            kept = None if self.statistics is None else self.statistics.clone()
+            losses = turn.optimizer.gradients(turn.batch, machine)
+            masked = turn.optimizer.step(turn.rates)
+            self.restore(kept, masked)
+            terms += self.tally.add(turn.optimizer.objective.name, losses, masked)
+        for name, average in self.averages.items():
+            average.update(inputs.keeps[name])
+        return terms
+
+    def moved(self) -> dict[str, list[Tensor]]:
+        """All tensors that a round changes, by file."""
+        files = self.tensors() | {"tally": self.tally.sums | self.tally.masked}
+        return {name: list(tensors.values()) for name, tensors in files.items()}
+
+    def forget_graphs(self) -> None:
+        """Call where other tensors take the place of those that a round changes."""
+        if self.graphs is not None:
+            self.graphs.forget()
 
     def restore(self, before: Tensor | None, masked: Tensor) -> None:
         """A masked step must not have changed the batch statistics."""
@@ -184,20 +301,19 @@ class TrainingState:
         return [name for name, count in self.in_a_row.items() if count >= most]
 
     def batch(
-        self, batches: Batches, objective: Objective, seed: int, repeat: int, share: float
+        self, batches: Batches, objective: Objective, repeat: int, share: float, noise: Noise
     ) -> Batch:
-        """This process's rows of images, and of the noise drawn for all processes."""
+        """This process's rows of images, with their noise."""
         stream = 10 * self.phase + repeat
         images, labels = batches.at(self.seen, stream)
-        purpose = f"{objective.name}/{self.phase}/{repeat}"
-        noise = objective.noise(batches.batch_size, generator(seed, purpose, self.seen))
-        own = {name: sent(tensor[batches.rows], images.device) for name, tensor in noise.items()}
+        own = {name: t.to(images.device, non_blocking=True) for name, t in noise.items()}
         return Batch(
             images.to(self.dtype),
             labels,
             {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in own.items()},
             share,
             self.seen // self.batch_size,
+            objective.scalars(share),
         )
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -219,7 +335,7 @@ class TrainingState:
         """
         self.check(files, progress)
         tally = RunningMeans()
-        tally.load(files["tally"], next(self.model.parameters()).device)  # may still raise
+        tally.load(files["tally"], self.device)  # may still raise
         self.model.load_state_dict(files["model"])
         later = progress.phase > 0
         self.ema, self.ema_wide = [None, None] if later else self.fresh_averages()
@@ -231,6 +347,7 @@ class TrainingState:
         self.phase, self.seen = progress.phase, progress.seen
         self.rewinds, self.in_a_row = progress.rewinds, dict(progress.in_a_row)
         self.tally = tally
+        self.forget_graphs()
 
     def check(self, files: dict[str, dict[str, Tensor]], progress: Progress) -> None:
         """ValueError where this is no checkpoint of such a state."""

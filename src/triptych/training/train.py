@@ -520,7 +520,7 @@ def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
         if machine.compile:
             for network in model.networks():
                 network.compile()
-        return TrainingState(model, request.settings, machine.group)
+        return TrainingState(model, request.settings, machine.group, machine.captures)
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise not_made(request, error) from error
 

@@ -7,7 +7,7 @@ the sum of scores holds each image's own gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -217,6 +217,11 @@ class DiscriminatorObjective(PlayerObjective):
         self.generator = FrozenView(players.generator)
         self.repeats = loss.discriminator_steps
 
+    def regime(self, progress: float, step_index: int) -> Hashable:
+        """Whether the gradient penalty is due."""
+        penalty = self.loss.penalty
+        return penalty is not None and step_index % penalty.every == 0
+
     def prepare(self) -> None:
         """One power iteration a step (arXiv:1802.05957, Algorithm 1)."""
         iterate_spectral_norms(self.discriminator)
@@ -226,7 +231,7 @@ class DiscriminatorObjective(PlayerObjective):
         condition, penalty = self.condition(batch), self.loss.penalty
         real = batch.images
         fake = to_float32(self.generator.detached(batch.noise["z"], *condition))  # it must not move
-        due = penalty is not None and batch.step_index % penalty.every == 0
+        due = self.regime(batch.progress, batch.step_index)
         if due:
             real, fake = real.detach().requires_grad_(), fake.requires_grad_()
         real_score = self.score(self.changed(real, batch, "real"), condition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,6 +71,7 @@ class Autoencoder(Protocol):
     latents: dict[str, tuple[int, ...]]
     conditioning: Conditioning | None
     warm_up: float
+    join: float
     learns_pixels: bool
     shape: ImageShape
 
@@ -124,6 +126,15 @@ class NegativeElbo(Objective):
             drawn["hidden"] = torch.rand(count, generator=generator)
         return drawn
 
+    def regime(self, progress: float, step_index: int) -> Hashable:
+        """Whether all latents take part."""
+        return progress >= self.model.join
+
+    def scalars(self, progress: float) -> dict[str, float]:
+        """The KL's weight."""
+        warm_up = self.model.warm_up
+        return {"kl_weight": min(1.0, progress / warm_up) if warm_up else 1.0}
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Nats per image; the KL's terms without their weight."""
         model = self.model
@@ -136,7 +147,7 @@ class NegativeElbo(Objective):
         )
         reconstruction = -model.training_log_pixels(batch.images, posterior.output).mean()
         kl = {name: nats.mean() for name, nats in posterior.kl().items()}
-        weight = min(1.0, batch.progress / model.warm_up) if model.warm_up else 1.0
+        weight = (batch.scalars or self.scalars(batch.progress))["kl_weight"]
         total = reconstruction + weight * torch.stack(list(kl.values())).sum()
         guesses = guess_losses(batch.images, posterior.guesses)
         if guesses:

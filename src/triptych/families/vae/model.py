@@ -50,6 +50,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     latents: dict[str, tuple[int, ...]]
     optimizer: OptimizerConfig
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
+    join: float = 0.0  # share of them after which all latents take part
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
     samples_note = MEAN_PIXELS

@@ -8,7 +8,7 @@ image is known (arXiv:2303.01469, 2406.14548). The teacher's guided outputs make
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -116,13 +116,18 @@ class ConsistencyModel(NoiseToImage, Learns):
         return self.with_sampler(steps=1)
 
 
+def reached_stage(share: float, stages: int) -> int:
+    """a = 1 ... stages, each for an equal share of training."""
+    return 1 + min(int(share * stages), stages - 1)
+
+
 def neighbor(sigma: Tensor, share: float, stages: int) -> Tensor:
     """The lower level, whose output is the target, clamped at 0: [B].
 
     sigma (1 - n(sigma) / 2^a), n(sigma) = 1 + k sigmoid(-b sigma), a = 1 ... stages as training
     goes on (arXiv:2406.14548).
     """
-    stage = 1 + min(int(share * stages), stages - 1)
+    stage = reached_stage(share, stages)
     widening = 1 + STEEPNESS * torch.sigmoid(-SLOPE * sigma)
     return (sigma * (1 - widening / 2**stage)).clamp(min=0)
 
@@ -155,6 +160,10 @@ class ConsistencyLoss(Objective):
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """As `WeightedDenoisingLoss`."""
         return level_noise(count, self.shape, generator)
+
+    def regime(self, progress: float, step_index: int) -> Hashable:
+        """The stage."""
+        return reached_stage(progress, self.settings.stages)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """(sqrt(|D(x_sigma) - D(x_r)|^2 + c^2) - c) / (1 - r / sigma).

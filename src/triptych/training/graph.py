@@ -1,0 +1,229 @@
+"""Rounds of training as CUDA graphs: the host fills buffers and launches once.
+
+A small model's round is thousands of kernels, each shorter than its launch: eager, the GPU waits
+for the host most of the time. Captured, all of them (forward and backward passes, the mask of a
+step that is not finite, optimizers, averages, running means) are launched together. What differs
+from round to round, images, noise, learning rates, is copied into the buffers that were captured.
+
+A graph repeats the decisions of the round that was captured. Those that change on the way are in
+`Round.key`: each key has a graph of its own, such as a GAN's rounds with the gradient penalty.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter, deque
+from collections.abc import Callable, Container, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych.families.protocol import Batch
+from triptych.training.optimizer import ObjectiveOptimizer
+
+EAGER_ROUNDS = 2  # of each key, before it is captured: optimizers make their moments in the first
+MOST_OFF = 0.3  # of a captured round from the eager one, as a share of how far a round moves
+IN_FLIGHT = 2  # rounds that the host may be ahead of the GPU
+Scalar = float | Tensor  # a tensor [] where it may change after a capture
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The inputs of one step of one objective.
+
+    rates: learning rates, by the name of the optimizer
+    """
+
+    optimizer: ObjectiveOptimizer
+    batch: Batch
+    rates: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Round:
+    """All inputs of one round; nothing else of the host may reach what it computes.
+
+    key:   whatever is decided on the host; rounds of one key compute alike
+    keeps: the share of each average that stays
+    """
+
+    key: Hashable
+    turns: tuple[Turn, ...]
+    keeps: Mapping[str, Scalar]
+
+    def buffers(self) -> Round:
+        """A copy whose inputs are all tensors that stay where they are."""
+        device = self.turns[0].batch.images.device
+
+        def held(value: Scalar) -> Tensor:
+            if isinstance(value, Tensor):
+                return value.clone()
+            return torch.full((), value, device=device)
+
+        turns = []
+        for turn in self.turns:
+            batch = replace(
+                turn.batch,
+                images=held(turn.batch.images),
+                labels=None if turn.batch.labels is None else held(turn.batch.labels),
+                noise={name: held(tensor) for name, tensor in turn.batch.noise.items()},
+                scalars={name: held(value) for name, value in turn.batch.scalars.items()},
+            )
+            rates = {name: held(rate) for name, rate in turn.rates.items()}
+            turns.append(replace(turn, batch=batch, rates=rates))
+        return replace(self, turns=tuple(turns), keeps={n: held(k) for n, k in self.keeps.items()})
+
+    def inputs(self) -> list[Scalar]:
+        """All of them, in the same order for all rounds of a key."""
+        found: list[Scalar] = []
+        for turn in self.turns:
+            batch = turn.batch
+            found += [batch.images, *([] if batch.labels is None else [batch.labels])]
+            found += [*batch.noise.values(), *batch.scalars.values(), *turn.rates.values()]
+        return [*found, *self.keeps.values()]
+
+    def fill(self, other: Round) -> None:
+        """Take over the inputs of a round of the same key; these are buffers."""
+        for mine, theirs in zip(self.inputs(), other.inputs(), strict=True):
+            assert isinstance(mine, Tensor)
+            if isinstance(theirs, Tensor):
+                mine.copy_(theirs, non_blocking=True)
+            else:
+                mine.fill_(theirs)
+
+
+Run = Callable[[Round], Any]  # computes a round; what it returns is the same for all of a key
+Record = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
+
+
+def record_graph(work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+    """What repeats some work on the GPU, which is not done meanwhile; and what the work returns.
+
+    Other threads may go on, such as the one that draws noise into pinned memory.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        returned = work()
+    return graph.replay, returned
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A recorded round: its buffers, what computes it, and what it returns."""
+
+    buffers: Round
+    replay: Callable[[], None]
+    returned: Any
+
+
+class Graphs:
+    """Rounds of one training state, each eager at first and captured then.
+
+    tensors: all that a round changes, as it is now, by what it is part of
+    checked: the parts that tell whether a captured round does what it should
+    record:  captures what it is given
+    refused: why all rounds stay eager; None while they are captured
+    """
+
+    def __init__(
+        self,
+        tensors: Callable[[], dict[str, list[Tensor]]],
+        checked: Container[str],
+        record: Record = record_graph,
+    ) -> None:
+        self.tensors, self.checked, self.record = tensors, checked, record
+        self.met: Counter[Hashable] = Counter()
+        self.captured: dict[Hashable, Captured] = {}
+        self.refused: str | None = None
+
+    def forget(self) -> None:
+        """Drop all graphs: other tensors took the place of those that they change."""
+        self.captured.clear()
+        self.met.clear()
+
+    def __call__(self, inputs: Round, run: Run) -> Any:
+        """Compute a round, as `run` does eagerly; returns what that returns."""
+        if self.refused is not None or not inputs.turns:
+            return run(inputs)
+        captured = self.captured.get(inputs.key)
+        if captured is not None:
+            captured.buffers.fill(inputs)
+            captured.replay()
+            return captured.returned
+        self.met[inputs.key] += 1
+        if self.met[inputs.key] <= EAGER_ROUNDS:
+            return run(inputs)
+        return self.capture(inputs, run)
+
+    def capture(self, inputs: Round, run: Run) -> Any:
+        """Compute a round and keep a graph of it, if that does the same as the eager round."""
+        before = self.copied()
+        returned = run(inputs)
+        after = self.copied()
+        self.put_back(before)
+        buffers = inputs.buffers()
+        try:
+            replay, repeated = self.record(lambda: run(buffers))
+        except RuntimeError as error:  # an operation that cannot be captured
+            self.refuse(str(error).partition("\n")[0])
+        else:
+            replay()
+            off = self.off(before, after)
+            if off <= MOST_OFF:
+                self.captured[inputs.key] = Captured(buffers, replay, repeated)
+                return repeated
+            self.refuse(f"a captured round differs from an eager one by {off:.0%}")
+        self.put_back(after)
+        return returned
+
+    def refuse(self, why: str) -> None:
+        """Stay eager from now on."""
+        self.refused = why
+        self.forget()
+        gc.collect()  # what the capture left half done
+
+    def copied(self) -> dict[str, list[Tensor]]:
+        """What all that a round changes is now."""
+        return {part: [t.clone() for t in tensors] for part, tensors in self.tensors().items()}
+
+    def put_back(self, values: dict[str, list[Tensor]]) -> None:
+        """Bring all that a round changes to what it was."""
+        with torch.no_grad():
+            for part, tensors in self.tensors().items():
+                for tensor, value in zip(tensors, values[part], strict=True):
+                    tensor.copy_(value)
+
+    def off(self, before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> float:
+        """How far the worst part is from `after`, as a share of the way there from `before`."""
+        worst = 0.0
+        for part, tensors in self.tensors().items():
+            if part in self.checked:
+                apart, way = distance(after[part], tensors), distance(after[part], before[part])
+                worst = max(worst, apart / way if way else float(apart > 0))
+        return worst
+
+
+def distance(these: list[Tensor], others: list[Tensor]) -> float:
+    """Euclidean, of all numbers together."""
+    squares = [(x.double() - y.double()).square().sum() for x, y in zip(these, others, strict=True)]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+
+
+class Pace:
+    """Keeps the host from running far ahead of the GPU.
+
+    Else its clock would tell how fast rounds are launched, not how fast they are computed.
+    """
+
+    def __init__(self) -> None:
+        self.events: deque[torch.cuda.Event] = deque()
+
+    def keep(self) -> None:
+        """Call after each round: waits until an earlier one is done."""
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self.events.append(event)
+        if len(self.events) > IN_FLIGHT:
+            self.events.popleft().synchronize()
