@@ -1,6 +1,6 @@
 """How much a model learns from few images: variants of recipes beside each other, several seeds.
 
-    python benchmarks/speedrun.py --data street-digits --models diffusion diffusion,mppca_rank=0 \
+    python benchmarks/speedrun.py --data street-digits --models diffusion diffusion,steps=14,sigma_start=none \
         --kimg 12 --seeds 3 --scratch FOLDER --out JSON
 
 Each variant is trained on as many images, so that other work on the machine changes no result but

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +18,12 @@ from triptych.families.diffusion.denoisers import ClosedFormStart
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.protocol import Batch
 from triptych.nn.mppca import MPPCA
+from triptych.seeding import ImageStreams
 
 RANK = 20
 
 
-def started(**settings: int) -> tuple[Diffusion, ClosedFormStart, Tensor]:
+def started(**settings: Any) -> tuple[Diffusion, ClosedFormStart, Tensor]:
     """An untrained model of planted groups, its network, and the images."""
     pixels, _ = planted(1)
     model = model_of(pixels, mppca_rank=RANK, **settings)
@@ -132,6 +134,52 @@ def test_the_network_sees_the_linear_estimate_beside_the_noisy_image() -> None:
     )
     torch.testing.assert_close(seen[0], expected, atol=5e-4, rtol=1e-4)
     assert model.represent(clean[:4]).shape[0] == 4
+
+
+def test_the_first_part_of_the_path_may_be_the_mixture_s_own() -> None:
+    """An untrained model follows it anyway, and many small steps lead to the same images."""
+    model, _, _ = started(steps=40, sampler="heun", guidance=1.0)
+    short = started(steps=20, sampler="heun", guidance=1.0, sigma_start=1.4)[0]
+    assert short.noise_levels()[0] == pytest.approx(1.4)
+    rng = ImageStreams(0, "x", range(3))
+    latent = model.draw_latent(3, rng)
+    with torch.inference_mode():
+        whole, rest = (m.decode(latent, rng) for m in (model, short))
+    assert (whole - rest).abs().mean() < 0.01 * whole.std()
+
+
+def test_the_mixture_s_path_is_encoded_too() -> None:
+    whole = started(steps=40, sampler="heun")[0]
+    model, network, clean = started(steps=20, sampler="heun", sigma_start=1.4)
+    x = network.mixture.image(network.mixture.coordinates(clean[:3]))
+    with torch.inference_mode():
+        latent, longer = model.encode(x), whole.encode(x)
+        again = model.decode(latent, ImageStreams(0, "x", range(3)))
+    mine, theirs = (one.tensors["noise"] for one in (latent, longer))
+    assert (mine - theirs).abs().mean() < 0.02 * theirs.std()
+    assert (again - x).abs().mean() < 0.01
+
+
+def test_images_are_encoded_in_more_steps_than_samples_take() -> None:
+    model = started(steps=2, inverse_steps=10, sigma_start=1.4)[0]
+    assert model.sampling.steps == 2 and model.deterministic().sampling.steps == 10
+    for asked in (1, 3, 20):
+        assert model.with_sampler(steps=asked).deterministic().sampling.steps == asked
+    heun = model.with_sampler("stochastic-heun")
+    assert heun.deterministic().sampling.name == "heun"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mppca_rank": 0, "sigma_start": 1.0}, "set sigma_start=none"),
+        ({"mppca_rank": 4, "sigma_start": 0.001}, "must lie between"),
+        ({"mppca_rank": 4, "sigma_start": 100.0}, "must lie between"),
+    ],
+)
+def test_a_start_that_cannot_be_says_so(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model_of(planted(1)[0], **settings)
 
 
 def test_a_saved_model_has_its_mixture() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import integrate, stats
 from scipy.special import logsumexp
 from torch import Tensor
 
@@ -170,6 +170,24 @@ def test_numbers_of_images_of_a_group_are_standard_normal() -> None:
         z = mixture.encode(own, one_hot(*[k] * len(own)))
         torch.testing.assert_close(z.T.cov(), torch.eye(5).double(), atol=0.02, rtol=0)
         assert z.mean(0).abs().max() < 0.02
+
+
+def test_the_flow_is_the_path_that_denoising_leads_along() -> None:
+    """dx/dsigma = (x - D(x)) / sigma, integrated by SciPy; the way back is its inverse."""
+    mixture, images, numbers = made()
+    weights = torch.eye(4, dtype=torch.float64)[numbers[:3]]
+    x = images[:3] + 2.0 * torch.randn(3, *SIZE, generator=seeded(3), dtype=torch.float64)
+
+    def slope(sigma: float, flat: np.ndarray) -> np.ndarray:
+        noisy = torch.from_numpy(flat).view(3, *SIZE)
+        level = torch.full((3,), sigma, dtype=torch.float64)
+        clean = mixture.denoise(noisy, level, weights, inside=True)
+        return ((noisy - clean) / sigma).flatten().numpy()
+
+    found = mixture.flow(x, 2.0, 0.3, weights)
+    exact = integrate.solve_ivp(slope, (2.0, 0.3), x.flatten(), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found.flatten(), exact.y[:, -1], rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(mixture.flow(found, 0.3, 2.0, weights), x)
 
 
 def test_between_two_groups_lies_the_average_of_both() -> None:

@@ -143,6 +143,25 @@ class MPPCA(nn.Module):
         outside = x.flatten(1) - self.mean - y @ self.basis.T
         return self.image(clean) + (passed * outside).view_as(x)
 
+    @in_full_precision
+    def flow(self, x: Tensor, sigma: float, sigma_next: float, weights: Tensor) -> Tensor:
+        """Follow the noise-free path of `denoise`, of its part in the basis, to another level.
+
+        x [N,C,H,W] with noise of deviation sigma -> [N,C,H,W] with sigma_next.
+
+        dx/dsigma = (x - D(x)) / sigma (arXiv:2206.00364, eq. 3 with sigma(t) = t) has a closed form
+        where D is linear: along an axis of variance v the distance from c_k grows as
+        sqrt(v + sigma^2), and outside the basis as sigma. The way back is its exact inverse.
+        """
+
+        def scaled(own: Tensor, variances: Tensor) -> Tensor:
+            return own * ((variances + sigma_next**2) / (variances + sigma**2)).sqrt()
+
+        y = self.coordinates(x)
+        outside = x.flatten(1) - self.mean - y @ self.basis.T
+        inside = self.image(self.along_axes(y, weights, scaled))
+        return inside + (sigma_next / sigma * outside).view_as(x)
+
     def encode(self, x: Tensor, weights: Tensor) -> Tensor:
         """Images [N,C,H,W] as standard normal numbers z of their group [N,R].
 

@@ -43,6 +43,7 @@ from triptych.families.diffusion.samplers import (
 )
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
+from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none
@@ -55,10 +56,13 @@ class Process:
 
     levels:    number of steps -> falling noise levels ending in 0, [steps+1]
     prior_std: deviation of the starting noise, close to that of x at the highest level
+    start:     the highest of the levels, where the mixture that the network begins at leads from
+               the starting noise to it in closed form; None: they are nearly the same
     """
 
     levels: Callable[[int], Tensor]
     prior_std: float
+    start: float | None = None
 
 
 class NoiseToImage(GenerativeModel, Iterative, Represents):
@@ -108,9 +112,21 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find the groups, where the condition is a group, and the mixture that is added to."""
+        fit_before_training(self.kinds, self.mixture, images, seed, labels)
+
+    @property
+    def mixture(self) -> MPPCA | None:
+        """That which the network begins at."""
         network = self.denoiser.network
-        mixture = network.mixture if isinstance(network, ClosedFormStart) else None
-        fit_before_training(self.kinds, mixture, images, seed, labels)
+        return network.mixture if isinstance(network, ClosedFormStart) else None
+
+    def flow(self, x: Tensor, labels: Tensor | None, up: bool = False) -> Tensor:
+        """From noise of the highest deviation to where the sampler starts, or `up` and back."""
+        top, start, mixture = self.process.prior_std, self.process.start, self.mixture
+        if start is None or mixture is None:
+            return x
+        weights = mixture.unknown(x) if labels is None else labels.to(x.dtype)
+        return mixture.flow(x, *((start, top) if up else (top, start)), weights)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The last state of the sampler, [N,C,H,W]."""
@@ -148,6 +164,8 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         other = copy.copy(self)
         if name is not None and eta is None:
             asked["eta"] = 0.0  # the old sampler's may not suit the new one
+        if steps is not None:
+            asked["inverse_steps"] = 0  # whoever asks for few gets few
         given = {key: value for key, value in asked.items() if value is not None}
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
         other.samples_note = note_on_samples(other.sampling, self.kinds)
@@ -193,7 +211,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         sampling = self.sampling
         denoise = self.conditioned(latent.labels, sampling.guidance, sampling.guided)
         chain = SamplerState(denoise, rng, steps=sampling.steps, eta=sampling.eta)
-        start = latent.tensors["noise"] * self.process.prior_std
+        start = self.flow(latent.tensors["noise"] * self.process.prior_std, latent.labels)
         levels = self.process.levels(sampling.steps).tolist()
         return sample_loop(sampling.sampler.step, chain, start, levels)
 
@@ -226,14 +244,20 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
         labels = self.null_labels(images)
         levels = self.process.levels(self.deterministic().sampling.steps)[:-1].flip(0).tolist()
         chain = SamplerState(self.conditioned(labels), NO_NOISE)
-        end = sample_loop(heun, chain, images, levels)[-1]
+        end = self.flow(sample_loop(heun, chain, images, levels)[-1], labels, up=True)
         return Latent({"noise": end / self.process.prior_std}, path="spherical", labels=labels)
 
     def deterministic(self) -> Self:
-        """The same model if its sampler adds no noise, else with Heun in at most 25 steps."""
-        if self.sampling.deterministic:
-            return self
-        return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, self.sampling.steps))
+        """The same model if its sampler adds no noise and takes enough steps to be inverted.
+
+        Else with Heun in at most 25 steps, or with so many steps.
+        """
+        sampling = self.sampling
+        if not sampling.deterministic:
+            return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, sampling.steps))
+        if sampling.steps < sampling.inverse_steps:
+            return self.with_sampler(steps=sampling.inverse_steps)
+        return self
 
     def negative_bound(
         self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None

@@ -169,6 +169,7 @@ class Sampling:
     eta:      share of fresh noise in a step of `ddim`
     guidance: weight w in D + w (D_class - D), for conditional models; 1 is no guidance
     guided:   the noise levels between which that is so (arXiv:2404.07724)
+    inverse_steps: least number of steps where images are encoded and decoded again
     """
 
     name: str
@@ -176,6 +177,7 @@ class Sampling:
     eta: float = 0.0
     guidance: float = 1.0
     guided: tuple[float, float] = ALL_LEVELS
+    inverse_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:

@@ -44,12 +44,14 @@ class PatchDiffusion(Settings):
     sigma_data: float = 0.5  # deviation of the data
     sigma_min: float = 0.002  # smallest noise: invisible
     sigma_max: float = 80.0  # largest: the image is drowned
+    sigma_start: float | None = None  # where sampling starts after the mixture's flow; or sigma_max
     rho: float = 7.0  # above 1 spends more steps near sigma_min
     noise_mean: float = -0.8  # of log sigma in training
     noise_std: float = 1.2
     weight_cap: float | None = None  # largest weight of a noise level, in units of the highest's
     sampler: str = "dpm-solver++"
     steps: int = 10
+    inverse_steps: int = 0  # least number of steps where images are encoded
     groups: int = 100  # found among training images, for a model without labels; 0: none
     mppca_rank: int = 0  # of the mixture in closed form that the network adds to; 0: none
     guidance: float = 1.7  # towards the class or group
@@ -86,6 +88,11 @@ def patch_network(
         raise ValueError(f"mppca_rank must be 0 or more, got {settings.mppca_rank}")
     if settings.mppca_rank and not predicts_clean:
         raise ValueError("mppca_rank takes a network that predicts the clean image: diffusion:x0")
+    start = settings.sigma_start
+    if start is not None and not settings.mppca_rank:
+        raise ValueError("no mixture leads to sigma_start: set sigma_start=none and steps=10 too")
+    if start is not None and not settings.sigma_min < start <= settings.sigma_max:
+        raise ValueError(f"sigma_start must lie between sigma_min and sigma_max, got {start:g}")
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
     if shape.resolution % coarsest:
         raise ValueError(f"patch and widths need a resolution divisible by {coarsest}")
@@ -119,16 +126,18 @@ def common_parts(
 ) -> CommonParts:
     """The arguments of `NoiseToImage` besides its denoiser and objective."""
     guidance = 1.0 if conditioning is None else settings.guidance
+    start, top = settings.sigma_start, settings.sigma_max
     levels = partial(
-        power_sigmas, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max, rho=settings.rho
+        power_sigmas, sigma_min=settings.sigma_min, sigma_max=start or top, rho=settings.rho
     )
     return {
-        "process": Process(levels=levels, prior_std=settings.sigma_max),
+        "process": Process(levels=levels, prior_std=top, start=start),
         "sampling": Sampling(
             name=settings.sampler,
             steps=settings.steps,
             guidance=guidance,
             guided=settings.guided,
+            inverse_steps=settings.inverse_steps,
         ),
         "shape": shape,
         "conditioning": conditioning,
