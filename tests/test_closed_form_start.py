@@ -160,6 +160,18 @@ def test_the_mixture_s_path_is_encoded_too() -> None:
     assert (again - x).abs().mean() < 0.01
 
 
+def test_the_trajectory_begins_at_the_noise_and_shows_more_steps_than_samples_take() -> None:
+    model = started(steps=2, inverse_steps=6, sigma_start=1.4)[0]
+    rng = ImageStreams(0, "x", range(2))
+    latent = model.draw_latent(2, rng)
+    with torch.inference_mode():
+        states = model.trajectory(latent, rng, 8)
+    assert states.shape[1] == 8
+    torch.testing.assert_close(states[:, 0], latent.tensors["noise"], rtol=1e-3, atol=1e-3)
+    steps = (states[:, 1:] - states[:, :-1]).flatten(2).norm(dim=2)
+    assert (steps > 0).all()
+
+
 def test_images_are_encoded_in_more_steps_than_samples_take() -> None:
     model = started(steps=2, inverse_steps=10, sigma_start=1.4)[0]
     assert model.sampling.steps == 2 and model.deterministic().sampling.steps == 10

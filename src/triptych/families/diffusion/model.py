@@ -181,9 +181,17 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return self.conditioned(self.null_labels(noisy))(noisy, levels)
 
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
-        """States on the variance-preserving scale, x / sqrt(1 + sigma^2)."""
-        states = self.states(latent, rng)
-        sigmas = self.noise_levels().to(states[0])
+        """States on the variance-preserving scale, x / sqrt(1 + sigma^2), from the noise on.
+
+        In as many steps as an inverse takes, where samples take fewer.
+        """
+        few = self.sampling.steps < self.sampling.inverse_steps
+        shown = self.with_sampler(steps=self.sampling.inverse_steps) if few else self
+        states, sigmas = shown.states(latent, rng), shown.noise_levels().to(latent.tensors["noise"])
+        if self.process.start is not None:
+            top = self.process.prior_std
+            states = [top * latent.tensors["noise"], *states]
+            sigmas = torch.cat([sigmas.new_tensor([top]), sigmas])
         picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
         return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
 
