@@ -1,7 +1,7 @@
 """How much a model learns from few images: variants of recipes beside each other, several seeds.
 
-    python benchmarks/speedrun.py --data street-digits --models diffusion diffusion,guidance=1.5 --kimg 12 \
-        --seeds 3 --scratch FOLDER --out JSON
+    python benchmarks/speedrun.py --data street-digits --kimg 12 \
+        --models diffusion diffusion,guidance=1.5 --seeds 3 --scratch FOLDER --out JSON
 
 Each variant is trained on as many images, so that other work on the machine changes no result but
 the seconds; they train in turns, so that it changes all seconds alike. Numbers are those that
