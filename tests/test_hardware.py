@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from triptych import distributed, hardware
 from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.hardware import Machine
+from triptych.records import Note
 
 GROUP = "/sys/fs/cgroup/memory."
 
@@ -69,6 +71,7 @@ def test_threads_are_the_machine_s_inside_alone(monkeypatch: pytest.MonkeyPatch)
     [
         ({"precision": "fp16"}, "no precision 'fp16': choose bf16 or fp32"),
         ({"device": "tpu"}, "no device 'tpu': choose cpu or cuda"),
+        ({"device": "cuda:7"}, "no device 'cuda:7': use --device cuda with CUDA_VISIBLE_DEVICES=7"),
         ({"threads": 0}, "--threads 0 is too few"),
         ({"threads": 10**6}, "--threads 1000000 are too many"),
         ({"microbatch": 0}, "--microbatch 0 is too few: give 1 or more"),
@@ -107,3 +110,24 @@ def test_a_job_has_a_gpu_for_each_of_its_processes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     with pytest.raises(InputError, match="3 processes, but 2 GPUs"):
         distributed.join("cuda")
+
+
+def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch warns of it; nothing of the warning's advice reaches the user."""
+
+    def warns() -> bool:
+        warnings.warn(
+            "CUDA initialization: The NVIDIA driver on your system is too old (found version "
+            "11040). Please update your GPU driver by downloading and installing a new version.",
+            stacklevel=1,
+        )
+        return False
+
+    monkeypatch.setattr("torch.cuda.is_available", warns)
+    why = "The NVIDIA driver on your system is too old (found version 11040)"
+    machine = hardware.pick()
+    assert machine.device == "cpu"
+    assert machine.choices["device"] == Note("gpu_unusable", {"why": why})
+    with pytest.raises(InputError) as caught:
+        hardware.pick("cuda")
+    assert str(caught.value) == f"the GPU cannot be used ({why}): use --device cpu"

@@ -172,12 +172,19 @@ def pick(
 
     choices: dict[str, Note] = {}
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        choices["device"] = Note("gpu_found" if device == "cuda" else "no_gpu")
+        device, choices["device"] = _best_device()
+    elif device.startswith("cuda:"):
+        number = device.removeprefix("cuda:")
+        raise InputError(
+            f"no device '{device}'", f"use --device cuda with CUDA_VISIBLE_DEVICES={number} set"
+        )
     elif device not in ("cpu", "cuda"):
         raise InputError(f"no device '{device}'", "choose cpu or cuda")
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA GPU was found", "use --device cpu")
+    elif device == "cuda" and not (found := find_gpu())[0]:
+        raise InputError(
+            f"the GPU cannot be used ({found[1]})" if found[1] else "no CUDA GPU was found",
+            "use --device cpu",
+        )
     if precision is None:
         precision, choices["precision"] = _best_precision(device)
     elif precision not in ("bf16", "fp32"):
@@ -275,6 +282,24 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
+def find_gpu() -> tuple[bool, str]:
+    """Whether CUDA has a GPU, and why one that is there cannot be used, such as an old driver."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+    said = str(caught[0].message) if caught and not available else ""
+    return available, said.removeprefix("CUDA initialization: ").split(". ")[0].strip().rstrip(".")
+
+
+def _best_device() -> tuple[str, Note]:
+    available, why = find_gpu()
+    if available:
+        return "cuda", Note("gpu_found")
+    return "cpu", Note("gpu_unusable", {"why": why}) if why else Note("no_gpu")
+
+
 def _best_precision(device: str) -> tuple[str, Note]:
     import torch
 
@@ -308,7 +333,7 @@ def describe() -> dict[str, str | int | None]:
     """The processor, its usable cores, the memory in bytes and the GPU, for run.json."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    gpu = torch.cuda.get_device_name() if find_gpu()[0] else None
     return {
         "processor": _processor_name(),
         "cores": usable_cores(),
@@ -388,7 +413,7 @@ def forget_peak_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM to what is used now
-    if torch.cuda.is_available():
+    if find_gpu()[0]:
         torch.cuda.reset_peak_memory_stats()
 
 

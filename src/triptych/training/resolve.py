@@ -251,7 +251,7 @@ def labels_for_training(name: ModelName, data: ImageData) -> Labels:
 def pick_size(size: str | None, device: str | None = None) -> Size:
     """The size asked for, else by hardware: tiny on CPUs, small or base by the GPU's memory."""
     if size is None:
-        if device == "cpu" or not torch.cuda.is_available():
+        if device == "cpu" or not hardware.find_gpu()[0]:
             return "tiny"
         memory = torch.cuda.get_device_properties(0).total_memory
         return "base" if memory > 30e9 else "small"
