@@ -159,14 +159,18 @@ class Graphs:
 
     def capture(self, inputs: Round, run: Run) -> Any:
         """Compute a round and keep a graph of it, if that does the same as the eager round."""
-        before = self.copied()
+        try:
+            before = self.copied()
+        except torch.OutOfMemoryError:
+            self.refuse("too little memory for a copy of the model")
+            return run(inputs)
         returned = run(inputs)
         after = self.copied()
         self.put_back(before)
         buffers = inputs.buffers()
         try:
             replay, repeated = self.record(lambda: run(buffers))
-        except RuntimeError as error:  # an operation that cannot be captured
+        except RuntimeError as error:  # an operation that cannot be captured, too little memory
             self.refuse(str(error).partition("\n")[0])
         else:
             replay()

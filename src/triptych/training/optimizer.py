@@ -243,6 +243,11 @@ class ObjectiveOptimizer:
             optimizer.zero_grad(set_to_none=True)
         return masked
 
+    def drop_gradients(self) -> None:
+        """Forget those of a step that was not taken."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     def tensors(self) -> dict[str, Tensor]:
         """The optimizers' state, flat: `optimizer/index/name` -> tensor."""
         return {

@@ -261,7 +261,8 @@ class TrainingState:
             noise = objective.noise(self.batch_size, rng)
             own = {name: tensor[wanted.rows] for name, tensor in noise.items()}
             if self.device.type == "cuda":  # from there a GPU copies while the host goes on
-                own = {name: tensor.pin_memory() for name, tensor in own.items()}
+                with torch.cuda.device(self.device):  # a thread has none of its own
+                    own = {name: tensor.pin_memory() for name, tensor in own.items()}
             drawn.append(own)
         return drawn
 
@@ -270,8 +271,12 @@ class TrainingState:
         terms = []
         for turn in inputs.turns:
             kept = None if self.statistics is None else self.statistics.clone()
-            losses = turn.optimizer.gradients(turn.batch, machine)
-            masked = turn.optimizer.step(turn.rates)
+            try:
+                losses = turn.optimizer.gradients(turn.batch, machine)
+                masked = turn.optimizer.step(turn.rates)
+            except RuntimeError:  # such as of a capture, after which training goes on
+                turn.optimizer.drop_gradients()
+                raise
             self.restore(kept, masked)
             terms += self.tally.add(turn.optimizer.objective.name, losses, masked)
         for name, average in self.averages.items():
