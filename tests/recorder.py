@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from triptych.training.graph import Graphs, Record
+from triptych.training.graph import Moved, Record, copied, put_back
 
 aten = torch.ops.aten
 HOST = {
@@ -67,16 +67,16 @@ class Recorder(TorchDispatchMode):
                     old.copy_(new)
 
 
-def recording(graphs: Graphs) -> Record:
-    """As `graph.record_graph`, which computes nothing: what was changed meanwhile is put back."""
+def recording(trained: Moved) -> Record:
+    """As `graph.CUDARecorder`, which computes nothing: what was changed meanwhile is put back."""
 
     def record(work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        before, recorder = graphs.copied(), Recorder()
+        before, recorder = copied(trained), Recorder()
         try:
             with recorder:
                 returned = work()
         finally:
-            graphs.put_back(before)
+            put_back(trained, before)
         return recorder.replay, returned
 
     return record

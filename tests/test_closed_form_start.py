@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.test_conditioning import model_of, planted
+from tests.truths import MACHINE
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families import registry
@@ -19,6 +20,7 @@ from triptych.families.diffusion.model import Diffusion
 from triptych.families.protocol import Batch
 from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams
+from triptych.tasks import interpolate
 
 RANK = 20
 
@@ -172,13 +174,26 @@ def test_the_trajectory_begins_at_the_noise_and_shows_more_steps_than_samples_ta
     assert (steps > 0).all()
 
 
+def test_walks_between_draws_end_at_the_samples() -> None:
+    model = started(steps=2, inverse_steps=10, sigma_start=1.4)[0]
+    latent = model.draw_latent(2, ImageStreams(0, "interpolate", range(2)))
+    with torch.inference_mode():
+        ends = images.to_uint8(model.decode(latent, ImageStreams(0, "walk", [0])))
+    path = interpolate.between_draws(model, 1, 3, 0, MACHINE)
+    assert (path[0, [0, -1]].int() - ends.int()).abs().max() <= 1
+
+
 def test_images_are_encoded_in_more_steps_than_samples_take() -> None:
     model = started(steps=2, inverse_steps=10, sigma_start=1.4)[0]
-    assert model.sampling.steps == 2 and model.deterministic().sampling.steps == 10
+    assert model.deterministic().sampling.steps == 2
+    assert model.deterministic(inverting=True).sampling.steps == 10
     for asked in (1, 3, 20):
-        assert model.with_sampler(steps=asked).deterministic().sampling.steps == asked
-    heun = model.with_sampler("stochastic-heun")
-    assert heun.deterministic().sampling.name == "heun"
+        own = model.with_sampler(steps=asked)
+        assert own.deterministic(inverting=True).sampling.steps == asked
+    noisy = model.with_sampler("stochastic-heun")
+    for inverting, steps in ((False, 2), (True, 10)):
+        still = noisy.deterministic(inverting).sampling
+        assert (still.name, still.steps) == ("heun", steps)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from triptych.config import ImageShape
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
 from triptych.families import registry
+from triptych.families.diffusion import guidance
 from triptych.training import graph
 from triptych.training.ahead import Ahead
 from triptych.training.loop import progress_of
@@ -61,9 +62,7 @@ def fresh(name: str, *settings: str, shape: ImageShape = SHAPE) -> TrainingState
 
 def captured(state: TrainingState) -> TrainingState:
     """The same with captured rounds."""
-    state.graphs = graph.Graphs(state.moved, ("model", "tally", *state.averages))
-    if DEVICE == "cpu":
-        state.graphs.record = recording(state.graphs)
+    state.graphs = graph.Graphs(recording(state) if DEVICE == "cpu" else None)
     return state
 
 
@@ -186,16 +185,53 @@ def test_a_graph_that_computes_something_else_is_refused() -> None:
     assert apart(graphs, eager, fresh("vae:ladder")) <= SAME
 
 
+def test_a_graph_that_forgets_an_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is recorded with inputs of an earlier round and held against eager rounds on others."""
+    graphs = captured(fresh("vae:ladder"))
+    assert graphs.graphs is not None
+    monkeypatch.setattr(graph.Round, "fill", lambda self, other: None)
+    train(graphs)
+    assert "differs from an eager one" in (graphs.graphs.refused or "")
+
+
+def test_a_guided_teacher_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    if DEVICE == "cpu":
+        monkeypatch.setattr(guidance, "may_pick_rows", lambda x: False)
+    teacher = fresh("diffusion:edm")
+    both = []
+    for make in (TrainingState, lambda *made: captured(TrainingState(*made))):
+        name = registry.ModelName.parse("diffusion:consistency")
+        settings = registry.defaults(name, "tiny", SHAPE)
+        recipe = registry.recipe(name)
+        assert recipe.take_over is not None
+        theirs = registry.defaults(registry.ModelName.parse("diffusion:edm"), "tiny", SHAPE)
+        settings = replace(recipe.take_over(settings, "diffusion:edm", theirs), batch_size=BATCH)
+        student = registry.build(name, settings, SHAPE, seed=0)
+        student.learn_from(teacher.model)
+        both.append(make(student.to(DEVICE).train(), settings))
+        train(both[-1])
+    assert both[1].graphs is not None and both[1].graphs.refused is None
+    assert both[1].graphs.captured
+    assert graph.distance(both[0].checked()[0], both[1].checked()[0]) < 1e-3 * graph.distance(
+        both[0].checked()[0], list(teacher.model.parameters())
+    )
+
+
 def test_noise_drawn_ahead_is_the_same() -> None:
     plain, ahead = fresh("gan:r1"), fresh("gan:r1")
-    ahead.ahead = Ahead(ahead.draw)
+    ahead.ahead = Ahead()
     for state in (plain, ahead):
         train(state, 5)
         state.next_phase()  # what was drawn ahead is of the phase before
         train(state, 3)
     assert apart(ahead, plain, fresh("gan:r1")) <= SAME
     asked: list[int] = []
-    drawn = Ahead(lambda key: asked.append(key) or key)  # type: ignore[func-returns-value]
-    assert [drawn.get(key, key + 1) for key in (3, 4, 9)] == [3, 4, 9]
+    drawn = Ahead[int, int]()
+
+    def make(key: int) -> int:
+        asked.append(key)
+        return key
+
+    assert [drawn.get(key, key + 1, make) for key in (3, 4, 9)] == [3, 4, 9]
     drawn.thread.shutdown()
     assert sorted(asked) == [3, 4, 5, 9, 10]

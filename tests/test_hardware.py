@@ -124,6 +124,7 @@ def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         return False
 
     monkeypatch.setattr("torch.cuda.is_available", warns)
+    monkeypatch.setattr(hardware, "find_gpu", hardware.find_gpu.__wrapped__)
     why = "The NVIDIA driver on your system is too old (found version 11040)"
     machine = hardware.pick()
     assert machine.device == "cpu"

@@ -282,8 +282,12 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
+@cache
 def find_gpu() -> tuple[bool, str]:
-    """Whether CUDA has a GPU, and why one that is there cannot be used, such as an old driver."""
+    """Whether CUDA has a GPU, and why one that is there cannot be used, such as an old driver.
+
+    PyTorch tells the reason once.
+    """
     import torch
 
     with warnings.catch_warnings(record=True) as caught:

@@ -197,8 +197,11 @@ class Iterative(ABC):
         """
 
     @abstractmethod
-    def deterministic(self) -> Self:
-        """The same networks with a sampler that adds no noise, for interpolation."""
+    def deterministic(self, inverting: bool = False) -> Self:
+        """The same networks with a sampler that adds no noise, for interpolation.
+
+        inverting: in enough steps to decode what was encoded
+        """
 
     @abstractmethod
     def noise_levels(self) -> Tensor:

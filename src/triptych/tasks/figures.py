@@ -34,6 +34,7 @@ FIGURE_SEED = 0
 DRAWN = 4  # kinds of figures
 LEVELS = 16  # noise levels at which a denoiser is asked
 LEAST = 0.01  # the lowest of them: on [-1, 1] one that nobody sees
+LARGEST = 80.0  # the highest, or the sampler's: one in which nothing of an image shows
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def error_by_level(model: Iterative, originals: Tensor, seed: int, machine: Mach
     Where the two lines meet, the model is no better than the noisy image itself.
     """
     assert isinstance(model, GenerativeModel)
-    most = model.noise_levels()[0].item()
+    most = max(LARGEST, model.noise_levels()[0].item())
     sigmas = torch.logspace(math.log10(LEAST), math.log10(most), LEVELS).tolist()
 
     def errors(numbers: range) -> Tensor:

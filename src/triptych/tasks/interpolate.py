@@ -53,7 +53,7 @@ def between_images(
     assert isinstance(model, Encodes)
     with torch.inference_mode(), machine.autocast():
         a, b = (model.encode(images.to_float(x.to(machine.device))) for x in (first, last))
-        return walk(model, walked(a, way), b, points, seed, machine)
+        return walk(model, walked(a, way), b, points, seed, machine, inverting=True)
 
 
 def walked(latent: Latent, way: Way | None) -> Latent:
@@ -62,11 +62,20 @@ def walked(latent: Latent, way: Way | None) -> Latent:
 
 
 def walk(
-    model: GenerativeModel, a: Latent, b: Latent, points: int, seed: int, machine: Machine
+    model: GenerativeModel,
+    a: Latent,
+    b: Latent,
+    points: int,
+    seed: int,
+    machine: Machine,
+    inverting: bool = False,
 ) -> Tensor:
-    """Decode evenly spaced points of every path: uint8 [N,points,C,H,W]."""
+    """Decode evenly spaced points of every path: uint8 [N,points,C,H,W].
+
+    inverting: the ends are encoded images
+    """
     if isinstance(model, Iterative):
-        model = model.deterministic()
+        model = model.deterministic(inverting)
     rng = ImageStreams(seed, "walk", range(len(a)), machine.device)
     steps = torch.linspace(0, 1, points).tolist()
     decoded = [model.decode(a.interpolate(b, share), rng) for share in steps]

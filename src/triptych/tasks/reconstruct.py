@@ -25,7 +25,7 @@ from triptych.tasks import shared
 def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: Machine) -> Tensor:
     """Encode and decode: uint8 [N,C,H,W] -> uint8 [N,C,H,W]."""
     assert isinstance(model, Encodes)
-    decoder = model.deterministic() if isinstance(model, Iterative) else model
+    decoder = model.deterministic(inverting=True) if isinstance(model, Iterative) else model
 
     def again(numbers: range) -> Tensor:
         rng = ImageStreams(seed, "reconstruct", numbers, machine.device)

@@ -11,21 +11,17 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[K, T]):
-    """Makes what will be wanted next; what is wanted otherwise is made when it is asked for.
+    """Makes what will be wanted next; what is wanted otherwise is made when it is asked for."""
 
-    make: depends on its key alone, whichever thread calls it
-    """
-
-    def __init__(self, make: Callable[[K], T]) -> None:
-        self.make = make
+    def __init__(self) -> None:
         self.thread = ThreadPoolExecutor(1, "ahead")
         self.next: tuple[K, Future[T]] | None = None
 
-    def get(self, wanted: K, following: K) -> T:
-        """What belongs to a key; that of the following one is begun."""
+    def get(self, wanted: K, following: K, make: Callable[[K], T]) -> T:
+        """What `make` gives for a key, whichever thread calls it; that of the next one is begun."""
         if self.next is not None and self.next[0] == wanted:
             made = self.next[1].result()
         else:
-            made = self.make(wanted)
-        self.next = following, self.thread.submit(self.make, following)
+            made = make(wanted)
+        self.next = following, self.thread.submit(make, following)
         return made

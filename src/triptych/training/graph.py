@@ -12,10 +12,11 @@ A graph repeats the decisions of the round that was captured. Those that change 
 from __future__ import annotations
 
 import gc
+import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Container, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from triptych.training.optimizer import ObjectiveOptimizer
 
 EAGER_ROUNDS = 2  # of each key, before it is captured: optimizers make their moments in the first
 MOST_OFF = 0.3  # of a captured round from the eager one, as a share of how far a round moves
+MOST_NOISE = 3.0  # or as a multiple of how far two eager rounds are apart
 IN_FLIGHT = 2  # rounds that the host may be ahead of the GPU
 Scalar = float | Tensor  # a tensor [] where it may change after a capture
 
@@ -98,15 +100,40 @@ Run = Callable[[Round], Any]  # computes a round; what it returns is the same fo
 Record = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 
 
-def record_graph(work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+class Moved(Protocol):
+    """What is trained, as `Graphs` sees it."""
+
+    def moved(self) -> dict[str, list[Tensor]]:
+        """All tensors that a round changes, by what they are part of."""
+
+    def checked(self) -> list[list[Tensor]]:
+        """Those by which it is told whether a round did what it should; each list apart."""
+
+
+class CUDARecorder:
     """What repeats some work on the GPU, which is not done meanwhile; and what the work returns.
 
-    Other threads may go on, such as the one that draws noise into pinned memory.
+    All graphs share their memory, which holds nothing from one round to the next. Other threads
+    may go on, such as the one that draws noise into pinned memory.
     """
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        returned = work()
-    return graph.replay, returned
+
+    def __init__(self) -> None:
+        self.latest: weakref.ref[torch.cuda.CUDAGraph] | None = None
+
+    def __call__(self, work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """Raises RuntimeError where the work cannot be recorded."""
+        latest = None if self.latest is None else self.latest()
+        pool = None if latest is None else latest.pool()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        gc.collect()  # a backward pass that is still alive would be on another stream
+        try:
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                returned = work()
+        except RuntimeError as error:
+            torch.cuda.set_stream(stream)  # which the context leaves where the recording was lost
+            raise RuntimeError(str(error.__context__ or error)) from error
+        self.latest = weakref.ref(graph)
+        return graph.replay, returned
 
 
 @dataclass(frozen=True)
@@ -119,31 +146,26 @@ class Captured:
 
 
 class Graphs:
-    """Rounds of one training state, each eager at first and captured then.
+    """Rounds of one training, each eager at first and captured then.
 
-    tensors: all that a round changes, as it is now, by what it is part of
-    checked: the parts that tell whether a captured round does what it should
     record:  captures what it is given
     refused: why all rounds stay eager; None while they are captured
     """
 
-    def __init__(
-        self,
-        tensors: Callable[[], dict[str, list[Tensor]]],
-        checked: Container[str],
-        record: Record = record_graph,
-    ) -> None:
-        self.tensors, self.checked, self.record = tensors, checked, record
+    def __init__(self, record: Record | None = None) -> None:
+        self.record = record or CUDARecorder()
         self.met: Counter[Hashable] = Counter()
+        self.buffers: dict[Hashable, Round] = {}  # with the inputs of each key's last eager round
         self.captured: dict[Hashable, Captured] = {}
         self.refused: str | None = None
 
     def forget(self) -> None:
         """Drop all graphs: other tensors took the place of those that they change."""
         self.captured.clear()
+        self.buffers.clear()
         self.met.clear()
 
-    def __call__(self, inputs: Round, run: Run) -> Any:
+    def __call__(self, inputs: Round, run: Run, trained: Moved) -> Any:
         """Compute a round, as `run` does eagerly; returns what that returns."""
         if self.refused is not None or not inputs.turns:
             return run(inputs)
@@ -154,61 +176,76 @@ class Graphs:
             return captured.returned
         self.met[inputs.key] += 1
         if self.met[inputs.key] <= EAGER_ROUNDS:
+            if self.met[inputs.key] == EAGER_ROUNDS:
+                self.buffers[inputs.key] = inputs.buffers()
             return run(inputs)
-        return self.capture(inputs, run)
+        return self.capture(inputs, run, trained)
 
-    def capture(self, inputs: Round, run: Run) -> Any:
+    def capture(self, inputs: Round, run: Run, trained: Moved) -> Any:
         """Compute a round and keep a graph of it, if that does the same as the eager round."""
+        before: dict[str, list[Tensor]] | None = None
         try:
-            before = self.copied()
-        except torch.OutOfMemoryError:
-            self.refuse("too little memory for a copy of the model")
-            return run(inputs)
-        returned = run(inputs)
-        after = self.copied()
-        self.put_back(before)
-        buffers = inputs.buffers()
-        try:
-            replay, repeated = self.record(lambda: run(buffers))
-        except RuntimeError as error:  # an operation that cannot be captured, too little memory
-            self.refuse(str(error).partition("\n")[0])
-        else:
-            replay()
-            off = self.off(before, after)
-            if off <= MOST_OFF:
-                self.captured[inputs.key] = Captured(buffers, replay, repeated)
-                return repeated
-            self.refuse(f"a captured round differs from an eager one by {off:.0%}")
-        self.put_back(after)
-        return returned
-
-    def refuse(self, why: str) -> None:
-        """Stay eager from now on."""
+            before = copied(trained)
+            return self.tried(inputs, run, trained, before)
+        except RuntimeError as error:  # what cannot be recorded, too little memory, another result
+            why = str(error).partition("\n")[0]
         self.refused = why
         self.forget()
-        gc.collect()  # what the capture left half done
+        if before is not None:
+            put_back(trained, before)
+        return run(inputs)
 
-    def copied(self) -> dict[str, list[Tensor]]:
-        """What all that a round changes is now."""
-        return {part: [t.clone() for t in tensors] for part, tensors in self.tensors().items()}
+    def tried(
+        self, inputs: Round, run: Run, trained: Moved, before: dict[str, list[Tensor]]
+    ) -> Any:
+        """The round by a new graph; RuntimeError where that is not what eager rounds compute.
 
-    def put_back(self, values: dict[str, list[Tensor]]) -> None:
-        """Bring all that a round changes to what it was."""
-        with torch.no_grad():
-            for part, tensors in self.tensors().items():
-                for tensor, value in zip(tensors, values[part], strict=True):
-                    tensor.copy_(value)
+        The graph is recorded with the inputs of an earlier round, so that one it does not take over
+        shows. Two eager rounds tell how far rounding leads apart.
+        """
+        start = [[t.clone() for t in tensors] for tensors in trained.checked()]
+        run(inputs)
+        first = [[t.clone() for t in tensors] for tensors in trained.checked()]
+        put_back(trained, before)
+        run(inputs)
+        noise = farthest(trained.checked(), first, start)
+        put_back(trained, before)
+        buffers = self.buffers.pop(inputs.key)
+        replay, returned = self.record(lambda: run(buffers))
+        buffers.fill(inputs)
+        replay()
+        off = farthest(trained.checked(), first, start)
+        if off > max(MOST_OFF, MOST_NOISE * noise):
+            raise RuntimeError(f"a captured round differs from an eager one by {off:.0%}")
+        self.captured[inputs.key] = Captured(buffers, replay, returned)
+        return returned
 
-    def off(self, before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> float:
-        """How far the worst part is from `after`, as a share of the way there from `before`."""
-        worst = 0.0
-        for part, tensors in self.tensors().items():
-            if part in self.checked:
-                apart, way = distance(after[part], tensors), distance(after[part], before[part])
-                worst = max(worst, apart / way if way else float(apart > 0))
-        return worst
+
+def copied(trained: Moved) -> dict[str, list[Tensor]]:
+    """What all that a round changes is now."""
+    return {part: [t.clone() for t in tensors] for part, tensors in trained.moved().items()}
 
 
+@torch.no_grad()
+def put_back(trained: Moved, values: dict[str, list[Tensor]]) -> None:
+    """Bring all that a round changes to what it was."""
+    for part, tensors in trained.moved().items():
+        for tensor, value in zip(tensors, values[part], strict=True):
+            tensor.copy_(value)
+
+
+def farthest(
+    now: list[list[Tensor]], wanted: list[list[Tensor]], start: list[list[Tensor]]
+) -> float:
+    """How far the worst part is from what is wanted, as a share of the way there from the start."""
+    worst = 0.0
+    for here, there, before in zip(now, wanted, start, strict=True):
+        apart, way = distance(here, there), distance(before, there)
+        worst = max(worst, apart / way if way else float(apart > 0))
+    return worst
+
+
+@torch.no_grad()
 def distance(these: list[Tensor], others: list[Tensor]) -> float:
     """Euclidean, of all numbers together."""
     squares = [(x.double() - y.double()).square().sum() for x, y in zip(these, others, strict=True)]

@@ -171,11 +171,9 @@ class TrainingState:
         self.tally = RunningMeans()
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
         self.device = next(model.parameters()).device
-        self.graphs = Graphs(self.moved, ("model", "tally", *self.averages)) if captured else None
+        self.graphs = Graphs() if captured else None
         self.pace = Pace() if self.device.type == "cuda" else None
-        self.ahead: Ahead[Drawing, list[Noise]] | None = None
-        if self.device.type == "cuda":
-            self.ahead = Ahead(self.draw)
+        self.ahead = Ahead[Drawing, list[Noise]]() if self.device.type == "cuda" else None
 
     def fresh_averages(self) -> list[EMA | None]:
         """Of the weights as they are now, where they are kept."""
@@ -213,7 +211,7 @@ class TrainingState:
         if self.graphs is None:
             terms = self.compute(inputs, machine)
         else:
-            terms = self.graphs(inputs, partial(self.compute, machine=machine))
+            terms = self.graphs(inputs, partial(self.compute, machine=machine), self)
         self.tally.count(terms, self.batch_size)
         self.seen += self.batch_size
         if self.pace is not None:
@@ -231,7 +229,8 @@ class TrainingState:
         if self.ahead is None:
             drawn = self.draw(wanted)
         else:
-            drawn = self.ahead.get(wanted, replace(wanted, seen=self.seen + self.batch_size))
+            following = replace(wanted, seen=self.seen + self.batch_size)
+            drawn = self.ahead.get(wanted, following, self.draw)
         turns, key = [], []
         due = self.due(self.phase, self.seen)
         for (index, repeat), noise in zip(due, drawn, strict=True):
@@ -287,6 +286,15 @@ class TrainingState:
         """All tensors that a round changes, by file."""
         files = self.tensors() | {"tally": self.tally.sums | self.tally.masked}
         return {name: list(tensors.values()) for name, tensors in files.items()}
+
+    def checked(self) -> list[list[Tensor]]:
+        """What tells whether a round did what it should: weights, averages, means."""
+        weights = [list[Tensor](optimizer.parameters) for optimizer in self.optimizers]
+        averages = [
+            [tensor for tensor in average.state.values() if tensor.is_floating_point()]
+            for average in self.averages.values()
+        ]
+        return [*weights, *averages, list(self.tally.sums.values())]
 
     def forget_graphs(self) -> None:
         """Call where other tensors take the place of those that a round changes."""

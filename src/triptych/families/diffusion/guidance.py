@@ -19,7 +19,7 @@ class CFGDenoiser:
     """(x [B,C,H,W], sigma [B]) -> D(x; null) + w (D(x; labels) - D(x; null)) [B,C,H,W] (eq. 6).
 
     denoiser:    (x, sigma, labels) -> D(x; labels); called once, on the batch and once more on
-                 those of its images that are guided
+                 those of its images that are guided, in a CUDA graph on all
     labels:      shares of the classes, [B,classes+1]
     null_labels: shares of the unknown class, [B,classes+1]
     weight:      w; 1 leaves the class as it was trained, 0 leaves it out
@@ -42,6 +42,14 @@ class CFGDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guided clean image."""
         low, high = self.guided
+        if not may_pick_rows(x):
+            labels = torch.cat([self.labels, self.null_labels])
+            conditional, unconditional = self.denoiser(
+                x.repeat(2, 1, 1, 1), sigma.repeat(2), labels
+            ).chunk(2)
+            inside = ((sigma >= low) & (sigma <= high)).view(-1, 1, 1, 1)
+            guided = torch.lerp(unconditional, conditional, self.weight)
+            return torch.where(inside, guided, conditional)
         [rows] = ((sigma >= low) & (sigma <= high)).nonzero(as_tuple=True)
         again = torch.cat([torch.arange(len(x), device=x.device), rows])
         labels = torch.cat([self.labels, self.null_labels[rows]])
@@ -50,6 +58,11 @@ class CFGDenoiser:
         )
         guided = torch.lerp(unconditional, conditional[rows], self.weight)
         return conditional.index_copy(0, rows, guided)
+
+
+def may_pick_rows(x: Tensor) -> bool:
+    """Whether the host may ask how many they are: not while a CUDA graph is recorded."""
+    return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def note_on_samples(sampling: Sampling, conditioning: Conditioning | None) -> Note | None:

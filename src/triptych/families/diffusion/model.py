@@ -247,25 +247,24 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes):
     def encode(self, images: Tensor) -> Latent:
         """The noise at the upper end of the noise-free path; the class is taken as unknown.
 
-        Heun's steps, on the levels of `deterministic` from the lowest up.
+        Heun's steps, on the levels of the deterministic sampler from the lowest up.
         """
         labels = self.null_labels(images)
-        levels = self.process.levels(self.deterministic().sampling.steps)[:-1].flip(0).tolist()
+        levels = self.deterministic(inverting=True).noise_levels()[:-1].flip(0).tolist()
         chain = SamplerState(self.conditioned(labels), NO_NOISE)
         end = self.flow(sample_loop(heun, chain, images, levels)[-1], labels, up=True)
         return Latent({"noise": end / self.process.prior_std}, path="spherical", labels=labels)
 
-    def deterministic(self) -> Self:
-        """The same model if its sampler adds no noise and takes enough steps to be inverted.
+    def deterministic(self, inverting: bool = False) -> Self:
+        """The same model if its sampler adds no noise, else with Heun in at most 25 steps.
 
-        Else with Heun in at most 25 steps, or with so many steps.
+        inverting: in `inverse_steps` at least
         """
         sampling = self.sampling
+        steps = max(sampling.steps, sampling.inverse_steps) if inverting else sampling.steps
         if not sampling.deterministic:
-            return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, sampling.steps))
-        if sampling.steps < sampling.inverse_steps:
-            return self.with_sampler(steps=sampling.inverse_steps)
-        return self
+            return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, steps))
+        return self if steps == sampling.steps else self.with_sampler(steps=steps)
 
     def negative_bound(
         self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None

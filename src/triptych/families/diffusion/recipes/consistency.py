@@ -111,7 +111,7 @@ class ConsistencyModel(NoiseToImage, Learns):
         self.load_state_dict(teacher.state_dict())
         self.teacher.model = teacher
 
-    def deterministic(self) -> Self:
+    def deterministic(self, inverting: bool = False) -> Self:
         """With a single call: every further one would add noise."""
         return self.with_sampler(steps=1)
 
