@@ -37,7 +37,7 @@ SETTINGS = {
     "gan:r1": ("penalty_every=3",),
     "vae:ladder": ("join=0.4", "warm_up=0.9"),
 }
-ROUNDS = 14
+ROUNDS = 10
 SAME = 0.0 if DEVICE == "cpu" else 1e-3  # GPUs add in any order
 FITTED = 400
 
