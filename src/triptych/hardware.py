@@ -37,6 +37,7 @@ SPINS = 10_000
 WAITING = {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}  # GNU's; Intel's and LLVM's
 PROBED_SECONDS, PROBED_ROUNDS = 0.05, 2  # for each number of threads that is tried
 WAIT_POLICY = "OMP_WAIT_POLICY"
+_GPU_TROUBLE: list[str] = []  # kept, for PyTorch tells it once
 MEND = f"set GOMP_SPINCOUNT={SPINS} before torch is imported"
 
 
@@ -282,19 +283,17 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
-@cache
 def find_gpu() -> tuple[bool, str]:
-    """Whether CUDA has a GPU, and why one that is there cannot be used, such as an old driver.
-
-    PyTorch tells the reason once.
-    """
+    """Whether CUDA has a GPU, and why one that is there cannot be used, such as an old driver."""
     import torch
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
-    said = str(caught[0].message) if caught and not available else ""
-    return available, said.removeprefix("CUDA initialization: ").split(". ")[0].strip().rstrip(".")
+    if caught and not available:
+        said = str(caught[0].message).removeprefix("CUDA initialization: ")
+        _GPU_TROUBLE.append(said.split(". ")[0].strip().rstrip("."))
+    return available, "" if available or not _GPU_TROUBLE else _GPU_TROUBLE[0]
 
 
 def _best_device() -> tuple[str, Note]:
