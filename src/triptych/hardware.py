@@ -174,18 +174,8 @@ def pick(
     choices: dict[str, Note] = {}
     if device is None:
         device, choices["device"] = _best_device()
-    elif device.startswith("cuda:"):
-        number = device.removeprefix("cuda:")
-        raise InputError(
-            f"no device '{device}'", f"use --device cuda with CUDA_VISIBLE_DEVICES={number} set"
-        )
-    elif device not in ("cpu", "cuda"):
-        raise InputError(f"no device '{device}'", "choose cpu or cuda")
-    elif device == "cuda" and not (found := find_gpu())[0]:
-        raise InputError(
-            f"the GPU cannot be used ({found[1]})" if found[1] else "no CUDA GPU was found",
-            "use --device cpu",
-        )
+    else:
+        _check_device(device)
     if precision is None:
         precision, choices["precision"] = _best_precision(device)
     elif precision not in ("bf16", "fp32"):
@@ -294,6 +284,21 @@ def find_gpu() -> tuple[bool, str]:
         said = str(caught[0].message).removeprefix("CUDA initialization: ")
         _GPU_TROUBLE.append(said.split(". ")[0].strip().rstrip("."))
     return available, "" if available or not _GPU_TROUBLE else _GPU_TROUBLE[0]
+
+
+def _check_device(device: str) -> None:
+    if device.startswith("cuda:"):
+        number = device.removeprefix("cuda:")
+        raise InputError(
+            f"no device '{device}'", f"use --device cuda with CUDA_VISIBLE_DEVICES={number} set"
+        )
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"no device '{device}'", "choose cpu or cuda")
+    if device == "cuda":
+        available, why = find_gpu()
+        if not available:
+            wrong = f"the GPU cannot be used ({why})" if why else "no CUDA GPU was found"
+            raise InputError(wrong, "use --device cpu")
 
 
 def _best_device() -> tuple[str, Note]:
