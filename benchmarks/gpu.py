@@ -48,7 +48,7 @@ class Way:
 
     precision: str = "bf16"
     tf32: bool | None = None  # of what is multiplied in float32; None leaves PyTorch's defaults
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
     graphs: bool = True
 
@@ -59,12 +59,12 @@ UNCOMPILED = {
     "fp32": Way(precision="fp32"),
     "TF32": Way(precision="fp32", tf32=True),
     "bf16, one operation after another": Way(graphs=False),
+    "bf16, channels first": Way(channels_last=False),
     "bf16": Way(),
-    "bf16, channels_last": Way(channels_last=True),
+    "fp16": Way(precision="fp16"),
 }
 COMPILED = {
     "bf16, compile": Way(compile=True),
-    "bf16, compile, channels_last": Way(compile=True, channels_last=True),
 }
 
 
@@ -115,11 +115,8 @@ class Trainer:
         self.part, self.count = request.data.train, request.settings.batch_size
         self.batches = Batches(self.part, self.count, 0, self.machine.device, ranks=ranks)
         self.planned = ACCURACY_STEPS * self.count  # which the learning rate follows
-        if way.channels_last:
-            self.state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            plain = self.batches.at
-            last = torch.channels_last
-            self.batches.at = lambda *at: (plain(*at)[0].to(memory_format=last), None)  # type: ignore[method-assign]
+        if not way.channels_last:
+            self.state.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def step(self, count: int = 1) -> None:
         for _ in range(count):

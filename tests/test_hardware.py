@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -70,7 +71,7 @@ def test_threads_are_the_machine_s_inside_alone(monkeypatch: pytest.MonkeyPatch)
     ("options", "line"),
     [
         ({"precision": "fp16"}, "no precision 'fp16': choose bf16 or fp32"),
-        ({"device": "tpu"}, "no device 'tpu': choose cpu or cuda"),
+        ({"device": "tpu"}, "no device 'tpu': choose cpu, cuda, xpu or mps"),
         ({"device": "cuda:7"}, "no device 'cuda:7': use --device cuda with CUDA_VISIBLE_DEVICES=7"),
         ({"threads": 0}, "--threads 0 is too few"),
         ({"threads": 10**6}, "--threads 1000000 are too many"),
@@ -82,8 +83,9 @@ def test_what_a_machine_has_not_is_refused(options: dict[str, Any], line: str) -
         hardware.pick(**({"device": "cpu", "precision": "fp32", "threads": 1} | options))
 
 
-def test_half_precision_is_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    for precision, expected in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+def test_half_precision_is_the_machine_s() -> None:
+    types = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    for precision, expected in types.items():
         with Machine(device="cpu", precision=precision, threads=1, choices={}).autocast():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
@@ -137,3 +139,61 @@ def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError) as caught:
         hardware.pick("cuda")
     assert str(caught.value) == f"the GPU cannot be used ({why}): use --device cpu"
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "capability", "precision"),
+    [(True, (9, 0), "bf16"), (False, (7, 5), "fp16"), (False, (6, 1), "fp32")],
+    ids=["H100", "T4", "GTX 1080"],
+)
+def test_a_gpu_computes_in_the_half_precision_it_is_fast_in(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, capability: tuple[int, int], precision: str
+) -> None:
+    monkeypatch.setattr(hardware, "find_gpu", lambda: (True, ""))
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: has_bf16)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    machine = hardware.pick()
+    assert (machine.device, machine.precision) == ("cuda", precision)
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "maker"),
+    [
+        ("mps", "torch.backends.mps.is_available", "Apple"),
+        ("xpu", "torch.xpu.is_available", "Intel"),
+    ],
+)
+def test_gpus_of_other_makers_are_taken_where_they_are(
+    monkeypatch: pytest.MonkeyPatch, device: str, asked: str, maker: str
+) -> None:
+    monkeypatch.setattr(hardware, "find_gpu", lambda: (False, ""))
+    for name in ("torch.backends.mps.is_available", "torch.xpu.is_available"):
+        monkeypatch.setattr(name, lambda: False)
+    with pytest.raises(InputError, match=f"no {maker} GPU was found that PyTorch can use"):
+        hardware.pick(device)
+    monkeypatch.setattr(asked, lambda: True)
+    machine = hardware.pick()
+    assert machine.device == device == hardware.pick(device).device
+    assert machine.choices["device"] == Note(f"{device}_found")
+    assert (machine.precision, machine.captures) == ("fp32", False)
+    assert hardware.pick(device, "fp16").precision == "fp16"
+
+
+def test_memory_of_an_apple_gpu_is_a_part_of_the_machine_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.mps.recommended_max_memory", lambda: 1000)
+    monkeypatch.setattr("torch.mps.driver_allocated_memory", lambda: 300)
+    for free, expected in ((2000, 700), (500, 500)):
+        memory = SimpleNamespace(available=free)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
+        assert hardware.free_memory_bytes("mps") == expected
+
+
+def test_what_an_apple_gpu_lacks_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTORCH_ENABLE_MPS_FALLBACK", raising=False)
+    hardware.let_processor_help()
+    assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "1"
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "0")
+    hardware.let_processor_help()
+    assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "0"

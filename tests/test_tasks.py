@@ -147,3 +147,13 @@ def test_a_figure_says_how_its_pictures_lie(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()) == {
         "defined": True, "rows": 3, "columns": 10, "cell": [4, 4], "gap": 2, "note": None,
     }  # fmt: skip
+
+
+def test_likelihoods_are_computed_where_there_is_float64() -> None:
+    """On an Apple GPU by a copy of the model on the processor."""
+    apple = replace(MACHINE, device="mps", precision="fp16")
+    model, machine = likelihood.precise(MODEL, apple)
+    assert model is not MODEL and (machine.device, machine.precision) == ("cpu", "fp32")
+    there = likelihood.bits_per_dim(MODEL, PIXELS, 5, MACHINE, LikelihoodOptions())
+    assert likelihood.bits_per_dim(MODEL, PIXELS, 5, apple, LikelihoodOptions()) == there
+    assert likelihood.precise(MODEL, MACHINE) == (MODEL, MACHINE)

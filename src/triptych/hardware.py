@@ -37,6 +37,9 @@ SPINS = 10_000
 WAITING = {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}  # GNU's; Intel's and LLVM's
 PROBED_SECONDS, PROBED_ROUNDS = 0.05, 2  # for each number of threads that is tried
 WAIT_POLICY = "OMP_WAIT_POLICY"
+TENSOR_CORES = (7, 0)  # from this compute capability on; before it float16 is slow, not fast
+DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch names them
+APPLE_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
 _GPU_TROUBLE: list[str] = []  # kept, for PyTorch tells it once
 MEND = f"set GOMP_SPINCOUNT={SPINS} before torch is imported"
 
@@ -48,6 +51,11 @@ def let_threads_sleep() -> None:
     """
     if not _waiting_set():
         os.environ.update(WAITING)
+
+
+def let_processor_help() -> None:
+    """Let it do what PyTorch cannot do on an Apple GPU; call before torch is imported."""
+    os.environ.setdefault(APPLE_FALLBACK, "1")
 
 
 def _waiting_set() -> list[str]:
@@ -100,7 +108,7 @@ class Machine:
     """
 
     device: str
-    precision: str  # "bf16" or "fp32"
+    precision: str  # "bf16", "fp16" or "fp32"
     threads: int
     choices: dict[str, Note]
     compile: bool = False
@@ -121,8 +129,8 @@ class Machine:
         """The context in which networks run."""
         import torch
 
-        enabled = self.precision == "bf16"
-        return torch.autocast(self.device, torch.bfloat16, enabled=enabled)
+        half = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device, half, enabled=self.precision != "fp32")
 
     @contextlib.contextmanager
     def own_threads(self) -> Iterator[None]:
@@ -152,10 +160,10 @@ class Machine:
 
     def finish(self) -> None:
         """Wait until the device has finished all work; call it before reading a clock."""
-        if self.device == "cuda":
+        if self.device != "cpu":
             import torch
 
-            torch.cuda.synchronize()
+            torch.accelerator.synchronize()
 
 
 def pick(
@@ -178,8 +186,9 @@ def pick(
         _check_device(device)
     if precision is None:
         precision, choices["precision"] = _best_precision(device)
-    elif precision not in ("bf16", "fp32"):
-        raise InputError(f"no precision '{precision}'", "choose bf16 or fp32")
+    elif precision not in precisions(device):
+        *others, last = precisions(device)
+        raise InputError(f"no precision '{precision}'", f"choose {', '.join(others)} or {last}")
     if threads is None:
         neighbours = processes_here()
         threads = max(1, usable_cores() // neighbours)
@@ -292,19 +301,38 @@ def _check_device(device: str) -> None:
         raise InputError(
             f"no device '{device}'", f"use --device cuda with CUDA_VISIBLE_DEVICES={number} set"
         )
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"no device '{device}'", "choose cpu or cuda")
+    if device not in DEVICES:
+        *others, last = DEVICES
+        raise InputError(f"no device '{device}'", f"choose {', '.join(others)} or {last}")
     if device == "cuda":
         available, why = find_gpu()
         if not available:
             wrong = f"the GPU cannot be used ({why})" if why else "no CUDA GPU was found"
             raise InputError(wrong, "use --device cpu")
+    elif device != "cpu" and not _other_gpus()[device]:
+        kind = {"xpu": "Intel", "mps": "Apple"}[device]
+        raise InputError(f"no {kind} GPU was found that PyTorch can use", "use --device cpu")
+
+
+def _other_gpus() -> dict[str, bool]:
+    """Whether there are GPUs of other makers, by what PyTorch calls such devices."""
+    import torch
+
+    return {"xpu": torch.xpu.is_available(), "mps": torch.backends.mps.is_available()}
+
+
+def precisions(device: str) -> tuple[str, ...]:
+    """In which networks can be computed; no processor is faster in float16."""
+    return ("bf16", "fp32") if device == "cpu" else ("bf16", "fp16", "fp32")
 
 
 def _best_device() -> tuple[str, Note]:
     available, why = find_gpu()
     if available:
         return "cuda", Note("gpu_found")
+    for device, there in _other_gpus().items():
+        if there:
+            return device, Note(f"{device}_found")
     return "cpu", Note("gpu_unusable", {"why": why}) if why else Note("no_gpu")
 
 
@@ -314,7 +342,11 @@ def _best_precision(device: str) -> tuple[str, Note]:
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", Note("gpu_has_bf16")
+        if torch.cuda.get_device_capability() >= TENSOR_CORES:
+            return "fp16", Note("gpu_has_fp16")
         return "fp32", Note("gpu_lacks_bf16")
+    if device != "cpu":
+        return "fp32", Note("gpu_not_tried")
     if cpu_has("avx512_bf16") or cpu_has("amx_bf16"):
         return "bf16", Note("processor_has_bf16")
     return "fp32", Note("processor_lacks_bf16")
@@ -341,7 +373,13 @@ def describe() -> dict[str, str | int | None]:
     """The processor, its usable cores, the memory in bytes and the GPU, for run.json."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if find_gpu()[0] else None
+    gpu = None
+    if find_gpu()[0]:
+        gpu = torch.cuda.get_device_name()
+    elif _other_gpus()["xpu"]:
+        gpu = torch.xpu.get_device_name()
+    elif _other_gpus()["mps"]:
+        gpu = "Apple"
     return {
         "processor": _processor_name(),
         "cores": usable_cores(),
@@ -388,6 +426,16 @@ def free_memory_bytes(device: str) -> int:
 
         free, _ = torch.cuda.mem_get_info()
         return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    if device == "xpu":
+        import torch
+
+        free, _ = torch.xpu.mem_get_info()
+        return free + torch.xpu.memory_reserved() - torch.xpu.memory_allocated()
+    if device == "mps":  # a part of the machine's own
+        import torch
+
+        most, taken = torch.mps.recommended_max_memory(), torch.mps.driver_allocated_memory()
+        return min(most - taken, psutil.virtual_memory().available)
     free = psutil.virtual_memory().available
     group = {n: _lines(f"/sys/fs/cgroup/memory.{n}") for n in ("max", "current", "stat")}
     if group["max"] and group["current"] and group["max"][0].isdigit():
@@ -423,14 +471,23 @@ def forget_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM to what is used now
     if find_gpu()[0]:
         torch.cuda.reset_peak_memory_stats()
+    if torch.xpu.is_available():
+        torch.xpu.reset_peak_memory_stats()
 
 
 def peak_memory_bytes(device: str) -> int:
-    """Largest memory since the last `forget_peak_memory`: the GPU's, or this process's."""
+    """Largest memory since the last `forget_peak_memory`: the GPU's, or this process's.
+
+    An Apple GPU shares the machine's memory, so there it is the process's.
+    """
     if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated()
+    if device == "xpu":
+        import torch
+
+        return torch.xpu.max_memory_allocated()
     for line in _lines("/proc/self/status"):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -19,6 +19,7 @@ from triptych import files
 
 LEVELS = 256  # values an 8-bit pixel can take
 BIN_WIDTH = 2 / (LEVELS - 1)  # distance between neighbouring values on [-1, 1]
+FLOAT64_DEVICES = ("cpu", "cuda")
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -30,6 +31,14 @@ def to_uint8(images: Tensor) -> Tensor:
     """Float on [-1, 1] -> uint8, rounded to nearest and clamped, same shape."""
     scaled = images.detach().to(torch.float32).add(1).div_(BIN_WIDTH)
     return scaled.round_().clamp_(0, LEVELS - 1).to(torch.uint8)
+
+
+def to_float64(x: Tensor) -> Tensor:
+    """x in float64, same shape; on the processor where the device may have none.
+
+    Apple's GPUs have none, Intel's not all.
+    """
+    return (x if x.device.type in FLOAT64_DEVICES else x.cpu()).double()
 
 
 @dataclass(frozen=True)

@@ -343,8 +343,10 @@ class MachineOptions(Options):
 
     title = "Machine"
 
-    device: str | None = option(None, "cpu or cuda; the best there is by default.")
-    precision: str | None = option(None, "bf16 or fp32; what the hardware does fastest by default.")
+    device: str | None = option(None, "cpu, cuda, xpu or mps; the best there is by default.")
+    precision: str | None = option(
+        None, "bf16, fp16 or fp32; what the hardware does fastest by default."
+    )
     threads: int | None = option(None, "Processor threads; all cores by default.")
     compile: bool = option(
         False, "Send the networks through torch.compile, which takes a while to pay off."

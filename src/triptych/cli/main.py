@@ -12,7 +12,12 @@ from typing import Any, NoReturn
 from triptych import distributed
 from triptych.cli.parser import parse
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
-from triptych.hardware import keep_memory, let_threads_sleep, out_of_memory
+from triptych.hardware import (
+    keep_memory,
+    let_processor_help,
+    let_threads_sleep,
+    out_of_memory,
+)
 
 
 def main() -> None:
@@ -40,6 +45,7 @@ def attempt(interrupt: Any) -> int:
     try:
         command = parse(sys.argv[1:])
         let_threads_sleep()  # before torch is imported, as the next
+        let_processor_help()
         if command.runs_models:
             keep_memory()
         if command.needs_torch:

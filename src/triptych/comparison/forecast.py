@@ -64,7 +64,7 @@ def seconds_decoding(
     A chain is timed on a few of its steps, and the curve of its quality over network calls added.
     """
     model = registry.build(request.name, request.settings, request.shape, request.seed)
-    model, _ = with_measuring_sampler(model.to(machine.device).eval(), sampler)
+    model, _ = with_measuring_sampler(registry.place(model, machine.device).eval(), sampler)
     timed = model
     calls = model.network_calls * images_decoded(count)
     if isinstance(model, Iterative):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from triptych.config import ImageShape
 from triptych.families.labels import class_shares
-from triptych.images import to_float
+from triptych.images import to_float, to_float64
 from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams, generator
 
@@ -81,7 +81,7 @@ class Groups(nn.Module):
         rows, apart = [row], torch.full((len(x),), torch.inf, device=x.device)
         for _ in range(count - 1):
             apart = torch.minimum(apart, (x - x[rows[-1]]).square().sum(1))
-            ends = apart.double().cumsum(0)
+            ends = to_float64(apart).cumsum(0)
             target = torch.rand((), generator=rng, dtype=torch.float64).to(ends) * ends[-1]
             rows.append(int(torch.searchsorted(ends, target).clamp(max=len(x) - 1)))
         return x[rows]
@@ -95,13 +95,13 @@ class Groups(nn.Module):
 
     def draw(self, rng: ImageStreams, labels: Tensor | None = None) -> Tensor:
         """A random group for every stream, with the frequencies of the training images: [N]."""
-        ends = self.counts.cumsum(0).double()
+        ends = to_float64(self.counts.cumsum(0))
         places = rng.uniform().to(ends) * ends[-1]
-        return torch.searchsorted(ends, places, right=True)
+        return torch.searchsorted(ends, places, right=True).to(self.counts.device)
 
     def neg_log_prior(self, numbers: Tensor) -> Tensor:
         """-log of the frequencies of these groups [N]; 0 for the unknown one: nats, float64 [N]."""
-        shares = self.counts.double() / self.counts.sum().clamp(min=1)
+        shares = to_float64(self.counts) / self.counts.sum().clamp(min=1)
         return -shares.log()[numbers.clamp(max=self.count - 1)].where(numbers < self.count, 0.0)
 
 

@@ -65,9 +65,9 @@ class Labels(LabelsRecord):
 
     def draw(self, seed: int, numbers: range, device: torch.device | str = "cpu") -> Tensor:
         """A random class for each image number, as often as the counts say: int64 [N]."""
-        ends = torch.tensor(self.counts, device=device).cumsum(0).double()
-        places = ImageStreams(seed, "label", numbers, device).uniform().double() * ends[-1]
-        return torch.searchsorted(ends, places, right=True)
+        ends = torch.tensor(self.counts).cumsum(0).double()
+        places = ImageStreams(seed, "label", numbers).uniform().double() * ends[-1]
+        return torch.searchsorted(ends, places, right=True).to(device)
 
 
 def class_shares(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.special import log_ndtr
 
-from triptych.images import BIN_WIDTH, LEVELS
+from triptych.images import BIN_WIDTH, LEVELS, to_float64
 
 EDGE = 1 - BIN_WIDTH / 4  # beyond it a pixel is 0 or 255, whose bin reaches to infinity
 
@@ -19,7 +19,7 @@ def log_probability(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
     pixels: 8-bit values on [-1, 1]; all three broadcast; nats, elementwise, float64.
     """
-    pixels, mean, std = pixels.double(), mean.double(), std.double()
+    pixels, mean, std = to_float64(pixels), to_float64(mean), to_float64(std)
     upper = (pixels - mean + BIN_WIDTH / 2) / std
     lower = (pixels - mean - BIN_WIDTH / 2) / std
     inside = log_normal_mass(lower, upper)

@@ -172,3 +172,17 @@ def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> Gener
     if chosen.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def place(model: GenerativeModel, device: str) -> GenerativeModel:
+    """The model itself, on a device, in the layout that is fast there.
+
+    GPUs convolve with the channels of a pixel next to each other: else each convolution would
+    bring images and weights into that order and back.
+    """
+    import torch
+
+    model.to(device)
+    if device != "cpu":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.images import LEVELS
+from triptych.images import LEVELS, to_float64
 
 LARGEST_SHARE = 2 / 3  # of a patch's directions; the others tell how much noise there is
 LEAST = (2 / (LEVELS - 1)) ** 2 / 12  # variance on [-1, 1]: of the error of rounding to 8 bits
@@ -56,7 +56,7 @@ class PatchPCA(nn.Module):
     @torch.no_grad()
     def fit(self, residual: Tensor) -> None:
         """Find U, s and r of residual images [N,C,H,W]."""
-        d = F.pixel_unshuffle(residual, self.patch).transpose(0, 1).flatten(1).double()
+        d = to_float64(F.pixel_unshuffle(residual, self.patch).transpose(0, 1).flatten(1))
         values, vectors = torch.linalg.eigh(d @ d.T / d.shape[1])
         values = values.flip(0)
         rest = values[self.rank :].mean().clamp(min=LEAST)

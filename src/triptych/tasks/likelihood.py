@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from triptych.errors import InputError
 from triptych.families.capabilities import BoundsLikelihood, EstimatesLikelihood, why_not
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
-from triptych.images import BIN_WIDTH
+from triptych.images import BIN_WIDTH, FLOAT64_DEVICES
 from triptych.metrics import NotDefinedError, entry
 from triptych.metrics import bits_per_dim as units
 from triptych.options import LikelihoodOptions
@@ -28,6 +29,13 @@ AT_ONCE = 16  # images: thousands of generator calls for each, and a bar should 
 SIMULATED = 16  # images of the model's own, for the gap between the two bounds
 HELD_OUT = 64  # images that the noise is chosen on
 LEAST_NOISE, MOST_NOISE = BIN_WIDTH / 2, 1.0  # half a grey level; as wide as black to grey
+
+
+def precise(model: GenerativeModel, machine: Machine) -> tuple[GenerativeModel, Machine]:
+    """The model and its machine as likelihoods need them: where there is float64."""
+    if machine.device in FLOAT64_DEVICES:
+        return model, machine
+    return copy.deepcopy(model).cpu(), replace(machine, device="cpu", precision="fp32")
 
 
 def in_units(nats: Tensor, shape: ImageShape) -> TermRecord | ImageTermRecord:
@@ -64,6 +72,7 @@ def estimated(
     validation: uint8 [M,C,H,W], neither trained on nor measured
     InputError on noise that no 8-bit image has, or where there is nothing to choose it on.
     """
+    model, machine = precise(model, machine)
     assert isinstance(model, EstimatesLikelihood)
     method = options.method or next(iter(model.estimates))
     std = choose_noise(model, options.noise, validation, machine)
@@ -180,6 +189,7 @@ def bound(
     pixels: uint8 [N,C,H,W]
     NotDefinedError with the reason where the model has none; InputError on another method.
     """
+    model, machine = precise(model, machine)
     if not isinstance(model, BoundsLikelihood):
         if method is not None:
             raise InputError(f"no method '{method}' for this model", "leave --method out")

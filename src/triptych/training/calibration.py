@@ -92,7 +92,7 @@ def probe_batch(state: TrainingState, objective: Objective, size: torch.Size, se
     noise = objective.noise(MOST_PROBED, generator(seed, "probe"))
     images = torch.zeros(MOST_PROBED, *size, device=device, dtype=state.dtype)
     labels = torch.zeros(MOST_PROBED, device=device, dtype=torch.int64)
-    return Batch(images, labels, {name: t.to(device) for name, t in noise.items()})
+    return Batch(images, labels, {n: state.as_trained(t).to(device) for n, t in noise.items()})
 
 
 def bytes_of(batch: Batch) -> int:
@@ -303,14 +303,14 @@ def steps_now(machine: Machine, size: Size, bar: Bar) -> dict[str, dict[int, flo
 
 
 def on_noise(
-    model: GenerativeModel, settings: Settings, captured: bool = False
+    model: GenerativeModel, settings: Settings, captured: bool = False, precision: str = "fp32"
 ) -> tuple[TrainingState, Batches]:
-    """A training to time steps of: the model's, on images of noise."""
+    """A training to time steps of: the model's, on images of noise; the rest is the state's."""
     shape, rng = (PROBED_IMAGES, *model.shape.size), generator(0, "probe")
     noise = Part(torch.randint(256, shape, dtype=torch.uint8, generator=rng), None)
     device = next(model.parameters()).device
     batches = Batches(noise, settings.batch_size, seed=0, device=device)
-    return TrainingState(model, settings, captured=captured), batches
+    return TrainingState(model, settings, captured=captured, precision=precision), batches
 
 
 def forecast_seconds(request: ResolvedRequest, machine: Machine) -> float:
@@ -321,7 +321,8 @@ def forecast_seconds(request: ResolvedRequest, machine: Machine) -> float:
     if request.budget.unit == "seconds":
         return request.budget.amount
     model = registry.build(request.name, request.settings, request.shape, request.seed)
-    state, batches = on_noise(model.to(machine.device), request.settings, machine.captures)
+    registry.place(model, machine.device)
+    state, batches = on_noise(model, request.settings, machine.captures, machine.precision)
     far = Plan.straight(10**9)
 
     def rounds(count: int) -> None:

@@ -258,11 +258,15 @@ class Pace:
     Else its clock would tell how fast rounds are launched, not how fast they are computed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.events: deque[torch.cuda.Event] = deque()
 
     def keep(self) -> None:
-        """Call after each round: waits until an earlier one is done."""
+        """Call after each round: waits until an earlier one is done; not on CUDA, this one."""
+        if self.device.type != "cuda":
+            torch.accelerator.synchronize()
+            return
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self.events.append(event)

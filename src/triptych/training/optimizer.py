@@ -24,6 +24,9 @@ from triptych.hardware import Machine
 
 # What an optimizer keeps of each parameter.
 MOMENTS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum",)}
+# Of the loss in float16: PyTorch's, but for the beginning, which then leaves out no steps.
+FIRST_SCALE, LARGEST_SCALE = 2.0**12, 2.0**24
+DOUBLING_STEPS = 2000
 ITERATIONS = 5  # of Newton-Schulz
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # chosen by its author to converge fast near zero
 
@@ -144,15 +147,49 @@ def total_norm(gradients: list[Tensor]) -> Tensor:
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
 
 
+class LossScale:
+    """What the loss is multiplied by where gradients are computed in float16.
+
+    Small gradients would vanish there (Micikevicius et al. 2018, "Mixed precision training",
+    section 3.2). It is halved after a step that overflows and doubled after many that did not.
+    PyTorch's GradScaler does the same; this one is made of tensors alone, so that rounds with it
+    can be CUDA graphs, be repeated and be resumed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.scale = torch.full((), FIRST_SCALE, device=device)
+        self.finite_steps = torch.zeros((), device=device)  # since it last changed
+        self.was_large = torch.zeros((), device=device, dtype=torch.bool)  # in the latest step
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that lasts from step to step, flat."""
+        return {"loss_scale/scale": self.scale, "loss_scale/finite_steps": self.finite_steps}
+
+    def unscale(self, gradients: list[Tensor]) -> None:
+        """Bring gradients of a scaled loss to those of the loss."""
+        torch._foreach_mul_(gradients, 1 / self.scale)
+
+    def update(self, masked: Tensor) -> None:
+        """Take account of a step; `masked` is 1 where its gradients were not finite, else 0."""
+        overflowed, self.was_large = masked > 0, self.scale > 1
+        self.finite_steps.add_(1).mul_(~overflowed)
+        doubled = self.finite_steps >= DOUBLING_STEPS
+        self.finite_steps.mul_(~doubled)
+        factor = torch.where(overflowed, 0.5, torch.where(doubled, 2.0, 1.0))
+        self.scale.mul_(factor).clamp_(1.0, LARGEST_SCALE)
+
+
 class ObjectiveOptimizer:
     """Forward and backward pass, then a masked step; nothing here waits for the device.
 
     AdamW moves everything but the matrices that the objective leaves to Muon. A step whose loss
     or gradient is not finite leaves weights and moments as they were. With several processes
     the gradient is the mean over all of theirs.
+
+    precision: that of the machine
     """
 
-    def __init__(self, objective: Objective, group: Group = ALONE) -> None:
+    def __init__(self, objective: Objective, group: Group = ALONE, precision: str = "fp32") -> None:
         self.objective = objective
         settings = objective.optimizer
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
@@ -176,6 +213,8 @@ class ObjectiveOptimizer:
             self.optimizers["muon"] = Muon(matrices, settings.muon_lr)
             self.rates["muon"] = settings.muon_lr
         self.shared = shared(objective) if group.size > 1 else None
+        device = self.parameters[0].device
+        self.loss_scale = LossScale(device) if precision == "fp16" else None
 
     def gradients(self, batch: Batch, machine: Machine) -> dict[str, Tensor]:
         """Mean loss terms of a batch, whose gradients are left on the parameters.
@@ -214,6 +253,8 @@ class ObjectiveOptimizer:
 
         So a loss that is lost in one process is seen in the gradients of all.
         """
+        if self.loss_scale is not None:
+            loss = loss * self.loss_scale.scale
         (loss / loss.isfinite()).backward()  # type: ignore[no-untyped-call] # by 1, else by 0
 
     def rates_at(self, share: float, caution: float = 1.0) -> dict[str, float]:
@@ -229,12 +270,16 @@ class ObjectiveOptimizer:
         """Step along the gradient; returns 1.0 where that was masked, else 0.0."""
         settings = self.objective.optimizer
         gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self.loss_scale is not None:
+            self.loss_scale.unscale(gradients)
         norm = total_norm(gradients)
         if settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(
                 self.parameters, settings.clip_norm, norm, foreach=True
             )
         masked = (~norm.isfinite()).float()
+        if self.loss_scale is not None:
+            self.loss_scale.update(masked)
         for name, optimizer in self.optimizers.items():
             optimizer.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
             for group in optimizer.param_groups:
@@ -243,25 +288,33 @@ class ObjectiveOptimizer:
             optimizer.zero_grad(set_to_none=True)
         return masked
 
+    def trouble(self, loss: Tensor, masked: Tensor) -> Tensor:
+        """`masked`, but 0.0 where the loss was finite and merely scaled too much."""
+        if self.loss_scale is None:
+            return masked
+        return torch.where(loss.isfinite() & self.loss_scale.was_large, 0.0, masked)
+
     def drop_gradients(self) -> None:
         """Forget those of a step that was not taken."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """The optimizers' state, flat: `optimizer/index/name` -> tensor."""
-        return {
+        """The optimizers' state, flat: `optimizer/index/name` -> tensor; and the loss's scale."""
+        moments = {
             f"{kind}/{index}/{name}": tensor
             for kind, optimizer in self.optimizers.items()
             for index, entries in optimizer.state_dict()["state"].items()
             for name, tensor in entries.items()
         }
+        return moments | ({} if self.loss_scale is None else self.loss_scale.tensors())
 
     def expected(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors like those that `tensors` gives once this has moved; none before that."""
-        if not saved:
-            return {}
-        return {
+        """Tensors like those that `tensors` gives once this has moved; no moments before that."""
+        scale = {} if self.loss_scale is None else self.loss_scale.tensors()
+        if saved.keys() == scale.keys():
+            return scale
+        return scale | {
             f"{kind}/{index}/{name}": torch.empty((), device="meta")
             if name == "step"
             else parameter
@@ -272,8 +325,12 @@ class ObjectiveOptimizer:
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """What `tensors` gave, each laid out in memory as its parameter, as fused steps want it."""
+        scale = {} if self.loss_scale is None else self.loss_scale.tensors()
         states: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in self.optimizers}
         for key, tensor in tensors.items():
+            if key in scale:
+                scale[key].copy_(tensor)
+                continue
             kind, index, name = key.split("/")
             parameter = self.optimizers[kind].param_groups[0]["params"][int(index)]
             if tensor.shape == parameter.shape:

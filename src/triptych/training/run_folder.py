@@ -135,7 +135,7 @@ def load_model(folder: RunFolder, device: str = "cpu") -> tuple[GenerativeModel,
             f"{folder.weights} is not the file that training wrote ({tensorfile.reason(error)})",
             "train the model again",
         ) from error
-    return model.to(device).eval(), record
+    return registry.place(model, device).eval(), record
 
 
 def require_memory(path: Path) -> None:

@@ -148,6 +148,7 @@ class TrainingState:
     phase:    which objectives are at work
     seen:     images of this phase
     captured: on a GPU, rounds are CUDA graphs
+    precision: that of the machine; in "fp16" losses are scaled
     """
 
     def __init__(
@@ -156,12 +157,15 @@ class TrainingState:
         settings: Settings,
         group: Group = ALONE,
         captured: bool = False,
+        precision: str = "fp32",
     ) -> None:
         self.model = model
         self.batch_size = settings.batch_size
         self.group = group
         self.dtype = next(model.parameters()).dtype
-        self.optimizers = [ObjectiveOptimizer(objective, group) for objective in model.objectives()]
+        self.optimizers = [
+            ObjectiveOptimizer(objective, group, precision) for objective in model.objectives()
+        ]
         self.widths = settings.ema, settings.ema_wide  # the first phase alone keeps them
         self.ema, self.ema_wide = self.fresh_averages()
         self.statistics = joined_statistics(model)
@@ -172,7 +176,7 @@ class TrainingState:
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
         self.device = next(model.parameters()).device
         self.graphs = Graphs() if captured else None
-        self.pace = Pace() if self.device.type == "cuda" else None
+        self.pace = Pace(self.device) if self.device.type != "cpu" else None
         self.ahead = Ahead[Drawing, list[Noise]]() if self.device.type == "cuda" else None
 
     def fresh_averages(self) -> list[EMA | None]:
@@ -242,6 +246,10 @@ class TrainingState:
         keeps = {name: average.keep(before, now) for name, average in self.averages.items()}
         return Round(tuple(key), tuple(turns), keeps)
 
+    def as_trained(self, tensor: Tensor) -> Tensor:
+        """In the weights' precision, if it is no whole number: not all devices have float64."""
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
     def due(self, phase: int, seen: int) -> list[tuple[int, int]]:
         """The steps of a round after `seen` images: number of the optimizer, number of the step."""
         number, steps = seen // self.batch_size, []
@@ -258,7 +266,7 @@ class TrainingState:
             objective = self.optimizers[index].objective
             rng = generator(wanted.seed, f"{objective.name}/{wanted.phase}/{repeat}", wanted.seen)
             noise = objective.noise(self.batch_size, rng)
-            own = {name: tensor[wanted.rows] for name, tensor in noise.items()}
+            own = {name: self.as_trained(t[wanted.rows]) for name, t in noise.items()}
             if self.device.type == "cuda":  # from there a GPU copies while the host goes on
                 with torch.cuda.device(self.device):  # a thread has none of its own
                     own = {name: tensor.pin_memory() for name, tensor in own.items()}
@@ -277,7 +285,8 @@ class TrainingState:
                 turn.optimizer.drop_gradients()
                 raise
             self.restore(kept, masked)
-            terms += self.tally.add(turn.optimizer.objective.name, losses, masked)
+            trouble = turn.optimizer.trouble(losses["total"], masked)
+            terms += self.tally.add(turn.optimizer.objective.name, losses, trouble)
         for name, average in self.averages.items():
             average.update(inputs.keeps[name])
         return terms
@@ -323,7 +332,7 @@ class TrainingState:
         return Batch(
             images.to(self.dtype),
             labels,
-            {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in own.items()},
+            own,
             share,
             self.seen // self.batch_size,
             objective.scalars(share),

@@ -163,7 +163,9 @@ def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> N
     log.cut(0)
     log.write(Started(event="start", images=0, threads=machine.threads))
     alone = replace(machine, group=ALONE)
-    grid = sample.quick_grid(model.to(machine.device).eval(), FIGURE_SEED, alone, request.labels)
+    grid = sample.quick_grid(
+        registry.place(model, machine.device).eval(), FIGURE_SEED, alone, request.labels
+    )
     images.grid(grid).save(folder.samples / f"{seen:09d}.png")
     metadata = model_metadata(request.name, record.settings, request.shape)
     digest = save_weights(folder.weights, model.state_dict(), metadata)
@@ -516,11 +518,13 @@ def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
             fit_before_training(model, request.data.train, request.seed)
         else:
             resolve.start_from(model, request.teacher)
-        model.to(machine.device).train()
+        registry.place(model, machine.device).train()
         if machine.compile:
             for network in model.networks():
                 network.compile()
-        return TrainingState(model, request.settings, machine.group, machine.captures)
+        return TrainingState(
+            model, request.settings, machine.group, machine.captures, machine.precision
+        )
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise not_made(request, error) from error
 

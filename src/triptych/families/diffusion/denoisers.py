@@ -77,7 +77,7 @@ class NoisePredictor(Denoiser):
     def __init__(self, network: nn.Module, sigmas: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("sigmas", sigmas, persistent=False)
+        self.register_buffer("sigmas", sigmas.float(), persistent=False)
         self.sigmas: Tensor
 
     def precondition_input(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:

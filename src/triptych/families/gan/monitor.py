@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from triptych.families.capabilities import Diagnosis
 from triptych.families.gan.losses import GANLoss, Players
 from triptych.families.protocol import frozen, to_float32
+from triptych.images import to_float64
 from triptych.records import Note
 
 EARLY = 0.2  # share of the planned images before which nothing is judged
@@ -45,7 +46,7 @@ def diagnose(
     """
     real = torch.cat([seen, unseen])
     condition = players.condition_of(real)
-    scores = (to_float32(players.discriminator(x, *condition)).double() for x in (real, fake))
+    scores = (to_float64(players.discriminator(x, *condition)) for x in (real, fake))
     real_scores, fake_scores = scores
     apart = (real_scores[:, None] > fake_scores).double().mean().item()
     small_real, small_fake = shrunk(real), shrunk(fake)
@@ -75,7 +76,7 @@ def tells(train: Tensor, fake: Tensor) -> bool:
 def shrunk(images: Tensor) -> Tensor:
     """[N,C,H,W] -> [N,F]: images shrunk to 8x8 pixels or fewer by local means, float64."""
     side = min(SIDE, images.shape[-1])
-    return F.adaptive_avg_pool2d(images.double().clamp(-1, 1), side).flatten(1)
+    return F.adaptive_avg_pool2d(to_float64(images).clamp(-1, 1), side).flatten(1)
 
 
 def mean_distance(points: Tensor) -> float:
@@ -91,7 +92,7 @@ def ratio(a: float, b: float) -> float:
 
 def radius(images: Tensor) -> float:
     """Mean Euclidean distance of images [N,C,H,W] from their mean image."""
-    flat = images.double().flatten(1)
+    flat = to_float64(images).flatten(1)
     return (flat - flat.mean(0)).norm(dim=1).mean().item()
 
 
@@ -110,10 +111,10 @@ def find_slope(
         x = fake.clone().requires_grad_()
         scores = to_float32(players.discriminator(x, *(shares.clone() for shares in condition)))
         if loss.paired:
-            scores = scores - real_scores.clone().to(scores.dtype)
+            scores = scores - real_scores.clone().to(scores)
         total = loss.generator(scores) * len(x)  # a sum: each image's own gradient
         (gradient,) = torch.autograd.grad(total, x)
-    return gradient.double().flatten(1).norm(dim=1).mean().item()
+    return to_float64(gradient).flatten(1).norm(dim=1).mean().item()
 
 
 def find_failure(numbers: dict[str, float]) -> tuple[float, Note]:

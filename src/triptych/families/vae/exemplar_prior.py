@@ -15,6 +15,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from triptych.images import to_float64
+
 LOG_2PI = math.log(2 * math.pi)
 FIRST_SHARES_OF_COVARIANCE = (0.1, 0.02, 0.3, 0.005)  # of all latents together, for each kind
 STEPS = 12  # of the fit, after which the densities no longer change visibly
@@ -80,10 +82,10 @@ class ExemplarPrior(nn.Module):
 
         An exemplar's own latent, found again in other batches, is far nearer to it than to others.
         """
-        apart = torch.cdist(z.double(), self.exemplars.double())
-        apart = apart.masked_fill(self.weights[-1] == 0, torch.inf)
+        apart = torch.cdist(to_float64(z), to_float64(self.exemplars))
+        apart = apart.masked_fill((self.weights[-1] == 0).to(apart.device), torch.inf)
         near, index = apart.topk(2, largest=False)
-        return index[:, 0].where(near[:, 0] < SAME * near[:, 1], -1)
+        return index[:, 0].where(near[:, 0] < SAME * near[:, 1], -1).to(z.device)
 
     @torch.no_grad()
     def fit(self, means: Tensor, variance: Tensor, classes: Tensor | None = None) -> None:
@@ -93,12 +95,12 @@ class ExemplarPrior(nn.Module):
         variance: mean posterior variances [D]
         classes:  class numbers [N]; a class without any exemplar has the weights of all
         """
-        z = means[: len(self.exemplars)].double()
+        z = to_float64(means[: len(self.exemplars)])
         count = len(z)
         if count < 2:
             return
         spread = torch.cov(z.T)
-        least = torch.diag(variance.double() + JITTER * spread.diagonal().mean())
+        least = torch.diag(to_float64(variance) + JITTER * spread.diagonal().mean())
         kinds = len(self.shares)
         shares = torch.full((kinds,), 1 / kinds, dtype=torch.float64, device=z.device)
         covariances = [
@@ -107,7 +109,7 @@ class ExemplarPrior(nn.Module):
         for _ in range(STEPS):
             factors = [torch.linalg.cholesky(c) for c in covariances]
             shares, covariances = improved(z, shares, factors, least)
-        self.exemplars.zero_()[:count] = z.to(self.exemplars.dtype)
+        self.exemplars.zero_()[:count] = z.to(self.exemplars)
         self.weights.zero_()[:, :count] = 1 / count
         self.shares.copy_(shares)
         self.factors.copy_(torch.stack([torch.linalg.cholesky(c) for c in covariances]))
@@ -154,8 +156,8 @@ def log_normal(z: Tensor, means: Tensor, factor: Tensor) -> Tensor:
 
 def pick(weights: Tensor, uniform: Tensor) -> Tensor:
     """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B]."""
-    ends = weights.double().cumsum(1)
-    targets = (ends[:, -1] * uniform.double())[:, None].contiguous()
-    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0]
+    ends = to_float64(weights).cumsum(1)
+    targets = (ends[:, -1] * to_float64(uniform))[:, None].contiguous()
+    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0].to(weights.device)
     numbers = torch.arange(weights.shape[1], device=weights.device)
     return torch.minimum(index, numbers.where(weights > 0, -1).amax(1))

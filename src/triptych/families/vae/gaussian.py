@@ -16,7 +16,7 @@ from triptych.families.pixels import EDGE, log_probability
 from triptych.families.protocol import to_float32
 from triptych.families.vae.losses import LOG_2PI, Posterior
 from triptych.families.vae.model import VAE
-from triptych.images import BIN_WIDTH
+from triptych.images import BIN_WIDTH, to_float64
 from triptych.seeding import ImageStreams
 
 CHUNK = 64  # images at once
@@ -113,7 +113,7 @@ class GaussianVAE(VAE):
     def least_distortion(self, images: Tensor) -> Tensor:
         """The cost of pixels that equal their mean, nats, [B]; black and white may cost nothing."""
         each = -log_probability(images.new_zeros(()), images.new_zeros(()), self.log_std.exp())
-        return (images.abs() < EDGE).flatten(1).sum(1) * each
+        return (images.abs() < EDGE).flatten(1).sum(1).to(each.device) * each
 
     @torch.no_grad()
     def fit_after_training(
@@ -126,12 +126,12 @@ class GaussianVAE(VAE):
         """
         if not self.learns_pixels:
             return
-        total = torch.zeros((), dtype=torch.float64, device=images.device)
+        total = to_float64(images.new_zeros(()))
         noise = rng.normal(*self.latents["z"]).to(images.dtype)
         for x, z in zip(torch.split(images, CHUNK), torch.split(noise, CHUNK), strict=True):
             labels = self.condition(x)
             posterior = self.posterior(self.encode_features(x), {"z": z}, labels)
-            total += ((x - posterior.output).double() ** 2).sum()
+            total += (to_float64(x - posterior.output) ** 2).sum()
         std = (total / images.numel()).sqrt().clamp(min=ROUNDING)
         self.log_std.copy_(std.log())
 

@@ -92,7 +92,7 @@ class GroupedExemplars(nn.Module):
             along = mixture.variances[k].sqrt() * (a * z + (1 - a**2).sqrt() * e)
             drawn = mixture.centres[k] + torch.einsum("nij,nj->ni", mixture.axes[k], along)
             nearest = torch.cdist(drawn, y).min(1)
-            own = (nearest.indices == some).double().mean()
+            own = (nearest.indices == some).float().mean()
             repeats = own > MOST_OWN or nearest.values.median() < wanted
             low, high = (middle, high) if repeats else (low, middle)
         return math.exp(high)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from triptych.families.capabilities import Diagnosis
 from triptych.families.vae.losses import Autoencoder
+from triptych.images import to_float64
 from triptych.records import Note
 from triptych.seeding import ImageStreams
 
@@ -108,8 +109,8 @@ def diagnose(
         images, model.decode_latents(others, labels)
     )
     kl = drawn.kl()
-    rate = torch.stack(list(kl.values())).double().sum(0)
-    distortion = -model.log_pixels(images, drawn.output).double()
+    rate = to_float64(torch.stack(list(kl.values()))).sum(0)
+    distortion = -to_float64(model.log_pixels(images, drawn.output))
     levels = find_levels(kl, plain.means)
     to_bits = 1 / (model.shape.dimensions * math.log(2))
     numbers = {
@@ -123,7 +124,7 @@ def diagnose(
         numbers[f"active_share{level.suffix}"] = level.share
     gap = None
     if min(len(seen), len(unseen)) > 1:
-        least = model.least_distortion(images).double()
+        least = to_float64(model.least_distortion(images))
         gap = find_gap((rate + distortion) * to_bits, least * to_bits, len(seen))
         numbers |= {"bound_train": gap.seen, "bound_validation": gap.unseen}
         numbers |= {"gap": gap.gap, "gap_error": gap.error}
@@ -141,7 +142,7 @@ def find_levels(kl: dict[str, Tensor], means: dict[str, Tensor]) -> list[LevelUs
     for term, nats in kl.items():
         suffix = term.removeprefix("kl")
         own = [
-            mean.double().var(0)  # A_u of each unit
+            to_float64(mean).var(0)  # A_u of each unit
             for name, mean in means.items()
             if suffix in ("", "_" + name.partition(".")[0])
         ]
