@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from triptych.config import ImageShape, OptimizerConfig, Settings, Size
+from triptych.config import Budget, ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.latent import Latent
 from triptych.records import Note
 from triptych.seeding import ImageStreams
@@ -179,6 +179,26 @@ S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Brief(Generic[S]):
+    """What a recipe does otherwise where training sees few images.
+
+    settings: (the usual ones, size, training images or None) -> those of such a training
+    images:   which it sees at most
+    seconds:  which it takes at most, on a few processor cores
+    """
+
+    settings: Callable[[S, Size, int | None], S]
+    images: int = 50_000
+    seconds: float = 150
+
+    def holds(self, budget: Budget, images: int) -> bool:
+        """Whether a training is that brief; `images` are in its training part."""
+        if budget.unit == "seconds":
+            return budget.amount <= self.seconds
+        return budget.amount * (images if budget.unit == "epochs" else 1) <= self.images
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(Generic[S]):
     """A named, complete way to train one model.
 
@@ -186,7 +206,6 @@ class Recipe(Generic[S]):
     build:     makes the model with random weights (the caller seeds torch)
     take_over: (own settings, the teacher's name, its settings) -> settings of the same networks;
                ValueError with the reason where that one cannot teach
-    brief: (settings, size, training images or None) -> those of a training that sees few images
     quick_sampling: sampler and steps with which its samples can be measured in bearable time,
                where those of its settings take too long
     """
@@ -199,6 +218,6 @@ class Recipe(Generic[S]):
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
     conditional: bool = False  # `build` uses `shape.classes`
     take_over: Callable[[S, str, Any], S] | None = None
-    brief: Callable[[S, Size, int | None], S] | None = None
+    brief: Brief[S] | None = None
     quick_sampling: tuple[str, int] | None = None
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md

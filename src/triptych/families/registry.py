@@ -23,7 +23,6 @@ from triptych.families import Family
 if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
-BRIEF_IMAGES, BRIEF_SECONDS = 50_000, 150  # a training is brief that sees no more
 FEW_IMAGES = 10_000  # with fewer, a discriminator memorizes its training images
 PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
 
@@ -139,8 +138,9 @@ def defaults(
     """
     chosen = recipe(name)
     settings = chosen.defaults(size, shape)
-    if chosen.brief is not None and budget is not None and is_brief(budget, images or 0):
-        settings = chosen.brief(settings, size, images)
+    brief = chosen.brief
+    if brief is not None and budget is not None and brief.holds(budget, images or 0):
+        settings = brief.settings(settings, size, images)
     if images is None:
         return settings
     while settings.batch_size > max(images, 1):
@@ -148,16 +148,6 @@ def defaults(
     if chosen.augments_few and images < FEW_IMAGES:
         settings = replace(settings, augment=True)
     return settings
-
-
-def is_brief(budget: Budget, images: int) -> bool:
-    """Whether a training sees few images; of seconds, whether it does on a few processor cores.
-
-    images: of the training part, which an epoch sees
-    """
-    if budget.unit == "seconds":
-        return budget.amount <= BRIEF_SECONDS
-    return budget.amount * (images if budget.unit == "epochs" else 1) <= BRIEF_IMAGES
 
 
 def build(name: ModelName, settings: Any, shape: ImageShape, seed: int) -> GenerativeModel:

@@ -8,7 +8,7 @@ from triptych.config import ImageShape, Size
 from triptych.families.diffusion.denoisers import CleanPredictor
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import PatchDiffusion, assemble, edm
-from triptych.families.protocol import Recipe
+from triptych.families.protocol import Brief, Recipe
 
 RESIDUAL = 0.07  # deviation of the prediction's own error on [-1, 1], from validation images
 
@@ -56,5 +56,5 @@ RECIPE = Recipe(
     defaults=defaults,
     build=build,
     conditional=True,
-    brief=brief,
+    brief=Brief(settings=brief),
 )

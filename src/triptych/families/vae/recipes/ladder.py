@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.conditioning import make_conditioning, make_mixture
-from triptych.families.protocol import Recipe
+from triptych.families.protocol import Brief, Recipe
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 
 
@@ -158,6 +158,6 @@ RECIPE = Recipe(
     defaults=defaults,
     build=build,
     conditional=True,
-    brief=brief,
+    brief=Brief(settings=brief, images=100_000, seconds=330),
     channels_last=True,
 )
