@@ -202,11 +202,77 @@ def test_images_are_encoded_in_more_steps_than_samples_take() -> None:
         ({"mppca_rank": 0, "sigma_start": 1.0}, "set sigma_start=none"),
         ({"mppca_rank": 4, "sigma_start": 0.001}, "must lie between"),
         ({"mppca_rank": 4, "sigma_start": 100.0}, "must lie between"),
+        ({"mppca_rank": 4, "exemplars": 9}, "exemplars need a sigma_start"),
+        ({"mppca_rank": 4, "sigma_start": 1.0, "exemplars": -1}, "must be 0 or more"),
     ],
 )
 def test_a_start_that_cannot_be_says_so(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model_of(planted(1)[0], **settings)
+
+
+START, EXEMPLARS = 0.2, 1000  # little noise, which hides no exemplar
+
+
+def around() -> tuple[Diffusion, Tensor]:
+    """An untrained model whose draws begin at exemplars, and the images."""
+    model, _, clean = started(steps=20, sampler="heun", sigma_start=START, exemplars=EXEMPLARS)
+    return model, clean
+
+
+def at_the_start(model: Diffusion, count: int) -> tuple[Tensor, Tensor]:
+    """What the network is given first of draws [N,C,H,W], and their exemplars [N]."""
+    latent = model.draw_latent(count, ImageStreams(0, "x", range(count)))
+    noise = latent.tensors["noise"] * model.process.prior_std
+    x = model.flow(noise, latent.labels)
+    return x, model.exemplars_of_draws(count, ImageStreams(0, "x", range(count)))
+
+
+def test_draws_begin_at_noisy_training_images() -> None:
+    """With no noise of their own in the mixture's latents: then it is the sampler's alone."""
+    model, clean = around()
+    assert model.prior is not None and model.mixture is not None
+    model.prior.kept[:-1] = 1.0
+    with torch.inference_mode():
+        x, behind = at_the_start(model, 64)
+        groups = torch.eye(5)[model.prior.groups[behind]]
+        images_behind = model.mixture(model.prior.exemplars[behind], groups)
+    noise = (x - images_behind) / START
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    similar = torch.cdist(images_behind.flatten(1), clean.flatten(1)).amin(1)
+    others = torch.cdist(clean[:64].flatten(1), clean.flatten(1)).topk(2, largest=False)
+    assert similar.median() < others.values[:, 1].median()
+
+
+def test_draws_around_exemplars_have_the_mixture_s_mean_and_variance() -> None:
+    """Those that the same draws would have without: the prior keeps both in each group."""
+    model, _ = around()
+    plain = started(steps=20, sampler="heun", sigma_start=START)[0]
+    with torch.inference_mode():
+        mine = at_the_start(model, 2000)[0]
+        latent = plain.draw_latent(2000, ImageStreams(0, "x", range(2000)))
+        theirs = plain.flow(latent.tensors["noise"] * plain.process.prior_std, latent.labels)
+    assert (mine.mean(0) - theirs.mean(0)).abs().mean() < 0.05
+    assert mine.var(0).mean().item() == pytest.approx(theirs.var(0).mean().item(), rel=0.02)
+
+
+def test_each_training_image_is_its_own_exemplar() -> None:
+    model, clean = around()
+    assert model.prior is not None
+    with torch.inference_mode():
+        found = model.exemplars_of_images(clean[:20])
+        none = model.exemplars_of_images(clean[:20].flip(-1) * 0.9)
+    assert model.exemplar_numbers == len(clean) * RANK
+    assert len(set(found.tolist())) == 20 and (found >= 0).all()
+    assert (none == -1).all()
+
+
+def test_without_exemplars_draws_are_plain_noise() -> None:
+    model, _, _ = started(steps=20, sampler="heun", sigma_start=START)
+    drawn = model.draw_latent(3, ImageStreams(0, "x", range(3))).tensors["noise"]
+    assert torch.equal(drawn, ImageStreams(0, "x", range(3)).normal(1, 32, 32))
+    assert model.exemplar_numbers == 0
 
 
 def test_a_saved_model_has_its_mixture() -> None:

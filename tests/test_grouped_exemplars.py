@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from torch import Tensor
 
-from triptych.families.vae.grouped_exemplars import GroupedExemplars
+from triptych.families.grouped_exemplars import GroupedExemplars
 from triptych.nn.mppca import MPPCA
 
 R, K, SIZE = 3, 2, (1, 4, 4)

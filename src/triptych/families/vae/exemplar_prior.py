@@ -10,14 +10,12 @@ under all others, itself left out, so that the prior cannot merely repeat its ex
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from triptych.families.grouped_exemplars import LOG_2PI, pick
 from triptych.images import to_float64
 
-LOG_2PI = math.log(2 * math.pi)
 FIRST_SHARES_OF_COVARIANCE = (0.1, 0.02, 0.3, 0.005)  # of all latents together, for each kind
 STEPS = 12  # of the fit, after which the densities no longer change visibly
 SAME = 0.1  # of the distance to the next exemplar: nearer than that is the same latent
@@ -152,12 +150,3 @@ def log_normal(z: Tensor, means: Tensor, factor: Tensor) -> Tensor:
     squared = torch.cdist(white_z, white_means).square()
     log_determinant = factor.diagonal().log().sum()
     return -0.5 * (squared + z.shape[1] * LOG_2PI) - log_determinant
-
-
-def pick(weights: Tensor, uniform: Tensor) -> Tensor:
-    """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B]."""
-    ends = to_float64(weights).cumsum(1)
-    targets = (ends[:, -1] * to_float64(uniform))[:, None].contiguous()
-    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0].to(weights.device)
-    numbers = torch.arange(weights.shape[1], device=weights.device)
-    return torch.minimum(index, numbers.where(weights > 0, -1).amax(1))

@@ -34,10 +34,10 @@ from torch.nn import functional as F
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import DrawsAroundExemplars
 from triptych.families.conditioning import Conditioning, fit_before_training
+from triptych.families.grouped_exemplars import GroupedExemplars
 from triptych.families.latent import Latent
 from triptych.families.protocol import to_float32
 from triptych.families.vae.exemplar_prior import ExemplarPrior
-from triptych.families.vae.grouped_exemplars import GroupedExemplars
 from triptych.families.vae.losses import LOG_2PI, Posterior
 from triptych.families.vae.mixture import (
     LogisticMixture,

@@ -45,6 +45,7 @@ class PatchDiffusion(Settings):
     sigma_min: float = 0.002  # smallest noise: invisible
     sigma_max: float = 80.0  # largest: the image is drowned
     sigma_start: float | None = None  # where sampling starts after the mixture's flow; or sigma_max
+    exemplars: int = 0  # training images that draws begin at, before the mixture's flow; 0: none
     rho: float = 7.0  # above 1 spends more steps near sigma_min
     noise_mean: float = -0.8  # of log sigma in training
     noise_std: float = 1.2
@@ -90,7 +91,13 @@ def patch_network(
         raise ValueError("mppca_rank takes a network that predicts the clean image: diffusion:x0")
     start = settings.sigma_start
     if start is not None and not settings.mppca_rank:
-        raise ValueError("no mixture leads to sigma_start: set sigma_start=none and steps=10 too")
+        raise ValueError(
+            "no mixture leads to sigma_start: set sigma_start=none, exemplars=0 and steps=10 too"
+        )
+    if settings.exemplars < 0:
+        raise ValueError(f"exemplars must be 0 or more, got {settings.exemplars}")
+    if settings.exemplars and start is None:
+        raise ValueError("exemplars need a sigma_start, where draws around them begin")
     if start is not None and not settings.sigma_min < start <= settings.sigma_max:
         raise ValueError(f"sigma_start must lie between sigma_min and sigma_max, got {start:g}")
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
@@ -178,6 +185,7 @@ def assemble(
             ),
             "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std, residual),
         },
+        exemplars=settings.exemplars,
         **common_parts(settings, shape, conditioning),
     )
 

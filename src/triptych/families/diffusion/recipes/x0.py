@@ -37,6 +37,7 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
         guidance=1.5,
         guided=(0.25, 1.5),
         sigma_start=3.0,
+        exemplars=8192,
         steps=7,
         inverse_steps=14,
         optimizer=replace(settings.optimizer, muon_lr=0.01),

@@ -23,9 +23,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from triptych.families.vae.exemplar_prior import LOG_2PI, pick
+from triptych.images import to_float64
 from triptych.nn.mppca import MPPCA
 
+LOG_2PI = math.log(2 * math.pi)
 LEAST_NOISE, MOST_NOISE = 0.05, 50.0  # deviations on [-1, 1] between which s is looked for
 HALVINGS = 12  # of that range, on its logarithm
 SAME = 1e-3  # of a latent's length: nearer than that is the same latent
@@ -152,3 +153,12 @@ class GroupedExemplars(nn.Module):
         nearest = apart.min(1)
         same = nearest.values < SAME * z.norm(dim=1).clamp(min=1)
         return nearest.indices.where(same, -1)
+
+
+def pick(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B]."""
+    ends = to_float64(weights).cumsum(1)
+    targets = (ends[:, -1] * to_float64(uniform))[:, None].contiguous()
+    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0].to(weights.device)
+    numbers = torch.arange(weights.shape[1], device=weights.device)
+    return torch.minimum(index, numbers.where(weights > 0, -1).amax(1))
