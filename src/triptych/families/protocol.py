@@ -218,6 +218,6 @@ class Recipe(Generic[S]):
     batch_statistics: bool = False  # BatchNorm: a batch may not be split
     conditional: bool = False  # `build` uses `shape.classes`
     take_over: Callable[[S, str, Any], S] | None = None
-    brief: Brief[S] | None = None
+    brief: tuple[Brief[S], ...] = ()  # the first that holds is followed
     quick_sampling: tuple[str, int] | None = None
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md

@@ -138,9 +138,9 @@ def defaults(
     """
     chosen = recipe(name)
     settings = chosen.defaults(size, shape)
-    brief = chosen.brief
-    if brief is not None and budget is not None and brief.holds(budget, images or 0):
-        settings = brief.settings(settings, size, images)
+    few = [b for b in chosen.brief if budget is not None and b.holds(budget, images or 0)]
+    if few:
+        settings = few[0].settings(settings, size, images)
     if images is None:
         return settings
     while settings.batch_size > max(images, 1):

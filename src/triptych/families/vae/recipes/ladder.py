@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.conditioning import make_conditioning, make_mixture
@@ -99,7 +100,7 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
     )
 
 
-MOST_RANK = 128  # of a mixture
+BRIEF_RANK, LONGER_RANK = 128, 256  # of a mixture, at most: more directions take longer to refine
 IMAGES_PER_DIRECTION = 10  # with fewer, directions are those of single images
 SMALL = Ladder(
     batch_size=64,
@@ -139,14 +140,14 @@ def defaults(size: Size, shape: ImageShape) -> Ladder:
     )
 
 
-def brief(settings: Ladder, size: Size, images: int | None) -> Ladder:
+def brief(settings: Ladder, size: Size, images: int | None, most_rank: int) -> Ladder:
     """Few images make no vector that is whole and sharp; that of a mixture is at once.
 
     A long training makes a better one: docs/speedrun.md. At larger sizes nobody measured it.
     """
     if size != "tiny":
         return settings
-    rank = MOST_RANK if images is None else min(MOST_RANK, max(1, images // IMAGES_PER_DIRECTION))
+    rank = most_rank if images is None else min(most_rank, max(1, images // IMAGES_PER_DIRECTION))
     return replace(
         settings, groups=200, mppca_rank=rank, patch_rank=8, exemplars=(8192, 2), join=0.0
     )
@@ -158,6 +159,9 @@ RECIPE = Recipe(
     defaults=defaults,
     build=build,
     conditional=True,
-    brief=Brief(settings=brief, images=100_000, seconds=330),
+    brief=(
+        Brief(settings=partial(brief, most_rank=BRIEF_RANK)),
+        Brief(settings=partial(brief, most_rank=LONGER_RANK), images=100_000, seconds=330),
+    ),
     channels_last=True,
 )
