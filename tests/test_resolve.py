@@ -12,7 +12,7 @@ import pytest
 
 from tests.making import make_images, one_thread, open_tiny, write_npz
 from tests.test_comparison import FACTS
-from triptych import api, config
+from triptych import api, config, hardware
 from triptych.config import Budget, ImageShape
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData
@@ -205,13 +205,25 @@ def test_columns_and_range_belong_to_a_run_s_own_source() -> None:
     ],
 )
 def test_a_brief_training_of_the_ladder_begins_at_the_mixture(
-    data: ImageData, budget: str, size: str, begins: bool
+    data: ImageData, budget: str, size: str, begins: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For few images make no vector of its own; what is set goes before."""
+    monkeypatch.setattr(hardware, "is_fast", lambda device, precision: False)
     found = resolved(data, "vae:ladder", budget=budget, size=size).settings
     assert (found.mppca_rank > 0) == (found.groups > 0) == (found.patch_rank > 0) == begins
     other = resolved(data, "vae:ladder", budget=budget, size=size, set=["mppca_rank=7"]).settings
     assert other.mppca_rank == 7
+
+
+@pytest.mark.parametrize(("precision", "begins"), [("fp32", True), ("bf16", False)])
+def test_where_more_images_are_seen_fewer_seconds_are_brief(
+    data: ImageData, precision: str, begins: bool
+) -> None:
+    """In five minutes processors with bfloat16 see enough for a vector that is learned."""
+    for budget, brief in (("90s", True), ("5m", begins), ("60kimg", True)):
+        asked = {"budget": budget, "size": "tiny", "precision": precision}
+        found = resolved(data, "vae:ladder", device="cpu", **asked).settings
+        assert (found.mppca_rank > 0) == brief
 
 
 @pytest.mark.parametrize(

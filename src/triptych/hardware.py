@@ -352,6 +352,14 @@ def _best_precision(device: str) -> tuple[str, Note]:
     return "fp32", Note("processor_lacks_bf16")
 
 
+def is_fast(device: str | None = None, precision: str | None = None) -> bool:
+    """Whether networks are computed in half precision, by hardware that is made for it.
+
+    None for either is what would be picked.
+    """
+    return (precision or _best_precision(device or _best_device()[0])[0]) != "fp32"
+
+
 def cpu_has(flag: str) -> bool:
     """Whether Linux lists the instruction set among the processor's flags."""
     return any(flag in line.split() for line in _lines("/proc/cpuinfo"))

@@ -130,15 +130,17 @@ def defaults(
     shape: ImageShape,
     images: int | None = None,
     budget: Budget | None = None,
+    fast: bool = False,
 ) -> Any:
     """The recipe's settings for a size, a shape of data and a length of training.
 
     images: number of training images; None where it is not known
     budget: None where it is not known: as for a long one
+    fast:   it is trained in half precision, by hardware that has it
     """
     chosen = recipe(name)
     settings = chosen.defaults(size, shape)
-    few = [b for b in chosen.brief if budget is not None and b.holds(budget, images or 0)]
+    few = [b for b in chosen.brief if budget is not None and b.holds(budget, images or 0, fast)]
     if few:
         settings = few[0].settings(settings, size, images)
     if images is None:

@@ -277,7 +277,14 @@ def resolve(
     budget = budget_for(name, size, asked.budget, console)
     opened = data or open_images(asked.data, asked.part(DataOptions), console)
     teacher = None if asked.teacher is None else RunFolder(Path(asked.teacher))
-    usual = registry.defaults(name, size, opened.shape, len(opened.train), budget)
+    usual = registry.defaults(
+        name,
+        size,
+        opened.shape,
+        len(opened.train),
+        budget,
+        hardware.is_fast(asked.device or device, asked.precision),
+    )
     usual = settings_of_student(name, usual, teacher)
     return ResolvedRequest(
         name=name,

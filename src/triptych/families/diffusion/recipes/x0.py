@@ -57,5 +57,5 @@ RECIPE = Recipe(
     defaults=defaults,
     build=build,
     conditional=True,
-    brief=(Brief(settings=brief),),
+    brief=(Brief(brief, images=50_000, seconds=(150, 100)),),
 )

@@ -160,8 +160,8 @@ RECIPE = Recipe(
     build=build,
     conditional=True,
     brief=(
-        Brief(settings=partial(brief, most_rank=BRIEF_RANK)),
-        Brief(settings=partial(brief, most_rank=LONGER_RANK), images=100_000, seconds=330),
+        Brief(partial(brief, most_rank=BRIEF_RANK), images=50_000, seconds=(150, 40)),
+        Brief(partial(brief, most_rank=LONGER_RANK), images=100_000, seconds=(330, 100)),
     ),
     channels_last=True,
 )
