@@ -228,7 +228,7 @@ def test_where_more_images_are_seen_fewer_seconds_are_brief(
 
 @pytest.mark.parametrize(
     ("images", "budget", "rank"),
-    [
+    [  # of colour images; of grey ones 128 are enough
         (None, "75s", 128), (1, "75s", 1), (149, "75s", 14), (1279, "75s", 127),
         (5000, "75s", 128), (5000, "50kimg", 128), (5000, "51kimg", 256), (5000, "5m", 256),
         (1279, "5m", 127),
@@ -241,6 +241,10 @@ def test_the_ladder_s_mixture_has_a_direction_for_ten_images(
 
     More of them than 128 take more than the shortest trainings.
     """
+    grey = ImageShape(channels=1, resolution=32)
+    ladder = registry.ModelName.parse("vae:ladder")
+    plain = registry.defaults(ladder, "tiny", grey, images, Budget.parse(budget))
+    assert plain.mppca_rank == min(rank, 128)
     found = registry.defaults(
         registry.ModelName.parse("vae:ladder"),
         "tiny",

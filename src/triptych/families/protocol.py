@@ -182,13 +182,13 @@ S = TypeVar("S", bound=Settings)
 class Brief(Generic[S]):
     """What a recipe does otherwise where training sees few images.
 
-    settings: (the usual ones, size, training images or None) -> those of such a training
+    settings: (the usual ones, size, shape, training images or None) -> those of such a training
     images:   which it sees at most
     seconds:  which it takes at most, on a few processor cores; the second number where these have
               fast bfloat16, and on GPUs, which see more images in that time
     """
 
-    settings: Callable[[S, Size, int | None], S]
+    settings: Callable[[S, Size, ImageShape, int | None], S]
     images: int
     seconds: tuple[float, float]
 

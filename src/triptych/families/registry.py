@@ -142,7 +142,7 @@ def defaults(
     settings = chosen.defaults(size, shape)
     few = [b for b in chosen.brief if budget is not None and b.holds(budget, images or 0, fast)]
     if few:
-        settings = few[0].settings(settings, size, images)
+        settings = few[0].settings(settings, size, shape, images)
     if images is None:
         return settings
     while settings.batch_size > max(images, 1):

@@ -44,7 +44,9 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
     )
 
 
-def brief(settings: PatchDiffusion, size: Size, images: int | None) -> PatchDiffusion:
+def brief(
+    settings: PatchDiffusion, size: Size, shape: ImageShape, images: int | None
+) -> PatchDiffusion:
     """What few images taught helps most in few large steps: small ones make grain."""
     if size != "tiny":
         return settings

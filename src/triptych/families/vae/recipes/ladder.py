@@ -101,6 +101,7 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
 
 
 BRIEF_RANK, LONGER_RANK = 128, 256  # of a mixture, at most: more directions take longer to refine
+NUMBERS_PER_DIRECTION = 8  # of an image: of the 1,024 of MNIST 256 directions were worse than 128
 IMAGES_PER_DIRECTION = 10  # with fewer, directions are those of single images
 SMALL = Ladder(
     batch_size=64,
@@ -140,14 +141,18 @@ def defaults(size: Size, shape: ImageShape) -> Ladder:
     )
 
 
-def brief(settings: Ladder, size: Size, images: int | None, most_rank: int) -> Ladder:
+def brief(
+    settings: Ladder, size: Size, shape: ImageShape, images: int | None, most_rank: int
+) -> Ladder:
     """Few images make no vector that is whole and sharp; that of a mixture is at once.
 
     A long training makes a better one: docs/speedrun.md. At larger sizes nobody measured it.
     """
     if size != "tiny":
         return settings
-    rank = most_rank if images is None else min(most_rank, max(1, images // IMAGES_PER_DIRECTION))
+    rank = min(most_rank, max(BRIEF_RANK, shape.dimensions // NUMBERS_PER_DIRECTION))
+    if images is not None:
+        rank = min(rank, max(1, images // IMAGES_PER_DIRECTION))
     return replace(
         settings, groups=200, mppca_rank=rank, patch_rank=8, exemplars=(8192, 2), join=0.0
     )
