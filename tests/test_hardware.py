@@ -176,7 +176,8 @@ def test_gpus_of_other_makers_are_taken_where_they_are(
     assert machine.device == device == hardware.pick(device).device
     assert machine.choices["device"] == Note(f"{device}_found")
     assert (machine.precision, machine.captures) == ("fp32", False)
-    assert hardware.pick(device, "fp16").precision == "fp16"
+    with pytest.raises(InputError, match="choose bf16 or fp32"):
+        hardware.pick(device, "fp16")
 
 
 def test_memory_of_an_apple_gpu_is_a_part_of_the_machine_s(

@@ -18,8 +18,15 @@ from triptych.config import Settings
 from triptych.data.batches import Batches
 from triptych.images import to_float64
 from triptych.training import graph
+from triptych.training import optimizer as optimizer_module
 from triptych.training.loop import progress_of
-from triptych.training.optimizer import DOUBLING_STEPS, FIRST_SCALE, LossScale
+from triptych.training.optimizer import (
+    DOUBLING_STEPS,
+    FIRST_SCALE,
+    LEAST_SCALE,
+    LossScale,
+    ObjectiveOptimizer,
+)
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
@@ -95,7 +102,7 @@ def test_the_scale_is_halved_by_what_overflows_and_doubled_by_what_does_not() ->
     assert scale.scale == FIRST_SCALE and scale.finite_steps == 0
     for _ in range(40):
         scale.update(bad)
-    assert scale.scale == 1
+    assert scale.scale == LEAST_SCALE
 
 
 def test_moments_are_of_the_loss_not_of_the_scaled_one() -> None:
@@ -134,7 +141,7 @@ def test_a_loss_that_is_not_finite_is_trouble_at_any_scale() -> None:
     optimizer.loss_scale.update(lost)
     assert optimizer.trouble(torch.tensor(1.0), lost) == 0
     assert optimizer.trouble(torch.tensor(torch.nan), lost) == 1
-    optimizer.loss_scale.scale.fill_(1.0)
+    optimizer.loss_scale.scale.fill_(LEAST_SCALE)
     optimizer.loss_scale.update(lost)
     assert optimizer.trouble(torch.tensor(1.0), lost) == 1
 
@@ -159,6 +166,39 @@ def test_the_scale_is_resumed_and_captured() -> None:
     start = weights(fresh("diffusion:x0"))
     way = graph.distance(start, weights(whole))
     assert graph.distance(weights(second), weights(whole)) < 0.05 * way
+
+
+def test_a_masked_step_is_undone_where_adamw_does_not_heed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Apple's GPUs: here an AdamW that takes every step, the first one masked too."""
+    step = torch.optim.AdamW.step
+
+    def heedless(self: torch.optim.AdamW, closure: Any = None) -> Any:
+        del self.found_inf  # type: ignore[attr-defined]
+        return step(self)
+
+    plain, ends = ObjectiveOptimizer.gradients, []
+    for heeds in (True, False):
+        state = fresh("vae:course")
+        optimizer = state.optimizers[0]
+        if not heeds:
+            monkeypatch.setattr(optimizer_module, "HEED_FOUND_INF", ())
+            monkeypatch.setattr(torch.optim.AdamW, "step", heedless)
+        for lost in (True, False, True, False):
+
+            def gradients(self: ObjectiveOptimizer, *inputs: Any, lost: bool = lost) -> Any:
+                losses = plain(self, *inputs)
+                if lost:
+                    self.parameters[0].grad.fill_(torch.nan)  # type: ignore[union-attr]
+                return losses
+
+            monkeypatch.setattr(ObjectiveOptimizer, "gradients", gradients)
+            train(state, "fp32", steps=1)
+            monkeypatch.setattr(ObjectiveOptimizer, "gradients", plain)
+        ends.append([t.clone() for t in (*optimizer.parameters, *optimizer.tensors().values())])
+    for mine, theirs in zip(*ends, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-8)
 
 
 class NoFloat64(TorchDispatchMode):

@@ -215,14 +215,29 @@ def test_a_brief_training_of_the_ladder_begins_at_the_mixture(
     assert other.mppca_rank == 7
 
 
-@pytest.mark.parametrize(("precision", "begins"), [("fp32", True), ("bf16", False)])
+@pytest.mark.parametrize(
+    ("has_bf16", "device", "precision", "begins"),
+    [
+        (False, "cpu", None, True),
+        (True, "cpu", None, False),
+        (True, "cpu", "fp32", True),
+        (False, "cpu", "bf16", True),  # computed, but not fast
+        (False, "cuda", "fp32", False),
+    ],
+)
 def test_where_more_images_are_seen_fewer_seconds_are_brief(
-    data: ImageData, precision: str, begins: bool
+    data: ImageData,
+    monkeypatch: pytest.MonkeyPatch,
+    has_bf16: bool,
+    device: str,
+    precision: str | None,
+    begins: bool,
 ) -> None:
     """In five minutes processors with bfloat16 see enough for a vector that is learned."""
+    monkeypatch.setattr(hardware, "cpu_has", lambda flag: has_bf16)
     for budget, brief in (("90s", True), ("5m", begins), ("60kimg", True)):
-        asked = {"budget": budget, "size": "tiny", "precision": precision}
-        found = resolved(data, "vae:ladder", device="cpu", **asked).settings
+        asked = TrainRequest(model="vae:ladder", budget=budget, size="tiny")
+        found = resolve(asked, device, data, precision=precision).settings
         assert (found.mppca_rank > 0) == brief
 
 

@@ -100,7 +100,7 @@ def train(
     if not isinstance(model, TrainRequest):
         model = TrainRequest.of(model=model, data=source_of(data), **options)
     machine = machine or hardware.pick_for(model)
-    request = resolve(model, machine.device, opened(data), console)
+    request = resolve(model, machine.device, opened(data), console, machine.precision)
     folder = free_folder(request, machine) if model.out is None else model.out
     tell_notes(request.data, console)
     if request.labels:  # as far as it is known: to find out takes as long as a short training

@@ -141,6 +141,8 @@ def join(device: str) -> Group:
     """
     if not in_group():
         return ALONE
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"several processes cannot share work on {device}", "use --device cpu")
     if (
         not all(os.environ.get(name, "").isdigit() for name in VARIABLES)
         or "MASTER_ADDR" not in os.environ

@@ -322,8 +322,8 @@ def _other_gpus() -> dict[str, bool]:
 
 
 def precisions(device: str) -> tuple[str, ...]:
-    """In which networks can be computed; no processor is faster in float16."""
-    return ("bf16", "fp32") if device == "cpu" else ("bf16", "fp16", "fp32")
+    """In which networks can be computed; float16, whose losses are scaled, on CUDA alone."""
+    return ("bf16", "fp16", "fp32") if device == "cuda" else ("bf16", "fp32")
 
 
 def _best_device() -> tuple[str, Note]:
@@ -353,11 +353,13 @@ def _best_precision(device: str) -> tuple[str, Note]:
 
 
 def is_fast(device: str | None = None, precision: str | None = None) -> bool:
-    """Whether networks are computed in half precision, by hardware that is made for it.
+    """Whether networks are computed by a GPU, or in bfloat16 by a processor that is made for it.
 
     None for either is what would be picked.
     """
-    return (precision or _best_precision(device or _best_device()[0])[0]) != "fp32"
+    if (device or _best_device()[0]) != "cpu":
+        return True
+    return precision != "fp32" and _best_precision("cpu")[0] == "bf16"
 
 
 def cpu_has(flag: str) -> bool:

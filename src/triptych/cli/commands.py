@@ -462,7 +462,9 @@ class Train(UsesModel, TrainRequest):
 
         machine, asked = self.machine(), self.part(TrainRequest)
         if self.dry_run:
-            request = resolve(asked, machine.device, console=self.console())
+            request = resolve(
+                asked, machine.device, console=self.console(), precision=machine.precision
+            )
             settings = {"model": str(request.name), **config.to_json(request.settings)}
             return settings if self.json else json.dumps(settings, indent=2)
         run = api.train(asked, machine=machine, console=self.console())

@@ -158,11 +158,11 @@ def compare_on_images(
 ) -> Path:
     """The folder of a comparison on real images; models are trained on them."""
     check_measurement(asked.count, asked.features, data, machine)
-    requests = make_requests(entries.variants, asked, data)
+    requests = make_requests(entries.variants, asked, data, machine)
     if choose_unlike(asked, requests, entries.finished):
         asked = replace(asked, set=(*asked.set, f"{SELECT}=false"))
         console.say(f"note: {english(Note('last_weights_of_all'))}")
-        requests = make_requests(entries.variants, asked, data)
+        requests = make_requests(entries.variants, asked, data, machine)
     samplers = measuring_samplers(asked, requests)
     paths = folders_of_samples(entries.sources, requests)
     samples = read_all_samples(entries.sources, asked, data, machine, console)
@@ -449,15 +449,26 @@ def data_to_compare(
 
 
 def make_requests(
-    variants: Sequence[Variant], asked: CompareRequest, data: ImageData
+    variants: Sequence[Variant],
+    asked: CompareRequest,
+    data: ImageData,
+    machine: Machine | None = None,
 ) -> list[ResolvedRequest]:
-    """A request for every model with every seed; InputError on a model named twice."""
+    """A request for every model with every seed; InputError on a model named twice.
+
+    machine: on which they are trained; None: the best there is
+    """
     for variant in variants:
         if variants.count(variant) > 1:
             raise InputError(f"{variant} is named twice", "use --seeds to train it several times")
     shared = vars(asked.part(TrainingOptions))
     return [
-        resolve(TrainRequest(**shared, model=str(variant), seed=seed), data=data)
+        resolve(
+            TrainRequest(**shared, model=str(variant), seed=seed),
+            None if machine is None else machine.device,
+            data,
+            precision=None if machine is None else machine.precision,
+        )
         for variant in variants
         for seed in range(asked.seeds)
     ]

@@ -96,7 +96,7 @@ class Groups(nn.Module):
     def draw(self, rng: ImageStreams, labels: Tensor | None = None) -> Tensor:
         """A random group for every stream, with the frequencies of the training images: [N]."""
         ends = to_float64(self.counts.cumsum(0))
-        places = rng.uniform().to(ends) * ends[-1]
+        places = to_float64(rng.uniform()) * ends[-1]
         return torch.searchsorted(ends, places, right=True).to(self.counts.device)
 
     def neg_log_prior(self, numbers: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ from triptych.hardware import Machine
 
 # What an optimizer keeps of each parameter.
 MOMENTS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum",)}
-# Of the loss in float16: PyTorch's, but for the beginning, which then leaves out no steps.
-FIRST_SCALE, LARGEST_SCALE = 2.0**12, 2.0**24
+# Of the loss in float16. It begins lower than PyTorch's: VAEs' losses are thousands of nats.
+FIRST_SCALE, LEAST_SCALE, LARGEST_SCALE = 2.0**12, 2.0**-14, 2.0**24
 DOUBLING_STEPS = 2000
+HEED_FOUND_INF = ("cpu", "cuda")  # devices whose fused AdamW leaves out a step that is masked
 ITERATIONS = 5  # of Newton-Schulz
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # chosen by its author to converge fast near zero
 
@@ -152,8 +153,8 @@ class LossScale:
 
     Small gradients would vanish there (Micikevicius et al. 2018, "Mixed precision training",
     section 3.2). It is halved after a step that overflows and doubled after many that did not.
-    PyTorch's GradScaler does the same; this one is made of tensors alone, so that rounds with it
-    can be CUDA graphs, be repeated and be resumed.
+    PyTorch's GradScaler does much the same; this one is made of tensors alone, so that rounds with
+    it can be CUDA graphs, be repeated and be resumed.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -171,12 +172,12 @@ class LossScale:
 
     def update(self, masked: Tensor) -> None:
         """Take account of a step; `masked` is 1 where its gradients were not finite, else 0."""
-        overflowed, self.was_large = masked > 0, self.scale > 1
+        overflowed, self.was_large = masked > 0, self.scale > LEAST_SCALE
         self.finite_steps.add_(1).mul_(~overflowed)
         doubled = self.finite_steps >= DOUBLING_STEPS
         self.finite_steps.mul_(~doubled)
         factor = torch.where(overflowed, 0.5, torch.where(doubled, 2.0, 1.0))
-        self.scale.mul_(factor).clamp_(1.0, LARGEST_SCALE)
+        self.scale.mul_(factor).clamp_(LEAST_SCALE, LARGEST_SCALE)
 
 
 class ObjectiveOptimizer:
@@ -280,13 +281,30 @@ class ObjectiveOptimizer:
         masked = (~norm.isfinite()).float()
         if self.loss_scale is not None:
             self.loss_scale.update(masked)
+        kept = None if masked.device.type in HEED_FOUND_INF else self.moved_by_adamw()
+        before = None if kept is None else [tensor.clone() for tensor in kept]
         for name, optimizer in self.optimizers.items():
             optimizer.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
             for group in optimizer.param_groups:
                 group["lr"] = rates[name]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        if kept is not None and before is not None:
+            for tensor, value in zip(kept, before, strict=True):
+                torch.where(masked > 0, value, tensor, out=tensor)
         return masked
+
+    def moved_by_adamw(self) -> list[Tensor]:
+        """Its weights and moments, which are made here where it has none yet."""
+        adamw, found = self.optimizers["adamw"], list[Tensor]()
+        for parameter in adamw.param_groups[0]["params"]:
+            state = adamw.state[parameter]
+            if not state and parameter.grad is not None:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name] = torch.zeros_like(parameter)
+            found += [parameter.data, *state.values()]
+        return found
 
     def trouble(self, loss: Tensor, masked: Tensor) -> Tensor:
         """`masked`, but 0.0 where the loss was finite and merely scaled too much."""

@@ -249,7 +249,7 @@ def labels_for_training(name: ModelName, data: ImageData) -> Labels:
 
 
 def pick_size(size: str | None, device: str | None = None) -> Size:
-    """The size asked for, else by hardware: tiny on CPUs, small or base by the GPU's memory."""
+    """The size asked for, else by hardware: small or base by a CUDA GPU's memory, else tiny."""
     if size is None:
         if device == "cpu" or not hardware.find_gpu()[0]:
             return "tiny"
@@ -265,10 +265,12 @@ def resolve(
     device: str | None = None,
     data: ImageData | None = None,
     console: Console = QUIET,
+    precision: str | None = None,
 ) -> ResolvedRequest:
     """Everything checked that can be checked before anything is made.
 
     device: on which it is trained, which decides the size that is not asked for
+    precision: in which it is trained; with the device it decides what a brief training is
     data:   images that are open already; else those that `asked` names
     """
     variant = Variant.parse(asked.model)
@@ -283,7 +285,7 @@ def resolve(
         opened.shape,
         len(opened.train),
         budget,
-        hardware.is_fast(asked.device or device, asked.precision),
+        hardware.is_fast(device, precision),
     )
     usual = settings_of_student(name, usual, teacher)
     return ResolvedRequest(

@@ -100,9 +100,12 @@ class RunningMeans:
     def read(self, group: Group = ALONE) -> tuple[dict[str, float], dict[str, int]]:
         """Mean of each term and masked steps of each objective; waits for the device.
 
-        Terms are means over all processes; steps are masked in all of them or in none.
+        Terms are means over all processes. Steps are masked in all of them or in none, but in
+        float16 one process may take for trouble what others excuse: then it is one for all.
         """
-        masked = {name: int(self.masked[name].item()) for name in self.objectives()}
+        masked = {
+            name: group.all_reduce_max(int(self.masked[name].item())) for name in self.objectives()
+        }
         sums = torch.tensor([self.sums[name].item() for name in self.counts], dtype=torch.float64)
         means = {}
         for name, total in zip(self.counts, group.mean(sums).tolist(), strict=True):

@@ -97,7 +97,7 @@ def patch_network(
     if settings.exemplars < 0:
         raise ValueError(f"exemplars must be 0 or more, got {settings.exemplars}")
     if settings.exemplars and start is None:
-        raise ValueError("exemplars need a sigma_start, where draws around them begin")
+        raise ValueError("exemplars need a sigma_start, where draws begin: set exemplars=0 too")
     if start is not None and not settings.sigma_min < start <= settings.sigma_max:
         raise ValueError(f"sigma_start must lie between sigma_min and sigma_max, got {start:g}")
     coarsest = settings.patch * 2 ** (len(settings.widths) - 1)
@@ -185,7 +185,7 @@ def assemble(
             ),
             "ode": FlowLikelihood(rising(FLOW_LEVELS).tolist(), prior_std, residual),
         },
-        exemplars=settings.exemplars,
+        exemplars=0 if conditioning is None else settings.exemplars,
         **common_parts(settings, shape, conditioning),
     )
 

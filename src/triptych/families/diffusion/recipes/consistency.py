@@ -106,9 +106,10 @@ class ConsistencyModel(NoiseToImage, Learns):
         self.teacher = teacher
 
     def learn_from(self, teacher: GenerativeModel) -> None:
-        """Start from the teacher's weights and learn the ends of its paths."""
+        """Start from the teacher's weights, and learn the ends of its paths from plain noise."""
         assert isinstance(teacher, Diffusion)
-        self.load_state_dict(teacher.state_dict())
+        tensors = teacher.state_dict().items()
+        self.load_state_dict({k: t for k, t in tensors if not k.startswith("prior.")})
         self.teacher.model = teacher
 
     def deterministic(self, inverting: bool = False) -> Self:
