@@ -330,9 +330,10 @@ def _best_device() -> tuple[str, Note]:
     available, why = find_gpu()
     if available:
         return "cuda", Note("gpu_found")
+    notes = {"xpu": Note("xpu_found"), "mps": Note("mps_found")}
     for device, there in _other_gpus().items():
         if there:
-            return device, Note(f"{device}_found")
+            return device, notes[device]
     return "cpu", Note("gpu_unusable", {"why": why}) if why else Note("no_gpu")
 
 
