@@ -30,10 +30,10 @@ from triptych.training.optimizer import (
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
-STEPS = 200 if DEVICE == "cuda" else 12
+STEPS = 200 if DEVICE == "cuda" else 8
 SETTLED = {"vae:ladder": 4.0, "gan:r1": FIRST_SCALE, "diffusion:x0": FIRST_SCALE}
 # Distance from the weights of float32 after these steps, as a share of the way there. Measured on
-# a CPU, bf16 and fp16: 0.38 and 0.11 (vae), 0.50 and 0.25 (gan), 0.33 and 0.12 (diffusion).
+# a CPU, bf16 and fp16: 0.015 and 0.002 (vae), 0.75 and 0.60 (gan), 0.11 and 0.015 (diffusion).
 
 
 def train(state: TrainingState, precision: str, steps: int = STEPS) -> None:
@@ -148,22 +148,22 @@ def test_a_loss_that_is_not_finite_is_trouble_at_any_scale() -> None:
 
 def test_the_scale_is_resumed_and_captured() -> None:
     """Eager and captured rounds go on from each other's checkpoints."""
-    whole, first, second = (in_half(fresh("diffusion:x0")) for _ in range(3))
+    whole, first, second = (in_half(fresh("vae:course")) for _ in range(3))
     for state in (whole, first, second):
         assert state.optimizers[0].loss_scale is not None
-        state.optimizers[0].loss_scale.scale.fill_(2.0**9)
-    train(whole, "fp16", 12)
-    train(captured(first), "fp16", 6)
+        state.optimizers[0].loss_scale.scale.fill_(2.0**7)
+    train(whole, "fp16", 8)
+    train(captured(first), "fp16", 4)
     second.load(first.tensors(), progress_of(first, seconds=0.0, log_bytes=0))
-    train(second, "fp16", 6)
-    third = captured(in_half(fresh("diffusion:x0")))
+    train(second, "fp16", 4)
+    third = captured(in_half(fresh("vae:course")))
     third.load(second.tensors(), progress_of(second, seconds=0.0, log_bytes=0))
     assert first.graphs is not None and first.graphs.captured
     for state in (whole, second, third):
         scale = state.optimizers[0].loss_scale
         assert scale is not None
-        assert scale.scale == 2.0**9 and scale.finite_steps == 12
-    start = weights(fresh("diffusion:x0"))
+        assert scale.scale == 2.0**7 and scale.finite_steps == 8
+    start = weights(fresh("vae:course"))
     way = graph.distance(start, weights(whole))
     assert graph.distance(weights(second), weights(whole)) < 0.05 * way
 
