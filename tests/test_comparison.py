@@ -17,6 +17,7 @@ import pytest
 
 import triptych
 from tests.making import one_thread, open_tiny
+from tests.truths import MACHINE
 from triptych.cli import parser, text
 from triptych.comparison import compare as comparing
 from triptych.comparison.contract import (
@@ -211,7 +212,7 @@ def test_runs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
 def test_every_training_of_a_model_has_a_seed_of_its_own(data: ImageData) -> None:
     asked = CompareRequest(models=("vae:course", "gan:course"), budget="640img", seeds=3)
     variants = [Variant.parse(model) for model in asked.models]
-    found = comparing.make_requests(variants, asked, data)
+    found = comparing.make_requests(variants, asked, data, MACHINE)
     assert [(str(each.name), each.seed) for each in found] == [
         (model, seed) for model in asked.models for seed in range(3)
     ]
@@ -290,7 +291,7 @@ def test_all_models_of_a_comparison_choose_among_snapshots_or_none(
 ) -> None:
     """Unless somebody asks for it of one of them, or of all."""
     asked = CompareRequest(models=models, set=more, budget="1kimg", size="tiny")
-    requests = comparing.make_requests([Variant.parse(m) for m in models], asked, data)
+    requests = comparing.make_requests([Variant.parse(m) for m in models], asked, data, MACHINE)
     assert comparing.choose_unlike(asked, requests, []) is unlike
 
 
@@ -298,7 +299,7 @@ def test_a_finished_run_with_its_last_weights_keeps_others_from_choosing(
     data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = CompareRequest(models=("gan:r1",), budget="1kimg", size="tiny")
-    requests = comparing.make_requests([Variant.parse("gan:r1")], asked, data)
+    requests = comparing.make_requests([Variant.parse("gan:r1")], asked, data, MACHINE)
     folder = SimpleNamespace(read=lambda: SimpleNamespace(family="gan"))
     for choosing in (True, False):
         monkeypatch.setattr(comparing, "chooses", lambda record, answer=choosing: answer)

@@ -15,6 +15,7 @@ import triptych
 from tests.making import one_thread, open_tiny
 from tests.test_claims import metric, runs, trained
 from tests.test_page import change, read, write_comparison, write_run_json
+from tests.truths import MACHINE
 from triptych.comparison import compare as comparing
 from triptych.comparison import forecast as forecasting
 from triptych.config import Budget
@@ -58,7 +59,9 @@ def asking(**options: Any) -> CompareRequest:
 def samplers_of(asked: CompareRequest, data: ImageData) -> dict[str, MeasuringSampler]:
     variants = [Variant.parse(model) for model in comparing.course_models()]
     named = replace(asked, models=COURSE)
-    return comparing.measuring_samplers(asked, comparing.make_requests(variants, named, data))
+    return comparing.measuring_samplers(
+        asked, comparing.make_requests(variants, named, data, MACHINE)
+    )
 
 
 def test_the_practical_s_recipes_are_one_of_each_family() -> None:
@@ -163,7 +166,7 @@ def test_the_wait_counts_every_model_and_every_step(
     data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variants = [Variant.parse(model) for model in ("gan:course", "vae:course")]
-    requests = comparing.make_requests(variants, asking(), data)
+    requests = comparing.make_requests(variants, asking(), data, MACHINE)
     monkeypatch.setattr(forecasting, "forecast_seconds", lambda request, machine: 45.0)
     monkeypatch.setattr(forecasting, "seconds_decoding", lambda *asked: 3.5)
     note = forecasting.forecast(requests, [], {}, 30, one_thread())
@@ -180,7 +183,7 @@ def test_a_budget_in_images_is_forecast_by_steps_of_all_phases(
     data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clock that ticks with every image: the GAN's encoder learns from a twentieth more."""
-    [request] = comparing.make_requests([Variant.parse("gan:course")], asking(), data)
+    [request] = comparing.make_requests([Variant.parse("gan:course")], asking(), data, MACHINE)
     seconds = 0.0
 
     def step(state: Any, batches: Any, seed: int, plan: Any, machine: Any) -> None:
@@ -204,7 +207,7 @@ def test_a_chain_is_forecast_by_the_time_of_one_of_its_calls(
 ) -> None:
     """A clock that ticks with every network call of every image."""
     variants = [Variant.parse("diffusion:course"), Variant.parse("gan:course")]
-    chain, single = comparing.make_requests(variants, asking(), data)
+    chain, single = comparing.make_requests(variants, asking(), data, MACHINE)
     seconds = 0.0
 
     def drawn(model: Any, count: int, *rest: Any) -> None:

@@ -335,6 +335,8 @@ def test_a_mixture_among_trained_models_keeps_their_contract(tmp_path: Path) -> 
     for name in ("frechet_distance", "bits_per_dim", "reconstruction_psnr", "path_length"):
         assert by_name[name]["value"] is not None
     asked = CompareRequest(models=("gan", "mixture"), budget="15kimg", size="tiny")
-    requests = comparing.make_requests(comparing.Entries.parse(asked.models).variants, asked, data)
+    requests = comparing.make_requests(
+        comparing.Entries.parse(asked.models).variants, asked, data, MACHINE
+    )
     assert [bool(each.settings.select) for each in requests] == [True, False]
     assert not comparing.choose_unlike(asked, requests, [])

@@ -290,8 +290,8 @@ def find_gpu() -> tuple[bool, str]:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
     if caught and not available:
-        said = str(caught[0].message).removeprefix("CUDA initialization: ")
-        _GPU_TROUBLE.append(said.split(". ")[0].strip().rstrip("."))
+        warning = str(caught[0].message).removeprefix("CUDA initialization: ")
+        _GPU_TROUBLE.append(warning.split(". ")[0].strip().rstrip("."))
     return available, "" if available or not _GPU_TROUBLE else _GPU_TROUBLE[0]
 
 

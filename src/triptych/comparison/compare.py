@@ -452,12 +452,9 @@ def make_requests(
     variants: Sequence[Variant],
     asked: CompareRequest,
     data: ImageData,
-    machine: Machine | None = None,
+    machine: Machine,
 ) -> list[ResolvedRequest]:
-    """A request for every model with every seed; InputError on a model named twice.
-
-    machine: on which they are trained; None: the best there is
-    """
+    """A request for every model with every seed; InputError on a model named twice."""
     for variant in variants:
         if variants.count(variant) > 1:
             raise InputError(f"{variant} is named twice", "use --seeds to train it several times")
@@ -465,9 +462,9 @@ def make_requests(
     return [
         resolve(
             TrainRequest(**shared, model=str(variant), seed=seed),
-            None if machine is None else machine.device,
+            machine.device,
             data,
-            precision=None if machine is None else machine.precision,
+            precision=machine.precision,
         )
         for variant in variants
         for seed in range(asked.seeds)

@@ -296,15 +296,15 @@ class ObjectiveOptimizer:
 
     def moved_by_adamw(self) -> list[Tensor]:
         """Its weights and moments, which are made here where it has none yet."""
-        adamw, found = self.optimizers["adamw"], list[Tensor]()
+        adamw, moved = self.optimizers["adamw"], list[Tensor]()
         for parameter in adamw.param_groups[0]["params"]:
             state = adamw.state[parameter]
             if not state and parameter.grad is not None:
                 state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                 for name in ("exp_avg", "exp_avg_sq"):
                     state[name] = torch.zeros_like(parameter)
-            found += [parameter.data, *state.values()]
-        return found
+            moved += [parameter.data, *state.values()]
+        return moved
 
     def trouble(self, loss: Tensor, masked: Tensor) -> Tensor:
         """`masked`, but 0.0 where the loss was finite and merely scaled too much."""
@@ -325,11 +325,15 @@ class ObjectiveOptimizer:
             for index, entries in optimizer.state_dict()["state"].items()
             for name, tensor in entries.items()
         }
-        return moments | ({} if self.loss_scale is None else self.loss_scale.tensors())
+        return moments | self.scale_tensors()
+
+    def scale_tensors(self) -> dict[str, Tensor]:
+        """Of the loss's scale; none but in float16."""
+        return {} if self.loss_scale is None else self.loss_scale.tensors()
 
     def expected(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tensors like those that `tensors` gives once this has moved; no moments before that."""
-        scale = {} if self.loss_scale is None else self.loss_scale.tensors()
+        scale = self.scale_tensors()
         if saved.keys() == scale.keys():
             return scale
         return scale | {
@@ -343,7 +347,7 @@ class ObjectiveOptimizer:
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """What `tensors` gave, each laid out in memory as its parameter, as fused steps want it."""
-        scale = {} if self.loss_scale is None else self.loss_scale.tensors()
+        scale = self.scale_tensors()
         states: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in self.optimizers}
         for key, tensor in tensors.items():
             if key in scale:
