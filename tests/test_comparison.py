@@ -218,6 +218,18 @@ def test_every_training_of_a_model_has_a_seed_of_its_own(data: ImageData) -> Non
     ]
 
 
+@pytest.mark.parametrize(("precision", "begins"), [("fp32", True), ("bf16", False)])
+def test_the_machine_that_trains_decides_what_is_brief(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch, precision: str, begins: bool
+) -> None:
+    """Five minutes are, where bfloat16 is fast but not asked for."""
+    monkeypatch.setattr("triptych.hardware.cpu_has", lambda flag: True)
+    asked = CompareRequest(models=("vae:ladder",), budget="5m", size="tiny")
+    machine = replace(MACHINE, precision=precision)
+    [request] = comparing.make_requests([Variant.parse("vae:ladder")], asked, data, machine)
+    assert (request.settings.mppca_rank > 0) == begins
+
+
 @pytest.mark.parametrize(
     "change",
     [
