@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal
 
 from tests.truths import normal
 from triptych.families.gan import ais
-from triptych.families.gan.ais import LogLikelihood, State, hamiltonian_step, log_weights, schedule
+from triptych.families.gan.ais import Annealed, State, hamiltonian_step, log_weights, schedule
 from triptych.seeding import ImageStreams
 
 PIXELS, LATENT, STD = 256, 6, 0.3
@@ -26,14 +26,14 @@ def drawn(count: int = CHAINS) -> tuple[Tensor, Tensor]:
     return z, z @ WEIGHT.T + STD * normal(count, PIXELS, seed=3)
 
 
-def likelihood_of(x: Tensor, std: float = STD) -> LogLikelihood:
-    """log N(x; Wz, std^2 I)."""
+def target_of(x: Tensor, std: float = STD) -> Annealed:
+    """log N(x; Wz, std^2 I), under a standard normal prior."""
 
     def log_likelihood(z: Tensor) -> Tensor:
         squares = ((x - z @ WEIGHT.T) / std).square().sum(1)
         return -0.5 * squares - PIXELS * (math.log(std) + 0.5 * math.log(2 * math.pi))
 
-    return log_likelihood
+    return Annealed(log_likelihood)
 
 
 def exact(x: Tensor, std: float = STD) -> Tensor:
@@ -58,24 +58,45 @@ def test_it_finds_the_marginal_likelihood() -> None:
     z, x = drawn()
     truth = exact(x)
     prior = normal(CHAINS, LATENT, seed=4)
-    below = log_weights(likelihood_of(x), prior, streams(), 600)
+    below = log_weights(target_of(x), prior, streams(), 600)
     assert abs((below - truth).mean()) < 0.5
     # x's own z is one draw of its posterior.
-    above = -log_weights(likelihood_of(x), z, streams(seed=1), 600, backwards=True)
+    above = -log_weights(target_of(x), z, streams(seed=1), 600, backwards=True)
     assert abs((above - truth).mean()) < 0.5
     error = (below.std() + above.std()) / CHAINS**0.5
     assert below.mean() < truth.mean() + 2 * error
     assert above.mean() > truth.mean() - 2 * error
 
 
+def test_it_finds_the_marginal_likelihood_under_a_prior_of_exemplars() -> None:
+    """Two Gaussians: p(x) is the mean of what each of them gives."""
+    ends = torch.tensor([[-0.5], [0.5]], dtype=torch.float64).expand(2, LATENT)
+    width = 0.6
+    z = ends[torch.arange(CHAINS) % 2] + width * normal(CHAINS, LATENT, seed=2)
+    x = z @ WEIGHT.T + STD * normal(CHAINS, PIXELS, seed=3)
+    covariance = width**2 * WEIGHT @ WEIGHT.T + STD**2 * torch.eye(PIXELS, dtype=torch.float64)
+    each = [MultivariateNormal(end @ WEIGHT.T, covariance).log_prob(x) for end in ends]
+    truth = torch.stack(each).logsumexp(0) - math.log(2)
+
+    def log_prior(at: Tensor) -> Tensor:
+        return (-0.5 * torch.cdist(at, ends).square() / width**2).logsumexp(1)
+
+    target = Annealed(target_of(x).log_likelihood, log_prior)
+    begun = ends[torch.arange(CHAINS) // 2 % 2] + width * normal(CHAINS, LATENT, seed=4)
+    below = log_weights(target, begun, streams(), 300)
+    above = -log_weights(target, z, streams(seed=1), 300, backwards=True)
+    assert abs((below - truth).mean()) < 1
+    assert abs((above - truth).mean()) < 1
+    plain = log_weights(target_of(x), begun, streams(), 300)
+    assert abs((plain - truth).mean()) > 1.5
+
+
 def test_the_gap_closes_with_more_temperatures() -> None:
     z, x = drawn()
     gaps = []
     for temperatures in (10, 60, 360):
-        below = log_weights(
-            likelihood_of(x), normal(CHAINS, LATENT, seed=4), streams(), temperatures
-        )
-        above = -log_weights(likelihood_of(x), z, streams(seed=1), temperatures, backwards=True)
+        below = log_weights(target_of(x), normal(CHAINS, LATENT, seed=4), streams(), temperatures)
+        above = -log_weights(target_of(x), z, streams(seed=1), temperatures, backwards=True)
         gaps.append((above - below).mean().item())
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 0
 
@@ -92,15 +113,19 @@ def test_weights_average_to_the_likelihood() -> None:
 
     covariance = WEIGHT[:4] @ WEIGHT[:4].T + torch.eye(4, dtype=torch.float64)
     truth = MultivariateNormal(torch.zeros(4, dtype=torch.float64), covariance).log_prob(x[0, :4])
-    found = log_weights(log_likelihood, normal(chains, LATENT, seed=5), streams(chains), 8)
+    target, prior = Annealed(log_likelihood), normal(chains, LATENT, seed=5)
+    found = log_weights(target, prior, streams(chains), 8)
     weights = (found - truth).exp()
     assert abs(weights.mean().item() - 1) < 4 * weights.std().item() / chains**0.5
     assert weights.std() > 0.01
 
 
-@pytest.mark.parametrize("beta", [0.3, 1.0])
-def test_a_step_leaves_its_target_as_it_is(beta: float) -> None:
-    """Exact draws of p(z) p(x | z)^beta keep their mean and covariance over many steps."""
+@pytest.mark.parametrize(("beta", "centre", "width"), [(0.3, 0, 1), (1.0, 0, 1), (0.6, 2.0, 0.5)])
+def test_a_step_leaves_its_target_as_it_is(beta: float, centre: float, width: float) -> None:
+    """Exact draws of p(z) p(x | z)^beta keep their mean and covariance over many steps.
+
+    Of a standard normal prior, as by default, and of another Gaussian.
+    """
     count = 4000
     x = drawn(1)[1][:, :3].expand(count, -1)
     weight = WEIGHT[:3]
@@ -108,15 +133,19 @@ def test_a_step_leaves_its_target_as_it_is(beta: float) -> None:
     def log_likelihood(z: Tensor) -> Tensor:
         return -0.5 * ((x - z @ weight.T) / 0.5).square().sum(1)
 
-    precision = torch.eye(LATENT, dtype=torch.float64) + beta * 4 * weight.T @ weight
+    def log_prior(z: Tensor) -> Tensor:
+        return -0.5 * ((z - centre) / width).square().sum(1)
+
+    target = Annealed(log_likelihood) if centre == 0 else Annealed(log_likelihood, log_prior)
+    precision = torch.eye(LATENT, dtype=torch.float64) / width**2 + beta * 4 * weight.T @ weight
     covariance = torch.linalg.inv(precision)
-    mean = covariance @ (beta * 4 * weight.T @ x[0])
+    mean = covariance @ (beta * 4 * weight.T @ x[0] + centre / width**2)
     z = mean + normal(count, LATENT, seed=6) @ torch.linalg.cholesky(covariance).T
     rng, shares = streams(count), []
-    state = State.at(log_likelihood, z)
+    state = State.at(target, z)
     for _ in range(10):
         size = torch.full((count,), 0.4, dtype=torch.float64)
-        state, accepted = hamiltonian_step(log_likelihood, state, beta, size, rng)
+        state, accepted = hamiltonian_step(target, state, beta, size, rng)
         shares.append(accepted.double().mean().item())
     assert 0.3 < sum(shares) / 10 < 0.9999
     z, error = state.z, 4 * covariance.diag().sqrt() / count**0.5
@@ -147,10 +176,11 @@ def test_a_proposal_is_the_leapfrog_of_a_harmonic_oscillator() -> None:
     z, momentum = normal(count, LATENT), normal(count, LATENT, seed=1)
     chance = torch.rand(count, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     given = Given(momentum, [torch.zeros(count), chance])  # the whole size of the step
-    start = State.at(lambda at: 0.0 * at.sum(1), z)
+    target = Annealed(lambda at: 0.0 * at.sum(1))
+    start = State.at(target, z)
     sizes = torch.full((count,), size, dtype=torch.float64)
     found, accepted = hamiltonian_step(
-        lambda at: 0.0 * at.sum(1),
+        target,
         start,
         1.0,
         sizes,
@@ -170,9 +200,9 @@ def test_a_proposal_is_the_leapfrog_of_a_harmonic_oscillator() -> None:
 def test_a_chain_depends_on_its_own_image_alone() -> None:
     _, x = drawn()
     prior = normal(CHAINS, LATENT, seed=4)
-    whole = log_weights(likelihood_of(x), prior, streams(), 10)
+    whole = log_weights(target_of(x), prior, streams(), 10)
     own = ImageStreams(0, "annealing", [7])
-    alone = log_weights(likelihood_of(x[7:8]), prior[7:8], own, 10)
+    alone = log_weights(target_of(x[7:8]), prior[7:8], own, 10)
     torch.testing.assert_close(alone, whole[7:8])
 
 
@@ -180,10 +210,10 @@ def test_steps_that_explode_are_not_taken() -> None:
     _, x = drawn()
     z = normal(CHAINS, LATENT, seed=4)
     size = torch.full((CHAINS,), 1e6, dtype=torch.float64)
-    before = State.at(likelihood_of(x), z)
-    after, accepted = hamiltonian_step(likelihood_of(x), before, 1.0, size, streams())
+    before = State.at(target_of(x), z)
+    after, accepted = hamiltonian_step(target_of(x), before, 1.0, size, streams())
     assert not accepted.any()
-    for name in ("z", "value", "slope"):
+    for name in ("z", "value", "slope", "prior", "prior_slope"):
         assert torch.equal(getattr(after, name), getattr(before, name))
 
 

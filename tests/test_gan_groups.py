@@ -217,7 +217,8 @@ def test_the_likelihood_names_each_image_s_group_and_pays_for_it() -> None:
     numbers = groups_of(model, x)
     told = torch.eye(5)[numbers]
     found = model.estimate_likelihood(x, streams(4), 0.2, 8)
-    inside = ais.estimate(model.generator, x, [told], 0.2, 8, RANK, streams(4))
+    prior = ais.Prior(lambda rng: rng.normal(RANK))
+    inside = ais.estimate(model.generator, x, [told], 0.2, 8, prior, streams(4))
     everyone = groups_of(model, images.to_float(planted(1)[0]))
     shares = torch.stack([(everyone == k).double().mean() for k in numbers])
     torch.testing.assert_close(found, inside + shares.log(), rtol=0, atol=1e-6)
@@ -316,3 +317,81 @@ def test_a_saved_model_has_its_groups_and_its_mixture() -> None:
             each.decode(each.draw_latent(3, streams(3)), streams(3)) for each in (other, model)
         )
     assert torch.equal(found, exact)
+
+
+# Draws around training images.
+
+
+def around() -> tuple[GAN, Tensor]:
+    """An untrained model whose draws begin at all of its images and keep much of these."""
+    model, x, _ = model_of(replace(SETTINGS, exemplars=1000))
+    assert model.prior is not None
+    model.prior.kept[:-1] = torch.linspace(0.95, 0.3, RANK)
+    return model, x
+
+
+def test_draws_and_their_exemplars_are_those_of_the_mixture_s_prior() -> None:
+    model, x = around()
+    latent, prior = model.draw_latent(300, streams(300)), model.prior
+    assert prior is not None and latent.labels is not None
+    assert model.exemplar_numbers == len(x) * RANK
+    begun = model.exemplars_of_draws(300, streams(300))
+    k = latent.labels.argmax(1)
+    assert torch.equal(prior.groups[begun], k) and len(begun.unique()) > 100
+    a = prior.kept[k]
+    left = (latent.tensors["z"] - a * prior.exemplars[begun]) / (1 - a**2).sqrt()
+    assert left.std() == pytest.approx(1, abs=0.05)
+    found = model.exemplars_of_images(x[::50])
+    torch.testing.assert_close(prior.exemplars[found], mixture_of(model).encode(
+        x[::50], model.players.condition_of(x[::50])[0]
+    ), atol=1e-3, rtol=1e-3)  # fmt: skip
+    assert model_of()[0].exemplar_numbers == 0
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_all_trainings_draw_around_exemplars_of_the_real_images_groups(number: int) -> None:
+    """What the generator is given in each objective's step lies as near as the prior says."""
+    model, x = around()
+    prior, given = model.prior, []
+    assert prior is not None
+    numbers = groups_of(model, x[::20])
+    objective = model.objectives()[number]
+    noise = objective.noise(40, torch.Generator().manual_seed(0))
+    hook = model.generator.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
+    objective(Batch(images=x[::20], labels=None, noise=noise, progress=0.5, step_index=1))
+    hook.remove()
+    z, labels = given[0]
+    assert torch.equal(labels.argmax(1), numbers)
+    assert torch.equal(z, prior.draw(noise["choices"], noise["z"], labels))
+    assert not torch.equal(z, noise["z"])
+
+
+def test_its_likelihood_and_bounds_are_under_that_prior() -> None:
+    """By chains that begin at the prior's draws and move under its density."""
+    model, x = around()
+    x, prior = x[::200], model.prior
+    assert prior is not None
+    [told] = model.players.condition_of(x)
+    precise = copy.deepcopy(prior).double()
+
+    def draw(rng: ImageStreams) -> Tensor:
+        noise = rng.normal(RANK)
+        return prior.draw(rng.uniform(1), noise, told)
+
+    exact = ais.Prior(draw, lambda z: precise.log_density(z, told))
+    inside = ais.estimate(model.generator, x, [told], 0.2, 8, exact, streams(4))
+    assert isinstance(model.conditioning, Groups)
+    price = model.conditioning.neg_log_prior(groups_of(model, x))
+    found = model.estimate_likelihood(x, streams(4), 0.2, 8)
+    torch.testing.assert_close(found, inside - price, rtol=0, atol=1e-6)
+    below, above = model.simulated_bounds(streams(6), 0.2, 20)
+    assert abs(below.mean() - above.mean()) < 5  # of 4,765 nats
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"exemplars": -1}, "must be 0 or more"), ({"mppca_rank": 0, "exemplars": 9}, "exemplars=0")],
+)
+def test_exemplars_that_cannot_be(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model_of(replace(SETTINGS, **changed))

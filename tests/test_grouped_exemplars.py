@@ -47,6 +47,21 @@ def test_the_density_is_the_mean_of_gaussians_around_the_group_s_exemplars() -> 
             stats.multivariate_normal(a * n, np.diag(1 - a**2)).logpdf(z[row].numpy()) for n in own
         ]
         assert found[row].item() == pytest.approx(logsumexp(each) - np.log(len(own)), rel=1e-8)
+        assert prior.log_density_in(z[row : row + 1], k).item() == pytest.approx(found[row].item())
+
+
+def test_densities_have_gradients_where_a_group_has_no_exemplars() -> None:
+    """That of N(0, I) there, and elsewhere those of autograd through the plain sum."""
+    _, prior, _, _ = made()
+    z = torch.randn(3, R, generator=seeded(5), dtype=torch.float64, requires_grad=True)
+    prior.log_density(z, one_hot(0, 2, 1)).sum().backward()
+    assert z.grad is not None and torch.isfinite(z.grad).all()
+    torch.testing.assert_close(z.grad[1], -z.detach()[1])
+    apart = z.detach()[0].clone().requires_grad_()
+    a, own = prior.kept[0], prior.exemplars[prior.groups == 0]
+    squares = ((apart - a * own) ** 2 / (1 - a**2)).sum(1)
+    (-0.5 * squares).logsumexp(0).backward()
+    torch.testing.assert_close(z.grad[0], apart.grad)
 
 
 def test_a_group_that_is_unknown_and_a_prior_without_a_fit_are_standard_normal() -> None:
@@ -62,6 +77,7 @@ def test_a_group_that_is_unknown_and_a_prior_without_a_fit_are_standard_normal()
     assert torch.equal(fresh.draw(choices, noise, one_hot(0, 1, 0, 1)), noise)
     assert torch.equal(prior.draw(choices, noise, None), noise)
     assert fresh.kept_numbers == 0
+    torch.testing.assert_close(fresh.log_density_in(z, 0), standard)
     assert fresh.exemplars_drawn(choices, one_hot(0, 1, 0, 1)).tolist() == [-1] * 4
 
 

@@ -63,6 +63,17 @@ def fitted(
     return model.eval()
 
 
+def around(exemplars: int) -> Mixture:
+    """The same model, whose draws begin at so many of the images, and keep much of them."""
+    pixels, kinds = planted(0.3)
+    settings = MixtureSettings(rank=RANK, groups=3, exemplars=exemplars)
+    model = RECIPE.build(settings, ImageShape(channels=1, resolution=SIDE))
+    model.fit_before_training(pixels, 0, kinds)
+    assert isinstance(model, Mixture) and model.prior is not None
+    model.prior.kept[:-1] = torch.linspace(0.95, 0.3, RANK)
+    return model.eval()
+
+
 def gaussians(model: Mixture) -> list[tuple[float, Any, Any]]:
     """Share, mean and covariance of every group in the space of pixels, from the definition.
 
@@ -107,6 +118,35 @@ def test_the_bound_is_the_density_of_all_groups_under_uniform_noise(classes: int
     assert np.median(alone - expected) > 0.05
 
 
+def test_the_bound_around_exemplars_is_of_gaussians_around_their_images() -> None:
+    """SciPy's densities of pixels, one by one.
+
+    Of exemplar n, of whose latent a share a is kept, the mean is m + U (c + A v^(1/2) a z_n), the
+    covariance U A v (1 - a^2) A^T U^T + r (I - U U^T).
+    """
+    model, x = around(60), images.to_float(planted(0.3)[0][::40])
+    prior, m = model.prior, model.mixture
+    assert prior is not None
+    uniform = torch.rand(x.shape, generator=torch.Generator().manual_seed(3))
+    bound = model.negative_bound(x, FixedStreams(uniform), "dequantised")["dequantised"]  # type: ignore[arg-type]
+    points = flat(x) + BIN_WIDTH * (flat(uniform) - 0.5)
+    basis = m.basis.double()
+    outside = m.rest.double() * (torch.eye(SIDE**2, dtype=torch.float64) - basis @ basis.T)
+    totals = []
+    for k, share in enumerate(m.shares.tolist()):
+        a, axes = prior.kept[k].double(), basis @ m.axes[k].double()
+        own, scale = prior.exemplars[prior.groups == k].double(), m.variances[k].double().sqrt()
+        covariance = (axes * (scale**2 * (1 - a**2))) @ axes.T + outside
+        centre = m.mean.double() + basis @ m.centres[k].double()
+        means = centre + (own * a * scale) @ axes.T
+        each = [multivariate_normal(n.numpy(), covariance.numpy()).logpdf(points) for n in means]
+        totals.append(math.log(share) + logsumexp(each, axis=0) - math.log(len(own)))
+    expected = -logsumexp(totals, axis=0) - SIDE**2 * math.log(2 / 255)
+    np.testing.assert_allclose(bound.numpy(), expected, rtol=1e-4)
+    plain = fitted(contrast=0.3).negative_bound(x, FixedStreams(uniform), "dequantised")  # type: ignore[arg-type]
+    assert (bound - plain["dequantised"]).abs().median() > 0.05
+
+
 def test_the_bound_is_above_the_mass_of_the_bin_by_jensen_s_gap() -> None:
     """One pixel, one normal distribution no wider than two grey levels: both are known.
 
@@ -131,6 +171,26 @@ def test_the_bound_is_above_the_mass_of_the_bin_by_jensen_s_gap() -> None:
 
 
 # Draws
+
+
+def test_draws_around_exemplars_lie_where_the_prior_puts_them() -> None:
+    """Less what the exemplar says, unit noise is left; of all images each is its own exemplar."""
+    model, count = around(10_000), 4000
+    prior = model.prior
+    assert prior is not None and model.exemplar_numbers == sum(SIZES) * RANK
+    latent = model.draw_latent(count, ImageStreams(0, "draws", range(count)))
+    begun = model.exemplars_of_draws(count, ImageStreams(0, "draws", range(count)))
+    assert latent.labels is not None
+    k = latent.labels.argmax(1)
+    assert torch.equal(prior.groups[begun], k) and len(begun.unique()) > 200
+    a = prior.kept[k]
+    left = (latent.tensors["z"] - a * prior.exemplars[begun]) / (1 - a**2).sqrt()
+    torch.testing.assert_close(left.T.cov(), torch.eye(RANK), atol=0.1, rtol=0)
+    x = images.to_float(planted(0.3)[0][:30])
+    found = model.exemplars_of_images(x)
+    latents = model.encode(x).tensors["z"]
+    torch.testing.assert_close(prior.exemplars[found], latents, atol=1e-3, rtol=1e-3)
+    assert fitted().exemplar_numbers == 0
 
 
 def test_draws_have_the_moments_of_the_mixture() -> None:
@@ -272,7 +332,7 @@ def test_a_run_is_fitted_on_all_training_images_and_spends_no_budget(
     assert [path.suffix for path in run.folder.samples.iterdir()] == [".png"]
     assert not run.folder.checkpoints.exists()
     expected = registry.build(
-        registry.ModelName.parse("mixture"), MixtureSettings(), data.shape, seed=0
+        registry.ModelName.parse("mixture"), RECIPE.defaults("tiny", data.shape), data.shape, seed=0
     )
     expected.fit_before_training(data.train.images[:], 0)
     ours = sample.sample(run.model, 4, 0, MACHINE)

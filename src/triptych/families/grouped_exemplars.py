@@ -120,18 +120,20 @@ class GroupedExemplars(nn.Module):
     def log_density(self, z: Tensor, weights: Tensor | None) -> Tensor:
         """log p(z | group), nats: z [B,R], weights of the groups [B,K+1] -> [B]."""
         k = self.numbers(weights, z)
-        a, own = self.kept[k], self.of_group(k)
-        variance = 1 - a**2
-        # (z - a z_n)^2 / variance, summed over the directions for every exemplar: [B,N]
-        squares = (
-            (z**2 / variance).sum(1, keepdim=True)
-            - 2 * (z * a / variance) @ self.exemplars.T
-            + (a**2 / variance) @ self.exemplars.square().T
-        )
-        each = -0.5 * (squares + variance.log().sum(1, keepdim=True) + z.shape[1] * LOG_2PI)
-        around = (each + own.log()).logsumexp(1) - own.sum(1).clamp(min=1).log()
-        standard = -0.5 * (z**2 + LOG_2PI).sum(1)
-        return around.where(own.any(1), standard)
+        own = self.of_group(k)
+        known = own.any(1)
+        # Who has no exemplars is shown all: a sum over none has no gradient.
+        shown = own.where(known[:, None], 1.0)
+        each = log_around(z, self.kept[k], self.exemplars) + shown.log()
+        return (each.logsumexp(1) - shown.sum(1).log()).where(known, log_standard(z))
+
+    def log_density_in(self, z: Tensor, group: int) -> Tensor:
+        """The same of latents [B,R] that all are of one group: nats, [B]."""
+        exemplars = self.exemplars[self.groups == group]
+        if len(exemplars) == 0:
+            return log_standard(z)
+        each = log_around(z, self.kept[group].expand_as(z), exemplars)
+        return each.logsumexp(1) - math.log(len(exemplars))
 
     def draw(self, choices: Tensor, noise: Tensor, weights: Tensor | None) -> Tensor:
         """Latents [B,R] from uniform numbers [B,1 or more] and Gaussian noise [B,R]."""
@@ -153,6 +155,22 @@ class GroupedExemplars(nn.Module):
         nearest = apart.min(1)
         same = nearest.values < SAME * z.norm(dim=1).clamp(min=1)
         return nearest.indices.where(same, -1)
+
+
+def log_around(z: Tensor, a: Tensor, exemplars: Tensor) -> Tensor:
+    """log N(z; a z_n, 1 - a^2) for every exemplar z_n [N,R]: z and a [B,R] -> [B,N]."""
+    variance = 1 - a**2
+    squares = (
+        (z**2 / variance).sum(1, keepdim=True)
+        - 2 * (z * a / variance) @ exemplars.T
+        + (a**2 / variance) @ exemplars.square().T
+    )
+    return -0.5 * (squares + variance.log().sum(1, keepdim=True) + z.shape[1] * LOG_2PI)
+
+
+def log_standard(z: Tensor) -> Tensor:
+    """log N(z; 0, I) of latents [B,R]: [B]."""
+    return -0.5 * (z**2 + LOG_2PI).sum(1)
 
 
 def pick(weights: Tensor, uniform: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ The generator's images have no density. With Gaussian noise of a stated deviatio
 they have one (arXiv:1611.04273, section 2). It is integrated over the bins of 8-bit values, so
 that it compares with other families. It is the likelihood of the noisy model, not of the GAN.
 
-Annealed importance sampling of log p(x) where p(x) = E p(x | z), z ~ N(0, I), goes from the prior
+Annealed importance sampling of log p(x) where p(x) = E p(x | z), z ~ p(z), goes from the prior
 to the posterior through p(z) p(x | z)^beta, beta from 0 to 1, by Hamiltonian Monte Carlo
 (arXiv:physics/9803008; of decoders arXiv:1611.04273, section 3). With L = log p(x | z),
 
@@ -31,6 +31,7 @@ from triptych.images import BIN_WIDTH
 from triptych.seeding import ImageStreams
 
 LogLikelihood = Callable[[Tensor], Tensor]  # z [N,D] -> log p(x_n | z_n), nats, [N], float64
+LogPrior = Callable[[Tensor], Tensor]  # z [N,D] -> log p(z_n) up to a constant, nats, [N], float64
 
 LEAPFROGS = 10  # of one proposal
 FIRST_STEP = 0.5
@@ -41,6 +42,27 @@ ENDS = (-8.0, 3.0)  # of the sigmoid
 PILOT = 0.25  # of the temperatures, for the run that finds the step sizes
 
 
+def standard_normal(z: Tensor) -> Tensor:
+    """log N(z; 0, I) up to a constant: [N,D] -> [N]."""
+    return -0.5 * (z**2).sum(1)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """p(z): its draws, [N,D] for the images of N streams, and its log density."""
+
+    draw: Callable[[ImageStreams], Tensor]
+    log_density: LogPrior = standard_normal
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """What chains move under: log p(z) + beta L(z)."""
+
+    log_likelihood: LogLikelihood
+    log_prior: LogPrior = standard_normal
+
+
 def schedule(temperatures: int) -> list[float]:
     """beta from 0 to 1 along a sigmoid: fine near the prior, where L changes fast."""
     at = torch.sigmoid(torch.linspace(*ENDS, temperatures + 1, dtype=torch.float64))
@@ -48,7 +70,7 @@ def schedule(temperatures: int) -> list[float]:
 
 
 def log_weights(
-    log_likelihood: LogLikelihood,
+    target: Annealed,
     z: Tensor,
     rng: ImageStreams,
     temperatures: int,
@@ -59,14 +81,14 @@ def log_weights(
     z: where chains begin, [N,D]: draws from the prior, or backwards from the posteriors
     """
     few = max(8, round(PILOT * temperatures))
-    _, pilot_sizes = run(log_likelihood, z, rng, path_of(few, backwards), None)
+    _, pilot_sizes = run(target, z, rng, path_of(few, backwards), None)
     betas = torch.tensor(list(pilot_sizes), dtype=torch.float64)
     sizes = list(pilot_sizes.values())
 
     def size_at(beta: float) -> Tensor:
         return sizes[int((betas - beta).abs().argmin())]
 
-    weights, _ = run(log_likelihood, z, rng, path_of(temperatures, backwards), size_at)
+    weights, _ = run(target, z, rng, path_of(temperatures, backwards), size_at)
     return weights
 
 
@@ -77,7 +99,7 @@ def path_of(temperatures: int, backwards: bool) -> list[float]:
 
 
 def run(
-    log_likelihood: LogLikelihood,
+    target: Annealed,
     z: Tensor,
     rng: ImageStreams,
     path: list[float],
@@ -87,7 +109,7 @@ def run(
 
     size_at: beta -> step sizes [N]; None adapts them to the accepted share
     """
-    state = State.at(log_likelihood, z.double())
+    state = State.at(target, z.double())
     weights = torch.zeros(len(z), dtype=torch.float64, device=z.device)
     size = torch.full_like(weights, FIRST_STEP)
     sizes: dict[float, Tensor] = {}
@@ -95,7 +117,7 @@ def run(
         weights += (beta - before) * state.value
         if size_at is not None:
             size = size_at(beta)
-        state, accepted = hamiltonian_step(log_likelihood, state, beta, size, rng)
+        state, accepted = hamiltonian_step(target, state, beta, size, rng)
         if size_at is None:
             size = size * torch.where(accepted, FASTER, SLOWER)
         sizes[beta] = size
@@ -104,20 +126,31 @@ def run(
 
 @dataclass(frozen=True)
 class State:
-    """Positions z of the chains, [N,D], with L(z), [N], and its gradient, [N,D]."""
+    """Positions z of the chains, [N,D], with L(z) and log p(z), [N], and their gradients, [N,D]."""
 
     z: Tensor
     value: Tensor
     slope: Tensor
+    prior: Tensor
+    prior_slope: Tensor
 
     @classmethod
-    def at(cls, log_likelihood: LogLikelihood, z: Tensor) -> State:
+    def at(cls, target: Annealed, z: Tensor) -> State:
         """The state at positions z, [N,D]."""
         with torch.inference_mode(False), torch.enable_grad():
             leaf = z.clone().requires_grad_()
-            value = log_likelihood(leaf)
+            value, prior = target.log_likelihood(leaf), target.log_prior(leaf)
             (slope,) = torch.autograd.grad(value.sum(), leaf)
-        return cls(leaf.detach(), value.detach(), slope)
+            (prior_slope,) = torch.autograd.grad(prior.sum(), leaf)
+        return cls(leaf.detach(), value.detach(), slope, prior.detach(), prior_slope)
+
+    def log_density(self, beta: float) -> Tensor:
+        """log p(z) + beta L(z), [N]."""
+        return self.prior + beta * self.value
+
+    def force(self, beta: float) -> Tensor:
+        """Its gradient, [N,D]."""
+        return self.prior_slope + beta * self.slope
 
     def where(self, chosen: Tensor, other: State) -> State:
         """The rows of this state where `chosen` [N] is true, else those of the other."""
@@ -126,29 +159,31 @@ class State:
             torch.where(rows, self.z, other.z),
             torch.where(chosen, self.value, other.value),
             torch.where(rows, self.slope, other.slope),
+            torch.where(chosen, self.prior, other.prior),
+            torch.where(rows, self.prior_slope, other.prior_slope),
         )
 
 
 def hamiltonian_step(
-    log_likelihood: LogLikelihood, start: State, beta: float, size: Tensor, rng: ImageStreams
+    target: Annealed, start: State, beta: float, size: Tensor, rng: ImageStreams
 ) -> tuple[State, Tensor]:
     """One proposal by leapfrogs, and whether each chain took it (arXiv:1206.1901, figure 2).
 
-    It leaves N(z; 0, I) exp(beta L(z)) as it is. size [N]
+    It leaves p(z) exp(beta L(z)) as it is. size [N]
     """
     # Steps of one size would go round a Gaussian and end where they began (section 3.2).
     step = (size * (1 - JITTER * rng.uniform().double()))[:, None]
     momentum = rng.normal(start.z.shape[1]).double()
 
     def energy(state: State, m: Tensor) -> Tensor:
-        return 0.5 * (state.z**2).sum(1) - beta * state.value + 0.5 * (m**2).sum(1)
+        return 0.5 * (m**2).sum(1) - state.log_density(beta)
 
     state = start
-    moving = momentum - 0.5 * step * (state.z - beta * state.slope)
+    moving = momentum + 0.5 * step * state.force(beta)
     for leap in range(1, LEAPFROGS + 1):
-        state = State.at(log_likelihood, state.z + step * moving)
+        state = State.at(target, state.z + step * moving)
         last = 0.5 if leap == LEAPFROGS else 1.0
-        moving = moving - last * step * (state.z - beta * state.slope)
+        moving = moving + last * step * state.force(beta)
     chance = rng.uniform().double().log()
     accepted = chance < energy(start, momentum) - energy(state, moving)  # false for no number
     return state.where(accepted, start), accepted
@@ -184,13 +219,12 @@ def estimate(
     condition: list[Tensor],
     std: float,
     temperatures: int,
-    latent: int,
+    prior: Prior,
     rng: ImageStreams,
 ) -> Tensor:
     """An estimate of log P(8-bit image), nats, on average not above it: [N], float64."""
-    return log_weights(
-        of_pixels(generator, images, condition, std), rng.normal(latent), rng, temperatures
-    )
+    target = Annealed(of_pixels(generator, images, condition, std), prior.log_density)
+    return log_weights(target, prior.draw(rng), rng, temperatures)
 
 
 def simulated_bounds(
@@ -199,6 +233,7 @@ def simulated_bounds(
     condition: list[Tensor],
     std: float,
     temperatures: int,
+    prior: Prior,
     rng: ImageStreams,
 ) -> tuple[Tensor, Tensor]:
     """Bounds from below and above, nats, each [N], of images that the noisy model draws itself.
@@ -210,9 +245,9 @@ def simulated_bounds(
     with torch.no_grad():
         clean = mean_of(generator, z, condition)
     images = rounded(clean + std * rng.normal(*clean.shape[1:]))
-    below = estimate(generator, images, condition, std, temperatures, z.shape[1], rng)
-    log_likelihood = of_pixels(generator, images, condition, std)
-    return below, -log_weights(log_likelihood, z, rng, temperatures, backwards=True)
+    below = estimate(generator, images, condition, std, temperatures, prior, rng)
+    target = Annealed(of_pixels(generator, images, condition, std), prior.log_density)
+    return below, -log_weights(target, z, rng, temperatures, backwards=True)
 
 
 def rounded(images: Tensor) -> Tensor:

@@ -79,13 +79,13 @@ class InversionObjective(Objective):
         self.share = inversion.share
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """The latents of the fake images, [count,D]."""
-        return {"z": torch.randn(count, self.players.latent, generator=generator)}
+        """Numbers for the latents of the fake images."""
+        return self.players.noise(count, generator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Mean squared errors of latents and of pixels."""
-        z = batch.noise["z"]
         condition = self.players.condition_of(batch.images)  # as images to encode have it
+        z = self.players.latents(batch.noise, condition)
 
         def encoded(images: Tensor) -> Tensor:
             return self.encoder(images, self.players.closed_form(images, condition))

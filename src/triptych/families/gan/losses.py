@@ -7,7 +7,7 @@ the sum of scores holds each image's own gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,10 +18,12 @@ from torch.nn import functional as F
 from triptych.config import OptimizerConfig
 from triptych.families.conditioning import Classes, Conditioning, condition_shares
 from triptych.families.gan.diffaugment import NUMBERS, augment
+from triptych.families.grouped_exemplars import GroupedExemplars
 from triptych.families.labels import hide_some
 from triptych.families.protocol import Batch, FrozenView, Objective, to_float32
 from triptych.nn.convgan import iterate_spectral_norms
 from triptych.nn.refiner import RefiningGenerator
+from triptych.seeding import ImageStreams
 
 TINY = 1e-12  # under a root, whose slope at 0 has no end
 DiscriminatorLoss = Callable[
@@ -145,12 +147,34 @@ class Players:
     discriminator: image [B,C,H,W], and the shares -> score [B], high for real
     latent:        D
     conditioning:  the condition of an image, for conditional networks; else None
+    prior:         of z where it knows training images; None for N(0, I)
     """
 
     generator: nn.Module
     discriminator: nn.Module
     latent: int
     conditioning: Conditioning | None
+    prior: GroupedExemplars | None = None
+
+    def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """What `latents` needs: Gaussian numbers, and uniform ones that choose exemplars."""
+        drawn = {"z": torch.randn(count, self.latent, generator=generator)}
+        if self.prior is not None:
+            drawn["choices"] = torch.rand(count, 1, generator=generator)
+        return drawn
+
+    def draw_noise(self, rng: ImageStreams) -> dict[str, Tensor]:
+        """The same from the streams of images."""
+        drawn = {"z": rng.normal(self.latent)}
+        if self.prior is not None:
+            drawn["choices"] = rng.uniform(1)
+        return drawn
+
+    def latents(self, noise: Mapping[str, Tensor], condition: list[Tensor]) -> Tensor:
+        """z of the prior, [N,D], from the random numbers of `noise` and the condition of each."""
+        if self.prior is None:
+            return noise["z"]
+        return self.prior.draw(noise["choices"], noise["z"], condition[0] if condition else None)
 
     def condition(self, numbers: Tensor | None, like: Tensor) -> list[Tensor]:
         """Further inputs of the networks: one tensor of `condition_shares`, or none."""
@@ -178,11 +202,11 @@ class PlayerObjective(Objective):
         self.players, self.loss, self.optimizer = players, loss, optimizer
 
     def noise(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """z [count,D]; uniform numbers that hide labels, mix pairs and augment images.
+        """Numbers for z; uniform ones that hide labels, mix pairs and augment images.
 
         Groups are never hidden: every image has one, when it is drawn and when it is encoded.
         """
-        drawn = {"z": torch.randn(count, self.players.latent, generator=generator)}
+        drawn = self.players.noise(count, generator)
         if isinstance(self.players.conditioning, Classes):
             drawn["hidden"] = torch.rand(count, generator=generator)
         if self.loss.penalty is not None and self.loss.penalty.kind == "one":
@@ -230,7 +254,8 @@ class DiscriminatorObjective(PlayerObjective):
         """The discriminator's loss, its two mean scores, and its gradient penalties."""
         condition, penalty = self.condition(batch), self.loss.penalty
         real = batch.images
-        fake = to_float32(self.generator.detached(batch.noise["z"], *condition))  # it must not move
+        z = self.players.latents(batch.noise, condition)
+        fake = to_float32(self.generator.detached(z, *condition))  # it must not move
         due = self.regime(batch.progress, batch.step_index)
         if due:
             real, fake = real.detach().requires_grad_(), fake.requires_grad_()
@@ -270,7 +295,8 @@ class GeneratorObjective(PlayerObjective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The generator's loss."""
         condition = self.condition(batch)
-        fake = self.changed(self.generator(batch.noise["z"], *condition), batch, "fake")
+        z = self.players.latents(batch.noise, condition)
+        fake = self.changed(self.generator(z, *condition), batch, "fake")
         score = to_float32(self.discriminator.frozen(fake, *condition))
         if self.loss.paired:
             real = self.changed(batch.images, batch, "real")

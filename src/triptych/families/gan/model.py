@@ -8,7 +8,7 @@ shares of the classes as a second input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from typing import ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import (
     Diagnoses,
     Diagnosis,
+    DrawsAroundExemplars,
     Encodes,
     EstimatesLikelihood,
     Refines,
@@ -37,22 +38,34 @@ from triptych.families.gan.losses import (
     GeneratorObjective,
     Players,
 )
+from triptych.families.grouped_exemplars import GroupedExemplars
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
+from triptych.images import to_float
 from triptych.nn.refiner import RefiningGenerator
 from triptych.records import Note
-from triptych.seeding import ImageStreams
+from triptych.seeding import ImageStreams, generator
 
 NO_NOISE = ImageStreams(0, "none", ())  # a generator adds none
 
 
-class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Diagnoses):
+class GAN(
+    GenerativeModel,
+    Encodes,
+    Refines,
+    Represents,
+    EstimatesLikelihood,
+    Diagnoses,
+    DrawsAroundExemplars,
+):
     """A generator, a discriminator, and an encoder that inverts the generator.
 
     generator:     z [B,D] -> image [B,C,H,W]
     discriminator: image [B,C,H,W] -> score [B], high for real
     latent:        D
     conditioning:  the condition of an image; None for unconditional networks
+    exemplars:     training images that draws begin at, 0 for none: for a generator that begins at a
+                   mixture, whose latents they have
     """
 
     estimates: ClassVar[Mapping[str, int]] = {"ais": 300}
@@ -70,6 +83,7 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         inversion: Inversion,
         shape: ImageShape,
         conditioning: Conditioning | None = None,
+        exemplars: int = 0,
     ) -> None:
         super().__init__()
         self.generator = generator
@@ -82,6 +96,11 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         self.conditioning = conditioning
         adds = isinstance(generator, RefiningGenerator)
         self.encoder = Inverter(latent, shape, inversion.width, adds)
+        self.prior = None
+        if exemplars:
+            if not isinstance(generator, RefiningGenerator):
+                raise ValueError("exemplars are latents of a mixture, and the generator has none")
+            self.prior = GroupedExemplars(generator.mixture, exemplars)
         self.inversion = inversion
         self.steps = inversion.steps
 
@@ -115,19 +134,51 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
             discriminator=self.discriminator,
             latent=self.latent,
             conditioning=self.conditioning,
+            prior=self.prior,
         )
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find the groups, where the condition is a group, and the generator's mixture."""
         mixture = self.generator.mixture if isinstance(self.generator, RefiningGenerator) else None
-        fit_before_training(self.conditioning, mixture, images, seed, labels)
+        numbers = fit_before_training(self.conditioning, mixture, images, seed, labels)
+        if self.prior is not None and mixture is not None and numbers is not None:
+            self.prior.fit(mixture, to_float(images), numbers, generator(seed, "exemplars"))
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """z ~ N(0, I), [count,D], and the condition: groups are drawn as often as they occur."""
+        """z of the prior, [count,D], and the condition: groups are drawn as often as they occur."""
+        z, shares = self.draw_noise(rng, labels)
+        if self.prior is not None:
+            z = self.prior.draw(rng.uniform(1), z, shares)
+        return Latent({"z": z}, path="straight", labels=shares)
+
+    def draw_noise(self, rng: ImageStreams, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Gaussian numbers [count,D], and the condition."""
         z, conditioning = rng.normal(self.latent), self.conditioning
         numbers = None if conditioning is None else conditioning.draw(rng, labels)
-        shares = condition_shares(conditioning, numbers, z)
-        return Latent({"z": z}, path="straight", labels=shares)
+        return z, condition_shares(conditioning, numbers, z)
+
+    @property
+    def exemplar_numbers(self) -> int:
+        """Of the prior of draws."""
+        return 0 if self.prior is None else self.prior.kept_numbers
+
+    @torch.no_grad()
+    def exemplars_of_draws(
+        self, count: int, rng: ImageStreams, labels: Tensor | None = None
+    ) -> Tensor:
+        """As `draw_latent` picks them, [count]."""
+        assert self.prior is not None  # it keeps exemplars
+        _, shares = self.draw_noise(rng, labels)
+        return self.prior.exemplars_drawn(rng.uniform(1), shares)
+
+    @torch.no_grad()
+    def exemplars_of_images(self, images: Tensor) -> Tensor:
+        """Those that are these images in their own groups, [N]; -1 for none, or unknown classes."""
+        assert self.prior is not None  # it keeps exemplars
+        condition = self.players.condition_of(images)
+        z = self.players.closed_form(images, condition)
+        assert z is not None  # its exemplars are latents of the generator's mixture
+        return self.prior.exemplars_at(z, condition[0] if condition else None)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """One generator call: [N,C,H,W]."""
@@ -175,8 +226,8 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         A model with groups uses each image's own group: P(x) >= P(group) P(x | group).
         """
         condition = self.players.condition_of(images)
-        chains = (condition, std, temperatures, self.latent, rng)
-        log_p = ais.estimate(self.generator, images, *chains)
+        prior = self.prior_of(condition)
+        log_p = ais.estimate(self.generator, images, condition, std, temperatures, prior, rng)
         if isinstance(self.conditioning, Groups):
             log_p = log_p - self.conditioning.neg_log_prior(self.conditioning.of(images))
         return log_p
@@ -190,8 +241,20 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         """
         latent = self.draw_latent(len(rng), rng)
         condition = [] if latent.labels is None else [latent.labels]
-        z = latent.tensors["z"]
-        return ais.simulated_bounds(self.generator, z, condition, std, temperatures, rng)
+        z, prior = latent.tensors["z"], self.prior_of(condition)
+        return ais.simulated_bounds(self.generator, z, condition, std, temperatures, prior, rng)
+
+    def prior_of(self, condition: list[Tensor]) -> ais.Prior:
+        """p(z | condition), whose density is that of latents in float64."""
+        players, shares = self.players, condition[0] if condition else None
+
+        def draw(rng: ImageStreams) -> Tensor:
+            return players.latents(players.draw_noise(rng), condition)
+
+        if self.prior is None:
+            return ais.Prior(draw)
+        precise = deepcopy(self.prior).double()
+        return ais.Prior(draw, lambda z: precise.log_density(z, shares))
 
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0
@@ -202,6 +265,6 @@ class GAN(GenerativeModel, Encodes, Refines, Represents, EstimatesLikelihood, Di
         """
         condition = self.players.condition_of(torch.cat([seen, unseen]))
         labels = condition[0] if condition else None
-        latent = Latent({"z": rng.normal(self.latent)}, path="straight", labels=labels)
-        fake = self.decode(latent, rng)
+        z = self.players.latents(self.players.draw_noise(rng), condition)
+        fake = self.decode(Latent({"z": z}, path="straight", labels=labels), rng)
         return monitor.diagnose(self.players, self.loss, fake, seen, unseen, share)

@@ -2,7 +2,8 @@
 
 Groups of images are found by k-means, or are the classes; each is a Gaussian in the leading
 principal directions of all images (`nn/mppca.py`, Tipping and Bishop 1999, Neural Computation 11).
-A sample is a group, drawn as often as it occurs, and standard normal numbers z of that group.
+A sample is a group, drawn as often as it occurs, and numbers z of that group: standard normal ones,
+or such as lie around those of a training image (`grouped_exemplars`).
 """
 
 from __future__ import annotations
@@ -19,20 +20,24 @@ from triptych.config import ImageShape
 from triptych.families.capabilities import (
     MEAN_PIXELS,
     BoundsLikelihood,
+    DrawsAroundExemplars,
     Encodes,
     Represents,
     mean_terms,
 )
 from triptych.families.conditioning import Conditioning, condition_shares, fit_before_training
+from triptych.families.grouped_exemplars import GroupedExemplars, log_standard
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
-from triptych.images import BIN_WIDTH
+from triptych.images import BIN_WIDTH, to_float
 from triptych.nn.mppca import MPPCA
-from triptych.seeding import ImageStreams
+from triptych.seeding import ImageStreams, generator
 
 
-class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood):
+class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood, DrawsAroundExemplars):
     """The mixture over groups or classes.
+
+    exemplars: training images that draws begin at; 0 for N(0, I)
 
     Its images lie in the basis: what the rest variance adds is noise of each pixel, which the
     likelihood has and samples are shown without.
@@ -41,9 +46,12 @@ class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood):
     bounds: ClassVar[Mapping[str, int]] = {"dequantised": 1}
     samples_note = MEAN_PIXELS
 
-    def __init__(self, mixture: MPPCA, conditioning: Conditioning, shape: ImageShape) -> None:
+    def __init__(
+        self, mixture: MPPCA, conditioning: Conditioning, shape: ImageShape, exemplars: int = 0
+    ) -> None:
         super().__init__()
         self.mixture, self.conditioning, self.shape = mixture, conditioning, shape
+        self.prior = GroupedExemplars(mixture, exemplars) if exemplars else None
 
     def objectives(self) -> Sequence[Objective]:
         """None: nothing is trained."""
@@ -54,16 +62,47 @@ class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood):
         return []
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
-        """Find the groups and the mixture, which is all that there is to find."""
-        fit_before_training(self.conditioning, self.mixture, images, seed, labels)
+        """Find the groups, the mixture and the prior, which is all that there is to find."""
+        numbers = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
+        if self.prior is not None and numbers is not None:
+            rng = generator(seed, "exemplars")
+            self.prior.fit(self.mixture, to_float(images), numbers, rng)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """z from N(0, I), [count,R], and a group by its frequency, or the class that is asked for.
+        """z of the prior, [count,R], and a group by its frequency, or the class that is asked for.
 
-        Between two draws of a group the great circle gives draws again.
+        Between two draws of a group from N(0, I) the great circle gives draws again.
         """
+        z, shares = self.draw_noise(rng, labels)
+        if self.prior is not None:
+            z = self.prior.draw(rng.uniform(1), z, shares)
+        return Latent({"z": z}, "spherical", shares)
+
+    def draw_noise(self, rng: ImageStreams, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Gaussian numbers [count,R], and the groups."""
         z = rng.normal(self.mixture.basis.shape[1])
-        return Latent({"z": z}, "spherical", self.shares(self.conditioning.draw(rng, labels), z))
+        return z, self.shares(self.conditioning.draw(rng, labels), z)
+
+    @property
+    def exemplar_numbers(self) -> int:
+        """Of the prior of draws."""
+        return 0 if self.prior is None else self.prior.kept_numbers
+
+    @torch.no_grad()
+    def exemplars_of_draws(
+        self, count: int, rng: ImageStreams, labels: Tensor | None = None
+    ) -> Tensor:
+        """As `draw_latent` picks them, [count]."""
+        assert self.prior is not None  # it keeps exemplars
+        _, shares = self.draw_noise(rng, labels)
+        return self.prior.exemplars_drawn(rng.uniform(1), shares)
+
+    @torch.no_grad()
+    def exemplars_of_images(self, images: Tensor) -> Tensor:
+        """Those that are these images in their own groups, [N]; -1 for none, or unknown classes."""
+        assert self.prior is not None  # it keeps exemplars
+        latent = self.encode(images)
+        return self.prior.exemplars_at(latent.tensors["z"], latent.labels)
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The image in the basis, [N,C,H,W]."""
@@ -104,11 +143,30 @@ class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood):
         """
         # Autocast leaves float64 alone, and distances lose no digits where little lies outside.
         precise = copy.deepcopy(self.mixture).double()
+        prior = None if self.prior is None else copy.deepcopy(self.prior).double()
         no_noise = torch.zeros(len(images), dtype=torch.float64, device=images.device)
 
         def terms() -> dict[str, Tensor]:
             uniform = rng.uniform(*images.shape[1:]).to(no_noise) - 0.5
-            density = precise.log_density(images.double() + BIN_WIDTH * uniform, no_noise)
+            x = images.double() + BIN_WIDTH * uniform
+            densities = precise.log_densities(x, no_noise)
+            if prior is not None:
+                densities = densities + log_ratios(prior, precise, x)
+            density = torch.logsumexp(densities + precise.shares.log(), dim=1)
             return {"dequantised": -density - images[0].numel() * math.log(BIN_WIDTH)}
 
         return mean_terms(terms() for _ in range(draws or 1))
+
+
+def log_ratios(prior: GroupedExemplars, mixture: MPPCA, x: Tensor) -> Tensor:
+    """log p(z | k) - log N(z; 0, I), z being the latent of images [N,C,H,W] in group k: [N,K].
+
+    By so much the prior changes the density of the images: z and what lies outside the basis are
+    independent, and the way from one to the other is the same.
+    """
+    y, count = mixture.coordinates(x), len(mixture.shares)
+    ratios = []
+    for k, weights in enumerate(torch.eye(count + 1, dtype=x.dtype, device=x.device)[:count]):
+        z = mixture.encode_coordinates(y, weights.expand(len(y), -1))
+        ratios.append(prior.log_density_in(z, k) - log_standard(z))
+    return torch.stack(ratios, dim=1)

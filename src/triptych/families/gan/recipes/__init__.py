@@ -38,6 +38,7 @@ def build_players(
     generator: nn.Module,
     discriminator: nn.Module,
     conditioning: Conditioning | None,
+    exemplars: int = 0,
 ) -> GAN:
     """The two networks under these settings."""
     return GAN(
@@ -50,6 +51,7 @@ def build_players(
         inversion=settings.inversion,
         shape=shape,
         conditioning=conditioning,
+        exemplars=exemplars,
     )
 
 
@@ -60,6 +62,7 @@ class ConvolutionalSettings(PlayerSettings):
     width: int = 32
     groups: int = 0  # found among training images, for a model without labels; 0: none
     mppca_rank: int = 0  # of the mixture in closed form that the generator begins at; 0: none
+    exemplars: int = 0  # training images that draws begin at, in the mixture's latents; 0: none
     discriminator: OptimizerConfig = OptimizerConfig(learning_rate=8e-4, betas=(0.0, 0.9))
     generator: OptimizerConfig = OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9))
 
@@ -97,6 +100,10 @@ def build_convolutional(
         raise ValueError(f"groups must be 0 or more, got {groups}")
     if not 0 <= rank <= shape.dimensions:
         raise ValueError(f"mppca_rank must be 0 to {shape.dimensions}, got {rank}")
+    if settings.exemplars < 0:
+        raise ValueError(f"exemplars must be 0 or more, got {settings.exemplars}")
+    if settings.exemplars and not rank:
+        raise ValueError("exemplars have a mixture's latents: set mppca_rank, or exemplars=0 too")
     if rank and settings.latent != rank:
         raise ValueError(f"latent must be as large as mppca_rank, {rank}, got {settings.latent}")
     conditioning = make_conditioning(shape, groups)
@@ -107,7 +114,15 @@ def build_convolutional(
         if rank
         else UpsamplingGenerator(settings.latent, *sizes)
     )
-    return build_players(settings, shape, loss, generator, discriminator(*sizes), conditioning)
+    return build_players(
+        settings,
+        shape,
+        loss,
+        generator,
+        discriminator(*sizes),
+        conditioning,
+        0 if conditioning is None else settings.exemplars,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,12 +41,15 @@ def build(settings: R1GAN, shape: ImageShape) -> GAN:
 
 
 def defaults(size: Size, shape: ImageShape) -> R1GAN:
-    """At `tiny`, whose trainings are short, the generator begins at a mixture of 100 groups."""
+    """At `tiny`, whose trainings are short, the generator begins at a mixture of 100 groups.
+
+    Its draws begin around training images, in the mixture's latents.
+    """
     settings = sized(R1GAN(), size)
     if size != "tiny":
         return settings
     rank = min(RANK, shape.dimensions)
-    return replace(settings, groups=100, mppca_rank=rank, latent=rank)
+    return replace(settings, groups=100, mppca_rank=rank, latent=rank, exemplars=8192)
 
 
 RECIPE = Recipe(

@@ -18,12 +18,15 @@ class MixtureSettings(Settings):
 
     rank: int = 128  # directions that are kept, at most as many as an image has numbers
     groups: int = 100  # at most; the classes in their place for a conditional model
+    exemplars: int = 0  # training images that draws begin at; 0: none
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("rank", "groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.exemplars < 0:
+            raise ValueError(f"exemplars must be 0 or more, got {self.exemplars}")
         if self.groups * self.rank**2 > MOST_NUMBERS:
             raise ValueError(f"groups * rank^2 must be at most {MOST_NUMBERS:,}")
 
@@ -32,12 +35,13 @@ def build(settings: MixtureSettings, shape: ImageShape) -> Mixture:
     """A mixture that is still to be fitted."""
     conditioning = make_conditioning(shape, settings.groups)
     assert conditioning is not None  # there is at least one group
-    return Mixture(make_mixture(shape, conditioning, settings.rank), conditioning, shape)
+    mixture = make_mixture(shape, conditioning, settings.rank)
+    return Mixture(mixture, conditioning, shape, settings.exemplars)
 
 
 def defaults(size: Size, shape: ImageShape) -> MixtureSettings:
-    """The same at every size."""
-    return MixtureSettings()
+    """The same at every size. Draws begin where those of the trained models at `tiny` do."""
+    return MixtureSettings(exemplars=8192)
 
 
 RECIPE = Recipe(
