@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from triptych.evaluation import classifier
 from triptych.metrics import real_or_fake
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -52,12 +53,13 @@ def one_thread_per_worker() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def judges_learn_little() -> Iterator[None]:
-    """Classifiers of samples and real images cost the most of a measurement.
+    """Classifiers of samples, real images and labels cost the most of a measurement.
 
     Those that are no test's subject see few images; `test_real_or_fake.py` has the usual number.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(real_or_fake, "SEEN", 320)
+        patch.setattr(classifier, "LEAST_IMAGES", 4_000)
         yield
 
 

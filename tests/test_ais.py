@@ -213,7 +213,7 @@ def test_steps_that_explode_are_not_taken() -> None:
     before = State.at(target_of(x), z)
     after, accepted = hamiltonian_step(target_of(x), before, 1.0, size, streams())
     assert not accepted.any()
-    for name in ("z", "value", "slope", "prior", "prior_slope"):
+    for name in ("z", "value", "slope", "log_prior", "prior_slope"):
         assert torch.equal(getattr(after, name), getattr(before, name))
 
 

@@ -30,7 +30,16 @@ from triptych.pages import baseline
 from triptych.pages.language import Language, Name, Sentence
 from triptych.pages.load import Run, load_comparison
 from triptych.pages.page import write_page
-from triptych.records import BaselineRecord, ComparisonResults, MetricRecord, Note
+from triptych.pages.verdict import flattered
+from triptych.records import (
+    BaselineRecord,
+    ComparisonResults,
+    CostRecord,
+    MeasuredOn,
+    MetricRecord,
+    Note,
+    ResultsRecord,
+)
 from triptych.training.run_folder import RunFolder
 from triptych.words import english
 
@@ -396,6 +405,39 @@ def test_where_it_cannot_be_measured_the_comparison_goes_on(
     assert (
         comparing.make_baseline(None, data, tmp_path, failing(error), one_thread(), QUIET) is None
     )
+
+
+def test_the_baseline_of_an_earlier_version_is_kept(data: ImageData, tmp_path: Path) -> None:
+    """Its settings may be others than today's; a comparison that is gone on with keeps its own."""
+    wanted = TrainRequest(model="mixture:mppca", size="tiny")
+    earlier = replace(wanted, set=("exemplars=0",))
+
+    def measure(run: RunFolder) -> ResultsRecord:
+        images = MeasuredOn(name="x", fingerprint="x", train=1, validation=1, test=1)
+        return ResultsRecord(model=run.read().model, data=images, metrics=(), cost=CostRecord())
+
+    for request in (earlier, wanted):
+        found = comparing.make_baseline(request, data, tmp_path, measure, one_thread(), QUIET)
+        assert found is not None and found.note is None
+    assert RunFolder(tmp_path / "baseline").read().settings["exemplars"] == 0
+
+
+def test_draws_of_the_baseline_alone_are_said() -> None:
+    """Where a model beside it does not draw around training images, and nowhere else."""
+    runs, around = (
+        runs_with("frechet_distance", [(1.0, 2.0)] * 3),
+        (Note("prior_of_training_images"),),
+    )
+    mixture = Run(name="baseline", model="mixture:mppca", warnings=around)
+
+    def told(baseline: Run | None, *warned: int) -> bool:
+        those = [replace(run, warnings=around * (i in warned)) for i, run in enumerate(runs)]
+        sentences = flattered(replace(comparison_of(those), baseline=baseline))
+        return "flattered.baseline" in [sentence.key for sentence in sentences if sentence]
+
+    assert told(mixture) and told(mixture, 1)
+    assert not told(mixture, 0, 1, 2)
+    assert not told(replace(mixture, warnings=())) and not told(None)
 
 
 def test_samples_cannot_be_called_as_its_folder(tmp_path: Path) -> None:

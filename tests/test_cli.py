@@ -28,6 +28,7 @@ import triptych
 from tests.making import encode, make_images, one_thread, write_folder, write_npz, write_parquet
 from triptych import api, files
 from triptych.cli import commands, main, parser
+from triptych.comparison import compare as comparing
 from triptych.data import open
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
@@ -489,8 +490,10 @@ def test_bad_training_requests_are_refused(
 
 
 def test_output_folders_that_are_not_ours(
-    refuses: Callable[..., str], stock: Path, tmp_path: Path
+    refuses: Callable[..., str], stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Refused before anything is trained, a classifier for the measurements among it."""
+    monkeypatch.setattr(comparing, "plan_measurement", None)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -503,6 +506,10 @@ def test_output_folders_that_are_not_ours(
     assert "holds a run of another" in refuses(
         "train", "vae:course", "--seed", "9", *data, *SLOW, "--out", stock / "vae"
     )
+    others = refuses(
+        "train", "vae:course", "--set", "latent=7", *data, *SLOW, "--out", stock / "vae"
+    )
+    assert "holds a run of other settings (latent=" in others
 
 
 def test_dry_run_makes_nothing(call: Call, stock: Path) -> None:

@@ -203,7 +203,7 @@ def test_images_are_encoded_in_more_steps_than_samples_take() -> None:
         ({"mppca_rank": 4, "sigma_start": 0.001}, "must lie between"),
         ({"mppca_rank": 4, "sigma_start": 100.0}, "must lie between"),
         ({"mppca_rank": 4, "exemplars": 9}, "set exemplars=0 too"),
-        ({"mppca_rank": 4, "sigma_start": 1.0, "exemplars": -1}, "must be 0 or more"),
+        ({"mppca_rank": 4, "sigma_start": 1.0, "exemplars": -1}, "must be 0 to"),
     ],
 )
 def test_a_start_that_cannot_be_says_so(settings: dict[str, Any], message: str) -> None:

@@ -217,7 +217,7 @@ def test_the_likelihood_names_each_image_s_group_and_pays_for_it() -> None:
     numbers = groups_of(model, x)
     told = torch.eye(5)[numbers]
     found = model.estimate_likelihood(x, streams(4), 0.2, 8)
-    prior = ais.Prior(lambda rng: rng.normal(RANK))
+    prior = ais.LatentPrior(lambda rng: rng.normal(RANK))
     inside = ais.estimate(model.generator, x, [told], 0.2, 8, prior, streams(4))
     everyone = groups_of(model, images.to_float(planted(1)[0]))
     shares = torch.stack([(everyone == k).double().mean() for k in numbers])
@@ -378,9 +378,13 @@ def test_its_likelihood_and_bounds_are_under_that_prior() -> None:
         noise = rng.normal(RANK)
         return prior.draw(rng.uniform(1), noise, told)
 
-    exact = ais.Prior(draw, lambda z: precise.log_density(z, told))
+    exact = ais.LatentPrior(draw, lambda z: precise.log_density(z, told))
     inside = ais.estimate(model.generator, x, [told], 0.2, 8, exact, streams(4))
     assert isinstance(model.conditioning, Groups)
+    with torch.inference_mode():  # as tasks call it
+        assert torch.equal(model.estimate_likelihood(x, streams(4), 0.2, 2), ais.estimate(
+            model.generator, x, [told], 0.2, 2, exact, streams(4)
+        ) - model.conditioning.neg_log_prior(groups_of(model, x)))  # fmt: skip
     price = model.conditioning.neg_log_prior(groups_of(model, x))
     found = model.estimate_likelihood(x, streams(4), 0.2, 8)
     torch.testing.assert_close(found, inside - price, rtol=0, atol=1e-6)
@@ -388,9 +392,22 @@ def test_its_likelihood_and_bounds_are_under_that_prior() -> None:
     assert abs(below.mean() - above.mean()) < 5  # of 4,765 nats
 
 
+def test_images_of_unknown_classes_are_found_among_exemplars() -> None:
+    """Their latents depend on the class, their coordinates do not."""
+    model, x, kinds = model_of(replace(SETTINGS, groups=0, exemplars=1000), classes=4)
+    assert model.prior is not None
+    found = model.exemplars_of_images(x[::50])
+    assert torch.equal(model.prior.groups[found], kinds[::50])
+    assert model.exemplars_of_images(0.9 * x[::50]).tolist() == [-1] * len(found)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [({"exemplars": -1}, "must be 0 or more"), ({"mppca_rank": 0, "exemplars": 9}, "exemplars=0")],
+    [
+        ({"exemplars": -1}, "must be 0 to"),
+        ({"exemplars": 10**9}, "must be 0 to"),
+        ({"mppca_rank": 0, "exemplars": 9}, "exemplars=0"),
+    ],
 )
 def test_exemplars_that_cannot_be(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -158,14 +158,16 @@ def test_nearly_equal_images_do_not_make_draws_repeat_the_others() -> None:
 
 def test_images_are_found_among_their_exemplars() -> None:
     mixture, prior, images, groups = made(count=300)
-    weights = one_hot(*groups.tolist())
-    z = mixture.encode(images, weights)
-    at = prior.exemplars_at(z, weights)
-    torch.testing.assert_close(prior.exemplars[at], z)
-    assert prior.exemplars_at(z[:4] + 0.1, weights[:4]).tolist() == [-1] * 4
-    assert prior.exemplars_at(z[:2], one_hot(2, 2)).tolist() == [-1] * 2
-    other = 1 - groups[:4]
-    assert prior.exemplars_at(z[:4], one_hot(*other.tolist())).tolist() == [-1] * 4
+    y = mixture.coordinates(images)
+    at = prior.exemplars_at(mixture, y)
+    torch.testing.assert_close(
+        prior.exemplars[at], mixture.encode(images, one_hot(*groups.tolist()))
+    )
+    assert torch.equal(prior.groups[at], groups)
+    assert prior.exemplars_at(mixture, y[:4] + 0.1).tolist() == [-1] * 4
+    middle, few, _, _ = made(count=40)  # of 300 places
+    nowhere = middle.decode_coordinates(torch.zeros(1, R, dtype=torch.float64), one_hot(0))
+    assert few.exemplars_at(middle, torch.cat([nowhere, 0 * nowhere])).tolist() == [-1, -1]
 
 
 def test_of_too_many_images_random_ones_are_kept_and_one_makes_no_prior() -> None:

@@ -198,6 +198,16 @@ def make_folder(path: Path) -> None:
         raise InputError(f"cannot write to {path}", "name another folder")
 
 
+def check_can_make(path: Path) -> None:
+    """InputError where `make_folder` could not make a folder; nothing is made."""
+    there = next(part for part in (path, *path.absolute().parents) if part.exists())
+    if not there.is_dir():
+        reason = os.strerror(errno.ENOTDIR)
+        raise InputError(f"cannot make {path} ({reason})", "name another folder")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"cannot write to {there}", "name another folder")
+
+
 def first_free(path: Path, usable: Callable[[Path], bool]) -> Path:
     """The first usable path of PATH, PATH-2, PATH-3 ..."""
     candidate, number = path, 2

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from triptych import files, hardware
+from triptych import config, files, hardware
 from triptych.comparison.contract import (
     Conditions,
     chooses,
@@ -298,7 +298,8 @@ def make_baseline(
     if wanted is None:
         return None
     try:
-        request, into = resolve(wanted, data=data), folder / BASELINE
+        into = folder / BASELINE
+        request = baseline_request(wanted, data, RunFolder(into))
         console.say(english(Note("fitting_into", {"model": str(request.name), "run": str(into)})))
         run = train(request, into, machine, console)
         results = replace(measure(run), run=BASELINE)
@@ -311,6 +312,17 @@ def make_baseline(
         note = Note("baseline_failed", {"reason": first_line(error)})
         console.say(f"note: {english(note)}")
         return BaselineRecord(note=note)
+
+
+def baseline_request(wanted: TrainRequest, data: ImageData, kept: RunFolder) -> ResolvedRequest:
+    """The settings are those of the run that is there, which an earlier version may have made."""
+    request = resolve(wanted, data=data)
+    if not kept.is_run():
+        return request
+    record = kept.read()
+    if record.model != str(request.name):
+        return request
+    return replace(request, settings=config.from_json(type(request.settings), record.settings))
 
 
 def tell_contract(
@@ -540,9 +552,10 @@ def comparison_folder(identity: JsonObject, data_name: str) -> Path:
 
 
 def check_folder(out: Path, identity: JsonObject) -> None:
-    """InputError unless the folder is absent, empty, or this very comparison."""
+    """InputError unless the folder can be made, is empty, or this very comparison."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file", "name a folder with --out")
+    files.check_can_make(out)
     contract = out / CONTRACT
     if out.is_dir() and not contract.exists() and all(map(may_be_ours, files.visible(out))):
         return  # stopped while training: each run is checked when it goes on

@@ -235,7 +235,8 @@ class Outputs(SampleOutputs):
             self.model, len(self.images), EVALUATION_SEED, real.machine, self.labels
         )
         found = real.training.images[self.nearest.index]
-        return drawn == reconstruct.exemplars(self.model, found, real.machine)
+        theirs = reconstruct.exemplars(self.model, found, real.machine)
+        return (drawn == theirs) & (drawn >= 0)  # a group without exemplars draws around none
 
     @cached_property
     def bound(self) -> Bound:

@@ -27,11 +27,19 @@ from triptych.images import to_float64
 from triptych.nn.mppca import MPPCA
 
 LOG_2PI = math.log(2 * math.pi)
+EXEMPLARS = 8192  # of recipes whose draws begin at them
+MOST_EXEMPLARS = 2**17
 LEAST_NOISE, MOST_NOISE = 0.05, 50.0  # deviations on [-1, 1] between which s is looked for
 HALVINGS = 12  # of that range, on its logarithm
-SAME = 1e-3  # of a latent's length: nearer than that is the same latent
+SAME = 1e-3  # of an image's length in coordinates: nearer than that is the same image
 MOST_OWN = 0.5  # share of draws that may be nearest to the exemplar at which they began
 COMPARED = 1_000  # draws, and exemplars, whose nearest exemplar is looked for
+
+
+def check_exemplars(count: int) -> None:
+    """ValueError on a number of exemplars that a recipe cannot have."""
+    if not 0 <= count <= MOST_EXEMPLARS:
+        raise ValueError(f"exemplars must be 0 to {MOST_EXEMPLARS:,}, got {count}")
 
 
 class GroupedExemplars(nn.Module):
@@ -148,12 +156,18 @@ class GroupedExemplars(nn.Module):
         own = self.of_group(self.numbers(weights, choices))
         return pick(own, choices[:, 0]).where(own.any(1), -1)
 
-    def exemplars_at(self, z: Tensor, weights: Tensor | None) -> Tensor:
-        """The exemplar that each latent [B,R] is, give or take rounding: [B]; -1 for no one's."""
-        own = self.of_group(self.numbers(weights, z))
-        apart = torch.cdist(z, self.exemplars).masked_fill(own == 0, torch.inf)
+    def exemplars_at(self, mixture: MPPCA, y: Tensor) -> Tensor:
+        """The exemplar whose coordinates [B,R] these are, give or take rounding: [B]; -1 for none.
+
+        The group of the images need not be known.
+        """
+        theirs = torch.zeros_like(self.exemplars)
+        for k in range(len(self.kept) - 1):
+            own = self.groups == k
+            theirs[own] = mixture.decode_in(self.exemplars[own], k)
+        apart = torch.cdist(y, theirs).masked_fill(self.groups < 0, torch.inf)
         nearest = apart.min(1)
-        same = nearest.values < SAME * z.norm(dim=1).clamp(min=1)
+        same = nearest.values < SAME * y.norm(dim=1).clamp(min=1)
         return nearest.indices.where(same, -1)
 
 

@@ -181,6 +181,16 @@ class MPPCA(nn.Module):
         return self.image(self.decode_coordinates(z, weights))
 
     @in_full_precision
+    def encode_in(self, y: Tensor, k: int) -> Tensor:
+        """As `encode_coordinates`, of coordinates [N,R] that are all taken for group k: [N,R]."""
+        return (y - self.centres[k]) @ self.axes[k] / self.variances[k].sqrt()
+
+    @in_full_precision
+    def decode_in(self, z: Tensor, k: int) -> Tensor:
+        """As `decode_coordinates`, of latents [N,R] that are all of group k: [N,R]."""
+        return self.centres[k] + (self.variances[k].sqrt() * z) @ self.axes[k].T
+
+    @in_full_precision
     def decode_coordinates(self, z: Tensor, weights: Tensor) -> Tensor:
         """c_k + A_k diag(v_k)^(1/2) z, the coordinates of these images: [N,R]."""
         return self.in_groups(

@@ -599,7 +599,15 @@ def flattered(comparison: Comparison) -> list[Sentence | None]:
             for note in run.warnings
             if note.code == "floor_of_training_images"
         ]
+    baseline = comparison.baseline
+    if baseline and around_images(baseline) and not all(map(around_images, comparison.runs)):
+        sentences.append(Sentence("flattered.baseline", {}, "flattered"))
     return sentences
+
+
+def around_images(run: Run) -> bool:
+    """Whether its draws are made around training images."""
+    return any(note.code == "prior_of_training_images" for note in run.warnings)
 
 
 FLATTERING = {  # notes of runs and of their numbers, and the sentence that says what follows

@@ -167,11 +167,25 @@ def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
             theirs = recorded.get(what)
             if theirs != ours:
                 shown = "" if isinstance(ours, dict | list) else f" ({theirs}, not {ours})"
-                raise InputError(
-                    f"{path} holds a run of another {what}{shown}", "name another --out"
-                )
+                other = f"another {what}{shown}"
+                if what == "settings" and isinstance(theirs, dict):
+                    other = f"other settings ({named_differences(theirs, ours)})"
+                raise InputError(f"{path} holds a run of {other}", "name another --out")
     elif path.exists() and files.visible(path):
         raise InputError(f"{path} exists and is not a run of ours", "name another --out")
+
+
+def named_differences(theirs: JsonObject, ours: JsonObject) -> str:
+    """The settings in which two runs differ, with the values of the first.
+
+    >>> named_differences({"ema": 0.1, "width": 32}, {"ema": 0.05, "width": 32})
+    'ema=0.1'
+    """
+    names = [name for name in ours if theirs.get(name) != ours[name]]
+    return ", ".join(
+        name if isinstance(theirs.get(name), dict) else f"{name}={theirs.get(name)}"
+        for name in names
+    )
 
 
 def check_machine(folder: RunFolder, record: RunRecord, machine: Machine) -> None:

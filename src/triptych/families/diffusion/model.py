@@ -293,12 +293,9 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes, DrawsAroundExemplars):
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
-        """Those that are these images in their own groups, [N]; -1 for none, or unknown classes."""
+        """Those that are these images, [N]; -1 for none."""
         assert self.prior is not None and self.mixture is not None  # it keeps exemplars
-        numbers = None if self.kinds is None else self.kinds.of(images, None)
-        shares = condition_shares(self.kinds, numbers, images)
-        assert shares is not None
-        return self.prior.exemplars_at(self.mixture.encode(images, shares), shares)
+        return self.prior.exemplars_at(self.mixture, self.mixture.coordinates(images))
 
     def encode(self, images: Tensor) -> Latent:
         """The noise at the upper end of the noise-free path; the class is taken as unknown.

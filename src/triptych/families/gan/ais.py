@@ -48,7 +48,7 @@ def standard_normal(z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Prior:
+class LatentPrior:
     """p(z): its draws, [N,D] for the images of N streams, and its log density."""
 
     draw: Callable[[ImageStreams], Tensor]
@@ -131,7 +131,7 @@ class State:
     z: Tensor
     value: Tensor
     slope: Tensor
-    prior: Tensor
+    log_prior: Tensor
     prior_slope: Tensor
 
     @classmethod
@@ -146,7 +146,7 @@ class State:
 
     def log_density(self, beta: float) -> Tensor:
         """log p(z) + beta L(z), [N]."""
-        return self.prior + beta * self.value
+        return self.log_prior + beta * self.value
 
     def force(self, beta: float) -> Tensor:
         """Its gradient, [N,D]."""
@@ -159,7 +159,7 @@ class State:
             torch.where(rows, self.z, other.z),
             torch.where(chosen, self.value, other.value),
             torch.where(rows, self.slope, other.slope),
-            torch.where(chosen, self.prior, other.prior),
+            torch.where(chosen, self.log_prior, other.log_prior),
             torch.where(rows, self.prior_slope, other.prior_slope),
         )
 
@@ -219,7 +219,7 @@ def estimate(
     condition: list[Tensor],
     std: float,
     temperatures: int,
-    prior: Prior,
+    prior: LatentPrior,
     rng: ImageStreams,
 ) -> Tensor:
     """An estimate of log P(8-bit image), nats, on average not above it: [N], float64."""
@@ -233,7 +233,7 @@ def simulated_bounds(
     condition: list[Tensor],
     std: float,
     temperatures: int,
-    prior: Prior,
+    prior: LatentPrior,
     rng: ImageStreams,
 ) -> tuple[Tensor, Tensor]:
     """Bounds from below and above, nats, each [N], of images that the noisy model draws itself.

@@ -173,12 +173,10 @@ class GAN(
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
-        """Those that are these images in their own groups, [N]; -1 for none, or unknown classes."""
-        assert self.prior is not None  # it keeps exemplars
-        condition = self.players.condition_of(images)
-        z = self.players.closed_form(images, condition)
-        assert z is not None  # its exemplars are latents of the generator's mixture
-        return self.prior.exemplars_at(z, condition[0] if condition else None)
+        """Those that are these images, [N]; -1 for none."""
+        assert self.prior is not None and isinstance(self.generator, RefiningGenerator)
+        mixture = self.generator.mixture
+        return self.prior.exemplars_at(mixture, mixture.coordinates(images))
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """One generator call: [N,C,H,W]."""
@@ -244,7 +242,7 @@ class GAN(
         z, prior = latent.tensors["z"], self.prior_of(condition)
         return ais.simulated_bounds(self.generator, z, condition, std, temperatures, prior, rng)
 
-    def prior_of(self, condition: list[Tensor]) -> ais.Prior:
+    def prior_of(self, condition: list[Tensor]) -> ais.LatentPrior:
         """p(z | condition), whose density is that of latents in float64."""
         players, shares = self.players, condition[0] if condition else None
 
@@ -252,9 +250,11 @@ class GAN(
             return players.latents(players.draw_noise(rng), condition)
 
         if self.prior is None:
-            return ais.Prior(draw)
-        precise = deepcopy(self.prior).double()
-        return ais.Prior(draw, lambda z: precise.log_density(z, shares))
+            return ais.LatentPrior(draw)
+        with torch.inference_mode(False):  # what chains differentiate
+            precise = deepcopy(self.prior).double()
+            shares = None if shares is None else shares.clone()
+        return ais.LatentPrior(draw, lambda z: precise.log_density(z, shares))
 
     def diagnose(
         self, seen: Tensor, unseen: Tensor, rng: ImageStreams, share: float = 1.0

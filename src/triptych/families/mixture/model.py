@@ -99,10 +99,9 @@ class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood, DrawsAroun
 
     @torch.no_grad()
     def exemplars_of_images(self, images: Tensor) -> Tensor:
-        """Those that are these images in their own groups, [N]; -1 for none, or unknown classes."""
+        """Those that are these images, [N]; -1 for none."""
         assert self.prior is not None  # it keeps exemplars
-        latent = self.encode(images)
-        return self.prior.exemplars_at(latent.tensors["z"], latent.labels)
+        return self.prior.exemplars_at(self.mixture, self.mixture.coordinates(images))
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The image in the basis, [N,C,H,W]."""
@@ -164,9 +163,7 @@ def log_ratios(prior: GroupedExemplars, mixture: MPPCA, x: Tensor) -> Tensor:
     By so much the prior changes the density of the images: z and what lies outside the basis are
     independent, and the way from one to the other is the same.
     """
-    y, count = mixture.coordinates(x), len(mixture.shares)
-    ratios = []
-    for k, weights in enumerate(torch.eye(count + 1, dtype=x.dtype, device=x.device)[:count]):
-        z = mixture.encode_coordinates(y, weights.expand(len(y), -1))
-        ratios.append(prior.log_density_in(z, k) - log_standard(z))
+    y = mixture.coordinates(x)
+    latents = [mixture.encode_in(y, k) for k in range(len(mixture.shares))]
+    ratios = [prior.log_density_in(z, k) - log_standard(z) for k, z in enumerate(latents)]
     return torch.stack(ratios, dim=1)

@@ -220,7 +220,7 @@ class MixtureVector(nn.Module):
     def exemplars_of(self, features: Features, labels: Tensor | None) -> Tensor:
         """The exemplar that each image is encoded into, [B]; -1 for none."""
         assert features.coordinates is not None
-        return self.prior.exemplars_at(*self.encode(features.coordinates, labels))
+        return self.prior.exemplars_at(self.mixture, features.coordinates)
 
     def decode(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What decoding begins at: features [B,width,1,1], and the mixture's image [B,C,H,W].

@@ -24,6 +24,7 @@ from triptych.families.diffusion.losses import Weight, WeightedDenoisingLoss
 from triptych.families.diffusion.model import Diffusion, Process
 from triptych.families.diffusion.samplers import ALL_LEVELS, Sampling
 from triptych.families.diffusion.schedule import log_sigmas, power_sigmas
+from triptych.families.grouped_exemplars import check_exemplars
 from triptych.nn.unet import PatchUNet
 
 BOUND_LEVELS = 1000
@@ -94,8 +95,7 @@ def patch_network(
         raise ValueError(
             "no mixture leads to sigma_start: set sigma_start=none, exemplars=0 and steps=10 too"
         )
-    if settings.exemplars < 0:
-        raise ValueError(f"exemplars must be 0 or more, got {settings.exemplars}")
+    check_exemplars(settings.exemplars)
     if settings.exemplars and start is None:
         raise ValueError("exemplars need a sigma_start, where draws begin: set exemplars=0 too")
     if start is not None and not settings.sigma_min < start <= settings.sigma_max:

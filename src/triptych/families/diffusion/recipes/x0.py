@@ -8,6 +8,7 @@ from triptych.config import ImageShape, Size
 from triptych.families.diffusion.denoisers import CleanPredictor
 from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import PatchDiffusion, assemble, edm
+from triptych.families.grouped_exemplars import EXEMPLARS
 from triptych.families.protocol import Brief, Recipe
 
 RESIDUAL = 0.07  # deviation of the prediction's own error on [-1, 1], from validation images
@@ -37,7 +38,7 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
         guidance=1.5,
         guided=(0.25, 1.5),
         sigma_start=3.0,
-        exemplars=8192,
+        exemplars=EXEMPLARS,
         steps=7,
         inverse_steps=14,
         optimizer=replace(settings.optimizer, muon_lr=0.01),

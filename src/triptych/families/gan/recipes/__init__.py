@@ -12,6 +12,7 @@ from triptych.families.conditioning import Conditioning, make_conditioning, make
 from triptych.families.gan.inversion import Inversion
 from triptych.families.gan.losses import GANLoss
 from triptych.families.gan.model import GAN
+from triptych.families.grouped_exemplars import check_exemplars
 from triptych.nn.convgan import ConvolutionalDiscriminator, UpsamplingGenerator
 from triptych.nn.refiner import RefiningGenerator
 from triptych.nn.resnet_gan import Backbone, ResidualDiscriminator, ResidualGenerator
@@ -100,8 +101,7 @@ def build_convolutional(
         raise ValueError(f"groups must be 0 or more, got {groups}")
     if not 0 <= rank <= shape.dimensions:
         raise ValueError(f"mppca_rank must be 0 to {shape.dimensions}, got {rank}")
-    if settings.exemplars < 0:
-        raise ValueError(f"exemplars must be 0 or more, got {settings.exemplars}")
+    check_exemplars(settings.exemplars)
     if settings.exemplars and not rank:
         raise ValueError("exemplars have a mixture's latents: set mppca_rank, or exemplars=0 too")
     if rank and settings.latent != rank:

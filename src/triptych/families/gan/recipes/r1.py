@@ -13,6 +13,7 @@ from triptych.families.gan.losses import (
 )
 from triptych.families.gan.model import GAN
 from triptych.families.gan.recipes import ConvolutionalSettings, build_convolutional, sized
+from triptych.families.grouped_exemplars import EXEMPLARS
 from triptych.families.protocol import Recipe
 from triptych.nn.convgan import ConvolutionalDiscriminator
 
@@ -49,7 +50,7 @@ def defaults(size: Size, shape: ImageShape) -> R1GAN:
     if size != "tiny":
         return settings
     rank = min(RANK, shape.dimensions)
-    return replace(settings, groups=100, mppca_rank=rank, latent=rank, exemplars=8192)
+    return replace(settings, groups=100, mppca_rank=rank, latent=rank, exemplars=EXEMPLARS)
 
 
 RECIPE = Recipe(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from triptych.config import ImageShape, Settings, Size
 from triptych.families.conditioning import make_conditioning, make_mixture
+from triptych.families.grouped_exemplars import EXEMPLARS, check_exemplars
 from triptych.families.mixture.model import Mixture
 from triptych.families.protocol import Recipe
 
@@ -25,8 +26,7 @@ class MixtureSettings(Settings):
         for name in ("rank", "groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.exemplars < 0:
-            raise ValueError(f"exemplars must be 0 or more, got {self.exemplars}")
+        check_exemplars(self.exemplars)
         if self.groups * self.rank**2 > MOST_NUMBERS:
             raise ValueError(f"groups * rank^2 must be at most {MOST_NUMBERS:,}")
 
@@ -41,7 +41,7 @@ def build(settings: MixtureSettings, shape: ImageShape) -> Mixture:
 
 def defaults(size: Size, shape: ImageShape) -> MixtureSettings:
     """The same at every size. Draws begin where those of the trained models at `tiny` do."""
-    return MixtureSettings(exemplars=8192)
+    return MixtureSettings(exemplars=EXEMPLARS)
 
 
 RECIPE = Recipe(

@@ -7,6 +7,7 @@ from functools import partial
 
 from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.conditioning import make_conditioning, make_mixture
+from triptych.families.grouped_exemplars import EXEMPLARS
 from triptych.families.protocol import Brief, Recipe
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 
@@ -154,7 +155,7 @@ def brief(
     if images is not None:
         rank = min(rank, max(1, images // IMAGES_PER_DIRECTION))
     return replace(
-        settings, groups=200, mppca_rank=rank, patch_rank=8, exemplars=(8192, 2), join=0.0
+        settings, groups=200, mppca_rank=rank, patch_rank=8, exemplars=(EXEMPLARS, 2), join=0.0
     )
 
 
