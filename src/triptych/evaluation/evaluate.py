@@ -33,6 +33,7 @@ from triptych.evaluation.reference import RealSide, Reference, count_samples, ma
 from triptych.evaluation.samples import Samples
 from triptych.evaluation.saved_reference import ReferenceFile, format_of, open_reference
 from triptych.families.capabilities import Iterative, exemplar_numbers
+from triptych.families.grouped_exemplars import GroupedExemplars
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.metrics import Metric, NotDefinedError, all_metrics, entry
@@ -417,9 +418,16 @@ def extractor_record(real: RealSide) -> ExtractorRecord:
 
 
 def parameters(model: GenerativeModel) -> int:
-    """Numbers that training moves, in all networks; those that are stored where it moves none."""
+    """Numbers that training moves, in all networks; those that are stored where it moves none.
+
+    Encodings of training images are none of these: `exemplar_numbers` counts them.
+    """
     moved = sum(parameter.numel() for parameter in model.parameters())
-    return moved or sum(buffer.numel() for buffer in model.buffers())
+    if moved:
+        return moved
+    priors = [part for part in model.modules() if isinstance(part, GroupedExemplars)]
+    kept = sum(buffer.numel() for prior in priors for buffer in prior.buffers())
+    return sum(buffer.numel() for buffer in model.buffers()) - kept
 
 
 def flops_per_image(model: GenerativeModel, device: str) -> int:
