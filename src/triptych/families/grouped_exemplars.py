@@ -19,12 +19,15 @@ to each other, and at most half of them nearest to the image at which they began
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-from triptych.images import to_float64
+from triptych.families.capabilities import DrawsAroundExemplars
+from triptych.images import to_float, to_float64
 from triptych.nn.mppca import MPPCA
+from triptych.seeding import ImageStreams, generator
 
 LOG_2PI = math.log(2 * math.pi)
 EXEMPLARS = 8192  # of recipes whose draws begin at them
@@ -169,6 +172,53 @@ class GroupedExemplars(nn.Module):
         nearest = apart.min(1)
         same = nearest.values < SAME * y.norm(dim=1).clamp(min=1)
         return nearest.indices.where(same, -1)
+
+
+class DrawsAroundGroups(DrawsAroundExemplars):
+    """A model whose draws begin at exemplars of the groups of a mixture, where it has a prior.
+
+    prior: None for draws from N(0, I)
+    """
+
+    prior: GroupedExemplars | None
+
+    @property
+    @abstractmethod
+    def exemplar_mixture(self) -> MPPCA | None:
+        """Whose latents the exemplars are."""
+
+    @abstractmethod
+    def draw_noise(
+        self, count: int, rng: ImageStreams, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gaussian numbers [count,...] and shares of groups: what a draw takes before the prior."""
+
+    def fit_prior(self, images: Tensor, groups: Tensor | None, seed: int) -> None:
+        """Find the exemplars among uint8 images [N,C,H,W] of these groups [N], once these are."""
+        if self.prior is not None and self.exemplar_mixture is not None and groups is not None:
+            rng = generator(seed, "exemplars")
+            self.prior.fit(self.exemplar_mixture, to_float(images), groups, rng)
+
+    @property
+    def exemplar_numbers(self) -> int:
+        """Of the prior of draws."""
+        return 0 if self.prior is None else self.prior.kept_numbers
+
+    @torch.no_grad()
+    def exemplars_of_draws(
+        self, count: int, rng: ImageStreams, labels: Tensor | None = None
+    ) -> Tensor:
+        """As `draw_latent` picks them, [count]."""
+        assert self.prior is not None  # it keeps exemplars
+        _, shares = self.draw_noise(count, rng, labels)
+        return self.prior.exemplars_drawn(rng.uniform(1), shares)
+
+    @torch.no_grad()
+    def exemplars_of_images(self, images: Tensor) -> Tensor:
+        """Those that are these images, [N]; -1 for none."""
+        mixture = self.exemplar_mixture
+        assert self.prior is not None and mixture is not None  # it keeps exemplars
+        return self.prior.exemplars_at(mixture, mixture.coordinates(images))
 
 
 def log_around(z: Tensor, a: Tensor, exemplars: Tensor) -> Tensor:

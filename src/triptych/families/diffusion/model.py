@@ -18,7 +18,6 @@ from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families.capabilities import (
     BoundsLikelihood,
-    DrawsAroundExemplars,
     Encodes,
     Iterative,
     Represents,
@@ -42,12 +41,11 @@ from triptych.families.diffusion.samplers import (
     heun,
     sample_loop,
 )
-from triptych.families.grouped_exemplars import GroupedExemplars
+from triptych.families.grouped_exemplars import DrawsAroundGroups, GroupedExemplars
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
-from triptych.images import to_float
 from triptych.nn.mppca import MPPCA
-from triptych.seeding import ImageStreams, generator
+from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # the noise-free path takes none
 STEPS_WITHOUT_NOISE = 25  # of Heun, where a noisy sampler cannot serve
@@ -227,7 +225,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return sample_loop(sampling.sampler.step, chain, start, levels)
 
 
-class Diffusion(NoiseToImage, BoundsLikelihood, Encodes, DrawsAroundExemplars):
+class Diffusion(NoiseToImage, BoundsLikelihood, Encodes, DrawsAroundGroups):
     """A model whose network gives the expected image, and so a path from each image to noise.
 
     likelihoods: each method's estimate of -log P(8-bit image)
@@ -258,44 +256,31 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes, DrawsAroundExemplars):
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find groups and mixture, and the noise that draws around exemplars need."""
-        mixture, prior = self.mixture, self.prior
-        numbers = fit_before_training(self.kinds, mixture, images, seed, labels)
-        if prior is not None and mixture is not None and numbers is not None:
-            prior.fit(mixture, to_float(images), numbers, generator(seed, "exemplars"))
+        groups = fit_before_training(self.kinds, self.mixture, images, seed, labels)
+        self.fit_prior(images, groups, seed)
+
+    @property
+    def exemplar_mixture(self) -> MPPCA | None:
+        """That which the network begins at."""
+        return self.mixture
+
+    def draw_noise(
+        self, count: int, rng: ImageStreams, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Unit noise [count,C,H,W], and the condition."""
+        latent = super().draw_latent(count, rng, labels)
+        return latent.tensors["noise"], latent.labels
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """Unit noise, [count,C,H,W], and the condition; around an exemplar where there are some."""
-        latent = super().draw_latent(count, rng, labels)
+        noise, shares = self.draw_noise(count, rng, labels)
         prior, mixture, start = self.prior, self.mixture, self.process.start
-        shares = latent.labels
-        if prior is None or mixture is None or start is None or shares is None:
-            return latent
-        noise = latent.tensors["noise"]
-        shares = shares.to(noise.dtype)
-        z = prior.draw(rng.uniform(1), rng.normal(mixture.basis.shape[1]), shares)
-        noisy = mixture(z, shares) + start * noise
-        noise = self.flow(noisy, shares, up=True) / self.process.prior_std
-        return replace(latent, tensors={"noise": noise})
-
-    @property
-    def exemplar_numbers(self) -> int:
-        """Of the prior of draws."""
-        return 0 if self.prior is None else self.prior.kept_numbers
-
-    @torch.no_grad()
-    def exemplars_of_draws(
-        self, count: int, rng: ImageStreams, labels: Tensor | None = None
-    ) -> Tensor:
-        """As `draw_latent` picks them, [count]."""
-        assert self.prior is not None  # it keeps exemplars
-        shares = super().draw_latent(count, rng, labels).labels
-        return self.prior.exemplars_drawn(rng.uniform(1), shares)
-
-    @torch.no_grad()
-    def exemplars_of_images(self, images: Tensor) -> Tensor:
-        """Those that are these images, [N]; -1 for none."""
-        assert self.prior is not None and self.mixture is not None  # it keeps exemplars
-        return self.prior.exemplars_at(self.mixture, self.mixture.coordinates(images))
+        if prior is not None and mixture is not None and start is not None and shares is not None:
+            shares = shares.to(noise.dtype)
+            z = prior.draw(rng.uniform(1), rng.normal(mixture.basis.shape[1]), shares)
+            noisy = mixture(z, shares) + start * noise
+            noise = self.flow(noisy, shares, up=True) / self.process.prior_std
+        return Latent({"noise": noise}, path="spherical", labels=shares)
 
     def encode(self, images: Tensor) -> Latent:
         """The noise at the upper end of the noise-free path; the class is taken as unknown.

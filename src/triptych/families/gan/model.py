@@ -18,7 +18,6 @@ from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import (
     Diagnoses,
     Diagnosis,
-    DrawsAroundExemplars,
     Encodes,
     EstimatesLikelihood,
     Refines,
@@ -38,13 +37,13 @@ from triptych.families.gan.losses import (
     GeneratorObjective,
     Players,
 )
-from triptych.families.grouped_exemplars import GroupedExemplars
+from triptych.families.grouped_exemplars import DrawsAroundGroups, GroupedExemplars
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
-from triptych.images import to_float
+from triptych.nn.mppca import MPPCA
 from triptych.nn.refiner import RefiningGenerator
 from triptych.records import Note
-from triptych.seeding import ImageStreams, generator
+from triptych.seeding import ImageStreams
 
 NO_NOISE = ImageStreams(0, "none", ())  # a generator adds none
 
@@ -56,7 +55,7 @@ class GAN(
     Represents,
     EstimatesLikelihood,
     Diagnoses,
-    DrawsAroundExemplars,
+    DrawsAroundGroups,
 ):
     """A generator, a discriminator, and an encoder that inverts the generator.
 
@@ -139,44 +138,29 @@ class GAN(
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find the groups, where the condition is a group, and the generator's mixture."""
-        mixture = self.generator.mixture if isinstance(self.generator, RefiningGenerator) else None
-        numbers = fit_before_training(self.conditioning, mixture, images, seed, labels)
-        if self.prior is not None and mixture is not None and numbers is not None:
-            self.prior.fit(mixture, to_float(images), numbers, generator(seed, "exemplars"))
+        mixture = self.exemplar_mixture
+        groups = fit_before_training(self.conditioning, mixture, images, seed, labels)
+        self.fit_prior(images, groups, seed)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """z of the prior, [count,D], and the condition: groups are drawn as often as they occur."""
-        z, shares = self.draw_noise(rng, labels)
+        z, shares = self.draw_noise(count, rng, labels)
         if self.prior is not None:
             z = self.prior.draw(rng.uniform(1), z, shares)
         return Latent({"z": z}, path="straight", labels=shares)
 
-    def draw_noise(self, rng: ImageStreams, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def draw_noise(
+        self, count: int, rng: ImageStreams, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Gaussian numbers [count,D], and the condition."""
         z, conditioning = rng.normal(self.latent), self.conditioning
         numbers = None if conditioning is None else conditioning.draw(rng, labels)
         return z, condition_shares(conditioning, numbers, z)
 
     @property
-    def exemplar_numbers(self) -> int:
-        """Of the prior of draws."""
-        return 0 if self.prior is None else self.prior.kept_numbers
-
-    @torch.no_grad()
-    def exemplars_of_draws(
-        self, count: int, rng: ImageStreams, labels: Tensor | None = None
-    ) -> Tensor:
-        """As `draw_latent` picks them, [count]."""
-        assert self.prior is not None  # it keeps exemplars
-        _, shares = self.draw_noise(rng, labels)
-        return self.prior.exemplars_drawn(rng.uniform(1), shares)
-
-    @torch.no_grad()
-    def exemplars_of_images(self, images: Tensor) -> Tensor:
-        """Those that are these images, [N]; -1 for none."""
-        assert self.prior is not None and isinstance(self.generator, RefiningGenerator)
-        mixture = self.generator.mixture
-        return self.prior.exemplars_at(mixture, mixture.coordinates(images))
+    def exemplar_mixture(self) -> MPPCA | None:
+        """That which the generator begins at."""
+        return self.generator.mixture if isinstance(self.generator, RefiningGenerator) else None
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """One generator call: [N,C,H,W]."""

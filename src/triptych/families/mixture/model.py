@@ -20,21 +20,20 @@ from triptych.config import ImageShape
 from triptych.families.capabilities import (
     MEAN_PIXELS,
     BoundsLikelihood,
-    DrawsAroundExemplars,
     Encodes,
     Represents,
     mean_terms,
 )
 from triptych.families.conditioning import Conditioning, condition_shares, fit_before_training
-from triptych.families.grouped_exemplars import GroupedExemplars, log_standard
+from triptych.families.grouped_exemplars import DrawsAroundGroups, GroupedExemplars, log_standard
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel, Objective, to_float32
-from triptych.images import BIN_WIDTH, to_float
+from triptych.images import BIN_WIDTH
 from triptych.nn.mppca import MPPCA
-from triptych.seeding import ImageStreams, generator
+from triptych.seeding import ImageStreams
 
 
-class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood, DrawsAroundExemplars):
+class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood, DrawsAroundGroups):
     """The mixture over groups or classes.
 
     exemplars: training images that draws begin at; 0 for N(0, I)
@@ -63,45 +62,30 @@ class Mixture(GenerativeModel, Encodes, Represents, BoundsLikelihood, DrawsAroun
 
     def fit_before_training(self, images: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Find the groups, the mixture and the prior, which is all that there is to find."""
-        numbers = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
-        if self.prior is not None and numbers is not None:
-            rng = generator(seed, "exemplars")
-            self.prior.fit(self.mixture, to_float(images), numbers, rng)
+        groups = fit_before_training(self.conditioning, self.mixture, images, seed, labels)
+        self.fit_prior(images, groups, seed)
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
         """z of the prior, [count,R], and a group by its frequency, or the class that is asked for.
 
         Between two draws of a group from N(0, I) the great circle gives draws again.
         """
-        z, shares = self.draw_noise(rng, labels)
+        z, shares = self.draw_noise(count, rng, labels)
         if self.prior is not None:
             z = self.prior.draw(rng.uniform(1), z, shares)
         return Latent({"z": z}, "spherical", shares)
 
-    def draw_noise(self, rng: ImageStreams, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def draw_noise(
+        self, count: int, rng: ImageStreams, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Gaussian numbers [count,R], and the groups."""
         z = rng.normal(self.mixture.basis.shape[1])
         return z, self.shares(self.conditioning.draw(rng, labels), z)
 
     @property
-    def exemplar_numbers(self) -> int:
-        """Of the prior of draws."""
-        return 0 if self.prior is None else self.prior.kept_numbers
-
-    @torch.no_grad()
-    def exemplars_of_draws(
-        self, count: int, rng: ImageStreams, labels: Tensor | None = None
-    ) -> Tensor:
-        """As `draw_latent` picks them, [count]."""
-        assert self.prior is not None  # it keeps exemplars
-        _, shares = self.draw_noise(rng, labels)
-        return self.prior.exemplars_drawn(rng.uniform(1), shares)
-
-    @torch.no_grad()
-    def exemplars_of_images(self, images: Tensor) -> Tensor:
-        """Those that are these images, [N]; -1 for none."""
-        assert self.prior is not None  # it keeps exemplars
-        return self.prior.exemplars_at(self.mixture, self.mixture.coordinates(images))
+    def exemplar_mixture(self) -> MPPCA:
+        """Its own."""
+        return self.mixture
 
     def decode(self, latent: Latent, rng: ImageStreams) -> Tensor:
         """The image in the basis, [N,C,H,W]."""
