@@ -114,7 +114,8 @@ def test_another_request_does_not_go_on_in_a_folder(
     settings = replace(request.settings, **change.get("settings", {}))
     rest = {k: v for k, v in change.items() if k in ("budget", "seed")}
     asked = replace(request, data=other, settings=settings, **rest)
-    with pytest.raises(InputError, match=f"holds a run of another {what}"):
+    told = "other settings" if what == "settings" else f"another {what}"
+    with pytest.raises(InputError, match=f"holds a run of {told}"):
         check_output(folder, asked)
 
 

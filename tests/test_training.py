@@ -455,7 +455,7 @@ def test_output_folder_must_be_ours(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a file"):
         train(request(), other / "letter.txt")
     train(request(), tmp_path / "run")
-    with pytest.raises(InputError, match="another settings"):
+    with pytest.raises(InputError, match="other settings"):
         train(request("vae:sigma", "1.28kimg", "latent=3"), tmp_path / "run")
     with pytest.raises(InputError, match="another seed"):
         train(request(seed=1), tmp_path / "run")

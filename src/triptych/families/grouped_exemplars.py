@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.families.capabilities import DrawsAroundExemplars
-from triptych.images import to_float, to_float64
+from triptych.images import to_float
 from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams, generator
 
@@ -238,9 +238,12 @@ def log_standard(z: Tensor) -> Tensor:
 
 
 def pick(weights: Tensor, uniform: Tensor) -> Tensor:
-    """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B]."""
-    ends = to_float64(weights).cumsum(1)
-    targets = (ends[:, -1] * to_float64(uniform))[:, None].contiguous()
-    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0].to(weights.device)
+    """Indices drawn by their weights, from uniform numbers on [0, 1): [B,N], [B] -> [B].
+
+    Sums are as precise as the weights: those of 0 and 1 need no float64.
+    """
+    ends = weights.cumsum(1)
+    targets = (ends[:, -1] * uniform.to(ends))[:, None].contiguous()
+    index = torch.searchsorted(ends.contiguous(), targets, right=True)[:, 0]
     numbers = torch.arange(weights.shape[1], device=weights.device)
     return torch.minimum(index, numbers.where(weights > 0, -1).amax(1))

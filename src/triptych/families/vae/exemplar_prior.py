@@ -67,13 +67,15 @@ class ExemplarPrior(nn.Module):
     def draw(self, choices: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents from two uniform numbers each [B,2] and Gaussian noise [B,D]: [B,D]."""
         exemplar = self.exemplars_drawn(choices, labels)
-        kind = pick(self.shares.expand(len(noise), -1), choices[:, 1])
+        shares = to_float64(self.shares.expand(len(noise), -1))
+        kind = pick(shares, choices[:, 1]).to(noise.device)
         moved = torch.einsum("bij,bj->bi", self.factors[kind], noise.to(self.factors.dtype))
         return self.exemplars[exemplar] + moved
 
     def exemplars_drawn(self, choices: Tensor, labels: Tensor | None = None) -> Tensor:
         """The exemplar that the first of two uniform numbers [B,2] chooses: [B]."""
-        return pick(self.weights_for(labels, len(choices)), choices[:, 0])
+        weights = to_float64(self.weights_for(labels, len(choices)))
+        return pick(weights, choices[:, 0]).to(choices.device)
 
     def exemplars_at(self, z: Tensor) -> Tensor:
         """The exemplar that each latent [B,D] is, give or take rounding: [B]; -1 for no one's.
