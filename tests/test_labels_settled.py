@@ -208,9 +208,9 @@ def test_a_folder_called_like_a_named_set_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "street-digits").mkdir()
-    data = open_images("street-digits", DataOptions(resolution=16))
+    data = open_images("street-digits")
     values = {"name": "street-digits", "path": "./street-digits"}
     assert codes(data)["folder_named_alike"] == values
     (tmp_path / "street-digits").rmdir()
-    again = open_images("street-digits", DataOptions(resolution=16))
+    again = open_images("street-digits")
     assert "folder_named_alike" not in codes(again)
