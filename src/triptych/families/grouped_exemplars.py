@@ -132,11 +132,11 @@ class GroupedExemplars(nn.Module):
         """log p(z | group), nats: z [B,R], weights of the groups [B,K+1] -> [B]."""
         k = self.numbers(weights, z)
         own = self.of_group(k)
-        known = own.any(1)
+        has_exemplars = own.any(1)
         # Who has no exemplars is shown all: a sum over none has no gradient.
-        shown = own.where(known[:, None], 1.0)
+        shown = own.where(has_exemplars[:, None], 1.0)
         each = log_around(z, self.kept[k], self.exemplars) + shown.log()
-        return (each.logsumexp(1) - shown.sum(1).log()).where(known, log_standard(z))
+        return (each.logsumexp(1) - shown.sum(1).log()).where(has_exemplars, log_standard(z))
 
     def log_density_in(self, z: Tensor, group: int) -> Tensor:
         """The same of latents [B,R] that all are of one group: nats, [B]."""
