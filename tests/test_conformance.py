@@ -27,6 +27,8 @@ from triptych.families.capabilities import (
     Represents,
     why_not,
 )
+from triptych.families.diffusion.likelihood import FlowLikelihood
+from triptych.families.diffusion.model import Diffusion
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.pages.language import Language
@@ -72,7 +74,7 @@ def kept(name: str, shape: ImageShape) -> GenerativeModel:
 
 
 def fresh(name: str, shape: ImageShape, seed: int = 0) -> GenerativeModel:
-    """An untrained model, stirred so that no weight starts at zero, with a short chain.
+    """An untrained model, stirred so that no weight starts at zero, with short chains.
 
     One that is not trained is fitted on noise.
     """
@@ -86,6 +88,13 @@ def fresh(name: str, shape: ImageShape, seed: int = 0) -> GenerativeModel:
     if not registry.is_trained(parsed.family):
         model.fit_before_training(random_pixels(FITTED, *shape.size, seed=seed), seed)
     model.eval()
+    if isinstance(model, Diffusion):  # of each density the path from noise in a tenth of the steps
+        model.likelihoods = {
+            method: replace(each, sigmas=each.sigmas[::10])
+            if isinstance(each, FlowLikelihood)
+            else each
+            for method, each in model.likelihoods.items()
+        }
     return model.with_sampler(steps=STEPS) if isinstance(model, Iterative) else model
 
 
