@@ -12,11 +12,13 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from triptych.evaluation import classifier
+from triptych.families.gan import inversion, model
 from triptych.metrics import real_or_fake
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -61,6 +63,28 @@ def judges_learn_little() -> Iterator[None]:
         patch.setattr(real_or_fake, "SEEN", 320)
         patch.setattr(classifier, "LEAST_IMAGES", 4_000)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def latents_are_refined_little() -> Iterator[None]:
+    """Steps towards the latents of images cost half of what it costs to measure a GAN.
+
+    Those that are no test's subject are few; `test_inversion.py` has as many as are asked for.
+    """
+
+    def refine(*given: Any) -> torch.Tensor:
+        *rest, steps = given
+        return inversion.refine(*rest, min(steps, 10))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "refine", refine)
+        yield
+
+
+@pytest.fixture
+def latents_are_refined_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the refinement, or of numbers that hang on it."""
+    monkeypatch.setattr(model, "refine", inversion.refine)
 
 
 @pytest.fixture(scope="session")

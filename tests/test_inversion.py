@@ -28,6 +28,7 @@ from triptych.training.resolve import ResolvedRequest
 from triptych.training.state import TrainingState
 
 __all__ = ["call", "refuses"]  # fixtures
+pytestmark = pytest.mark.usefixtures("latents_are_refined_as_asked")
 
 SHAPE = ImageShape(channels=1, resolution=16)
 
