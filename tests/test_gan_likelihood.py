@@ -25,7 +25,9 @@ from triptych.options import LikelihoodOptions
 from triptych.seeding import ImageStreams
 from triptych.tasks import likelihood
 
-SIDE, LATENT, STD = 16, 5, 0.1
+pytestmark = pytest.mark.usefixtures("latents_are_refined_as_asked")
+
+SIDE, LATENT, STD = 8, 5, 0.1
 SHAPE = ImageShape(channels=1, resolution=SIDE)
 WEIGHT = normal(SIDE**2, LATENT, seed=1) / 12
 
@@ -77,7 +79,7 @@ def test_the_estimate_is_the_marginal_likelihood_of_8_bit_images() -> None:
     model, x = plane(), drawn(24)
     with torch.inference_mode():
         rng = ImageStreams(0, "likelihood/ais", range(24))
-        found = model.estimate_likelihood(x, rng, STD, 600)
+        found = model.estimate_likelihood(x, rng, STD, 300)
     assert abs((found - exact(x)).mean()) < 0.5
 
 
@@ -86,7 +88,7 @@ def test_bounds_on_its_own_images_meet() -> None:
     model = plane()
     with torch.inference_mode():
         rng = ImageStreams(0, "simulated/ais", range(24))
-        below, above = model.simulated_bounds(rng, STD, 600)
+        below, above = model.simulated_bounds(rng, STD, 300)
     assert abs((above - below).mean()) < 1
     assert (below - above).mean() < 3 * (above - below).std() / 24**0.5
 
