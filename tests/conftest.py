@@ -10,16 +10,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from triptych.evaluation import classifier
+from triptych.evaluation import classifier, outputs
 from triptych.families.gan import inversion, model
 from triptych.metrics import real_or_fake
+from triptych.pages import exports, formats
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -35,6 +36,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["TRIPTYCH_CACHE"]
     else:
         os.environ["TRIPTYCH_CACHE"] = before
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk() -> Iterator[None]:
+    """What tests write need not outlive the machine; a descriptor must still be one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +75,14 @@ def judges_learn_little() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def paths_have_few_points() -> Iterator[None]:
+    """Every point of a path between images is an image to decode and to look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outputs, "POINTS", 4)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def latents_are_refined_little() -> Iterator[None]:
     """Steps towards the latents of images cost half of what it costs to measure a GAN.
 
@@ -85,6 +102,27 @@ def latents_are_refined_little() -> Iterator[None]:
 def latents_are_refined_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the refinement, or of numbers that hang on it."""
     monkeypatch.setattr(model, "refine", inversion.refine)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def charts_for_print_are_drawn_once() -> Iterator[None]:
+    """Of the same numbers matplotlib draws the same file, in half of the time of a page."""
+    drawn: dict[str, Any] = {}
+
+    def once(draw: Callable[..., Any]) -> Callable[..., Any]:
+        def known(*asked: Any) -> Any:
+            key = repr((draw.__name__, asked))
+            if key not in drawn:
+                drawn[key] = draw(*asked)
+            return drawn[key]
+
+        return known
+
+    with pytest.MonkeyPatch.context() as patch:
+        for draw in (exports.plotted, exports.plotted_lines):
+            for module in (exports, formats):
+                patch.setattr(module, draw.__name__, once(draw))
+        yield
 
 
 @pytest.fixture(scope="session")
