@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from triptych import distributed, files
 from triptych import images as pixels
 from triptych.cli import main
 from triptych.errors import InputError
+from triptych.evaluation import outputs
 from triptych.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
+POINTS = outputs.POINTS  # before the other tests' shorter paths
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 
 
@@ -80,7 +83,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("model", together.SMALL)
 def test_two_processes_do_what_one_does(model: str, pair: Path, tmp_path: Path) -> None:
-    """50 rounds in float64 at the same batch: losses and weights agree within 1e-5, relatively.
+    """20 rounds in float64 at the same batch: losses and weights agree within 1e-5, relatively.
 
     In bfloat16, Muon's matrices are rounded alike, for their gradients differ by 1e-16 alone.
     """
@@ -129,23 +132,31 @@ def test_a_signal_stops_all_after_saving(images: str, tmp_path: Path) -> None:
     assert list((run / "checkpoints").iterdir())
 
 
-def test_samples_are_shared(trained: Path, tmp_path: Path) -> None:
-    """Two processes draw the same samples as one."""
-    asked = ["triptych", "sample", str(trained), "--count", "5", "--precision", "fp32"]
-    code, _, err = finish(*asked, "--out", str(tmp_path / "two.npz"))
+@pytest.fixture(scope="module")
+def shared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """What two processes measure of that run, and a file of samples that they draw."""
+    drawn = tmp_path_factory.mktemp("drawn") / "two.npz"
+    measure = ["evaluate", str(trained), "--count", "8", "--json", "--precision", "fp32"]
+    draw = ["sample", str(trained), "--count", "5", "--precision", "fp32", "--out", str(drawn)]
+    code, out, err = finish("tests.together", "turns", *measure, "then", *draw)
     assert code == 0, err
+    return json.JSONDecoder().raw_decode(out)[0], drawn
+
+
+def test_samples_are_shared(trained: Path, shared: tuple[Any, Path]) -> None:
+    """Two processes draw the same samples as one."""
     alone = Run(trained, making.one_thread()).sample(5)
-    with np.load(tmp_path / "two.npz") as two:
+    with np.load(shared[1]) as two:
         apart = two["images"].astype(int) - pixels.to_array(alone).astype(int)
     assert abs(apart).max() <= 1 < abs(pixels.to_array(alone).astype(int)).max()
 
 
-def test_measurements_are_shared(trained: Path) -> None:
+def test_measurements_are_shared(
+    trained: Path, shared: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes write the same results as one."""
-    words = ["evaluate", str(trained), "--count", "8", "--json", "--precision", "fp32"]
-    code, out, err = finish("triptych", *words)
-    assert code == 0, err
-    measured = json.loads(out)["runs"][0]["metrics"]
+    monkeypatch.setattr(outputs, "POINTS", POINTS)
+    measured = shared[0]["runs"][0]["metrics"]
     expected = making.evaluated([trained], count=8, machine=making.one_thread())[0]["metrics"]
     for ours, theirs in zip(expected, measured, strict=True):
         assert ours["name"] == theirs["name"]

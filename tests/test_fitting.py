@@ -26,7 +26,7 @@ from triptych.training.plan import Plan
 
 @pytest.mark.parametrize("model", together.SMALL)
 def test_a_split_batch_moves_the_weights_alike(model: str, tmp_path: Path) -> None:
-    """50 rounds in float64, parts of 8 and 8, or of 5, 5, 5 and 1: only rounding differs."""
+    """20 rounds in float64, parts of 8 and 8, or of 5, 5, 5 and 1: only rounding differs."""
     together.steps(model, tmp_path / "whole")
     whole = load_file(tmp_path / "whole")
     for microbatch in (5, 8):

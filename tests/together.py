@@ -1,9 +1,10 @@
 """What the processes of a torchrun do in test_distributed.py.
 
-python -m tests.together steps OUT          50 rounds of each model in float64; losses and weights
+python -m tests.together steps OUT          20 rounds of each model in float64; losses and weights
                                             to files of the folder OUT
 python -m tests.together killed STEP ...    as `triptych ...`, but the second process kills itself
                                             at that step of its first life
+python -m tests.together turns ... then ... as `triptych ...`, one command after another
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from safetensors.torch import save_file
@@ -28,7 +31,7 @@ from triptych.seeding import generator
 from triptych.training.plan import Plan
 from triptych.training.state import TrainingState
 
-BATCH, ROUNDS = 16, 50
+BATCH, ROUNDS = 16, 20
 SHAPE = ImageShape(channels=1, resolution=16)
 SMALL = {
     "vae:sigma": ("widths=8,16", "latent=8"),
@@ -78,10 +81,26 @@ def killed(step: int, arguments: list[str]) -> None:
     main()
 
 
+def turns(words: list[str]) -> None:
+    """Command lines, one after another; the processes start and meet once."""
+    *first, last = ([*each] for then, each in groupby(words, "then".__eq__) if not then)
+    for command in first:
+        sys.argv = ["triptych", *command]
+        with patch.object(distributed, "leave", lambda: None):
+            try:
+                main()
+            except SystemExit as done:
+                assert done.code == 0, command
+    sys.argv = ["triptych", *last]
+    main()
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "steps":
         for each in SMALL:
             steps(each, Path(sys.argv[2]) / each)
         distributed.leave()
+    elif sys.argv[1] == "turns":
+        turns(sys.argv[2:])
     else:
         killed(int(sys.argv[2]), sys.argv[3:])
