@@ -70,14 +70,15 @@ CASES = {
     ),
     "diffusion:course": Case(
         settings=("width=8",),
-        early=3e-4,  # 8.3e-5
-        late=3e-4,  # 9.3e-5
-        steps=50,  # each takes long
+        early=3e-4,  # 1.7e-4
+        late=3e-4,  # 1.5e-4
+        steps=25,  # each takes long
     ),
     "diffusion:x0": Case(
-        settings=("widths=16,32", "attention=false,true", "patch=2"),
-        early=2e-4,  # 6.1e-5
-        late=0.008,  # 0.0026
+        settings=("widths=8,16", "attention=false,true", "patch=2"),
+        early=7e-5,  # 2.2e-5
+        late=0.0016,  # 5.2e-4
+        steps=100,
     ),
 }
 LENGTH = 0.03  # of the way from the first weights, and of the average's: 0.011
