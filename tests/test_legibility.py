@@ -46,9 +46,9 @@ def mislabeled(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(classifier, "LEAST_IMAGES", 6000)
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 2500)
     monkeypatch.setattr(classifier, "EPOCHS", 1)
-    monkeypatch.setattr(legibility, "IMAGES_SEEN", 3000)
+    monkeypatch.setattr(legibility, "IMAGES_SEEN", 1500)
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "own"))
 
 
