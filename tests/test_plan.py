@@ -75,7 +75,7 @@ def run(simulated: Simulated, pace: Pace, out: Path, model: str = "vae:sigma") -
     return train(request(model, f"{ASKED:g}s", *SMALL[model]), out).read()
 
 
-SMALL = {"vae:sigma": ("widths=8,8",), "gan:hinge": ("width=8",), "vae:course": ("widths=8,8",)}
+SMALL = {"vae:sigma": ("widths=8,8", "batch_size=8"), "gan:hinge": ("width=8", "batch_size=8")}
 
 PACES: dict[str, tuple[Pace, float]] = {
     "quiet": (lambda s: 0.3, 0.05),
@@ -409,7 +409,7 @@ def test_a_later_phase_is_planned_by_the_latest_pace(simulated: Simulated, tmp_p
     """All became four times slower after the last moment of the first phase: the encoder's share
     of the time was foretold by the old pace.
     """
-    pace = lambda s: 0.1 if s < 0.925 * ASKED else 0.4  # noqa: E731
+    pace = lambda s: 0.2 if s < 0.925 * ASKED else 0.8  # noqa: E731
     record = run(simulated, pace, tmp_path / "run", "gan:hinge")
     assert abs(record.train_seconds / ASKED - 1) < 0.08
 
@@ -426,7 +426,7 @@ def test_what_is_no_step_is_planned_for(simulated: Simulated, tmp_path: Path) ->
         with opened(request("vae:sigma", "60s", *SMALL["vae:sigma"]), tmp_path / f"{cost}") as one:
             one.loop.clock.costs = {"picture": cost}
             one.loop.replan()
-            ends.append(one.loop.plan.end / 32)
+            ends.append(one.loop.plan.end / 8)
     assert ends[0] - ends[1] == pytest.approx(20 / 0.3, abs=2)
 
 

@@ -38,7 +38,7 @@ from triptych.training.state import TrainingState
 
 MACHINE = hardware.pick(device="cpu", precision="fp32", threads=1)
 SHAPE = ImageShape(channels=1, resolution=16)
-SMALL = {"vae:sigma": ("widths=8,16",), "diffusion:edm": ("widths=8,16,16",)}
+SMALL = {"vae:sigma": ("widths=8,16",), "diffusion:edm": ("widths=8,16,16", "steps=4")}
 
 
 def part(count: int, name: str) -> Part:
