@@ -28,6 +28,7 @@ LAYERS = [
     {"comparison"},
     {"pages"},
     {"api"},
+    {"web"},
     {"cli"},
     {"__main__"},
 ]

@@ -505,6 +505,41 @@ class Report(Everywhere):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serve(Everywhere):
+    """Open the live page: watch models learn, play with them, test your eyes. Ctrl-C ends it.
+
+    Trainings that the page started go on without it.
+    """
+
+    needs_torch = False  # it is loaded when a model is first asked
+
+    path: Path | None = argument("DIR", "Folder with runs and comparisons; runs by default.", None)
+    port: int = option(8765, "Where it listens; 0 for any port that is free.")
+    host: str | None = option(
+        None,
+        "Another address than this machine's own, as 0.0.0.0 for all: the printed link then has a "
+        "token, without which nobody is answered.",
+    )
+    lang: str = option("en", "Language that the page opens in: en or fr.")
+
+    def run(self) -> Any:
+        """The folder, once the page is closed."""
+        from triptych.words import check_language
+
+        check_language(self.lang)
+        try:
+            from triptych.web.server import serve
+        except ImportError as error:
+            raise InputError(
+                f"the live page needs a package that is not installed ({error.name})",
+                "pip install 'triptych[web]'",
+            ) from None
+        serve(self.path, self.host, self.port, self.lang, self.console())
+        folder = str(self.path or "runs")
+        return {"served": folder} if self.json else folder
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data(Everywhere, ReadingOptions):
     """What is in the data, and what would be done with them; draws a contact sheet."""
 

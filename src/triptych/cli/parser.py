@@ -46,6 +46,7 @@ COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "evaluate": ("Evaluate", "Measure runs, or samples from elsewhere, on held-out images."),
     "reference": ("Reference", "Keep real images as a reference, without their pixels."),
     "report": ("Report", "Write the page of a comparison, or of evaluated runs."),
+    "serve": ("Serve", "Open the live page: watch models learn, play with them."),
     "data": ("Data", "What is in the data, and what would be done with them."),
     "doctor": ("Doctor", "What this machine has, and what would be picked on it."),
 }
@@ -57,6 +58,7 @@ EXAMPLES = """examples:
   triptych evaluate out.npz --data photos/         measure samples from elsewhere
   triptych sample runs/d --count 64 --out d.png    draw from it
   triptych report runs/compare-street-digits-75s --lang fr
+  triptych serve                                   watch trainings and play, in a browser
 """
 NUMBERS = {int: "a whole number", float: "a number"}
 

@@ -42,6 +42,7 @@ class Losses:
     images_per_second: float | None
     losses: Mapping[str, float]  # "objective/term" -> mean since the line before
     phase: float = 0  # images are counted from 0 in each
+    seconds: float | None = None  # of training so far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +244,7 @@ def load_log(path: Path) -> Log:
                 images_per_second=number(entry.get("images_per_second")),
                 losses=numbers(entry.get("losses")),
                 phase=number(entry.get("phase")) or 0,
+                seconds=number(entry.get("seconds")),
             )
         )
     return Log(
@@ -305,6 +307,14 @@ def load_record(path: Path) -> RunRecord | None:
     """run.json; None where it is missing or damaged."""
     try:
         return RunRecord.read(files.parse_json(files.read_bytes(path, files.MOST_JSON)))
+    except (OSError, ValueError):
+        return None
+
+
+def load_results(path: Path) -> ResultsRecord | None:
+    """results.json of a run; None where it is missing or damaged."""
+    try:
+        return ResultsRecord.read(files.parse_json(files.read_bytes(path, MOST_RESULTS)))
     except (OSError, ValueError):
         return None
 

@@ -1,0 +1,198 @@
+// What every view stands on: elements, words in the reader's language, requests to the server.
+
+let texts = {};
+let language = document.documentElement.lang;
+
+export const currentLanguage = () => language;
+
+/** Load the words of a language; views draw themselves again afterwards. */
+export async function loadTexts(code) {
+  const answer = await fetch(`/texts/${encodeURIComponent(code)}`);
+  texts = await answer.json();
+  language = code;
+  document.documentElement.lang = code;
+  for (const node of document.querySelectorAll("[data-text]")) node.textContent = t(node.dataset.text);
+  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
+  document.title = t("live.title");
+}
+
+/** A text by its key with values in place of {names}; the key itself where there is none. */
+export function t(key, values = {}) {
+  const text = texts[key];
+  if (text === undefined) return key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => name in values ? String(values[name]) : whole);
+}
+
+/** A number as the language writes it, with at most so many decimals. */
+export function number(value, decimals = 0) {
+  return new Intl.NumberFormat(language, { maximumFractionDigits: decimals }).format(value);
+}
+
+/** Three digits that count, as losses need. */
+export function short(value) {
+  return new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value);
+}
+
+export function percent(share) {
+  return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 }).format(share);
+}
+
+/** Seconds in the unit that reads best. */
+export function duration(seconds) {
+  if (seconds >= 7200) return t("live.hours", { n: number(seconds / 3600, 1) });
+  if (seconds >= 120) return t("live.minutes", { n: number(seconds / 60) });
+  return t("live.seconds", { n: number(seconds) });
+}
+
+/** An element: properties that begin with "on" are listeners, "class" and others are attributes. */
+export function el(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  fill(node, properties, children);
+  return node;
+}
+
+/** The same of an SVG element. */
+export function svg(tag, properties = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  fill(node, properties, children);
+  return node;
+}
+
+function fill(node, properties, children) {
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name in node && typeof value !== "string" && !(node instanceof SVGElement)) node[name] = value;
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+}
+
+/** JSON from the server; an Error with the server's own line where it refuses. */
+export async function ask(path, body) {
+  const answer = await request(path, body);
+  return answer.json();
+}
+
+async function request(path, body) {
+  const isFile = body instanceof Blob;
+  const options = body === undefined ? {} : {
+    method: "POST",
+    headers: { "content-type": isFile ? "application/octet-stream" : "application/json" },
+    body: isFile ? body : JSON.stringify(body),
+  };
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Error(t("live.unreachable"));
+  }
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => ({}));
+    throw new Error(told.error ?? t("live.refused", { status: answer.status }));
+  }
+  return answer;
+}
+
+/** A picture that a model made: its bitmap, and of a film how many rows and moments it has. */
+export async function picture(verb, body) {
+  const answer = await request(`/api/play/${verb}`, body);
+  const film = answer.headers.get("x-film");
+  const blob = await answer.blob();
+  return { bitmap: await createImageBitmap(blob), film: film ? JSON.parse(film) : null };
+}
+
+/** A film as a GIF file, which the browser saves. */
+export async function saveGif(verb, body, name) {
+  const answer = await request(`/api/play/${verb}?as=gif`, body);
+  save(await answer.blob(), name);
+}
+
+/** Let the browser save something as a file. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** Tell something below the head of the page; screen readers hear it. */
+export function say(message, isError = false) {
+  const place = document.getElementById("message");
+  place.textContent = message;
+  place.classList.toggle("wrong", isError);
+}
+
+/** Do something that may be refused, and tell why. */
+export async function tried(work) {
+  try {
+    say("");
+    return await work();
+  } catch (error) {
+    say(error.message, true);
+    return null;
+  }
+}
+
+/** Questions of which only the newest counts: while one is answered, the last other one waits. */
+export class LatestWins {
+  #busy = false;
+  #next = null;
+
+  async run(work) {
+    this.#next = work;
+    if (this.#busy) return;
+    this.#busy = true;
+    while (this.#next !== null) {
+      const current = this.#next;
+      this.#next = null;
+      await tried(() => current(() => this.#next !== null));
+    }
+    this.#busy = false;
+  }
+}
+
+/** What a run is called beside others: its family and recipe, and what sets it apart. */
+export function runName(run) {
+  if (!run.family) return run.name;
+  const recipe = run.model.split(":")[1] ?? "";
+  const key = `short.${run.family}`;
+  return [t(key) === key ? run.family : t(key), recipe, run.variant].filter(Boolean).join(" ");
+}
+
+export const familyClass = (run) => `fam-${run.family || "other"}`;
+
+/** Runs side by side as the report has them: the VAE, the GAN, the diffusion model. */
+export function inOrder(runs) {
+  const order = ["vae", "gan", "diffusion"];
+  const rank = (run) => order.includes(run.family) ? order.indexOf(run.family) : order.length;
+  return [...runs].sort((a, b) => rank(a) - rank(b));
+}
+
+/** A part of an address: #watch=runs/gan. */
+export const link = (view, path) => `#${view}=${encodeURIComponent(path)}`;
+
+/** A labelled control. */
+export function labelled(words, control, more = null) {
+  return el("label", {}, el("span", {}, words), control, more);
+}
+
+/** A slider with its value beside it; `shown` words the value. */
+export function slider(words, { min, max, step, value, shown = (v) => number(v, 2), oninput }) {
+  const output = el("output", {}, shown(value));
+  const input = el("input", { type: "range", min: String(min), max: String(max), step: String(step) });
+  input.value = String(value);
+  input.addEventListener("input", () => {
+    output.textContent = shown(Number(input.value));
+    oninput(Number(input.value));
+  });
+  const node = labelled(words, input, output);
+  node.set = (next) => { input.value = String(next); output.textContent = shown(next); };
+  return node;
+}
+
+export function select(words, options, value, onchange) {
+  const input = el("select", { onchange: () => onchange(input.value) },
+    options.map(([key, label]) => el("option", { value: key }, label)));
+  input.value = value;
+  return labelled(words, input);
+}

@@ -1,0 +1,53 @@
+// The page: which view is shown follows from the address, words from the language chosen.
+
+import { currentLanguage, loadTexts, say } from "./dom.js";
+import { eyesView } from "./eyes.js";
+import { playView } from "./play.js";
+import { runsView } from "./runs.js";
+import { watchView } from "./watch.js";
+
+const VIEWS = { runs: runsView, watch: watchView, play: playView, eyes: eyesView };
+const place = document.getElementById("view");
+let leave = () => {};
+let shown = 0;
+
+async function show() {
+  const [name, path = ""] = location.hash.slice(1).split("=");
+  const view = VIEWS[name] ?? runsView;
+  leave();
+  leave = () => {};
+  say("");
+  for (const anchor of document.querySelectorAll("nav a")) {
+    if (anchor.hash === `#${name || "runs"}`) anchor.setAttribute("aria-current", "page");
+    else anchor.removeAttribute("aria-current");
+  }
+  const turn = ++shown;
+  let decoded = "";
+  try {
+    decoded = decodeURIComponent(path);
+  } catch { /* an address that somebody mistyped names nothing */ }
+  const ended = (await view(place, decoded)) ?? (() => {});
+  if (turn === shown) leave = ended;
+  else ended();
+}
+
+async function speak(code) {
+  await loadTexts(code);
+  for (const button of document.querySelectorAll("[data-language]")) button.setAttribute("aria-pressed", String(button.dataset.language === code));
+  try {
+    localStorage.setItem("language", code);
+  } catch { /* a browser that keeps nothing asks again next time */ }
+}
+
+for (const button of document.querySelectorAll("[data-language]")) {
+  button.addEventListener("click", async () => { await speak(button.dataset.language); await show(); });
+}
+addEventListener("hashchange", () => { show(); place.focus({ preventScroll: true }); scrollTo(0, 0); });
+if (location.search) history.replaceState(null, "", location.pathname + location.hash); // a token is no part of what is shared
+
+let kept = null;
+try {
+  kept = localStorage.getItem("language");
+} catch { /* the served language then */ }
+await speak(kept && document.querySelector(`[data-language="${CSS.escape(kept)}"]`) ? kept : currentLanguage());
+await show();

@@ -1,0 +1,236 @@
+// Playing with trained models: every model answers the same question, in aligned panels.
+
+import { ask, el, familyClass, inOrder, labelled, LatestWins, number, percent, picture, runName, say, saveGif, select, slider, t, tried } from "./dom.js";
+import { Screen, Transport } from "./film.js";
+
+const TABS = ["sample", "walk", "traverse", "chain", "own"];
+const PREVIEWED = 4; // network calls of a sample from which on a quick preview comes before
+
+export async function playView(place, path) {
+  place.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.loading")));
+  const library = await tried(() => ask("/api/library"));
+  if (library === null) return;
+  const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done");
+  const inside = (run) => path ? run.path === path || run.path.startsWith(`${path}/`) : false;
+  const chosen = all.filter(inside);
+  const runs = inOrder(chosen.length ? chosen : all.slice(0, 3));
+  if (!runs.length) {
+    place.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.nothing_to_play")));
+    return;
+  }
+  const models = [];
+  for (const run of runs) {
+    const able = await tried(() => ask(`/api/abilities?run=${encodeURIComponent(run.path)}`));
+    if (able) models.push({ run, able, asking: new LatestWins() });
+  }
+  const body = el("div", { class: "tab", id: "tab" });
+  const tabs = TABS.filter((name) => models.some(({ able }) => suits(name, able)));
+  const buttons = tabs.map((name) => el("button", { type: "button", role: "tab", "aria-controls": "tab", onclick: () => show(name) }, t(`live.tab.${name}`)));
+  const bar = el("div", { role: "tablist", class: "tabs", onkeydown: (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const now = (buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length;
+    buttons[now].focus();
+    show(tabs[now]);
+  } }, buttons);
+  const views = { sample: sampleTab, walk: walkTab, traverse: traverseTab, chain: chainTab, own: ownTab };
+  function show(name) {
+    buttons.forEach((button, index) => {
+      button.setAttribute("aria-selected", String(tabs[index] === name));
+      button.tabIndex = tabs[index] === name ? 0 : -1;
+    });
+    body.replaceChildren(...views[name](models.filter(({ able }) => suits(name, able))));
+  }
+  place.replaceChildren(el("h1", {}, t("live.play.title")), bar, body);
+  show(tabs[0]);
+}
+
+function suits(name, able) {
+  return { sample: true, walk: true, traverse: able.traverses, chain: able.chain, own: able.encodes }[name];
+}
+
+/** A panel for each model with a screen in it; `words` describe the picture. */
+function panelsOf(models, key) {
+  const panels = models.map((model) => {
+    const screen = new Screen(t(key, { model: runName(model.run) }));
+    const note = el("p", { class: "quiet" });
+    const node = el("article", { class: `panel ${familyClass(model.run)}` }, el("h2", { class: "model" }, runName(model.run)), screen.canvas, note);
+    return { ...model, screen, note, node };
+  });
+  return { panels, node: el("div", { class: `panels live-panels panels-${panels.length}` }, panels.map((panel) => panel.node)) };
+}
+
+const seedSlider = (asked, again) => slider(t("live.seed"), { min: 0, max: 99, step: 1, value: asked.seed, shown: (v) => number(v), oninput: (value) => { asked.seed = value; again(); } });
+
+function sampleTab(models) {
+  const asked = { count: 16, seed: 0, label: null, temperature: 1, guidance: null, sampler: null, steps: null };
+  const { panels, node } = panelsOf(models, "live.samples_of");
+  function again() {
+    for (const panel of panels) panel.asking.run((isOld) => drawSamples(panel, { ...asked }, isOld));
+  }
+  const classes = [...new Set(models.flatMap(({ able }) => able.classes))];
+  const samplers = [...new Set(models.flatMap(({ able }) => able.samplers))];
+  const controls = [
+    seedSlider(asked, again),
+    slider(t("live.temperature"), { min: 0.1, max: 1.5, step: 0.05, value: 1, oninput: (value) => { asked.temperature = value; again(); } }),
+  ];
+  if (classes.length) controls.push(select(t("live.class"), [["", t("live.class.any")], ...classes.map((name) => [name, name])], "", (value) => { asked.label = value || null; again(); }));
+  if (models.some(({ able }) => able.guided)) controls.push(slider(t("live.guidance"), { min: 0, max: 6, step: 0.25, value: 0, shown: (v) => v === 0 ? t("live.as_trained") : number(v, 2), oninput: (value) => { asked.guidance = value || null; again(); } }));
+  if (samplers.length) {
+    controls.push(select(t("live.sampler"), [["", t("live.as_trained")], ...samplers.map((name) => [name, t(`term.${name}`).startsWith("term.") ? name : t(`term.${name}`)])], "", (value) => { asked.sampler = value || null; again(); }));
+    controls.push(slider(t("live.steps"), { min: 0, max: 50, step: 1, value: 0, shown: (v) => v === 0 ? t("live.as_trained") : number(v), oninput: (value) => { asked.steps = value || null; again(); } }));
+  }
+  again();
+  return [el("div", { class: "controls" }, controls), node];
+}
+
+async function drawSamples(panel, asked, isOld) {
+  const { able, run } = panel;
+  if (asked.label !== null && !able.classes.includes(asked.label)) asked.label = null;
+  if (!able.guided) asked.guidance = null;
+  if (!able.samplers.includes(asked.sampler)) asked.sampler = null;
+  const body = { run: run.path, ...asked };
+  if (able.chain && able.calls > PREVIEWED && asked.steps === null) {
+    panel.screen.put(await picture("sample", { ...body, steps: 1 }));
+    panel.note.textContent = t("live.preview");
+    if (isOld()) return;
+  }
+  panel.screen.put(await picture("sample", body));
+  panel.note.textContent = "";
+}
+
+function walkTab(models) {
+  const asked = { seed: 0, points: 24, paths: 9, way: null };
+  const ends = { first: null, last: null };
+  const { panels, node } = panelsOf(models, "live.walk_of");
+  const transport = new Transport(t("live.walk.where"));
+  const question = () => ends.first && ends.last ? { points: asked.points, way: asked.way, paths: 1, ...ends } : { ...asked };
+  for (const panel of panels) {
+    transport.add(panel.screen);
+    panel.node.append(el("button", { type: "button", onclick: () => tried(() => saveGif("walk", { run: panel.run.path, ...question() }, "walk.gif")) }, t("live.gif")));
+  }
+  const again = () => panels.forEach((panel) => panel.asking.run(async () => {
+    panel.note.textContent = t("live.asking");
+    if (ends.first && ends.last && !panel.able.encodes) { panel.note.textContent = t("live.cannot_encode"); return; }
+    panel.screen.put(await picture("walk", { run: panel.run.path, ...question() }), 3);
+    panel.note.textContent = "";
+  }));
+  const pick = (key, words) => fileInput(words, (upload) => { ends[key] = upload; if (ends.first && ends.last) again(); });
+  again();
+  return [
+    el("div", { class: "controls" }, seedSlider(asked, () => { ends.first = ends.last = null; again(); }),
+      select(t("live.way"), [["", t("live.way.own")], ["straight", t("live.way.straight")], ["spherical", t("live.way.spherical")]], "", (value) => { asked.way = value || null; again(); }),
+      pick("first", t("live.walk.first")), pick("last", t("live.walk.last"))),
+    transport.node, node,
+  ];
+}
+
+function traverseTab(models) {
+  const asked = { seed: 0 };
+  const { panels, node } = panelsOf(models, "live.traversal_of");
+  const transport = new Transport(t("live.traverse.where"), 0.5);
+  const again = () => panels.forEach((panel) => panel.asking.run(async () => {
+    panel.note.textContent = t("live.asking");
+    panel.screen.put(await picture("traverse", { run: panel.run.path, ...asked }), 4);
+    panel.note.textContent = t("live.traverse.note");
+  }));
+  panels.forEach((panel) => transport.add(panel.screen));
+  again();
+  return [el("p", { class: "intro" }, t("live.traverse.intro")), el("div", { class: "controls" }, seedSlider(asked, again)), transport.node, node];
+}
+
+function chainTab(models) {
+  const asked = { seed: 0, count: 16 };
+  const { panels, node } = panelsOf(models, "live.chain_of");
+  const transport = new Transport(t("live.chain.where"));
+  const again = () => panels.forEach((panel) => panel.asking.run(async () => {
+    panel.note.textContent = t("live.asking");
+    panel.screen.put(await picture("chain", { run: panel.run.path, ...asked }), 4);
+    panel.note.textContent = "";
+  }));
+  panels.forEach((panel) => transport.add(panel.screen));
+  again();
+  return [el("p", { class: "intro" }, t("live.chain.intro")), el("div", { class: "controls" }, seedSlider(asked, again)), transport.node, node];
+}
+
+function ownTab(models) {
+  const { panels, node } = panelsOf(models, "live.reconstruction_of");
+  const asked = { held_out: 0, upload: null };
+  const transport = new Transport(t("live.invert.where"), 1);
+  const again = () => panels.forEach((panel) => panel.asking.run(async () => {
+    panel.note.textContent = t("live.asking");
+    panel.screen.put(await picture("reconstruct", { run: panel.run.path, ...asked }));
+    panel.screen.film = null; // both are shown: the image and what became of it
+    panel.screen.draw();
+    panel.note.textContent = t("live.reconstruct.note");
+  }));
+  for (const panel of panels) {
+    if (!panel.able.refines) continue;
+    const button = el("button", { type: "button", onclick: () => panel.asking.run(async () => {
+      panel.note.textContent = t("live.asking");
+      panel.screen.put(await picture("invert", { run: panel.run.path, ...asked }));
+      transport.add(panel.screen);
+      transport.onmove = () => { panel.note.textContent = panel.screen.words ? t("live.invert.steps", { n: panel.screen.words }) : t("live.invert.original"); };
+      transport.node.hidden = false;
+      transport.moveTo(1);
+    }) }, t("live.invert"));
+    panel.node.append(button);
+  }
+  transport.node.hidden = true;
+  again();
+  const use = (upload) => { asked.upload = upload; again(); };
+  return [
+    el("div", { class: "controls" },
+      slider(t("live.held_out"), { min: 0, max: 199, step: 1, value: 0, shown: (v) => number(v), oninput: (value) => { asked.upload = null; asked.held_out = value; again(); } }),
+      fileInput(t("live.own.file"), use)),
+    el("details", {}, el("summary", {}, t("live.own.draw")), drawing(use)),
+    transport.node, node,
+  ];
+}
+
+/** A place for an image of one's own: chosen, or dropped on it. */
+function fileInput(words, use) {
+  const input = el("input", { type: "file", accept: "image/*", onchange: () => send(input.files[0]) });
+  async function send(file) {
+    if (!file) return;
+    const told = await tried(() => ask("/api/uploads", file));
+    if (told) { say(t("live.received", { name: file.name })); use(told.upload); }
+  }
+  return el("div", { class: "drop", ondragover: (event) => event.preventDefault(), ondrop: (event) => {
+    event.preventDefault();
+    send(event.dataTransfer.files[0]);
+  } }, labelled(words, input));
+}
+
+/** A square to draw on with a finger, a pen or the mouse. */
+function drawing(use) {
+  const size = 256;
+  const canvas = el("canvas", { width: size, height: size, class: "drawing", role: "img", "aria-label": t("live.own.draw") });
+  const context = canvas.getContext("2d");
+  const clear = () => { context.fillStyle = "black"; context.fillRect(0, 0, size, size); };
+  clear();
+  let last = null;
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) * size / box.width, (event.clientY - box.top) * size / box.height];
+  };
+  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); last = at(event); stroke(event); });
+  canvas.addEventListener("pointermove", (event) => { if (last) stroke(event); });
+  canvas.addEventListener("pointerup", () => { last = null; });
+  function stroke(event) {
+    const now = at(event);
+    Object.assign(context, { strokeStyle: "white", lineWidth: 22, lineCap: "round" });
+    context.beginPath();
+    context.moveTo(...last);
+    context.lineTo(now[0] + 0.01, now[1]);
+    context.stroke();
+    last = now;
+  }
+  const finish = () => canvas.toBlob(async (blob) => {
+    const told = await tried(() => ask("/api/uploads", blob));
+    if (told) use(told.upload);
+  }, "image/png");
+  return el("div", {}, canvas, el("p", { class: "actions" },
+    el("button", { type: "button", onclick: finish }, t("live.own.use")),
+    el("button", { type: "button", onclick: clear }, t("live.own.clear"))));
+}

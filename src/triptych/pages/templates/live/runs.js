@@ -1,0 +1,142 @@
+// The first view: what lies in the folder, what is being trained, and the form that starts more.
+
+import { ask, duration, el, familyClass, labelled, link, number, percent, runName, select, t, tried } from "./dom.js";
+
+const EVERY = 2000; // milliseconds
+const OPEN = ["waiting", "running"];
+
+export function runsView(place) {
+  const list = el("div", { class: "library" });
+  place.replaceChildren(el("h1", {}, t("live.runs.title")), startForm(() => refresh()), list);
+  let drawn = "";
+  async function refresh() {
+    const library = await tried(() => ask("/api/library"));
+    const text = JSON.stringify(library);
+    if (library === null || text === drawn) return; // what is focused stays so
+    drawn = text;
+    list.replaceChildren(...drawLibrary(library, refresh));
+  }
+  refresh();
+  const timer = setInterval(refresh, EVERY);
+  return () => clearInterval(timer);
+}
+
+function drawLibrary({ comparisons, runs, jobs }, refresh) {
+  const open = jobs.filter((job) => OPEN.includes(job.state));
+  const listed = new Set([...comparisons, ...runs].map((each) => each.path));
+  const lost = jobs.filter((job) => !OPEN.includes(job.state) && job.state !== "done" && !listed.has(job.out));
+  const jobOf = (path) => jobs.find((job) => job.out === path);
+  const parts = [];
+  if (open.length || lost.length) {
+    parts.push(el("h2", {}, t("live.jobs.title")), el("ul", { class: "jobs" }, [...open, ...lost].map((job) => drawJob(job, jobs, refresh))));
+  }
+  if (comparisons.length) {
+    parts.push(el("h2", {}, t("live.comparisons.title")), el("ul", { class: "entries" },
+      comparisons.map((each) => drawComparison(each, jobOf(each.path), refresh))));
+  }
+  if (runs.length) {
+    parts.push(el("h2", {}, t("live.single.title")), el("ul", { class: "entries" },
+      runs.map((run) => el("li", {}, el("h3", {}, run.name), drawRun(run), actions(run.path, [run], false, jobOf(run.path), refresh)))));
+  }
+  if (!parts.length) parts.push(el("p", { class: "intro" }, t("live.empty")));
+  return parts;
+}
+
+function drawJob(job, jobs, refresh) {
+  const ahead = jobs.filter((other) => OPEN.includes(other.state) && other.number < job.number).length;
+  const state = job.state === "waiting" ? t("live.job.waiting", { n: number(ahead) }) : t(`live.job.${job.state}`);
+  return el("li", {},
+    el("p", {}, el("strong", {}, state), " ", job.state === "running" ? el("a", { href: link("watch", job.out) }, t("live.watch")) : null),
+    el("code", {}, job.command),
+    job.message ? el("p", { class: "wrong" }, job.message) : null,
+    jobButtons(job, refresh));
+}
+
+/** Buttons that stop a job or let it go on. */
+export function jobButtons(job, after) {
+  const send = (verb) => () => tried(async () => { await ask(`/api/jobs/${job.number}/${verb}`, {}); after(); });
+  if (OPEN.includes(job.state)) return el("button", { type: "button", onclick: send("stop") }, t("live.stop"));
+  if (job.state !== "done") return el("button", { type: "button", onclick: send("resume") }, t("live.resume"));
+  return null;
+}
+
+function drawComparison(comparison, job, refresh) {
+  return el("li", {},
+    el("h3", {}, comparison.name),
+    el("div", { class: "thumbs" }, comparison.runs.filter((run) => run.trained).map(drawRun)),
+    actions(comparison.path, comparison.runs, comparison.report, job, refresh));
+}
+
+function actions(path, runs, report, job, refresh) {
+  return el("p", { class: "actions" },
+    el("a", { href: link("watch", path) }, t("live.watch")),
+    runs.some((run) => run.state === "done") ? el("a", { href: link("play", path) }, t("live.play")) : null,
+    runs.some((run) => run.state === "done" && run.trained) ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null,
+    report ? el("a", { href: `/files/${path.split("/").map(encodeURIComponent).join("/")}/report.html`, target: "_blank", rel: "noopener" }, t("live.report")) : null,
+    job && !OPEN.includes(job.state) ? jobButtons(job, refresh) : null);
+}
+
+/** A run in a list: its newest picture, and how far it has come. */
+function drawRun(run) {
+  if (run.state === "damaged") return el("p", { class: "wrong" }, t("live.damaged", { name: run.name, problem: run.problem }));
+  const seen = run.pictures.at(-1);
+  return el("figure", { class: familyClass(run) },
+    seen === undefined ? el("div", { class: "empty" }, t("live.no_picture"))
+      : el("img", { src: pictureAddress(run, seen), alt: t("live.samples_of", { model: runName(run) }), loading: "lazy" }),
+    el("figcaption", {},
+      el("span", { class: "model" }, runName(run)), " ",
+      t("live.run", { data: run.data, budget: run.budget, size: run.size }), " ",
+      run.state === "done" ? t("live.state.done", { images: number(run.images) }) : progressWords(run)));
+}
+
+export function progressWords(run) {
+  const share = run.planned ? Math.min(1, run.images / run.planned) : 0;
+  const left = run.remaining === null ? "" : t("live.left", { time: duration(run.remaining) });
+  return `${t(`live.state.${run.state}`, { share: percent(share) })} ${left}`.trim();
+}
+
+export function pictureAddress(run, seen) {
+  const path = run.path.split("/").map(encodeURIComponent).join("/");
+  return `/files/${path}/samples/${String(seen).padStart(9, "0")}.png`;
+}
+
+function startForm(started) {
+  const asked = { models: ["vae", "gan", "diffusion"], data: "street-digits", budget: "75s", size: "", conditional: false };
+  const command = el("code", {});
+  const copy = el("button", { type: "button", onclick: () => navigator.clipboard?.writeText(command.textContent) }, t("live.copy"));
+  async function show() {
+    const told = await ask("/api/command", asked).catch((error) => ({ command: error.message }));
+    command.textContent = told.command;
+  }
+  const models = ["vae", "gan", "diffusion"].map((family) => {
+    const box = el("input", { type: "checkbox", checked: true, onchange: () => {
+      asked.models = ["vae", "gan", "diffusion"].filter((each) => each === family ? box.checked : asked.models.includes(each));
+      show();
+    } });
+    return el("label", { class: `check fam-${family}` }, box, el("span", { class: "model" }, t(`short.${family}`)));
+  });
+  const text = (key, words, hint) => {
+    const input = el("input", { type: "text", value: asked[key], spellcheck: "false", autocomplete: "off", oninput: () => { asked[key] = input.value.trim(); show(); } });
+    return labelled(words, input, hint ? el("small", {}, hint) : null);
+  };
+  const conditional = el("input", { type: "checkbox", onchange: () => { asked.conditional = conditional.checked; show(); } });
+  const form = el("form", { class: "start", onsubmit: (event) => {
+    event.preventDefault();
+    tried(async () => {
+      const job = await ask("/api/jobs", asked);
+      if (job.state === "running") location.hash = link("watch", job.out);
+      else started();
+    });
+  } },
+    el("h2", {}, t("live.start.title")),
+    el("fieldset", {}, el("legend", {}, t("live.start.models")), ...models),
+    el("div", { class: "fields" },
+      text("data", t("live.start.data"), t("live.start.data.hint")),
+      text("budget", t("live.start.budget"), t("live.start.budget.hint")),
+      select(t("live.start.size"), [["", t("live.start.size.auto")], ["tiny", "tiny"], ["small", "small"], ["base", "base"]], "", (value) => { asked.size = value; show(); }),
+      el("label", { class: "check" }, conditional, el("span", {}, t("live.start.conditional")))),
+    el("p", { class: "command" }, command, copy),
+    el("button", { type: "submit", class: "main" }, t("live.start")));
+  show();
+  return el("details", { class: "starting" }, el("summary", {}, t("live.start.open")), form);
+}

@@ -1,0 +1,571 @@
+"""The server of the live page: addresses, who may ask, and what is sent.
+
+It answers this machine alone unless another address is asked for, and then only those who have the
+token of the printed link. Requests that another site's page makes are refused: by the name of the
+host that they were sent to, and by the page that sent them (Fetch standard, "Origin").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import uvicorn
+from filelock import FileLock, Timeout
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from triptych import files
+from triptych.console import Console
+from triptych.data.sources import printable
+from triptych.errors import InputError
+from triptych.pages import live
+from triptych.records import Note, Record, as_json
+from triptych.web import watch
+from triptych.web.jobs import HIDDEN, Asked, Job, Jobs
+from triptych.web.library import REPORT, SAMPLES, Library, NotFoundError, check_root
+from triptych.words import english, languages
+
+if TYPE_CHECKING:
+    from triptych.web.eyes import BlindTests
+    from triptych.web.play import WarmModels
+
+LOOPBACK = "127.0.0.1"
+MOST_JSON = 1_000_000  # bytes of a request: an exported file of blind tests is the largest
+MOST_UPLOAD = 20_000_000  # bytes of an image
+TICK = 0.5  # seconds between two looks at the jobs
+COOKIE = "triptych-token"
+POLICY = (
+    "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Who may ask.
+
+    host:  the address that is served; names of this machine stand for the loopback one
+    token: what the printed link carries; None where only this machine can ask
+    """
+
+    host: str
+    port: int
+    token: str | None = None
+
+    def refusal(self, scope: Scope) -> str | None:
+        """Why a request is refused, in plain words; None for one that is let in."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        host = headers.get("host", "")
+        if not self.is_ours(host):
+            return "this address is not the page's own"
+        origin = headers.get("origin")
+        if origin is not None and origin != f"http://{host}":
+            return "another site's page may not ask"
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            navigates = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
+            if not navigates:
+                return "another site's page may not ask"
+        if scope["method"] not in ("GET", "HEAD") and origin is None:
+            return "a request that changes something must say which page it comes from"
+        if self.token is not None and not self.knows_token(scope, headers.get("cookie", "")):
+            return "the link with its token is needed: the terminal shows it"
+        return None
+
+    def is_ours(self, host: str) -> bool:
+        """Whether a Host header names this server; a name that leads here is not enough."""
+        name, port = split_host(host)
+        if port != self.port:
+            return False
+        if self.token is None:
+            return name in (LOOPBACK, "localhost", "::1")
+        if name == self.host:
+            return True
+        return is_address(name)  # the same machine has several: the token decides
+
+    def knows_token(self, scope: Scope, cookie: str) -> bool:
+        """Whether the link's token comes with a request, in its address or as a cookie."""
+        assert self.token is not None
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+        pairs = (part.strip().partition("=") for part in cookie.split(";"))
+        given += [value for name, _, value in pairs if name == COOKIE]
+        return any(secrets.compare_digest(g.encode(), self.token.encode()) for g in given)
+
+    @property
+    def link(self) -> str:
+        """What opens the page."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        query = f"?token={self.token}" if self.token else ""
+        return f"http://{name}:{self.port}/{query}"
+
+
+def split_host(host: str) -> tuple[str, int | None]:
+    """Name and port of a Host header; port 80 where none is named, None where it is no number."""
+    try:
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "", parts.port or 80
+    except ValueError:
+        return "", None
+
+
+def is_address(name: str) -> bool:
+    """Whether this is an address in numbers: no name that somebody else could lead here."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Guarded:
+    """An application behind a guard; every refusal and fault of a request is logged in one line."""
+
+    def __init__(self, app: ASGIApp, guard: Guard, console: Console) -> None:
+        self.app, self.guard, self.console = app, guard, console
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse with 403; all answers carry the same headers."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                present = {name for name, _ in message["headers"]}
+                more = HEADERS | {"content-security-policy": POLICY} | self.cookie(scope)
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (n.encode(), v.encode())
+                        for n, v in more.items()
+                        if n.encode() not in present
+                    ),
+                ]
+                if message["status"] >= 400:
+                    asked = f"{scope['method']} {printable(scope['path'])[:200]}"
+                    self.console.say(f"refused {message['status']}: {asked}")
+            await send(message)
+
+        reason = self.guard.refusal(scope)
+        app = self.app if reason is None else answer_error(403, reason)
+        await app(scope, receive, guarded)
+
+    def cookie(self, scope: Scope) -> dict[str, str]:
+        """Keeps the token of the first request, so that the page's own need not carry it."""
+        token = self.guard.token
+        if token is None or b"token=" not in scope["query_string"]:
+            return {}
+        return {"set-cookie": f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"}
+
+
+def answer_error(status: int, message: str) -> Response:
+    """A refusal as the page shows it."""
+    return JSONResponse({"error": message}, status_code=status)
+
+
+class LivePage:
+    """The page of one served folder: every address is a method."""
+
+    def __init__(self, library: Library, language: str, open_paths: bool) -> None:
+        self.library, self.language, self.open_paths = library, language, open_paths
+        self.jobs = Jobs(library)
+        self._models: WarmModels | None = None
+        self._tests: BlindTests | None = None
+        self._at_models = ThreadPoolExecutor(max_workers=1, thread_name_prefix="models")
+
+    def routes(self) -> list[Route]:
+        """Addresses and their answers."""
+        get, post = ("GET",), ("POST",)
+        table: list[tuple[str, Any, Sequence[str]]] = [
+            ("/", self.shell, get),
+            ("/texts/{language}", self.texts, get),
+            ("/look/{name}", self.look, get),
+            ("/files/{path:path}", self.file, get),
+            ("/api/library", self.shown, get),
+            ("/api/command", self.command, post),
+            ("/api/jobs", self.start, post),
+            ("/api/jobs/{number:int}/stop", self.stop, post),
+            ("/api/jobs/{number:int}/resume", self.resume, post),
+            ("/api/watch", self.watch, get),
+            ("/api/uploads", self.upload, post),
+            ("/api/abilities", self.abilities, get),
+            ("/api/play/{verb}", self.play, post),
+            ("/api/eyes", self.begin_test, post),
+            ("/api/eyes/results", self.test_results, get),
+            ("/api/eyes/export", self.export_tests, get),
+            ("/api/eyes/import", self.import_tests, post),
+            ("/api/eyes/{name}/{number:int}.png", self.trial, get),
+            ("/api/eyes/{name}", self.finish_test, post),
+        ]
+        return [Route(path, guarded(answer), methods=list(how)) for path, answer, how in table]
+
+    # The page itself
+
+    async def shell(self, request: Request) -> Response:
+        """The page, which its scripts fill."""
+        return Response(live.page(self.language), media_type="text/html")
+
+    async def texts(self, request: Request) -> Response:
+        """The words of the page in a language."""
+        language = request.path_params["language"]
+        if language not in languages():
+            raise NotFoundError(language)
+        return JSONResponse(live.texts(language))
+
+    async def look(self, request: Request) -> Response:
+        """Styles and scripts, from a list."""
+        name = request.path_params["name"]
+        parts = live.parts()
+        if name not in parts:
+            raise NotFoundError(name)
+        kind = "text/css" if name.endswith(".css") else "text/javascript"
+        return Response(parts[name](), media_type=kind, headers={"cache-control": "no-cache"})
+
+    async def file(self, request: Request) -> Response:
+        """A grid of samples, a picture of the report, or a report; nothing else of a folder."""
+        path = request.path_params["path"]
+        found = self.library.inside(path)
+        pictured = found.suffix == ".png" and found.parent.name in (SAMPLES, "figures")
+        if not (pictured or found.name == REPORT) or not found.is_file():
+            raise NotFoundError(path)
+        if found.name == REPORT:
+            return FileResponse(
+                found,
+                media_type="text/html",
+                headers={"content-security-policy": live.report_policy()},
+            )
+        return FileResponse(found, media_type="image/png")
+
+    # Runs and trainings
+
+    async def shown(self, request: Request) -> Response:
+        """All runs and comparisons, and the jobs of the page."""
+        listed = await in_thread(self.library.shown)
+        return JSONResponse({**listed.to_json(), "jobs": [told(job) for job in self.jobs.all()]})
+
+    async def command(self, request: Request) -> Response:
+        """What could be typed for what the form asks."""
+        return JSONResponse({"command": self.jobs.command(await self.asked(request))})
+
+    async def start(self, request: Request) -> Response:
+        """Put a training into the queue."""
+        return JSONResponse(told(self.jobs.add(await self.asked(request))), status_code=201)
+
+    async def asked(self, request: Request) -> Asked:
+        """What the form asks; data by path only where nobody but this machine can ask."""
+        asked = await body(request, Asked)
+        named = asked.data and all(c.isalnum() or c in "-+:" for c in asked.data)
+        if asked.data and not named and not asked.data.startswith("hf:") and not self.open_paths:
+            self.library.folder(asked.data)
+        return asked
+
+    async def stop(self, request: Request) -> Response:
+        """Ask a job to save and end."""
+        return JSONResponse(told(self.jobs.stop(request.path_params["number"])))
+
+    async def resume(self, request: Request) -> Response:
+        """Go on with a job that was stopped."""
+        return JSONResponse(told(self.jobs.resume(request.path_params["number"])))
+
+    async def watch(self, request: Request) -> Response:
+        """All that happened to the runs of a folder, and then what happens, as events."""
+        path = request.query_params.get("path", "")
+        language = request.query_params.get("lang", self.language)
+        self.library.inside(path)
+        if self.jobs.of(path) is None:
+            self.library.folder(path)
+        events = watch.events(self.library, self.jobs, path, language, request.is_disconnected)
+        return StreamingResponse(events, media_type="text/event-stream")
+
+    # Models
+
+    async def on_models(self, ask: Callable[[WarmModels], T]) -> T:
+        """Ask the warm models; torch is loaded when that is first done."""
+
+        def run() -> T:
+            if self._models is None:
+                from triptych.web.play import WarmModels
+
+                self._models = WarmModels(self.library)
+            return ask(self._models)
+
+        return await asyncio.get_running_loop().run_in_executor(self._at_models, run)
+
+    async def on_tests(self, ask: Callable[[BlindTests], T]) -> T:
+        """The same of the blind tests."""
+
+        def run(models: WarmModels) -> T:
+            if self._tests is None:
+                from triptych.web.eyes import BlindTests
+
+                self._tests = BlindTests(self.library, models)
+            return ask(self._tests)
+
+        return await self.on_models(run)
+
+    async def abilities(self, request: Request) -> Response:
+        """What can be asked of a run."""
+        path = request.query_params.get("run", "")
+        able = await self.on_models(lambda models: models.abilities(path))
+        if "why_not" in able:
+            able["why_not"] = as_json(able["why_not"])
+        return JSONResponse(able)
+
+    async def play(self, request: Request) -> Response:
+        """One question to one model; the answer is a picture."""
+        from triptych.web import play
+
+        verb, as_gif = request.path_params["verb"], request.query_params.get("as") == "gif"
+        if verb == "sample":
+            asked = await body(request, play.SampleAsked)
+            return png(await self.on_models(lambda models: models.sample(asked)))
+        kinds: dict[str, type[Record]] = {
+            "walk": play.WalkAsked,
+            "chain": play.SampleAsked,
+            "traverse": play.ImageAsked,
+            "invert": play.ImageAsked,
+            "reconstruct": play.ImageAsked,
+        }
+        if verb not in kinds:
+            raise NotFoundError(verb)
+        question = await body(request, kinds[verb])
+        film = await self.on_models(lambda models: getattr(models, verb)(question))
+        if as_gif:
+            return Response(film.gif(), media_type="image/gif")
+        rows, points = film.pixels.shape[:2]
+        layout = {"rows": rows, "points": points, "words": film.words}
+        return png(film.png(), {"x-film": json.dumps(layout)})
+
+    async def upload(self, request: Request) -> Response:
+        """Keep an image of the user's."""
+        content = await read_body(request, MOST_UPLOAD)
+        return JSONResponse(
+            {"upload": await self.on_models(lambda models: models.receive(content))}
+        )
+
+    # Blind tests
+
+    async def begin_test(self, request: Request) -> Response:
+        """Draw a blind test; only its name and length are told."""
+        from triptych.web.eyes import TestAsked
+
+        asked = await body(request, TestAsked)
+        test = await self.on_tests(lambda tests: tests.begin(asked))
+        return JSONResponse({"name": test.name, "count": len(test.trials), "mode": test.mode})
+
+    async def trial(self, request: Request) -> Response:
+        """The picture of one judgement."""
+        name, number = request.path_params["name"], request.path_params["number"]
+        return png(await self.on_tests(lambda tests: tests.picture(name, number)))
+
+    async def finish_test(self, request: Request) -> Response:
+        """Keep what a person said, and tell what it was."""
+        values = await read_json(request)
+        judged = values.get("judged") if isinstance(values, dict) else None
+        if not isinstance(judged, list) or not all(
+            j is None or isinstance(j, bool) for j in judged
+        ):
+            raise InputError("judged is no list of true, false and null", "send one")
+        name = request.path_params["name"]
+        test = await self.on_tests(lambda tests: tests.finish(name, judged))
+        from triptych.web.eyes import accuracies
+
+        return JSONResponse({"own": [a.to_json() for a in accuracies([test])]})
+
+    async def test_results(self, request: Request) -> Response:
+        """What all people said, beside what was measured of the same runs."""
+        results = await self.on_tests(lambda tests: tests.results())
+        runs = {entry["run"] for entries in results.values() for entry in entries}
+        measured = {run: live.measured(self.library.root / run) for run in runs}
+        return JSONResponse({**results, "measured": measured})
+
+    async def export_tests(self, request: Request) -> Response:
+        """Every judged test, as a file to be imported elsewhere."""
+        tests = await self.on_tests(lambda tests: [test.to_json() for test in tests.all()])
+        name = {"content-disposition": 'attachment; filename="blind-tests.json"'}
+        return JSONResponse(tests, headers=name)
+
+    async def import_tests(self, request: Request) -> Response:
+        """Add other people's judgements."""
+        values = await read_json(request)
+        return JSONResponse({"new": await self.on_tests(lambda tests: tests.add(values))})
+
+    async def keep_going(self) -> None:
+        """Begin what waits as soon as it may, for as long as the server runs."""
+        while True:
+            self.jobs.refresh()
+            await asyncio.sleep(TICK)
+
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+def guarded(answer: Answer) -> Answer:
+    """An address whose errors of input become 4xx with a line of words."""
+
+    async def safe(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except NotFoundError as error:
+            return answer_error(404, f"there is no {printable(str(error))[:80]} here")
+        except InputError as error:
+            return answer_error(400, printable(str(error)))
+
+    return safe
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The bytes of a request; 413 where there are more, and the rest is not read."""
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > most:
+            raise HTTPException(413)
+    return content
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON of a request; InputError on what is none."""
+    try:
+        return files.parse_json(await read_body(request, MOST_JSON))
+    except ValueError as error:
+        raise InputError(f"the request is no JSON ({error})", "send some") from None
+
+
+async def body(request: Request, kind: type[R]) -> R:
+    """The record that a request holds; InputError on what is none."""
+    try:
+        return kind.read(await read_json(request))
+    except ValueError as error:
+        raise InputError(f"the request does not fit ({error})", "correct it") from None
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do what reads many files without keeping others waiting."""
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def png(content: bytes, headers: dict[str, str] | None = None) -> Response:
+    """A picture."""
+    return Response(content, media_type="image/png", headers=headers)
+
+
+def told(job: Job) -> dict[str, Any]:
+    """A job as the page shows it."""
+    return {**asdict(job), "command": job.command}
+
+
+async def wrong(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such address, no such method, too large) in plain words."""
+    assert isinstance(error, HTTPException)
+    words = {
+        404: "there is no such page",
+        405: "this cannot be done here",
+        413: "this is too large",
+    }
+    return answer_error(error.status_code, words.get(error.status_code, "this was refused"))
+
+
+def make_app(
+    library: Library, guard: Guard, language: str = "en", console: Console | None = None
+) -> ASGIApp:
+    """The whole application for a served folder."""
+    served = LivePage(library, language, open_paths=guard.token is None)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        going = asyncio.create_task(served.keep_going())
+        try:
+            yield
+        finally:
+            going.cancel()
+
+    app = Starlette(
+        routes=served.routes(), exception_handlers={HTTPException: wrong}, lifespan=lifespan
+    )
+    return Guarded(app, guard, console or Console())
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there; InputError where that cannot be."""
+    try:
+        address = ipaddress.ip_address(host)
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+        bound = socket.socket(family)
+    except (ValueError, OSError):
+        raise InputError(f"--host {host} is no address", "give one like 0.0.0.0") from None
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(64)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"cannot serve at {host}:{port} ({reason})", "name another --port"
+        ) from None
+    return bound
+
+
+def serve(
+    folder: Path | None, host: str | None, port: int, language: str, console: Console
+) -> None:
+    """Serve a folder until Ctrl-C; trainings that the page started go on.
+
+    folder: the usual one where none is named; that need not be there yet
+    host:   another address than this machine's own, which needs a token
+    """
+    root = Path("runs") if folder is None else folder
+    check_root(root, named=folder is not None)
+    files.make_folder(root / HIDDEN)
+    lock = FileLock(root / HIDDEN / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:  # two would begin each job twice
+        raise InputError(f"{root} has a live page already", "open that one, or end it") from None
+    with lock:
+        serve_alone(root, host, port, language, console)
+
+
+def serve_alone(root: Path, host: str | None, port: int, language: str, console: Console) -> None:
+    """Serve a folder that no other process serves."""
+    bound = bind(host or LOOPBACK, port)
+    library = Library(root)
+    token = None if host in (None, LOOPBACK, "::1") else secrets.token_urlsafe(16)
+    guard = Guard(host or LOOPBACK, bound.getsockname()[1], token)
+    app = make_app(library, guard, language, console)
+    config = uvicorn.Config(
+        app, log_level="critical", access_log=False, server_header=False, lifespan="on",
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    console.say(english(Note("serving", {"folder": str(root), "link": guard.link})))
+    if token is not None:
+        console.say(f"note: {english(Note('anybody_with_link'))}")
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(bound):
+        uvicorn.Server(config).run(sockets=[bound])
+    sys.stderr.flush()

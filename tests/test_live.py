@@ -1,0 +1,527 @@
+"""The live page over HTTP: runs that are watched, models that answer, people that judge."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import triptych
+from tests.live import Client, serving
+from tests.making import encode, make_images, write_npz
+from tests.test_page import write_comparison
+from triptych import images
+from triptych.console import QUIET
+from triptych.errors import InputError
+from triptych.metrics.intervals import wilson
+from triptych.pages import live
+from triptych.run import run_data
+from triptych.web.eyes import BlindTest, Trial, accuracies
+from triptych.web.server import Guard, bind
+from triptych.words import languages
+
+MODELS = ("vae:sigma", "gan:r1", "diffusion:x0")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One briefly trained run of each family, on small labelled images."""
+    folder = tmp_path_factory.mktemp("served")
+    pixels, labels = make_images(700)
+    data = write_npz(folder / "bars.npz", pixels, labels)
+    for model in MODELS:
+        options: dict[str, Any] = {"conditional": True} if model.startswith("diff") else {}
+        triptych.train(
+            model, data, budget="0.5kimg", size="tiny", resolution=16, threads=1,
+            out=folder / "runs" / model.split(":")[0], **options,
+        )  # fmt: skip
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def client(served: Path) -> Iterator[Client]:
+    with serving(served) as client:
+        yield client
+
+
+def picture(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+# The page itself
+
+
+def test_the_page_has_words_in_every_language_and_asks_nothing_of_others(client: Client) -> None:
+    page = client.get("/")
+    assert page.status_code == 200 and "http" not in page.text.replace("http-equiv", "")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    for language in languages():
+        assert client.get(f"/texts/{language}").json() == live.texts(language)
+    assert client.get("/texts/xx").status_code == 404
+
+
+def test_scripts_use_only_texts_that_there_are() -> None:
+    """Keys in scripts and frame; those that end in a name of states, views or columns begin one."""
+    sources = [live.read(path) for path in live.SCRIPTS.glob("*.js")]
+    frame = (live.TEMPLATES / "live.html.j2").read_text()
+    quoted = re.compile(r"[\"'`(](live\.[\w.$]+)")
+    named = {key for text in [*sources, frame] for key in quoted.findall(text)}
+    texts = live.texts("en")
+    for key in named:
+        begins = key.rstrip("$").rstrip("{")
+        assert key in texts or any(each.startswith(begins) for each in texts), key
+    used = " ".join([*sources, frame])
+    families = ("live.job.", "live.state.", "live.tab.", "live.eyes.")
+    ours = [key for key in texts if key.startswith("live.") and not key.startswith(families)]
+    assert [key for key in ours if key not in used] == []
+
+
+def test_scripts_stay_small_and_say_nothing_inline(client: Client) -> None:
+    lines = sum(live.read(path).count("\n") for path in live.SCRIPTS.glob("*.js"))
+    assert lines <= 1500
+    for name in live.parts():
+        answer = client.get(f"/look/{name}")
+        kind = "text/css" if name.endswith(".css") else "text/javascript"
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
+        assert "innerHTML" not in answer.text and "eval(" not in answer.text
+    assert client.get("/look/../server.py").status_code == 404
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"host": "evil.example"}, "own"),
+        ({"host": "127.0.0.1:1"}, "own"),
+        ({"host": "127.0.0.1.evil.example:{port}"}, "own"),
+        ({"host": "[:{port}"}, "own"),
+        ({"origin": "http://evil.example"}, "another site"),
+        ({"origin": "null"}, "another site"),
+        ({"origin": "https://127.0.0.1:{port}"}, "another site"),
+        ({"sec-fetch-site": "cross-site"}, "another site"),
+        ({"sec-fetch-site": "same-site"}, "another site"),
+    ],
+)
+def test_other_sites_are_refused_and_it_is_logged_in_one_line(
+    client: Client, headers: dict[str, str], words: str
+) -> None:
+    before = len(client.console.lines)
+    sent = {name: value.replace("{port}", str(client.port)) for name, value in headers.items()}
+    answer = client.get("/api/library", **sent)
+    assert answer.status_code == 403 and words in answer.json()["error"]
+    assert client.console.lines[before:] == ["refused 403: GET /api/library"]
+
+
+def test_a_change_says_which_page_asks_for_it(client: Client) -> None:
+    import requests
+
+    answer = requests.post(f"{client.address}/api/jobs/1/stop", timeout=10)
+    assert answer.status_code == 403
+    assert client.post("/api/jobs/1/stop").status_code == 404  # let in: there is no such job
+
+
+def test_a_link_from_elsewhere_may_open_the_page(client: Client) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", **headers).status_code == 200
+
+
+def test_with_a_token_nobody_else_is_answered(tmp_path: Path) -> None:
+    with serving(tmp_path, token="secret-1") as client:
+        assert client.get("/api/library").status_code == 403
+        assert client.get("/api/library?token=secret-2").status_code == 403
+        first = client.get("/?token=secret-1")
+        assert first.status_code == 200
+        cookie = first.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        kept = cookie.partition(";")[0]
+        assert client.get("/api/library", cookie=kept).status_code == 200
+        assert client.get("/api/library", cookie="triptych-token=x").status_code == 403
+
+
+def test_data_outside_the_folder_are_for_this_machine_alone(tmp_path: Path) -> None:
+    asked = {"models": ["vae"], "data": "/etc", "budget": "1s"}
+    with serving(tmp_path) as here:
+        assert here.post("/api/command", asked).status_code == 200
+    with serving(tmp_path, token="secret-1") as elsewhere:
+        cookie = {"cookie": "triptych-token=secret-1"}
+        assert elsewhere.post("/api/command", asked, **cookie).status_code == 404
+        named = asked | {"data": "street-digits"}
+        assert elsewhere.post("/api/command", named, **cookie).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "ours", "other"),
+    [
+        (
+            "127.0.0.1",
+            ("127.0.0.1:8", "localhost:8", "[::1]:8"),
+            ("10.0.0.1:8", "x:8", "localhost"),
+        ),
+        ("0.0.0.0", ("10.0.0.1:8", "127.0.0.1:8"), ("x.example:8", "10.0.0.1:9")),
+    ],
+)
+def test_hosts(host: str, ours: tuple[str, ...], other: tuple[str, ...]) -> None:
+    guard = Guard(host, 8, None if host == "127.0.0.1" else "secret")
+    assert all(map(guard.is_ours, ours)) and not any(map(guard.is_ours, other))
+
+
+def test_a_busy_port_and_an_odd_address_are_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"127.0.0.1:{port}.*--port"):
+            bind("127.0.0.1", port)
+    with pytest.raises(InputError, match="--host cow"):
+        bind("cow", 0)
+    with pytest.raises(InputError, match="--port"):
+        bind("127.0.0.1", 70_000)
+
+
+# Files
+
+
+def test_pictures_and_reports_are_sent_and_nothing_else(tmp_path: Path) -> None:
+    folder = write_comparison(tmp_path / "compared")
+    (folder / "report.html").write_text("<script>alert(1)</script>")
+    with serving(tmp_path) as client:
+        run = "compared/vae-sigma-s0"
+        grid = next((folder / "vae-sigma-s0" / "samples").glob("*.png")).name
+        assert client.get(f"/files/{run}/samples/{grid}").headers["content-type"] == "image/png"
+        report = client.get("/files/compared/report.html")
+        policy = report.headers["content-security-policy"]
+        assert report.status_code == 200 and policy.startswith("sandbox allow-scripts;")
+        assert "script-src 'sha256-" in policy and "connect-src" not in policy
+        for path in (f"{run}/run.json", "compared/contract.json", f"{run}/log.jsonl", run, ""):
+            assert client.get(f"/files/{path}").status_code == 404, path
+
+
+UP = ["..", "%2e%2e", ".%2e", "%2e.", "..%2f..", "%2e%2e%2f", "..%5c..", "%252e%252e", "..%00"]
+UP += ["....//", "..;", "~", "%2f", "//", "\\..\\..", "%5c..%5c", "./..", ".live/../..", "%00"]
+UP += ["%uff0e%uff0e", "%ef%bc%8e%ef%bc%8e", "..%0d%0a", "..%09", "%2e%2e%5c", "..././", "gan/.."]
+UP += [".%00.", "%e0%80%ae%e0%80%ae", "..%25252f", "%c0%ae%c0%ae"]
+DOORS = ["/files/{up}/samples/secret.png", "/files/gan/{up}/{up}/figures/secret.png"]
+
+
+@pytest.mark.parametrize("up", UP)
+def test_no_encoding_of_a_path_climbs_out(client: Client, served: Path, up: str) -> None:
+    for name in ("samples", "figures"):
+        folder = served.parent / name
+        folder.mkdir(exist_ok=True)
+        (folder / "secret.png").write_bytes(encode(np.zeros((8, 8), np.uint8)))
+    for door in DOORS:
+        sent = f"GET {door.replace('{up}', up)} HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
+        with socket.create_connection(("127.0.0.1", client.port), timeout=10) as wire:
+            wire.sendall(f"{sent}Connection: close\r\n\r\n".encode("latin-1"))
+            answer = b""
+            while part := wire.recv(65536):
+                answer += part
+        assert answer.split(b" ")[1].startswith(b"4"), (door, answer[:80])
+        assert b"PNG" not in answer
+    for path in (f"/api/abilities?run={up}", f"/api/watch?path={up}"):
+        assert client.get(path).status_code in (404, 422), path
+
+
+# Runs and jobs
+
+
+def test_a_late_page_is_told_all_that_happened(client: Client, served: Path) -> None:
+    told = client.events("gan", lambda event: event["event"] == "state")
+    state = told[-1]
+    assert [run["path"] for run in state["runs"]] == ["gan"] and state["job"] is None
+    lines = (served / "gan" / "log.jsonl").read_text().splitlines()
+    written = [line for line in map(json.loads, lines) if line["event"] == "losses"]
+    losses = [event for event in told if event["event"] == "losses"]
+    assert [e["images"] for e in losses] == [line["images"] for line in written]
+    assert losses[-1]["losses"] == written[-1]["losses"]
+    assert all(event["run"] == "gan" for event in told[:-1])
+
+
+def test_a_log_that_is_cut_is_told_again(tmp_path: Path, served: Path) -> None:
+    from triptych.web.watch import Tail
+
+    path = tmp_path / "log.jsonl"
+    tail = Tail(path)
+    assert tail.lines() == []
+    path.write_bytes(b'{"a": 1}\n{"b": 2}\n{"to')
+    assert tail.lines() == [b'{"a": 1}', b'{"b": 2}'] and not tail.cut
+    path.write_bytes(b'{"a": 1}\n{"b": 2}\n{"torn": 3}\n')
+    assert tail.lines() == [b'{"torn": 3}']
+    path.write_bytes(b'{"a": 1}\n')
+    assert tail.lines() == [b'{"a": 1}'] and tail.cut
+    assert tail.lines() == [] and not tail.cut
+
+
+def test_a_form_that_cannot_be_is_answered_in_plain_words(client: Client) -> None:
+    for body, words in (
+        ({"models": ["cow"]}, "no model 'cow'"),
+        ({"models": ["vae"], "budget": "soon"}, "no budget 'soon'"),
+        ({"cow": 1}, "no such name"),
+        ([], "no JSON object"),
+        (b"{", "no JSON"),
+    ):
+        answer = client.post("/api/jobs", body)
+        assert answer.status_code == 400 and words in answer.json()["error"], body
+    assert client.post("/api/jobs", b"[" * 2_000_000).status_code == 413
+    assert client.get("/api/jobs").status_code == 405
+    assert client.get("/api/library").json()["jobs"] == []
+
+
+# Models
+
+
+def test_abilities_are_those_of_the_model(client: Client) -> None:
+    able = {name: client.get(f"/api/abilities?run={name}").json() for name in ("vae", "gan")}
+    assert able["vae"]["traverses"] and not able["vae"]["refines"] and not able["vae"]["chain"]
+    assert able["gan"]["refines"] and able["gan"]["classes"] == []
+    told = client.get("/api/abilities?run=diffusion").json()
+    assert told["chain"] and told["guided"] and not told["traverses"]
+    assert told["classes"] == ["0", "1", "2", "3", "4"] and "heun" in told["samplers"]
+    assert client.get("/api/abilities?run=cow").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "diffusion"])
+def test_samples_are_those_of_the_command_line(client: Client, served: Path, name: str) -> None:
+    asked = {"run": name, "count": 9, "seed": 5, "temperature": 0.8}
+    answer = client.post("/api/play/sample", asked)
+    assert answer.status_code == 200, answer.text
+    ours = triptych.load(served / name).sample(9, 5, temperature=0.8)
+    expected = images.to_array(images.grid(ours, 3, gap=1).pixels)
+    assert np.abs(picture(answer.content).astype(int) - expected).max() <= 1
+
+
+def film(answer: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """[rows,points,H,W,3] and the layout."""
+    assert answer.status_code == 200, answer.text
+    layout = json.loads(answer.headers["x-film"])
+    rows, points = layout["rows"], layout["points"]
+    sheet = picture(answer.content)
+    height, width = sheet.shape[0] // rows, sheet.shape[1] // points
+    return sheet.reshape(rows, height, points, width, 3).swapaxes(1, 2), layout
+
+
+def test_a_walk_begins_and_ends_at_its_draws(client: Client, served: Path) -> None:
+    asked = {"run": "vae", "points": 7, "paths": 3, "seed": 2}
+    moments, layout = film(client.post("/api/play/walk", asked))
+    assert (layout["rows"], layout["points"]) == (3, 7)
+    ours = triptych.load(served / "vae").interpolate(points=7, paths=3, seed=2)
+    assert np.abs(moments.astype(int) - images.to_array(ours).astype(int)).max() <= 1
+    gif = client.post("/api/play/walk?as=gif", asked)
+    with Image.open(io.BytesIO(gif.content)) as moving:
+        assert moving.format == "GIF" and getattr(moving, "n_frames", 1) == 12  # forth and back
+    wrong = client.post("/api/play/walk", asked | {"points": 1})
+    assert wrong.status_code == 400 and "points" in wrong.json()["error"]
+
+
+def test_a_chain_ends_in_the_sample(client: Client, served: Path) -> None:
+    moments, layout = film(client.post("/api/play/chain", {"run": "diffusion", "count": 4}))
+    assert layout["points"] == 25
+    steps = np.abs(np.diff(moments.astype(float), axis=1)).mean(axis=(0, 2, 3, 4))
+    assert steps.min() >= 0 and steps.sum() > 5
+    refused = client.post("/api/play/chain", {"run": "vae", "count": 4})
+    assert refused.status_code == 400 and "one step" in refused.json()["error"]
+
+
+def test_a_traversal_moves_one_unit_in_each_row(client: Client, served: Path) -> None:
+    moments, layout = film(client.post("/api/play/traverse", {"run": "vae"}))
+    assert layout["points"] == 15 and layout["rows"] == 8
+    middle = moments[:, 7].astype(float)
+    moved = np.abs(moments[0, 0].astype(float) - middle[0]).mean()
+    assert np.abs(middle - middle[0]).mean() < moved
+
+
+def test_an_image_of_ones_own_is_reconstructed_by_all(client: Client, served: Path) -> None:
+    own, _ = make_images(1, side=40)
+    name = client.post("/api/uploads", encode(own[0])).json()["upload"]
+    for run in ("vae", "gan", "diffusion"):
+        moments, layout = film(client.post("/api/play/reconstruct", {"run": run, "upload": name}))
+        assert (layout["rows"], layout["points"]) == (1, 2)
+        loaded = triptych.load(served / run)
+        path = served / ".live" / "uploads" / name
+        original = loaded.read_images(path)
+        assert (moments[:, 0] == images.to_array(original)).all()
+        again = images.to_array(loaded.reconstruct(original)).astype(int)
+        assert np.abs(moments[:, 1].astype(int) - again).max() <= 2
+    walk = {"run": "vae", "first": name, "last": name, "points": 3}
+    moments, _ = film(client.post("/api/play/walk", walk))
+    assert (moments[:, 0] == moments[:, -1]).all()
+    half = client.post("/api/play/walk", walk | {"last": None})
+    assert half.status_code == 400 and "one end" in half.json()["error"]
+
+
+def test_a_gans_search_comes_nearer_to_the_image(client: Client) -> None:
+    moments, layout = film(client.post("/api/play/invert", {"run": "gan", "held_out": 3}))
+    original, *tries = moments[0].astype(float)
+    errors = [np.square(each - original).mean() for each in tries]
+    assert layout["words"][0] == "" and int(layout["words"][1]) == 0
+    assert errors[-1] < errors[0]
+    refused = client.post("/api/play/invert", {"run": "vae"})
+    assert refused.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"GIF89a",
+        b"<svg onload=alert(1)>",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 100,
+        b"%PDF-1.4",
+        b"MZ",
+    ],
+)
+def test_what_is_no_image_is_refused_and_not_kept(
+    client: Client, served: Path, content: bytes
+) -> None:
+    kept = served / ".live" / "uploads"
+    before = sorted(kept.iterdir()) if kept.is_dir() else []
+    answer = client.post("/api/uploads", content)
+    assert answer.status_code == 400 and "image is bad" in answer.json()["error"]
+    assert (sorted(kept.iterdir()) if kept.is_dir() else []) == before
+
+
+def test_a_large_upload_is_cut_off_and_a_bomb_is_refused(client: Client) -> None:
+    assert client.post("/api/uploads", b"\0" * 20_000_001).status_code == 413
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, format="PNG")
+    answer = client.post("/api/uploads", bomb.getvalue())
+    assert answer.status_code == 400 and "pixels" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["..", "x", "a/b", "", "../../bars.npz", "0" * 32])
+def test_uploads_are_named_by_their_digest_alone(client: Client, name: str) -> None:
+    answer = client.post("/api/play/reconstruct", {"run": "vae", "upload": name})
+    assert answer.status_code in (400, 404)
+
+
+def test_names_that_are_scripts_stay_text(tmp_path: Path, served: Path) -> None:
+    """JSON carries them as they are; the page makes text nodes of them (see the scripts' test)."""
+    odd = "<img src=x onerror=alert(1)>"
+    shutil.copytree(served / "vae", tmp_path / odd)
+    with serving(tmp_path) as client:
+        [run] = client.get("/api/library").json()["runs"]
+        assert run["name"] == odd
+        assert client.get("/").text.count(odd) == 0
+
+
+# Blind tests
+
+
+def test_a_blind_test_tells_nothing_before_its_end(client: Client, served: Path) -> None:
+    begun = client.post("/api/eyes", {"runs": ["vae", "gan"], "count": 40, "mode": "one"}).json()
+    assert set(begun) == {"name", "count", "mode"} and begun["count"] == 40
+    kept = json.loads((served / ".live" / "eyes" / f"{begun['name']}.json").read_text())
+    trials = kept["trials"]
+    for run in ("vae", "gan"):
+        real = [trial["real"] for trial in trials if trial["run"] == run]
+        assert len(real) == 20 and sum(real) == 10
+    held_out = run_data(triptych.load(served / "vae"), None, None, QUIET)
+    made = {run: triptych.load(served / run).sample(20, kept["seed"]) for run in ("vae", "gan")}
+    for number, trial in enumerate(trials):
+        shown = picture(client.get(f"/api/eyes/{begun['name']}/{number}.png").content)
+        if trial["real"]:
+            expected = held_out.test.images[trial["original"]]
+            assert (shown == images.to_array(expected)).all()
+        else:
+            expected = made[trial["run"]][trial["number"]]
+            assert np.abs(shown.astype(int) - images.to_array(expected)).max() <= 1
+    assert client.get(f"/api/eyes/{begun['name']}/40.png").status_code == 404
+    # Somebody who tells every image of the VAE, and takes all of the GAN for real.
+    judged = [trial["real"] if trial["run"] == "vae" else True for trial in trials]
+    told = client.post(f"/api/eyes/{begun['name']}", {"judged": judged}).json()["own"]
+    by_run = {entry["run"]: entry for entry in told}
+    assert by_run["vae"]["value"] == 1.0 and by_run["vae"]["told"]
+    assert by_run["gan"]["value"] == 0.5 and not by_run["gan"]["told"]
+    exact = wilson(20, 20)
+    assert by_run["vae"]["low"] == pytest.approx(exact.low)
+    everybody = client.get("/api/eyes/results").json()
+    assert {e["run"]: e["n"] for e in everybody["one"]} == {"vae": 20, "gan": 20}
+    assert everybody["two"] == [] and everybody["measured"] == {"vae": {}, "gan": {}}
+
+
+def test_judgements_of_others_are_added_once(client: Client, tmp_path: Path) -> None:
+    begun = client.post("/api/eyes", {"runs": ["vae"], "count": 40, "mode": "two"}).json()
+    half = [True] * 30 + [None] * 10
+    client.post(f"/api/eyes/{begun['name']}", {"judged": half})
+    exported = client.get("/api/eyes/export").json()
+    with serving(tmp_path) as other:
+        assert other.post("/api/eyes/import", exported).json() == {"new": len(exported)}
+        assert other.post("/api/eyes/import", exported).json() == {"new": 0}
+        [entry] = other.get("/api/eyes/results").json()["two"]
+        assert (entry["n"], entry["people"]) == (30, 1)
+        for wrong in ([{"name": "../x"}], {}, [1], [{**exported[0], "name": "../../x"}]):
+            assert other.post("/api/eyes/import", wrong).status_code == 400
+
+
+def test_two_images_stand_beside_each_other(client: Client) -> None:
+    begun = client.post("/api/eyes", {"runs": ["vae"], "count": 40, "mode": "two"}).json()
+    shown = picture(client.get(f"/api/eyes/{begun['name']}/0.png").content)
+    assert shown.shape == (16, 40, 3) and (shown[:, 16:24] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"runs": [], "count": 40},
+        {"runs": ["vae", "vae"], "count": 40},
+        {"runs": ["vae"], "count": 39},
+        {"runs": ["vae"], "count": 401},
+        {"runs": ["vae"], "count": 400},  # more than there are real images
+        {"runs": ["vae"], "count": 40, "mode": "three"},
+        {"runs": ["../vae"], "count": 40},
+    ],
+)
+def test_a_test_that_would_tell_nothing_is_refused(client: Client, asked: dict[str, Any]) -> None:
+    assert client.post("/api/eyes", asked).status_code in (400, 404)
+
+
+def test_accuracy_is_over_what_was_judged() -> None:
+    """Worked by hand: 3 right of 4 for one model, over two people; who judged nothing is nobody."""
+
+    def trial(real: bool, judged: bool | None) -> Trial:
+        return Trial(run="a", model="gan:r1", number=0, original=0, real=real, judged=judged)
+
+    def test(name: str, *trials: Trial) -> BlindTest:
+        return BlindTest(name=name, mode="one", seed=0, trials=trials)
+
+    first = test("x", trial(True, True), trial(False, True), trial(False, None))
+    second = test("y", trial(False, False), trial(True, True))
+    nobody = test("z", trial(True, None))
+    [found] = accuracies([first, second, nobody])
+    assert (found.n, found.people, found.value) == (4, 2, 0.75)
+    p, z = 0.75, 1.959963984540054  # Wilson (1927), as Brown, Cai and DasGupta 2001, eq. 4 have it
+    middle = (p + z**2 / 8) / (1 + z**2 / 4)
+    half = z / (1 + z**2 / 4) * math.sqrt(p * (1 - p) / 4 + z**2 / 64)
+    assert found.low == pytest.approx(middle - half) and found.high == pytest.approx(middle + half)
+    assert not found.told
+
+
+def test_models_are_loaded_again_when_their_run_was_trained_again(
+    tmp_path: Path, served: Path
+) -> None:
+    from triptych.web.library import Library
+    from triptych.web.play import WarmModels
+
+    shutil.copytree(served / "vae", tmp_path / "vae")
+    models = WarmModels(Library(tmp_path))
+    first = models.run("vae")
+    assert models.run("vae") is first
+    record = tmp_path / "vae" / "run.json"
+    os.utime(record, (0, record.stat().st_mtime + 5))
+    assert models.run("vae") is not first
+    assert torch.equal(models.run("vae").sample(2), first.sample(2))
