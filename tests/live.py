@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -10,12 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 import uvicorn
+from filelock import FileLock
 
+import triptych
+from tests.making import make_images, write_npz
 from triptych.console import Console
 from triptych.web.library import Library
 from triptych.web.server import Guard, bind, make_app
+
+MODELS = ("vae:sigma", "gan:r1", "diffusion:x0")
 
 
 class Recording(Console):
@@ -58,6 +66,31 @@ class Client:
                         return told
                 assert time.monotonic() < end, told[-3:]
         raise AssertionError("the stream ended")
+
+
+def briefly_trained(factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs, one of each family, on small labelled images: a copy of one's own.
+
+    They are trained once, whichever process of the tests needs them first.
+    """
+    own = factory.mktemp("live")
+    shared = own.parent.parent if "PYTEST_XDIST_WORKER" in os.environ else own.parent
+    trained = shared / "live-runs"
+    with FileLock(shared / "live-runs.lock"):
+        if not trained.is_dir():
+            draft = shared / "live-runs.part"
+            pixels, labels = make_images(700)
+            data = write_npz(shared / "bars.npz", pixels, labels)
+            for model in MODELS:
+                options: dict[str, Any] = {"conditional": True} if model == MODELS[2] else {}
+                triptych.train(
+                    model, data, budget="0.5kimg", size="tiny", resolution=16, threads=1,
+                    out=draft / model.split(":")[0], **options,
+                )  # fmt: skip
+            draft.rename(trained)
+    shutil.copytree(trained, own / "runs")
+    shutil.copy(shared / "bars.npz", own)
+    return own / "runs"
 
 
 @contextmanager

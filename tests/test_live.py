@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 import triptych
-from tests.live import Client, serving
-from tests.making import encode, make_images, write_npz
+from tests.live import Client, briefly_trained, serving
+from tests.making import encode, make_images
 from tests.test_page import write_comparison
 from triptych import images
 from triptych.console import QUIET
@@ -32,22 +32,11 @@ from triptych.web.eyes import BlindTest, Trial, accuracies
 from triptych.web.server import Guard, bind
 from triptych.words import languages
 
-MODELS = ("vae:sigma", "gan:r1", "diffusion:x0")
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One briefly trained run of each family, on small labelled images."""
-    folder = tmp_path_factory.mktemp("served")
-    pixels, labels = make_images(700)
-    data = write_npz(folder / "bars.npz", pixels, labels)
-    for model in MODELS:
-        options: dict[str, Any] = {"conditional": True} if model.startswith("diff") else {}
-        triptych.train(
-            model, data, budget="0.5kimg", size="tiny", resolution=16, threads=1,
-            out=folder / "runs" / model.split(":")[0], **options,
-        )  # fmt: skip
-    return folder / "runs"
+    """One briefly trained run of each family."""
+    return briefly_trained(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ export function say(message, isError = false) {
 /** Do something that may be refused, and tell why. */
 export async function tried(work) {
   try {
-    say("");
+    if (document.querySelector("#message.wrong")) say("");
     return await work();
   } catch (error) {
     say(error.message, true);

@@ -1,0 +1,250 @@
+"""The live page in a real browser: played through at three widths, in both languages."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import Client, briefly_trained, serving
+from tests.making import encode, make_images
+from tests.test_browser import CHROMIUM, WIDTHS, playwright
+from triptych.pages import live
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.timeout(600),
+]
+VIEWS = ("runs", "watch=gan", "play", "eyes")
+PATIENCE = 120_000  # milliseconds: other tests have the processor too
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return briefly_trained(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def client(served: Path) -> Iterator[Client]:
+    with serving(served) as client:
+        yield client
+
+
+class Visit:
+    """An open page, what it complained of and what it asked of others."""
+
+    def __init__(self, browser: Any, client: Client, view: str, width: int = 1400) -> None:
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if width == WIDTHS[1] else "light",
+            locale="en-GB",
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.messages: list[str] = []
+        self.abroad: list[str] = []
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on("request", lambda request: self._note(client, request.url))
+        self.page.goto(f"{client.address}/#{view}")
+        self.page.wait_for_selector("main h1")
+
+    def _note(self, client: Client, url: str) -> None:
+        if not url.startswith((client.address, "data:", "blob:")):
+            self.abroad.append(url)
+
+    def look(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+    def wait(self, script: str) -> None:
+        """Until it answers yes; the page's policy forbids Playwright's own way of waiting."""
+        self.until(lambda: self.look(script))
+
+    def until(self, answer: Callable[[], Any]) -> None:
+        end = time.monotonic() + PATIENCE / 1000
+        while not answer():
+            assert time.monotonic() < end, self.look("document.body.innerText")
+            self.page.wait_for_timeout(50)
+
+    def drawn(self, index: int = 0) -> str:
+        """What a canvas shows."""
+        told: str = self.look(f"document.querySelectorAll('canvas')[{index}].toDataURL()")
+        return told
+
+
+@pytest.fixture
+def visit(browser: Any, client: Client) -> Iterator[Any]:
+    opened: list[Visit] = []
+
+    def open_(view: str, width: int = 1400) -> Visit:
+        opened.append(Visit(browser, client, view, width))
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.context.close()
+
+
+# Names that a screen reader needs, and words that no locale has.
+UNNAMED = """
+[...document.querySelectorAll('button, a, input, select, canvas, img, svg[role=img], progress')]
+  .filter(node => !(node.textContent.trim() || node.getAttribute('aria-label')
+                    || node.alt || node.closest('label')?.textContent.trim()))
+  .map(node => node.outerHTML)
+"""
+KEYS = r"(document.body.innerText.match(/\b(live|objective|term|short)\.[a-z_]+/g) ?? [])"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_fits_has_names_and_words_in_both_languages(
+    visit: Any, view: str, width: int
+) -> None:
+    watched = visit(view, width)
+    for language in ("fr", "en"):
+        watched.page.click(f"[data-language={language}]")
+        title = {"runs": "live.runs.title", "play": "live.play.title", "eyes": "live.eyes.title"}
+        if view in title:
+            words = live.texts(language)[title[view]]
+            watched.page.wait_for_selector(f"main h1:has-text('{words}')")
+        watched.page.wait_for_load_state("networkidle") if "watch" not in view else None
+        assert watched.look("document.documentElement.lang") == language
+        assert watched.look("document.documentElement.scrollWidth") <= width
+        assert watched.look("document.querySelectorAll('h1').length") == 1
+        assert watched.look(UNNAMED) == []
+        assert watched.look(KEYS) == []
+    assert watched.messages == [] and watched.abroad == []
+
+
+def test_runs_are_listed_with_their_pictures(visit: Any) -> None:
+    watched = visit("runs")
+    watched.wait("document.querySelectorAll('.entries img').length === 3")
+    watched.wait("[...document.images].every(i => i.complete && i.naturalWidth > 8)")
+    assert watched.messages == []
+
+
+def test_the_slider_goes_back_to_any_moment(visit: Any) -> None:
+    watched = visit("watch=gan")
+    watched.wait("document.querySelector('.panel img')?.complete")
+    watched.wait("document.querySelectorAll('.chart').length >= 2")
+    last = watched.look("document.querySelector('.panel img').src")
+    move = "(v) => { const s = document.querySelector('input[type=range]'); s.value = v;"
+    watched.page.evaluate(f"{move} s.dispatchEvent(new Event('input')); }}", 0)
+    assert watched.look("document.querySelector('.panel img').src") != last
+    assert watched.look("document.querySelector('.panel img').src").endswith("/000000000.png")
+    watched.page.evaluate(f"{move} s.dispatchEvent(new Event('input')); }}", 1)
+    assert watched.look("document.querySelector('.panel img').src") == last
+    assert watched.messages == []
+
+
+def test_models_follow_the_sliders_in_aligned_panels(visit: Any) -> None:
+    watched = visit("play")
+    drawn = "[...document.querySelectorAll('canvas')].every(c => c.width > 60)"
+    watched.wait(f"document.querySelectorAll('canvas').length === 3 && {drawn}")
+    tops = "[...document.querySelectorAll('canvas')].map(c => c.getBoundingClientRect().top)"
+    assert len(set(watched.look(tops))) == 1
+    idle = "[...document.querySelectorAll('.panel .quiet')].every(p => p.textContent === '')"
+    watched.wait(idle)
+    before = [watched.drawn(index) for index in range(3)]
+    watched.page.focus("input[type=range] >> nth=0")
+    watched.page.keyboard.press("ArrowRight")
+    watched.until(lambda: all(watched.drawn(index) != before[index] for index in range(3)))
+    watched.wait(idle)
+    assert watched.messages == []
+
+
+@pytest.mark.parametrize("tab", ["walk", "traverse", "chain", "own"])
+def test_every_way_to_play_draws(visit: Any, tab: str, tmp_path: Path) -> None:
+    watched = visit("play")
+    watched.page.click(f"[role=tab]:has-text('{live.texts('en')[f'live.tab.{tab}']}')")
+    panels = {"walk": 3, "traverse": 2, "chain": 1, "own": 3}[tab]
+    shown = "[...document.querySelectorAll('.panel canvas')]"
+    watched.wait(f"{shown}.length === {panels} && {shown}.every(c => c.width >= 16)")
+    if tab == "own":
+        image = tmp_path / "own.png"
+        image.write_bytes(encode(make_images(1, side=48)[0][0]))
+        watched.page.set_input_files("input[type=file]", image)
+        watched.page.wait_for_selector("#message:has-text('own.png')")
+        watched.page.click("summary")
+        empty = len(watched.look("document.querySelector('canvas.drawing').toDataURL()"))
+        box = watched.page.locator("canvas.drawing").bounding_box()
+        watched.page.mouse.move(box["x"] + 50, box["y"] + 50)
+        watched.page.mouse.down()
+        watched.page.mouse.move(box["x"] + 150, box["y"] + 150)
+        watched.page.mouse.up()
+        assert len(watched.look("document.querySelector('canvas.drawing').toDataURL()")) > empty
+        watched.page.click(f"button:has-text('{live.texts('en')['live.own.use']}')")
+        watched.page.click(f"button:has-text('{live.texts('en')['live.invert']}')")
+        watched.page.wait_for_selector(".transport:not([hidden])")
+    else:
+        before = watched.drawn()
+        watched.page.focus(".transport input")
+        watched.page.keyboard.press("Home" if tab == "traverse" else "End")
+        watched.page.wait_for_timeout(100)
+        assert watched.drawn() != before
+        watched.page.click(".transport button")
+        watched.wait("document.querySelector('.transport button').textContent === 'Pause'")
+        watched.page.click(".transport button")
+    assert watched.messages == []
+
+
+def test_a_film_is_saved(visit: Any) -> None:
+    watched = visit("play")
+    watched.page.click("[role=tab] >> nth=1")
+    with watched.page.expect_download(timeout=PATIENCE) as saving:
+        watched.page.click(f"button:has-text('{live.texts('en')['live.gif']}') >> nth=0")
+    assert Path(saving.value.path()).read_bytes().startswith(b"GIF8")
+
+
+def test_a_blind_test_is_played_with_two_keys(visit: Any) -> None:
+    watched = visit("eyes")
+    for number in (1, 2):  # the VAE alone
+        watched.page.uncheck(f"fieldset input >> nth={number}")
+    watched.page.click("button.main")
+    watched.page.wait_for_selector(".judged")
+    assert re.search(r"\b1 of 40\b", watched.look("document.body.innerText"))
+    watched.page.keyboard.press("ArrowLeft")
+    watched.page.keyboard.press("Backspace")
+    watched.wait("document.body.innerText.includes('1 of 40')")
+    for number in range(40):
+        watched.page.keyboard.press("ArrowLeft" if number % 2 else "ArrowRight")
+    watched.page.wait_for_selector("main table")
+    words = watched.look("document.querySelector('main table').innerText")
+    assert "VAE" in words and "95" in words and "%" in words
+    assert watched.messages == []
+
+
+def test_a_training_is_started_watched_stopped_and_resumed(visit: Any, served: Path) -> None:
+    texts = live.texts("en")
+    watched = visit("runs")
+    watched.page.click("summary")
+    for number in (1, 2):  # the VAE alone
+        watched.page.uncheck(f"fieldset input >> nth={number}")
+    watched.page.fill("input[type=text] >> nth=0", str(served.parent / "bars.npz"))
+    watched.page.fill("input[type=text] >> nth=1", "2kimg")
+    watched.wait("document.querySelector('.command code').textContent.includes('2kimg')")
+    assert watched.look("document.querySelector('.command code').textContent").startswith(
+        "triptych train vae --data"
+    )
+    watched.page.click("button.main")
+    watched.page.wait_for_selector(".panel img:not([hidden])")
+    watched.page.click(f"button:has-text('{texts['live.stop']}')")
+    watched.page.wait_for_selector(f".whole:has-text('{texts['live.job.stopped']}')")
+    watched.page.reload()  # a page that is opened late is told the same
+    watched.page.wait_for_selector(f".whole:has-text('{texts['live.job.stopped']}')")
+    watched.page.click(f"button:has-text('{texts['live.resume']}')")
+    watched.page.wait_for_selector(f"button:has-text('{texts['live.stop']}')")
+    watched.page.wait_for_selector(f".whole:has-text('{texts['live.all_done']}')")
+    assert watched.messages == []
