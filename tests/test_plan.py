@@ -420,14 +420,19 @@ def opened(wanted: training.ResolvedRequest, out: Path, machine: hardware.Machin
 
 
 def test_what_is_no_step_is_planned_for(simulated: Simulated, tmp_path: Path) -> None:
-    """Four pictures are ahead, 5 s each: 20 of the 60 seconds are not for steps, of 0.3 s each."""
+    """Of the 60 seconds some are not for steps, of 0.3 s each.
+
+    Of pictures of 5 s the last one alone is ahead, for 1.5 % of the time pays for none before; of
+    those of 0.2 s there are four more.
+    """
     ends = []
-    for cost in (0.0, 5.0):
+    for cost in (0.0, 5.0, 0.2):
         with opened(request("vae:sigma", "60s", *SMALL["vae:sigma"]), tmp_path / f"{cost}") as one:
             one.loop.clock.costs = {"picture": cost}
             one.loop.replan()
             ends.append(one.loop.plan.end / 8)
-    assert ends[0] - ends[1] == pytest.approx(20 / 0.3, abs=2)
+    assert ends[0] - ends[1] == pytest.approx(5 / 0.3, abs=2)
+    assert ends[0] - ends[2] == pytest.approx(1 / 0.3, abs=1.5)
 
 
 def test_repeating_follows_the_recorded_threads(tmp_path: Path) -> None:

@@ -294,11 +294,11 @@ def test_every_seed_has_an_order_of_the_data_of_its_own(
 
 
 def test_budgets() -> None:
-    def plan(text: str, checkpoint: float = 0.05) -> calibration.Planned:
+    def plan(text: str, checkpoint: float = 0.05, grid: float = 1.8) -> calibration.Planned:
         speed = calibration.Speed(
             per_image=[0.5 / 64, 0.25 / 64],
             shares=[1.0, 0.1],
-            grid=1.8,
+            grid=grid,
             checkpoint=checkpoint,
             finishing=2.0,
             threads=1,
@@ -309,10 +309,12 @@ def test_budgets() -> None:
     assert plan("6.4kimg").images == 6400
     assert plan("70.4kimg").images == 70400  # no rounding error in the thousands
     assert plan("2epochs").images == 1984  # whole batches
-    # (100 - 3 - 5 * 1.8 - 20 * 0.05 - 2) / (0.5 + 0.1 * 0.25) rounds
-    assert plan("100s").images == 64 * 161
-    with pytest.raises(InputError, match=r"for 0 steps.*give at least 21s on this machine"):
-        plan("1s")  # 1.2 times 3 + 5 * 1.8 + 2 * 0.05 + 2 + 5 * 0.525
+    # (100 - 3 - 2 * 1.8 - 20 * 0.05 - 2) / (0.5 + 0.1 * 0.25) rounds
+    assert plan("100s").images == 64 * 172
+    # Quicker pictures are drawn on the way too, for 1.5 s: (100 - 3 - 5 * 0.5 - 1 - 2) / 0.525
+    assert plan("100s", grid=0.5).images == 64 * 174
+    with pytest.raises(InputError, match=r"for 0 steps.*give at least 14s on this machine"):
+        plan("1s")  # 1.2 times 3 + 2 * 1.8 + 2 * 0.05 + 2 + 5 * 0.525
     # Checkpoints take 1 % of the time at most, but for the last two.
     assert [plan("100s", seconds).checkpoints for seconds in (0.05, 0.2, 3)] == [20, 5, 2]
     assert plan("6.4kimg").checkpoints == 20
@@ -321,10 +323,10 @@ def test_budgets() -> None:
 def test_pictures_on_the_way_are_left_out_where_they_take_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first and the last are always drawn, those between for 1.5 % of the time.
+    """The first and the last are always drawn, those between for 1.5 % of the time so far.
 
-    On a clock that only steps and pictures move: 40 steps of a second each, so 0.6 s are for
-    pictures. Of those that take 0.25 s there is room for the first and one more on the way.
+    On a clock that only steps and pictures move: 40 steps of a second each. One that takes 0.25 s
+    may be drawn after 16.7 s, another after 33.3 s: at the first of 16 parts that ends later.
     """
     now, cost = 0.0, 0.0
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
@@ -342,8 +344,9 @@ def test_pictures_on_the_way_are_left_out_where_they_take_too_long(
 
     monkeypatch.setattr(training, "save_grid", drawing)
     monkeypatch.setattr(TrainingState, "step", moving)
-    every = [0, 96, 320, 640, 1280]
-    for cost, expected in ((0.0, every), (0.25, [0, 96, 1280]), (5.0, [0, 1280])):
+    sixteenths = [96, 160, 256, 320, 416, 480, 576, 640, 736, 800, 896, 960, 1056, 1120, 1216]
+    every = [0, 32, 64, *sixteenths, 1280]  # after whole batches of 32
+    for cost, expected in ((0.0, every), (0.25, [0, 576, 1056, 1280]), (5.0, [0, 1280])):
         folder = train(request("vae:sigma"), tmp_path / str(cost))
         assert sorted(int(path.stem) for path in folder.samples.iterdir()) == expected
 

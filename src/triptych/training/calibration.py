@@ -30,7 +30,7 @@ from triptych.families.registry import ModelName
 from triptych.hardware import Machine, counts_to_try
 from triptych.records import Note, Speed
 from triptych.seeding import generator
-from triptych.training.loop import GRID_SHARES
+from triptych.training.loop import GRID_SHARES, grids_within
 from triptych.training.plan import Plan
 from triptych.training.resolve import ResolvedRequest
 from triptych.training.state import WARM_UP_ROUNDS, TrainingState
@@ -172,7 +172,8 @@ def planned_images(
     speed = measure()
     affordable = int(CHECKPOINT_SHARE * budget.amount / speed.checkpoint)
     checkpoints = max(LEAST_CHECKPOINTS, min(MOST_CHECKPOINTS, affordable))
-    extras = speed.grid * len(GRID_SHARES) + speed.checkpoint * checkpoints + speed.finishing
+    grids = min(len(GRID_SHARES), 2 + grids_within(budget.amount, speed.grid))  # first and last
+    extras = speed.grid * grids + speed.checkpoint * checkpoints + speed.finishing
     extras += spent()
     rounds = math.floor((budget.amount - extras) / (speed.per_planned * batch_size))
     if rounds < LEAST_ROUNDS:

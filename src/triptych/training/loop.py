@@ -39,17 +39,26 @@ from triptych.words import english
 LOG_POINTS = 100  # per phase
 PATIENCE = 20  # steps in a row that may be left out before it is trouble
 REWINDS = 5  # returns to before the trouble, each at half the learning rate, then it is given up
-GRID_SHARES = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)  # of progress
+GRID_SHARES = (0.0, 1 / 64, 1 / 32, *(sixteenths / 16 for sixteenths in range(1, 17)))
 GRID_COST = 0.015  # of the time: those on the way are left out where they would take more
 NOTHING_DUE = 1e-3  # seconds
 LEAST_PACED, LEAST_PACED_SHARE = 3, 0.01  # steps, and asked seconds, that a pace is taken from
+
+
+def grids_within(seconds: float, cost: float) -> int:
+    """How many pictures on the way stay within their share of so much training.
+
+    cost: seconds of a picture
+    """
+    return int(GRID_COST * seconds / cost) if cost > 0 else len(GRID_SHARES)
 
 
 @dataclass
 class Clock:
     """Seconds of one training over all interruptions, less its pauses.
 
-    costs: seconds of the last picture, score, diagnosis and checkpoint
+    pictures: on the way: neither the first nor the last
+    costs:    seconds of the last picture, score, diagnosis and checkpoint
     """
 
     before: float = 0.0
@@ -284,17 +293,20 @@ class TrainingLoop:
 
     def still_aside(self) -> float:
         """Seconds that pictures, scores, diagnoses and checkpoints of this phase will yet take."""
-        job, plan, seen = self.job, self.plan, self.state.seen
+        job, plan, seen, clock = self.job, self.plan, self.state.seen, self.clock
         if self.state.phase > 0:
             return 0.0
         progress = plan.progress(seen)
+        ahead = sum(share > progress for share in GRID_SHARES)
+        asked = 0.0 if job.deadline is None else job.deadline.seconds
+        affordable = grids_within(asked, clock.costs.get("picture", 0.0)) - clock.pictures
         times = {
-            "picture": sum(share > progress for share in GRID_SHARES),
+            "picture": min(ahead, 1 + max(0, affordable)),  # the last one is always drawn
             "score": sum(moment > progress for moment in PLACES) if job.select.count else 0,
             "diagnosis": job.diagnoses - plan.part(seen, job.diagnoses),
             "checkpoint": job.checkpoints - plan.part(seen, job.checkpoints),
         }
-        return sum(count * self.clock.costs.get(kind, 0.0) for kind, count in times.items())
+        return sum(count * clock.costs.get(kind, 0.0) for kind, count in times.items())
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
@@ -306,18 +318,18 @@ class TrainingLoop:
             self.clock.pause()
 
     def picture(self) -> None:
-        """The samples of this moment, unless pictures take more than their share of the time."""
+        """The samples of this moment, unless pictures take more than their share of the time.
+
+        They may take it of the time so far, so that a few of them lie all along the way.
+        """
         clock, progress = self.clock, self.plan.progress(self.state.seen)
         if 0 < progress < 1:
-            whole = clock.seconds() / progress
-            cost = clock.costs.get("picture", 0.0)
-            if self.job.machine.group.all_reduce_max(
-                (clock.pictures + 1) * cost > GRID_COST * whole
-            ):
+            affordable = grids_within(clock.seconds(), clock.costs.get("picture", 0.0))
+            if self.job.machine.group.all_reduce_max(clock.pictures >= affordable):
                 return
+            clock.pictures += 1
         with clock.timing("picture"):
             self.job.draw_grid(self.state.seen)
-        clock.pictures += 1
 
     def not_finite(self, lost: list[str]) -> Note:
         """What is wrong; TrainingFailedError where going back is not wanted, or no more."""
