@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import re
 import shutil
@@ -28,7 +27,6 @@ from triptych.errors import InputError
 from triptych.metrics.intervals import wilson
 from triptych.pages import live
 from triptych.run import run_data
-from triptych.web.eyes import BlindTest, Trial, accuracies
 from triptych.web.server import Guard, bind
 from triptych.words import languages
 
@@ -477,27 +475,6 @@ def test_two_images_stand_beside_each_other(client: Client) -> None:
 )
 def test_a_test_that_would_tell_nothing_is_refused(client: Client, asked: dict[str, Any]) -> None:
     assert client.post("/api/eyes", asked).status_code in (400, 404)
-
-
-def test_accuracy_is_over_what_was_judged() -> None:
-    """Worked by hand: 3 right of 4 for one model, over two people; who judged nothing is nobody."""
-
-    def trial(real: bool, judged: bool | None) -> Trial:
-        return Trial(run="a", model="gan:r1", number=0, original=0, real=real, judged=judged)
-
-    def test(name: str, *trials: Trial) -> BlindTest:
-        return BlindTest(name=name, mode="one", seed=0, trials=trials)
-
-    first = test("x", trial(True, True), trial(False, True), trial(False, None))
-    second = test("y", trial(False, False), trial(True, True))
-    nobody = test("z", trial(True, None))
-    [found] = accuracies([first, second, nobody])
-    assert (found.n, found.people, found.value) == (4, 2, 0.75)
-    p, z = 0.75, 1.959963984540054  # Wilson (1927), as Brown, Cai and DasGupta 2001, eq. 4 have it
-    middle = (p + z**2 / 8) / (1 + z**2 / 4)
-    half = z / (1 + z**2 / 4) * math.sqrt(p * (1 - p) / 4 + z**2 / 64)
-    assert found.low == pytest.approx(middle - half) and found.high == pytest.approx(middle + half)
-    assert not found.told
 
 
 def test_models_are_loaded_again_when_their_run_was_trained_again(

@@ -453,11 +453,13 @@ def report(
     force: bool = False,
     out: PathLike | None = None,
     format: str = "html",
+    eyes: PathLike | None = None,
 ) -> Path:
     """Write the page of a comparison again, or of finished and evaluated runs.
 
     Runs that differ are refused unless forced; their page goes to `out`, or report.FORMAT here.
     format: html, md (Markdown) or tex (LaTeX), whose pictures go into a folder beside the page
+    eyes:   blind tests to be shown too, a file that the live page exported
     """
     from triptych.pages.formats import check_target
     from triptych.pages.page import write_page
@@ -465,18 +467,20 @@ def report(
     check_language(lang)
     folders = as_paths(paths, "paths")
     target = None if out is None else as_path(out, "out")
+    tests = None if eyes is None else as_path(eyes, "eyes")
+    write = partial(write_page, language=lang, course=course, format=format, eyes=tests)
     check_target(target or Path(f"report.{format}"), format)
     if target is not None and not target.parent.exists():
         raise InputError(f"there is no folder {target.parent}", "make it, or name another --out")
     if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
-        return write_page(folders[0], target, language=lang, course=course, format=format)
+        return write(folders[0], target)
     if not folders:
         raise InputError("no folder named", "give a comparison, or runs that were evaluated")
     runs = [RunFolder(path) for path in folders]
     with tempfile.TemporaryDirectory() as scratch:
         comparing.join(Path(scratch), runs, force)
         page = target or Path(f"report.{format}")
-        return write_page(Path(scratch), page, language=lang, course=course, format=format)
+        return write(Path(scratch), page)
 
 
 @dataclass(frozen=True)

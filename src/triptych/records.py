@@ -959,6 +959,52 @@ class ContractRecord(Record):
         return asdict(self) | {"data": self.data.to_json()}
 
 
+# Blind tests of the live page
+
+TrialMode = Literal["one", "two"]  # is this image real; which of the two is
+MOST_TRIALS = 400  # of one test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Record):
+    """One judgement: of which run, and what was shown.
+
+    number:   of the made image among the run's samples
+    original: the number of the real image among the held-out ones
+    real:     of one image whether it is real; of two whether the left one is
+    judged:   what the person said of that; None before
+    """
+
+    run: str
+    model: str
+    number: int
+    original: int
+    real: bool
+    judged: bool | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether it was told."""
+        return self.judged == self.real
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlindTest(Record):
+    """One person's judgements.
+
+    seed: of the samples, a new one for each test
+    """
+
+    name: str
+    mode: TrialMode
+    seed: int
+    trials: tuple[Trial, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.trials) > MOST_TRIALS or not self.name.isalnum() or len(self.name) > 40:
+            raise ValueError("it is no blind test of ours")
+
+
 def read_record(kind: type[R], values: Any, path: Path, mend: str) -> R:
     """The record in a file's JSON; InputError with the path and the mend where it does not fit."""
     try:

@@ -488,6 +488,9 @@ class Report(Everywhere):
     format: str = option(
         "html", "html, md (Markdown) or tex (LaTeX), with figures in NAME_figures/ beside these."
     )
+    eyes: Path | None = option(
+        None, "Blind tests to show too: a file that the page of `triptych serve` exported."
+    )
 
     def run(self) -> Any:
         """The page's path."""
@@ -500,6 +503,7 @@ class Report(Everywhere):
             force=self.force,
             out=self.out,
             format=self.format,
+            eyes=self.eyes,
         )
         return {"report": str(page)} if self.json else str(page)
 

@@ -39,6 +39,7 @@ from triptych.pages.columns import (
 )
 from triptych.pages.course import Answer, answer_all, departures, weigh
 from triptych.pages.exports import export
+from triptych.pages.eyes import read_tests, told_by_people
 from triptych.pages.formats import (
     TEMPLATES,
     FigureFiles,
@@ -105,6 +106,7 @@ def write_page(
     language: str = "en",
     course: bool = False,
     format: str = "html",
+    eyes: Path | None = None,
 ) -> Path:
     """Read a comparison folder and write its page; returns the page's path.
 
@@ -115,6 +117,7 @@ def write_page(
     out:        the page, default COMPARISON/report.FORMAT; replaced at once, never half written
     course:     put the practical's questions first
     format:     one of `formats.FORMATS`
+    eyes:       blind tests to be shown too, as the live page exports them
 
     Raises InputError when contract.json or results.json is missing or corrupt, when the system
     does not let us write, or on a language that there is no file of.
@@ -122,9 +125,12 @@ def write_page(
     check_language(language)
     target = out or (comparison / PAGE).with_suffix(f".{format}")
     check_target(target, format)
+    tests = [] if eyes is None else read_tests(eyes)
     loaded = load_comparison(comparison)
     pictures = FigureFiles(figures_beside(target).name)
-    page = render(make_content(loaded, language, course), format, pictures)
+    content = make_content(loaded, language, course)
+    content["people"] = told_by_people(tests, loaded.runs, Language(language))
+    page = render(content, format, pictures)
     draft = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

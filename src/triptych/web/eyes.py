@@ -10,24 +10,21 @@ import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from triptych import files, images
 from triptych.errors import InputError
-from triptych.metrics.intervals import wilson
-from triptych.records import JsonObject, Record
+from triptych.pages.eyes import MODES, accuracies, tests_of
+from triptych.records import MOST_TRIALS, BlindTest, JsonObject, Record, Trial, TrialMode
 from triptych.web.jobs import HIDDEN
 from triptych.web.library import Library, NotFoundError
 from triptych.web.play import WarmModels, as_png
 
-LEAST, MOST = 40, 400  # judgements of a test
+LEAST, MOST = 40, MOST_TRIALS  # judgements of a test
 MOST_MODELS = 6
-MOST_TESTS = 500  # imported at once
 MOST_DRAWN = 24  # sets of pictures in memory
-Mode = Literal["one", "two"]  # is this one real; which of the two is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,96 +33,8 @@ class TestAsked(Record):
 
     runs: tuple[str, ...] = ()
     count: int = LEAST
-    mode: Mode = "one"
+    mode: TrialMode = "one"
     __test__ = False  # no test of pytest's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial(Record):
-    """One judgement: of which run, and what was shown.
-
-    real:   of one image whether it is real; of two whether the left one is
-    judged: what the person said of that; None before
-    """
-
-    run: str
-    model: str
-    number: int  # of the made image among the run's samples
-    original: int  # of the real image among the held-out ones
-    real: bool
-    judged: bool | None = None
-
-    @property
-    def right(self) -> bool:
-        """Whether it was told."""
-        return self.judged == self.real
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlindTest(Record):
-    """One person's judgements.
-
-    seed: of the samples, a new one for each test
-    """
-
-    name: str
-    mode: Mode
-    seed: int
-    trials: tuple[Trial, ...]
-    __test__ = False
-
-    def __post_init__(self) -> None:
-        if len(self.trials) > MOST or not self.name.isalnum() or len(self.name) > 40:
-            raise ValueError("it is no blind test of ours")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy(Record):
-    """How often people told the images of one model: share with its 95 % interval (Wilson).
-
-    told: whether the interval lies above one half
-    """
-
-    model: str
-    run: str
-    n: int
-    people: int
-    value: float
-    low: float
-    high: float
-    told: bool
-
-
-def accuracies(tests: Sequence[BlindTest]) -> list[Accuracy]:
-    """Of each run, over the judgements of all tests of one kind together.
-
-    Judgements of one person are not independent, so of several people the interval is too narrow
-    by as much as they differ; the page says so.
-    """
-    found = []
-    runs = dict.fromkeys((t.run, t.model) for test in tests for t in test.trials)
-    for run, model in runs:
-        judged = [
-            [t for t in test.trials if t.run == run and t.judged is not None] for test in tests
-        ]
-        n = sum(map(len, judged))
-        if n == 0:
-            continue
-        share = wilson(sum(t.right for trials in judged for t in trials), n)
-        assert share.low is not None and share.high is not None
-        found.append(
-            Accuracy(
-                model=model,
-                run=run,
-                n=n,
-                people=sum(bool(trials) for trials in judged),
-                value=share.value,
-                low=share.low,
-                high=share.high,
-                told=share.low > 0.5,
-            )
-        )
-    return found
 
 
 class BlindTests:
@@ -224,12 +133,7 @@ class BlindTests:
 
     def add(self, values: object) -> int:
         """Tests that were exported elsewhere, each once; how many were new."""
-        if not isinstance(values, list):
-            raise InputError("this is no list of blind tests", "give a file that was exported here")
-        try:
-            tests = [BlindTest.read(value) for value in values[:MOST_TESTS]]
-        except ValueError as error:
-            raise InputError(f"this is no blind test ({error})", "give an exported file") from None
+        tests = tests_of(values, "the file", "give one that was exported here")
         new = [test for test in tests if not (self.folder / f"{test.name}.json").exists()]
         for test in new:
             self._keep(test)
@@ -238,10 +142,9 @@ class BlindTests:
     def results(self) -> JsonObject:
         """Accuracies by mode, over all that was judged."""
         tests = self.all()
-        modes: tuple[Mode, ...] = ("one", "two")
         return {
             mode: [a.to_json() for a in accuracies([t for t in tests if t.mode == mode])]
-            for mode in modes
+            for mode in MODES
         }
 
     def _keep(self, test: BlindTest) -> None:

@@ -35,6 +35,7 @@ from triptych.console import Console
 from triptych.data.sources import printable
 from triptych.errors import InputError
 from triptych.pages import live
+from triptych.pages.eyes import accuracies
 from triptych.records import Note, Record, as_json
 from triptych.web import watch
 from triptych.web.jobs import HIDDEN, Asked, Job, Jobs
@@ -393,8 +394,6 @@ class LivePage:
             raise InputError("judged is no list of true, false and null", "send one")
         name = request.path_params["name"]
         test = await self.on_tests(lambda tests: tests.finish(name, judged))
-        from triptych.web.eyes import accuracies
-
         return JSONResponse({"own": [a.to_json() for a in accuracies([test])]})
 
     async def test_results(self, request: Request) -> Response:
