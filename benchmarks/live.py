@@ -140,9 +140,13 @@ def load(served: Served, path: str, clients: int, seconds: float) -> dict[str, A
     time.sleep(seconds - min(30.0, seconds / 4))
     after = served.memory()
     stop.set()
-    return {"seconds": seconds, "clients": clients, "pages": quantiles(times),
-            "answers of 5xx": sum(status >= 500 for status in statuses),
-            "memory": {"before": before, "after": after, "ratio": round(after / before, 4)}}  # fmt: skip
+    return {
+        "seconds": seconds,
+        "clients": clients,
+        "pages, ms": quantiles(times),
+        "answers of 5xx": sum(status >= 500 for status in statuses),
+        "memory": {"before": before, "after": after, "ratio": round(after / before, 4)},
+    }
 
 
 def watched_pace(served: Served, root: Path, kimg: float, pairs: int) -> dict[str, Any]:
