@@ -30,7 +30,7 @@ import requests
 from triptych import hardware
 
 ENDLESS = 1000.0  # thousand images: more than are trained while it is watched
-PAGES = ("/", "/look/live.css", "/look/main.js", "/texts/en", "/api/library")
+PAGES = ("/", "/assets/live.css", "/assets/main.js", "/texts/en", "/api/library")
 
 
 def free_port() -> int:
@@ -181,7 +181,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         models = Served(asked.runs)
-        found: dict[str, Any] = {
+        results: dict[str, Any] = {
             "seconds to the first answer": round(models.start_up, 2),
             "seconds of the first page": round(models.first_page, 3),
         }
@@ -190,20 +190,20 @@ def main() -> None:
         for run in runs:
             if not run["trained"]:
                 continue
-            found[f"{run['model']}, 16 samples, ms"] = slider(models, run["path"], 40)
+            results[f"{run['model']}, 16 samples, ms"] = slider(models, run["path"], 40)
             if run["family"] == "diffusion":
                 preview = slider(models, run["path"], 40, steps=1)
-                found[f"{run['model']}, a preview, ms"] = preview
+                results[f"{run['model']}, a preview, ms"] = preview
         models.stop()
         served = Served(root)
         training = train(root / "trained", ENDLESS, 0)
-        found["while a model trains"] = load(served, "trained", asked.clients, asked.seconds)
+        results["while a model trains"] = load(served, "trained", asked.clients, asked.seconds)
         training.terminate()
         training.wait()
-        found["pace of a training"] = watched_pace(served, root, asked.kimg, asked.pairs)
+        results["pace of a training"] = watched_pace(served, root, asked.kimg, asked.pairs)
         served.stop()
-    found["machine"] = hardware.describe()
-    text = json.dumps(found, indent=2) + "\n"
+    results["machine"] = hardware.describe()
+    text = json.dumps(results, indent=2) + "\n"
     print(text)
     if asked.out is not None:
         asked.out.write_text(text)

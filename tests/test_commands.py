@@ -173,7 +173,7 @@ def test_verbs_are_asked_for_what_was_typed(
     reported = noted(monkeypatch, "report", Path("x.html"))
     asks("report a b --lang fr --course --force --out x.html")
     wanted = {"lang": "fr", "course": True, "force": True, "out": Path("x.html")}
-    wanted["format"] = "html"
+    wanted |= {"format": "html", "eyes": None}
     assert reported == [(((Path("a"), Path("b")),), wanted)]
     measured = noted(monkeypatch, "evaluate", [])
     asks(f"evaluate a b --data d --count 9 --features patches {typed}")

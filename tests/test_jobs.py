@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -43,20 +43,25 @@ else:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
-    """Of an empty folder; what they begin is the stand-in."""
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    """Of an empty folder; what they begin is the stand-in, and ends with the test."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
-    real = subprocess.Popen
+    real, children = subprocess.Popen, []
 
     def begin(command: list[str], **options: object) -> subprocess.Popen[bytes]:
         assert command[:4] == [sys.executable, "-P", "-m", "triptych"]
-        return real([sys.executable, str(script), *command[4:]], **options)  # type: ignore[call-overload,no-any-return]
+        child = real([sys.executable, str(script), *command[4:]], **options)  # type: ignore[call-overload]
+        children.append(child)
+        return child  # type: ignore[no-any-return]
 
     monkeypatch.setattr("triptych.web.jobs.subprocess.Popen", begin)
     served = tmp_path / "served"
     served.mkdir()
-    return Jobs(Library(served))
+    yield Jobs(Library(served))
+    for child in children:
+        child.kill()
+        child.wait()
 
 
 def asked(budget: str = "60s", models: tuple[str, ...] = ("vae", "gan")) -> Asked:
@@ -69,7 +74,6 @@ def wait(jobs: Jobs, until: Callable[[], bool], seconds: float = 20.0) -> None:
         assert time.monotonic() < end, jobs.all()
         time.sleep(0.05)
         jobs.refresh()
-    jobs.refresh()  # which buries the processes that ended
 
 
 def test_a_job_is_the_command_that_could_be_typed(jobs: Jobs) -> None:
@@ -112,7 +116,7 @@ def test_a_refusal_is_told_in_its_own_words(jobs: Jobs) -> None:
 def test_a_stopped_job_goes_on_with_the_same_command(jobs: Jobs) -> None:
     job = jobs.add(asked())
     os.kill(job.process or 0, signal.SIGKILL)
-    wait(jobs, lambda: jobs.get(job.number).state == "stopped")
+    wait(jobs, lambda: jobs.get(job.number).state == "failed")  # it had no time to save
     again = jobs.resume(job.number)
     assert (again.state, again.words, again.out) == ("running", job.words, job.out)
     assert again.process != job.process
@@ -132,8 +136,6 @@ def test_a_killed_server_loses_nothing(jobs: Jobs) -> None:
     other.stop(running.number)
     wait(other, lambda: other.get(waiting.number).state == "done")
     assert other.get(running.number).state == "stopped"
-    for child in jobs._children:  # its parent, who is not dead in this test, buries it
-        child.wait()
 
 
 def test_another_process_of_that_number_is_not_the_job(jobs: Jobs) -> None:
@@ -143,7 +145,7 @@ def test_another_process_of_that_number_is_not_the_job(jobs: Jobs) -> None:
     file.write_text(json.dumps(values | {"process": os.getpid()}))
     other = Jobs(jobs.library)
     other.refresh()
-    assert other.get(job.number).state == "stopped"
+    assert other.get(job.number).state == "failed"
     other.stop(job.number)
     assert psutil.pid_exists(os.getpid())
     jobs.stop(job.number)
@@ -176,6 +178,37 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_made(
     with pytest.raises(InputError, match=words):
         jobs.add(Asked(**{"models": ("vae",), "data": "x", "budget": "1s", **changes}))  # type: ignore[arg-type]
     assert not list(jobs.library.root.iterdir())
+
+
+def test_what_cannot_begin_does_not_hold_up_the_queue(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = subprocess.Popen
+
+    def refuse(command: list[str], **options: object) -> subprocess.Popen[bytes]:
+        if "60s" in command:
+            raise OSError(7, "Argument list too long")
+        return begin(command, **options)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr("triptych.web.jobs.subprocess.Popen", refuse)
+    first, second = jobs.add(asked("60s")), jobs.add(asked("1s"))
+    assert jobs.get(first.number).state == "failed"
+    assert "Argument list too long" in jobs.get(first.number).message
+    wait(jobs, lambda: jobs.get(second.number).state == "done")
+
+
+@pytest.mark.parametrize("data", ["a\0b", "x" * 1001, "a\nb"])
+def test_names_that_no_command_takes_are_refused(data: str) -> None:
+    with pytest.raises(ValueError, match="1,000 letters"):
+        Asked(models=("vae",), data=data)
+
+
+def test_paths_are_made_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For the next server, which takes the job up, may be started elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    assert Asked(models=("vae",), data="photos").request().data == str(tmp_path / "photos")
+    for name in ("mnist", "hf:me/birds"):
+        assert Asked(models=("vae",), data=name).request().data == name
 
 
 def test_a_queue_has_an_end(jobs: Jobs) -> None:

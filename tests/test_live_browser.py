@@ -120,7 +120,7 @@ def test_every_view_fits_has_names_and_words_in_both_languages(
             words = live.texts(language)[title[view]]
             watched.page.wait_for_selector(f"main h1:has-text('{words}')")
         watched.page.wait_for_load_state("networkidle") if "watch" not in view else None
-        assert watched.look("document.documentElement.lang") == language
+        watched.wait(f"document.documentElement.lang === '{language}'")
         assert watched.look("document.documentElement.scrollWidth") <= width
         assert watched.look("document.querySelectorAll('h1').length") == 1
         assert watched.look(UNNAMED) == []
@@ -171,7 +171,7 @@ def test_every_way_to_play_draws(visit: Any, tab: str, tmp_path: Path) -> None:
     watched.page.click(f"[role=tab]:has-text('{live.texts('en')[f'live.tab.{tab}']}')")
     panels = {"walk": 3, "traverse": 2, "chain": 1, "own": 3}[tab]
     shown = "[...document.querySelectorAll('.panel canvas')]"
-    watched.wait(f"{shown}.length === {panels} && {shown}.every(c => c.width >= 16)")
+    watched.wait(f"{shown}.length === {panels} && {shown}.every(c => c.width > 16)")
     if tab == "own":
         image = tmp_path / "own.png"
         image.write_bytes(encode(make_images(1, side=48)[0][0]))
@@ -185,7 +185,12 @@ def test_every_way_to_play_draws(visit: Any, tab: str, tmp_path: Path) -> None:
         watched.page.mouse.move(box["x"] + 150, box["y"] + 150)
         watched.page.mouse.up()
         assert len(watched.look("document.querySelector('canvas.drawing').toDataURL()")) > empty
-        watched.page.click(f"button:has-text('{live.texts('en')['live.own.use']}')")
+        with watched.page.expect_response("**/api/uploads", timeout=PATIENCE):
+            watched.page.click(f"button:has-text('{live.texts('en')['live.own.use']}')")
+        watched.page.wait_for_timeout(200)
+        words = live.texts("en")["live.reconstruct.note"]
+        notes = "[...document.querySelectorAll('.panel .quiet')]"
+        watched.wait(f"{notes}.every(note => note.textContent === '{words}')")
         watched.page.click(f"button:has-text('{live.texts('en')['live.invert']}')")
         watched.page.wait_for_selector(".transport:not([hidden])")
     else:
@@ -215,10 +220,14 @@ def test_a_blind_test_is_played_with_two_keys(visit: Any) -> None:
     watched.page.click("button.main")
     watched.page.wait_for_selector(".judged")
     assert re.search(r"\b1 of 40\b", watched.look("document.body.innerText"))
+    shown = "!document.querySelector('.judged').hidden"  # before that no key counts
+    watched.wait(shown)
+    assert "1 of 40" in watched.look("document.body.innerText")
     watched.page.keyboard.press("ArrowLeft")
     watched.page.keyboard.press("Backspace")
-    watched.wait("document.body.innerText.includes('1 of 40')")
+    watched.wait(f"{shown} && document.body.innerText.includes('1 of 40')")
     for number in range(40):
+        watched.wait(f"{shown} && document.body.innerText.includes('{number + 1} of 40')")
         watched.page.keyboard.press("ArrowLeft" if number % 2 else "ArrowRight")
     watched.page.wait_for_selector("main table")
     words = watched.look("document.querySelector('main table').innerText")

@@ -969,6 +969,7 @@ MOST_TRIALS = 400  # of one test
 class Trial(Record):
     """One judgement: of which run, and what was shown.
 
+    weights:  the digest of the run's weights, which tells it from others of its name
     number:   of the made image among the run's samples
     original: the number of the real image among the held-out ones
     real:     of one image whether it is real; of two whether the left one is
@@ -977,6 +978,7 @@ class Trial(Record):
 
     run: str
     model: str
+    weights: str
     number: int
     original: int
     real: bool
@@ -1003,6 +1005,10 @@ class BlindTest(Record):
     def __post_init__(self) -> None:
         if len(self.trials) > MOST_TRIALS or not self.name.isalnum() or len(self.name) > 40:
             raise ValueError("it is no blind test of ours")
+        for run in {trial.run for trial in self.trials}:
+            numbers = sorted(trial.number for trial in self.trials if trial.run == run)
+            if numbers != list(range(len(numbers))):
+                raise ValueError("an image is missing, or shown twice")
 
 
 def read_record(kind: type[R], values: Any, path: Path, mend: str) -> R:

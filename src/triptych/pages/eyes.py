@@ -16,6 +16,7 @@ from triptych.pages.load import Run
 from triptych.records import BlindTest, Record, TrialMode
 
 MOST_FILE = 2**25  # bytes
+WEIGHTS = "model.safetensors"
 MODES: tuple[TrialMode, ...] = ("one", "two")
 
 
@@ -23,19 +24,22 @@ MODES: tuple[TrialMode, ...] = ("one", "two")
 class Accuracy(Record):
     """How often people told the images of one run, with its 95 % interval (Wilson 1927, eq. 2).
 
-    n:      judgements
-    people: tests in which somebody judged this run
-    told:   whether the interval lies above one half, which is guessing
+    run:           its path where it was judged last
+    weights:       the digest of its weights, by which runs are told apart
+    n:             judgements
+    people:        tests in which somebody judged this run
+    above_chance:  whether the interval lies above one half, which is guessing
     """
 
     run: str
     model: str
+    weights: str
     n: int
     people: int
     value: float
     low: float
     high: float
-    told: bool
+    above_chance: bool
 
 
 def accuracies(tests: Sequence[BlindTest]) -> list[Accuracy]:
@@ -44,30 +48,31 @@ def accuracies(tests: Sequence[BlindTest]) -> list[Accuracy]:
     Judgements of one person are not independent, so the interval of several people is too narrow
     by as much as they differ: whoever shows it says so.
     """
-    found = []
-    runs = dict.fromkeys((trial.run, trial.model) for test in tests for trial in test.trials)
-    for run, model in runs:
+    shares = []
+    runs = {trial.weights: trial for test in tests for trial in test.trials}
+    for weights, last in runs.items():
         by_test = [
-            [t.right for t in test.trials if t.run == run and t.judged is not None]
+            [t.right for t in test.trials if t.weights == weights and t.judged is not None]
             for test in tests
         ]
         n, right = sum(map(len, by_test)), sum(map(sum, by_test))
         if n == 0:
             continue
         interval = stats.binomtest(right, n).proportion_ci(method="wilson")
-        found.append(
+        shares.append(
             Accuracy(
-                run=run,
-                model=model,
+                run=last.run,
+                model=last.model,
+                weights=weights,
                 n=n,
                 people=sum(map(bool, by_test)),
                 value=right / n,
                 low=float(interval.low),
                 high=float(interval.high),
-                told=bool(interval.low > 0.5),
+                above_chance=bool(interval.low > 0.5),
             )
         )
-    return found
+    return shares
 
 
 def read_tests(path: Path) -> list[BlindTest]:
@@ -95,15 +100,17 @@ def tests_of(values: object, source: str, mend: str) -> list[BlindTest]:
 def told_by_people(
     tests: Sequence[BlindTest], runs: Sequence[Run], language: Language
 ) -> list[str]:
-    """A sentence for each of these runs and way of asking; those of other runs are left out."""
+    """A sentence for each of these runs and way of asking.
+
+    Runs of the same name are told apart by their weights; those of other comparisons are left out.
+    """
     sentences = []
     for mode in MODES:
-        by_run = {
-            (Path(each.run).name, each.model): each
-            for each in accuracies([test for test in tests if test.mode == mode])
-        }
+        judged = accuracies([test for test in tests if test.mode == mode])
+        by_weights = {each.weights: each for each in judged}
         for run, name in named_runs(runs):
-            accuracy = by_run.get((run.name, run.model))
+            weights = "" if run.record is None else run.record.digests.get(WEIGHTS, "")
+            accuracy = by_weights.get(weights)
             if accuracy is None:
                 continue
             spread = accuracy.high - accuracy.low

@@ -42,7 +42,7 @@ def texts(language: str) -> dict[str, str]:
 
 
 @cache
-def parts() -> dict[str, Callable[[], str]]:
+def assets() -> dict[str, Callable[[], str]]:
     """Styles and scripts by name; nothing else is sent."""
     scripts = {path.name: partial(read, path) for path in SCRIPTS.glob("*.js")}
     return {"live.css": styles, **scripts}
@@ -50,7 +50,7 @@ def parts() -> dict[str, Callable[[], str]]:
 
 @cache
 def read(path: Path) -> str:
-    """A file of ours."""
+    """The text of a template's file, read once."""
     return path.read_text(encoding="utf-8")
 
 

@@ -50,7 +50,8 @@ def grids_within(seconds: float, cost: float) -> int:
 
     cost: seconds of a picture
     """
-    return int(GRID_COST * seconds / cost) if cost > 0 else len(GRID_SHARES)
+    most = len(GRID_SHARES)
+    return int(min(most, GRID_COST * seconds / cost)) if cost > 0 else most
 
 
 @dataclass

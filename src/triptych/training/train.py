@@ -235,7 +235,8 @@ class Training:
             record = RunRecord.read(machine.group.broadcast(lambda: begin(
                 request, folder, planned, state, machine, self.clock.seconds()
             ).to_json()))  # fmt: skip
-            self.clock.costs |= first_costs(planned)
+            if planned.speed is not None:
+                self.clock.costs |= costs_of(planned.speed)
         else:
             check_machine(folder, record, machine)
             machine = replace(
@@ -244,7 +245,10 @@ class Training:
                 threads=record.threads if "threads" in machine.choices else machine.threads,
             )
             batches, state = share_batches(request, machine), fresh_state(request, machine)
-            self.clock = Clock(before=record.calibration_seconds)
+            drawn = len(list(folder.samples.glob("*.png"))) if folder.samples.is_dir() else 0
+            self.clock = Clock(before=record.calibration_seconds, pictures=max(0, drawn - 1))
+            if record.calibration is not None:
+                self.clock.costs |= costs_of(record.calibration)
         self.record, self.machine = record, machine
         progress = resume(state, folder, self.clock, console)
         plans, threads = plans_of(record, progress, state), self.threads(progress)
@@ -419,10 +423,9 @@ def job_of(
     )
 
 
-def first_costs(planned: Planned) -> dict[str, float]:
+def costs_of(speed: Speed) -> dict[str, float]:
     """Seconds of what is no step, as the calibration found them."""
-    speed = planned.speed
-    return {} if speed is None else {"picture": speed.grid, "checkpoint": speed.checkpoint}
+    return {"picture": speed.grid, "checkpoint": speed.checkpoint}
 
 
 def with_plans(record: RunRecord, plans: Sequence[Plan], threads: Threads) -> RunRecord:

@@ -6,6 +6,7 @@ does not know. With every model as many real images are shown as made ones, so 5
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from triptych import files, images
 from triptych.errors import InputError
-from triptych.pages.eyes import MODES, accuracies, tests_of
+from triptych.pages.eyes import MODES, WEIGHTS, accuracies, tests_of
 from triptych.records import MOST_TRIALS, BlindTest, JsonObject, Record, Trial, TrialMode
 from triptych.web.jobs import HIDDEN
 from triptych.web.library import Library, NotFoundError
@@ -24,6 +25,7 @@ from triptych.web.play import WarmModels, as_png
 
 LEAST, MOST = 40, MOST_TRIALS  # judgements of a test
 MOST_MODELS = 6
+MOST_UNFINISHED = 100  # tests that somebody began
 MOST_DRAWN = 24  # sets of pictures in memory
 
 
@@ -62,10 +64,18 @@ class BlindTests:
                 raise InputError(f"{path} has {held_out} real images", "ask for fewer judgements")
             originals = chance.sample(range(held_out), each)
             trials += [
-                Trial(run=path, model=run.record.model, number=i, original=o, real=i % 2 == 0)
+                Trial(
+                    run=path,
+                    model=run.record.model,
+                    weights=run.record.digests[WEIGHTS],
+                    number=i,
+                    original=o,
+                    real=i % 2 == 0,
+                )
                 for i, o in enumerate(originals)
             ]
         chance.shuffle(trials)
+        self._forget_unfinished()
         name = secrets.token_hex(8)
         test = BlindTest(name=name, mode=asked.mode, seed=seed, trials=tuple(trials))
         self._keep(test)
@@ -102,6 +112,8 @@ class BlindTests:
     def finish(self, name: str, judged: Sequence[bool | None]) -> BlindTest:
         """Keep what a person said, in the order of the judgements; None where they stopped."""
         test = self.get(name)
+        if any(trial.judged is not None for trial in test.trials):
+            raise InputError("this test was judged already", "begin another one")
         if len(judged) != len(test.trials):
             raise InputError(f"{len(judged)} judgements of {len(test.trials)}", "judge them all")
         pairs = zip(test.trials, judged, strict=True)
@@ -119,23 +131,22 @@ class BlindTests:
 
     def all(self) -> list[BlindTest]:
         """Every test that somebody judged, the oldest first."""
-        if not self.folder.is_dir():
-            return []
+        return [test for test in self._read() if is_judged(test)]
+
+    def _read(self) -> list[BlindTest]:
+        """All tests, the oldest first; damaged files are passed over."""
         tests = []
-        for path in sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
-            try:
-                test = read_test(files.read_bytes(path, files.MOST_JSON))
-            except (OSError, ValueError):
-                continue
-            if any(trial.judged is not None for trial in test.trials):
-                tests.append(test)
+        paths = self.folder.glob("*.json") if self.folder.is_dir() else []
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+            with contextlib.suppress(OSError, ValueError):
+                tests.append(read_test(files.read_bytes(path, files.MOST_JSON)))
         return tests
 
     def add(self, values: object) -> int:
         """Tests that were exported elsewhere, each once; how many were new."""
         tests = tests_of(values, "the file", "give one that was exported here")
-        new = [test for test in tests if not (self.folder / f"{test.name}.json").exists()]
-        for test in new:
+        new = {t.name: t for t in tests if not (self.folder / f"{t.name}.json").exists()}
+        for test in new.values():
             self._keep(test)
         return len(new)
 
@@ -147,9 +158,20 @@ class BlindTests:
             for mode in MODES
         }
 
+    def _forget_unfinished(self) -> None:
+        """Remove the oldest tests that nobody judged."""
+        unfinished = [test.name for test in self._read() if not is_judged(test)]
+        for name in unfinished[: max(0, len(unfinished) - MOST_UNFINISHED)]:
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+
     def _keep(self, test: BlindTest) -> None:
         files.make_folder(self.folder)
         files.write_json(self.folder / f"{test.name}.json", test.to_json())
+
+
+def is_judged(test: BlindTest) -> bool:
+    """Whether somebody judged any of it."""
+    return any(trial.judged is not None for trial in test.trials)
 
 
 def read_test(content: bytes) -> BlindTest:

@@ -9,6 +9,7 @@ it made, never from its exit code, which only a parent is told.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import signal
@@ -23,9 +24,10 @@ import psutil
 
 from triptych import files
 from triptych.config import Budget
-from triptych.errors import InputError
+from triptych.data.sources.find import NAMES
+from triptych.errors import InputError, first_line
 from triptych.families.registry import ModelName
-from triptych.options import CompareRequest, TrainRequest
+from triptych.options import DEFAULT_DATA, CompareRequest, TrainRequest
 from triptych.records import Record
 from triptych.web.library import CONTRACT, REPORT, Library, NotFoundError
 
@@ -35,7 +37,10 @@ OPEN: tuple[JobState, ...] = ("waiting", "running")
 MOST_JOBS = 200  # kept; the oldest that are over are forgotten
 MOST_WAITING = 20
 LAST_BYTES = 4096  # of a job's messages
-SLACK = 1.0  # seconds by which clocks of processes and files may differ
+LONGEST = 1000  # letters of the name of data
+LONGEST_NAME = 80  # letters of a folder's name
+SLACK = 1.0  # seconds by which the clocks of processes and files may differ
+SAVED = "saved; the same command goes on"  # what a training says last that was asked to stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,10 @@ class Asked(Record):
     size: str = ""
     conditional: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.data) > LONGEST or not self.data.isprintable():
+            raise ValueError("data are named by at most 1,000 letters")
+
     def request(self) -> TrainRequest | CompareRequest:
         """As the command line has it; InputError on what is none, before anything is made."""
         for model in self.models:
@@ -55,7 +64,7 @@ class Asked(Record):
         if self.budget:
             Budget.parse(self.budget)
         shared = {
-            "data": self.data or "street-digits",
+            "data": self.source(),
             "budget": self.budget or None,
             "size": self.size or None,
             "conditional": self.conditional,
@@ -66,6 +75,12 @@ class Asked(Record):
             raise InputError("a model is named twice", "name each once")
         return CompareRequest.of(models=self.models, **shared)
 
+    def source(self) -> str:
+        """The data; a path is made whole, for the next server may be started elsewhere."""
+        if not self.data or self.data in NAMES or self.data.startswith("hf:"):
+            return self.data or DEFAULT_DATA
+        return str(Path(self.data).expanduser().absolute())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Record):
@@ -73,8 +88,10 @@ class Job(Record):
 
     words:   its command, without `triptych`
     out:     the folder that it makes, from the served one
-    process: its number, and when it began, in seconds; None before it does
+    process: its number; None before it begins
+    began:   when it did, in seconds
     message: the last line that it said, where that tells why it failed
+    told_to_stop: whether the page asked it to end
     """
 
     number: int
@@ -84,6 +101,13 @@ class Job(Record):
     process: int | None = None
     began: float | None = None
     message: str = ""
+    told_to_stop: bool = False
+
+    @property
+    def models(self) -> int:
+        """How many it trains."""
+        named = itertools.takewhile(lambda word: not word.startswith("--"), self.words[1:])
+        return len(list(named))
 
     @property
     def command(self) -> str:
@@ -150,7 +174,9 @@ class Jobs:
         if job.state == "waiting":
             return self._keep(replace(job, state="stopped"))
         if job.state == "running" and job.process is not None and is_alive(job):
-            os.kill(job.process, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.kill(job.process, signal.SIGTERM)
+            return self._keep(replace(job, told_to_stop=True))
         return job
 
     def resume(self, number: int) -> Job:
@@ -161,7 +187,8 @@ class Jobs:
         job = self.get(number)
         if job.state not in ("stopped", "failed"):
             raise InputError(f"job {number} is {job.state}", "only what was stopped goes on")
-        self._keep(replace(job, state="waiting", process=None, began=None, message=""))
+        fresh = {"process": None, "began": None, "message": "", "told_to_stop": False}
+        self._keep(replace(job, state="waiting", **fresh))  # type: ignore[arg-type] # by name
         self.refresh()
         return self.get(number)
 
@@ -179,17 +206,19 @@ class Jobs:
         files.make_folder(self.folder)
         command = [sys.executable, "-P", "-m", "triptych", *job.words]
         began = time.time()
-        with self._messages(job).open("ab") as messages:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=messages,
-                stderr=messages,
-                start_new_session=True,  # what ends the server does not end it
-            )
+        try:
+            with self._messages(job).open("wb") as messages:
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=messages,
+                    stderr=messages,
+                    start_new_session=True,  # what ends the server does not end it
+                )
+        except (OSError, ValueError) as error:  # the next one must not wait for this one
+            self._keep(replace(job, state="failed", message=first_line(error)))
+            return
         self._children.append(child)
-        with contextlib.suppress(psutil.Error):
-            began = psutil.Process(child.pid).create_time()
         self._keep(replace(job, state="running", process=child.pid, began=began))
 
     def _ended(self, job: Job) -> Job:
@@ -197,9 +226,9 @@ class Jobs:
         if self.is_complete(job):
             return replace(job, state="done", message="")
         line = self.last_line(job)
-        failed = line.startswith("triptych: ") and "saved; the same command" not in line
-        message = line.removeprefix("triptych: ") if failed else ""
-        return replace(job, state="failed" if failed else "stopped", message=message)
+        if job.told_to_stop or SAVED in line:  # it may have had nothing to save yet
+            return replace(job, state="stopped", message="")
+        return replace(job, state="failed", message=line.removeprefix("triptych: "))
 
     def is_complete(self, job: Job) -> bool:
         """Whether the folder holds all that the command was to make."""
@@ -238,13 +267,15 @@ class Jobs:
 
 
 def is_alive(job: Job) -> bool:
-    """Whether a job's own process still runs; another one may have its number by now."""
-    if job.process is None or job.began is None:
+    """Whether a job's own process still runs: by its words, for another may have its number now.
+
+    The folder that it makes is among them, and is no other job's. One that ended and that nobody
+    buried yet has no words.
+    """
+    if job.process is None:
         return False
     try:
-        process = psutil.Process(job.process)
-        same = abs(process.create_time() - job.began) < SLACK
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return tuple(psutil.Process(job.process).cmdline()[-len(job.words) :]) == job.words
     except psutil.Error:
         return False
 
@@ -255,4 +286,5 @@ def name_of(request: TrainRequest | CompareRequest) -> str:
     kind = request.model if isinstance(request, TrainRequest) else "compare"
     words = [kind.replace(":", "-"), data, request.budget or ""]
     joined = "-".join(word for word in words if word)
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in joined).strip("-.") or "run"
+    name = "".join(c if (c.isascii() and c.isalnum()) or c in "-_." else "-" for c in joined)
+    return name[:LONGEST_NAME].strip("-.") or "run"

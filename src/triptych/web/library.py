@@ -7,6 +7,8 @@ elsewhere too. Nothing here loads torch.
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,7 @@ RUN_JSON, CONTRACT, REPORT, LOG, SAMPLES = (
 )  # fmt: skip
 HOLDER = ".holder.json"  # names the process that trains into a folder
 MOST_HOLDER = 4096  # bytes
+SILENT = 120.0  # seconds after which a training of another machine counts as stopped
 State = Literal["done", "training", "stopped", "damaged"]
 
 
@@ -90,12 +93,15 @@ class Shown:
         return asdict(self)
 
 
+Stamps = tuple[tuple[float, int], ...]  # of files: when they changed, and their bytes
+
+
 @dataclass
 class Library:
     """The served folder; only what really lies under it is found."""
 
     root: Path
-    _done: dict[Path, tuple[float, ShownRun]] = field(default_factory=dict)  # by run.json's time
+    _read: dict[Path, tuple[Stamps, ShownRun]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root = self.root.resolve()
@@ -105,17 +111,17 @@ class Library:
 
         Links that lead out of the served folder lead nowhere here.
         """
-        found = self.inside(path)
-        if not found.is_dir():
+        folder = self.inside(path)
+        if not is_folder(folder):
             raise NotFoundError(path)
-        return found
+        return folder
 
     def run_folder(self, path: str) -> Path:
-        """The same, of a run."""
-        found = self.folder(path)
-        if not (found / RUN_JSON).is_file():
+        """The run's folder of that path; NotFoundError where that holds no run."""
+        folder = self.folder(path)
+        if not (folder / RUN_JSON).is_file():
             raise NotFoundError(path)
-        return found
+        return folder
 
     def inside(self, path: str) -> Path:
         """The place of that path, which may be missing; NotFoundError unless it is inside."""
@@ -124,12 +130,12 @@ class Library:
         if odd or ".." in parts or any(p.startswith(".") and p != "." for p in parts):
             raise NotFoundError(path)
         try:
-            found = (self.root / path).resolve()
+            place = (self.root / path).resolve()
         except (OSError, RuntimeError) as error:  # names too long, links in a circle
             raise NotFoundError(path) from error
-        if not found.is_relative_to(self.root):
+        if not place.is_relative_to(self.root):
             raise NotFoundError(path)
-        return found
+        return place
 
     def path_of(self, folder: Path) -> str:
         """How the page calls a folder."""
@@ -149,13 +155,14 @@ class Library:
         """The served folder and those below it, nearest first; no hidden ones and no links."""
         level, looked = [self.root], 0
         for _ in range(DEPTH + 1):
-            yield from level
             below: list[Path] = []
             for folder in level:
                 looked += 1
-                if looked > MOST_FOLDERS or (folder / RUN_JSON).is_file():
-                    continue  # what lies in a run is its own
-                below += subfolders(folder)
+                if looked > MOST_FOLDERS:
+                    return
+                yield folder
+                if not (folder / RUN_JSON).is_file():  # what lies in a run is its own
+                    below += subfolders(folder)
             level = below
 
     def is_comparison(self, folder: Path) -> bool:
@@ -180,21 +187,24 @@ class Library:
         return in_order([self.run(each) for each in run_folders(folder)])
 
     def run(self, folder: Path) -> ShownRun:
-        """A run's folder as the page lists it. What is done is not read again until it changes."""
-        run_json = folder / RUN_JSON
+        """A run's folder as the page lists it; its files are read again when they change."""
         try:
-            time = run_json.stat().st_mtime
-        except OSError as error:
-            return self.damaged(folder, error)
-        known = self._done.get(run_json)
-        if known is not None and known[0] == time:
-            return known[1]
-        try:
-            content = files.parse_json(files.read_bytes(run_json, files.MOST_JSON))
-            record = RunRecord.read(content)
+            stamps = tuple(stamp(folder / name) for name in (RUN_JSON, LOG, SAMPLES))
+            kept = self._read.get(folder)
+            if kept is None or kept[0] != stamps:
+                kept = self._read[folder] = (stamps, self.read(folder))
         except (OSError, ValueError) as error:
             return self.damaged(folder, error)
-        state: State = "done" if record.done else "training" if is_held(folder) else "stopped"
+        run = kept[1]
+        if run.state == "done":
+            return run
+        return replace(run, state="training" if is_held(folder) else "stopped")
+
+    def read(self, folder: Path) -> ShownRun:
+        """What a run's files say; OSError or ValueError where they are damaged."""
+        content = files.parse_json(files.read_bytes(folder / RUN_JSON, files.MOST_JSON))
+        record = RunRecord.read(content)
+        state: State = "done" if record.done else "stopped"
         log = Log() if record.done else load_log(folder / LOG)
         shown = ShownRun(
             path=self.path_of(folder),
@@ -212,14 +222,8 @@ class Library:
             pictures=pictures_of(folder),
         )
         if record.done:
-            shown = replace(
-                shown,
-                images=record.images_seen,
-                seconds=record.train_seconds or 0.0,
-                remaining=0.0,
-            )
-            self._done[run_json] = (time, shown)
-            return shown
+            seconds = record.train_seconds or 0.0
+            return replace(shown, images=record.images_seen, seconds=seconds, remaining=0.0)
         return with_progress(shown, record, log.losses)
 
     def damaged(self, folder: Path, error: Exception) -> ShownRun:
@@ -237,6 +241,28 @@ def changed(folder: Path) -> float:
         return 0.0
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False for names that no file system takes."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def stamp(path: Path) -> tuple[float, int]:
+    """When a file or folder changed, and its bytes; zeros for one that is missing."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return 0.0, 0
+    return stat.st_mtime, stat.st_size
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be sent: file systems take bytes that are no letters."""
+    return "\\" not in name and name.isprintable()
+
+
 def subfolders(folder: Path) -> list[Path]:
     """Folders in a folder, by name; no hidden ones, no links, none where it cannot be read."""
     try:
@@ -244,7 +270,7 @@ def subfolders(folder: Path) -> list[Path]:
             names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
+    return [folder / name for name in sorted(names) if is_text(name) and name[0] != "."]
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -290,7 +316,7 @@ def with_progress(run: ShownRun, record: RunRecord, losses: Sequence[Losses]) ->
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process of this machine trains into a folder.
+    """Whether a process trains into a folder.
 
     A killed one leaves its name behind, so it is looked whether that process lives, and whether it
     began before it wrote its name.
@@ -298,6 +324,8 @@ def is_held(folder: Path) -> bool:
     path = folder / HOLDER
     try:
         owner = files.parse_json(files.read_bytes(path, MOST_HOLDER))
+        if owner["machine"] != socket.gethostname():  # of a shared disk: its log must be alive
+            return time.time() - (folder / LOG).stat().st_mtime < SILENT
         process = psutil.Process(int(owner["process"]))
         alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
         return alive and process.create_time() <= path.stat().st_mtime + 1

@@ -7,7 +7,6 @@ column at a time, so that a slider needs no request. Models run one question at 
 from __future__ import annotations
 
 import io
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +39,8 @@ MOST_SHOWN = 64  # images of one answer
 MOST_POINTS = 60  # of a film
 MOST_UPLOAD = 20_000_000  # bytes
 MOST_UPLOADS = 200  # kept
+MOST_STEPS = 200  # of a sampler
+MOST_DECODED = 400  # images of a film
 REFINED = (0, 3, 10, 30, 100)  # steps of a GAN's inversion that are shown
 TRAVERSED = 64  # held-out images over which the units of a traversal are found
 CHAIN_POINTS = 25  # moments of a sampler's way from noise to image
@@ -129,21 +130,19 @@ def as_png(pixels: Tensor) -> bytes:
 
 
 class WarmModels:
-    """The runs of a served folder, loaded when they are first asked for."""
+    """The runs of a served folder, loaded when they are first asked for.
+
+    One thread asks them: models are not made for more.
+    """
 
     def __init__(self, library: Library) -> None:
         self.library = library
         self.uploads = library.root / HIDDEN / "uploads"
         self._runs: OrderedDict[Path, tuple[float, Run]] = OrderedDict()
         self._data: OrderedDict[str, ImageData] = OrderedDict()
-        self._lock = threading.RLock()  # one question at a time: models are not made for more
 
     def run(self, path: str) -> Run:
         """A trained run; loaded again where its folder holds another one by now."""
-        with self._lock:
-            return self._run(path)
-
-    def _run(self, path: str) -> Run:
         folder = self.library.run_folder(path)
         time = (folder / RUN_JSON).stat().st_mtime
         kept = self._runs.pop(folder, None)
@@ -154,111 +153,104 @@ class WarmModels:
             self._runs.popitem(last=False)
         return kept[1]
 
-    def abilities(self, path: str) -> dict[str, Any]:
+    def capabilities(self, path: str) -> dict[str, Any]:
         """What can be asked of a run, for the page's controls; notes say why something cannot."""
-        with self._lock:
-            run = self.run(path)
-            model, labels = run.model, run.labels
-            named = [] if labels is None else zip(labels.names, labels.counts, strict=True)
-            able: dict[str, Any] = {
-                "shape": list(model.shape.size),
-                "classes": [name for name, count in named if count],
-                "samplers": list(model.samplers) if isinstance(model, Iterative) else [],
-                "guided": is_guided(model),
-                "calls": model.network_calls,
-                "encodes": isinstance(model, Encodes),
-                "refines": isinstance(model, Refines) and model.refining_steps > 0,
-                "traverses": isinstance(model, Encodes) and not isinstance(model, Iterative),
-                "chain": isinstance(model, Iterative),
-            }
-            if isinstance(model, Iterative):
-                able["steps"] = len(model.noise_levels()) - 1
-            if not isinstance(model, Encodes):
-                able["why_not"] = why_not(model, "encode")
-            return able
+        run = self.run(path)
+        model, labels = run.model, run.labels
+        named = [] if labels is None else zip(labels.names, labels.counts, strict=True)
+        answer: dict[str, Any] = {
+            "shape": list(model.shape.size),
+            "classes": [name for name, count in named if count],
+            "samplers": list(model.samplers) if isinstance(model, Iterative) else [],
+            "guided": is_guided(model),
+            "calls": model.network_calls,
+            "encodes": isinstance(model, Encodes),
+            "refines": isinstance(model, Refines) and model.refining_steps > 0,
+            "traverses": isinstance(model, Encodes) and not isinstance(model, Iterative),
+            "chain": isinstance(model, Iterative),
+        }
+        if isinstance(model, Iterative):
+            answer["steps"] = len(model.noise_levels()) - 1
+        if not isinstance(model, Encodes):
+            answer["why_not"] = why_not(model, "encode")
+        return answer
 
     def sample(self, asked: SampleAsked) -> bytes:
         """A picture of samples; image i is the same whatever the count."""
-        check_range("count", asked.count, 1, MOST_SHOWN)
-        with self._lock:
-            run = self.run(asked.run)
-            iterative = isinstance(run.model, Iterative)
-            pixels = run.sample(
-                asked.count,
-                asked.seed,
-                **vars(
-                    SamplingOptions.of(
-                        label=asked.label,
-                        temperature=asked.temperature,
-                        guidance=asked.guidance if iterative else None,
-                        sampler=asked.sampler if iterative else None,
-                        steps=asked.steps if iterative else None,
-                    )
-                ),
-            )
+        check_sampling(asked)
+        run = self.run(asked.run)
+        iterative = isinstance(run.model, Iterative)
+        pixels = run.sample(
+            asked.count,
+            asked.seed,
+            **vars(
+                SamplingOptions.of(
+                    label=asked.label,
+                    temperature=asked.temperature,
+                    guidance=asked.guidance if iterative else None,
+                    sampler=asked.sampler if iterative else None,
+                    steps=asked.steps if iterative else None,
+                )
+            ),
+        )
         columns = max(1, round(asked.count**0.5))
         return as_png(images.grid(pixels, columns, gap=1).pixels)
 
     def walk(self, asked: WalkAsked) -> Film:
         """Between draws, or from one uploaded image to another."""
         check_range("points", asked.points, 2, MOST_POINTS)
-        check_range("paths", asked.paths, 1, MOST_SHOWN)
-        with self._lock:
-            run = self.run(asked.run)
-            if asked.first is None and asked.last is None:
-                film = run.interpolate(
-                    points=asked.points, seed=asked.seed, paths=asked.paths, way=asked.way
-                )
-                return Film(film)
-            first, last = (self.upload(run, name) for name in (asked.first, asked.last))
-            return Film(run.interpolate(first, last, asked.points, asked.seed, way=asked.way))
+        check_range("paths", asked.paths, 1, MOST_DECODED // asked.points)
+        run = self.run(asked.run)
+        if asked.first is None and asked.last is None:
+            film = run.interpolate(
+                points=asked.points, seed=asked.seed, paths=asked.paths, way=asked.way
+            )
+            return Film(film)
+        first, last = (self.upload(run, name) for name in (asked.first, asked.last))
+        return Film(run.interpolate(first, last, asked.points, asked.seed, way=asked.way))
 
     def traverse(self, asked: ImageAsked) -> Film:
         """The units that vary most, a row each, around a held-out image."""
-        with self._lock:
-            run = self.run(asked.run)
-            held_out = self.data(run).test.images[:TRAVERSED]
-            walked = run.traverse(held_out, rows=UNITS, points=REACH_POINTS, seed=asked.seed)
-            return Film(walked.pictures)
+        run = self.run(asked.run)
+        held_out = self.data(run).test.images[:TRAVERSED]
+        walked = run.traverse(held_out, rows=UNITS, points=REACH_POINTS, seed=asked.seed)
+        return Film(walked.pictures)
 
     def invert(self, asked: ImageAsked) -> Film:
         """What a GAN makes of an image after more and more steps of refining its latent."""
-        with self._lock:
-            run = self.run(asked.run)
-            model = run.model
-            if not isinstance(model, Refines):
-                raise InputError(f"a {run.family} encodes in one step", "choose a GAN")
-            original = self.image(run, asked)
-            steps = [s for s in REFINED if s < model.refining_steps] + [model.refining_steps]
-            moments = [run.reconstruct(original, asked.seed, step) for step in steps]
+        run = self.run(asked.run)
+        model = run.model
+        if not isinstance(model, Refines):
+            raise InputError(f"a {run.family} encodes in one step", "choose a GAN")
+        original = self.image(run, asked)
+        steps = [s for s in REFINED if s < model.refining_steps] + [model.refining_steps]
+        moments = [run.reconstruct(original, asked.seed, step) for step in steps]
         film = torch.stack([original, *moments], dim=1)
         return Film(film, ("", *map(str, steps)))
 
     def chain(self, asked: SampleAsked) -> Film:
         """The states of a diffusion model's sampler from noise to image."""
-        check_range("count", asked.count, 1, MOST_SHOWN)
-        with self._lock:
-            run = self.run(asked.run)
-            model = run.with_sampler(asked.sampler, asked.steps, None, asked.guidance)
-            if not isinstance(model, Iterative):
-                raise InputError(f"a {run.family} samples in one step", "choose a diffusion model")
-            return Film(
-                sample.trajectory(model, asked.count, CHAIN_POINTS, asked.seed, run.machine)
-            )
+        check_sampling(asked)
+        run = self.run(asked.run)
+        model = run.with_sampler(asked.sampler, asked.steps, None, asked.guidance)
+        if not isinstance(model, Iterative):
+            raise InputError(f"a {run.family} samples in one step", "choose a diffusion model")
+        return Film(sample.trajectory(model, asked.count, CHAIN_POINTS, asked.seed, run.machine))
 
     def reconstruct(self, asked: ImageAsked) -> Film:
         """The image as the model takes it, and what it makes of it."""
-        with self._lock:
-            run = self.run(asked.run)
-            run.require_encoder()
-            original = self.image(run, asked)
-            again = run.reconstruct(original, asked.seed)
+        run = self.run(asked.run)
+        run.require_encoder()
+        original = self.image(run, asked)
+        again = run.reconstruct(original, asked.seed)
         return Film(torch.stack([original, again], dim=1))
 
     def real(self, run: Run, numbers: Sequence[int]) -> Tensor:
         """Held-out images of a run by their numbers: uint8 [N,C,H,W]."""
         test = self.data(run).test.images
-        return test[torch.tensor([number % len(test) for number in numbers])]
+        if not 0 <= min(numbers) <= max(numbers) < len(test):
+            raise InputError(f"there are {len(test):,} held-out images", "choose a lower number")
+        return test[torch.tensor(numbers)]
 
     def image(self, run: Run, asked: ImageAsked) -> Tensor:
         """The image that is asked about, as the model takes it: uint8 [1,C,H,W]."""
@@ -288,19 +280,18 @@ class WarmModels:
     def receive(self, content: bytes) -> str:
         """Keep an uploaded image, by its digest; InputError on what is no image that we read."""
         name = sha256(content).hexdigest()[:32]
-        with self._lock:
-            try:
-                with quietly():
-                    first = next(read_pictures(content).each)
-                if isinstance(first, BadImageError):
-                    raise first
-            except BadImageError as error:
-                raise InputError(f"this image is bad: {error}", "give another") from None
-            files.make_folder(self.uploads)
-            files.write_bytes(self.uploads / name, content)
-            kept = sorted(self.uploads.iterdir(), key=lambda path: path.stat().st_mtime)
-            for old in kept[:-MOST_UPLOADS]:
-                old.unlink(missing_ok=True)
+        try:
+            with quietly():
+                first = next(read_pictures(content).each)
+            if isinstance(first, BadImageError):
+                raise first
+        except BadImageError as error:
+            raise InputError(f"this image is bad: {error}", "give another") from None
+        files.make_folder(self.uploads)
+        files.write_bytes(self.uploads / name, content)
+        kept = sorted(self.uploads.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in kept[:-MOST_UPLOADS]:
+            old.unlink(missing_ok=True)
         return name
 
 
@@ -313,6 +304,13 @@ def is_guided(model: GenerativeModel) -> bool:
     except InputError:
         return False
     return True
+
+
+def check_sampling(asked: SampleAsked) -> None:
+    """InputError on more images or steps than the page offers: one answer must not take hours."""
+    check_range("count", asked.count, 1, MOST_SHOWN)
+    if asked.steps is not None:
+        check_range("steps", asked.steps, 1, MOST_STEPS)
 
 
 def check_range(name: str, value: int, least: int, most: int) -> None:

@@ -16,11 +16,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 import uvicorn
 from filelock import FileLock, Timeout
 from starlette.applications import Starlette
@@ -33,24 +34,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from triptych import files
 from triptych.console import Console
 from triptych.data.sources import printable
-from triptych.errors import InputError
+from triptych.data.sources.find import NAMES
+from triptych.errors import InputError, first_line
 from triptych.pages import live
 from triptych.pages.eyes import accuracies
 from triptych.records import Note, Record, as_json
 from triptych.web import watch
 from triptych.web.jobs import HIDDEN, Asked, Job, Jobs
 from triptych.web.library import REPORT, SAMPLES, Library, NotFoundError, check_root
-from triptych.words import english, languages
+from triptych.words import check_language, english, languages
 
 if TYPE_CHECKING:
     from triptych.web.eyes import BlindTests
     from triptych.web.play import WarmModels
 
 LOOPBACK = "127.0.0.1"
-MOST_JSON = 1_000_000  # bytes of a request: an exported file of blind tests is the largest
-MOST_UPLOAD = 20_000_000  # bytes of an image
+MOST_JSON = 64_000  # bytes of a request
+MOST_UPLOAD = 20_000_000  # bytes of an image, or of a file of blind tests
+KEPT = 60  # seconds for which a browser need not ask again for a picture
+SETS = tuple(name for name in NAMES if ":" not in name)  # of images, that need no path
 TICK = 0.5  # seconds between two looks at the jobs
-COOKIE = "triptych-token"
 POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -94,7 +97,7 @@ class Guard:
                 return "another site's page may not ask"
         if scope["method"] not in ("GET", "HEAD") and origin is None:
             return "a request that changes something must say which page it comes from"
-        if self.token is not None and not self.knows_token(scope, headers.get("cookie", "")):
+        if self.token is not None and not self.has_token(scope, headers.get("cookie", "")):
             return "the link with its token is needed: the terminal shows it"
         return None
 
@@ -109,20 +112,39 @@ class Guard:
             return True
         return is_address(name)  # the same machine has several: the token decides
 
-    def knows_token(self, scope: Scope, cookie: str) -> bool:
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that keeps the token; browsers share cookies among ports."""
+        return f"triptych-{self.port}"
+
+    def has_token(self, scope: Scope, cookie: str) -> bool:
         """Whether the link's token comes with a request, in its address or as a cookie."""
-        assert self.token is not None
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         pairs = (part.strip().partition("=") for part in cookie.split(";"))
-        given += [value for name, _, value in pairs if name == COOKIE]
-        return any(secrets.compare_digest(g.encode(), self.token.encode()) for g in given)
+        return self.in_address(scope) or any(
+            self.is_token(value) for name, _, value in pairs if name == self.cookie
+        )
+
+    def in_address(self, scope: Scope) -> bool:
+        """Whether the address of a request holds the token."""
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+        return any(map(self.is_token, given))
+
+    def is_token(self, text: str) -> bool:
+        """Whether a text is the token, in a time that tells nothing of it."""
+        return self.token is not None and secrets.compare_digest(text.encode(), self.token.encode())
 
     @property
-    def link(self) -> str:
-        """What opens the page."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
+    def links(self) -> list[str]:
+        """What opens the page: where all addresses are served, one for each that others can use."""
+        hosts = [self.host]
+        if self.host in ("0.0.0.0", "::"):
+            family = socket.AF_INET if self.host == "0.0.0.0" else socket.AF_INET6
+            each = (a for addresses in psutil.net_if_addrs().values() for a in addresses)
+            outer = [a.address for a in each if a.family == family and "%" not in a.address]
+            hosts = [a for a in outer if not ipaddress.ip_address(a).is_loopback] or hosts
         query = f"?token={self.token}" if self.token else ""
-        return f"http://{name}:{self.port}/{query}"
+        named = (f"[{host}]" if ":" in host else host for host in hosts)
+        return [f"http://{host}:{self.port}/{query}" for host in named]
 
 
 def split_host(host: str) -> tuple[str, int | None]:
@@ -155,33 +177,25 @@ class Guarded:
             await self.app(scope, receive, send)
             return
 
+        reason = self.guard.refusal(scope)
+
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
                 present = {name for name, _ in message["headers"]}
-                more = HEADERS | {"content-security-policy": POLICY} | self.cookie(scope)
-                message["headers"] = [
-                    *message["headers"],
-                    *(
-                        (n.encode(), v.encode())
-                        for n, v in more.items()
-                        if n.encode() not in present
-                    ),
-                ]
+                more = HEADERS | {"content-security-policy": POLICY}
+                if reason is None and self.guard.in_address(scope):
+                    kept = f"{self.guard.cookie}={self.guard.token}"
+                    more |= {"set-cookie": f"{kept}; HttpOnly; SameSite=Strict; Path=/"}
+                new = {name.encode(): value.encode() for name, value in more.items()}
+                own = [pair for pair in new.items() if pair[0] not in present]
+                message["headers"] = [*message["headers"], *own]
                 if message["status"] >= 400:
                     asked = f"{scope['method']} {printable(scope['path'])[:200]}"
                     self.console.say(f"refused {message['status']}: {asked}")
             await send(message)
 
-        reason = self.guard.refusal(scope)
         app = self.app if reason is None else answer_error(403, reason)
         await app(scope, receive, guarded)
-
-    def cookie(self, scope: Scope) -> dict[str, str]:
-        """Keeps the token of the first request, so that the page's own need not carry it."""
-        token = self.guard.token
-        if token is None or b"token=" not in scope["query_string"]:
-            return {}
-        return {"set-cookie": f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"}
 
 
 def answer_error(status: int, message: str) -> Response:
@@ -205,22 +219,22 @@ class LivePage:
         table: list[tuple[str, Any, Sequence[str]]] = [
             ("/", self.shell, get),
             ("/texts/{language}", self.texts, get),
-            ("/look/{name}", self.look, get),
+            ("/assets/{name}", self.asset, get),
             ("/files/{path:path}", self.file, get),
             ("/api/library", self.shown, get),
             ("/api/command", self.command, post),
             ("/api/jobs", self.start, post),
-            ("/api/jobs/{number:int}/stop", self.stop, post),
-            ("/api/jobs/{number:int}/resume", self.resume, post),
+            ("/api/jobs/{number}/stop", self.stop, post),
+            ("/api/jobs/{number}/resume", self.resume, post),
             ("/api/watch", self.watch, get),
             ("/api/uploads", self.upload, post),
-            ("/api/abilities", self.abilities, get),
+            ("/api/capabilities", self.capabilities, get),
             ("/api/play/{verb}", self.play, post),
             ("/api/eyes", self.begin_test, post),
             ("/api/eyes/results", self.test_results, get),
             ("/api/eyes/export", self.export_tests, get),
             ("/api/eyes/import", self.import_tests, post),
-            ("/api/eyes/{name}/{number:int}.png", self.trial, get),
+            ("/api/eyes/{name}/{number}.png", self.trial, get),
             ("/api/eyes/{name}", self.finish_test, post),
         ]
         return [Route(path, guarded(answer), methods=list(how)) for path, answer, how in table]
@@ -238,36 +252,35 @@ class LivePage:
             raise NotFoundError(language)
         return JSONResponse(live.texts(language))
 
-    async def look(self, request: Request) -> Response:
+    async def asset(self, request: Request) -> Response:
         """Styles and scripts, from a list."""
         name = request.path_params["name"]
-        parts = live.parts()
-        if name not in parts:
+        assets = live.assets()
+        if name not in assets:
             raise NotFoundError(name)
         kind = "text/css" if name.endswith(".css") else "text/javascript"
-        return Response(parts[name](), media_type=kind, headers={"cache-control": "no-cache"})
+        return Response(assets[name](), media_type=kind, headers={"cache-control": "no-cache"})
 
     async def file(self, request: Request) -> Response:
         """A grid of samples, a picture of the report, or a report; nothing else of a folder."""
         path = request.path_params["path"]
-        found = self.library.inside(path)
-        pictured = found.suffix == ".png" and found.parent.name in (SAMPLES, "figures")
-        if not (pictured or found.name == REPORT) or not found.is_file():
+        file = self.library.inside(path)
+        is_picture = file.suffix == ".png" and file.parent.name in (SAMPLES, "figures")
+        if not (is_picture or file.name == REPORT) or not is_file(file):
             raise NotFoundError(path)
-        if found.name == REPORT:
-            return FileResponse(
-                found,
-                media_type="text/html",
-                headers={"content-security-policy": live.report_policy()},
-            )
-        return FileResponse(found, media_type="image/png")
+        if file.name == REPORT:
+            policy = {"content-security-policy": live.report_policy()}
+            return FileResponse(file, media_type="text/html", headers=policy)
+        kept = {"cache-control": f"private, max-age={KEPT}"}
+        return FileResponse(file, media_type="image/png", headers=kept)
 
     # Runs and trainings
 
     async def shown(self, request: Request) -> Response:
         """All runs and comparisons, and the jobs of the page."""
         listed = await in_thread(self.library.shown)
-        return JSONResponse({**listed.to_json(), "jobs": [told(job) for job in self.jobs.all()]})
+        jobs = [as_object(job) for job in self.jobs.all()]
+        return JSONResponse({**listed.to_json(), "jobs": jobs})
 
     async def command(self, request: Request) -> Response:
         """What could be typed for what the form asks."""
@@ -275,28 +288,31 @@ class LivePage:
 
     async def start(self, request: Request) -> Response:
         """Put a training into the queue."""
-        return JSONResponse(told(self.jobs.add(await self.asked(request))), status_code=201)
+        return JSONResponse(as_object(self.jobs.add(await self.asked(request))), status_code=201)
 
     async def asked(self, request: Request) -> Asked:
-        """What the form asks; data by path only where nobody but this machine can ask."""
+        """What the form asks; with a token, no images of this machine outside the folder."""
         asked = await body(request, Asked)
-        named = asked.data and all(c.isalnum() or c in "-+:" for c in asked.data)
-        if asked.data and not named and not asked.data.startswith("hf:") and not self.open_paths:
-            self.library.folder(asked.data)
-        return asked
+        if self.open_paths or not asked.data or asked.data in SETS:
+            return asked
+        place = self.library.inside(asked.data)
+        if not place.exists():
+            raise NotFoundError(asked.data)
+        return replace(asked, data=str(place))
 
     async def stop(self, request: Request) -> Response:
         """Ask a job to save and end."""
-        return JSONResponse(told(self.jobs.stop(request.path_params["number"])))
+        return JSONResponse(as_object(self.jobs.stop(number_in(request))))
 
     async def resume(self, request: Request) -> Response:
         """Go on with a job that was stopped."""
-        return JSONResponse(told(self.jobs.resume(request.path_params["number"])))
+        return JSONResponse(as_object(self.jobs.resume(number_in(request))))
 
     async def watch(self, request: Request) -> Response:
         """All that happened to the runs of a folder, and then what happens, as events."""
         path = request.query_params.get("path", "")
         language = request.query_params.get("lang", self.language)
+        check_language(language)
         self.library.inside(path)
         if self.jobs.of(path) is None:
             self.library.folder(path)
@@ -329,13 +345,13 @@ class LivePage:
 
         return await self.on_models(run)
 
-    async def abilities(self, request: Request) -> Response:
+    async def capabilities(self, request: Request) -> Response:
         """What can be asked of a run."""
         path = request.query_params.get("run", "")
-        able = await self.on_models(lambda models: models.abilities(path))
-        if "why_not" in able:
-            able["why_not"] = as_json(able["why_not"])
-        return JSONResponse(able)
+        answer = await self.on_models(lambda models: models.capabilities(path))
+        if "why_not" in answer:
+            answer["why_not"] = as_json(answer["why_not"])
+        return JSONResponse(answer)
 
     async def play(self, request: Request) -> Response:
         """One question to one model; the answer is a picture."""
@@ -381,7 +397,7 @@ class LivePage:
 
     async def trial(self, request: Request) -> Response:
         """The picture of one judgement."""
-        name, number = request.path_params["name"], request.path_params["number"]
+        name, number = request.path_params["name"], number_in(request)
         return png(await self.on_tests(lambda tests: tests.picture(name, number)))
 
     async def finish_test(self, request: Request) -> Response:
@@ -400,8 +416,15 @@ class LivePage:
         """What all people said, beside what was measured of the same runs."""
         results = await self.on_tests(lambda tests: tests.results())
         runs = {entry["run"] for entries in results.values() for entry in entries}
-        measured = {run: live.measured(self.library.root / run) for run in runs}
+        measured = await in_thread(lambda: {run: self.measured(run) for run in runs})
         return JSONResponse({**results, "measured": measured})
+
+    def measured(self, path: str) -> dict[str, float]:
+        """Shares that were measured of a run; none of one that is not here."""
+        try:
+            return live.measured(self.library.run_folder(path))
+        except NotFoundError:  # judged elsewhere
+            return {}
 
     async def export_tests(self, request: Request) -> Response:
         """Every judged test, as a file to be imported elsewhere."""
@@ -411,14 +434,25 @@ class LivePage:
 
     async def import_tests(self, request: Request) -> Response:
         """Add other people's judgements."""
-        values = await read_json(request)
+        values = await read_json(request, MOST_UPLOAD)
         return JSONResponse({"new": await self.on_tests(lambda tests: tests.add(values))})
 
-    async def keep_going(self) -> None:
+    async def keep_going(self, console: Console) -> None:
         """Begin what waits as soon as it may, for as long as the server runs."""
+        trouble = ""
         while True:
-            self.jobs.refresh()
+            try:
+                self.jobs.refresh()
+                trouble = ""
+            except Exception as error:  # a full disk must not stop the queue for good
+                if first_line(error) != trouble:
+                    trouble = first_line(error)
+                    console.say(f"the queue waits: {printable(trouble)}")
             await asyncio.sleep(TICK)
+
+    def close(self) -> None:
+        """Ask the models nothing more."""
+        self._at_models.shutdown(wait=False, cancel_futures=True)
 
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -434,24 +468,34 @@ def guarded(answer: Answer) -> Answer:
             return answer_error(404, f"there is no {printable(str(error))[:80]} here")
         except InputError as error:
             return answer_error(400, printable(str(error)))
+        except (OSError, ValueError) as error:  # names and numbers that the system does not take
+            return answer_error(400, printable(first_line(error))[:200])
 
     return safe
 
 
+def number_in(request: Request) -> int:
+    """The number in an address; NotFoundError on what is none."""
+    text = str(request.path_params["number"])
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise NotFoundError("such number")
+    return int(text)
+
+
 async def read_body(request: Request, most: int) -> bytes:
     """The bytes of a request; 413 where there are more, and the rest is not read."""
-    content = b""
+    content = bytearray()
     async for chunk in request.stream():
         content += chunk
         if len(content) > most:
             raise HTTPException(413)
-    return content
+    return bytes(content)
 
 
-async def read_json(request: Request) -> Any:
+async def read_json(request: Request, most: int = MOST_JSON) -> Any:
     """The JSON of a request; InputError on what is none."""
     try:
-        return files.parse_json(await read_body(request, MOST_JSON))
+        return files.parse_json(await read_body(request, most))
     except ValueError as error:
         raise InputError(f"the request is no JSON ({error})", "send some") from None
 
@@ -469,13 +513,21 @@ async def in_thread(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path is a file; False for names that no file system takes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def png(content: bytes, headers: dict[str, str] | None = None) -> Response:
     """A picture."""
     return Response(content, media_type="image/png", headers=headers)
 
 
-def told(job: Job) -> dict[str, Any]:
-    """A job as the page shows it."""
+def as_object(job: Job) -> dict[str, Any]:
+    """A job as JSON, with the command that could be typed."""
     return {**asdict(job), "command": job.command}
 
 
@@ -494,20 +546,22 @@ def make_app(
     library: Library, guard: Guard, language: str = "en", console: Console | None = None
 ) -> ASGIApp:
     """The whole application for a served folder."""
+    console = console or Console()
     served = LivePage(library, language, open_paths=guard.token is None)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        going = asyncio.create_task(served.keep_going())
+        going = asyncio.create_task(served.keep_going(console))
         try:
             yield
         finally:
             going.cancel()
+            served.close()
 
     app = Starlette(
         routes=served.routes(), exception_handlers={HTTPException: wrong}, lifespan=lifespan
     )
-    return Guarded(app, guard, console or Console())
+    return Guarded(app, guard, console)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -562,7 +616,8 @@ def serve_alone(root: Path, host: str | None, port: int, language: str, console:
         app, log_level="critical", access_log=False, server_header=False, lifespan="on",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
-    console.say(english(Note("serving", {"folder": str(root), "link": guard.link})))
+    for link in guard.links:
+        console.say(english(Note("serving", {"folder": str(root), "link": link})))
     if token is not None:
         console.say(f"note: {english(Note('anybody_with_link'))}")
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(bound):

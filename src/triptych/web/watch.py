@@ -18,40 +18,43 @@ from triptych.pages.language import Language
 from triptych.pages.load import mapping, number, numbers
 from triptych.records import read_note, read_notes
 from triptych.web.jobs import OPEN, Jobs
-from triptych.web.library import LOG, Library, NotFoundError, ShownRun
+from triptych.web.library import LOG, REPORT, Library, NotFoundError, ShownRun
 
 LOOK = 0.5  # seconds between two looks at the files
 AWAKE = 15.0  # seconds after which a silent connection says that it lives
 MOST_READ = 2**22  # bytes of a log at once
+KNOWN_BY = 64  # bytes before the place where reading goes on
 
 
 @dataclass
 class Tail:
     """The end of a log that was not read yet.
 
-    cut: whether it became shorter, as it does when a run goes on from a checkpoint
+    read: bytes that were, and the last of them, by which a log is known again that was cut and
+          has grown since
+    cut:  whether that happened before the last look: a run goes on from a checkpoint
     """
 
     path: Path
     read: int = 0
+    last: bytes = b""
     cut: bool = False
     rest: bytes = b""
 
     def lines(self) -> list[bytes]:
         """The whole lines that came since; all of them again after it was cut."""
+        self.cut = False
         try:
-            size = self.path.stat().st_size
+            with self.path.open("rb") as file:
+                file.seek(self.read - len(self.last))
+                if file.read(len(self.last)) != self.last:
+                    self.cut, self.read, self.last, self.rest = True, 0, b"", b""
+                    file.seek(0)
+                new = file.read(MOST_READ)
         except OSError:
             return []
-        self.cut = size < self.read
-        if self.cut:
-            self.read, self.rest = 0, b""
-        if size == self.read:
-            return []
-        with self.path.open("rb") as file:
-            file.seek(self.read)
-            new = file.read(MOST_READ)
         self.read += len(new)
+        self.last = (self.last + new)[-KNOWN_BY:]
         *whole, self.rest = (self.rest + new).split(b"\n")
         return whole
 
@@ -65,7 +68,7 @@ class Watcher:
     path: str
     language: Language
     tails: dict[str, Tail] = field(default_factory=dict)
-    told: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
     def news(self) -> list[dict[str, Any]]:
         """All events since the last look, in order."""
@@ -77,9 +80,9 @@ class Watcher:
             if tail.cut:
                 events.append({"event": "again", "run": run.path})
             events += [e for line in lines if (e := event_of(line, run.path, self.language))]
-        state = {"runs": [asdict(run) for run in runs], **self.job()}
-        if state != self.told:
-            self.told = state
+        state = {"runs": [asdict(run) for run in runs], "report": self.report(), **self.job()}
+        if state != self.state:
+            self.state = state
             events.append({"event": "state", **state})
         return events
 
@@ -91,6 +94,10 @@ class Watcher:
             return ()
         return tuple(run for run in shown if run.trained) or shown
 
+    def report(self) -> bool:
+        """Whether the page of a comparison is written."""
+        return (self.library.root / self.path / REPORT).is_file()
+
     def job(self) -> dict[str, Any]:
         """The job that makes the folder, where the page started one, and what it said last."""
         job = self.jobs.of(self.path)
@@ -99,8 +106,8 @@ class Watcher:
         ahead = [other for other in self.jobs.all() if other.state in OPEN]
         waits = sum(other.number < job.number for other in ahead) if job.state == "waiting" else 0
         message = job.message if job.state not in OPEN else self.jobs.last_line(job)
-        told = {"number": job.number, "state": job.state, "command": job.command, "ahead": waits}
-        return {"job": told, "message": message}
+        shown = {"number": job.number, "state": job.state, "command": job.command}
+        return {"job": {**shown, "ahead": waits, "models": job.models}, "message": message}
 
 
 def event_of(line: bytes, run: str, language: Language) -> dict[str, Any] | None:
@@ -113,20 +120,20 @@ def event_of(line: bytes, run: str, language: Language) -> dict[str, Any] | None
     kind = entry.get("event")
     if images is None:
         return None
-    told: dict[str, Any] = {"event": kind, "run": run, "images": images}
+    event: dict[str, Any] = {"event": kind, "run": run, "images": images}
     if kind == "losses":
-        told["phase"] = number(entry.get("phase")) or 0
-        told["speed"] = number(entry.get("images_per_second"))
-        told["losses"] = numbers(entry.get("losses"))
+        event["phase"] = number(entry.get("phase")) or 0
+        event["speed"] = number(entry.get("images_per_second"))
+        event["losses"] = numbers(entry.get("losses"))
     elif kind == "diagnosis":
-        told["numbers"] = numbers(entry.get("numbers"))
-        told["advice"] = [language.note(note) for note in read_notes(entry.get("advice"))]
+        event["advice"] = [language.note(note) for note in read_notes(entry.get("advice"))]
     elif kind in ("warning", "rewind"):
         note = read_note(entry.get("note"))
-        told["text"] = "" if note is None else language.note(note)
-    elif kind not in ("start", "resume", "done", "choice"):
+        event["text"] = "" if note is None else language.note(note)
+        event["to"] = number(entry.get("to"))
+    else:
         return None
-    return told
+    return event
 
 
 async def events(

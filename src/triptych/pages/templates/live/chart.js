@@ -6,14 +6,14 @@ const WIDTH = 320, HEIGHT = 120, LEFT = 44, BOTTOM = 20, TOP = 8;
 const POINTS = 200;
 
 /** One line over images seen; `points` are [images, value]. Positive wide ranges are logarithmic. */
-export function chart(title, points, until) {
+export function chart(title, points) {
   const shown = thin(points.filter(([, value]) => Number.isFinite(value)));
   const values = shown.map(([, value]) => value);
   const low = Math.min(...values), high = Math.max(...values);
   const isLog = low > 0 && high / low > 30;
   const scale = isLog ? Math.log : (value) => value;
   const span = scale(high) - scale(low) || 1;
-  const last = Math.max(until, shown.at(-1)?.[0] ?? 1, 1);
+  const last = Math.max(1, ...shown.map(([images]) => images));
   const x = (images) => LEFT + (WIDTH - LEFT - 6) * images / last;
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - (scale(value) - scale(low)) / span);
   const line = shown.map(([images, value]) => `${x(images).toFixed(1)},${y(value).toFixed(1)}`).join(" ");

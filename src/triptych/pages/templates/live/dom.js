@@ -2,18 +2,21 @@
 
 let texts = {};
 let language = document.documentElement.lang;
+let wanted = language;
 
 export const currentLanguage = () => language;
 
-/** Load the words of a language; views draw themselves again afterwards. */
+/** Load the words of a language; of two that are asked for at once the later one counts. */
 export async function loadTexts(code) {
+  wanted = code;
   const answer = await fetch(`/texts/${encodeURIComponent(code)}`);
-  texts = await answer.json();
+  const read = await answer.json();
+  if (wanted !== code) return;
+  texts = read;
   language = code;
   document.documentElement.lang = code;
   for (const node of document.querySelectorAll("[data-text]")) node.textContent = t(node.dataset.text);
   for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
-  document.title = t("live.title");
 }
 
 /** A text by its key with values in place of {names}; the key itself where there is none. */
@@ -122,21 +125,41 @@ export function say(message, isError = false) {
   place.classList.toggle("wrong", isError);
 }
 
-/** Do something that may be refused, and tell why. */
-export async function tried(work) {
+/** Do something that may be refused, and tell why: below the head of the page, or in a place of its own. */
+export async function tried(work, tell = (message) => say(message, true)) {
   try {
     if (document.querySelector("#message.wrong")) say("");
     return await work();
   } catch (error) {
-    say(error.message, true);
+    tell(error.message);
     return null;
   }
+}
+
+/** Put other nodes into a place; what was focused there is focused again, and a press is not cut off. */
+export function redraw(place, ...nodes) {
+  if (place.querySelector("button:active, a:active")) return false;
+  const all = () => [...place.querySelectorAll("a, button, input, select, summary")];
+  const focused = all().indexOf(document.activeElement);
+  const before = focused < 0 ? null : document.activeElement;
+  place.replaceChildren(...nodes.flat().filter((node) => node !== null && node !== undefined && node !== ""));
+  if (before) {
+    const same = all().filter((node) => node.tagName === before.tagName && node.textContent === before.textContent && node.getAttribute("href") === before.getAttribute("href"));
+    (same[0] ?? all()[focused])?.focus({ preventScroll: true });
+  }
+  return true;
 }
 
 /** Questions of which only the newest counts: while one is answered, the last other one waits. */
 export class LatestWins {
   #busy = false;
   #next = null;
+  #tell;
+
+  /** tell: what becomes of the words of a refusal */
+  constructor(tell) {
+    this.#tell = tell;
+  }
 
   async run(work) {
     this.#next = work;
@@ -145,19 +168,25 @@ export class LatestWins {
     while (this.#next !== null) {
       const current = this.#next;
       this.#next = null;
-      await tried(() => current(() => this.#next !== null));
+      await tried(() => current(() => this.#next !== null), this.#tell);
     }
     this.#busy = false;
   }
 }
 
 /** What a run is called beside others: its family and recipe, and what sets it apart. */
-export function runName(run) {
+export function runName(run, others = []) {
   if (!run.family) return run.name;
+  if (others.some((other) => other.path !== run.path && runName(other) === runName(run))) {
+    return `${runName(run)} (${run.path.split("/").slice(-2).join("/")})`;
+  }
   const recipe = run.model.split(":")[1] ?? "";
   const key = `short.${run.family}`;
   return [t(key) === key ? run.family : t(key), recipe, run.variant].filter(Boolean).join(" ");
 }
+
+/** The runs of a folder, or the run itself. */
+export const isInside = (run, path) => path === "." || run.path === path || run.path.startsWith(`${path}/`);
 
 export const familyClass = (run) => `fam-${run.family || "other"}`;
 
@@ -179,14 +208,16 @@ export function labelled(words, control, more = null) {
 /** A slider with its value beside it; `shown` words the value. */
 export function slider(words, { min, max, step, value, shown = (v) => number(v, 2), oninput }) {
   const output = el("output", {}, shown(value));
+  const name = (v) => { output.textContent = shown(v); if (shown(v)) input.setAttribute("aria-valuetext", shown(v)); };
   const input = el("input", { type: "range", min: String(min), max: String(max), step: String(step) });
   input.value = String(value);
   input.addEventListener("input", () => {
-    output.textContent = shown(Number(input.value));
+    name(Number(input.value));
     oninput(Number(input.value));
   });
   const node = labelled(words, input, output);
-  node.set = (next) => { input.value = String(next); output.textContent = shown(next); };
+  name(value);
+  node.set = (next) => { input.value = String(next); name(next); };
   return node;
 }
 

@@ -1,15 +1,15 @@
 // The blind test: real or made? Only the server knows, until all is judged.
 
-import { ask, el, familyClass, inOrder, labelled, number, percent, runName, save, select, t, tried } from "./dom.js";
+import { ask, el, familyClass, inOrder, isInside, labelled, number, percent, runName, save, select, t, tried } from "./dom.js";
 
 const COUNTS = [40, 60, 100];
 
-export async function eyesView(place, path) {
+export async function eyesView(place, path, isShown) {
   const library = await tried(() => ask("/api/library"));
-  if (library === null) return;
+  if (library === null || !isShown()) return;
   const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done" && run.trained);
   const names = new Map(all.map((run) => [run.path, run]));
-  const inside = all.filter((run) => path && (run.path === path || run.path.startsWith(`${path}/`)));
+  const inside = all.filter((run) => path && isInside(run, path));
   const offered = inOrder(inside.length ? inside : all.slice(0, 6));
   let onkey = null;
   const listen = (event) => onkey?.(event);
@@ -19,12 +19,13 @@ export async function eyesView(place, path) {
 
   function begin() {
     onkey = null;
+    delete place.dataset.unfinished;
     const asked = { runs: offered.map((run) => run.path), count: COUNTS[0], mode: "one" };
     const boxes = offered.map((run) => {
       const box = el("input", { type: "checkbox", checked: true, onchange: () => {
         asked.runs = offered.map((each) => each.path).filter((each) => each === run.path ? box.checked : asked.runs.includes(each));
       } });
-      return el("label", { class: `check ${familyClass(run)}` }, box, el("span", { class: "model" }, runName(run)));
+      return el("label", { class: `check ${familyClass(run)}` }, box, el("span", { class: "model" }, runName(run, offered)));
     });
     const results = el("section", {});
     const start = () => tried(async () => judge(await ask("/api/eyes", asked)));
@@ -49,18 +50,24 @@ export async function eyesView(place, path) {
 
   function judge({ name, count, mode }) {
     const judged = Array(count).fill(null);
-    let now = 0;
-    const img = el("img", { alt: t("live.eyes.image"), class: `judged judged-${mode}` });
+    let now = 0, seen = false;
+    place.dataset.unfinished = "yes";
+    const img = el("img", { alt: t("live.eyes.image"), class: `judged judged-${mode}`, onload: () => { seen = true; img.hidden = false; words.textContent = position(); },
+      onerror: () => { words.textContent = t("live.unreachable"); } });
+    const position = () => t("live.eyes.progress", { n: number(now + 1), count: number(count) });
     const progress = el("progress", { max: count, value: 0, "aria-label": t("live.progress") });
     const words = el("p", { "aria-live": "polite" });
     const answers = mode === "one" ? [["live.eyes.real", true], ["live.eyes.made", false]] : [["live.eyes.left", true], ["live.eyes.right", false]];
     const buttons = answers.map(([key, answer]) => el("button", { type: "button", class: "main", onclick: () => answered(answer) }, t(key)));
     onkey = (event) => {
+      if (event.repeat || event.altKey || event.ctrlKey || event.metaKey) return;
       const answer = { ArrowLeft: true, ArrowRight: false }[event.key];
       if (answer !== undefined && img.isConnected) { event.preventDefault(); answered(answer); }
       if (event.key === "Backspace" && img.isConnected) back();
     };
     function answered(answer) {
+      if (now === count) finish(); // the server was away when all was judged
+      if (now >= count || !seen) return; // nobody judges what is not there yet
       judged[now] = answer;
       now += 1;
       if (now === count) finish();
@@ -70,17 +77,22 @@ export async function eyesView(place, path) {
       if (now > 0) { now -= 1; show(); }
     }
     function show() {
+      seen = false;
+      img.hidden = true;
       img.src = `/api/eyes/${name}/${now}.png`;
       progress.value = now;
-      words.textContent = t("live.eyes.progress", { n: number(now + 1), count: number(count) });
+      words.textContent = `${position()} ${t("live.asking")}`;
     }
     async function finish() {
       const told = await tried(() => ask(`/api/eyes/${name}`, { judged }));
       if (told === null) return;
       onkey = null;
+      delete place.dataset.unfinished;
+      const all = await tried(() => ask("/api/eyes/results"));
       const results = el("section", {});
-      place.replaceChildren(el("h1", {}, t("live.eyes.done")), table(told.own, {}), results,
-        el("p", { class: "actions" }, el("button", { type: "button", onclick: begin }, t("live.eyes.again"))));
+      place.replaceChildren(el("h1", {}, t("live.eyes.done")), table(told.own, all?.measured ?? {}), results,
+        el("p", { class: "actions" }, el("button", { type: "button", onclick: () => { begin(); place.focus(); } }, t("live.eyes.again"))));
+      place.focus();
       showResults(results);
     }
     place.replaceChildren(el("h1", {}, t(mode === "one" ? "live.eyes.question.one" : "live.eyes.question.two")), progress, words,
@@ -88,6 +100,7 @@ export async function eyesView(place, path) {
       el("p", { class: "quiet" }, t("live.eyes.keys")),
       el("p", { class: "actions" }, el("button", { type: "button", onclick: back }, t("live.eyes.back")), el("button", { type: "button", onclick: finish }, t("live.eyes.stop"))));
     show();
+    place.focus();
   }
 
   async function showResults(results) {
@@ -102,8 +115,8 @@ export async function eyesView(place, path) {
     return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("live.eyes.all") }, el("table", {},
       el("thead", {}, el("tr", {}, ...["model", "accuracy", "judgements", "people", "real_or_fake", "recognisable"].map((key) => el("th", { scope: "col" }, t(`live.eyes.column.${key}`))))),
       el("tbody", {}, entries.map((entry) => el("tr", { class: familyClass({ family: entry.model.split(":")[0] }) },
-        el("th", { scope: "row", class: "model" }, names.has(entry.run) ? runName(names.get(entry.run)) : entry.model),
-        el("td", {}, el("strong", {}, percent(entry.value)), el("small", {}, t("live.eyes.interval", { low: percent(entry.low), high: percent(entry.high) })), el("small", {}, t(entry.told ? "live.eyes.told" : "live.eyes.not_told"))),
+        el("th", { scope: "row", class: "model" }, names.has(entry.run) ? runName(names.get(entry.run), all) : entry.model),
+        el("td", {}, el("strong", {}, percent(entry.value)), el("small", {}, t("live.eyes.interval", { low: percent(entry.low), high: percent(entry.high) })), el("small", {}, t(entry.above_chance ? "live.eyes.told" : "live.eyes.not_told"))),
         el("td", {}, number(entry.n)), el("td", {}, number(entry.people)),
         cell(measured[entry.run]?.real_or_fake), cell(measured[entry.run]?.recognisable))))));
   }

@@ -1,13 +1,13 @@
 // Films: pictures whose columns are moments. One slider moves all films of a view at once.
 
-import { el, slider, t } from "./dom.js";
+import { el, percent, slider, t } from "./dom.js";
 
 const FRAME = 90; // milliseconds of a moment while it plays
 
 /** A canvas that shows one moment of a film, or a whole picture. */
 export class Screen {
   constructor(words) {
-    this.canvas = el("canvas", { role: "img", "aria-label": words, width: 8, height: 8 });
+    this.canvas = el("canvas", { role: "img", "aria-label": words, width: 16, height: 4 });
     this.bitmap = null;
     this.film = null;
     this.share = 0;
@@ -65,15 +65,20 @@ export class Transport {
     this.timer = null;
     this.direction = 1;
     this.slider = slider(words, {
-      min: 0, max: 1, step: 0.01, value: start, shown: () => "", oninput: (share) => { this.stop(); this.moveTo(share); },
+      min: 0, max: 1, step: 0.01, value: start, shown: (at) => percent(at), oninput: (share) => { this.stop(); this.moveTo(share); },
     });
     this.button = el("button", { type: "button", onclick: () => this.timer ? this.stop() : this.play() }, t("live.play.film"));
     this.node = el("div", { class: "transport" }, this.slider, this.button);
   }
 
   add(screen) {
+    this.remove(screen);
     this.screens.push(screen);
     screen.moveTo(this.share);
+  }
+
+  remove(screen) {
+    this.screens = this.screens.filter((each) => each !== screen);
   }
 
   moveTo(share) {

@@ -1,6 +1,6 @@
 // The page: which view is shown follows from the address, words from the language chosen.
 
-import { currentLanguage, loadTexts, say } from "./dom.js";
+import { currentLanguage, loadTexts, say, t } from "./dom.js";
 import { eyesView } from "./eyes.js";
 import { playView } from "./play.js";
 import { runsView } from "./runs.js";
@@ -16,32 +16,44 @@ async function show() {
   const view = VIEWS[name] ?? runsView;
   leave();
   leave = () => {};
+  delete place.dataset.unfinished;
   say("");
   for (const anchor of document.querySelectorAll("nav a")) {
     if (anchor.hash === `#${name || "runs"}`) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
   const turn = ++shown;
+  const isShown = () => turn === shown;
+  document.title = `${t(`live.nav.${name in VIEWS && name !== "watch" ? name : "runs"}`)} - ${t("live.title")}`;
   let decoded = "";
   try {
     decoded = decodeURIComponent(path);
   } catch { /* an address that somebody mistyped names nothing */ }
-  const ended = (await view(place, decoded)) ?? (() => {});
-  if (turn === shown) leave = ended;
+  const ended = (await view(place, decoded, isShown)) ?? (() => {});
+  if (isShown()) leave = ended;
   else ended();
 }
 
 async function speak(code) {
   await loadTexts(code);
   for (const button of document.querySelectorAll("[data-language]")) button.setAttribute("aria-pressed", String(button.dataset.language === code));
+}
+
+function keep(code) {
   try {
     localStorage.setItem("language", code);
   } catch { /* a browser that keeps nothing asks again next time */ }
 }
 
 for (const button of document.querySelectorAll("[data-language]")) {
-  button.addEventListener("click", async () => { await speak(button.dataset.language); await show(); });
+  button.addEventListener("click", async () => {
+    if (place.dataset.unfinished && !confirm(t("live.unfinished"))) return;
+    keep(button.dataset.language);
+    await speak(button.dataset.language);
+    await show();
+  });
 }
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); place.focus(); });
 addEventListener("hashchange", () => { show(); place.focus({ preventScroll: true }); scrollTo(0, 0); });
 if (location.search) history.replaceState(null, "", location.pathname + location.hash); // a token is no part of what is shared
 

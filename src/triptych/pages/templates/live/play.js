@@ -1,18 +1,17 @@
 // Playing with trained models: every model answers the same question, in aligned panels.
 
-import { ask, el, familyClass, inOrder, labelled, LatestWins, number, percent, picture, runName, say, saveGif, select, slider, t, tried } from "./dom.js";
+import { ask, el, familyClass, inOrder, isInside, labelled, LatestWins, number, percent, picture, runName, say, saveGif, select, slider, t, tried } from "./dom.js";
 import { Screen, Transport } from "./film.js";
 
 const TABS = ["sample", "walk", "traverse", "chain", "own"];
 const PREVIEWED = 4; // network calls of a sample from which on a quick preview comes before
 
-export async function playView(place, path) {
+export async function playView(place, path, isShown) {
   place.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.loading")));
   const library = await tried(() => ask("/api/library"));
-  if (library === null) return;
+  if (library === null || !isShown()) return;
   const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done");
-  const inside = (run) => path ? run.path === path || run.path.startsWith(`${path}/`) : false;
-  const chosen = all.filter(inside);
+  const chosen = all.filter((run) => path && isInside(run, path));
   const runs = inOrder(chosen.length ? chosen : all.slice(0, 3));
   if (!runs.length) {
     place.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.nothing_to_play")));
@@ -20,10 +19,11 @@ export async function playView(place, path) {
   }
   const models = [];
   for (const run of runs) {
-    const able = await tried(() => ask(`/api/abilities?run=${encodeURIComponent(run.path)}`));
-    if (able) models.push({ run, able, asking: new LatestWins() });
+    const able = await tried(() => ask(`/api/capabilities?run=${encodeURIComponent(run.path)}`));
+    if (!isShown()) return;
+    if (able) models.push({ run, able, name: runName(run, runs) });
   }
-  const body = el("div", { class: "tab", id: "tab" });
+  const body = el("div", { class: "tab", id: "tab", role: "tabpanel", "aria-label": t("live.play.title") });
   const tabs = TABS.filter((name) => models.some(({ able }) => suits(name, able)));
   const buttons = tabs.map((name) => el("button", { type: "button", role: "tab", "aria-controls": "tab", onclick: () => show(name) }, t(`live.tab.${name}`)));
   const bar = el("div", { role: "tablist", class: "tabs", onkeydown: (event) => {
@@ -52,10 +52,10 @@ function suits(name, able) {
 /** A panel for each model with a screen in it; `words` describe the picture. */
 function panelsOf(models, key) {
   const panels = models.map((model) => {
-    const screen = new Screen(t(key, { model: runName(model.run) }));
+    const screen = new Screen(t(key, { model: model.name }));
     const note = el("p", { class: "quiet" });
-    const node = el("article", { class: `panel ${familyClass(model.run)}` }, el("h2", { class: "model" }, runName(model.run)), screen.canvas, note);
-    return { ...model, screen, note, node };
+    const node = el("article", { class: `panel ${familyClass(model.run)}` }, el("h2", { class: "model" }, model.name), screen.canvas, note);
+    return { ...model, screen, note, node, asking: new LatestWins((message) => { note.textContent = message; }) };
   });
   return { panels, node: el("div", { class: `panels live-panels panels-${panels.length}` }, panels.map((panel) => panel.node)) };
 }
@@ -157,7 +157,12 @@ function ownTab(models) {
   const { panels, node } = panelsOf(models, "live.reconstruction_of");
   const asked = { held_out: 0, upload: null };
   const transport = new Transport(t("live.invert.where"), 1);
+  const searching = new Set(); // panels whose search is shown
+  transport.onmove = () => searching.forEach((panel) => { panel.note.textContent = panel.screen.words ? t("live.invert.steps", { n: panel.screen.words }) : t("live.invert.original"); });
   const again = () => panels.forEach((panel) => panel.asking.run(async () => {
+    searching.delete(panel);
+    transport.remove(panel.screen);
+    transport.node.hidden = searching.size === 0;
     panel.note.textContent = t("live.asking");
     panel.screen.put(await picture("reconstruct", { run: panel.run.path, ...asked }));
     panel.screen.film = null; // both are shown: the image and what became of it
@@ -169,8 +174,8 @@ function ownTab(models) {
     const button = el("button", { type: "button", onclick: () => panel.asking.run(async () => {
       panel.note.textContent = t("live.asking");
       panel.screen.put(await picture("invert", { run: panel.run.path, ...asked }));
+      searching.add(panel);
       transport.add(panel.screen);
-      transport.onmove = () => { panel.note.textContent = panel.screen.words ? t("live.invert.steps", { n: panel.screen.words }) : t("live.invert.original"); };
       transport.node.hidden = false;
       transport.moveTo(1);
     }) }, t("live.invert"));
@@ -181,7 +186,7 @@ function ownTab(models) {
   const use = (upload) => { asked.upload = upload; again(); };
   return [
     el("div", { class: "controls" },
-      slider(t("live.held_out"), { min: 0, max: 199, step: 1, value: 0, shown: (v) => number(v), oninput: (value) => { asked.upload = null; asked.held_out = value; again(); } }),
+      slider(t("live.held_out"), { min: 0, max: 99, step: 1, value: 0, shown: (v) => number(v), oninput: (value) => { asked.upload = null; asked.held_out = value; again(); } }),
       fileInput(t("live.own.file"), use)),
     el("details", {}, el("summary", {}, t("live.own.draw")), drawing(use)),
     transport.node, node,
@@ -216,7 +221,7 @@ function drawing(use) {
   };
   canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); last = at(event); stroke(event); });
   canvas.addEventListener("pointermove", (event) => { if (last) stroke(event); });
-  canvas.addEventListener("pointerup", () => { last = null; });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { last = null; });
   function stroke(event) {
     const now = at(event);
     Object.assign(context, { strokeStyle: "white", lineWidth: 22, lineCap: "round" });

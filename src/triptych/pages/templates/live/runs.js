@@ -1,6 +1,6 @@
 // The first view: what lies in the folder, what is being trained, and the form that starts more.
 
-import { ask, duration, el, familyClass, labelled, link, number, percent, runName, select, t, tried } from "./dom.js";
+import { ask, duration, el, familyClass, labelled, link, number, percent, redraw, runName, say, select, t, tried } from "./dom.js";
 
 const EVERY = 2000; // milliseconds
 const OPEN = ["waiting", "running"];
@@ -8,17 +8,24 @@ const OPEN = ["waiting", "running"];
 export function runsView(place) {
   const list = el("div", { class: "library" });
   place.replaceChildren(el("h1", {}, t("live.runs.title")), startForm(() => refresh()), list);
-  let drawn = "";
+  let drawn = "", timer = null, silent = false, left = false;
   async function refresh() {
-    const library = await tried(() => ask("/api/library"));
+    const library = await ask("/api/library").catch((error) => {
+      if (!silent) say(error.message, true); // once, not every two seconds
+      silent = true;
+      return null;
+    });
+    if (left || library === null) return;
+    silent = false;
     const text = JSON.stringify(library);
-    if (library === null || text === drawn) return; // what is focused stays so
-    drawn = text;
-    list.replaceChildren(...drawLibrary(library, refresh));
+    if (text !== drawn && redraw(list, drawLibrary(library, refresh))) drawn = text;
   }
-  refresh();
-  const timer = setInterval(refresh, EVERY);
-  return () => clearInterval(timer);
+  async function again() {
+    await refresh();
+    if (!left) timer = setTimeout(again, EVERY);
+  }
+  again();
+  return () => { left = true; clearTimeout(timer); };
 }
 
 function drawLibrary({ comparisons, runs, jobs }, refresh) {
@@ -72,9 +79,11 @@ function actions(path, runs, report, job, refresh) {
     el("a", { href: link("watch", path) }, t("live.watch")),
     runs.some((run) => run.state === "done") ? el("a", { href: link("play", path) }, t("live.play")) : null,
     runs.some((run) => run.state === "done" && run.trained) ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null,
-    report ? el("a", { href: `/files/${path.split("/").map(encodeURIComponent).join("/")}/report.html`, target: "_blank", rel: "noopener" }, t("live.report")) : null,
+    report ? reportLink(path) : null,
     job && !OPEN.includes(job.state) ? jobButtons(job, refresh) : null);
 }
+
+export const reportLink = (path) => el("a", { href: `/files/${path.split("/").map(encodeURIComponent).join("/")}/report.html`, target: "_blank", rel: "noopener" }, t("live.report"));
 
 /** A run in a list: its newest picture, and how far it has come. */
 function drawRun(run) {
@@ -103,7 +112,10 @@ export function pictureAddress(run, seen) {
 function startForm(started) {
   const asked = { models: ["vae", "gan", "diffusion"], data: "street-digits", budget: "75s", size: "", conditional: false };
   const command = el("code", {});
-  const copy = el("button", { type: "button", onclick: () => navigator.clipboard?.writeText(command.textContent) }, t("live.copy"));
+  const copy = el("button", { type: "button", onclick: () => {
+    getSelection().selectAllChildren(command); // where the browser lets no page copy, the user can
+    navigator.clipboard?.writeText(command.textContent).then(() => say(t("live.copied")));
+  } }, t("live.copy"));
   async function show() {
     const told = await ask("/api/command", asked).catch((error) => ({ command: error.message }));
     command.textContent = told.command;
@@ -128,7 +140,6 @@ function startForm(started) {
       else started();
     });
   } },
-    el("h2", {}, t("live.start.title")),
     el("fieldset", {}, el("legend", {}, t("live.start.models")), ...models),
     el("div", { class: "fields" },
       text("data", t("live.start.data"), t("live.start.data.hint")),

@@ -1,33 +1,38 @@
 // Watching: panels side by side while models train, and a slider back to any moment.
 
-import { ask, currentLanguage, duration, el, familyClass, link, number, percent, runName, slider, t } from "./dom.js";
+import { currentLanguage, duration, el, familyClass, link, number, percent, redraw, runName, slider, t } from "./dom.js";
 import { chart } from "./chart.js";
-import { jobButtons, pictureAddress, progressWords } from "./runs.js";
+import { jobButtons, pictureAddress, progressWords, reportLink } from "./runs.js";
 
 export function watchView(place, path) {
-  let runs = [], job = null, message = "", report = false, share = 1;
+  let runs = [], job = null, message = "", report = false, share = 1, lost = "";
   const logs = new Map(); // by the run's path: losses by objective, advice, warnings
   const panels = new Map(); // by the run's path
-  const head = el("div", { class: "whole" });
+  const bar = el("progress", { max: 1, value: 0, "aria-label": t("live.progress") });
+  const state = el("strong", { "aria-live": "polite" });
+  const more = el("span", { class: "quiet" });
+  const buttons = el("div", {});
+  const head = el("div", { class: "whole" }, bar, el("p", {}, state, " ", more), buttons);
   const row = el("div", { class: "panels live-panels" });
   const time = slider(t("live.moment"), { min: 0, max: 1, step: 0.005, value: 1, shown: (v) => v === 1 ? t("live.now") : percent(v), oninput: (value) => { share = value; drawPanels(); } });
-  place.replaceChildren(el("h1", {}, t("live.watch.title", { name: path.split("/").at(-1) })), head, time, row);
+  place.replaceChildren(el("h1", {}, t("live.watch.title", { name: path === "." ? t("live.this_folder") : path.split("/").at(-1) })), head, time, row);
 
   const source = new EventSource(`/api/watch?path=${encodeURIComponent(path)}&lang=${currentLanguage()}`);
-  source.onopen = () => logs.clear(); // everything is told again
+  source.onopen = () => { logs.clear(); lost = ""; }; // everything is told again
   source.onmessage = ({ data }) => {
     const event = JSON.parse(data);
     if (event.event === "state") {
-      const before = runs.some((run) => run.state !== "done") || job?.state === "running";
-      ({ runs, job, message } = event);
+      ({ runs, job, message, report } = event);
       drawHead();
-      const now = runs.some((run) => run.state !== "done") || job?.state === "running";
-      if (before !== now || !report) findReport();
     } else note(event);
     schedule();
   };
-  source.onerror = () => head.classList.toggle("lost", source.readyState !== EventSource.OPEN);
+  source.onerror = () => {
+    lost = t(source.readyState === EventSource.CLOSED ? "live.not_watched" : "live.unreachable");
+    drawHead();
+  };
 
+  let drawn = "";
   let waiting = false;
   function schedule() { // many lines come at once
     if (waiting) return;
@@ -36,15 +41,21 @@ export function watchView(place, path) {
   }
 
   const logOf = (run) => {
-    if (!logs.has(run)) logs.set(run, { losses: new Map(), advice: [], warnings: [], speed: null });
+    if (!logs.has(run)) logs.set(run, { losses: new Map(), later: new Set(), advice: [], warnings: [], speed: null, redrawn: 0 });
     return logs.get(run);
   };
 
   function note(event) {
     if (event.event === "again") { logs.delete(event.run); return; }
     const log = logOf(event.run);
+    if (event.event === "rewind" && event.to !== null) { // what came after it was given up
+      for (const [objective, points] of log.losses) log.losses.set(objective, points.filter(([at]) => at <= event.to));
+      log.advice = log.advice.filter(([at]) => at <= event.to);
+      log.redrawn += 1;
+    }
     if (event.event === "losses") {
       if (event.phase === 0) log.speed = event.speed;
+      else for (const key of Object.keys(event.losses)) log.later.add(key.split("/")[0]);
       for (const [key, value] of Object.entries(event.losses)) {
         const [objective, term] = key.split("/");
         if (term !== "total") continue;
@@ -55,32 +66,33 @@ export function watchView(place, path) {
     else if (event.text) log.warnings.push(event.text);
   }
 
-  async function findReport() {
-    const library = await ask("/api/library").catch(() => null);
-    report = library?.comparisons.find((each) => each.path === path)?.report ?? false;
-    drawHead();
-  }
-
   function drawHead() {
-    head.classList.remove("lost");
     const planned = runs.reduce((sum, run) => sum + run.planned, 0);
     const seen = runs.reduce((sum, run) => sum + (run.state === "done" ? run.planned : Math.min(run.images, run.planned)), 0);
-    const done = runs.length > 0 && runs.every((run) => run.state === "done");
-    const left = runs.reduce((sum, run) => run.remaining === null ? NaN : sum + run.remaining, 0);
-    let words = t("live.preparing");
-    if (job?.state === "waiting") words = t("live.job.waiting", { n: number(job.ahead) });
+    const begun = runs.length >= (job?.models ?? 1); // models may be trained one after another
+    const done = begun && runs.every((run) => run.state === "done");
+    const remaining = runs.reduce((sum, run) => run.remaining === null ? NaN : sum + run.remaining, 0);
+    let words = t("live.preparing"), time = "";
+    if (lost) words = lost;
+    else if (job?.state === "waiting") words = t("live.job.waiting", { n: number(job.ahead) });
     else if (done && job?.state === "running") words = t("live.measuring");
     else if (done) words = t("live.all_done");
     else if (job && job.state !== "running") words = t(`live.job.${job.state}`);
-    else if (runs.length) words = Number.isFinite(left) ? t("live.left", { time: duration(left) }) : t("live.training");
-    head.replaceChildren(
-      el("progress", { max: 1, value: planned ? seen / planned : 0, "aria-label": t("live.progress") }),
-      el("p", { "aria-live": "polite" }, el("strong", {}, words), " ", el("span", { class: "quiet" }, message)),
+    else if (runs.some((run) => run.state === "training")) {
+      words = t("live.training");
+      if (begun && Number.isFinite(remaining)) time = t("live.left", { time: duration(remaining) });
+    } else if (runs.length && !job) words = t("live.job.stopped");
+    if (state.textContent !== words) state.textContent = words;
+    more.textContent = [time, message].filter(Boolean).join(" · ");
+    bar.value = planned ? seen / planned : 0;
+    const wanted = JSON.stringify([job, report, done, runs.some((run) => run.state === "done")]);
+    if (wanted === drawn) return;
+    if (redraw(buttons,
       job ? el("p", { class: "command" }, el("code", {}, job.command), jobButtons(job, () => {})) : "",
       el("p", { class: "actions" },
-        report ? el("a", { href: `/files/${path.split("/").map(encodeURIComponent).join("/")}/report.html`, target: "_blank", rel: "noopener" }, t("live.report")) : null,
+        report ? reportLink(path) : null,
         runs.some((run) => run.state === "done") ? el("a", { href: link("play", path) }, t("live.play")) : null,
-        done ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null));
+        done ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null))) drawn = wanted;
   }
 
   function drawPanels() {
@@ -111,7 +123,7 @@ export function watchView(place, path) {
     const until = share === 1 ? Infinity : share * whole;
     const seen = run.pictures.filter((each) => each <= until).at(-1);
     if (seen !== undefined) {
-      const address = pictureAddress(run, seen);
+      const address = `${pictureAddress(run, seen)}${log.redrawn ? `?${log.redrawn}` : ""}`;
       if (panel.img.getAttribute("src") !== address) panel.img.src = address;
       panel.img.hidden = false;
       panel.img.alt = t("live.samples_after", { model: runName(run), images: number(seen) });
@@ -123,9 +135,10 @@ export function watchView(place, path) {
     panel.said.replaceChildren(
       ...(advice === undefined ? [] : advice.length ? advice.map((words) => el("p", { class: "advice" }, words)) : [el("p", { class: "well" }, t("live.well"))]),
       ...log.warnings.map((words) => el("p", { class: "advice" }, words)));
-    panel.charts.replaceChildren(...[...log.losses].map(([objective, points]) => {
+    const now = [...log.losses].filter(([objective]) => share === 1 || !log.later.has(objective));
+    panel.charts.replaceChildren(...now.map(([objective, points]) => {
       const title = t(`objective.${objective}`);
-      return el("figure", {}, el("figcaption", {}, title), chart(title, points.filter(([at]) => at <= until), 0));
+      return el("figure", {}, el("figcaption", {}, title), chart(title, points.filter(([at]) => at <= until)));
     }));
   }
 
