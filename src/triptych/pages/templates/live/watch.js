@@ -75,9 +75,9 @@ export function watchView(place, path) {
     let words = t("live.preparing"), time = "";
     if (lost) words = lost;
     else if (job?.state === "waiting") words = t("live.job.waiting", { n: number(job.ahead) });
+    else if (job && !["running", "done"].includes(job.state)) words = t(`live.job.${job.state}`);
     else if (done && job?.state === "running") words = t("live.measuring");
     else if (done) words = t("live.all_done");
-    else if (job && job.state !== "running") words = t(`live.job.${job.state}`);
     else if (runs.some((run) => run.state === "training")) {
       words = t("live.training");
       if (begun && Number.isFinite(remaining)) time = t("live.left", { time: duration(remaining) });
