@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipy import stats
-
 from triptych import files
 from triptych.errors import InputError
 from triptych.pages.columns import named_runs
@@ -48,6 +46,8 @@ def accuracies(tests: Sequence[BlindTest]) -> list[Accuracy]:
     Judgements of one person are not independent, so the interval of several people is too narrow
     by as much as they differ: whoever shows it says so.
     """
+    from scipy import stats  # takes half a second, which pages without such tests need not wait
+
     shares = []
     runs = {trial.weights: trial for test in tests for trial in test.trials}
     for weights, last in runs.items():

@@ -24,7 +24,6 @@ import psutil
 
 from triptych import files
 from triptych.config import Budget
-from triptych.data.sources.find import NAMES
 from triptych.errors import InputError, first_line
 from triptych.families.registry import ModelName
 from triptych.options import DEFAULT_DATA, CompareRequest, TrainRequest
@@ -75,9 +74,15 @@ class Asked(Record):
             raise InputError("a model is named twice", "name each once")
         return CompareRequest.of(models=self.models, **shared)
 
+    def is_named(self) -> bool:
+        """Whether the data are a set that we know by name."""
+        from triptych.data.sources.find import NAMES  # which loads all that reads images
+
+        return self.data in NAMES
+
     def source(self) -> str:
         """The data; a path is made whole, for the next server may be started elsewhere."""
-        if not self.data or self.data in NAMES or self.data.startswith("hf:"):
+        if not self.data or self.is_named() or self.data.startswith("hf:"):
             return self.data or DEFAULT_DATA
         return str(Path(self.data).expanduser().absolute())
 

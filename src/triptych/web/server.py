@@ -34,7 +34,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from triptych import files
 from triptych.console import Console
 from triptych.data.sources import printable
-from triptych.data.sources.find import NAMES
 from triptych.errors import InputError, first_line
 from triptych.pages import live
 from triptych.pages.eyes import accuracies
@@ -52,7 +51,6 @@ LOOPBACK = "127.0.0.1"
 MOST_JSON = 64_000  # bytes of a request
 MOST_UPLOAD = 20_000_000  # bytes of an image, or of a file of blind tests
 KEPT = 60  # seconds for which a browser need not ask again for a picture
-SETS = tuple(name for name in NAMES if ":" not in name)  # of images, that need no path
 TICK = 0.5  # seconds between two looks at the jobs
 POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; "
@@ -293,7 +291,7 @@ class LivePage:
     async def asked(self, request: Request) -> Asked:
         """What the form asks; with a token, no images of this machine outside the folder."""
         asked = await body(request, Asked)
-        if self.open_paths or not asked.data or asked.data in SETS:
+        if self.open_paths or not asked.data or (asked.is_named() and ":" not in asked.data):
             return asked
         place = self.library.inside(asked.data)
         if not place.exists():
