@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -257,3 +258,16 @@ def test_a_training_is_started_watched_stopped_and_resumed(visit: Any, served: P
     watched.page.wait_for_selector(f"button:has-text('{texts['live.stop']}')")
     watched.page.wait_for_selector(f".whole:has-text('{texts['live.all_done']}')")
     assert watched.messages == []
+
+
+def test_names_that_are_scripts_stay_text(browser: Any, served: Path, tmp_path: Path) -> None:
+    odd = "<img src=x onerror=alert(1)>"
+    shutil.copytree(served / "vae", tmp_path / odd)
+    with serving(tmp_path) as alone:
+        watched = Visit(browser, alone, "runs")
+        watched.page.on("dialog", lambda dialog: watched.messages.append(dialog.message))
+        watched.wait("document.querySelectorAll('.entries img').length > 0")
+        assert watched.look("document.querySelector('.entries h3').textContent") == odd
+        assert watched.look("document.querySelectorAll('img[src=x]').length") == 0
+        assert watched.messages == []
+        watched.context.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -563,3 +564,17 @@ def test_the_encoder_begins_with_the_pace_of_the_last_steps(
         assert one.loop.slowdown == pytest.approx(1.5)
         left = 0.1 * ASKED - 1.5 * job.deadline.finishing
         assert one.loop.plan.end == pytest.approx(left / (1.5 * per_image[1]), abs=32)
+
+
+def test_a_resumed_training_knows_what_its_pictures_took(tmp_path: Path) -> None:
+    """Else every interruption would give pictures their whole share of the time again."""
+    wanted, out = request("vae:sigma"), tmp_path / "run"
+    with opened(wanted, out) as one:
+        one.advance(0.0)
+        one.save()
+    folder = RunFolder(out)
+    for images in (1, 2, 3):  # as if three more had been drawn on the way
+        shutil.copy(folder.samples / "000000000.png", folder.samples / f"{images:09d}.png")
+    drawn = len(list(folder.samples.glob("*.png")))
+    with opened(wanted, out) as again:
+        assert again.loop.clock.pictures == drawn - 1 >= 3
