@@ -2,7 +2,7 @@
 
 A job is the command that could be typed, and a JSON file that says what became of it. Its process
 belongs to nobody: when the server ends, however it ends, the training goes on, and the next server
-finds it by its number and the time when it began. Whether it succeeded is read from the folder that
+finds it by its number and its words. Whether it succeeded is read from the folder that
 it made, never from its exit code, which only a parent is told.
 """
 
@@ -149,10 +149,6 @@ class Jobs:
     def of(self, path: str) -> Job | None:
         """The newest job that makes a folder; None where the page started none."""
         return next((job for job in self.all() if job.out == path), None)
-
-    def command(self, asked: Asked) -> str:
-        """What could be typed to ask the same; InputError on what cannot be asked."""
-        return asked.request().command()
 
     def add(self, asked: Asked) -> Job:
         """Put a training into the queue, with a folder of its own; InputError where it is none."""

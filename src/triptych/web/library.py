@@ -101,7 +101,7 @@ class Library:
     """The served folder; only what really lies under it is found."""
 
     root: Path
-    _read: dict[Path, tuple[Stamps, ShownRun]] = field(default_factory=dict)
+    _cache: dict[Path, tuple[Stamps, ShownRun]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root = self.root.resolve()
@@ -124,18 +124,18 @@ class Library:
         return folder
 
     def inside(self, path: str) -> Path:
-        """The place of that path, which may be missing; NotFoundError unless it is inside."""
+        """The resolved path, which may be missing; NotFoundError unless it is inside."""
         parts = PurePosixPath(path).parts
         odd = "\0" in path or "\\" in path or path.startswith("/") or len(path) > 1000
         if odd or ".." in parts or any(p.startswith(".") and p != "." for p in parts):
             raise NotFoundError(path)
         try:
-            place = (self.root / path).resolve()
+            resolved = (self.root / path).resolve()
         except (OSError, RuntimeError) as error:  # names too long, links in a circle
             raise NotFoundError(path) from error
-        if not place.is_relative_to(self.root):
+        if not resolved.is_relative_to(self.root):
             raise NotFoundError(path)
-        return place
+        return resolved
 
     def path_of(self, folder: Path) -> str:
         """How the page calls a folder."""
@@ -190,9 +190,9 @@ class Library:
         """A run's folder as the page lists it; its files are read again when they change."""
         try:
             stamps = tuple(stamp(folder / name) for name in (RUN_JSON, LOG, SAMPLES))
-            kept = self._read.get(folder)
+            kept = self._cache.get(folder)
             if kept is None or kept[0] != stamps:
-                kept = self._read[folder] = (stamps, self.read(folder))
+                kept = self._cache[folder] = (stamps, self.read(folder))
         except (OSError, ValueError) as error:
             return self.damaged(folder, error)
         run = kept[1]

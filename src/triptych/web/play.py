@@ -37,7 +37,6 @@ from triptych.web.library import RUN_JSON, Library, NotFoundError
 WARM = 6  # models in memory
 MOST_SHOWN = 64  # images of one answer
 MOST_POINTS = 60  # of a film
-MOST_UPLOAD = 20_000_000  # bytes
 MOST_UPLOADS = 200  # kept
 MOST_STEPS = 200  # of a sampler
 MOST_DECODED = 400  # images of a film

@@ -282,7 +282,7 @@ class LivePage:
 
     async def command(self, request: Request) -> Response:
         """What could be typed for what the form asks."""
-        return JSONResponse({"command": self.jobs.command(await self.asked(request))})
+        return JSONResponse({"command": (await self.asked(request)).request().command()})
 
     async def start(self, request: Request) -> Response:
         """Put a training into the queue."""
@@ -293,10 +293,10 @@ class LivePage:
         asked = await body(request, Asked)
         if self.open_paths or not asked.data or (asked.is_named() and ":" not in asked.data):
             return asked
-        place = self.library.inside(asked.data)
-        if not place.exists():
+        folder = self.library.inside(asked.data)
+        if not folder.exists():
             raise NotFoundError(asked.data)
-        return replace(asked, data=str(place))
+        return replace(asked, data=str(folder))
 
     async def stop(self, request: Request) -> Response:
         """Ask a job to save and end."""

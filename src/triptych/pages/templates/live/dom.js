@@ -91,8 +91,8 @@ async function request(path, body) {
     throw new Error(t("live.unreachable"));
   }
   if (!answer.ok) {
-    const told = await answer.json().catch(() => ({}));
-    throw new Error(told.error ?? t("live.refused", { status: answer.status }));
+    const reply = await answer.json().catch(() => ({}));
+    throw new Error(reply.error ?? t("live.refused", { status: answer.status }));
   }
   return answer;
 }
@@ -120,9 +120,9 @@ export function save(blob, name) {
 
 /** Tell something below the head of the page; screen readers hear it. */
 export function say(message, isError = false) {
-  const place = document.getElementById("message");
-  place.textContent = message;
-  place.classList.toggle("wrong", isError);
+  const status = document.getElementById("message");
+  status.textContent = message;
+  status.classList.toggle("wrong", isError);
 }
 
 /** Do something that may be refused, and tell why: below the head of the page, or in a place of its own. */
@@ -137,12 +137,12 @@ export async function tried(work, tell = (message) => say(message, true)) {
 }
 
 /** Put other nodes into a place; what was focused there is focused again, and a press is not cut off. */
-export function redraw(place, ...nodes) {
-  if (place.querySelector("button:active, a:active")) return false;
-  const all = () => [...place.querySelectorAll("a, button, input, select, summary")];
+export function redraw(root, ...nodes) {
+  if (root.querySelector("button:active, a:active")) return false;
+  const all = () => [...root.querySelectorAll("a, button, input, select, summary")];
   const focused = all().indexOf(document.activeElement);
   const before = focused < 0 ? null : document.activeElement;
-  place.replaceChildren(...nodes.flat().filter((node) => node !== null && node !== undefined && node !== ""));
+  root.replaceChildren(...nodes.flat().filter((node) => node !== null && node !== undefined && node !== ""));
   if (before) {
     const same = all().filter((node) => node.tagName === before.tagName && node.textContent === before.textContent && node.getAttribute("href") === before.getAttribute("href"));
     (same[0] ?? all()[focused])?.focus({ preventScroll: true });

@@ -4,7 +4,7 @@ import { ask, el, familyClass, inOrder, isInside, labelled, number, percent, run
 
 const COUNTS = [40, 60, 100];
 
-export async function eyesView(place, path, isShown) {
+export async function eyesView(root, path, isShown) {
   const library = await tried(() => ask("/api/library"));
   if (library === null || !isShown()) return;
   const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done" && run.trained);
@@ -19,7 +19,7 @@ export async function eyesView(place, path, isShown) {
 
   function begin() {
     onkey = null;
-    delete place.dataset.unfinished;
+    delete root.dataset.unfinished;
     const asked = { runs: offered.map((run) => run.path), count: COUNTS[0], mode: "one" };
     const boxes = offered.map((run) => {
       const box = el("input", { type: "checkbox", checked: true, onchange: () => {
@@ -30,11 +30,11 @@ export async function eyesView(place, path, isShown) {
     const results = el("section", {});
     const start = () => tried(async () => judge(await ask("/api/eyes", asked)));
     const file = el("input", { type: "file", accept: ".json,application/json", onchange: () => tried(async () => {
-      const told = await ask("/api/eyes/import", JSON.parse(await file.files[0].text()));
+      const reply = await ask("/api/eyes/import", JSON.parse(await file.files[0].text()));
       await showResults(results);
-      results.prepend(el("p", { role: "status" }, t("live.eyes.imported", { n: number(told.new) })));
+      results.prepend(el("p", { role: "status" }, t("live.eyes.imported", { n: number(reply.new) })));
     }) });
-    place.replaceChildren(el("h1", {}, t("live.eyes.title")), el("p", { class: "intro" }, t("live.eyes.intro")),
+    root.replaceChildren(el("h1", {}, t("live.eyes.title")), el("p", { class: "intro" }, t("live.eyes.intro")),
       offered.length === 0 ? el("p", { class: "intro" }, t("live.nothing_to_play")) : el("form", { class: "start", onsubmit: (event) => { event.preventDefault(); start(); } },
         el("fieldset", {}, el("legend", {}, t("live.eyes.models")), ...boxes),
         el("div", { class: "fields" },
@@ -51,7 +51,7 @@ export async function eyesView(place, path, isShown) {
   function judge({ name, count, mode }) {
     const judged = Array(count).fill(null);
     let now = 0, seen = false;
-    place.dataset.unfinished = "yes";
+    root.dataset.unfinished = "yes";
     const img = el("img", { alt: t("live.eyes.image"), class: `judged judged-${mode}`, onload: () => { seen = true; img.hidden = false; words.textContent = position(); },
       onerror: () => { words.textContent = t("live.unreachable"); } });
     const position = () => t("live.eyes.progress", { n: number(now + 1), count: number(count) });
@@ -84,29 +84,29 @@ export async function eyesView(place, path, isShown) {
       words.textContent = `${position()} ${t("live.asking")}`;
     }
     async function finish() {
-      const told = await tried(() => ask(`/api/eyes/${name}`, { judged }));
-      if (told === null) return;
+      const reply = await tried(() => ask(`/api/eyes/${name}`, { judged }));
+      if (reply === null) return;
       onkey = null;
-      delete place.dataset.unfinished;
+      delete root.dataset.unfinished;
       const all = await tried(() => ask("/api/eyes/results"));
       const results = el("section", {});
-      place.replaceChildren(el("h1", {}, t("live.eyes.done")), table(told.own, all?.measured ?? {}), results,
-        el("p", { class: "actions" }, el("button", { type: "button", onclick: () => { begin(); place.focus(); } }, t("live.eyes.again"))));
-      place.focus();
+      root.replaceChildren(el("h1", {}, t("live.eyes.done")), table(reply.own, all?.measured ?? {}), results,
+        el("p", { class: "actions" }, el("button", { type: "button", onclick: () => { begin(); root.focus(); } }, t("live.eyes.again"))));
+      root.focus();
       showResults(results);
     }
-    place.replaceChildren(el("h1", {}, t(mode === "one" ? "live.eyes.question.one" : "live.eyes.question.two")), progress, words,
+    root.replaceChildren(el("h1", {}, t(mode === "one" ? "live.eyes.question.one" : "live.eyes.question.two")), progress, words,
       el("div", { class: "stage" }, img), el("div", { class: "answers" }, buttons),
       el("p", { class: "quiet" }, t("live.eyes.keys")),
       el("p", { class: "actions" }, el("button", { type: "button", onclick: back }, t("live.eyes.back")), el("button", { type: "button", onclick: finish }, t("live.eyes.stop"))));
     show();
-    place.focus();
+    root.focus();
   }
 
   async function showResults(results) {
-    const told = await tried(() => ask("/api/eyes/results"));
-    if (!told) return;
-    const parts = ["one", "two"].filter((mode) => told[mode].length).flatMap((mode) => [el("h3", {}, t(`live.eyes.${mode}`)), table(told[mode], told.measured)]);
+    const reply = await tried(() => ask("/api/eyes/results"));
+    if (!reply) return;
+    const parts = ["one", "two"].filter((mode) => reply[mode].length).flatMap((mode) => [el("h3", {}, t(`live.eyes.${mode}`)), table(reply[mode], reply.measured)]);
     results.replaceChildren(...(parts.length ? [el("h2", {}, t("live.eyes.all")), ...parts, el("p", { class: "intro" }, t("live.eyes.note"))] : []));
   }
 

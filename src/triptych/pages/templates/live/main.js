@@ -7,7 +7,7 @@ import { runsView } from "./runs.js";
 import { watchView } from "./watch.js";
 
 const VIEWS = { runs: runsView, watch: watchView, play: playView, eyes: eyesView };
-const place = document.getElementById("view");
+const root = document.getElementById("view");
 let leave = () => {};
 let shown = 0;
 
@@ -16,7 +16,7 @@ async function show() {
   const view = VIEWS[name] ?? runsView;
   leave();
   leave = () => {};
-  delete place.dataset.unfinished;
+  delete root.dataset.unfinished;
   say("");
   for (const anchor of document.querySelectorAll("nav a")) {
     if (anchor.hash === `#${name || "runs"}`) anchor.setAttribute("aria-current", "page");
@@ -29,7 +29,7 @@ async function show() {
   try {
     decoded = decodeURIComponent(path);
   } catch { /* an address that somebody mistyped names nothing */ }
-  const ended = (await view(place, decoded, isShown)) ?? (() => {});
+  const ended = (await view(root, decoded, isShown)) ?? (() => {});
   if (isShown()) leave = ended;
   else ended();
 }
@@ -47,14 +47,14 @@ function keep(code) {
 
 for (const button of document.querySelectorAll("[data-language]")) {
   button.addEventListener("click", async () => {
-    if (place.dataset.unfinished && !confirm(t("live.unfinished"))) return;
+    if (root.dataset.unfinished && !confirm(t("live.unfinished"))) return;
     keep(button.dataset.language);
     await speak(button.dataset.language);
     await show();
   });
 }
-document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); place.focus(); });
-addEventListener("hashchange", () => { show(); place.focus({ preventScroll: true }); scrollTo(0, 0); });
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); root.focus(); });
+addEventListener("hashchange", () => { show(); root.focus({ preventScroll: true }); scrollTo(0, 0); });
 if (location.search) history.replaceState(null, "", location.pathname + location.hash); // a token is no part of what is shared
 
 let kept = null;

@@ -6,15 +6,15 @@ import { Screen, Transport } from "./film.js";
 const TABS = ["sample", "walk", "traverse", "chain", "own"];
 const PREVIEWED = 4; // network calls of a sample from which on a quick preview comes before
 
-export async function playView(place, path, isShown) {
-  place.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.loading")));
+export async function playView(root, path, isShown) {
+  root.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.loading")));
   const library = await tried(() => ask("/api/library"));
   if (library === null || !isShown()) return;
   const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done");
   const chosen = all.filter((run) => path && isInside(run, path));
   const runs = inOrder(chosen.length ? chosen : all.slice(0, 3));
   if (!runs.length) {
-    place.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.nothing_to_play")));
+    root.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.nothing_to_play")));
     return;
   }
   const models = [];
@@ -41,7 +41,7 @@ export async function playView(place, path, isShown) {
     });
     body.replaceChildren(...views[name](models.filter(({ able }) => suits(name, able))));
   }
-  place.replaceChildren(el("h1", {}, t("live.play.title")), bar, body);
+  root.replaceChildren(el("h1", {}, t("live.play.title")), bar, body);
   show(tabs[0]);
 }
 
@@ -198,8 +198,8 @@ function fileInput(words, use) {
   const input = el("input", { type: "file", accept: "image/*", onchange: () => send(input.files[0]) });
   async function send(file) {
     if (!file) return;
-    const told = await tried(() => ask("/api/uploads", file));
-    if (told) { say(t("live.received", { name: file.name })); use(told.upload); }
+    const reply = await tried(() => ask("/api/uploads", file));
+    if (reply) { say(t("live.received", { name: file.name })); use(reply.upload); }
   }
   return el("div", { class: "drop", ondragover: (event) => event.preventDefault(), ondrop: (event) => {
     event.preventDefault();
@@ -232,8 +232,8 @@ function drawing(use) {
     last = now;
   }
   const finish = () => canvas.toBlob(async (blob) => {
-    const told = await tried(() => ask("/api/uploads", blob));
-    if (told) use(told.upload);
+    const reply = await tried(() => ask("/api/uploads", blob));
+    if (reply) use(reply.upload);
   }, "image/png");
   return el("div", {}, canvas, el("p", { class: "actions" },
     el("button", { type: "button", onclick: finish }, t("live.own.use")),

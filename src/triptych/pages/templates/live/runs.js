@@ -5,27 +5,27 @@ import { ask, duration, el, familyClass, labelled, link, number, percent, redraw
 const EVERY = 2000; // milliseconds
 const OPEN = ["waiting", "running"];
 
-export function runsView(place) {
+export function runsView(root) {
   const list = el("div", { class: "library" });
-  place.replaceChildren(el("h1", {}, t("live.runs.title")), startForm(() => refresh()), list);
-  let drawn = "", timer = null, silent = false, left = false;
+  root.replaceChildren(el("h1", {}, t("live.runs.title")), startForm(() => refresh()), list);
+  let drawn = "", timer = null, silent = false, closed = false;
   async function refresh() {
     const library = await ask("/api/library").catch((error) => {
       if (!silent) say(error.message, true); // once, not every two seconds
       silent = true;
       return null;
     });
-    if (left || library === null) return;
+    if (closed || library === null) return;
     silent = false;
     const text = JSON.stringify(library);
     if (text !== drawn && redraw(list, drawLibrary(library, refresh))) drawn = text;
   }
   async function again() {
     await refresh();
-    if (!left) timer = setTimeout(again, EVERY);
+    if (!closed) timer = setTimeout(again, EVERY);
   }
   again();
-  return () => { left = true; clearTimeout(timer); };
+  return () => { closed = true; clearTimeout(timer); };
 }
 
 function drawLibrary({ comparisons, runs, jobs }, refresh) {
@@ -100,8 +100,8 @@ function drawRun(run) {
 
 export function progressWords(run) {
   const share = run.planned ? Math.min(1, run.images / run.planned) : 0;
-  const left = run.remaining === null ? "" : t("live.left", { time: duration(run.remaining) });
-  return `${t(`live.state.${run.state}`, { share: percent(share) })} ${left}`.trim();
+  const remaining = run.remaining === null ? "" : t("live.left", { time: duration(run.remaining) });
+  return `${t(`live.state.${run.state}`, { share: percent(share) })} ${remaining}`.trim();
 }
 
 export function pictureAddress(run, seen) {
@@ -117,8 +117,8 @@ function startForm(started) {
     navigator.clipboard?.writeText(command.textContent).then(() => say(t("live.copied")));
   } }, t("live.copy"));
   async function show() {
-    const told = await ask("/api/command", asked).catch((error) => ({ command: error.message }));
-    command.textContent = told.command;
+    const reply = await ask("/api/command", asked).catch((error) => ({ command: error.message }));
+    command.textContent = reply.command;
   }
   const models = ["vae", "gan", "diffusion"].map((family) => {
     const box = el("input", { type: "checkbox", checked: true, onchange: () => {

@@ -4,7 +4,7 @@ import { currentLanguage, duration, el, familyClass, link, number, percent, redr
 import { chart } from "./chart.js";
 import { jobButtons, pictureAddress, progressWords, reportLink } from "./runs.js";
 
-export function watchView(place, path) {
+export function watchView(root, path) {
   let runs = [], job = null, message = "", report = false, share = 1, lost = "";
   const logs = new Map(); // by the run's path: losses by objective, advice, warnings
   const panels = new Map(); // by the run's path
@@ -15,7 +15,7 @@ export function watchView(place, path) {
   const head = el("div", { class: "whole" }, bar, el("p", {}, state, " ", more), buttons);
   const row = el("div", { class: "panels live-panels" });
   const time = slider(t("live.moment"), { min: 0, max: 1, step: 0.005, value: 1, shown: (v) => v === 1 ? t("live.now") : percent(v), oninput: (value) => { share = value; drawPanels(); } });
-  place.replaceChildren(el("h1", {}, t("live.watch.title", { name: path === "." ? t("live.this_folder") : path.split("/").at(-1) })), head, time, row);
+  root.replaceChildren(el("h1", {}, t("live.watch.title", { name: path === "." ? t("live.this_folder") : path.split("/").at(-1) })), head, time, row);
 
   const source = new EventSource(`/api/watch?path=${encodeURIComponent(path)}&lang=${currentLanguage()}`);
   source.onopen = () => { logs.clear(); lost = ""; }; // everything is told again
@@ -108,9 +108,9 @@ export function watchView(place, path) {
 
   function makePanel(run) {
     const img = el("img", { alt: "", hidden: true });
-    const panel = { img, text: el("p", {}), charts: el("div", { class: "live-charts" }), said: el("div", {}) };
+    const panel = { img, text: el("p", {}), charts: el("div", { class: "live-charts" }), notes: el("div", {}) };
     panel.node = el("article", { class: `panel ${familyClass(run)}` },
-      el("h2", { class: "model" }, runName(run)), img, panel.text, panel.said, panel.charts);
+      el("h2", { class: "model" }, runName(run)), img, panel.text, panel.notes, panel.charts);
     return panel;
   }
 
@@ -132,7 +132,7 @@ export function watchView(place, path) {
     const images = share === 1 ? run.images : seen ?? 0;
     panel.text.textContent = [t("live.images", { n: number(images) }), share === 1 && run.state !== "done" ? progressWords(run) : "", share === 1 ? speed : ""].filter(Boolean).join(" · ");
     const advice = log.advice.filter(([at]) => at <= until).at(-1)?.[1];
-    panel.said.replaceChildren(
+    panel.notes.replaceChildren(
       ...(advice === undefined ? [] : advice.length ? advice.map((words) => el("p", { class: "advice" }, words)) : [el("p", { class: "well" }, t("live.well"))]),
       ...log.warnings.map((words) => el("p", { class: "advice" }, words)));
     const now = [...log.losses].filter(([objective]) => share === 1 || !log.later.has(objective));
