@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.truths import MACHINE, NoStreams, grey_levels_apart, random_pixels
 from triptych import config, images
-from triptych.config import ImageShape
+from triptych.config import POINT, ImageShape
 from triptych.families import registry
 from triptych.families.capabilities import (
     LACKING,
@@ -36,10 +36,16 @@ from triptych.seeding import ImageStreams, generator
 from triptych.tasks import interpolate, reconstruct, sample
 from triptych.training.optimizer import ObjectiveOptimizer
 
-NAMES = registry.known_models()
 SHAPES = {
     "grey16": ImageShape(channels=1, resolution=16),
     "colour32": ImageShape(channels=3, resolution=32),
+    "point": POINT,
+}
+CASES = {
+    f"{name}-{label}": (name, shape)
+    for name in registry.known_models()
+    for label, shape in SHAPES.items()
+    if registry.recipe(registry.ModelName.parse(name)).points == shape.is_point
 }
 CAPABILITIES: dict[type, tuple[str, ...]] = {
     Encodes: ("encode",),
@@ -53,14 +59,19 @@ FITTED = 200  # images, more than are needed for one group
 STEPS = 4  # of a chain, so that the slowest sampler is quick
 
 
-@pytest.fixture(params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[str, ImageShape]:
+    return CASES[request.param]
 
 
-@pytest.fixture(params=SHAPES)
-def shape(request: pytest.FixtureRequest) -> ImageShape:
-    return SHAPES[request.param]
+@pytest.fixture
+def name(case: tuple[str, ImageShape]) -> str:
+    return case[0]
+
+
+@pytest.fixture
+def shape(case: tuple[str, ImageShape]) -> ImageShape:
+    return case[1]
 
 
 @pytest.fixture

@@ -76,9 +76,9 @@ def test_labels_where_there_are_labels_else_patches(data: ImageData, unlabelled:
         check_name("patches", each)
     check_name("labels", data)
     legible = Labels(classifier.fresh(data), judge(torch.arange(40) % 2, torch.arange(40) % 2))
-    assert pick_name(None, legible) == "labels"
-    assert pick_name(None, None) == "patches"
-    assert pick_name("patches", legible) == "patches"
+    assert pick_name(None, data, legible) == "labels"
+    assert pick_name(None, unlabelled, None) == "patches"
+    assert pick_name("patches", data, legible) == "patches"
 
 
 @pytest.mark.parametrize(

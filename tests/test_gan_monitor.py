@@ -203,18 +203,32 @@ def test_the_discriminator_can_still_be_trained_afterwards() -> None:
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
-def all_advice() -> list[Note]:
+def all_advice(points: bool = False) -> list[Note]:
     """A note for each fault."""
     worst = {"separation": 1.0, "slope": 0.0, "spread": 0.1, "reach": 0.1, "memory": 1.0}
-    return monitor.advise(worst, augmented=False)
+    return monitor.advise(worst, augmented=False, points=points)
 
 
 def test_a_discriminator_that_is_shown_changed_images_is_not_told_to_be() -> None:
     by_heart = {"separation": 0.5, "slope": 1.0, "spread": 1.0, "reach": 1.0, "memory": 1.0}
-    [note] = monitor.advise(by_heart, augmented=False)
+    [note] = monitor.advise(by_heart, augmented=False, points=False)
     assert "--set augment=true" in english(note)
-    assert monitor.advise(by_heart, augmented=True) == []
+    assert monitor.advise(by_heart, augmented=True, points=False) == []
 
 
 def test_every_fault_has_its_note() -> None:
     assert len({note.code for note in all_advice()}) == 3
+
+
+def test_advice_on_points_names_no_recipe_of_images() -> None:
+    assert [each for each in all_advice(points=True) if "gan:r3" in english(each)] == []
+    assert any("--set gamma" in english(each) for each in all_advice(points=True))
+
+
+def test_a_small_slope_of_networks_that_are_done_is_no_failure() -> None:
+    """Where the discriminator cannot tell, its slope is small as it should be."""
+    done = {"separation": 0.5, "slope": 0.01, "spread": 0.9, "reach": 0.8}
+    health, failure = monitor.find_failure(done)
+    assert health == 0.8 and failure.code == "generator_collapsed"
+    health, failure = monitor.find_failure(done | {"separation": 0.99})
+    assert health == pytest.approx(0.2) and failure.code == "gradient_vanished"

@@ -31,7 +31,12 @@ from triptych.training.state import TrainingState
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPE, BATCH = ImageShape(channels=3, resolution=16), 8
-NAMES = [name for name in registry.known_models() if registry.is_trained(name.partition(":")[0])]
+MODELS = map(registry.ModelName.parse, registry.known_models())
+NAMES = [  # of images; those of points have the same objectives
+    str(name)
+    for name in MODELS
+    if registry.is_trained(name.family) and not registry.recipe(name).points
+]
 # Both regimes of whatever has regimes within a few rounds.
 SETTINGS = {
     "gan:r1": ("penalty_every=3",),

@@ -74,7 +74,7 @@ def test_scripts_use_only_texts_that_there_are() -> None:
         begins = key.rstrip("$").rstrip("{")
         assert key in texts or any(each.startswith(begins) for each in texts), key
     used = " ".join([*sources, frame])
-    families = ("live.job.", "live.state.", "live.tab.", "live.eyes.")
+    families = ("live.job.", "live.state.", "live.tab.", "live.eyes.", "live.plane.")
     ours = [key for key in texts if key.startswith("live.") and not key.startswith(families)]
     assert [key for key in ours if key not in used] == []
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from triptych import config
-from triptych.config import Budget, ImageShape, OptimizerConfig, Settings, override
+from triptych.config import POINT, Budget, ImageShape, OptimizerConfig, Settings, override
 from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.diffusion.recipes.course import CourseDDPM
@@ -48,7 +48,8 @@ def test_modern_recipes_alone_do_without_batch_statistics(name: str) -> None:
     from torch.nn import BatchNorm2d
 
     parsed = ModelName.parse(name)
-    model = registry.build(parsed, registry.defaults(parsed, "tiny", SHAPE), SHAPE, seed=0)
+    shape = POINT if registry.recipe(parsed).points else SHAPE
+    model = registry.build(parsed, registry.defaults(parsed, "tiny", shape), shape, seed=0)
     found = any(isinstance(module, BatchNorm2d) for module in model.modules())
     assert registry.recipe(parsed).batch_statistics == found
     assert found <= name.endswith(":course")

@@ -32,7 +32,7 @@ BudgetUnit = Literal["images", "epochs", "seconds"]
 class ImageShape:
     """What a model must know of the data before it is built."""
 
-    channels: int  # 1 for grey, 3 for colour
+    channels: int  # 1 for grey, 3 for colour; 2 for the coordinates of a point
     resolution: int  # height and width
     classes: int | None = None  # how many, for a model that is told the labels
 
@@ -45,6 +45,14 @@ class ImageShape:
     def dimensions(self) -> int:
         """D = C*H*W, the number of values in one image."""
         return self.channels * self.resolution**2
+
+    @property
+    def is_point(self) -> bool:
+        """Whether an image is a point of the plane: one pixel, whose two channels are x and y."""
+        return self.size == POINT.size
+
+
+POINT = ImageShape(channels=2, resolution=1)
 
 
 @dataclass(frozen=True, kw_only=True)

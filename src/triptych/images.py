@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from triptych import files
+from triptych.config import POINT
 
 LEVELS = 256  # values an 8-bit pixel can take
 BIN_WIDTH = 2 / (LEVELS - 1)  # distance between neighbouring values on [-1, 1]
+INK = 0.45  # share of the light that is left where a point lies
 FLOAT64_DEVICES = ("cpu", "cuda")
 
 
@@ -64,8 +67,13 @@ class Grid:
 
 
 def grid(images: Tensor, columns: int = 8, gap: int = 2) -> Grid:
-    """uint8 [N,C,H,W] -> one picture, row by row, white between the images."""
+    """uint8 [N,C,H,W] -> one picture, row by row, white between the images.
+
+    Points of the plane, [N,2,1,1], are shown in it, all together.
+    """
     count, channels, height, width = images.shape
+    if is_points(images):
+        return Grid(scatter(images))
     columns = min(columns, count)
     rows = -(-count // columns)
     pixels = torch.full(
@@ -78,6 +86,23 @@ def grid(images: Tensor, columns: int = 8, gap: int = 2) -> Grid:
         left = index % columns * (width + gap)
         pixels[:, top : top + height, left : left + width] = image
     return Grid(pixels)
+
+
+def is_points(images: Tensor) -> bool:
+    """Whether these [...,C,H,W] are points of the plane: one pixel, whose channels are x and y."""
+    return tuple(images.shape[-3:]) == POINT.size
+
+
+def scatter(points: Tensor) -> Tensor:
+    """Points uint8 [N,2,1,1] as dots of the plane, y upwards: uint8 grey [1,256,256].
+
+    A dot is a square of three pixels, and the darker the more points it is of.
+    """
+    x, y = points.flatten(1).long().cpu().T
+    cells = (LEVELS - 1 - y) * LEVELS + x
+    counts = torch.bincount(cells, minlength=LEVELS**2).view(1, 1, LEVELS, LEVELS).float()
+    near = functional.max_pool2d(counts, 3, stride=1, padding=1)[0]
+    return ((LEVELS - 1) * INK ** near.clamp(max=8)).round().to(torch.uint8)
 
 
 def interleave(*bands: Tensor, columns: int) -> Tensor:

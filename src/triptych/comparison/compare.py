@@ -181,7 +181,7 @@ def compare_on_images(
         warn_told_anyway(plan.labels.legibility, console)
     runs = entries.finished + train_all(requests, folder, machine, console)
     measure, measure_samples = measurers(data, plan, machine, console)
-    wanted = wants_baseline(asked, entries)
+    wanted = wants_baseline(asked, entries, data)
     baseline = partial(make_baseline, wanted, data, folder, measure, machine, console)
     if machine.group.is_main:
         evaluation = evaluation_of(plan.count, plan.features)
@@ -189,7 +189,8 @@ def compare_on_images(
         tell_contract(folder, runs, by_path, console, force=asked.force, more=more, **held_equal)
         results = write_all_samples(folder, by_path, measure_samples)
         write_results(folder, runs, measure, results, baseline)
-        figures.save(folder / FIGURES, "real", data.test.images[: figures.SIDE**2], figures.SIDE)
+        real = data.test.images[: figures.shown(data.shape)]
+        figures.save(folder / FIGURES, "real", real, figures.SIDE)
     else:  # these measure their share; the first one writes
         for each in by_path.values():
             measure_samples(each)
@@ -272,11 +273,15 @@ def conditions_of(
     }
 
 
-def wants_baseline(asked: CompareRequest, entries: Entries) -> TrainRequest | None:
-    """The request of the baseline; None where there is to be none, or a mixture is compared."""
+def wants_baseline(asked: CompareRequest, entries: Entries, data: ImageData) -> TrainRequest | None:
+    """The request of the baseline; None where there is to be none, or a mixture is compared.
+
+    It is a mixture of images, so that there is none of points.
+    """
     families = [variant.name.family for variant in entries.variants]
     families += [folder.read().family for folder in entries.finished]
-    if asked.no_baseline or ModelName.parse(BASELINE_MODEL).family in families:
+    compared = ModelName.parse(BASELINE_MODEL).family in families
+    if asked.no_baseline or data.shape.is_point or compared:
         return None
     shared = vars(asked.part(DataOptions))
     return TrainRequest(**shared, model=BASELINE_MODEL, size=asked.size)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from triptych.console import QUIET, Console
-from triptych.data import describe, ingest, splits, store
+from triptych.data import describe, ingest, points, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
 from triptych.data.ingest import Reading
@@ -39,9 +39,13 @@ def open_images(
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
+    Points of the plane, of a CSV file, are images of one pixel: `points.open_points`.
+
     Raises InputError when there is nothing to read, or too little.
     """
     data, options = as_data(data), options or ReadingOptions()
+    if points.is_points(data):
+        return points.open_points(data, options)
     resolution, fit = options.resolution or DEFAULT_RESOLUTION, options.fit or DEFAULT_FIT
     alike = folder_named_alike(data)
     if alike is not None:

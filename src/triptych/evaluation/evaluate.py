@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from triptych import images
+from triptych.config import POINT
 from triptych.console import Bar, Console
 from triptych.data.dataset import ImageData
 from triptych.data.samples import SampleFormat
@@ -62,6 +63,7 @@ PRIOR = Note("prior_of_training_images")  # what is drawn begins at one of them
 LABELLED = Note("samples_have_labels")
 OTHER_DATA = Note("other_data")
 NOT_FINITE = Note("not_finite_value")
+IMAGES_ONLY = Note("images_only")
 
 
 Measure = Callable[[RunFolder], ResultsRecord]
@@ -122,7 +124,8 @@ def plan_measurement(
     check_measurement(count, features, data, machine)
     with machine.fastest_threads():
         labels = labels_of_data(data, machine, console)
-    plan = Plan(count_samples(count, data, machine.device), pick_name(features, labels), labels)
+    samples = count_samples(count, data, machine.device)
+    plan = Plan(samples, pick_name(features, data, labels), labels)
     for note in warnings_on_labels(plan.labels, plan.features):
         console.say(f"note: {english(note)}")
     return plan
@@ -286,6 +289,8 @@ def measure(metric: Metric, outputs: SampleOutputs) -> MetricRecord:
     real, output = outputs.against, outputs.by_name[metric.needs[0]]
     note, estimate, floor = output.note, None, None
     try:
+        if metric.images_only and tuple(outputs.images.shape[1:]) == POINT.size:
+            raise NotDefinedError(IMAGES_ONLY)
         if output.lacking is not None:
             raise NotDefinedError(output.lacking)
         theirs = make(real.tensors, metric.needs)  # first: a missing label spares the model's part

@@ -4,6 +4,7 @@ labels     the classifier of this data's labels: knows what matters in these ima
 patches    fixed random filters: no labels, no weights, no training (why: `patches`)
 inception  Inception-v3's pool, by torch-fidelity: the one that makes a Frechet distance an FID
 dinov2     DINOv2 ViT-B/14, by torch-fidelity
+coordinates  of points of the plane, which have no others
 
 Numbers on different features are different quantities and never stand in one column.
 
@@ -30,6 +31,7 @@ from triptych.evaluation import classifier
 from triptych.evaluation.classifier import Classifier, Reading
 from triptych.evaluation.legibility import legibility_of, not_told
 from triptych.hardware import Machine
+from triptych.images import to_float
 from triptych.nn.patch_features import Patches
 from triptych.records import LegibilityRecord, Note
 from triptych.words import english
@@ -38,7 +40,8 @@ LEADING = 128  # principal components of the patches: as many as the classifier 
 CHUNK = 128  # images at once in a pretrained network, which makes them large
 # Our name -> torch-fidelity's, and the layer.
 NETWORKS = {"inception": ("inception-v3-compat", "2048"), "dinov2": ("dinov2-vit-b-14", "dinov2")}
-NAMES = ("labels", "patches", *NETWORKS)
+NAMES = ("labels", "patches", *NETWORKS)  # for images
+COORDINATES = "coordinates"  # for points
 # torchvision is built for one torch: that of the other index beside a CPU torch cannot be imported.
 INSTALL = (
     "pip install 'triptych[fid]' (for a torch without CUDA first: pip install torch torchvision "
@@ -151,6 +154,20 @@ class LeadingPatches(Extractor):
         return self.patches(pixels) @ self.directions
 
 
+class Coordinates(Extractor):
+    """Points of the plane as they are, on [-1, 1], where distances are those that are seen."""
+
+    name = COORDINATES
+
+    def parts(self) -> Iterable[Tensor]:
+        """None."""
+        return ()
+
+    def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
+        """Of points uint8 [N,2,1,1]."""
+        return to_float(pixels).flatten(1)
+
+
 class Pretrained(Extractor):
     """A network trained elsewhere, which takes uint8 RGB images of any size."""
 
@@ -181,6 +198,10 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 def check_name(asked: str | None, data: ImageData) -> None:
     """InputError on features that there are not, whatever the classifier will be worth."""
+    if data.shape.is_point:
+        if asked not in (None, COORDINATES):
+            raise InputError(f"points have no features '{asked}'", "leave out --features")
+        return
     if asked is not None and asked not in NAMES:
         raise InputError(f"no features '{asked}'", f"choose from {', '.join(NAMES)}")
     if asked == "labels" and (why := why_no_classifier(data)):
@@ -189,12 +210,16 @@ def check_name(asked: str | None, data: ImageData) -> None:
         check(asked)
 
 
-def pick_name(asked: str | None, labels: Labels | None) -> str:
+def pick_name(asked: str | None, data: ImageData, labels: Labels | None) -> str:
     """The features asked for, else `labels` where these can be told, else `patches`.
+
+    Points are measured on their coordinates.
 
     labels: the data's classifier, where it has one
     InputError where those asked for need labels that cannot be told.
     """
+    if data.shape.is_point:
+        return COORDINATES
     why = None if labels is None else not_told(labels.legibility)
     if asked == "labels" and why:
         raise InputError(english(why), OTHERWISE)
@@ -206,6 +231,8 @@ def second_name(first: str, labels: Labels | None) -> str | None:
 
     labels: the data's classifier, where it has one
     """
+    if first == COORDINATES:
+        return None
     names = ["patches"]
     if labels is not None and not not_told(labels.legibility):
         names.insert(0, "labels")
@@ -232,6 +259,8 @@ def extractor_for(
         return labels
     if name == "patches":
         return LeadingPatches(training)
+    if name == COORDINATES:
+        return Coordinates()
     return Pretrained(name, load(name))
 
 

@@ -221,4 +221,5 @@ class Recipe(Generic[S]):
     take_over: Callable[[S, str, Any], S] | None = None
     brief: tuple[Brief[S], ...] = ()  # the first that holds is followed
     quick_sampling: tuple[str, int] | None = None
+    points: bool = False  # it is for points of the plane, and for no other images
     channels_last: bool = False  # the layout in which CPUs train it fastest: benchmarks/README.md

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from triptych.families.protocol import GenerativeModel, Recipe
 
 FEW_IMAGES = 10_000  # with fewer, a discriminator memorizes its training images
+POINTS = "points"  # a family's recipe for points of the plane
 PLUGINS = "triptych.recipes"  # the entry points by which other packages add some
 
 
@@ -108,6 +109,21 @@ def recipe(name: ModelName) -> Recipe[Any]:
     path = f"triptych.families.{name.family}.recipes.{name.recipe.replace('-', '_')}"
     own: Recipe[Any] = importlib.import_module(path).RECIPE
     return own
+
+
+def fitting(name: ModelName, shape: ImageShape) -> ModelName:
+    """The model itself, or its family's for points in the place of the family's usual one.
+
+    InputError on another model of images for points, and on one of points for images.
+    """
+    if recipe(name).points == shape.is_point:
+        return name
+    if not shape.is_point:
+        raise InputError(f"{name} is for points of the plane", "give a .csv file as --data")
+    if name.recipe != FAMILIES[name.family].default or POINTS not in own_recipes(name.family):
+        able = ", ".join(f"{f}:{POINTS}" for f in FAMILIES if POINTS in own_recipes(f))
+        raise InputError(f"{name} is for images, not for points", f"choose from {able}")
+    return ModelName(name.family, POINTS)
 
 
 def require_conditional(name: ModelName) -> None:

@@ -78,6 +78,8 @@ class Metric:
 
     better:       which values are: lower, higher, or those near the floor; nothing where none are
     group:        of the page's tables: distance, samples or abilities; any other comes last
+    images_only:  whether it says nothing of points of the plane, which have no neighbouring pixels
+                  and often coincide
     order:        place in the group; those of other packages come after ours
     moves_with_n: whether its expected value moves with the number of images; then only values at
                   the same number are compared
@@ -102,6 +104,7 @@ class Metric:
     unit: str = ""
     moves_with_n: bool = False
     order: int = 100
+    images_only: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError where a name in `needs` is neither an output nor a reference."""

@@ -216,6 +216,7 @@ METRIC = Metric(
     better="floor",
     group="samples",
     order=25,
+    images_only=True,
     needs=("images", "test_images"),
     unit="share",
     moves_with_n=True,

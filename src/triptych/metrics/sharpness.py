@@ -56,6 +56,7 @@ METRIC = Metric(
     better="floor",
     group="samples",
     order=20,
+    images_only=True,
     needs=("images", "test_detail"),
     unit="ratio to real",
     method=JACKKNIFE,

@@ -19,15 +19,16 @@ def shared(
     *,
     start: int = 0,
     report: Callable[[int], None] = lambda done: None,
+    size: int = BATCH,
 ) -> Tensor:
     """The rows that `work` makes of start .. start+count-1, in order, on the CPU.
 
-    work: a range of consecutive numbers -> as many rows
+    work: a range of consecutive numbers, at most `size` -> as many rows
     Every process works on its own share and returns the rows of all.
     """
     own = machine.group.rows(count)
     rows = []
-    for numbers in chunks(start + own.start, len(own), min(BATCH, machine.microbatch or BATCH)):
+    for numbers in chunks(start + own.start, len(own), min(size, machine.microbatch or size)):
         with torch.inference_mode(), machine.autocast():
             rows.append(work(numbers).cpu())
         report((numbers.stop - start - own.start) * machine.group.size)

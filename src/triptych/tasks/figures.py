@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych import files, images
+from triptych.config import ImageShape
 from triptych.families.capabilities import (
     MEAN_PIXELS,
     Encodes,
@@ -109,7 +110,7 @@ def draw_figures(
     seed = FIGURE_SEED
     note = MEAN_PIXELS if isinstance(model, NoisyPixels) else None
     tell("samples")
-    drawn = sample.sample(model, SIDE**2, seed, machine, labels=labels)
+    drawn = sample.sample(model, shown(model.shape), seed, machine, labels=labels)
     save(folder, "samples", drawn, SIDE, model.samples_note)
     tell("interpolations")
     paths = interpolate.between_draws(model, PATHS, POINTS, seed, machine, labels)
@@ -132,18 +133,25 @@ def draw_figures(
         write(folder, "curves", {name: asdict(curve) for name, curve in curves.items()})
 
 
+def shown(shape: ImageShape) -> int:
+    """Samples in a picture of them."""
+    return sample.SHOWN_POINTS if shape.is_point else SIDE**2
+
+
 def save(
     folder: Path | None, name: str, pictures: Tensor, columns: int, note: Note | None = None
 ) -> None:
     """Write pictures, uint8 [N,C,H,W], as NAME.png, and their layout as NAME.json."""
     if folder is None:
         return
-    images.grid(pictures, columns, GAP).save(folder / f"{name}.png")
+    whole = images.grid(pictures, columns, GAP)
+    whole.save(folder / f"{name}.png")
+    one = images.is_points(pictures)  # they lie in one picture
     values = {
         "defined": True,
-        "rows": -(-len(pictures) // columns),
-        "columns": columns,
-        "cell": list(pictures.shape[-2:]),
+        "rows": 1 if one else -(-len(pictures) // columns),
+        "columns": 1 if one else columns,
+        "cell": list((whole.pixels if one else pictures).shape[-2:]),
         "gap": GAP,
         "note": as_json(note),
     }

@@ -16,6 +16,8 @@ from triptych.seeding import ImageStreams
 from triptych.tasks import BATCH, shared
 
 GRID_CALLS = 10  # network calls for a picture along training, where a sampler would take many
+SHOWN_POINTS = 512  # in any picture of points of the plane
+POINTS_AT_ONCE = 512
 GRID_SAMPLES = 16  # in such a picture, where the network is called more than once for each
 
 
@@ -44,7 +46,8 @@ def sample(
             latent = latent.scaled(temperature)
         return images.to_uint8(model.decode(latent, rng))
 
-    return shared(draw, count, machine, start=start, report=report)
+    size = POINTS_AT_ONCE if model.shape.is_point else BATCH
+    return shared(draw, count, machine, start=start, report=report, size=size)
 
 
 def exemplars(
@@ -67,10 +70,16 @@ def exemplars(
 def quick_grid(
     model: GenerativeModel, seed: int, machine: Machine, labels: Labels | None = None
 ) -> Tensor:
-    """Samples for a picture along training: 64, or 16 in few steps where decoding is iterative."""
-    if isinstance(model, Iterative) and model.network_calls > 4 * GRID_CALLS:
+    """Samples for a picture along training: 64, or 16 in few steps where decoding is iterative.
+
+    Points of the plane, whose networks are small, are more.
+    """
+    point = model.shape.is_point
+    if isinstance(model, Iterative) and model.network_calls > (1 if point else 4) * GRID_CALLS:
         model = model.with_sampler("dpm-solver++", GRID_CALLS)
     count = BATCH if model.network_calls == 1 else GRID_SAMPLES
+    if point:
+        count = SHOWN_POINTS
     return sample(model, count, seed, machine, labels=labels)
 
 

@@ -172,7 +172,8 @@ def planned_images(
     speed = measure()
     affordable = int(CHECKPOINT_SHARE * budget.amount / speed.checkpoint)
     checkpoints = max(LEAST_CHECKPOINTS, min(MOST_CHECKPOINTS, affordable))
-    grids = min(len(GRID_SHARES), 2 + grids_within(budget.amount, speed.grid))  # first and last
+    between = grids_within(budget.amount, speed.grid, budget.amount)
+    grids = min(len(GRID_SHARES), 2 + between)  # with the first and the last
     extras = speed.grid * grids + speed.checkpoint * checkpoints + speed.finishing
     extras += spent()
     rounds = math.floor((budget.amount - extras) / (speed.per_planned * batch_size))

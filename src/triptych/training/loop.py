@@ -41,17 +41,20 @@ PATIENCE = 20  # steps in a row that may be left out before it is trouble
 REWINDS = 5  # returns to before the trouble, each at half the learning rate, then it is given up
 GRID_SHARES = (0.0, 1 / 64, 1 / 32, *(sixteenths / 16 for sixteenths in range(1, 17)))
 GRID_COST = 0.015  # of the time: those on the way are left out where they would take more
+BRIEF, BRIEF_GRID_COST = 30, 0.05  # seconds of a training that is there to be watched; and of that
 NOTHING_DUE = 1e-3  # seconds
 LEAST_PACED, LEAST_PACED_SHARE = 3, 0.01  # steps, and asked seconds, that a pace is taken from
 
 
-def grids_within(seconds: float, cost: float) -> int:
+def grids_within(seconds: float, cost: float, asked: float | None) -> int:
     """How many pictures on the way stay within their share of so much training.
 
-    cost: seconds of a picture
+    cost:  seconds of a picture
+    asked: seconds of the whole training, where its budget is in seconds
     """
     most = len(GRID_SHARES)
-    return int(min(most, GRID_COST * seconds / cost)) if cost > 0 else most
+    share = BRIEF_GRID_COST if asked is not None and asked <= BRIEF else GRID_COST
+    return int(min(most, share * seconds / cost)) if cost > 0 else most
 
 
 @dataclass
@@ -300,7 +303,7 @@ class TrainingLoop:
         progress = plan.progress(seen)
         ahead = sum(share > progress for share in GRID_SHARES)
         asked = 0.0 if job.deadline is None else job.deadline.seconds
-        affordable = grids_within(asked, clock.costs.get("picture", 0.0)) - clock.pictures
+        affordable = grids_within(asked, clock.costs.get("picture", 0.0), asked) - clock.pictures
         times = {
             "picture": min(ahead, 1 + max(0, affordable)),  # the last one is always drawn
             "score": sum(moment > progress for moment in PLACES) if job.select.count else 0,
@@ -325,7 +328,8 @@ class TrainingLoop:
         """
         clock, progress = self.clock, self.plan.progress(self.state.seen)
         if 0 < progress < 1:
-            affordable = grids_within(clock.seconds(), clock.costs.get("picture", 0.0))
+            asked = None if self.job.deadline is None else self.job.deadline.seconds
+            affordable = grids_within(clock.seconds(), clock.costs.get("picture", 0.0), asked)
             if self.job.machine.group.all_reduce_max(clock.pictures >= affordable):
                 return
             clock.pictures += 1

@@ -292,6 +292,7 @@ def resolve(
     size = pick_size(asked.size, device)
     budget = budget_for(name, size, asked.budget, console)
     opened = data or open_images(asked.data, asked.part(DataOptions), console)
+    name = registry.fitting(name, opened.shape)
     teacher = None if asked.teacher is None else RunFolder(Path(asked.teacher))
     usual = registry.defaults(
         name,
@@ -334,9 +335,10 @@ def budget_for(name: ModelName, size: Size, asked: str | None, console: Console)
 def reading_of(data: ImageData) -> dict[str, Any]:
     """The options with which images are read as these were, where they are not the usual ones."""
     resolution = data.shape.resolution
+    usual = data.shape.is_point or resolution == DEFAULT_RESOLUTION
     return {
         "data": data.source,
-        "resolution": None if resolution == DEFAULT_RESOLUTION else resolution,
+        "resolution": None if usual else resolution,
         "fit": None if data.fit == DEFAULT_FIT else data.fit,
         "image_column": data.image_column,
         "label_column": data.label_column,
@@ -361,7 +363,7 @@ class Variant:
     @classmethod
     def parse(cls, text: str) -> Variant:
         """InputError on an unknown model."""
-        model, *words = text.split(",")
+        model, *words = re.split(r",(?![^\[]*\])", text)  # not at commas inside brackets
         return cls(ModelName.parse(model), tuple(words))
 
     def __str__(self) -> str:

@@ -176,7 +176,8 @@ def build_model(
             "train the model again",
         ) from error
     check_numbers(record.settings)
-    if data.channels not in (1, 3) or not 0 < data.resolution <= MOST_RESOLUTION:
+    usual = data.channels in (1, 3) and 0 < data.resolution <= MOST_RESOLUTION
+    if not usual and not shape.is_point:
         raise ValueError("it is of no images of ours")
     if labels is not None and not registry.recipe(name).conditional:
         raise ValueError(f"{name} is told no labels")

@@ -59,7 +59,7 @@ class Asked(Record):
     def request(self) -> TrainRequest | CompareRequest:
         """As the command line has it; InputError on what is none, before anything is made."""
         for model in self.models:
-            ModelName.parse(model)
+            ModelName.parse(model.partition(",")[0])
         if self.budget:
             Budget.parse(self.budget)
         shared = {
@@ -283,7 +283,7 @@ def is_alive(job: Job) -> bool:
 
 def name_of(request: TrainRequest | CompareRequest) -> str:
     """What the folder of a training is called: by its models, its data and its budget."""
-    data = Path(str(request.data)).name.removeprefix("hf:") or "data"
+    data = Path(str(request.data)).name.removeprefix("hf:").removesuffix(".csv") or "data"
     kind = request.model if isinstance(request, TrainRequest) else "compare"
     words = [kind.replace(":", "-"), data, request.budget or ""]
     joined = "-".join(word for word in words if word)

@@ -31,14 +31,18 @@ from triptych.options import SamplingOptions
 from triptych.records import Record
 from triptych.run import Run, run_data
 from triptych.tasks import sample
+from triptych.web import plane
 from triptych.web.jobs import HIDDEN
 from triptych.web.library import RUN_JSON, Library, NotFoundError
+from triptych.web.plane import PlaneAsked
 
 WARM = 6  # models in memory
 MOST_SHOWN = 64  # images of one answer
 MOST_POINTS = 60  # of a film
 MOST_UPLOADS = 200  # kept
 MOST_STEPS = 200  # of a sampler
+LEAST_SIGMA, MOST_SIGMA = 0.01, 10.0  # noise levels of a score field
+REAL_POINTS = 500  # behind a picture of the plane
 MOST_DECODED = 400  # images of a film
 REFINED = (0, 3, 10, 30, 100)  # steps of a GAN's inversion that are shown
 TRAVERSED = 64  # held-out images over which the units of a traversal are found
@@ -96,16 +100,23 @@ class Film:
     pixels: Tensor
     words: tuple[str, ...] = ()
 
+    @property
+    def pictures(self) -> Tensor:
+        """The same; points of the plane are, at each moment, one picture: [1,points,1,H,W]."""
+        if not images.is_points(self.pixels):
+            return self.pixels
+        return torch.stack([images.scatter(moment) for moment in self.pixels.unbind(1)])[None]
+
     def png(self) -> bytes:
         """One picture without gaps: a row for each image, a column for each moment."""
-        columns = self.pixels.shape[1]
-        return as_png(images.grid(self.pixels.flatten(0, 1), columns, gap=0).pixels)
+        pictures = self.pictures
+        return as_png(images.grid(pictures.flatten(0, 1), pictures.shape[1], gap=0).pixels)
 
     def gif(self) -> bytes:
         """Forth and back, enlarged; the rows of a moment stand side by side."""
-        factor = max(1, ENLARGED // self.pixels.shape[-2])
-        frames = []
-        for moment in self.pixels.unbind(1):
+        pictures, frames = self.pictures, []
+        factor = max(1, ENLARGED // pictures.shape[-2])
+        for moment in pictures.unbind(1):
             picture = images.to_pil(images.grid(moment, columns=len(moment), gap=1).pixels)
             size = (picture.width * factor, picture.height * factor)
             frames.append(picture.resize(size, Image.Resampling.NEAREST))
@@ -194,6 +205,19 @@ class WarmModels:
         )
         columns = max(1, round(asked.count**0.5))
         return as_png(images.grid(pixels, columns, gap=1).pixels)
+
+    def plane(self, asked: PlaneAsked) -> bytes:
+        """A picture of what a model of points makes of the plane."""
+        if asked.steps is not None:
+            check_range("steps", asked.steps, 1, MOST_STEPS)
+        if not LEAST_SIGMA <= asked.sigma <= MOST_SIGMA:
+            raise InputError(f"no noise level {asked.sigma}", f"give {LEAST_SIGMA} to {MOST_SIGMA}")
+        run = self.run(asked.run)
+        model = run.model
+        if isinstance(model, Iterative) and asked.steps is not None:
+            model = run.with_sampler(None, asked.steps, None, None)
+        real = self.data(run).test.images[:REAL_POINTS]
+        return as_png(plane.draw(model, run.family, real, run.machine, asked))
 
     def walk(self, asked: WalkAsked) -> Film:
         """Between draws, or from one uploaded image to another."""

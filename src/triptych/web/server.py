@@ -41,6 +41,7 @@ from triptych.records import Note, Record, as_json
 from triptych.web import watch
 from triptych.web.jobs import HIDDEN, Asked, Job, Jobs
 from triptych.web.library import REPORT, SAMPLES, Library, NotFoundError, check_root
+from triptych.web.points import PointsAsked
 from triptych.words import check_language, english, languages
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ class LivePage:
             ("/api/jobs", self.start, post),
             ("/api/jobs/{number}/stop", self.stop, post),
             ("/api/jobs/{number}/resume", self.resume, post),
+            ("/api/points", self.learn_points, post),
             ("/api/watch", self.watch, get),
             ("/api/uploads", self.upload, post),
             ("/api/capabilities", self.capabilities, get),
@@ -298,6 +300,13 @@ class LivePage:
             raise NotFoundError(asked.data)
         return replace(asked, data=str(folder))
 
+    async def learn_points(self, request: Request) -> Response:
+        """Keep points of the plane, and put a training of three models on them into the queue."""
+        asked = await body(request, PointsAsked)
+        data = await in_thread(lambda: asked.write(self.library.root))
+        job = self.jobs.add(asked.training(data))
+        return JSONResponse(as_object(job), status_code=201)
+
     async def stop(self, request: Request) -> Response:
         """Ask a job to save and end."""
         return JSONResponse(as_object(self.jobs.stop(number_in(request))))
@@ -354,11 +363,15 @@ class LivePage:
     async def play(self, request: Request) -> Response:
         """One question to one model; the answer is a picture."""
         from triptych.web import play
+        from triptych.web.plane import PlaneAsked
 
         verb, as_gif = request.path_params["verb"], request.query_params.get("as") == "gif"
         if verb == "sample":
             asked = await body(request, play.SampleAsked)
             return png(await self.on_models(lambda models: models.sample(asked)))
+        if verb == "plane":
+            view = await body(request, PlaneAsked)
+            return png(await self.on_models(lambda models: models.plane(view)))
         kinds: dict[str, type[Record]] = {
             "walk": play.WalkAsked,
             "chain": play.SampleAsked,
@@ -372,7 +385,7 @@ class LivePage:
         film = await self.on_models(lambda models: getattr(models, verb)(question))
         if as_gif:
             return Response(film.gif(), media_type="image/gif")
-        rows, points = film.pixels.shape[:2]
+        rows, points = film.pictures.shape[:2]
         layout = {"rows": rows, "points": points, "words": film.words}
         return png(film.png(), {"x-film": json.dumps(layout)})
 

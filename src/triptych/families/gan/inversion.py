@@ -19,10 +19,12 @@ from triptych.families.gan.losses import Players
 from triptych.families.protocol import Batch, FrozenView, Objective, frozen, to_float32
 from triptych.nn.convnets import StridedEncoder
 from triptych.nn.dcgan import stage_widths
+from triptych.nn.mlp import point_features
 from triptych.nn.unet import zero
 
 REFINING_RATE = 0.1  # of Adam on latents of unit deviation, falling to 0
 BETAS = (0.9, 0.99)  # of that Adam
+POINT_DEPTH = 2  # layers of an encoder of points
 KEEP_NEAR = 1e-3  # weight of |z|^2 per number beside the error per pixel
 
 
@@ -54,9 +56,14 @@ class Inverter(nn.Module):
 
     def __init__(self, latent: int, shape: ImageShape, width: int, adds: bool = False) -> None:
         super().__init__()
-        widths = stage_widths(shape.resolution, width)[::-1]
-        self.features = StridedEncoder(shape.channels, shape.resolution, widths, norm="group")
-        last = nn.Linear(self.features.features, latent)
+        self.features: nn.Module
+        if shape.is_point:
+            self.features, count = point_features(width, POINT_DEPTH), width
+        else:
+            widths = stage_widths(shape.resolution, width)[::-1]
+            stages = StridedEncoder(shape.channels, shape.resolution, widths, norm="group")
+            self.features, count = stages, stages.features
+        last = nn.Linear(count, latent)
         self.latent = zero(last) if adds else last
 
     def forward(self, x: Tensor, closed_form: Tensor | None = None) -> Tensor:

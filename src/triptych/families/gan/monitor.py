@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from triptych.families.capabilities import Diagnosis
 from triptych.families.gan.losses import GANLoss, Players
 from triptych.families.protocol import frozen, to_float32
-from triptych.images import to_float64
+from triptych.images import is_points, to_float64
 from triptych.records import Note
 
 EARLY = 0.2  # share of the planned images before which nothing is judged
@@ -48,10 +48,9 @@ def diagnose(
     condition = players.condition_of(real)
     scores = (to_float64(players.discriminator(x, *condition)) for x in (real, fake))
     real_scores, fake_scores = scores
-    apart = (real_scores[:, None] > fake_scores).double().mean().item()
     small_real, small_fake = shrunk(real), shrunk(fake)
     numbers = {
-        "separation": apart,
+        "separation": (real_scores[:, None] > fake_scores).double().mean().item(),
         "slope": find_slope(players, loss, fake, real_scores, condition) * radius(real),
         "spread": ratio(mean_distance(small_fake), mean_distance(small_real)),
         "reach": find_reach(small_real, small_fake),
@@ -62,7 +61,8 @@ def diagnose(
         numbers["memory"] = ratio((train - validation).item(), (train - fake_scores.mean()).item())
     if share < EARLY or len(real) < LEAST:
         return Diagnosis(numbers, health=0.0)  # not judged, so nothing to fall from
-    return Diagnosis(numbers, advise(numbers, loss.augmented), *find_failure(numbers))
+    advice = advise(numbers, loss.augmented, is_points(real))
+    return Diagnosis(numbers, advice, *find_failure(numbers))
 
 
 def tells(train: Tensor, fake: Tensor) -> bool:
@@ -119,7 +119,8 @@ def find_slope(
 
 def find_failure(numbers: dict[str, float]) -> tuple[float, Note]:
     """The model's health (see `Diagnosis`), and its worst failure with its numbers."""
-    signal = min(1.0, numbers["slope"] / FAINT)
+    # Where the scores are not apart, the slope is small because both networks are done.
+    signal = min(1.0, numbers["slope"] / FAINT) if apart(numbers) else 1.0
     variety = min(numbers["spread"], numbers["reach"])
     if signal < variety:
         return signal, Note("gradient_vanished", {"slope": numbers["slope"], "least": FAINT})
@@ -127,16 +128,25 @@ def find_failure(numbers: dict[str, float]) -> tuple[float, Note]:
     return variety, Note("generator_collapsed", {**values, "least": NARROW})
 
 
-def advise(numbers: dict[str, float], augmented: bool) -> list[Note]:
-    """A note for each failure, with its numbers and the range that is normal."""
+def apart(numbers: dict[str, float]) -> bool:
+    """Whether the discriminator tells real from fake, or gives no direction at all."""
+    return numbers["separation"] > APART or numbers["slope"] == 0
+
+
+def advise(numbers: dict[str, float], augmented: bool, points: bool) -> list[Note]:
+    """A note for each failure, with its numbers and the range that is normal.
+
+    points: of the plane, for which there is one recipe
+    """
     advice = []
-    apart = numbers["separation"] > APART or numbers["slope"] == 0
-    if apart and numbers["slope"] < FAINT:
+    if apart(numbers) and numbers["slope"] < FAINT:
         values = {name: numbers[name] for name in ("separation", "slope")}
-        advice.append(Note("discriminator_wins", {**values, "most": APART, "least": FAINT}))
+        code = "discriminator_wins_points" if points else "discriminator_wins"
+        advice.append(Note(code, {**values, "most": APART, "least": FAINT}))
     if min(numbers["spread"], numbers["reach"]) < NARROW:
         values = {name: numbers[name] for name in ("spread", "reach")}
-        advice.append(Note("few_kinds_of_images", {**values, "least": NARROW}))
+        code = "few_kinds_of_points" if points else "few_kinds_of_images"
+        advice.append(Note(code, {**values, "least": NARROW}))
     if numbers.get("memory", 0.0) > BY_HEART and not augmented:
         values = {"memory": numbers["memory"], "most": BY_HEART}
         advice.append(Note("discriminator_memorizes", {**values}))

@@ -177,7 +177,13 @@ def advise(
     not use latents whose rate is above their gain.
     """
     several = bool(levels[0].suffix)
-    pixels = not model.learns_pixels  # then they need no more than a recipe that does
+    # Where it does not learn how wide pixels are, latents need no more than that it does.
+    fixed = not model.learns_pixels
+    unused, ignored = ("unused_latent", "ignored_latents")
+    if fixed and model.shape.is_point:
+        unused, ignored = ("unused_latent_points", "ignored_latents_points")
+    elif fixed:
+        unused, ignored = ("unused_latent_pixels", "ignored_latents_pixels")
     advice = []
     for level in levels:
         if level.collapsed:
@@ -190,14 +196,14 @@ def advise(
             }
             if several:
                 values["level"] = level.suffix[1:]
-                note = Note("unused_level_pixels" if pixels else "unused_level", values)
+                note = Note("unused_level_pixels" if fixed else "unused_level", values)
             else:
-                note = Note("unused_latent_pixels" if pixels else "unused_latent", values)
+                note = Note(unused, values)
             advice.append(note)
     least = max(rate, LEAST_GAIN)
     if gain < least:
         values = mend(model, several) | {"gain": gain, "rate": rate, "least": least}
-        advice.append(Note("ignored_latents_pixels" if pixels else "ignored_latents", values))
+        advice.append(Note(ignored, values))
     if gap is not None and gap.overfitted:
         values = {"seen": gap.seen, "unseen": gap.unseen, "gap": gap.gap, "most": gap.most}
         advice.append(Note("overfitting", values))

@@ -64,15 +64,15 @@ class PatchDiffusion(Settings):
     )
 
 
-def unit_target_weight(settings: PatchDiffusion, sigma: Tensor) -> Tensor:
+def unit_target_weight(sigma: Tensor, sigma_data: float, cap: float | None = None) -> Tensor:
     """lambda(sigma), which makes every level's target unit size (arXiv:2206.00364, table 1).
 
     Capped, it stops chasing noise that cannot be seen (as in arXiv:2303.09556).
     """
-    weight = 1 + (settings.sigma_data / sigma) ** 2
-    if settings.weight_cap is not None:
-        weight = weight.clamp(max=settings.weight_cap)
-    return weight / settings.sigma_data**2
+    weight = 1 + (sigma_data / sigma) ** 2
+    if cap is not None:
+        weight = weight.clamp(max=cap)
+    return weight / sigma_data**2
 
 
 def patch_network(
@@ -166,7 +166,9 @@ def assemble(
     """
     conditioning, prior_std = make_conditioning(shape, settings.groups), settings.sigma_max
     network = patch_network(settings, shape, conditioning, denoiser is CleanPredictor)
-    weight = weight or partial(unit_target_weight, settings)
+    weight = weight or partial(
+        unit_target_weight, sigma_data=settings.sigma_data, cap=settings.weight_cap
+    )
     rising = partial(log_sigmas, sigma_min=LEAST_NOISE, sigma_max=prior_std)
     return Diffusion(
         denoiser(network, settings.sigma_data),

@@ -188,6 +188,9 @@ export function runName(run, others = []) {
 /** The runs of a folder, or the run itself. */
 export const isInside = (run, path) => path === "." || run.path === path || run.path.startsWith(`${path}/`);
 
+/** Whether a run is of points of the plane, not of images. */
+export const isOfPoints = (run) => run.model.endsWith(":points");
+
 export const familyClass = (run) => `fam-${run.family || "other"}`;
 
 /** Runs side by side as the report has them: the VAE, the GAN, the diffusion model. */

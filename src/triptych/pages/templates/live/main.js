@@ -2,11 +2,12 @@
 
 import { currentLanguage, loadTexts, say, t } from "./dom.js";
 import { eyesView } from "./eyes.js";
+import { planeView } from "./plane.js";
 import { playView } from "./play.js";
 import { runsView } from "./runs.js";
 import { watchView } from "./watch.js";
 
-const VIEWS = { runs: runsView, watch: watchView, play: playView, eyes: eyesView };
+const VIEWS = { runs: runsView, watch: watchView, play: playView, plane: planeView, eyes: eyesView };
 const root = document.getElementById("view");
 let leave = () => {};
 let shown = 0;

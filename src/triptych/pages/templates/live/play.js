@@ -3,7 +3,7 @@
 import { ask, el, familyClass, inOrder, isInside, labelled, LatestWins, number, percent, picture, runName, say, saveGif, select, slider, t, tried } from "./dom.js";
 import { Screen, Transport } from "./film.js";
 
-const TABS = ["sample", "walk", "traverse", "chain", "own"];
+const TABS = ["plane", "sample", "walk", "traverse", "chain", "own"];
 const PREVIEWED = 4; // network calls of a sample from which on a quick preview comes before
 
 export async function playView(root, path, isShown) {
@@ -33,7 +33,7 @@ export async function playView(root, path, isShown) {
     buttons[now].focus();
     show(tabs[now]);
   } }, buttons);
-  const views = { sample: sampleTab, walk: walkTab, traverse: traverseTab, chain: chainTab, own: ownTab };
+  const views = { plane: planeTab, sample: sampleTab, walk: walkTab, traverse: traverseTab, chain: chainTab, own: ownTab };
   function show(name) {
     buttons.forEach((button, index) => {
       button.setAttribute("aria-selected", String(tabs[index] === name));
@@ -46,7 +46,8 @@ export async function playView(root, path, isShown) {
 }
 
 function suits(name, able) {
-  return { sample: true, walk: true, traverse: able.traverses, chain: able.chain, own: able.encodes }[name];
+  const point = able.shape.join() === "2,1,1";
+  return { plane: point, sample: true, walk: true, traverse: able.traverses && !point, chain: able.chain, own: able.encodes && !point }[name];
 }
 
 /** A panel for each model with a screen in it; `words` describe the picture. */
@@ -97,6 +98,23 @@ async function drawSamples(panel, asked, isOld) {
   }
   panel.screen.put(await picture("sample", body));
   panel.note.textContent = "";
+}
+
+function planeTab(models) {
+  const asked = { view: "samples", seed: 0, sigma: 0.3, steps: null };
+  const { panels, node } = panelsOf(models, "live.plane_of");
+  const words = el("p", { class: "intro" });
+  const again = () => {
+    words.textContent = t(`live.plane.view.${asked.view}.note`);
+    for (const panel of panels) panel.asking.run(async () => panel.screen.put(await picture("plane", { run: panel.run.path, ...asked })));
+  };
+  const views = ["samples", "density", "field", "paths"].map((name) => [name, t(`live.plane.view.${name}`)]);
+  const controls = [select(t("live.plane.view"), views, asked.view, (value) => { asked.view = value; again(); }), seedSlider(asked, again)];
+  if (models.some(({ able }) => able.chain)) controls.push(
+    slider(t("live.plane.sigma"), { min: -4, max: 1, step: 0.1, value: Math.log(asked.sigma), shown: (v) => number(Math.exp(v), 2), oninput: (value) => { asked.sigma = Math.exp(value); again(); } }),
+    slider(t("live.steps"), { min: 0, max: 50, step: 1, value: 0, shown: (v) => v === 0 ? t("live.as_trained") : number(v), oninput: (value) => { asked.steps = value || null; again(); } }));
+  again();
+  return [el("div", { class: "controls" }, controls), words, node];
 }
 
 function walkTab(models) {

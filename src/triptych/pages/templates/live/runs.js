@@ -1,6 +1,6 @@
 // The first view: what lies in the folder, what is being trained, and the form that starts more.
 
-import { ask, duration, el, familyClass, labelled, link, number, percent, redraw, runName, say, select, t, tried } from "./dom.js";
+import { ask, duration, el, familyClass, isOfPoints, labelled, link, number, percent, redraw, runName, say, select, t, tried } from "./dom.js";
 
 const EVERY = 2000; // milliseconds
 const OPEN = ["waiting", "running"];
@@ -78,7 +78,7 @@ function actions(path, runs, report, job, refresh) {
   return el("p", { class: "actions" },
     el("a", { href: link("watch", path) }, t("live.watch")),
     runs.some((run) => run.state === "done") ? el("a", { href: link("play", path) }, t("live.play")) : null,
-    runs.some((run) => run.state === "done" && run.trained) ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null,
+    runs.some((run) => run.state === "done" && run.trained && !isOfPoints(run)) ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null,
     report ? reportLink(path) : null,
     job && !OPEN.includes(job.state) ? jobButtons(job, refresh) : null);
 }

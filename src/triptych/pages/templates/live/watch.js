@@ -1,10 +1,11 @@
 // Watching: panels side by side while models train, and a slider back to any moment.
 
-import { currentLanguage, duration, el, familyClass, link, number, percent, redraw, runName, slider, t } from "./dom.js";
+import { currentLanguage, duration, el, familyClass, isOfPoints, link, number, percent, redraw, runName, slider, t } from "./dom.js";
 import { chart } from "./chart.js";
 import { jobButtons, pictureAddress, progressWords, reportLink } from "./runs.js";
 
-export function watchView(root, path) {
+/** heading: of the title, where the view is a part of another one */
+export function watchView(root, path, isShown, heading = "h1") {
   let runs = [], job = null, message = "", report = false, share = 1, lost = "";
   const logs = new Map(); // by the run's path: losses by objective, advice, warnings
   const panels = new Map(); // by the run's path
@@ -15,7 +16,7 @@ export function watchView(root, path) {
   const head = el("div", { class: "whole" }, bar, el("p", {}, state, " ", more), buttons);
   const row = el("div", { class: "panels live-panels" });
   const time = slider(t("live.moment"), { min: 0, max: 1, step: 0.005, value: 1, shown: (v) => v === 1 ? t("live.now") : percent(v), oninput: (value) => { share = value; drawPanels(); } });
-  root.replaceChildren(el("h1", {}, t("live.watch.title", { name: path === "." ? t("live.this_folder") : path.split("/").at(-1) })), head, time, row);
+  root.replaceChildren(el(heading, {}, t("live.watch.title", { name: path === "." ? t("live.this_folder") : path.split("/").at(-1) })), head, time, row);
 
   const source = new EventSource(`/api/watch?path=${encodeURIComponent(path)}&lang=${currentLanguage()}`);
   source.onopen = () => { logs.clear(); lost = ""; }; // everything is told again
@@ -92,7 +93,7 @@ export function watchView(root, path) {
       el("p", { class: "actions" },
         report ? reportLink(path) : null,
         runs.some((run) => run.state === "done") ? el("a", { href: link("play", path) }, t("live.play")) : null,
-        done ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null))) drawn = wanted;
+        done && !runs.every(isOfPoints) ? el("a", { href: link("eyes", path) }, t("live.eyes")) : null))) drawn = wanted;
   }
 
   function drawPanels() {

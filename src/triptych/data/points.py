@@ -1,0 +1,177 @@
+"""Points of the plane from a CSV file, as images of one pixel with two channels.
+
+So everything that takes images takes points. A coordinate is kept as one of 256 values on a square
+that both axes share, and the images of points are uint8 [N,2,1,1]: x, then y.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triptych.config import POINT
+from triptych.data import splits, store
+from triptych.data.dataset import ImageData, Part
+from triptych.data.ranges import Bounds, converted
+from triptych.data.sources import printable
+from triptych.data.sources.find import path_of
+from triptych.errors import InputError
+from triptych.images import LEVELS
+from triptych.options import DEFAULT_FIT, ReadingOptions, parse_range
+from triptych.records import Note
+
+SUFFIX = ".csv"
+AXES = ("x", "y")
+SEPARATORS = (";", "\t", ",")  # between the numbers of a line; else spaces
+MARGIN = 0.1  # of the points' extent, left free on each side of them
+LEAST, MOST = 20, 1_000_000  # points
+MOST_BYTES = 64 << 20
+SHAPE = "write one point a line, as 0.5,-1.2"
+
+
+def is_points(data: str) -> bool:
+    """Whether the user's words name a file of points."""
+    return data.lower().endswith(SUFFIX) and Path(data).expanduser().is_file()
+
+
+def open_points(data: str, options: ReadingOptions) -> ImageData:
+    """The points of a CSV file, its first two columns; InputError where it holds none.
+
+    The user's range is that of both axes; else a square around all points, with some margin.
+    """
+    path = path_of(data)
+    points, others = read_points(path)
+    ranges = given_ranges(options) or square_around(points)
+    images = np.stack(
+        [converted(points[:, axis], ranges[name]) for axis, name in enumerate(AXES)], axis=1
+    )
+    images = images.reshape(len(points), *POINT.size)
+    parts, order = parts_of(points)
+    fingerprint = store.Fingerprint()
+    for name, array in (("images", images[order]), ("parts", parts[order])):
+        fingerprint.begin(name, array.dtype, array.shape)
+        fingerprint.add(array)
+
+    def part(name: str) -> Part:
+        rows = order[parts[order] == splits.PARTS.index(name)]
+        return Part(torch.from_numpy(images[rows]), None)
+
+    return ImageData(
+        name=printable(path.stem).strip() or "points",
+        source=data,
+        path=os.path.realpath(path),
+        fingerprint=fingerprint.hexdigest()[: store.FINGERPRINT_DIGITS],
+        fit=DEFAULT_FIT,
+        classes=None,
+        notes=notes_on(points, ranges, others),
+        train=part("train"),
+        validation=part("validation"),
+        test=part("test"),
+        range=options.range,
+        ranges=ranges,
+    )
+
+
+def read_points(path: Path) -> tuple[np.ndarray, int]:
+    """The first two numbers of each line, float64 (N,2), and how many more columns there are.
+
+    A first line without numbers names the columns. InputError, with the line, on anything else.
+    """
+    name = printable(path.name)
+    if path.stat().st_size > MOST_BYTES:
+        raise InputError(f"{name} is larger than {MOST_BYTES >> 20} MiB", "give fewer points")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is no text", SHAPE) from error
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not LEAST <= len(numbered) <= MOST:
+        raise InputError(
+            f"{name} holds {len(numbered):,} points", f"give {LEAST} to {MOST:,}, one a line"
+        )
+    separator = next((each for each in SEPARATORS if each in numbered[0][1]), None)
+    rows = [(number, numbers_of(line, separator)) for number, line in numbered]
+    if rows[0][1] is None:
+        rows = rows[1:]
+    width = 0
+    for number, row in rows:
+        if row is None or len(row) < len(AXES) or not np.isfinite(row[: len(AXES)]).all():
+            raise InputError(f"line {number} of {name} is no point", SHAPE)
+        width = max(width, len(row))
+    return np.array([row[: len(AXES)] for _, row in rows if row is not None]), width - len(AXES)
+
+
+def numbers_of(line: str, separator: str | None) -> list[float] | None:
+    """The numbers of a line, of which a third and later ones may be anything; None without two.
+
+    Where semicolons separate, a comma is a decimal one, as spreadsheets of some languages write.
+
+    >>> numbers_of("1,5;-2", ";"), numbers_of("x,y", ","), numbers_of("3 4 a", None)
+    ([1.5, -2.0], None, [3.0, 4.0, nan])
+    """
+    words = line.split(separator)
+    if separator == ";":
+        words = [word.replace(",", ".") for word in words]
+    try:
+        first = [float(word) for word in words[: len(AXES)]]
+    except ValueError:
+        return None
+    return first + [float("nan")] * (len(words) - len(first))
+
+
+def given_ranges(options: ReadingOptions) -> dict[str, Bounds] | None:
+    """The range that the user gave, of both axes; None without one."""
+    if options.range is None:
+        return None
+    return dict.fromkeys(AXES, parse_range(options.range))
+
+
+def square_around(points: np.ndarray) -> dict[str, Bounds]:
+    """A square around points (N,2), with a margin; its side is 1 where all are one and the same."""
+    low, high = points.min(0), points.max(0)
+    middle, half = (low + high) / 2, ((high - low) / 2).max()
+    half = (1 + 2 * MARGIN) * half if half > 0 else 0.5
+    return {
+        name: (float(centre - half), float(centre + half))
+        for name, centre in zip(AXES, middle, strict=True)
+    }
+
+
+def parts_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of each point (N,2), int8 (N,), and an order that is not the file's.
+
+    A point's own numbers decide, so that copies are in one part; two that only round to the same
+    values are none. Points often lie sorted in files, and whoever takes the first ones shall get
+    any.
+    """
+    different, inverse = np.unique(points, axis=0, return_inverse=True)
+    digests = np.array([np.frombuffer(splits.pixel_digest(row), ">u8") for row in different])
+    digests = digests.astype(splits.DIGEST.base)[inverse.reshape(-1)]
+    parts = splits.assign(digests, np.full(len(points), splits.NOT_GIVEN, dtype=np.int8))
+    seed = int.from_bytes(hashlib.blake2b(points.tobytes(), digest_size=8).digest())
+    return parts, np.random.default_rng(seed).permutation(len(points))
+
+
+def notes_on(points: np.ndarray, ranges: Mapping[str, Bounds], others: int) -> tuple[Note, ...]:
+    """How coordinates are kept, and what was cut off or passed over."""
+    (left, right), (bottom, top) = (ranges[name] for name in AXES)
+    ends = {"left": left, "right": right, "bottom": bottom, "top": top}
+    notes = [Note("points_kept", {**ends, "levels": LEVELS, "step": (right - left) / (LEVELS - 1)})]
+    outside = ((points < (left, bottom)) | (points > (right, top))).any(1).sum()
+    if outside:
+        notes.append(Note("points_outside", {"n": int(outside), "of": len(points)}))
+    if others > 0:
+        notes.append(Note("columns_passed_over", {"n": others}))
+    return tuple(notes)
+
+
+def coordinates(points: Tensor, ranges: Mapping[str, Sequence[float]]) -> Tensor:
+    """Points uint8 [N,2,1,1] in the units of their file, float64 [N,2]."""
+    low, high = torch.tensor([ranges[name] for name in AXES], dtype=torch.float64).T
+    return low + points.flatten(1).double() / (LEVELS - 1) * (high - low)
