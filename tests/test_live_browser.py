@@ -206,6 +206,34 @@ def test_every_way_to_play_draws(visit: Any, tab: str, tmp_path: Path) -> None:
     assert watched.messages == []
 
 
+def test_the_slider_over_noise_levels_tells_and_shows_each(visit: Any, tmp_path: Path) -> None:
+    texts, of_level, of_path = live.texts("en"), 1, 2  # canvases; the first is to draw on
+    watched = visit("play")
+    watched.page.click(f"[role=tab]:has-text('{texts['live.tab.noise']}')")
+    notes = "[...document.querySelectorAll('.panel .quiet')].map(note => note.textContent)"
+
+    def at(sigma: str) -> list[str]:
+        """What the panels say when both have answered: the one of the levels, the path's."""
+        return [texts["live.noisy.note"].replace("{sigma}", sigma), ""]
+
+    watched.until(lambda: watched.look(notes) == at("0.894"))  # midway from 0.01 to 80
+    level, path = watched.drawn(of_level), watched.drawn(of_path)
+    watched.page.focus(f"label:has-text('{texts['live.sigma']}') input")
+    watched.page.keyboard.press("End")
+    watched.until(lambda: watched.look(notes) == at("80") and watched.drawn(of_level) != level)
+    assert watched.look("document.activeElement.getAttribute('aria-valuetext')") == "80"
+    assert watched.drawn(of_path) == path  # the chain is of the image, whatever the level
+    watched.page.focus(".transport input")
+    watched.page.keyboard.press("End")
+    watched.until(lambda: watched.drawn(of_path) != path)
+    level, path = watched.drawn(of_level), watched.drawn(of_path)
+    image = tmp_path / "own.png"
+    image.write_bytes(encode(make_images(1, side=48)[0][0]))
+    watched.page.set_input_files("input[type=file]", image)
+    watched.until(lambda: watched.drawn(of_level) != level and watched.drawn(of_path) != path)
+    assert watched.messages == []
+
+
 def test_a_film_is_saved(visit: Any) -> None:
     watched = visit("play")
     watched.page.click("[role=tab] >> nth=1")
