@@ -147,6 +147,16 @@ def test_a_killed_server_loses_nothing(jobs: Jobs) -> None:
     assert other.get(running.number).state == "stopped"
 
 
+def test_a_job_that_is_just_beginning_is_alive(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the call that starts a program and its first instruction Linux tells no words."""
+    job = jobs.add(asked())
+    with monkeypatch.context() as patched:
+        patched.setattr(psutil.Process, "cmdline", lambda process: [])
+        assert is_alive(job)
+    os.kill(job.process or 0, signal.SIGKILL)
+    wait(jobs, lambda: not is_alive(job))  # dead, buried or not
+
+
 def test_another_process_of_that_number_is_not_the_job(jobs: Jobs) -> None:
     job = jobs.add(asked())
     file = jobs.folder / f"{job.number:06d}.json"

@@ -280,12 +280,13 @@ def is_alive(job: Job) -> bool:
     """Whether a job's own process still runs: by its words, for another may have its number now.
 
     The folder that it makes is among them, and is no other job's. One that ended and that nobody
-    buried yet has no words.
+    buried yet is told by psutil; one that is just beginning has no words for a moment.
     """
     if job.process is None:
         return False
     try:
-        return tuple(psutil.Process(job.process).cmdline()[-len(job.words) :]) == job.words
+        words = psutil.Process(job.process).cmdline()
+        return not words or tuple(words[-len(job.words) :]) == job.words
     except psutil.Error:
         return False
 
