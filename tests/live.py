@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 import uvicorn
@@ -20,9 +24,11 @@ from filelock import FileLock
 import triptych
 from tests.making import make_images, write_npz
 from triptych.console import Console
+from triptych.web.jobs import Job, Jobs, is_alive
 from triptych.web.library import Library
 from triptych.web.server import Guard, bind, make_app
 
+ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("vae:sigma", "gan:r1", "diffusion:x0")
 
 
@@ -113,3 +119,48 @@ def serving(folder: Path, token: str | None = None) -> Iterator[Client]:
         server.should_exit = True
         thread.join(20)
         bound.close()
+
+
+class ServerProcess:
+    """`triptych serve` as a process of its own, which may be killed and begun again at its port."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.folder, self.client = folder, Client(port, Recording())
+        self.begin()
+
+    def begin(self) -> None:
+        """Start it, and wait for its first answer."""
+        words = ["serve", str(self.folder), "--port", str(self.client.port)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "triptych", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + 120
+        while True:
+            try:
+                self.client.get("/")
+                return
+            except requests.ConnectionError:
+                assert self.process.poll() is None and time.monotonic() < end
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self.process.wait()
+
+    def job(self) -> Job:
+        """The newest training, by the files that the page keeps."""
+        return Jobs(Library(self.folder)).all()[0]
+
+    def end(self) -> None:
+        """Leave no process behind, whatever went wrong before."""
+        self.kill()
+        for job in Jobs(Library(self.folder)).all():
+            if is_alive(job):
+                psutil.Process(job.process).kill()

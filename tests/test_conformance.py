@@ -22,6 +22,7 @@ from triptych.families.capabilities import (
     BoundsLikelihood,
     Diagnoses,
     Encodes,
+    EncodesByPath,
     Iterative,
     Refines,
     Represents,
@@ -49,6 +50,7 @@ CASES = {
 }
 CAPABILITIES: dict[type, tuple[str, ...]] = {
     Encodes: ("encode",),
+    EncodesByPath: ("path_up",),
     Represents: ("represent",),
     Diagnoses: ("diagnose",),
     BoundsLikelihood: ("bounds", "negative_bound"),
@@ -354,6 +356,20 @@ def test_a_trajectory_ends_in_the_sample(model: GenerativeModel, shape: ImageSha
     assert states.shape == (2, STEPS + 1, *shape.size)
     assert torch.equal(states[:, -1], expected)
     assert 0.9 < states[:, 0].std() < 1.1  # the start is shown as unit noise
+
+
+def test_the_path_up_goes_from_the_image_to_its_latent(
+    model: GenerativeModel, shape: ImageShape
+) -> None:
+    if not isinstance(model, EncodesByPath):
+        pytest.skip("does not encode by a path")
+    x = images.to_float(random_pixels(2, *shape.size))
+    with torch.inference_mode():
+        states = model.path_up(x, STEPS + 1)
+        noise = model.encode(x).tensors["noise"]
+    assert states.shape == (2, STEPS + 1, *shape.size)
+    assert grey_levels_apart(images.to_uint8(states[:, 0]), images.to_uint8(x)) <= 1
+    torch.testing.assert_close(states[:, -1], noise, rtol=1e-3, atol=1e-3)
 
 
 def test_interpolations_end_in_the_decoded_draws(model: GenerativeModel) -> None:

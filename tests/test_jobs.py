@@ -37,6 +37,8 @@ if how == '1s':
     (out / 'report.html').write_text('')
 elif how == '2s':
     sys.exit('triptych: no images in photos: name a folder that holds some')
+elif how == '3s':
+    raise ZeroDivisionError('a mistake of ours')
 else:
     time.sleep(60)
 """
@@ -113,10 +115,17 @@ def test_a_refusal_is_told_in_its_own_words(jobs: Jobs) -> None:
     assert jobs.get(job.number).message == "no images in photos: name a folder that holds some"
 
 
+def test_a_mistake_of_ours_is_told_by_its_last_line(jobs: Jobs) -> None:
+    job = jobs.add(asked("3s"))
+    wait(jobs, lambda: jobs.get(job.number).state == "failed")
+    assert jobs.get(job.number).message == "ZeroDivisionError: a mistake of ours"
+
+
 def test_a_stopped_job_goes_on_with_the_same_command(jobs: Jobs) -> None:
     job = jobs.add(asked())
     os.kill(job.process or 0, signal.SIGKILL)
-    wait(jobs, lambda: jobs.get(job.number).state == "failed")  # it had no time to save
+    wait(jobs, lambda: jobs.get(job.number).state == "interrupted")
+    assert jobs.get(job.number).message == ""  # what it said last is no reason
     again = jobs.resume(job.number)
     assert (again.state, again.words, again.out) == ("running", job.words, job.out)
     assert again.process != job.process
@@ -138,6 +147,16 @@ def test_a_killed_server_loses_nothing(jobs: Jobs) -> None:
     assert other.get(running.number).state == "stopped"
 
 
+def test_a_job_that_is_just_beginning_is_alive(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the call that starts a program and its first instruction Linux tells no words."""
+    job = jobs.add(asked())
+    with monkeypatch.context() as patched:
+        patched.setattr(psutil.Process, "cmdline", lambda process: [])
+        assert is_alive(job)
+    os.kill(job.process or 0, signal.SIGKILL)
+    wait(jobs, lambda: not is_alive(job))  # dead, buried or not
+
+
 def test_another_process_of_that_number_is_not_the_job(jobs: Jobs) -> None:
     job = jobs.add(asked())
     file = jobs.folder / f"{job.number:06d}.json"
@@ -145,7 +164,7 @@ def test_another_process_of_that_number_is_not_the_job(jobs: Jobs) -> None:
     file.write_text(json.dumps(values | {"process": os.getpid()}))
     other = Jobs(jobs.library)
     other.refresh()
-    assert other.get(job.number).state == "failed"
+    assert other.get(job.number).state == "interrupted"
     other.stop(job.number)
     assert psutil.pid_exists(os.getpid())
     jobs.stop(job.number)

@@ -25,9 +25,11 @@ from tests.test_page import write_comparison
 from triptych import images
 from triptych.console import QUIET
 from triptych.errors import InputError
+from triptych.families.capabilities import Encodes, Iterative
 from triptych.metrics.intervals import wilson
 from triptych.pages import live
 from triptych.run import run_data
+from triptych.seeding import generator
 from triptych.tasks import sample
 from triptych.web.jobs import Jobs
 from triptych.web.server import Guard, bind
@@ -337,6 +339,54 @@ def test_a_chain_goes_from_noise_to_the_image(client: Client, served: Path) -> N
     assert refused.status_code == 400 and "one step" in refused.json()["error"]
 
 
+@pytest.mark.parametrize("sigma", [0.01, 0.7, 80])
+def test_an_image_at_a_noise_level_is_the_network_s_to_denoise(
+    client: Client, served: Path, sigma: float
+) -> None:
+    """One draw of noise at all levels, and the answer of one call of the network."""
+    own, _ = make_images(1, side=40)
+    name = client.post("/api/uploads", encode(own[0])).json()["upload"]
+    asked = {"run": "diffusion", "upload": name, "sigma": sigma}
+    moments, layout = film(client.post("/api/play/denoise", asked))
+    assert (layout["rows"], layout["points"]) == (1, 3)
+    run = triptych.load(served / "diffusion")
+    original = run.read_images(served / ".live" / "uploads" / name)
+    x = images.to_float(original)
+    noisy = x + sigma * torch.randn(x.shape, generator=generator(0, "denoise"))
+    assert isinstance(run.model, Iterative)
+    with torch.inference_mode(), run.machine.autocast():
+        clean = run.model.denoised(noisy, sigma)
+    shown = noisy / np.sqrt(1 + sigma**2)
+    assert (moments[0, 0] == images.to_array(original)[0]).all()
+    for moment, expected in zip(moments[0, 1:], (shown, clean), strict=True):
+        array = images.to_array(images.to_uint8(expected))[0].astype(int)
+        assert np.abs(moment.astype(int) - array).max() <= 2
+
+
+def test_the_chain_of_an_image_goes_up_to_its_noise_and_back(client: Client, served: Path) -> None:
+    """Its middle is the noise that encodes the image, its end the image's reconstruction."""
+    moments, layout = film(client.post("/api/play/round_trip", {"run": "diffusion", "held_out": 2}))
+    assert (layout["rows"], layout["points"]) == (1, 25)
+    run = triptych.load(served / "diffusion")
+    original = run_data(run, None, None, QUIET).test.images[2:3]
+    assert isinstance(run.model, Encodes)
+    with torch.inference_mode(), run.machine.autocast():
+        noise = run.model.encode(images.to_float(original)).tensors["noise"]
+    expected = (original, images.to_uint8(noise), run.reconstruct(original))
+    for moment, pixels in zip(moments[0, [0, 12, 24]], expected, strict=True):
+        assert np.abs(moment.astype(int) - images.to_array(pixels)[0].astype(int)).max() <= 2
+    known = moments[0].astype(float) - moments[0, 0]
+    assert (np.diff(np.square(known).mean((1, 2, 3))[:13]) >= 0).all()  # ever noisier on the way up
+
+
+@pytest.mark.parametrize("verb", ["denoise", "round_trip"])
+def test_models_without_a_chain_say_so(client: Client, verb: str) -> None:
+    more = {"sigma": 1.0} if verb == "denoise" else {}
+    for run in ("vae", "gan"):
+        answer = client.post(f"/api/play/{verb}", {"run": run, **more})
+        assert answer.status_code == 400 and "one step" in answer.json()["error"]
+
+
 def test_a_traversal_moves_one_unit_in_each_row(client: Client, served: Path) -> None:
     moments, layout = film(client.post("/api/play/traverse", {"run": "vae"}))
     assert layout["points"] == 15 and layout["rows"] == 8
@@ -416,11 +466,20 @@ def test_uploads_are_named_by_their_digest_alone(client: Client, name: str) -> N
         ("sample", {"steps": 10**9}),
         ("chain", {"steps": 201}),
         ("walk", {"points": 60, "paths": 64}),
+        ("denoise", {"sigma": 0}),
+        ("denoise", {"sigma": -1.0}),
+        ("denoise", {"sigma": 80.1}),
+        ("denoise", {"sigma": 1e400}),
+        ("denoise", {}),
+        ("denoise", {"sigma": 1.0, "held_out": -1}),
+        ("round_trip", {"held_out": 10**6}),
         ("reconstruct", {"held_out": 10**6}),
         ("reconstruct", {"held_out": -1}),
     ],
 )
-def test_one_question_does_not_take_hours(client: Client, verb: str, more: dict[str, int]) -> None:
+def test_one_question_does_not_take_hours(
+    client: Client, verb: str, more: dict[str, float]
+) -> None:
     answer = client.post(f"/api/play/{verb}", {"run": "diffusion", **more})
     assert answer.status_code == 400, answer.text
 

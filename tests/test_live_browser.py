@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.live import Client, briefly_trained, serving
+from tests.live import Client, ServerProcess, briefly_trained, serving
 from tests.making import encode, make_images
 from tests.test_browser import CHROMIUM, WIDTHS, playwright
 from triptych.pages import live
+from triptych.web.jobs import is_alive
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
@@ -41,6 +45,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(served: Path) -> Iterator[Client]:
     with serving(served) as client:
         yield client
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A live page of an empty folder, in a process of its own."""
+    (tmp_path / "runs").mkdir()
+    server = ServerProcess(tmp_path / "runs")
+    yield server
+    server.end()
 
 
 class Visit:
@@ -206,6 +219,34 @@ def test_every_way_to_play_draws(visit: Any, tab: str, tmp_path: Path) -> None:
     assert watched.messages == []
 
 
+def test_the_slider_over_noise_levels_tells_and_shows_each(visit: Any, tmp_path: Path) -> None:
+    texts, of_level, of_path = live.texts("en"), 1, 2  # canvases; the first is to draw on
+    watched = visit("play")
+    watched.page.click(f"[role=tab]:has-text('{texts['live.tab.noise']}')")
+    notes = "[...document.querySelectorAll('.panel .quiet')].map(note => note.textContent)"
+
+    def at(sigma: str) -> list[str]:
+        """What the panels say when both have answered: the one of the levels, the path's."""
+        return [texts["live.noisy.note"].replace("{sigma}", sigma), ""]
+
+    watched.until(lambda: watched.look(notes) == at("0.894"))  # midway from 0.01 to 80
+    level, path = watched.drawn(of_level), watched.drawn(of_path)
+    watched.page.focus(f"label:has-text('{texts['live.sigma']}') input")
+    watched.page.keyboard.press("End")
+    watched.until(lambda: watched.look(notes) == at("80") and watched.drawn(of_level) != level)
+    assert watched.look("document.activeElement.getAttribute('aria-valuetext')") == "80"
+    assert watched.drawn(of_path) == path  # the chain is of the image, whatever the level
+    watched.page.focus(".transport input")
+    watched.page.keyboard.press("End")
+    watched.until(lambda: watched.drawn(of_path) != path)
+    level, path = watched.drawn(of_level), watched.drawn(of_path)
+    image = tmp_path / "own.png"
+    image.write_bytes(encode(make_images(1, side=48)[0][0]))
+    watched.page.set_input_files("input[type=file]", image)
+    watched.until(lambda: watched.drawn(of_level) != level and watched.drawn(of_path) != path)
+    assert watched.messages == []
+
+
 def test_a_film_is_saved(visit: Any) -> None:
     watched = visit("play")
     watched.page.click("[role=tab] >> nth=1")
@@ -236,28 +277,73 @@ def test_a_blind_test_is_played_with_two_keys(visit: Any) -> None:
     assert watched.messages == []
 
 
-def test_a_training_is_started_watched_stopped_and_resumed(visit: Any, served: Path) -> None:
+def test_a_training_goes_on_through_a_stop_and_kills_of_itself_and_of_the_server(
+    browser: Any, apart: ServerProcess, served: Path
+) -> None:
+    """A real one, from the form to its last picture; `kill -9` loses nothing that was saved."""
     texts = live.texts("en")
-    watched = visit("runs")
+    watched = Visit(browser, apart.client, "runs")
+
+    def says(key: str) -> None:
+        watched.page.wait_for_selector(f".whole:has-text('{texts[key]}')")
+
+    def press(key: str) -> None:
+        watched.page.click(f"button:has-text('{texts[key]}')")
+
     watched.page.click("summary")
     for number in (1, 2):  # the VAE alone
         watched.page.uncheck(f"fieldset input >> nth={number}")
     watched.page.fill("input[type=text] >> nth=0", str(served.parent / "bars.npz"))
     watched.page.fill("input[type=text] >> nth=1", "2kimg")
-    watched.wait("document.querySelector('.command code').textContent.includes('2kimg')")
+    watched.page.select_option("form select", "tiny")
+    watched.wait("document.querySelector('.command code').textContent.includes('--size tiny')")
     assert watched.look("document.querySelector('.command code').textContent").startswith(
         "triptych train vae --data"
     )
     watched.page.click("button.main")
     watched.page.wait_for_selector(".panel img:not([hidden])")
-    watched.page.click(f"button:has-text('{texts['live.stop']}')")
-    watched.page.wait_for_selector(f".whole:has-text('{texts['live.job.stopped']}')")
+    press("live.stop")
+    says("live.job.stopped")
     watched.page.reload()  # a page that is opened late is told the same
-    watched.page.wait_for_selector(f".whole:has-text('{texts['live.job.stopped']}')")
-    watched.page.click(f"button:has-text('{texts['live.resume']}')")
-    watched.page.wait_for_selector(f"button:has-text('{texts['live.stop']}')")
-    watched.page.wait_for_selector(f".whole:has-text('{texts['live.all_done']}')")
+    says("live.job.stopped")
+    run = apart.folder / apart.job().out
+    log, saved = run / "log.jsonl", (run / "log.jsonl").read_bytes()
+
+    press("live.resume")
+    watched.until(lambda: len(log.read_bytes()) > len(saved))
+    killed = apart.job().process
+    assert killed is not None and is_alive(apart.job())
+    os.kill(killed, signal.SIGKILL)
+    says("live.job.interrupted")
+    assert log.read_bytes().startswith(saved)
+    before = len(log.read_bytes())
+
+    press("live.resume")
+    watched.until(lambda: apart.job().process not in (None, killed))
+    watched.until(lambda: len(log.read_bytes()) > before)
+    training = apart.job()
     assert watched.messages == []
+    apart.kill()
+    says("live.unreachable")
+    assert is_alive(training)
+    apart.begin()
+    watched.messages.clear()  # the browser's own, that nobody answered
+    watched.page.reload()
+    says("live.all_done")
+    done = apart.job()
+    assert (done.number, done.state, done.process) == (training.number, "done", training.process)
+    assert log.read_bytes().startswith(saved)
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    seen = [event["images"] for event in events if event["event"] == "losses"]
+    assert seen == sorted(set(seen)) and seen[-1] >= 1980
+    [shown] = apart.client.get("/api/library").json()["runs"]
+    assert (shown["state"], shown["images"]) == ("done", seen[-1])
+    assert (shown["pictures"][0], shown["pictures"][-1]) == (0, seen[-1])
+    watched.wait("[...document.images].every(i => i.complete && i.naturalWidth > 8)")
+    address = watched.look("document.querySelector('.panel img').getAttribute('src')")
+    assert address.startswith(f"/files/{done.out}/samples/{seen[-1]:09d}.png")
+    assert watched.messages == []
+    watched.context.close()
 
 
 def test_names_that_are_scripts_stay_text(browser: Any, served: Path, tmp_path: Path) -> None:

@@ -36,6 +36,17 @@ class Encodes(ABC):
         """images [N,C,H,W] on [-1, 1] -> their most plausible latent."""
 
 
+class EncodesByPath(Encodes):
+    """Encoding follows a path in steps, from the image up to the noise of an `Iterative` model."""
+
+    @abstractmethod
+    def path_up(self, images: Tensor, points: int) -> Tensor:
+        """States at evenly spaced steps, first and last included, scaled as those of `trajectory`.
+
+        images [N,C,H,W] on [-1, 1] -> [N,points,C,H,W]; `encode` gives the noise at the end.
+        """
+
+
 class Refines(ABC):
     """The latents of `encode` come from a first guess that is refined step by step."""
 

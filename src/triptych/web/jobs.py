@@ -31,7 +31,7 @@ from triptych.records import Record
 from triptych.web.library import CONTRACT, REPORT, Library, NotFoundError
 
 HIDDEN = ".live"  # what the page itself keeps in the served folder
-JobState = Literal["waiting", "running", "done", "stopped", "failed"]
+JobState = Literal["waiting", "running", "done", "stopped", "interrupted", "failed"]
 OPEN: tuple[JobState, ...] = ("waiting", "running")
 MOST_JOBS = 200  # kept; the oldest that are over are forgotten
 MOST_WAITING = 20
@@ -39,6 +39,8 @@ LAST_BYTES = 4096  # of a job's messages
 LONGEST = 1000  # letters of the name of data
 LONGEST_NAME = 80  # letters of a folder's name
 SLACK = 1.0  # seconds by which the clocks of processes and files may differ
+COMPLAINT = "triptych: "  # begins the line that says why a command ended
+TRACEBACK = "Traceback (most recent call last):"  # where it was ours to blame
 SAVED = "saved; the same command goes on"  # what a training says last that was asked to stop
 
 
@@ -181,12 +183,12 @@ class Jobs:
         return job
 
     def resume(self, number: int) -> Job:
-        """Put a job that was stopped or has failed into the queue again: it goes on where it was.
+        """Put a job that ended too early into the queue again: it goes on where it was.
 
         InputError where there is nothing to go on with.
         """
         job = self.get(number)
-        if job.state not in ("stopped", "failed"):
+        if job.state in OPEN or job.state == "done":
             raise InputError(f"job {number} is {job.state}", "only what was stopped goes on")
         fresh = {"process": None, "began": None, "message": "", "told_to_stop": False}
         self._keep(replace(job, state="waiting", **fresh))  # type: ignore[arg-type] # by name
@@ -226,10 +228,13 @@ class Jobs:
         """A job whose process is gone, with what became of it."""
         if self.is_complete(job):
             return replace(job, state="done", message="")
-        line = self.last_line(job)
+        lines = self.last_lines(job)
+        line = lines[-1] if lines else ""
         if job.told_to_stop or SAVED in line:  # it may have had nothing to save yet
             return replace(job, state="stopped", message="")
-        return replace(job, state="failed", message=line.removeprefix("triptych: "))
+        if line.startswith(COMPLAINT) or TRACEBACK in lines:
+            return replace(job, state="failed", message=line.removeprefix(COMPLAINT))
+        return replace(job, state="interrupted", message="")  # the line is no reason: it was killed
 
     def is_complete(self, job: Job) -> bool:
         """Whether the folder holds all that the command was to make."""
@@ -242,13 +247,17 @@ class Jobs:
 
     def last_line(self, job: Job) -> str:
         """The last that a job said; nothing before it said anything."""
+        return next(reversed(self.last_lines(job)), "")
+
+    def last_lines(self, job: Job) -> list[str]:
+        """The last lines that a job said, without empty ones."""
         try:
             with self._messages(job).open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return []
+        return [line.strip() for line in lines if line.strip()]
 
     def _messages(self, job: Job) -> Path:
         return self.folder / f"{job.number:06d}.log"
@@ -271,12 +280,13 @@ def is_alive(job: Job) -> bool:
     """Whether a job's own process still runs: by its words, for another may have its number now.
 
     The folder that it makes is among them, and is no other job's. One that ended and that nobody
-    buried yet has no words.
+    buried yet is told by psutil; one that is just beginning has no words for a moment.
     """
     if job.process is None:
         return False
     try:
-        return tuple(psutil.Process(job.process).cmdline()[-len(job.words) :]) == job.words
+        words = psutil.Process(job.process).cmdline()
+        return not words or tuple(words[-len(job.words) :]) == job.words
     except psutil.Error:
         return False
 

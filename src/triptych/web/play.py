@@ -24,17 +24,24 @@ from triptych.data.dataset import ImageData
 from triptych.data.decode import quietly, read_pictures
 from triptych.data.sources import BadImageError
 from triptych.errors import InputError
-from triptych.families.capabilities import Encodes, Iterative, Refines, why_not
+from triptych.families.capabilities import (
+    Encodes,
+    EncodesByPath,
+    Iterative,
+    Refines,
+    why_not,
+)
 from triptych.families.latent import Way
 from triptych.families.protocol import GenerativeModel
 from triptych.options import SamplingOptions
 from triptych.records import Record
 from triptych.run import Run, run_data
-from triptych.tasks import sample
+from triptych.tasks import denoise, figures, sample
 from triptych.web import plane
 from triptych.web.jobs import HIDDEN
 from triptych.web.library import RUN_JSON, Library, NotFoundError
 from triptych.web.plane import PlaneAsked
+from triptych.words import english
 
 WARM = 6  # models in memory
 MOST_SHOWN = 64  # images of one answer
@@ -87,6 +94,13 @@ class ImageAsked(Record):
     upload: str | None = None
     held_out: int = 0
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseAsked(ImageAsked):
+    """The same image with noise of one level: its deviation on [-1, 1]."""
+
+    sigma: float
 
 
 @dataclass(frozen=True)
@@ -181,6 +195,7 @@ class WarmModels:
         }
         if isinstance(model, Iterative):
             answer["steps"] = len(model.noise_levels()) - 1
+            answer["sigmas"] = [figures.LEAST, figures.LARGEST]
         if not isinstance(model, Encodes):
             answer["why_not"] = why_not(model, "encode")
         return answer
@@ -255,10 +270,30 @@ class WarmModels:
         """The states of a diffusion model's sampler from noise to image."""
         check_sampling(asked)
         run = self.run(asked.run)
+        require_chain(run)
         model = run.with_sampler(asked.sampler, asked.steps, None, asked.guidance)
-        if not isinstance(model, Iterative):
-            raise InputError(f"a {run.family} samples in one step", "choose a diffusion model")
         return Film(sample.trajectory(model, asked.count, CHAIN_POINTS, asked.seed, run.machine))
+
+    def denoise(self, asked: NoiseAsked) -> Film:
+        """The image, the image with noise, and what the network takes it to be by one call."""
+        check_range("sigma", asked.sigma, figures.LEAST, figures.LARGEST)
+        run = self.run(asked.run)
+        model = require_chain(run)
+        original = self.image(run, asked)
+        shown = denoise.denoise(model, original, asked.sigma, asked.seed, run.machine)
+        return Film(torch.cat([original[:, None], shown], dim=1))
+
+    def round_trip(self, asked: ImageAsked) -> Film:
+        """The states from the image up to the noise that encodes it, and down to an image again."""
+        run = self.run(asked.run)
+        model = require_chain(run)
+        if not isinstance(model, EncodesByPath):
+            raise InputError(
+                english(why_not(run.model, "encode")), "choose another diffusion model"
+            )
+        original = self.image(run, asked)
+        points = CHAIN_POINTS // 2 + 1
+        return Film(denoise.round_trip(model, original, points, asked.seed, run.machine))
 
     def reconstruct(self, asked: ImageAsked) -> Film:
         """The image as the model takes it, and what it makes of it."""
@@ -318,6 +353,13 @@ class WarmModels:
         return name
 
 
+def require_chain(run: Run) -> Iterative:
+    """The run's model; InputError where its images do not come step by step from noise."""
+    if not isinstance(run.model, Iterative):
+        raise InputError(f"a {run.family} samples in one step", "choose a diffusion model")
+    return run.model
+
+
 def is_guided(model: GenerativeModel) -> bool:
     """Whether a model takes a weight of guidance: one that was told classes or found groups."""
     if not isinstance(model, Iterative):
@@ -336,7 +378,7 @@ def check_sampling(asked: SampleAsked) -> None:
         check_range("steps", asked.steps, 1, MOST_STEPS)
 
 
-def check_range(name: str, value: int, least: int, most: int) -> None:
+def check_range(name: str, value: float, least: float, most: float) -> None:
     """InputError on a number that the page does not offer."""
     if not least <= value <= most:
         raise InputError(f"no {name} {value}", f"give {least} to {most}")

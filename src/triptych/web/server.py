@@ -375,6 +375,8 @@ class LivePage:
         kinds: dict[str, type[Record]] = {
             "walk": play.WalkAsked,
             "chain": play.SampleAsked,
+            "denoise": play.NoiseAsked,
+            "round_trip": play.ImageAsked,
             "traverse": play.ImageAsked,
             "invert": play.ImageAsked,
             "reconstruct": play.ImageAsked,

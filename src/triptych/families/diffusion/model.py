@@ -18,7 +18,7 @@ from triptych.config import ImageShape
 from triptych.errors import InputError
 from triptych.families.capabilities import (
     BoundsLikelihood,
-    Encodes,
+    EncodesByPath,
     Iterative,
     Represents,
     mean_terms,
@@ -193,8 +193,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
             top = self.process.prior_std
             states = [top * latent.tensors["noise"], *states]
             sigmas = torch.cat([sigmas.new_tensor([top]), sigmas])
-        picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
-        return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
+        return evenly_spaced(states, sigmas, points)
 
     def null_labels(self, images: Tensor) -> Tensor | None:
         """The condition "unknown" for N images, [N,classes+1]; None if unconditional."""
@@ -225,7 +224,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         return sample_loop(sampling.sampler.step, chain, start, levels)
 
 
-class Diffusion(NoiseToImage, BoundsLikelihood, Encodes, DrawsAroundGroups):
+class Diffusion(NoiseToImage, BoundsLikelihood, EncodesByPath, DrawsAroundGroups):
     """A model whose network gives the expected image, and so a path from each image to noise.
 
     likelihoods: each method's estimate of -log P(8-bit image)
@@ -283,15 +282,28 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes, DrawsAroundGroups):
         return Latent({"noise": noise}, path="spherical", labels=shares)
 
     def encode(self, images: Tensor) -> Latent:
-        """The noise at the upper end of the noise-free path; the class is taken as unknown.
+        """The noise at the upper end of the noise-free path; the class is taken as unknown."""
+        states, _ = self.states_up(images)
+        noise, labels = states[-1] / self.process.prior_std, self.null_labels(images)
+        return Latent({"noise": noise}, path="spherical", labels=labels)
+
+    def path_up(self, images: Tensor, points: int) -> Tensor:
+        """States on the variance-preserving scale, from the image to the noise."""
+        return evenly_spaced(*self.states_up(images), points)
+
+    def states_up(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """All states of the noise-free path from the image to the noise, and their noise levels.
 
         Heun's steps, on the levels of the deterministic sampler from the lowest up.
         """
         labels = self.null_labels(images)
-        levels = self.deterministic(inverting=True).noise_levels()[:-1].flip(0).tolist()
+        levels = self.deterministic(inverting=True).noise_levels()[:-1].flip(0)
         chain = SamplerState(self.conditioned(labels), NO_NOISE)
-        end = self.flow(sample_loop(heun, chain, images, levels)[-1], labels, up=True)
-        return Latent({"noise": end / self.process.prior_std}, path="spherical", labels=labels)
+        states = sample_loop(heun, chain, images, levels.tolist())
+        if self.process.start is not None:
+            states.append(self.flow(states[-1], labels, up=True))
+            levels = torch.cat([levels, levels.new_tensor([self.process.prior_std])])
+        return states, levels.to(images)
 
     def deterministic(self, inverting: bool = False) -> Self:
         """The same model if its sampler adds no noise, else with Heun in at most 25 steps.
@@ -322,3 +334,13 @@ class Diffusion(NoiseToImage, BoundsLikelihood, Encodes, DrawsAroundGroups):
         if isinstance(conditioning, Groups) and numbers is not None:
             terms["group"] = conditioning.neg_log_prior(numbers)
         return terms
+
+
+def evenly_spaced(states: Sequence[Tensor], sigmas: Tensor, points: int) -> Tensor:
+    """Some of the states, on the variance-preserving scale x / sqrt(1 + sigma^2).
+
+    states: each [N,C,H,W]; sigmas: their noise levels, [S]
+    points: how many, first and last included: [N,points,C,H,W]
+    """
+    picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
+    return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)

@@ -21,6 +21,11 @@ export class Screen {
     this.draw();
   }
 
+  /** Show all moments beside each other. */
+  putWhole({ bitmap }) {
+    this.put({ bitmap, film: null });
+  }
+
   /** Show the moment at a share, 0 to 1, of the film. */
   moveTo(share) {
     this.share = share;

@@ -1,9 +1,9 @@
 // Playing with trained models: every model answers the same question, in aligned panels.
 
-import { ask, el, familyClass, inOrder, isInside, labelled, LatestWins, number, percent, picture, runName, say, saveGif, select, slider, t, tried } from "./dom.js";
+import { ask, el, familyClass, inOrder, isInside, labelled, LatestWins, number, percent, picture, runName, say, saveGif, select, short, slider, t, tried } from "./dom.js";
 import { Screen, Transport } from "./film.js";
 
-const TABS = ["plane", "sample", "walk", "traverse", "chain", "own"];
+const TABS = ["plane", "sample", "walk", "traverse", "chain", "noise", "own"];
 const PREVIEWED = 4; // network calls of a sample from which on a quick preview comes before
 
 export async function playView(root, path, isShown) {
@@ -33,7 +33,7 @@ export async function playView(root, path, isShown) {
     buttons[now].focus();
     show(tabs[now]);
   } }, buttons);
-  const views = { plane: planeTab, sample: sampleTab, walk: walkTab, traverse: traverseTab, chain: chainTab, own: ownTab };
+  const views = { plane: planeTab, sample: sampleTab, walk: walkTab, traverse: traverseTab, chain: chainTab, noise: noiseTab, own: ownTab };
   function show(name) {
     buttons.forEach((button, index) => {
       button.setAttribute("aria-selected", String(tabs[index] === name));
@@ -47,7 +47,7 @@ export async function playView(root, path, isShown) {
 
 function suits(name, able) {
   const point = able.shape.join() === "2,1,1";
-  return { plane: point, sample: true, walk: true, traverse: able.traverses && !point, chain: able.chain, own: able.encodes && !point }[name];
+  return { plane: point, sample: true, walk: true, traverse: able.traverses && !point, chain: able.chain, noise: able.chain && !point, own: able.encodes && !point }[name];
 }
 
 /** A panel for each model with a screen in it; `words` describe the picture. */
@@ -171,6 +171,35 @@ function chainTab(models) {
   return [el("p", { class: "intro" }, t("live.chain.intro")), el("div", { class: "controls" }, seedSlider(asked, again)), transport.node, node];
 }
 
+function noiseTab(models) {
+  const [lowest, highest] = models[0].able.sigmas;
+  const sigmaAt = (share) => Math.min(highest, lowest * (highest / lowest) ** share);
+  const image = { held_out: 0, upload: null };
+  let sigma = sigmaAt(0.5);
+  const levels = panelsOf(models, "live.noisy_of"), paths = panelsOf(models, "live.path_of");
+  const transport = new Transport(t("live.path.where"));
+  const denoise = () => levels.panels.forEach((panel) => panel.asking.run(async () => {
+    const asked = sigma; // the slider may move on before the answer comes
+    panel.screen.putWhole(await picture("denoise", { run: panel.run.path, ...image, sigma: asked }));
+    panel.note.textContent = t("live.noisy.note", { sigma: short(asked) });
+  }));
+  const follow = () => paths.panels.forEach((panel) => panel.asking.run(async () => {
+    if (!panel.able.encodes) { panel.note.textContent = t("live.cannot_encode"); return; }
+    panel.note.textContent = t("live.asking");
+    panel.screen.put(await picture("round_trip", { run: panel.run.path, ...image }));
+    panel.note.textContent = "";
+  }));
+  const again = () => { denoise(); follow(); };
+  paths.panels.forEach((panel) => transport.add(panel.screen));
+  again();
+  return [
+    ...imageControls(image, again),
+    el("p", { class: "intro" }, t("live.noise.intro")),
+    slider(t("live.sigma"), { min: 0, max: 1, step: 0.01, value: 0.5, shown: (share) => short(sigmaAt(share)), oninput: (share) => { sigma = sigmaAt(share); denoise(); } }),
+    levels.node, el("p", { class: "intro" }, t("live.path.intro")), transport.node, paths.node,
+  ];
+}
+
 function ownTab(models) {
   const { panels, node } = panelsOf(models, "live.reconstruction_of");
   const asked = { held_out: 0, upload: null };
@@ -182,9 +211,7 @@ function ownTab(models) {
     transport.remove(panel.screen);
     transport.node.hidden = searching.size === 0;
     panel.note.textContent = t("live.asking");
-    panel.screen.put(await picture("reconstruct", { run: panel.run.path, ...asked }));
-    panel.screen.film = null; // both are shown: the image and what became of it
-    panel.screen.draw();
+    panel.screen.putWhole(await picture("reconstruct", { run: panel.run.path, ...asked }));
     panel.note.textContent = t("live.reconstruct.note");
   }));
   for (const panel of panels) {
@@ -201,13 +228,17 @@ function ownTab(models) {
   }
   transport.node.hidden = true;
   again();
+  return [...imageControls(asked, again), transport.node, node];
+}
+
+/** What chooses the image that is asked about: a held-out one, a file, or a drawing. */
+function imageControls(asked, again) {
   const use = (upload) => { asked.upload = upload; again(); };
   return [
     el("div", { class: "controls" },
       slider(t("live.held_out"), { min: 0, max: 99, step: 1, value: 0, shown: (v) => number(v), oninput: (value) => { asked.upload = null; asked.held_out = value; again(); } }),
       fileInput(t("live.own.file"), use)),
     el("details", {}, el("summary", {}, t("live.own.draw")), drawing(use)),
-    transport.node, node,
   ];
 }
 
