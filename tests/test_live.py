@@ -31,7 +31,8 @@ from triptych.pages import live
 from triptych.run import run_data
 from triptych.seeding import generator
 from triptych.tasks import sample
-from triptych.web.jobs import Jobs
+from triptych.web.jobs import Asked, Job, Jobs
+from triptych.web.points import PointsAsked
 from triptych.web.server import Guard, bind
 from triptych.words import languages
 
@@ -482,6 +483,83 @@ def test_one_question_does_not_take_hours(
 ) -> None:
     answer = client.post(f"/api/play/{verb}", {"run": "diffusion", **more})
     assert answer.status_code == 400, answer.text
+
+
+# Points of the plane
+
+
+RING = [[x / 30, (x * 7 % 60) / 30 - 1] for x in range(60)]
+
+
+@pytest.fixture(scope="module")
+def plane(served: Path) -> str:
+    """A briefly trained run of points, in the served folder."""
+    data = PointsAsked.read({"points": RING * 5}).write(served)
+    triptych.train(
+        "diffusion", data, budget="20kimg", set=("batch_size=128",), out=served / "dots", threads=1
+    )
+    return "dots"
+
+
+def test_points_are_kept_in_the_folder_and_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Asked] = []
+
+    def begin(self: Jobs, asked: Asked) -> Job:
+        begun.append(asked)
+        return Job(number=1, words=("compare",), out="compare-moons", state="waiting")
+
+    monkeypatch.setattr(Jobs, "add", begin)
+    with serving(tmp_path, token="secret") as client:
+        link = {"cookie": f"triptych-{client.port}=secret"}
+        body = {"name": "moons", "points": RING, "provoked": ["vae", "diffusion"]}
+        answer = client.post("/api/points", body, **link)
+        assert answer.status_code == 201 and answer.json()["out"] == "compare-moons"
+        [asked] = begun
+        assert Path(asked.data).is_relative_to(tmp_path)
+        assert [model.count(",") for model in asked.models] == [2, 0, 1]
+        for wrong in ({"points": RING[:10]}, {"points": RING, "name": "a/b"}, {"points": [[1]]}):
+            refused = client.post("/api/points", wrong, **link)
+            assert refused.status_code == 400, refused.text
+        assert client.post("/api/points", body).status_code == 403
+        assert len(begun) == 1 and len(list((tmp_path / "points").iterdir())) == 1
+
+
+@pytest.mark.parametrize("view", ["samples", "density", "field", "paths"])
+def test_every_view_of_the_plane_is_a_picture(client: Client, plane: str, view: str) -> None:
+    answer = client.post("/api/play/plane", {"run": plane, "view": view})
+    assert picture(answer.content).shape == (512, 512, 3)
+    assert len(np.unique(picture(answer.content))) > 2
+    again = client.post("/api/play/plane", {"run": plane, "view": view, "steps": 1})
+    assert (again.content == answer.content) == (view == "field")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"sigma": 0}, {"sigma": 1e400}, {"steps": 0}, {"steps": 201}, {"view": "all"}, {"run": "gan"}],
+)
+def test_what_is_no_question_about_the_plane_is_refused(
+    client: Client, plane: str, more: dict[str, Any]
+) -> None:
+    answer = client.post("/api/play/plane", {"run": plane, **more})
+    assert answer.status_code == 400, answer.text
+
+
+def test_films_and_samples_of_points_are_scatters(client: Client, plane: str) -> None:
+    answer = client.post("/api/play/sample", {"run": plane})
+    assert picture(answer.content).shape[:2] == (256, 256)
+    for verb in ("walk", "chain"):
+        moments, layout = film(client.post(f"/api/play/{verb}", {"run": plane}))
+        assert moments.shape == (1, layout["points"], 256, 256, 3)
+        assert not np.array_equal(moments[0, 0], moments[0, -1])
+    gif = client.post("/api/play/walk?as=gif", {"run": plane})
+    assert Image.open(io.BytesIO(gif.content)).size[1] == 256
+
+
+def test_points_are_no_blind_test(client: Client, plane: str) -> None:
+    answer = client.post("/api/eyes", {"runs": [plane], "count": 40, "mode": "one"})
+    assert answer.status_code == 400 and "is of points" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ from tests.live import Client, ServerProcess, briefly_trained, serving
 from tests.making import encode, make_images
 from tests.test_browser import CHROMIUM, WIDTHS, playwright
 from triptych.pages import live
+from triptych.web import points
 from triptych.web.jobs import is_alive
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
     pytest.mark.timeout(600),
 ]
-VIEWS = ("runs", "watch=gan", "play", "eyes")
+VIEWS = ("runs", "watch=gan", "play", "plane", "eyes")
 PATIENCE = 120_000  # milliseconds: other tests have the processor too
 
 
@@ -344,6 +345,56 @@ def test_a_training_goes_on_through_a_stop_and_kills_of_itself_and_of_the_server
     assert address.startswith(f"/files/{done.out}/samples/{seen[-1]:09d}.png")
     assert watched.messages == []
     watched.context.close()
+
+
+def test_two_dimensions_are_drawn_learned_and_looked_at(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every shape, a finger's points, one failure provoked and named, and every view afterwards."""
+    monkeypatch.setattr(points, "BUDGET", "25kimg")
+    texts = live.texts("en")
+    with serving(tmp_path) as client:
+        watched = Visit(browser, client, "plane")
+        pad = "document.querySelector('canvas.drawing')"
+        seen = set()
+        for shape in ("ring", "spiral", "digits", "moons"):
+            watched.page.click(f"button:has-text('{texts[f'live.plane.{shape}']}')")
+            seen.add(watched.drawn())
+            assert "2,000" in watched.page.inner_text(".plane .quiet")
+        assert len(seen) == 4
+        box = watched.page.locator("canvas.drawing").bounding_box()
+        watched.page.mouse.move(box["x"] + 20, box["y"] + 20)
+        watched.page.mouse.down()
+        watched.page.mouse.move(box["x"] + 60, box["y"] + 20, steps=4)
+        watched.page.mouse.up()
+        watched.page.mouse.move(box["x"] + 100, box["y"] + 90)  # no button is down: no points
+        assert "2,030" in watched.page.inner_text(".plane .quiet")
+        watched.page.check("input[name=vae]")
+        watched.page.click(f"button:has-text('{texts['live.plane.learn']}')")
+        words = watched.page.locator("section strong")
+        watched.until(lambda: words.count() and words.inner_text() == texts["live.all_done"])
+        command = watched.page.inner_text(".command code")
+        assert command.startswith("triptych compare vae:points,learn_std=false,std=1 gan:points ")
+        assert "posterior collapse" in watched.page.inner_text(".panel.fam-vae")
+        assert "posterior collapse" not in watched.page.inner_text(".panel.fam-gan")
+        assert texts["live.eyes"] not in watched.page.inner_text(".whole")
+        [kept] = (tmp_path / "points").iterdir()
+        assert len(kept.read_text().splitlines()) == 2031 and kept.name.startswith("drawn-")
+        watched.page.reload()  # opened again, it shows the same training
+        watched.wait("document.querySelectorAll('.panel img:not([hidden])').length === 3")
+        watched.page.click(f".whole a:has-text('{texts['live.play']}')")
+        shown = "[...document.querySelectorAll('.panel canvas')]"
+        watched.wait(f"{shown}.length === 3 && {shown}.every(c => c.width === 512)")
+        for view in ("density", "field", "paths", "samples"):
+            before = [watched.drawn(index) for index in range(3)]
+            watched.page.select_option("select", view)
+            watched.until(
+                lambda: all(watched.drawn(index) != before[index] for index in range(3))  # noqa: B023
+            )
+        assert watched.look(f"{pad}") is None
+        assert watched.page.locator("[role=tab]").count() == 4  # no tab for images alone
+        assert watched.messages == [] and watched.abroad == []
+        watched.context.close()
 
 
 def test_names_that_are_scripts_stay_text(browser: Any, served: Path, tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ class BlindTests:
         trials = []
         for path in asked.runs:
             run = self.models.run(path)
+            if run.model.shape.is_point:
+                raise InputError(f"{path} is of points", "choose runs of images")
             held_out = len(self.models.data(run).test)
             if held_out < each:
                 raise InputError(f"{path} has {held_out} real images", "ask for fewer judgements")

@@ -1,13 +1,13 @@
 // The blind test: real or made? Only the server knows, until all is judged.
 
-import { ask, el, familyClass, inOrder, isInside, labelled, number, percent, runName, save, select, t, tried } from "./dom.js";
+import { ask, el, familyClass, inOrder, isInside, isOfPoints, labelled, number, percent, runName, save, select, t, tried } from "./dom.js";
 
 const COUNTS = [40, 60, 100];
 
 export async function eyesView(root, path, isShown) {
   const library = await tried(() => ask("/api/library"));
   if (library === null || !isShown()) return;
-  const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done" && run.trained);
+  const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done" && run.trained && !isOfPoints(run));
   const names = new Map(all.map((run) => [run.path, run]));
   const inside = all.filter((run) => path && isInside(run, path));
   const offered = inOrder(inside.length ? inside : all.slice(0, 6));
