@@ -22,6 +22,7 @@ from tests.test_page import change, draw_grid, metrics_of, read, write_compariso
 from tests.test_verdict import comparison_of, runs_with
 from triptych.cli import text
 from triptych.comparison import compare as comparing
+from triptych.config import POINT, ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
@@ -365,6 +366,9 @@ def test_the_same_comparison_again_fits_none_and_may_leave_it_out(
     assert "baseline" not in results_of(folder) and "Without training" not in page.read_text()
 
 
+SHAPE = ImageShape(channels=3, resolution=16)
+
+
 def entries(*models: str) -> comparing.Entries:
     return comparing.Entries.parse(models)
 
@@ -374,14 +378,15 @@ def test_it_is_wanted_unless_refused_or_a_mixture_is_compared(compared: Path) ->
     asked = CompareRequest(
         models=("gan",), set=("ema=0.1",), conditional=True, flip=True, budget="1m", size="small"
     )
-    found = comparing.wants_baseline(asked, entries("gan"))
+    found = comparing.wants_baseline(asked, entries("gan"), SHAPE)
     assert found == TrainRequest(model="mixture:mppca", flip=True, size="small")
     refused = replace(asked, no_baseline=True)
-    assert comparing.wants_baseline(refused, entries("gan")) is None
+    assert comparing.wants_baseline(refused, entries("gan"), SHAPE) is None
     assert "--no-baseline" in refused.command()
-    assert comparing.wants_baseline(asked, entries("gan", "mixture,groups=20")) is None
-    assert comparing.wants_baseline(asked, entries(str(compared / "baseline"))) is None
-    assert comparing.wants_baseline(asked, entries(str(compared / "vae-course-s0"))) == found
+    assert comparing.wants_baseline(asked, entries("gan", "mixture,groups=20"), SHAPE) is None
+    assert comparing.wants_baseline(asked, entries(str(compared / "baseline")), SHAPE) is None
+    assert comparing.wants_baseline(asked, entries(str(compared / "vae-course-s0")), SHAPE) == found
+    assert comparing.wants_baseline(asked, entries("gan"), POINT) is None  # a mixture of images
 
 
 def failing(error: Exception) -> Callable[[RunFolder], Any]:

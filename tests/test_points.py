@@ -30,6 +30,7 @@ from triptych.seeding import ImageStreams
 from triptych.tasks import sample
 from triptych.training.ema import as_used
 from triptych.training.plan import Plan
+from triptych.training.resolve import Variant
 from triptych.training.state import TrainingState
 from triptych.web.points import PROVOKED
 from triptych.words import english
@@ -355,3 +356,10 @@ def test_a_scatter_has_a_dot_where_a_point_lies_and_is_darker_where_more_do() ->
     assert drawn[0, 255 - 20, 100] < drawn[0, 255 - 250, 10] < 255
     alone = images.grid(torch.full((3, 2, 1, 1), 7, dtype=torch.uint8)).pixels
     assert alone[0, 255 - 7, 7] < 255 and alone[0, 255 - 7, 7] == alone.min()
+
+
+def test_a_list_among_settings_is_one_word(file: str) -> None:
+    variant = Variant.parse("gan:points,generator.betas=[0.9,0.99],gamma=0")
+    assert variant.words == ("generator.betas=[0.9,0.99]", "gamma=0")
+    usual = registry.defaults(variant.name, "tiny", POINT)
+    assert config.override(usual, variant.words).generator.betas == (0.9, 0.99)

@@ -24,7 +24,7 @@ from triptych.comparison.contract import (
 from triptych.comparison.forecast import forecast
 from triptych.comparison.seeds import all_differences, average, by_model
 from triptych.comparison.turns import train_in_turns
-from triptych.config import NO_BUDGET, Budget
+from triptych.config import NO_BUDGET, Budget, ImageShape
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
@@ -181,7 +181,7 @@ def compare_on_images(
         warn_told_anyway(plan.labels.legibility, console)
     runs = entries.finished + train_all(requests, folder, machine, console)
     measure, measure_samples = measurers(data, plan, machine, console)
-    wanted = wants_baseline(asked, entries, data)
+    wanted = wants_baseline(asked, entries, data.shape)
     baseline = partial(make_baseline, wanted, data, folder, measure, machine, console)
     if machine.group.is_main:
         evaluation = evaluation_of(plan.count, plan.features)
@@ -273,7 +273,9 @@ def conditions_of(
     }
 
 
-def wants_baseline(asked: CompareRequest, entries: Entries, data: ImageData) -> TrainRequest | None:
+def wants_baseline(
+    asked: CompareRequest, entries: Entries, shape: ImageShape
+) -> TrainRequest | None:
     """The request of the baseline; None where there is to be none, or a mixture is compared.
 
     It is a mixture of images, so that there is none of points.
@@ -281,7 +283,7 @@ def wants_baseline(asked: CompareRequest, entries: Entries, data: ImageData) -> 
     families = [variant.name.family for variant in entries.variants]
     families += [folder.read().family for folder in entries.finished]
     compared = ModelName.parse(BASELINE_MODEL).family in families
-    if asked.no_baseline or data.shape.is_point or compared:
+    if asked.no_baseline or shape.is_point or compared:
         return None
     shared = vars(asked.part(DataOptions))
     return TrainRequest(**shared, model=BASELINE_MODEL, size=asked.size)
