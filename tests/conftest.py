@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Tests run in parallel processes: one thread each, and none that spins while it waits. Read when
@@ -102,6 +103,13 @@ def latents_are_refined_little() -> Iterator[None]:
 def latents_are_refined_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the refinement, or of numbers that hang on it."""
     monkeypatch.setattr(model, "refine", inversion.refine)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def modules_and_tests_are_no_garbage() -> None:
+    """Every training collects garbage first, and would look at all that pytest has gathered."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
