@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor
 import triptych
 from tests.truths import MACHINE
 from triptych import config, images
+from triptych.cli.main import attempt
 from triptych.config import POINT, ImageShape
 from triptych.data import points
 from triptych.data.batches import Batches
@@ -363,3 +366,86 @@ def test_a_list_among_settings_is_one_word(file: str) -> None:
     assert variant.words == ("generator.betas=[0.9,0.99]", "gamma=0")
     usual = registry.defaults(variant.name, "tiny", POINT)
     assert config.override(usual, variant.words).generator.betas == (0.9, 0.99)
+
+
+# Commands
+
+
+@pytest.fixture(scope="module")
+def run(file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("learned") / "run"
+    triptych.train("gan", file, budget="6kimg", set=("batch_size=64",), out=folder, threads=1)
+    return folder
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The program in this process: its exit code, what it printed and what it said."""
+    monkeypatch.setattr("triptych.hardware.keep_memory", lambda: None)
+
+    def program(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["triptych", *map(str, words)])
+        code = attempt(lambda *rest: None)
+        return code, *capsys.readouterr()
+
+    return program
+
+
+def test_samples_are_written_as_points_in_the_units_of_the_data(
+    call: Call, run: Path, file: str, tmp_path: Path
+) -> None:
+    code, *_ = call("sample", run, "--count", 30, "--seed", 2, "--out", tmp_path / "s.csv")
+    assert code == 0
+    read, _ = points.read_points(tmp_path / "s.csv")
+    opened = triptych.load(run)
+    expected = points.coordinates(opened.sample(30, 2), opened.record.data.ranges)
+    assert np.allclose(read, expected, atol=1e-4)
+    low, high = np.array([open_images(file).ranges[axis] for axis in points.AXES]).T
+    assert (read >= low - 1e-3).all() and (read <= high + 1e-3).all()
+    assert open_images(str(tmp_path / "s.csv")).shape == POINT  # they are data again
+
+
+def test_the_data_are_told_of(call: Call, file: str, tmp_path: Path) -> None:
+    code, told, _ = call("data", file, "--out", tmp_path / "sheet.png")
+    assert code == 0
+    assert "2,000, points" in told and "models make points of the plane" in told
+    assert "are kept as one of 256 values each" in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--resolution", "64"),
+        ("--fit", "pad"),
+        ("--flip",),
+        ("--crop", "2"),
+        ("--label-column", "z"),
+        ("--image-column", "x"),
+    ],
+)
+def test_options_of_images_are_refused(
+    call: Call, words: tuple[str, ...], file: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    code, _, said = call("train", "vae", "--data", file, "--budget", "9kimg", "--out", out, *words)
+    assert code == 2 and f"{words[0]} is for images, not for points" in said
+    assert not out.exists()
+
+
+def test_nothing_from_elsewhere_is_measured_on_points(
+    call: Call, file: str, run: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "s.npz", images=np.zeros((40, 8, 8, 3), np.uint8))
+    for *words, why in (
+        ("evaluate", tmp_path / "s.npz", "--data", file, "--out", tmp_path / "o", "of images"),
+        ("compare", run, tmp_path / "s.npz", "--data", file, "--out", tmp_path / "c", "of images"),
+        ("reference", file, "--out", tmp_path / "r.safetensors", "is of images, not of points"),
+        ("sample", run, "--out", tmp_path / "s.txt", "cannot write .txt files"),
+        ("evaluate", run, "--features", "patches", "points have no features 'patches'"),
+    ):
+        code, _, said = call(*words)
+        assert code == 2 and why in said and "Traceback" not in said, words
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]

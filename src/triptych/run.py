@@ -376,7 +376,7 @@ def check_shape(data: ImageData, shape: ImageShape) -> None:
 def own_options(own: DataRecord, source: str) -> ReadingOptions:
     """How a run's data were read; the columns belong to its own source alone."""
     point = ImageShape(channels=own.channels, resolution=own.resolution).is_point
-    reading = ReadingOptions(resolution=None if point else own.resolution, fit=own.fit)
+    reading = ReadingOptions() if point else ReadingOptions(resolution=own.resolution, fit=own.fit)
     if source != own.source:
         return reading
     return replace(

@@ -156,19 +156,27 @@ class Sample(UsesModel, SamplingOptions):
     """Draw samples from a run."""
 
     path: Path = argument("RUN", RUN)
-    out: Path = required(".png for one grid, .npz for arrays, else a folder of PNGs.")
+    out: Path = required(
+        ".png for one grid, .npz for arrays, else a folder of PNGs; of points .csv too."
+    )
     count: int = option(64, "How many.")
     seed: int = option(0, "Image i depends on the seed and i alone.")
 
     def run(self) -> Any:
         """Where the samples went."""
         from triptych.cli import output
+        from triptych.data import points
         from triptych.run import Run
 
-        target = output.check(self.out)
+        target = output.check(self.out, points=True)
         run = Run(self.path, self.machine())
+        if target.kind == output.POINTS and not run.model.shape.is_point:
+            output.check(self.out)  # refuses it
         options = vars(self.part(SamplingOptions))
         samples = run.sample(self.count, self.seed, console=self.console(), **options)
+        if target.kind == output.POINTS:
+            target.write_points(points.coordinates(samples, run.record.data.ranges))
+            return {"out": str(self.out), "count": self.count} if self.json else str(self.out)
         labels = run.sample_labels(self.count, self.seed, self.label)
         classes = () if run.labels is None else run.labels.names
         target.write({"images": samples}, labels, classes)

@@ -1,4 +1,4 @@
-"""Where pictures go: one PNG grid, arrays in an .npz, or a folder of PNGs.
+"""Where pictures go: one PNG grid, arrays in an .npz, a folder of PNGs; of points, a CSV file.
 
 Arrays and folders tell the classes of samples too, in the form in which they are read as data.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from triptych.distributed import speaks
 from triptych.errors import InputError
 
 WRITTEN = (".png", ".npz")
+POINTS = ".csv"
 # suffixes that name a kind of file, but none that we write; any other ending is a folder's name
 OTHERS = (*SUFFIXES, *UNREAD, *KINDS, ".csv", ".gz", ".h5", ".hdf5", ".html", ".json", ".mp4",
           ".pdf", ".pkl", ".pt", ".pth", ".safetensors", ".toml", ".txt")  # fmt: skip
@@ -31,7 +32,7 @@ OTHERS = (*SUFFIXES, *UNREAD, *KINDS, ".csv", ".gz", ".h5", ".hdf5", ".html", ".
 class Target:
     """A checked output path.
 
-    kind: ".png", ".npz", or nothing for a folder
+    kind: ".png", ".npz", ".csv" for points, or nothing for a folder
     """
 
     path: Path
@@ -50,10 +51,20 @@ class Target:
         Of several processes the first one writes. Raises InputError where the system does not
         let us.
         """
+        self._written(lambda: self._write(named, labels, classes))
+
+    def write_points(self, points: Tensor) -> None:
+        """Write points [N,2] in a CSV file, as they are read as data."""
+        rows = [("x", "y"), *((f"{x:.6g}", f"{y:.6g}") for x, y in points.tolist())]
+        self._written(lambda: files.write_bytes(self.path, as_csv(rows)))
+
+    def _written(self, write: Callable[[], object]) -> None:
+        """Write, as the first of several processes, into a folder that is made."""
         if not speaks():
             return
         try:
-            self._write(named, labels, classes)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write()
         except OSError as error:
             raise InputError(
                 f"cannot write {self.path} ({error.strerror})", "name another --out"
@@ -62,7 +73,6 @@ class Target:
     def _write(
         self, named: dict[str, Tensor], labels: Tensor | None, classes: Sequence[str]
     ) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.kind == ".npz":
             arrays = {name: images.to_array(tensor) for name, tensor in named.items()}
             if labels is not None:
@@ -89,10 +99,13 @@ class Target:
 
 def table(rows: Sequence[tuple[str, str]]) -> bytes:
     """A metadata.csv that names the class of each file."""
+    return as_csv([(NAME_COLUMN, "label"), *((file, as_read(name)) for file, name in rows)])
+
+
+def as_csv(rows: Iterable[Sequence[str]]) -> bytes:
+    """Rows of texts as a CSV file."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((NAME_COLUMN, "label"))
-    writer.writerows((file, as_read(name)) for file, name in rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
 
 
@@ -121,18 +134,20 @@ def as_grid(tensors: list[Tensor]) -> images.Grid:
     return images.grid(images.interleave(*tensors, columns=columns), columns)
 
 
-def check(path: Path) -> Target:
+def check(path: Path, points: bool = False) -> Target:
     """The target, if it can be written; InputError otherwise, before any work is done.
 
+    points: whether it may be a CSV file of points
     Only the suffix of a kind of file is one: `samples-t0.8` is a folder.
     """
     kind = suffix_of(path.name)
-    if kind in OTHERS and kind not in WRITTEN:
+    written = (*WRITTEN, POINTS) if points else WRITTEN
+    if kind in OTHERS and kind not in written:
         raise InputError(
             f"cannot write {kind} files",
             "end --out in .png or .npz, or name a folder without such an ending",
         )
-    kind = kind if kind in WRITTEN else ""
+    kind = kind if kind in written else ""
     if path.is_dir():
         if kind or any(path.iterdir()):
             raise InputError(f"{path} is a folder that is not empty", "name another --out")

@@ -108,6 +108,7 @@ def summary(summary: Summary, sheet: Path) -> str:
     """The summary of a data set, whose contact sheet is at `sheet`."""
     data, ingested = summary.data, summary.ingested
     colour = "grey" if data.shape.channels == 1 else "colour"
+    kind = "points" if data.shape.is_point else colour
     sizes = ingested.sizes
     size = f"{sizes.usual[0]}x{sizes.usual[1]} ({sizes.of_usual_size:,} images)"
     if sizes.different > 1:
@@ -115,7 +116,7 @@ def summary(summary: Summary, sheet: Path) -> str:
         size += f"; {sizes.different} sizes from {small} to {large}"
     train, validation, test = map(len, (data.train, data.validation, data.test))
     rows = {
-        "images": f"{train + validation + test:,}, {colour}",
+        "images": f"{train + validation + test:,}, {kind}",
         "read": f"{ingested.files:,} files, rows or pages, {len(ingested.bad)} bad",
         "size": size,
         "parts": f"train {train:,}, validation {validation:,}, test {test:,}",

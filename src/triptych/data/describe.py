@@ -76,8 +76,9 @@ def note_bad(bad: Sequence[tuple[str, str]], files: int) -> Note:
 def plan(data: ImageData, given_parts: Sequence[str]) -> list[Note]:
     """What would be done with the data."""
     size = {"resolution": data.shape.resolution}
+    kind = Note("plan_grey" if data.shape.channels == 1 else "plan_color", {**size})
     return [
-        Note("plan_grey", {**size}) if data.shape.channels == 1 else Note("plan_color", {**size}),
+        Note("plan_points") if data.shape.is_point else kind,
         Note("test_given" if "test" in given_parts else "test_picked"),
         Note("validation_given" if "validation" in given_parts else "validation_picked"),
         *([Note("plan_without_labels")] if data.classes is None else []),
@@ -159,6 +160,8 @@ def histogram(data: ImageData) -> dict[str, int]:
 def contact_sheet(data: ImageData) -> images.Grid:
     """Training images, twelve a row; a row a class where there are classes (the first twelve)."""
     labels = data.train.labels
+    if data.shape.is_point:
+        return images.grid(data.train.images)
     if labels is None:
         pictures = data.train.images[spread(len(data.train), ROWS * COLUMNS)]
     else:
@@ -181,6 +184,8 @@ def contact_sheet_path(data: ImageData) -> Path:
 
 def sheet_rows(data: ImageData) -> Note:
     """A caption for the rows of the contact sheet."""
+    if data.shape.is_point:
+        return Note("sheet_of_points")
     if data.classes is None or data.train.labels is None:
         return Note("sheet_of_images")
     there = len(data.train.labels.unique())  # type: ignore[no-untyped-call]

@@ -45,6 +45,7 @@ def open_points(data: str, options: ReadingOptions) -> ImageData:
 
     The user's range is that of both axes; else a square around all points, with some margin.
     """
+    refuse_options(options)
     path = path_of(data)
     points, others = read_points(path)
     ranges = given_ranges(options) or square_around(points)
@@ -58,6 +59,8 @@ def open_points(data: str, options: ReadingOptions) -> ImageData:
         fingerprint.begin(name, array.dtype, array.shape)
         fingerprint.add(array)
 
+    notes = notes_on(points, ranges, others)
+
     def part(name: str) -> Part:
         rows = order[parts[order] == splits.PARTS.index(name)]
         return Part(torch.from_numpy(images[rows]), None)
@@ -69,12 +72,57 @@ def open_points(data: str, options: ReadingOptions) -> ImageData:
         fingerprint=fingerprint.hexdigest()[: store.FINGERPRINT_DIGITS],
         fit=DEFAULT_FIT,
         classes=None,
-        notes=notes_on(points, ranges, others),
+        notes=notes,
         train=part("train"),
         validation=part("validation"),
         test=part("test"),
         range=options.range,
         ranges=ranges,
+        ingested=ingested(path, points, ranges, notes, fingerprint.hexdigest()),
+    )
+
+
+def refuse_options(options: ReadingOptions) -> None:
+    """InputError on options that are for images alone."""
+    asked = dict.fromkeys(("resolution", "fit", "image_column", "label_column", "flip", "crop"))
+    given = [name for name in asked if getattr(options, name, None)]
+    if given:
+        option = given[0].replace("_", "-")
+        raise InputError(f"--{option} is for images, not for points", "leave it out")
+
+
+def ingested(
+    path: Path,
+    points: np.ndarray,
+    ranges: Mapping[str, Bounds],
+    notes: tuple[Note, ...],
+    content: str,
+) -> store.Ingested:
+    """What was learned of the points while they were read, as of images of one pixel."""
+    size, count = (POINT.resolution, POINT.resolution), len(points)
+    sizes = store.ImageSizes(
+        different=1,
+        smallest=size,
+        largest=size,
+        usual=size,
+        of_usual_size=count,
+        narrowest=1.0,
+        widest=1.0,
+    )
+    return store.Ingested(
+        name=path.stem,
+        classes=None,
+        files=count,
+        bad=(),
+        copies=count - len(np.unique(points, axis=0)),
+        crossing=0,
+        faint=0,
+        unread=0,
+        sizes=sizes,
+        given_parts=(),
+        notes=notes,
+        ranges=dict(ranges),
+        content=content,
     )
 
 

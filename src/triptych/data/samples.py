@@ -138,6 +138,8 @@ def read_samples(
     strict:  refuse bad files instead of leaving them out
     InputError where they cannot be measured against images of the wanted format.
     """
+    if wanted.shape.is_point:
+        raise InputError("samples from elsewhere are of images, not of points", "name runs")
     name = printable(name)
     kept = np.ones(source.count, dtype=bool)
     if count is not None and source.count > count:

@@ -68,8 +68,10 @@ def is_reference(data: Any) -> bool:
 def write(real: Reference, path: Path) -> ReferenceRecord:
     """Keep the real side of measurements; InputError where the system does not let us.
 
-    Written whole or not at all.
+    Written whole or not at all. Nothing from elsewhere is measured against points.
     """
+    if real.data.shape.is_point:
+        raise InputError("a reference is of images, not of points", "name images")
     tensors = tensors_of(real)
     record = record_of(real, tensors)
     metadata = {KEY: json.dumps(record.to_json(), sort_keys=True)}
