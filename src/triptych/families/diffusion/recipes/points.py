@@ -33,8 +33,8 @@ class PointDiffusion(Settings):
 
     batch_size: int = 512
     ema: float | None = 0.05
-    width: int = 64
-    depth: int = 3
+    width: int = 48
+    depth: int = 2
     sigma_data: float = 0.5  # deviation of the data
     sigma_min: float = 0.004  # smallest noise: half of the distance of two neighbouring values
     sigma_max: float = 10.0  # largest: nothing of the points is left

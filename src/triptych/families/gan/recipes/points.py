@@ -26,7 +26,7 @@ class PointGAN(PlayerSettings):
     select: bool = False
     latent: int = 2
     width: int = 64
-    depth: int = 3
+    depth: int = 2
     gamma: float = 0.02  # weight of R1 and R2; without it the generator can collapse
     penalty_every: int = 4  # of so many steps one pays it, so many times as much
     inversion: Inversion = Inversion(share=0.1)
