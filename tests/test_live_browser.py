@@ -391,7 +391,7 @@ def test_two_dimensions_are_drawn_learned_and_looked_at(
             watched.until(
                 lambda: all(watched.drawn(index) != before[index] for index in range(3))  # noqa: B023
             )
-        assert watched.look(f"{pad}") is None
+        assert watched.look(pad) is None and watched.look(KEYS) == []
         assert watched.page.locator("[role=tab]").count() == 4  # no tab for images alone
         assert watched.messages == [] and watched.abroad == []
         watched.context.close()

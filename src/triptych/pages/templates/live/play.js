@@ -104,6 +104,7 @@ function planeTab(models) {
   const asked = { view: "samples", seed: 0, sigma: 0.3, steps: null };
   const { panels, node } = panelsOf(models, "live.plane_of");
   const words = el("p", { class: "intro" });
+  panels.forEach(({ screen }) => screen.canvas.classList.add("smooth"));
   const again = () => {
     words.textContent = t(`live.plane.view.${asked.view}.note`);
     for (const panel of panels) panel.asking.run(async () => panel.screen.put(await picture("plane", { run: panel.run.path, ...asked })));
