@@ -369,7 +369,10 @@ def test_the_path_up_goes_from_the_image_to_its_latent(
         noise = model.encode(x).tensors["noise"]
     assert states.shape == (2, STEPS + 1, *shape.size)
     assert grey_levels_apart(images.to_uint8(states[:, 0]), images.to_uint8(x)) <= 1
-    torch.testing.assert_close(states[:, -1], noise, rtol=1e-3, atol=1e-3)
+    # States have unit variance at every level, latents at the highest.
+    top = model.process.prior_std  # type: ignore[attr-defined]
+    shown = noise * top / (1 + top**2) ** 0.5
+    torch.testing.assert_close(states[:, -1], shown, rtol=1e-4, atol=1e-4)
 
 
 def test_interpolations_end_in_the_decoded_draws(model: GenerativeModel) -> None:
