@@ -7,13 +7,17 @@ RUNS is a folder with one finished run of each family. Measured are: seconds fro
 first answer, and of the first page; a model's answer to a slider (16 samples; of a diffusion model
 its preview of one step, and the whole); then, while a model trains with a budget in images, pages
 asked for by --clients clients, who also watch the training, the server's memory along the way, and
-the training's pace with one watcher against without, in turns (--pairs of them).
+the training's pace with one watcher against without, in turns (--pairs of them). Last, a ring of
+Gaussians is learned in two dimensions: seconds of each model's training, of them before its first
+step, pictures along the way, and the answers to every view of what it makes of the plane.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import random
 import socket
 import statistics
 import subprocess
@@ -169,6 +173,42 @@ def watched_pace(served: Served, root: Path, kimg: float, pairs: int) -> dict[st
     return {"images a second": paces, "ratio": round(means["watched"] / means["alone"], 3)}
 
 
+def two_dimensions(served: Served, root: Path) -> dict[str, Any]:
+    """Three models that learn a ring of Gaussians from the page, and how quickly they are seen."""
+    chance, points = random.Random(0), []
+    for _ in range(2000):
+        angle = chance.randrange(8) * math.pi / 4
+        points.append([
+            0.75 * math.cos(angle) + chance.gauss(0, 0.04),
+            0.75 * math.sin(angle) + chance.gauss(0, 0.04),
+        ])  # fmt: skip
+    served.post("/api/points", {"name": "ring", "points": points})
+    while True:
+        listed = requests.get(f"{served.address}/api/library", timeout=30).json()
+        [job] = listed["jobs"]
+        if job["state"] not in ("waiting", "running"):
+            break
+        time.sleep(1)
+    measured: dict[str, Any] = {"command": job["state"]}
+    for run in (each for found in listed["comparisons"] for each in found["runs"]):
+        record = json.loads((root / run["path"] / "run.json").read_text())
+        views = {}
+        for view in ("samples", "density", "field", "paths"):
+            body = {"run": run["path"], "view": view}
+            served.post("/api/play/plane", body)
+            seconds = [served.post("/api/play/plane", {**body, "seed": s}) for s in range(20)]
+            views[f"{view}, ms"] = quantiles(seconds)
+        measured[run["model"]] = {
+            "seconds": record["train_seconds"],
+            "seconds before the first step": round(record["calibration_seconds"], 2),
+            "points seen": record["images_seen"],
+            "threads": record["threads"],
+            "pictures": len(run["pictures"]),
+            **views,
+        }
+    return measured
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("runs", type=Path)
@@ -201,6 +241,11 @@ def main() -> None:
         training.terminate()
         training.wait()
         results["pace of a training"] = watched_pace(served, root, asked.kimg, asked.pairs)
+        served.stop()
+        plane = root / "plane"
+        plane.mkdir()
+        served = Served(plane)
+        results["two dimensions"] = two_dimensions(served, plane)
         served.stop()
     results["machine"] = hardware.describe()
     text = json.dumps(results, indent=2) + "\n"

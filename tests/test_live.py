@@ -524,6 +524,9 @@ def test_points_are_kept_in_the_folder_and_trained_on(
             assert refused.status_code == 400, refused.text
         assert client.post("/api/points", body).status_code == 403
         assert len(begun) == 1 and len(list((tmp_path / "points").iterdir())) == 1
+        most = [[1 / (3 + number), -1 / 3] for number in range(4000)]  # of many digits
+        assert client.post("/api/points", {"points": most}, **link).status_code == 201
+        assert client.post("/api/points", {"points": most * 3}, **link).status_code == 413
 
 
 @pytest.mark.parametrize("view", ["samples", "density", "field", "paths"])

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 MOST_JSON = 64_000  # bytes of a request
+MOST_POINTS_JSON = 400_000  # of one with points: as many as may be drawn, with all their digits
 MOST_UPLOAD = 20_000_000  # bytes of an image, or of a file of blind tests
 KEPT = 60  # seconds for which a browser need not ask again for a picture
 TICK = 0.5  # seconds between two looks at the jobs
@@ -302,7 +303,7 @@ class LivePage:
 
     async def learn_points(self, request: Request) -> Response:
         """Keep points of the plane, and put a training of three models on them into the queue."""
-        asked = await body(request, PointsAsked)
+        asked = await body(request, PointsAsked, MOST_POINTS_JSON)
         data = await in_thread(lambda: asked.write(self.library.root))
         job = self.jobs.add(asked.training(data))
         return JSONResponse(as_object(job), status_code=201)
@@ -513,10 +514,10 @@ async def read_json(request: Request, most: int = MOST_JSON) -> Any:
         raise InputError(f"the request is no JSON ({error})", "send some") from None
 
 
-async def body(request: Request, kind: type[R]) -> R:
+async def body(request: Request, kind: type[R], most: int = MOST_JSON) -> R:
     """The record that a request holds; InputError on what is none."""
     try:
-        return kind.read(await read_json(request))
+        return kind.read(await read_json(request, most))
     except ValueError as error:
         raise InputError(f"the request does not fit ({error})", "correct it") from None
 
