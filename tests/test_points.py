@@ -77,13 +77,18 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
         as_lines(ring(100), "  "),
         [line.replace(".", ",") for line in as_lines(ring(100), ";")],
         [each for line in as_lines(ring(100)) for each in (line, "", "  ")],
+        ["# mine", "x y", *(f'"{x!r}", "{y!r}"\r' for x, y in ring(100).tolist())],
+        [",Y,label,X", *(f"{n},{y!r},a,{x!r}" for n, (x, y) in enumerate(ring(100).tolist()))],
     ],
-    ids=["plain", "named", "mark and names", "tabs", "spaces", "decimal commas", "empty lines"],
-)
-def test_points_are_the_first_two_numbers_of_each_line(tmp_path: Path, lines: list[str]) -> None:
+    ids=[
+        "plain", "named", "mark and names", "tabs", "spaces", "decimal commas", "empty lines",
+        "quotes", "columns by their names",
+    ],
+)  # fmt: skip
+def test_points_are_two_numbers_of_each_line(tmp_path: Path, lines: list[str]) -> None:
     read, others = points.read_points(Path(write(tmp_path / "a.csv", lines)))
     assert np.array_equal(read, ring(100))
-    assert others == ("name" in lines[0])
+    assert others == {"\ufeffeast,north,name": 1, ",Y,label,X": 2}.get(lines[0], 0)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,8 @@ def test_points_are_the_first_two_numbers_of_each_line(tmp_path: Path, lines: li
         ([*as_lines(ring(30)), "nan,1"], "line 31 of a.csv is no point"),
         ([*as_lines(ring(30)), "1,inf"], "line 31 of a.csv is no point"),
         (["file,label"] * 30, "line 2 of a.csv is no point"),
-        (as_lines(ring(5)), "a.csv holds 5 points: give 20 to 1,000,000, one a line"),
+        (["# no", *as_lines(ring(30)), "1;2"], "line 32 of a.csv is no point"),
+        (as_lines(ring(5)), "a.csv holds 5 points: give 20 to 1,000,000"),
         ([], "a.csv holds 0 points"),
     ],
 )

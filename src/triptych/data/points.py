@@ -41,7 +41,7 @@ def is_points(data: str) -> bool:
 
 
 def open_points(data: str, options: ReadingOptions) -> ImageData:
-    """The points of a CSV file, its first two columns; InputError where it holds none.
+    """The points of a CSV file; InputError where it holds none.
 
     The user's range is that of both axes; else a square around all points, with some margin.
     """
@@ -127,50 +127,62 @@ def ingested(
 
 
 def read_points(path: Path) -> tuple[np.ndarray, int]:
-    """The first two numbers of each line, float64 (N,2), and how many more columns there are.
+    """Two numbers of each line, float64 (N,2), and how many more columns there are.
 
-    A first line without numbers names the columns. InputError, with the line, on anything else.
+    They are those of the columns x and y, where a first line without numbers names these, else the
+    first two. Lines that begin with # are comments. InputError, with the line, on anything else.
     """
     name = printable(path.name)
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"{name} is larger than {MOST_BYTES >> 20} MiB", "give fewer points")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is no text", SHAPE) from error
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not LEAST <= len(numbered) <= MOST:
-        raise InputError(
-            f"{name} holds {len(numbered):,} points", f"give {LEAST} to {MOST:,}, one a line"
-        )
-    separator = next((each for each in SEPARATORS if each in numbered[0][1]), None)
-    rows = [(number, numbers_of(line, separator)) for number, line in numbered]
-    if rows[0][1] is None:
+    numbered = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    typical = "".join(line for _, line in numbered[1:2])  # the first may be names
+    separator = next((each for each in SEPARATORS if each in typical), None)
+    rows = [(number, cells_of(line, separator)) for number, line in numbered]
+    columns = (0, 1)
+    if rows and numbers_of(rows[0][1], columns) is None:
+        names = [cell.lower() for cell in rows[0][1]]
+        if set(AXES) <= set(names):
+            columns = (names.index(AXES[0]), names.index(AXES[1]))
         rows = rows[1:]
-    width = 0
-    for number, row in rows:
-        if row is None or len(row) < len(AXES) or not np.isfinite(row[: len(AXES)]).all():
+    if not LEAST <= len(rows) <= MOST:
+        raise InputError(f"{name} holds {len(rows):,} points", f"give {LEAST} to {MOST:,}")
+    points = []
+    for number, cells in rows:
+        point = numbers_of(cells, columns)
+        if point is None:
             raise InputError(f"line {number} of {name} is no point", SHAPE)
-        width = max(width, len(row))
-    return np.array([row[: len(AXES)] for _, row in rows if row is not None]), width - len(AXES)
+        points.append(point)
+    return np.array(points), max(len(cells) for _, cells in rows) - len(AXES)
 
 
-def numbers_of(line: str, separator: str | None) -> list[float] | None:
-    """The numbers of a line, of which a third and later ones may be anything; None without two.
+def cells_of(line: str, separator: str | None) -> list[str]:
+    """The cells of a line, without quotes and spaces around them.
 
     Where semicolons separate, a comma is a decimal one, as spreadsheets of some languages write.
 
-    >>> numbers_of("1,5;-2", ";"), numbers_of("x,y", ","), numbers_of("3 4 a", None)
-    ([1.5, -2.0], None, [3.0, 4.0, nan])
+    >>> cells_of("1,5; -2", ";"), cells_of('"3","4"', ","), cells_of("5  6", None)
+    (['1.5', '-2'], ['3', '4'], ['5', '6'])
     """
-    words = line.split(separator)
-    if separator == ";":
-        words = [word.replace(",", ".") for word in words]
+    cells = [cell.strip().strip('"') for cell in line.split(separator)]
+    return [cell.replace(",", ".") for cell in cells] if separator == ";" else cells
+
+
+def numbers_of(cells: Sequence[str], columns: tuple[int, int]) -> list[float] | None:
+    """The finite numbers of two columns; None where these are none."""
     try:
-        first = [float(word) for word in words[: len(AXES)]]
-    except ValueError:
+        numbers = [float(cells[column]) for column in columns]
+    except (ValueError, IndexError):
         return None
-    return first + [float("nan")] * (len(words) - len(first))
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def given_ranges(options: ReadingOptions) -> dict[str, Bounds] | None:
