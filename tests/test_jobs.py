@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -153,6 +154,7 @@ def test_a_job_that_is_just_beginning_is_alive(jobs: Jobs, monkeypatch: pytest.M
     with monkeypatch.context() as patched:
         patched.setattr(psutil.Process, "cmdline", lambda process: [])
         assert is_alive(job)
+        assert not is_alive(replace(job, began=(job.began or 0) - 60))  # a thread of the kernel
     os.kill(job.process or 0, signal.SIGKILL)
     wait(jobs, lambda: not is_alive(job))  # dead, buried or not
 

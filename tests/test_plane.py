@@ -175,7 +175,7 @@ def test_points_are_kept_once_as_they_were_drawn(tmp_path: Path) -> None:
     first, *rows = csv.reader(path.read_text().splitlines())
     assert first == ["x", "y"]
     found = torch.tensor([[float(cell) for cell in row] for row in rows])
-    assert torch.allclose(found, torch.tensor(SOME), atol=1e-5)
+    assert torch.allclose(found, torch.tensor(SOME), atol=1e-6)
     assert PointsAsked(name="spiral", points=SOME[1:]).write(tmp_path) != path
 
 

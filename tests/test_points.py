@@ -18,8 +18,10 @@ from torch import Tensor
 import triptych
 from tests.truths import MACHINE
 from triptych import config, images
+from triptych.cli import output
 from triptych.cli.main import attempt
 from triptych.config import POINT, ImageShape
+from triptych.console import QUIET
 from triptych.data import points
 from triptych.data.batches import Batches
 from triptych.data.open import open_images
@@ -29,6 +31,7 @@ from triptych.families.diffusion.denoisers import Denoiser
 from triptych.families.diffusion.monitor import DiagnosedDiffusion
 from triptych.families.registry import ModelName
 from triptych.options import ReadingOptions
+from triptych.run import run_data
 from triptych.seeding import ImageStreams
 from triptych.tasks import sample
 from triptych.training.ema import as_used
@@ -67,6 +70,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 # Reading
 
 
+OTHERS = {"\ufeffeast,north,name": 1, ",Y,label,X": 2, ",lon,lat": 1}  # further columns
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -79,16 +85,18 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
         [each for line in as_lines(ring(100)) for each in (line, "", "  ")],
         ["# mine", "x y", *(f'"{x!r}", "{y!r}"\r' for x, y in ring(100).tolist())],
         [",Y,label,X", *(f"{n},{y!r},a,{x!r}" for n, (x, y) in enumerate(ring(100).tolist()))],
+        [",lon,lat", *(f"{n},{x!r},{y!r}" for n, (x, y) in enumerate(ring(100).tolist()))],
+        [f'"{x!r}","{y!r}"'.replace(".", ",") for x, y in ring(100).tolist()],
     ],
     ids=[
         "plain", "named", "mark and names", "tabs", "spaces", "decimal commas", "empty lines",
-        "quotes", "columns by their names",
+        "quotes", "columns by their names", "numbered rows", "decimal commas in quotes",
     ],
 )  # fmt: skip
 def test_points_are_two_numbers_of_each_line(tmp_path: Path, lines: list[str]) -> None:
     read, others = points.read_points(Path(write(tmp_path / "a.csv", lines)))
     assert np.array_equal(read, ring(100))
-    assert others == {"\ufeffeast,north,name": 1, ",Y,label,X": 2}.get(lines[0], 0)
+    assert others == OTHERS.get(lines[0], 0)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +108,11 @@ def test_points_are_two_numbers_of_each_line(tmp_path: Path, lines: list[str]) -
         ([*as_lines(ring(30)), "1,inf"], "line 31 of a.csv is no point"),
         (["file,label"] * 30, "line 2 of a.csv is no point"),
         (["# no", *as_lines(ring(30)), "1;2"], "line 32 of a.csv is no point"),
+        (["abc,0.5", *as_lines(ring(30))], "line 1 of a.csv is no point"),
+        (["nan,1", *as_lines(ring(30))], "line 1 of a.csv is no point"),
+        (["1,2"] * 100, "a.csv holds copies of few points"),
+        (as_lines(8e307 * (ring(30) - (10, -5))), "these coordinates are too large"),
+        (as_lines(1.7e18 + ring(30)), "holds copies of few points"),
         (as_lines(ring(5)), "a.csv holds 5 points: give 20 to 1,000,000"),
         ([], "a.csv holds 0 points"),
     ],
@@ -455,3 +468,48 @@ def test_nothing_from_elsewhere_is_measured_on_points(
         code, _, said = call(*words)
         assert code == 2 and why in said and "Traceback" not in said, words
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_other_points_are_read_on_the_run_s_own_square(
+    run: Path, file: str, tmp_path: Path
+) -> None:
+    """Far away and twice as large they are no nearer for having a square of their own."""
+    far = write(tmp_path / "far.csv", as_lines(100 + 2 * ring()))
+    own, opened = triptych.load(run), open_images(file)
+    data = run_data(own, far, None, QUIET)
+    assert data.ranges == opened.ranges
+    assert (data.train.images == 255).all()  # all beyond the upper right corner
+    assert "2,000 of 2,000 points" in " ".join(map(english, data.notes))
+    asked = run_data(own, far, ReadingOptions(range="0,200"), QUIET)
+    assert asked.ranges == {"x": (0, 200), "y": (0, 200)}
+    assert run_data(own, None, None, QUIET).fingerprint == opened.fingerprint
+
+
+def test_coordinates_are_written_with_all_their_digits(tmp_path: Path) -> None:
+    offset = np.array([431_000.125, 4_649_776.25]) + ring(30)
+    data = open_images(write(tmp_path / "a.csv", as_lines(offset)))
+    found = points.coordinates(data.train.images, data.ranges)
+    output.check(tmp_path / "b.csv", points=True).write_points(found)
+    again, _ = points.read_points(tmp_path / "b.csv")
+    assert np.abs(again - found.numpy()).max() < 1e-4
+
+
+def test_images_are_nothing_for_a_run_of_points(call: Call, run: Path, tmp_path: Path) -> None:
+    images.grid(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)).save(tmp_path / "a.png")
+    code, _, said = call("reconstruct", run, tmp_path / "a.png", "--out", tmp_path / "r.png")
+    assert code == 2 and "is of points, not of images" in said
+
+
+def test_points_are_joined_without_filling_rows() -> None:
+    few = torch.full((3, 2, 1, 1), 7, dtype=torch.uint8)
+    assert torch.equal(images.interleave(few, few, columns=10), torch.cat([few, few]))
+
+
+def test_a_family_and_its_recipe_for_points_are_one_model(
+    call: Call, file: str, tmp_path: Path
+) -> None:
+    code, _, said = call(
+        "compare", "vae", "vae:points", "--data", file, "--budget", "9kimg", "--out", tmp_path / "c"
+    )
+    assert code == 2 and "two models would be vae-points-s0" in said
+    assert not (tmp_path / "c").exists()

@@ -108,8 +108,11 @@ def scatter(points: Tensor) -> Tensor:
 def interleave(*bands: Tensor, columns: int) -> Tensor:
     """Rows of the first images, each above those of the others; rows filled with white.
 
-    uint8 [N,C,H,W] each -> [M,C,H,W] for a grid of that many columns
+    uint8 [N,C,H,W] each -> [M,C,H,W] for a grid of that many columns; points of the plane, which
+    lie in one picture, are joined alone
     """
+    if is_points(bands[0]):
+        return torch.cat(bands)
     rows = zip(*(torch.split(band, columns) for band in bands), strict=True)
     return torch.cat([fill_row(row, columns) for together in rows for row in together])
 

@@ -19,6 +19,7 @@ from triptych.data.dataset import ImageData
 from triptych.data.image_files import ImageFiles, read_image_files
 from triptych.data.ingest import Reading
 from triptych.data.open import open_images
+from triptych.data.points import open_points
 from triptych.errors import InputError
 from triptych.families.capabilities import (
     Encodes,
@@ -281,7 +282,9 @@ class Run:
         return self.open_files(as_paths(paths, "paths"), fit, console).images
 
     def open_files(self, paths: Sequence[Path], fit: Fit | None, console: Console) -> ImageFiles:
-        """The same with the files' names; the notes are said."""
+        """The same with the files' names; the notes are said. InputError for a run of points."""
+        if self.model.shape.is_point:
+            raise InputError(f"{self.folder.path} is of points, not of images", "name a .csv")
         fit = ReadingOptions(fit=fit or self.record.data.fit).fit
         assert fit is not None
         reading = replace(reading_of(self.record.data), fit=fit)
@@ -344,7 +347,10 @@ def run_data(
         if data is None and own.place and not Path(source).expanduser().exists():
             source = own.place  # seen from another folder
         try:
-            opened = open_images(source, reading, console)
+            if run.model.shape.is_point and options.range is None:
+                opened = open_points(source, options, own.ranges)  # on the run's own square
+            else:
+                opened = open_images(source, reading, console)
         except InputError as error:
             if data is not None or options != ReadingOptions():
                 raise

@@ -55,7 +55,7 @@ class Target:
 
     def write_points(self, points: Tensor) -> None:
         """Write points [N,2] in a CSV file, as they are read as data."""
-        rows = [("x", "y"), *((f"{x:.6g}", f"{y:.6g}") for x, y in points.tolist())]
+        rows = [("x", "y"), *((f"{x:.12g}", f"{y:.12g}") for x, y in points.tolist())]
         self._written(lambda: files.write_bytes(self.path, as_csv(rows)))
 
     def _written(self, write: Callable[[], object]) -> None:

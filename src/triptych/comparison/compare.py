@@ -478,7 +478,7 @@ def make_requests(
         if variants.count(variant) > 1:
             raise InputError(f"{variant} is named twice", "use --seeds to train it several times")
     shared = vars(asked.part(TrainingOptions))
-    return [
+    requests = [
         resolve(
             TrainRequest(**shared, model=str(variant), seed=seed),
             machine.device,
@@ -488,6 +488,11 @@ def make_requests(
         for variant in variants
         for seed in range(asked.seeds)
     ]
+    folders = [run_name(request) for request in requests]
+    for folder in folders:  # of points, a family and its recipe for points are the same
+        if folders.count(folder) > 1:
+            raise InputError(f"two models would be {folder}", "name each once")
+    return requests
 
 
 def choose_unlike(

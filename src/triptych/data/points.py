@@ -6,6 +6,7 @@ that both axes share, and the images of points are uint8 [N,2,1,1]: x, then y.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -40,15 +41,19 @@ def is_points(data: str) -> bool:
     return data.lower().endswith(SUFFIX) and Path(data).expanduser().is_file()
 
 
-def open_points(data: str, options: ReadingOptions) -> ImageData:
+def open_points(
+    data: str, options: ReadingOptions, known: Mapping[str, Bounds] | None = None
+) -> ImageData:
     """The points of a CSV file; InputError where it holds none.
 
     The user's range is that of both axes; else a square around all points, with some margin.
+
+    known: the range of each axis by which others were read, which these are to be read by
     """
     refuse_options(options)
     path = path_of(data)
     points, others = read_points(path)
-    ranges = given_ranges(options) or square_around(points)
+    ranges = given_ranges(options) or dict(known or square_around(points))
     images = np.stack(
         [converted(points[:, axis], ranges[name]) for axis, name in enumerate(AXES)], axis=1
     )
@@ -148,10 +153,12 @@ def read_points(path: Path) -> tuple[np.ndarray, int]:
     separator = next((each for each in SEPARATORS if each in typical), None)
     rows = [(number, cells_of(line, separator)) for number, line in numbered]
     columns = (0, 1)
-    if rows and numbers_of(rows[0][1], columns) is None:
+    if rows and not any(map(is_number, rows[0][1])):
         names = [cell.lower() for cell in rows[0][1]]
         if set(AXES) <= set(names):
             columns = (names.index(AXES[0]), names.index(AXES[1]))
+        elif names[0] == "" and len(names) > len(AXES):  # the numbers of a table's rows
+            columns = (1, 2)
         rows = rows[1:]
     if not LEAST <= len(rows) <= MOST:
         raise InputError(f"{name} holds {len(rows):,} points", f"give {LEAST} to {MOST:,}")
@@ -161,19 +168,33 @@ def read_points(path: Path) -> tuple[np.ndarray, int]:
         if point is None:
             raise InputError(f"line {number} of {name} is no point", SHAPE)
         points.append(point)
+    if len(set(map(tuple, points))) < LEAST:
+        raise InputError(f"{name} holds copies of few points", f"give {LEAST} different ones")
     return np.array(points), max(len(cells) for _, cells in rows) - len(AXES)
 
 
 def cells_of(line: str, separator: str | None) -> list[str]:
     """The cells of a line, without quotes and spaces around them.
 
-    Where semicolons separate, a comma is a decimal one, as spreadsheets of some languages write.
+    A comma inside of a cell is a decimal one, as spreadsheets of some languages write.
 
-    >>> cells_of("1,5; -2", ";"), cells_of('"3","4"', ","), cells_of("5  6", None)
-    (['1.5', '-2'], ['3', '4'], ['5', '6'])
+    >>> cells_of("1,5; -2", ";"), cells_of('"3,5","4"', ","), cells_of("5  6", None)
+    (['1.5', '-2'], ['3.5', '4'], ['5', '6'])
     """
-    cells = [cell.strip().strip('"') for cell in line.split(separator)]
-    return [cell.replace(",", ".") for cell in cells] if separator == ";" else cells
+    if separator is None:
+        cells = line.split()
+    else:
+        cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    return [cell.strip().strip('"').replace(",", ".") for cell in cells]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, finite or not."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def numbers_of(cells: Sequence[str], columns: tuple[int, int]) -> list[float] | None:
@@ -193,14 +214,20 @@ def given_ranges(options: ReadingOptions) -> dict[str, Bounds] | None:
 
 
 def square_around(points: np.ndarray) -> dict[str, Bounds]:
-    """A square around points (N,2), with a margin; its side is 1 where all are one and the same."""
+    """A square around points (N,2), with a margin; its side is 1 where all are one and the same.
+
+    InputError where doubles do not hold it.
+    """
     low, high = points.min(0), points.max(0)
-    middle, half = (low + high) / 2, ((high - low) / 2).max()
+    middle, half = low / 2 + high / 2, float((high / 2 - low / 2).max())
     half = (1 + 2 * MARGIN) * half if half > 0 else 0.5
-    return {
-        name: (float(centre - half), float(centre + half))
-        for name, centre in zip(AXES, middle, strict=True)
+    square = {
+        name: (centre - half, centre + half)
+        for name, centre in zip(AXES, middle.tolist(), strict=True)
     }
+    if not all(np.isfinite(high - low) and high > low for low, high in square.values()):
+        raise InputError("these coordinates are too large", "subtract their mean, or scale them")
+    return square
 
 
 def parts_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

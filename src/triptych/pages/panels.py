@@ -269,7 +269,9 @@ def run_panel(
         figure = load_figure(run.folder / "figures" / kind)
     if rows is not None and figure.grid is not None:
         figure = replace(crop_cells(figure, rows, figure.grid.columns), note=figure.note)
-    caption = language.text(f"caption.{kind}")
+    grid = figure.grid  # points of the plane lie in one cell, whatever their rows were
+    together = grid is not None and grid.rows == grid.columns == 1 and kind != "samples"
+    caption = language.text("caption.points" if together else f"caption.{kind}")
     if figure.uri and figure.note:
         caption = f"{caption} {sentence_case(language.note(figure.note))}."
     picture = make_picture(figure, alt_text(kind, name, language), caption, language)

@@ -35,10 +35,11 @@ JobState = Literal["waiting", "running", "done", "stopped", "interrupted", "fail
 OPEN: tuple[JobState, ...] = ("waiting", "running")
 MOST_JOBS = 200  # kept; the oldest that are over are forgotten
 MOST_WAITING = 20
-LAST_BYTES = 4096  # of a job's messages
+LAST_BYTES = 65_536  # of a job's messages
 LONGEST = 1000  # letters of the name of data
 LONGEST_NAME = 80  # letters of a folder's name
 SLACK = 1.0  # seconds by which the clocks of processes and files may differ
+LAST_LINES = 5  # among which a complaint is; libraries may warn after it
 COMPLAINT = "triptych: "  # begins the line that says why a command ended
 TRACEBACK = "Traceback (most recent call last):"  # where it was ours to blame
 SAVED = "saved; the same command goes on"  # what a training says last that was asked to stop
@@ -177,7 +178,7 @@ class Jobs:
         if job.state == "waiting":
             return self._keep(replace(job, state="stopped"))
         if job.state == "running" and job.process is not None and is_alive(job):
-            with contextlib.suppress(ProcessLookupError):  # it ended just now
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended just now
                 os.kill(job.process, signal.SIGTERM)
             return self._keep(replace(job, told_to_stop=True))
         return job
@@ -232,8 +233,10 @@ class Jobs:
         line = lines[-1] if lines else ""
         if job.told_to_stop or SAVED in line:  # it may have had nothing to save yet
             return replace(job, state="stopped", message="")
-        if line.startswith(COMPLAINT) or TRACEBACK in lines:
-            return replace(job, state="failed", message=line.removeprefix(COMPLAINT))
+        complaints = [each for each in lines[-LAST_LINES:] if each.startswith(COMPLAINT)]
+        if complaints or TRACEBACK in lines:
+            message = complaints[-1] if complaints else line
+            return replace(job, state="failed", message=message.removeprefix(COMPLAINT))
         return replace(job, state="interrupted", message="")  # the line is no reason: it was killed
 
     def is_complete(self, job: Job) -> bool:
@@ -285,8 +288,11 @@ def is_alive(job: Job) -> bool:
     if job.process is None:
         return False
     try:
-        words = psutil.Process(job.process).cmdline()
-        return not words or tuple(words[-len(job.words) :]) == job.words
+        process = psutil.Process(job.process)
+        words = process.cmdline()
+        if not words:
+            return job.began is not None and abs(process.create_time() - job.began) <= SLACK
+        return tuple(words[-len(job.words) :]) == job.words
     except psutil.Error:
         return False
 

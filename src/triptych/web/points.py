@@ -61,7 +61,7 @@ class PointsAsked(Record):
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("x", "y"))
-        writer.writerows((f"{x:.6g}", f"{y:.6g}") for x, y in self.points)
+        writer.writerows((f"{x:.12g}", f"{y:.12g}") for x, y in self.points)
         content = text.getvalue().encode()
         path = root / FOLDER / f"{self.name}-{sha256(content).hexdigest()[:6]}.csv"
         files.make_folder(path.parent)

@@ -82,7 +82,7 @@ def defaults(size: Size, shape: ImageShape) -> PointDiffusion:
 
 
 RECIPE = Recipe(
-    summary="for points of the plane (.csv): a few thousand weights, EDM",
+    summary="for points of the plane (.csv): some ten thousand weights, EDM",
     settings=PointDiffusion,
     defaults=defaults,
     build=build,

@@ -52,7 +52,7 @@ def defaults(size: Size, shape: ImageShape) -> PointGAN:
 
 
 RECIPE = Recipe(
-    summary="for points of the plane (.csv): a few thousand weights, R1 and R2",
+    summary="for points of the plane (.csv): some ten thousand weights, R1 and R2",
     settings=PointGAN,
     defaults=defaults,
     build=build,

@@ -48,7 +48,7 @@ def defaults(size: Size, shape: ImageShape) -> PointVAE:
 
 
 RECIPE = Recipe(
-    summary="for points of the plane (.csv): a few thousand weights, learned deviation",
+    summary="for points of the plane (.csv): some ten thousand weights, learned deviation",
     settings=PointVAE,
     defaults=defaults,
     build=build,
