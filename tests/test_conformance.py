@@ -365,7 +365,7 @@ def test_the_path_up_goes_from_the_image_to_its_latent(
         pytest.skip("does not encode by a path")
     x = images.to_float(random_pixels(2, *shape.size))
     with torch.inference_mode():
-        states = model.path_up(x, STEPS + 1)
+        states, _ = model.path_up(x, STEPS + 1)
         noise = model.encode(x).tensors["noise"]
     assert states.shape == (2, STEPS + 1, *shape.size)
     assert grey_levels_apart(images.to_uint8(states[:, 0]), images.to_uint8(x)) <= 1

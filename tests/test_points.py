@@ -230,8 +230,8 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
     return 2 * ab - aa - bb
 
 
-# Distances of 300 steps of each family were 0.04, 0.04 and 0.02; of no training 0.4 to 2.
-@pytest.mark.parametrize(("family", "most"), [("vae", 0.1), ("gan", 0.1), ("diffusion", 0.05)])
+# Distances after 300 steps were 0.030, 0.019 and 0.011; before the first 0.48, 0.50 and 0.042.
+@pytest.mark.parametrize(("family", "most"), [("vae", 0.1), ("gan", 0.1), ("diffusion", 0.02)])
 def test_three_hundred_steps_learn_the_ring(family: str, most: float, file: str) -> None:
     state, data = trained(f"{family}:points", file, STEPS), open_images(file)
     real = images.to_float(data.test.images).flatten(1)

@@ -176,10 +176,10 @@ class Sample(UsesModel, SamplingOptions):
         samples = run.sample(self.count, self.seed, console=self.console(), **options)
         if target.kind == output.POINTS:
             target.write_points(points.coordinates(samples, run.record.data.ranges))
-            return {"out": str(self.out), "count": self.count} if self.json else str(self.out)
-        labels = run.sample_labels(self.count, self.seed, self.label)
-        classes = () if run.labels is None else run.labels.names
-        target.write({"images": samples}, labels, classes)
+        else:
+            labels = run.sample_labels(self.count, self.seed, self.label)
+            classes = () if run.labels is None else run.labels.names
+            target.write({"images": samples}, labels, classes)
         return {"out": str(self.out), "count": self.count} if self.json else str(self.out)
 
 

@@ -42,18 +42,18 @@ def is_points(data: str) -> bool:
 
 
 def open_points(
-    data: str, options: ReadingOptions, known: Mapping[str, Bounds] | None = None
+    data: str, options: ReadingOptions, square: Mapping[str, Bounds] | None = None
 ) -> ImageData:
     """The points of a CSV file; InputError where it holds none.
 
     The user's range is that of both axes; else a square around all points, with some margin.
 
-    known: the range of each axis by which others were read, which these are to be read by
+    square: the range of each axis by which other points were read, for these to be read by
     """
     refuse_options(options)
     path = path_of(data)
     points, others = read_points(path)
-    ranges = given_ranges(options) or dict(known or square_around(points))
+    ranges = given_ranges(options) or dict(square or square_around(points))
     images = np.stack(
         [converted(points[:, axis], ranges[name]) for axis, name in enumerate(AXES)], axis=1
     )
@@ -154,12 +154,7 @@ def read_points(path: Path) -> tuple[np.ndarray, int]:
     rows = [(number, cells_of(line, separator)) for number, line in numbered]
     columns = (0, 1)
     if rows and not any(map(is_number, rows[0][1])):
-        names = [cell.lower() for cell in rows[0][1]]
-        if set(AXES) <= set(names):
-            columns = (names.index(AXES[0]), names.index(AXES[1]))
-        elif names[0] == "" and len(names) > len(AXES):  # the numbers of a table's rows
-            columns = (1, 2)
-        rows = rows[1:]
+        columns, rows = columns_named(rows[0][1]), rows[1:]
     if not LEAST <= len(rows) <= MOST:
         raise InputError(f"{name} holds {len(rows):,} points", f"give {LEAST} to {MOST:,}")
     points = []
@@ -171,6 +166,19 @@ def read_points(path: Path) -> tuple[np.ndarray, int]:
     if len(set(map(tuple, points))) < LEAST:
         raise InputError(f"{name} holds copies of few points", f"give {LEAST} different ones")
     return np.array(points), max(len(cells) for _, cells in rows) - len(AXES)
+
+
+def columns_named(names: Sequence[str]) -> tuple[int, int]:
+    """Which columns are x and y, by the names of all; the first two where none are called so.
+
+    >>> columns_named(["label", "Y", "X"]), columns_named(["", "lon", "lat"])
+    ((2, 1), (1, 2))
+    """
+    lower = [name.lower() for name in names]
+    if set(AXES) <= set(lower):
+        return lower.index(AXES[0]), lower.index(AXES[1])
+    numbered = names[0] == "" and len(names) > len(AXES)  # a table's rows, in a first column
+    return (1, 2) if numbered else (0, 1)
 
 
 def cells_of(line: str, separator: str | None) -> list[str]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from triptych import images
-from triptych.config import POINT
 from triptych.console import Bar, Console
 from triptych.data.dataset import ImageData
 from triptych.data.samples import SampleFormat
@@ -289,7 +288,7 @@ def measure(metric: Metric, outputs: SampleOutputs) -> MetricRecord:
     real, output = outputs.against, outputs.by_name[metric.needs[0]]
     note, estimate, floor = output.note, None, None
     try:
-        if metric.images_only and tuple(outputs.images.shape[1:]) == POINT.size:
+        if metric.images_only and images.is_points(outputs.images):
             raise NotDefinedError(IMAGES_ONLY)
         if output.lacking is not None:
             raise NotDefinedError(output.lacking)

@@ -40,10 +40,10 @@ class EncodesByPath(Encodes):
     """Encoding follows a path in steps, from the image up to the noise of an `Iterative` model."""
 
     @abstractmethod
-    def path_up(self, images: Tensor, points: int) -> Tensor:
+    def path_up(self, images: Tensor, points: int) -> tuple[Tensor, Latent]:
         """States at evenly spaced steps, first and last included, scaled as those of `trajectory`.
 
-        images [N,C,H,W] on [-1, 1] -> [N,points,C,H,W]; `encode` gives the noise at the end.
+        images [N,C,H,W] on [-1, 1] -> [N,points,C,H,W], and the latent at the end, as of `encode`.
         """
 
 

@@ -47,7 +47,8 @@ def round_trip(
     def states(numbers: range) -> Tensor:
         rng = ImageStreams(seed, "reconstruct", numbers, machine.device)
         x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))
-        up, down = model.path_up(x, points), decoder.trajectory(model.encode(x), rng, points)
+        up, latent = model.path_up(x, points)
+        down = decoder.trajectory(latent, rng, points)
         return images.to_uint8(torch.cat([up, down[:, 1:]], dim=1))
 
     return shared(states, len(originals), machine)

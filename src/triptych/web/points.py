@@ -20,7 +20,7 @@ from triptych.web.jobs import Asked
 FOLDER = "points"  # in the served folder
 LEAST, MOST = 50, 4000
 LARGEST = 1e6  # of a coordinate
-BUDGET = "12s"  # of each model: about ten seconds of learning after what is measured before
+BUDGET = "12s"  # of each model: about eleven seconds of learning after the calibration
 PLAIN_NAME = re.compile(r"[a-z]{1,20}")
 # Settings that make a family fail in its own way, which its diagnoses then name.
 PROVOKED: Mapping[str, tuple[str, ...]] = {

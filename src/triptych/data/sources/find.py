@@ -23,7 +23,7 @@ from triptych.data.sources.parquet import is_parquet, read_parquet
 from triptych.errors import InputError
 
 PLUGINS = "triptych.sources"  # the entry points by which other packages add readers
-PATHS = "a folder of images or a .zip, .tar, .parquet, .npz, .npy or .mat file"
+PATHS = "a folder of images or a .zip, .tar, .parquet, .npz, .npy or .mat file, or a .csv of points"
 NAMES = (street_digits.NAME, *named.NAMES, "hf:owner/name")
 ALIKE = 0.75  # difflib's ratio from which a name is taken for a misspelt one
 LONG = 300  # letters of the user's words that a message repeats

@@ -283,13 +283,14 @@ class Diffusion(NoiseToImage, BoundsLikelihood, EncodesByPath, DrawsAroundGroups
 
     def encode(self, images: Tensor) -> Latent:
         """The noise at the upper end of the noise-free path; the class is taken as unknown."""
-        states, _ = self.states_up(images)
-        noise, labels = states[-1] / self.process.prior_std, self.null_labels(images)
-        return Latent({"noise": noise}, path="spherical", labels=labels)
+        return self.path_up(images, 1)[1]
 
-    def path_up(self, images: Tensor, points: int) -> Tensor:
+    def path_up(self, images: Tensor, points: int) -> tuple[Tensor, Latent]:
         """States on the variance-preserving scale, from the image to the noise."""
-        return evenly_spaced(*self.states_up(images), points)
+        states, sigmas = self.states_up(images)
+        noise, labels = states[-1] / self.process.prior_std, self.null_labels(images)
+        latent = Latent({"noise": noise}, path="spherical", labels=labels)
+        return evenly_spaced(states, sigmas, points), latent
 
     def states_up(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """All states of the noise-free path from the image to the noise, and their noise levels.
