@@ -14,12 +14,12 @@ if TYPE_CHECKING:
         evaluate,
         load,
         measure,
+        open_images,
         repeat,
         report,
         save_reference,
         train,
     )
-    from triptych.data.open import open_images
     from triptych.errors import InputError
     from triptych.images import grid
     from triptych.options import DataOptions
@@ -46,7 +46,6 @@ _HOMES = {
     "InputError": "triptych.errors",
     "Run": "triptych.run",
     "grid": "triptych.images",
-    "open_images": "triptych.data.open",
 }
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 from triptych import files, hardware
 from triptych.comparison import compare as comparing
 from triptych.console import QUIET, Console
+from triptych.data import open as opening
 from triptych.data.dataset import ImageData
-from triptych.data.open import open_images, tell_notes
+from triptych.data.open import tell_notes
+from triptych.data.sources.memory import Held, holds_images
 from triptych.errors import InputError
 from triptych.evaluation import saved_reference
 from triptych.evaluation.evaluate import (
@@ -48,6 +50,7 @@ from triptych.hardware import Machine
 from triptych.options import (
     DEFAULT_DATA,
     CompareRequest,
+    DataOptions,
     MeasureRequest,
     MeasuringOptions,
     ReadingOptions,
@@ -83,6 +86,49 @@ def load(path: PathLike) -> Run:
     return Run(path)
 
 
+@takes(DataOptions)
+def open_images(
+    data: Data = DEFAULT_DATA,
+    options: ReadingOptions | None = None,
+    *,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    test: Any = None,
+    name: str | None = None,
+    console: Console = QUIET,
+    **more: Any,
+) -> ImageData:
+    """Images in three parts, as every verb takes them for its `data`; decoded once and kept.
+
+    data:    what `--data` takes; or an array (N,H,W[,C]) or tensor (N,C,H,W), a list of arrays or
+             Pillow images, a `torch.utils.data.Dataset` of images or of (image, label), a Hugging
+             Face `Dataset`; a pair (images, labels); or {"train": ..., "test": ...} of any of them
+    options: all of the options below, as one record
+    labels:  of images that Python holds, one each: numbers, names or one-hot rows
+    classes: the names of the numbers 0, 1, ...; a data set's own by default
+    test:    images of a test part, as `data`; else a tenth becomes one
+    name:    of images that Python holds, as reports show it
+    InputError on floats without a `range`, on labels of another number, and on what are no images.
+    """
+    asked = options or DataOptions.of(**more)
+    if holds_images(data):
+        return opening.open_images(Held(data, labels, classes, test, name), asked, console)
+    for value, option in ((labels, "labels"), (classes, "classes"), (test, "test"), (name, "name")):
+        if value is not None:
+            wrong = f"{option} is for images that Python holds, and {as_data(data)} is a name"
+            raise InputError(wrong, "leave it out")
+    return opening.open_images(as_data(data), asked, console)
+
+
+def open_held(data: Data | None, options: Mapping[str, Any], console: Console) -> Data | None:
+    """Images that Python holds, opened as the keywords of a verb say; other data as they are."""
+    if not holds_images(data):
+        return data
+    names = {each.name for each in fields(DataOptions)}
+    reading = {name: value for name, value in options.items() if name in names}
+    return opening.open_images(Held(data), DataOptions.of(**reading), console)
+
+
 @takes(TrainRequest)
 def train(
     model: str | TrainRequest,
@@ -97,6 +143,7 @@ def train(
     model:   or all that is asked, as one request
     machine: to run on; else the options of it decide
     """
+    data = open_held(data, options, console)
     if not isinstance(model, TrainRequest):
         model = TrainRequest.of(model=model, data=source_of(data), **options)
     machine = machine or hardware.pick_for(model)
@@ -182,6 +229,8 @@ def evaluate(
     """
     if isinstance(runs, MeasureRequest):
         asked, data = runs, runs.data
+    elif holds_images(data):  # which each run reads as its own
+        asked = MeasureRequest.of(runs=runs, **options)
     else:
         asked = MeasureRequest.of(runs=runs, data=source_of(data), **options)
     if not asked.runs:
@@ -343,9 +392,11 @@ def ground_of(data: Data, options: ReadingOptions, console: Console) -> Ground:
     """The images that samples are measured against, or a saved reference."""
     if isinstance(data, ImageData):
         return data
+    if holds_images(data):
+        return opening.open_images(Held(data), options, console)
     if saved_reference.is_reference(data):
         return saved_reference.read(Path(as_data(data)).expanduser())
-    return open_images(data, options, console)
+    return opening.open_images(as_data(data), options, console)
 
 
 @takes(MeasuringOptions)
@@ -404,10 +455,11 @@ def save_reference(
     if isinstance(data, ReferenceRequest):
         asked, images = data, None
     else:
+        data = open_held(data, options, console)
         asked = ReferenceRequest.of(data=source_of(data), out=as_path(out, "out"), **options)
         images = opened(data)
     machine = machine or hardware.pick_for(asked)
-    images = images or open_images(asked.data, asked.part(ReadingOptions), console)
+    images = images or opening.open_images(asked.data, asked.part(ReadingOptions), console)
     tell_notes(images, console)
     plan = plan_measurement(asked.count, asked.features, images, machine, console)
     with machine.fastest_threads():
@@ -435,6 +487,7 @@ def compare(
     if isinstance(models, CompareRequest):
         asked = models
     else:
+        data = open_held(data, options, console)
         asked = CompareRequest.of(models=models, data=source_of(data), **options)
     check_language(asked.lang)
     machine = machine or hardware.pick_for(asked)

@@ -85,7 +85,7 @@ def as_data(value: object, name: str = "data") -> str:
     holds_images = hasattr(value, "__getitem__") and not isinstance(value, bytes)
     raise InputError(
         f"{name} takes a path or the name of a set, not {kind_of(value)}",
-        "save the images as an .npz file and give its path"
+        "open the images by triptych.open_images"
         if holds_images
         else "give a path, or a name such as street-digits",
     )

@@ -20,6 +20,7 @@ from triptych.data.image_files import ImageFiles, read_image_files
 from triptych.data.ingest import Reading
 from triptych.data.open import open_images
 from triptych.data.points import open_points
+from triptych.data.sources.memory import Held, holds_images
 from triptych.errors import InputError
 from triptych.families.capabilities import (
     Encodes,
@@ -51,7 +52,7 @@ from triptych.tasks.traverse import Traversal
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
 
-Data = str | os.PathLike[str] | ImageData  # as the verbs take it
+Data = str | os.PathLike[str] | ImageData | Any  # as the verbs take it: of the last, `Held`
 
 
 class Run:
@@ -341,6 +342,8 @@ def run_data(
     own, options = run.record.data, options or ReadingOptions()
     if isinstance(data, ImageData):
         opened = data
+    elif holds_images(data):
+        opened = open_images(Held(data), options.over(own_options(own, "")), console)
     else:
         source = own.source if data is None else as_data(data)
         reading = options.over(own_options(own, source))

@@ -157,7 +157,7 @@ class Pictures(NamedTuple):
     each: Iterator[Picture | BadImageError]
 
 
-def read_pictures(content: bytes | Path | np.ndarray | BadImageError) -> Pictures:
+def read_pictures(content: bytes | Path | np.ndarray | Image.Image | BadImageError) -> Pictures:
     """The images of an item's content; BadImageError where it holds none."""
     if isinstance(content, BadImageError):
         raise content
@@ -167,7 +167,19 @@ def read_pictures(content: bytes | Path | np.ndarray | BadImageError) -> Picture
         if content.ndim < 2 or content.size == 0:
             raise BadImageError("empty")
         return Pictures(1, 0, iter([Picture(content)]))
+    if isinstance(content, Image.Image):
+        return Pictures(1, 0, iter([loaded(content)]))
     return decode_all(read_file(content) if isinstance(content, Path) else content)
+
+
+def loaded(image: Image.Image) -> Picture:
+    """A Pillow image as Python holds it; BadImageError where it is too large or odd."""
+    if image.width * image.height > PLAIN_CAP:
+        raise too_large(image.width, image.height, PLAIN_CAP)
+    try:
+        return to_picture(upright(image))
+    except Exception as error:
+        raise as_bad_image(error) from error
 
 
 def read_file(path: Path) -> bytes:

@@ -14,8 +14,9 @@ from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
 from triptych.data.ingest import Reading
 from triptych.data.ranges import Bounds
-from triptych.data.sources import Columns, Origin, Progress
+from triptych.data.sources import MEMORY, Columns, Origin, Progress
 from triptych.data.sources.find import NAMES, find_origin
+from triptych.data.sources.memory import Held, find_held
 from triptych.errors import InputError
 from triptych.options import (
     DEFAULT_DATA,
@@ -33,25 +34,32 @@ VERSION = 5  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(
-    data: str | os.PathLike[str] = DEFAULT_DATA,
+    data: str | os.PathLike[str] | Held = DEFAULT_DATA,
     options: ReadingOptions | None = None,
     console: Console = QUIET,
 ) -> ImageData:
-    """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
+    """Images of a named set, a Hub data set, a path or Python's memory, each in three parts.
 
-    Points of the plane, of a CSV file, are images of one pixel: `points.open_points`.
+    They are decoded once and kept in the user's cache. Points of the plane, of a CSV file, are
+    images of one pixel: `points.open_points`.
 
     Raises InputError when there is nothing to read, or too little.
     """
-    data, options = as_data(data), options or ReadingOptions()
-    if points.is_points(data):
-        return points.open_points(data, options)
+    options = options or ReadingOptions()
+    if not isinstance(data, Held):
+        data = as_data(data)
+        if points.is_points(data):
+            return points.open_points(data, options)
+        alike = folder_named_alike(data)
+        if alike is not None:
+            console.say(f"note: {english(alike)}")  # before anything is fetched
     resolution, fit = options.resolution or DEFAULT_RESOLUTION, options.fit or DEFAULT_FIT
-    alike = folder_named_alike(data)
-    if alike is not None:
-        console.say(f"note: {english(alike)}")  # before anything is fetched
-    with console.bar(f"  preparing {data}") as bar:
-        origin = find_origin(data, Columns(options.image_column, options.label_column))
+    columns = Columns(options.image_column, options.label_column)
+    with console.bar(f"  preparing {data if isinstance(data, str) else data.name}") as bar:
+        if isinstance(data, Held):
+            origin = find_held(data, columns, options.range is not None, bar.update)
+        else:
+            origin = find_origin(data, columns)
         key = store.entry_key(
             {
                 "version": VERSION,
@@ -67,7 +75,8 @@ def open_images(
     if ingested.bad and options.strict:
         first = ": ".join(ingested.bad[0])
         raise InputError(f"{len(ingested.bad)} bad images, first {first}", "mend or remove them")
-    return assemble(data, options, origin, arrays, ingested)
+    source = data if isinstance(data, str) else f"{MEMORY}{origin.identity[MEMORY]}"
+    return assemble(source, options, origin, arrays, ingested)
 
 
 def usable(key: str) -> store.Entry | None:

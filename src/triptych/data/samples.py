@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from numbers import Integral
 from typing import Self
 
 import numpy as np
@@ -33,6 +32,7 @@ from triptych.data.ingest import (
 from triptych.data.ranges import Bounds, NumberSummary
 from triptych.data.sources import Item, Progress, Source, printable
 from triptych.data.sources.layout import UNLABELED
+from triptych.data.sources.memory import Label, as_stack, label_list
 from triptych.errors import InputError
 from triptych.files import kind_of
 from triptych.options import Fit
@@ -288,7 +288,7 @@ def source_of_arrays(images: object, labels: object, name: str) -> Source:
     labels: names of classes or their numbers, one for each image, or None
     """
     stacks: list[np.ndarray] = []
-    given: list[str | int] = [] if labels is None else label_list(labels, name)
+    given: list[Label] = [] if labels is None else label_list(labels, name)
     if isinstance(images, np.ndarray | Tensor):
         stacks.append(as_stack(images, name))
     elif isinstance(images, Iterable) and not isinstance(images, str | bytes | Mapping):
@@ -314,40 +314,3 @@ def source_of_arrays(images: object, labels: object, name: str) -> Source:
             yield Item(f"{name}[{index}]", image, given[index] if given else None, None)
 
     return Source(items, count)
-
-
-def as_stack(value: object, name: str) -> np.ndarray:
-    """Images (N,H,W) or (N,H,W,3) of an array or tensor; InputError where it is none of images."""
-    first = isinstance(value, Tensor)
-    if isinstance(value, Tensor):
-        tensor = value.detach().cpu()
-        value = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
-        held = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else kind_of(value)
-        raise InputError(f"{name} are not images but {held}", "give uint8 images")
-    shape = value.shape
-    last = len(shape) == 4 and shape[3] in (1, 3)
-    before = len(shape) == 4 and shape[1] in (1, 3)
-    if before and (first or not last):
-        value = np.moveaxis(value, 1, -1)
-    elif not last and (len(shape) != 3 or shape[2] in (1, 3, 4)):
-        raise InputError(
-            f"{name} are of shape {shape}", "give (N,H,W), (N,H,W,C) or (N,C,H,W) with C 1 or 3"
-        )
-    if value.dtype == np.bool_:
-        value = value.astype(np.uint8) * 255
-    return value[..., 0] if value.ndim == 4 and value.shape[3] == 1 else value
-
-
-def label_list(labels: object, name: str) -> list[str | int]:
-    """Names or whole numbers of classes; InputError on anything else."""
-    values = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels
-    if not isinstance(values, Iterable) or isinstance(values, str):
-        raise InputError(f"the labels of {name} are {kind_of(labels)}", "give a list of them")
-    listed = list(values)
-    for label in listed:
-        if not isinstance(label, str | Integral):
-            raise InputError(
-                f"a label of {name} is {kind_of(label)}", "give names of classes, or numbers"
-            )
-    return [label if isinstance(label, str) else int(label) for label in listed]

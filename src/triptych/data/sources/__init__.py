@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from triptych.errors import InputError
 from triptych.records import Note
@@ -27,6 +28,7 @@ PART_NAMES: dict[str, PartName] = {
     "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+MEMORY = "memory:"  # begins the name of images that Python held
 NO_LABELS = "none"  # what --label-column says when labels are to be left out
 
 Progress = Callable[[int, int], None]  # done, of how many
@@ -67,14 +69,14 @@ class UnreadableError(BadImageError):
 class Item:
     """One image before decoding.
 
-    content: a file's bytes, a file to read, pixels (H,W) or (H,W,3) of any type of numbers, or why
-             it is bad
+    content: a file's bytes, a file to read, pixels (H,W) or (H,W,3) of any type of numbers, a
+             loaded Pillow image, or why it is bad
     label:   its class, by name or number, or None
     part:    the part in which its source puts it, or None
     """
 
     name: str
-    content: bytes | Path | np.ndarray | BadImageError
+    content: bytes | Path | np.ndarray | Image.Image | BadImageError
     label: str | int | None
     part: PartName | None
 

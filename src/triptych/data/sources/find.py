@@ -11,13 +11,14 @@ from pathlib import Path
 
 from triptych import plugins
 from triptych.data import street_digits
-from triptych.data.sources import PART_NAMES, Columns, Origin, Source, hub, named, printable
+from triptych.data.sources import MEMORY, PART_NAMES, Columns, Origin, Source, hub, named, printable
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
 from triptych.data.sources.archive import read_archive, read_shards
 from triptych.data.sources.arrays import read_arrays
 from triptych.data.sources.folder import explore, read_folder
 from triptych.data.sources.layout import is_image
 from triptych.data.sources.matlab import read_matlab
+from triptych.data.sources.memory import find_again
 from triptych.data.sources.metadata import is_table
 from triptych.data.sources.parquet import is_parquet, read_parquet
 from triptych.errors import InputError
@@ -44,6 +45,8 @@ def find_origin(data: str, columns: Columns) -> Origin:
         return street_digits.find(columns)
     if data in named.NAMES:
         return named.find(data, columns)
+    if data.startswith(MEMORY):
+        return find_again(data)
     if data.startswith("hf:"):
         return hub.find(data, columns)
     return find_path(path_of(data), columns)
