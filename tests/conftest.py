@@ -28,8 +28,16 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Nothing is read from or left in the user's cache."""
+    """Nothing is read from or left in the user's cache.
+
+    Processes that test together prepare images once for all of them: the embedded set takes long.
+    """
     folder = tmp_path_factory.mktemp("cache")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in ("data", "locks"):
+            shared = tmp_path_factory.getbasetemp().parent / f"cache-{name}"
+            shared.mkdir(exist_ok=True)
+            (folder / name).symlink_to(shared, target_is_directory=True)
     before = os.environ.get("TRIPTYCH_CACHE")
     os.environ["TRIPTYCH_CACHE"] = str(folder)
     yield folder
