@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triptych.console import QUIET, Console
+from triptych.console import Console, console_for
 from triptych.data import describe, ingest, points, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
@@ -35,14 +35,18 @@ VERSION = 5  # raised whenever the same source would give other pixels or parts
 def open_images(
     data: str | os.PathLike[str] = DEFAULT_DATA,
     options: ReadingOptions | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    *,
+    quiet: bool = False,
 ) -> ImageData:
     """Images of a named set, a Hub data set or a path, decoded once and kept in the user's cache.
 
     Points of the plane, of a CSV file, are images of one pixel: `points.open_points`.
 
+    quiet: no messages and no bars
     Raises InputError when there is nothing to read, or too little.
     """
+    console = console_for(console, quiet)
     data, options = as_data(data), options or ReadingOptions()
     if points.is_points(data):
         return points.open_points(data, options)
