@@ -311,7 +311,7 @@ def test_bars_say_what_is_done_and_come_to_their_end(
     class Told(Console):
         @contextmanager
         def bar(self, label: str, total: float | None = None) -> Iterator[Bar]:
-            bar = Bar(None, None)
+            bar = Bar()
 
             def update(done: float, new: float | None = None, note: str | None = None) -> None:
                 told.append((done, new or total, f"{label}: {note}"))

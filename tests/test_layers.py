@@ -18,7 +18,7 @@ PACKAGE = SOURCE / "triptych"
 # one height know nothing of each other, but for the lowest.
 LAYERS = [
     {"config", "errors", "images", "seeding", "files", "options", "console", "hardware"}
-    | {"distributed", "plugins", "records", "words"},
+    | {"distributed", "notebook", "plugins", "records", "words"},
     {"data", "nn", "metrics"},
     {"families"},
     {"tasks"},
@@ -127,7 +127,8 @@ def test_pages_never_import_torch() -> None:
         assert not roots & {"torch", "safetensors", "torchmetrics"}, path
         outside = {module for module in inner(path) if layer_of(module) not in (None, "pages")}
         allowed = tuple(
-            f"triptych.{name}" for name in ("errors", "files", "options", "records", "words")
+            f"triptych.{name}"
+            for name in ("errors", "files", "notebook", "options", "records", "words")
         )
         allowed += ("triptych.comparison.significance", "triptych.families.registry")
         assert all(module.startswith(allowed) for module in outside), f"{path}: {outside}"

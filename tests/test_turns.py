@@ -49,7 +49,7 @@ class Drawn(Bar):
     """Keeps what it was moved to."""
 
     def __init__(self) -> None:
-        super().__init__(None, None)
+        super().__init__()
         self.shown: list[tuple[float, float | None]] = []
 
     def update(self, done: float, total: float | None = None, note: str | None = None) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         train,
     )
     from triptych.errors import InputError
+    from triptych.families.latent import Latent
     from triptych.images import grid
     from triptych.options import DataOptions
     from triptych.run import Run
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataOptions",
     "InputError",
+    "Latent",
     "Run",
     "compare",
     "evaluate",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "DataOptions": "triptych.data.open",
     "InputError": "triptych.errors",
+    "Latent": "triptych.families.latent",
     "Run": "triptych.run",
     "grid": "triptych.images",
 }

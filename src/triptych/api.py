@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from triptych import files, hardware
 from triptych.comparison import compare as comparing
-from triptych.console import QUIET, Console
+from triptych.console import Console, console_for
 from triptych.data import open as opening
 from triptych.data.dataset import ImageData
 from triptych.data.open import tell_notes
@@ -59,7 +59,7 @@ from triptych.options import (
     as_data,
     takes,
 )
-from triptych.records import Note, ReferenceRecord, ResultsRecord
+from triptych.records import Measured, Note, ReferenceRecord, ResultsRecord
 from triptych.run import Data, Run, run_data
 from triptych.training import posthoc_ema
 from triptych.training.resolve import (
@@ -73,6 +73,9 @@ from triptych.training.run_folder import RUNS, RunFolder
 from triptych.training.snapshots import scorer
 from triptych.training.train import train as train_request
 from triptych.words import check_language, english
+
+if TYPE_CHECKING:
+    from triptych.pages.shown import Report
 
 WIDTHS = (0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
 SCORED = 500  # samples of each
@@ -95,7 +98,8 @@ def open_images(
     classes: Sequence[str] | None = None,
     test: Any = None,
     name: str | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **more: Any,
 ) -> ImageData:
     """Images in three parts, as every verb takes them for its `data`; decoded once and kept.
@@ -108,9 +112,10 @@ def open_images(
     classes: the names of the numbers 0, 1, ...; a data set's own by default
     test:    images of a test part, as `data`; else a tenth becomes one
     name:    of images that Python holds, as reports show it
+    quiet:   no messages and no bars
     InputError on floats without a `range`, on labels of another number, and on what are no images.
     """
-    asked = options or DataOptions.of(**more)
+    asked, console = options or DataOptions.of(**more), console_for(console, quiet)
     if holds_images(data):
         return opening.open_images(Held(data, labels, classes, test, name), asked, console)
     for value, option in ((labels, "labels"), (classes, "classes"), (test, "test"), (name, "name")):
@@ -135,14 +140,17 @@ def train(
     data: Data = DEFAULT_DATA,
     *,
     machine: Machine | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **options: Any,
 ) -> Run:
     """Train one model; the same call on the same `out` goes on where it stopped.
 
     model:   or all that is asked, as one request
     machine: to run on; else the options of it decide
+    quiet:   no messages and no bars
     """
+    console = console_for(console, quiet)
     data = open_held(data, options, console)
     if not isinstance(model, TrainRequest):
         model = TrainRequest.of(model=model, data=source_of(data), **options)
@@ -175,15 +183,18 @@ def repeat(
     *,
     data: Data | None = None,
     machine: Machine | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **options: Any,
 ) -> Run:
     """Train a finished run again: bit by bit the same on the same kind of machine.
 
     Progress and threads follow what the run recorded, whatever the clock says now.
-    data: where its images are now
+    data:  where its images are now
+    quiet: no messages and no bars
     InputError where the run cannot be followed, or the data are not the same.
     """
+    console = console_for(console, quiet)
     machine = machine or hardware.pick()
     source, target = Run(as_path(run, "run"), machine), as_path(out, "out")
     images = run_data(source, data, ReadingOptions.of(**options), console)
@@ -217,16 +228,19 @@ def evaluate(
     data: Data | None = None,
     *,
     machine: Machine | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **options: Any,
-) -> list[ResultsRecord]:
+) -> Measured:
     """Measure runs on held-out images; writes results.json and figures into each.
 
     Samples from elsewhere are measured too, against the images or the reference that `data` names;
     their results go to `out`, for what the user made is never written into.
 
-    runs: or all that is asked, as one request
+    runs:  or all that is asked, as one request
+    quiet: no messages and no bars
     """
+    console = console_for(console, quiet)
     if isinstance(runs, MeasureRequest):
         asked, data = runs, runs.data
     elif holds_images(data):  # which each run reads as its own
@@ -243,7 +257,7 @@ def evaluate(
     write_samples = samples_to_measure(named, asked, data, machine, console)
     of_runs = iter(evaluate_runs(trained, asked, data, machine, console))
     of_samples = iter(write_samples())
-    return [next(of_samples if text in named else of_runs) for text in asked.runs]
+    return Measured(next(of_samples if text in named else of_runs) for text in asked.runs)
 
 
 def refuse_options_of_samples(asked: MeasureRequest) -> None:
@@ -408,7 +422,8 @@ def measure(
     name: str = "",
     latent: int | None = None,
     machine: Machine | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **options: Any,
 ) -> ResultsRecord:
     """Measure samples that were made elsewhere, by all that takes no model; nothing is written.
@@ -419,7 +434,9 @@ def measure(
     labels: names of the data's classes, one a sample, where a model was asked for them
     name:   to be shown by
     latent: the length of z, where a module does not tell it
+    quiet:  no messages and no bars
     """
+    console = console_for(console, quiet)
     asked = MeasuringOptions.of(**options)
     machine = machine or hardware.pick_for(asked)
     ground = ground_of(data, asked.part(ReadingOptions), console)
@@ -445,13 +462,16 @@ def save_reference(
     out: PathLike = "",
     *,
     machine: Machine | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **options: Any,
 ) -> ReferenceRecord:
     """Keep real images as a reference without their pixels: one file, to measure against again.
 
-    data: or all that is asked, as one request
+    data:  or all that is asked, as one request
+    quiet: no messages and no bars
     """
+    console = console_for(console, quiet)
     if isinstance(data, ReferenceRequest):
         asked, images = data, None
     else:
@@ -473,17 +493,22 @@ def compare(
     data: Data | None = None,
     *,
     machine: Machine | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **options: Any,
-) -> Path:
-    """Train what must be trained, measure all alike, write the report; returns its path.
+) -> Report:
+    """Train what must be trained, measure all alike, write the report.
 
+    What comes back shows itself in a notebook, and stands for the report's path.
     Finished runs are taken as they are; where there are only such, the data are theirs. The same
     call on the same `out` resumes.
     models: or all that is asked, as one request
+    quiet:  no messages and no bars
     """
     from triptych.pages import page
+    from triptych.pages.shown import Report
 
+    console = console_for(console, quiet)
     if isinstance(models, CompareRequest):
         asked = models
     else:
@@ -493,9 +518,10 @@ def compare(
     machine = machine or hardware.pick_for(asked)
     folder = comparing.compare(asked, opened(data), machine, console)
     if machine.group.is_main:
-        page.write_page(folder, language=asked.lang, course=asked.course)
+        with console.bar("  writing the page"):
+            page.write_page(folder, language=asked.lang, course=asked.course)
     machine.group.barrier()
-    return folder / page.PAGE
+    return Report(folder / page.PAGE, asked.lang)
 
 
 def report(
@@ -507,12 +533,15 @@ def report(
     out: PathLike | None = None,
     format: str = "html",
     eyes: PathLike | None = None,
+    console: Console | None = None,
+    quiet: bool = False,
 ) -> Path:
     """Write the page of a comparison again, or of finished and evaluated runs.
 
     Runs that differ are refused unless forced; their page goes to `out`, or report.FORMAT here.
     format: html, md (Markdown) or tex (LaTeX), whose pictures go into a folder beside the page
     eyes:   blind tests to be shown too, a file that the live page exported
+    quiet:  no bar
     """
     from triptych.pages.formats import check_target
     from triptych.pages.page import write_page
@@ -525,15 +554,15 @@ def report(
     check_target(target or Path(f"report.{format}"), format)
     if target is not None and not target.parent.exists():
         raise InputError(f"there is no folder {target.parent}", "make it, or name another --out")
-    if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
-        return write(folders[0], target)
     if not folders:
         raise InputError("no folder named", "give a comparison, or runs that were evaluated")
-    runs = [RunFolder(path) for path in folders]
-    with tempfile.TemporaryDirectory() as scratch:
-        comparing.join(Path(scratch), runs, force)
-        page = target or Path(f"report.{format}")
-        return write(Path(scratch), page)
+    with console_for(console, quiet).bar("  writing the page"):
+        if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
+            return write(folders[0], target)
+        runs = [RunFolder(path) for path in folders]
+        with tempfile.TemporaryDirectory() as scratch:
+            comparing.join(Path(scratch), runs, force)
+            return write(Path(scratch), target or Path(f"report.{format}"))
 
 
 @dataclass(frozen=True)
@@ -555,15 +584,18 @@ def average(
     *,
     data: Data | None = None,
     machine: Machine | None = None,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
 ) -> Averaged:
     """Write a run with the weights of `run` averaged at another relative width.
 
     width: the deviation of the average's moments as a share of the training; None compares some
            of them by their samples' kernel distance to the validation images of `data`, the
            run's own by default
+    quiet: no messages and no bars
     InputError where the run kept no averages, or they make none of this width.
     """
+    console = console_for(console, quiet)
     machine = machine or hardware.pick()
     source, target = Run(as_path(run, "run"), machine), RunFolder(as_path(out, "out"))
     if target.path.exists():

@@ -23,6 +23,9 @@ LEVELS = 256  # values an 8-bit pixel can take
 BIN_WIDTH = 2 / (LEVELS - 1)  # distance between neighbouring values on [-1, 1]
 INK = 0.45  # share of the light that is left where a point lies
 FLOAT64_DEVICES = ("cpu", "cuda")
+COLUMNS = 8  # of a grid
+SEEN = 96  # pixels of a screen that an image takes about, in a notebook
+MOST_PIXELS = 4_000_000  # of an enlarged picture
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -46,35 +49,64 @@ def to_float64(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Grid:
-    """Images laid out in rows; shows itself in a notebook.
+    """Images laid out in rows; shows itself in a notebook, small images enlarged.
 
     pixels: uint8 [C,H,W]
+    side:   of one image, the longer one, in pixels
     """
 
     pixels: Tensor
+    side: int = SEEN
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a PNG; parents are made."""
         path = files.as_path(path, "path")
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, self._repr_png_())
+        files.write_bytes(path, png(self.pixels))
         return path
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        to_pil(self.pixels).save(buffer, format="PNG")
-        return buffer.getvalue()
+        return png(enlarge(self.pixels, times_to_be_seen(self.side, *self.pixels.shape[1:])))
 
 
-def grid(images: Tensor, columns: int = 8, gap: int = 2) -> Grid:
+def png(pixels: Tensor) -> bytes:
+    """uint8 [C,H,W] as a PNG file."""
+    buffer = io.BytesIO()
+    to_pil(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def enlarge(pixels: Tensor, times: int) -> Tensor:
+    """Every pixel of uint8 [...,H,W] as a square of `times` by `times`: the nearest neighbour."""
+    return pixels.repeat_interleave(times, -2).repeat_interleave(times, -1)
+
+
+def times_to_be_seen(side: int, height: int, width: int) -> int:
+    """How many times a picture of images of that side is enlarged on a screen.
+
+    >>> [times_to_be_seen(side, 64, 64) for side in (8, 16, 32, 64, 128)]
+    [12, 6, 3, 2, 1]
+    >>> times_to_be_seen(32, 8498, 272)  # two thousand images
+    1
+    """
+    times = max(1, round(SEEN / side))
+    return min(times, max(1, int((MOST_PIXELS / (height * width)) ** 0.5)))
+
+
+def grid(images: Tensor, columns: int | None = None, gap: int = 2) -> Grid:
     """uint8 [N,C,H,W] -> one picture, row by row, white between the images.
 
-    Points of the plane, [N,2,1,1], are shown in it, all together.
+    Rows of images [N,points,C,H,W], as `Run.interpolate` gives them, are its rows. Points of the
+    plane, [N,2,1,1], are shown in it, all together.
+    columns: images in a row, 8 by default, or as many as there are in a row already
     """
+    if images.ndim == 5:
+        columns = columns or images.shape[1]
+        images = images.flatten(0, 1)
     count, channels, height, width = images.shape
     if is_points(images):
         return Grid(scatter(images))
-    columns = min(columns, count)
+    columns = min(columns or COLUMNS, count)
     rows = -(-count // columns)
     pixels = torch.full(
         (channels, rows * (height + gap) - gap, columns * (width + gap) - gap),
@@ -85,7 +117,7 @@ def grid(images: Tensor, columns: int = 8, gap: int = 2) -> Grid:
         top = index // columns * (height + gap)
         left = index % columns * (width + gap)
         pixels[:, top : top + height, left : left + width] = image
-    return Grid(pixels)
+    return Grid(pixels, max(height, width))
 
 
 def is_points(images: Tensor) -> bool:

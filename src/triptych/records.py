@@ -21,9 +21,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
+from triptych import notebook
 from triptych.config import NEW_NAMES, Budget, Size
 from triptych.errors import InputError
 from triptych.options import Fit
+from triptych.words import Words, english
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -785,6 +787,49 @@ class ResultsRecord(Record):
         values["extractor"] = None if self.extractor is None else self.extractor.to_json()
         values["cost"] = self.cost.to_json()
         return {n: value for n, value in values.items() if n not in ("runs", "samples") or value}
+
+    def _repr_html_(self) -> str:
+        named = f"{self.model} ({self.run})" if self.run else self.model
+        return notebook.block(
+            notebook.heading(f"{named}: {self.data.name}"),
+            notebook.table(map(cells_of, self.metrics), METRIC_HEAD),
+            *(notebook.line(english(note)) for note in self.warnings),
+        )
+
+
+class Measured(list[ResultsRecord]):
+    """Results of several runs, one after another; in a notebook a table each."""
+
+    def _repr_html_(self) -> str:
+        return notebook.block(*(each._repr_html_() for each in self))
+
+
+METRIC_HEAD = ("", "value", "95 % interval", "floor", "unit", "images", "kind")
+
+
+def cells_of(metric: MetricRecord) -> list[str]:
+    """One number in a table, under METRIC_HEAD; where there is none, why not stands as its kind."""
+    words, key = Words(), f"metric.{metric.name}"
+    name = words.text(key) if key in words else metric.name
+    about = [metric.reference] * (metric.reference != "none")
+    about += [metric.method or ""] * (metric.method == EXTRAPOLATED)
+    numbers = [
+        "" if number is None else f"{number:.4g}"
+        for number in (metric.value, metric.low, metric.high, metric.floor)
+    ]
+    value, low, high, floor = numbers
+    interval = f"{low} to {high}" if low and high else ""
+    images = "" if metric.n is None else f"{metric.n:,}"
+    reason = "" if metric.defined or metric.note is None else f": {english(metric.note)}"
+    return [
+        f"{name} ({', '.join(about)})" if about else name,
+        value,
+        interval,
+        floor,
+        metric.unit,
+        images,
+        metric.kind + reason,
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

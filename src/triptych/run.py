@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triptych import hardware
+from triptych import files, hardware, images, notebook
 from triptych.config import ImageShape
-from triptych.console import QUIET, Console
+from triptych.console import Console, console_for
 from triptych.data import ranges
 from triptych.data.dataset import ImageData
 from triptych.data.image_files import ImageFiles, read_image_files
@@ -31,7 +32,7 @@ from triptych.families.capabilities import (
     why_not,
 )
 from triptych.families.labels import Labels
-from triptych.families.latent import Way
+from triptych.families.latent import Latent, Way
 from triptych.families.protocol import GenerativeModel
 from triptych.files import as_path, as_paths, kind_of
 from triptych.hardware import Machine
@@ -45,12 +46,23 @@ from triptych.options import (
     parse_range,
     takes,
 )
-from triptych.records import DataRecord, MetricRecord
-from triptych.tasks import interpolate, likelihood, reconstruct, sample, traverse
+from triptych.records import (
+    METRIC_HEAD,
+    DataRecord,
+    MetricRecord,
+    ResultsRecord,
+    cells_of,
+    read_record,
+)
+from triptych.tasks import interpolate, likelihood, play, reconstruct, sample, traverse
 from triptych.tasks.reconstruct import Answer
 from triptych.tasks.traverse import Traversal
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
+
+MOST_PICTURE = 2**26  # bytes
+PLAYED = 16  # samples beside the sliders
+ENLARGED = 2  # times, in a notebook: a grid has eight images in a row
 
 Data = str | os.PathLike[str] | ImageData | Any  # as the verbs take it: of the last, `Held`
 
@@ -100,16 +112,28 @@ class Run:
     @takes(SamplingOptions)
     def sample(
         self,
-        count: int = 64,
+        count: int | None = None,
         seed: int = 0,
         *,
-        console: Console = QUIET,
+        latents: Latent | None = None,
+        console: Console | None = None,
+        quiet: bool = False,
         **options: Any,
     ) -> Tensor:
-        """Samples: uint8 (count,C,H,W); without a label image i's class follows from the seed."""
+        """Samples: uint8 (count,C,H,W); without a label image i's class follows from the seed.
+
+        count:   64 by default, or as many as there are latents
+        latents: what is decoded, as `draw_latents` and `encode` give it, labels included; the
+                 noise that a decoder adds follows from the seed
+        quiet:   no messages and no bars
+        """
+        asked = SamplingOptions.of(**options)
+        if latents is not None:
+            self.check_latents(latents, count, asked)
+        if count is None:
+            count = 64 if latents is None else len(latents)
         check_count(count)
         seed = as_whole(seed, "seed")
-        asked = SamplingOptions.of(**options)
         labels = self.labels_for(asked.label)
         model = self.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
         if asked.pixel_noise:
@@ -119,7 +143,7 @@ class Run:
                     "leave out --pixel-noise",
                 )
             model = model.with_pixel_noise()
-        with console.bar("  sampling", count) as bar:
+        with console_for(console, quiet).bar("  sampling", count) as bar:
             return sample.sample(
                 model,
                 count,
@@ -127,7 +151,56 @@ class Run:
                 self.machine,
                 temperature=asked.temperature,
                 labels=labels,
+                latents=latents,
                 report=bar.update,
+            )
+
+    def draw_latents(
+        self, count: int = 64, seed: int = 0, label: int | str | None = None
+    ) -> Latent:
+        """Latents from the prior, one an image, on the CPU.
+
+        `run.sample(latents=run.draw_latents(n, seed), seed=seed)` is `run.sample(n, seed)`, bit
+        for bit. `latents.tensors` holds what is decoded, by name, each tensor (count, ...);
+        `latents.labels` the shares of the classes and of "unknown", (count, classes + 1), where
+        the model is told labels. `latents[:8]` are the first, `a.interpolate(b, 0.5)` is half way.
+        """
+        check_count(count)
+        seed, labels = as_whole(seed, "seed"), self.labels_for(label)
+        return sample.draw_latents(self.model, count, seed, self.machine, labels)
+
+    def encode(
+        self, originals: Tensor, *, console: Console | None = None, quiet: bool = False
+    ) -> Latent:
+        """Latents of images uint8 (N,C,H,W), as `sample(latents=...)` takes them, labels unknown.
+
+        Where decoding takes steps, `sample` takes those of sampling: a sampler that adds no noise
+        and more steps come nearer to the images, as `reconstruct` does.
+        InputError with the reason where the model cannot encode.
+        """
+        self.check_images(originals)
+        self.require_encoder()
+        with console_for(console, quiet).bar("  encoding", len(originals)) as bar:
+            return reconstruct.encode(self.model, originals, self.machine, bar.update)
+
+    def check_latents(self, latents: object, count: int | None, asked: SamplingOptions) -> None:
+        """InputError on what are no latents of this model, or on other options that name them."""
+        if not isinstance(latents, Latent):
+            raise InputError(
+                f"latents are not {kind_of(latents)}",
+                "give those of run.draw_latents or run.encode",
+            )
+        if asked.label is not None:
+            raise InputError("latents bring their labels along", "leave out label")
+        if len(latents) == 0:
+            raise InputError("there are no latents", "give 1 or more")
+        if count is not None and count != len(latents):
+            raise InputError(f"{len(latents)} latents are no {count}", "leave out count")
+        theirs, ours = latents.shapes(), self.draw_latents(1).shapes()
+        if theirs != ours:
+            raise InputError(
+                f"latents of {theirs}, but the run's are of {ours}",
+                "give those of run.draw_latents or run.encode of this run",
             )
 
     def sample_labels(
@@ -137,6 +210,26 @@ class Run:
         check_count(count)
         seed, labels = as_whole(seed, "seed"), self.labels_for(label)
         return None if labels is None else labels.draw(seed, range(count))
+
+    def play(self) -> Any:
+        """Sliders over a picture of samples, in a notebook: an ipywidgets box, which shows itself.
+
+        There are those that the model has: seed, class, steps, guidance, temperature, and the
+        latent units that vary most over its samples.
+        InputError where ipywidgets is missing.
+        """
+        units = play.units_to_move(self.model, self.machine, self.labels)
+
+        def draw(moved: Mapping[str, play.Value]) -> bytes:
+            seed, label = int(moved.get("seed", 0)), moved.get("label")
+            latents = self.draw_latents(PLAYED, seed, None if label is None else str(label))
+            named = {n: moved[n] for n in ("steps", "guidance", "temperature") if n in moved}
+            samples = self.sample(
+                latents=play.shifted(latents, units, moved), seed=seed, quiet=True, **named
+            )
+            return images.grid(samples)._repr_png_()
+
+        return play.show(play.controls_of(self.model, self.labels, units), draw)
 
     def represent(self, originals: Tensor) -> Tensor:
         """The model's own features of images: float (N,F)."""
@@ -244,18 +337,20 @@ class Run:
         seed: int = 0,
         *,
         validation: Tensor | None = None,
-        console: Console = QUIET,
+        console: Console | None = None,
+        quiet: bool = False,
         **options: Any,
     ) -> MetricRecord:
         """Bits per dimension of images with their terms; not defined, with the reason, for a GAN.
 
         One image alone has a value and no interval. `by_image` of the record has each image's.
         validation: uint8 (M,C,H,W), on which the noise of a GAN's estimate is chosen
+        quiet:      no messages and no bars
         """
         asked = LikelihoodOptions.of(**options)
         self.check_images(originals)
         seed = as_whole(seed, "seed")
-        with console.bar("  likelihood", len(originals)) as bar:
+        with console_for(console, quiet).bar("  likelihood", len(originals)) as bar:
             return likelihood.bits_per_dim(
                 self.model, originals, seed, self.machine, asked, validation, bar.update
             )
@@ -270,16 +365,19 @@ class Run:
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         fit: Fit | None = None,
-        console: Console = QUIET,
+        console: Console | None = None,
+        quiet: bool = False,
     ) -> Tensor:
         """Image files as this model takes them: uint8 (N,C,H,W), in their order.
 
         A folder stands for all images in and below it, by name. Grey pictures get three channels
         for a run of coloured images; for a run of grey ones coloured pictures are turned grey, and
         the console is told.
-        fit: how they are brought to the run's size; as the run's own data were by default
+        fit:   how they are brought to the run's size; as the run's own data were by default
+        quiet: no messages
         InputError names what cannot be read.
         """
+        console = console_for(console, quiet)
         return self.open_files(as_paths(paths, "paths"), fit, console).images
 
     def open_files(self, paths: Sequence[Path], fit: Fit | None, console: Console) -> ImageFiles:
@@ -314,6 +412,44 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.record.model}, {self.record.images_seen:,} images seen)"
+
+    def _repr_html_(self) -> str:
+        record = self.record
+        rows = [
+            ["data", record.data.name],
+            ["images seen", f"{record.images_seen:,}"],
+            ["folder", str(self.folder.path)],
+        ]
+        if self.labels is not None:
+            rows.append(["classes", f"{len(self.labels.names)}"])
+        return notebook.block(
+            notebook.heading(record.model),
+            notebook.table(rows),
+            self.show_samples(),
+            self.show_results(),
+        )
+
+    def show_samples(self) -> str:
+        """Samples that were drawn when it was trained or measured, as HTML; nothing without any.
+
+        None is drawn for it: of some models that takes minutes.
+        """
+        drawn = sorted(self.folder.samples.glob("*.png"))
+        for path in [self.folder.figures / "samples.png", *reversed(drawn)]:
+            with suppress(OSError, ValueError):  # absent, damaged, or a stranger's
+                png = files.read_bytes(path, MOST_PICTURE)
+                return notebook.picture(png, f"samples of {self.record.model}", ENLARGED)
+        return ""
+
+    def show_results(self) -> str:
+        """What was measured of it, as HTML; nothing where that was not, or is damaged."""
+        try:
+            results = read_record(
+                ResultsRecord, files.read_json(self.folder.results, ""), self.folder.results, ""
+            )
+        except InputError:
+            return ""
+        return notebook.table(map(cells_of, results.metrics), METRIC_HEAD)
 
 
 def reading_of(own: DataRecord) -> Reading:

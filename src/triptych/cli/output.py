@@ -127,7 +127,7 @@ def as_read(name: str) -> str:
 def as_grid(tensors: list[Tensor]) -> images.Grid:
     """One grid: paths as rows, or rows of the first tensor each above those of the others."""
     if tensors[0].ndim == 5:
-        return images.grid(tensors[0].flatten(0, 1), columns=tensors[0].shape[1])
+        return images.grid(tensors[0])
     columns = 8 if len(tensors[0]) <= 64 else 16
     if len(tensors) == 1:
         return images.grid(tensors[0], columns)

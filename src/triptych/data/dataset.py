@@ -7,13 +7,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from triptych import notebook
 from triptych.config import ImageShape
 from triptych.data.augment import Augment
 from triptych.data.ranges import BYTE, BYTES, Bounds
 from triptych.data.store import Ingested
+from triptych.images import grid
 from triptych.options import Fit
 from triptych.records import DataRecord, Note
 from triptych.seeding import generator
+from triptych.words import english
+
+IMAGES_SHOWN, POINTS_SHOWN = 16, 500  # of the training part, in a notebook
+CLASSES_SHOWN = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +80,33 @@ class ImageData:
         """The channels and the side of all images."""
         _, channels, resolution, _ = self.train.images.shape
         return ImageShape(channels=channels, resolution=resolution)
+
+    def __repr__(self) -> str:
+        parts = f"train={len(self.train)}, validation={len(self.validation)}, test={len(self.test)}"
+        return f"ImageData({self.name!r}, {parts})"
+
+    def _repr_html_(self) -> str:
+        channels, side = self.shape.channels, self.shape.resolution
+        rows = [
+            [
+                "images",
+                "points" if self.shape.is_point else f"{side} x {side}, {channels} channels",
+            ],
+            ["train", f"{len(self.train):,}"],
+            ["validation", f"{len(self.validation):,}"],
+            ["test", f"{len(self.test):,}"],
+        ]
+        if self.classes:
+            more = ", ..." if len(self.classes) > CLASSES_SHOWN else ""
+            names = ", ".join(self.classes[:CLASSES_SHOWN]) + more
+            rows.append([f"{len(self.classes)} classes", names])
+        shown = self.train.choose(POINTS_SHOWN if self.shape.is_point else IMAGES_SHOWN, "shown")
+        return notebook.block(
+            notebook.heading(self.name),
+            notebook.table(rows),
+            *(notebook.line(english(note)) for note in self.notes),
+            notebook.picture(grid(shown.images)._repr_png_(), f"images of {self.name}"),
+        )
 
     def describe(self) -> DataRecord:
         """The data's record, as run.json and contract.json hold it."""

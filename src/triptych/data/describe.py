@@ -169,8 +169,7 @@ def contact_sheet(data: ImageData) -> images.Grid:
         rows = [(labels == label).nonzero()[:COLUMNS, 0] for label in there]
         filled = [images.fill_row(data.train.images[row], COLUMNS) for row in rows]
         pictures = torch.cat(filled)
-    times = max(1, TILE // data.shape.resolution)
-    enlarged = pictures.repeat_interleave(times, 2).repeat_interleave(times, 3)
+    enlarged = images.enlarge(pictures, max(1, TILE // data.shape.resolution))
     return images.grid(enlarged, COLUMNS)
 
 

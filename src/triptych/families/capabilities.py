@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from triptych.errors import InputError
 from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel
 from triptych.records import Note
@@ -193,6 +194,11 @@ class Iterative(ABC):
 
     samplers: tuple[str, ...]
 
+    @property
+    @abstractmethod
+    def guidance(self) -> float:
+        """The present weight of classifier-free guidance; 1 is none."""
+
     @abstractmethod
     def with_sampler(
         self,
@@ -230,6 +236,17 @@ class Iterative(ABC):
 def exemplar_numbers(model: GenerativeModel) -> int:
     """Numbers in the encodings of training images that a model's prior keeps; 0 for none."""
     return model.exemplar_numbers if isinstance(model, DrawsAroundExemplars) else 0
+
+
+def is_guided(model: GenerativeModel) -> bool:
+    """Whether a model takes a weight of guidance: one that was told classes or found groups."""
+    if not isinstance(model, Iterative):
+        return False
+    try:
+        model.with_sampler(guidance=1.0)
+    except InputError:
+        return False
+    return True
 
 
 def why_not(model: GenerativeModel, capability: str) -> Note:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -28,8 +29,29 @@ class Latent:
         return len(next(iter(self.tensors.values())))
 
     def __getitem__(self, index: slice | Tensor) -> Latent:
-        labels = None if self.labels is None else self.labels[index]
-        return Latent({name: t[index] for name, t in self.tensors.items()}, self.path, labels)
+        return self.each(lambda tensor: tensor[index])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Latent:
+        """The same with every tensor changed, that of the labels too."""
+        labels = None if self.labels is None else change(self.labels)
+        return Latent({name: change(t) for name, t in self.tensors.items()}, self.path, labels)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one image's part of every tensor, by name; "labels" where there are any."""
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return {name: tuple(t.shape[1:]) for name, t in {**self.tensors, **labels}.items()}
+
+    @classmethod
+    def joined(cls, latents: Sequence[Self]) -> Latent:
+        """The rows of several, which are of one model, one after another."""
+        first = latents[0]
+        names = first.tensors
+        labels = [each.labels for each in latents if each.labels is not None]
+        return Latent(
+            {name: torch.cat([each.tensors[name] for each in latents]) for name in names},
+            first.path,
+            torch.cat(labels) if labels else None,
+        )
 
     def interpolate(self, other: Latent, share: float) -> Latent:
         """The point on the path to `other` at a share from 0 (self) to 1 (other)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +17,12 @@ from triptych.families.capabilities import (
     Refines,
     Represents,
 )
+from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
-from triptych.tasks import shared
+from triptych.tasks import BATCH, chunks, shared
+from triptych.tasks.sample import kept
 
 
 def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: Machine) -> Tensor:
@@ -33,6 +36,23 @@ def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: M
         return images.to_uint8(decoder.decode(model.encode(x), rng))
 
     return shared(again, len(originals), machine)
+
+
+def encode(
+    model: GenerativeModel,
+    originals: Tensor,
+    machine: Machine,
+    report: Callable[[int], None] = lambda done: None,
+) -> Latent:
+    """The latents of images uint8 [N,C,H,W]: [N,...], on the CPU. Every process encodes all."""
+    assert isinstance(model, Encodes)
+    latents = []
+    with torch.inference_mode(), machine.autocast():
+        for numbers in chunks(0, len(originals), min(BATCH, machine.microbatch or BATCH)):
+            pixels = originals[numbers.start : numbers.stop].to(machine.device)
+            latents.append(model.encode(images.to_float(pixels)))
+            report(numbers.stop)
+    return kept(latents)
 
 
 @dataclass(frozen=True)

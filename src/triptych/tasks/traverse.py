@@ -54,6 +54,9 @@ class Traversal:
     units: list[Unit]
     start: int
 
+    def _repr_png_(self) -> bytes:
+        return images.grid(self.pictures)._repr_png_()
+
 
 def traverse(
     model: GenerativeModel, pixels: Tensor, rows: int, points: int, seed: int, machine: Machine

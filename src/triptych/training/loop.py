@@ -174,7 +174,7 @@ class TrainingLoop:
         Raises InterruptedRunError after saving when a signal came to any process,
         TrainingFailedError when steps stay without finite losses or gradients.
         """
-        state, job, bar = self.state, self.job, bar or Bar(None, None)
+        state, job, bar = self.state, self.job, bar or Bar()
         self.clock.start()
         until, over = self.clock.seconds() + seconds, False
         with job.machine.own_threads(), self.pausing():

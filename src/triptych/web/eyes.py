@@ -93,7 +93,7 @@ class BlindTests:
             trials = sorted((t for t in test.trials if t.run == path), key=lambda t: t.number)
             run = self.models.run(path)
             originals = self.models.real(run, [trial.original for trial in trials])
-            self._pictures[key] = (run.sample(len(trials), test.seed), originals)
+            self._pictures[key] = (run.sample(len(trials), test.seed, quiet=True), originals)
             while len(self._pictures) > MOST_DRAWN:
                 del self._pictures[next(iter(self._pictures))]
         return self._pictures[key]

@@ -29,10 +29,10 @@ from triptych.families.capabilities import (
     EncodesByPath,
     Iterative,
     Refines,
+    is_guided,
     why_not,
 )
 from triptych.families.latent import Way
-from triptych.families.protocol import GenerativeModel
 from triptych.options import SamplingOptions
 from triptych.records import Record
 from triptych.run import Run, run_data
@@ -217,6 +217,7 @@ class WarmModels:
                     steps=asked.steps if iterative else None,
                 )
             ),
+            quiet=True,
         )
         columns = max(1, round(asked.count**0.5))
         return as_png(images.grid(pixels, columns, gap=1).pixels)
@@ -336,7 +337,7 @@ class WarmModels:
         path = self.uploads / name
         if not name.isalnum() or not path.is_file():
             raise NotFoundError("no such upload")
-        return run.read_images(path)[:1]
+        return run.read_images(path, quiet=True)[:1]
 
     def receive(self, content: bytes) -> str:
         """Keep an uploaded image, by its digest; InputError on what is no image that we read."""
@@ -361,17 +362,6 @@ def require_chain(run: Run) -> Iterative:
     if not isinstance(run.model, Iterative):
         raise InputError(f"a {run.family} samples in one step", "choose a diffusion model")
     return run.model
-
-
-def is_guided(model: GenerativeModel) -> bool:
-    """Whether a model takes a weight of guidance: one that was told classes or found groups."""
-    if not isinstance(model, Iterative):
-        return False
-    try:
-        model.with_sampler(guidance=1.0)
-    except InputError:
-        return False
-    return True
 
 
 def check_sampling(asked: SampleAsked) -> None:

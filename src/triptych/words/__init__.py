@@ -11,14 +11,13 @@ import math
 import re
 import tomllib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from triptych.errors import InputError
-from triptych.records import Note
 
 T = TypeVar("T")
 LOCALES = Path(__file__).parents[1] / "pages" / "locale"
@@ -29,6 +28,18 @@ MINUS, APOSTROPHE = "\N{MINUS SIGN}", "\N{RIGHT SINGLE QUOTATION MARK}"
 KEYBOARD = str.maketrans({NO_BREAK: " ", NARROW: " ", MINUS: "-", APOSTROPHE: "'"})
 TIMES = ((7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"))
 FEW = 1e-12  # seconds and magnitudes below this are printed as 0
+
+
+class Coded(Protocol):
+    """What a `records.Note` is; the records themselves use words, to show themselves."""
+
+    @property
+    def code(self) -> str:
+        """Of the text."""
+
+    @property
+    def values(self) -> Mapping[str, str | int | float]:
+        """What fills it, by name."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ class Words:
         form: Form = "count" if isinstance(value, int) else "number"
         return Word(self, self.number(value, form), value)
 
-    def note(self, note: Note) -> str:
+    def note(self, note: Coded) -> str:
         """A note in words; its code and values where it is of another version, or a plug-in's."""
         try:
             return self.fill(f"note.{note.code}", **note.values)
@@ -234,7 +245,7 @@ def decimals(spread: float) -> int:
     return min(4, places + (first < 2 and spread < 10))
 
 
-def english(note: Note) -> str:
+def english(note: Coded) -> str:
     """A note in English, with the signs of a keyboard, for the terminal and for errors."""
     return Words().note(note).translate(KEYBOARD)
 

@@ -147,6 +147,11 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         """For the present sampler, steps and guidance."""
         return self.sampling.network_calls(self.noise_levels().tolist())
 
+    @property
+    def guidance(self) -> float:
+        """The sampler's."""
+        return self.sampling.guidance
+
     def with_sampler(
         self,
         name: str | None = None,
