@@ -59,6 +59,7 @@ from triptych.options import (
 from triptych.records import Note, ReferenceRecord, ResultsRecord
 from triptych.run import Data, Run, run_data
 from triptych.training import posthoc_ema
+from triptych.training.origin import went_on_from
 from triptych.training.resolve import (
     ResolvedRequest,
     differing_versions,
@@ -86,7 +87,7 @@ def load(path: PathLike) -> Run:
 @takes(TrainRequest)
 def train(
     model: str | TrainRequest,
-    data: Data = DEFAULT_DATA,
+    data: Data | None = None,
     *,
     machine: Machine | None = None,
     console: Console = QUIET,
@@ -100,7 +101,7 @@ def train(
     if not isinstance(model, TrainRequest):
         model = TrainRequest.of(model=model, data=source_of(data), **options)
     machine = machine or hardware.pick_for(model)
-    request = resolve(model, machine.device, opened(data), console, machine.precision)
+    request = resolve_training(model, opened(data), machine, console)
     folder = free_folder(request, machine) if model.out is None else model.out
     tell_notes(request.data, console)
     if request.labels:  # as far as it is known: to find out takes as long as a short training
@@ -108,7 +109,27 @@ def train(
     code = "training_into" if registry.is_trained(request.name.family) else "fitting_into"
     into = Note(code, {"model": str(request.name), "run": str(folder)})
     console.say(english(into))
+    if request.origin is not None:
+        console.say(english(went_on_from(request.origin.chain(()))))
     return Run(train_request(request, folder, machine, console).path, machine)
+
+
+def resolve_training(
+    asked: TrainRequest, data: ImageData | None, machine: Machine, console: Console
+) -> ResolvedRequest:
+    """All that is asked of a training, checked; nothing is made.
+
+    data: images that are open already. A training that goes on from a run has that run's images
+          where none are named, flipped and shifted as they were.
+    """
+    if asked.origin is not None and data is None:
+        origin = Run(asked.origin, machine)
+        own = origin.record.data
+        data = run_data(origin, asked.data, asked.part(ReadingOptions), console)
+        flip, crop = (own.flip, own.crop) if asked.data is None else (False, 0)
+        augment = replace(data.augment, flip=asked.flip or flip, crop=asked.crop or crop)
+        data = replace(data, augment=augment)
+    return resolve(asked, machine.device, data, console, machine.precision)
 
 
 def source_of(data: Data | None) -> str | os.PathLike[str] | None:

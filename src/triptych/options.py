@@ -394,14 +394,21 @@ class TrainRequest(TrainingOptions, MachineOptions):
         "vae, gan, diffusion, or one of their recipes: gan:course; or mixture, which is fitted in "
         "closed form and takes no budget.",
     )
-    data: str = option(
-        DEFAULT_DATA,
-        "A named set, hf:owner/name, a folder of images or a file; see `triptych data --help`.",
+    data: str | None = option(
+        None,
+        "A named set, hf:owner/name, a folder of images or a file, see `triptych data --help`; "
+        "street-digits by default, or the images of --from.",
     )
     seed: int = option(0, "First weights, order of images and noise follow from it.")
     out: Path | None = option(None, "Folder of the run; a new one under runs/ by default.")
     teacher: Path | None = option(
         None, "A finished diffusion run to start from, for diffusion:consistency."
+    )
+    origin: Path | None = option(
+        None,
+        "A finished run of the same recipe to go on from: its weights, averages and moments; on "
+        "other data, or with other settings, if asked. The budget is that of the new images.",
+        name="from",
     )
     on_trouble: OnTrouble = option(
         "rewind",
