@@ -59,7 +59,7 @@ from triptych.options import (
 from triptych.records import Note, ReferenceRecord, ResultsRecord
 from triptych.run import Data, Run, run_data
 from triptych.training import posthoc_ema
-from triptych.training.origin import went_on_from
+from triptych.training.origin import goes_on_from
 from triptych.training.resolve import (
     ResolvedRequest,
     differing_versions,
@@ -110,7 +110,7 @@ def train(
     into = Note(code, {"model": str(request.name), "run": str(folder)})
     console.say(english(into))
     if request.origin is not None:
-        console.say(english(went_on_from(request.origin.chain(()))))
+        console.say(f"note: {english(goes_on_from(request.origin.chain(())))}")
     return Run(train_request(request, folder, machine, console).path, machine)
 
 

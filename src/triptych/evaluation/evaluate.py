@@ -52,7 +52,7 @@ from triptych.records import (
 from triptych.run import check_count
 from triptych.seeding import ImageStreams
 from triptych.tasks import figures, sample
-from triptych.training.origin import went_on_from
+from triptych.training.origin import goes_on_from
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
 
@@ -329,7 +329,7 @@ def evaluate(
     metrics = measure_all(outputs, record.model, console)
     warnings = [*notes, *([] if labels is None else [CONDITIONAL])]
     if record.origins:
-        warnings.append(went_on_from(record.origins))
+        warnings.append(goes_on_from(record.origins))
     if record.data.fingerprint != real.measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)

@@ -134,10 +134,10 @@ class Origin:
         return (own, *record.origins)
 
 
-def went_on_from(origins: Sequence[OriginRecord]) -> Note:
+def goes_on_from(origins: Sequence[OriginRecord]) -> Note:
     """What is told of a run that went on from these, the latest first."""
     return Note(
-        "went_on_from",
+        "goes_on_from",
         {
             "run": Path(origins[0].run).name,
             "images": sum(origin.images_seen for origin in origins),
