@@ -47,6 +47,7 @@ from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
     DEFAULT_DATA,
+    UNNAMED,
     CompareRequest,
     MeasureRequest,
     MeasuringOptions,
@@ -87,7 +88,7 @@ def load(path: PathLike) -> Run:
 @takes(TrainRequest)
 def train(
     model: str | TrainRequest,
-    data: Data | None = None,
+    data: Data = UNNAMED,
     *,
     machine: Machine | None = None,
     console: Console = QUIET,
@@ -125,8 +126,8 @@ def resolve_training(
     if asked.origin is not None and data is None:
         origin = Run(asked.origin, machine)
         own = origin.record.data
-        data = run_data(origin, asked.data, asked.part(ReadingOptions), console)
-        flip, crop = (own.flip, own.crop) if asked.data is None else (False, 0)
+        data = run_data(origin, asked.data or None, asked.part(ReadingOptions), console)
+        flip, crop = (False, 0) if asked.data else (own.flip, own.crop)
         augment = replace(data.augment, flip=asked.flip or flip, crop=asked.crop or crop)
         data = replace(data, augment=augment)
     return resolve(asked, machine.device, data, console, machine.precision)

@@ -33,6 +33,7 @@ from triptych.options import (
     DEFAULT_FIT,
     DEFAULT_RESOLUTION,
     MACHINE,
+    UNNAMED,
     DataOptions,
     OnTrouble,
     TrainRequest,
@@ -383,7 +384,7 @@ def reading_of(data: ImageData) -> dict[str, Any]:
     resolution = data.shape.resolution
     usual = data.shape.is_point or resolution == DEFAULT_RESOLUTION
     return {
-        "data": None if data.source == DEFAULT_DATA else data.source,
+        "data": UNNAMED if data.source == DEFAULT_DATA else data.source,
         "resolution": None if usual else resolution,
         "fit": None if data.fit == DEFAULT_FIT else data.fit,
         "image_column": data.image_column,
