@@ -850,6 +850,11 @@ def test_doctor(call: Call) -> None:
         ("train diffusion:consistency {data}", "starts from a trained model: name it: --teacher"),
         ("train vae {data} --teacher {diffusion}", "vae:ladder starts from no trained model"),
         ("train diffusion:consistency {data} --teacher {vae}", "it is vae:course, not one of edm"),
+        ("train gan {data} --from {vae}", "vae is vae:course, not gan:"),
+        ("train vae:course {data} --from {vae} --set latent=3", "vae are made with latent=32"),
+        ("train vae:course {other} --from {vae}", "32), the run (3, 16, 16): leave out --resolu"),
+        ("train vae:course --from {stock}", "stock0/run.json is missing: name a folder that"),
+        ("train vae:course {data} --budget 0kimg", "no budget '0kimg': write one like"),
         ("sample {vae} --label 3 --out a.png", "was trained without labels"),
         ("sample {vae} --out a.jpg", "cannot write .jpg files: end --out in .png or .npz"),
         ("sample {vae} --out a.WEBP", "cannot write .webp files"),
@@ -869,6 +874,15 @@ def test_bad_requests_to_runs_are_refused(
     bars = f"--data {stock / 'bars.npz'} --budget 0.64kimg --resolution"
     places |= {"data": f"{bars} 16", "other": f"{bars} 32"}
     assert line in refuses(*words.format(**places).split(), *SLOW)
+
+
+def test_a_dry_run_shows_what_is_gone_on_with(call: Call, stock: Path) -> None:
+    words = ("--from", stock / "untold", "--set", "steps=3", "--dry-run", "--json", *SLOW)
+    shown = call("train", "diffusion:x0", *words).json()
+    assert (shown["widths"], shown["steps"], shown["groups"]) == ([8, 16], 3, 0)
+    assert shown["from"]["run"] == str(stock / "untold")
+    assert shown["from"]["images_seen"] == 640
+    assert shown["from"]["last_checkpoint"] == "0-000000000640"
 
 
 def test_a_bad_picture_to_interpolate_from(

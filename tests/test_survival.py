@@ -202,7 +202,7 @@ def test_the_next_start_cleans_up(stopped: Path) -> None:
     (stopped / "checkpoints" / ".0-000000000640.17.tmp").mkdir()
     folder = train(request(*SMALL), stopped)
     done = sorted(path.name for path in stopped.iterdir())
-    assert done == ["log.jsonl", "model.safetensors", "run.json", "samples"]
+    assert done == ["checkpoints", "log.jsonl", "model.safetensors", "run.json", "samples"]
     assert not list(stopped.rglob("*.tmp"))
     weights = digest(folder)
     checkpoint.save(stopped / "checkpoints", {}, progress_at(640))

@@ -49,6 +49,7 @@ from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
     DEFAULT_DATA,
+    UNNAMED,
     CompareRequest,
     DataOptions,
     MeasureRequest,
@@ -62,6 +63,7 @@ from triptych.options import (
 from triptych.records import Measured, Note, ReferenceRecord, ResultsRecord
 from triptych.run import Data, Run, run_data
 from triptych.training import posthoc_ema
+from triptych.training.origin import goes_on_from
 from triptych.training.resolve import (
     ResolvedRequest,
     differing_versions,
@@ -137,7 +139,7 @@ def open_held(data: Data | None, options: Mapping[str, Any], console: Console) -
 @takes(TrainRequest)
 def train(
     model: str | TrainRequest,
-    data: Data = DEFAULT_DATA,
+    data: Data = UNNAMED,
     *,
     machine: Machine | None = None,
     console: Console | None = None,
@@ -155,7 +157,7 @@ def train(
     if not isinstance(model, TrainRequest):
         model = TrainRequest.of(model=model, data=source_of(data), **options)
     machine = machine or hardware.pick_for(model)
-    request = resolve(model, machine.device, opened(data), console, machine.precision)
+    request = resolve_training(model, opened(data), machine, console)
     folder = free_folder(request, machine) if model.out is None else model.out
     tell_notes(request.data, console)
     if request.labels:  # as far as it is known: to find out takes as long as a short training
@@ -163,7 +165,27 @@ def train(
     code = "training_into" if registry.is_trained(request.name.family) else "fitting_into"
     into = Note(code, {"model": str(request.name), "run": str(folder)})
     console.say(english(into))
+    if request.origin is not None:
+        console.say(f"note: {english(goes_on_from(request.origin.chain(())))}")
     return Run(train_request(request, folder, machine, console).path, machine)
+
+
+def resolve_training(
+    asked: TrainRequest, data: ImageData | None, machine: Machine, console: Console
+) -> ResolvedRequest:
+    """All that is asked of a training, checked; nothing is made.
+
+    data: images that are open already. A training that goes on from a run has that run's images
+          where none are named, flipped and shifted as they were.
+    """
+    if asked.origin is not None and data is None:
+        origin = Run(asked.origin, machine)
+        own = origin.record.data
+        data = run_data(origin, asked.data or None, asked.part(ReadingOptions), console)
+        flip, crop = (False, 0) if asked.data else (own.flip, own.crop)
+        augment = replace(data.augment, flip=asked.flip or flip, crop=asked.crop or crop)
+        data = replace(data, augment=augment)
+    return resolve(asked, machine.device, data, console, machine.precision)
 
 
 def source_of(data: Data | None) -> str | os.PathLike[str] | None:

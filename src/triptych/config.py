@@ -97,15 +97,17 @@ class Budget:
     asked: str
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
+    def parse(cls, text: str, least_zero: bool = False) -> Budget:
         """Read a budget as the user writes it.
+
+        least_zero: whether it may be of nothing
 
         >>> Budget.parse("1.5m")
         Budget(amount=90.0, unit='seconds', asked='1.5m')
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
         scale_and_unit = _BUDGET_UNITS.get(match[2]) if match else None
-        if not match or not scale_and_unit or float(match[1]) == 0:
+        if not match or not scale_and_unit or (float(match[1]) == 0 and not least_zero):
             raise InputError(f"no budget '{text}'", "write one like 90s, 10m, 500kimg or 30epochs")
         scale, unit = scale_and_unit
         return cls(amount=float(match[1]) * scale, unit=unit, asked=text.strip())

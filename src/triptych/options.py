@@ -25,6 +25,7 @@ from triptych.files import as_path, as_paths, kind_of
 
 RESOLUTIONS = (16, 32, 64, 128)
 DEFAULT_DATA = "street-digits"
+UNNAMED = ""  # data: the default ones, or those of the run that a training goes on from
 Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
@@ -395,13 +396,20 @@ class TrainRequest(TrainingOptions, MachineOptions):
         "closed form and takes no budget.",
     )
     data: str = option(
-        DEFAULT_DATA,
-        "A named set, hf:owner/name, a folder of images or a file; see `triptych data --help`.",
+        UNNAMED,
+        "A named set, hf:owner/name, a folder of images or a file, see `triptych data --help`; "
+        "street-digits by default, or the images of --from.",
     )
     seed: int = option(0, "First weights, order of images and noise follow from it.")
     out: Path | None = option(None, "Folder of the run; a new one under runs/ by default.")
     teacher: Path | None = option(
         None, "A finished diffusion run to start from, for diffusion:consistency."
+    )
+    origin: Path | None = option(
+        None,
+        "A finished run of the same recipe to go on from: its weights, averages and moments; on "
+        "other data, or with other settings, if asked. The budget is that of the new images.",
+        name="from",
     )
     on_trouble: OnTrouble = option(
         "rewind",

@@ -307,6 +307,29 @@ class AveragedFrom(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OriginRecord(Record):
+    """A finished run that another one went on from.
+
+    run:           its folder
+    digests:       of its files
+    state:         the digest of its last checkpoint; None where it kept none
+    images_seen, train_seconds, budget: its own, without what it went on from itself
+    data, fingerprint: the name of its data, and what tells them from others
+    notes:         what could not be taken over
+    """
+
+    run: str
+    digests: dict[str, str]
+    state: str | None
+    images_seen: int
+    train_seconds: float
+    budget: Budget
+    data: str
+    fingerprint: str
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(Record):
     """run.json: what was trained, on what, how, where, and what it took."""
 
@@ -357,6 +380,9 @@ class RunRecord(Record):
     advice: tuple[Note, ...] = ()
     finished: str = ""
     averaged_from: AveragedFrom | None = None
+    # Of runs that went on from a finished one; the files of others do not have them.
+    origins: tuple[OriginRecord, ...] = ()  # the run that it went on from, that one's origin, ...
+    carried: int = 0  # images that stand for the origin in its averages
 
     @classmethod
     def migrate(cls, values: JsonObject) -> JsonObject:
@@ -379,15 +405,17 @@ class RunRecord(Record):
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema {SCHEMA} is read")
-        for name in ("planned_images", "checkpoints"):
-            if getattr(self, name) <= 0:
+        least = {"planned_images": 0 if self.origins else 1, "checkpoints": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
                 raise ValueError(f"{name} is not positive")
         if self.microbatch is not None and self.microbatch < 1:
             raise ValueError("microbatch is no number of images")
         for name in ("calibration_seconds", "train_seconds", "images_per_second", "images_seen"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} is below zero")
-        lacking = [name for name in DONE if not getattr(self, name)]
+        none_seen = () if self.planned_images else ("images_seen", "images_per_second")
+        lacking = [name for name in DONE if name not in none_seen and not getattr(self, name)]
         if self.done and lacking:
             raise ValueError(f"{lacking[0]} is missing, though the run is done")
 
@@ -396,12 +424,31 @@ class RunRecord(Record):
         """Whether it is trained to its end."""
         return self.status == "done"
 
+    @property
+    def total_images(self) -> int:
+        """Images seen by it and by all that it went on from."""
+        return self.images_seen + self.images_before
+
+    @property
+    def images_before(self) -> int:
+        """Images seen by all that it went on from."""
+        return sum(origin.images_seen for origin in self.origins)
+
+    @property
+    def total_seconds(self) -> float | None:
+        """Seconds of its training and of all that it went on from; None before it is done."""
+        if self.train_seconds is None:
+            return None
+        return self.train_seconds + sum(origin.train_seconds for origin in self.origins)
+
     def to_json(self) -> JsonObject:
         """As plain values; what only some runs have is left out of the others."""
         values = asdict(self)
         names = list(values)
-        later = [] if self.done else names[names.index("images_per_second") :]
-        absent = {*later} | ({"averaged_from"} if self.averaged_from is None else set())
+        first, last = names.index("images_per_second"), names.index("averaged_from")
+        absent = set() if self.done else {*names[first:last]}
+        absent |= set() if self.averaged_from is not None else {"averaged_from"}
+        absent |= set() if self.origins else {"origins", "carried"}
         kept = {name: value for name, value in values.items() if name not in absent}
         return kept | {"data": self.data.to_json(), "calibration": values["calibration"] or {}}
 

@@ -466,14 +466,12 @@ class Train(UsesModel, TrainRequest):
     def run(self) -> Any:
         """run.json, or the settings under --dry-run."""
         from triptych import api, config
-        from triptych.training.resolve import resolve
 
         machine, asked = self.machine(), self.part(TrainRequest)
         if self.dry_run:
-            request = resolve(
-                asked, machine.device, console=self.console(), precision=machine.precision
-            )
-            settings = {"model": str(request.name), **config.to_json(request.settings)}
+            request = api.resolve_training(asked, None, machine, self.console())
+            origin = {} if request.origin is None else {"from": request.origin.summary()}
+            settings = {"model": str(request.name), **origin, **config.to_json(request.settings)}
             return settings if self.json else json.dumps(settings, indent=2)
         run = api.train(asked, machine=machine, console=self.console())
         folder = str(run.folder.path)

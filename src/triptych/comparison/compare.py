@@ -20,11 +20,12 @@ from triptych.comparison.contract import (
     measured_differently,
     samples_measured,
     trained_on_other_data,
+    whole_budget,
 )
 from triptych.comparison.forecast import forecast
 from triptych.comparison.seeds import all_differences, average, by_model
 from triptych.comparison.turns import train_in_turns
-from triptych.config import NO_BUDGET, Budget, ImageShape
+from triptych.config import Budget, ImageShape
 from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
@@ -145,7 +146,7 @@ def compare(
     usual = DEFAULT_BUDGETS[size]
     if entries.finished and not entries.variants:
         budgets = [each.read().budget for each in entries.finished]
-        usual = next((each.asked for each in budgets if each != NO_BUDGET), usual)
+        usual = next((each.asked for each in budgets if each.amount), usual)
     asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
     if data is None and is_reference(asked.data):
         return compare_on_reference(asked, entries, machine, console)
@@ -709,7 +710,7 @@ def make_contract(
     contract = ContractRecord(
         triptych=hardware.own_version(),
         size=None if first is None else first.size,
-        budget=None if first is None else first.budget,
+        budget=None if first is None else whole_budget(first),
         seeds=tuple(sorted({record.seed for record in runs.values()})),
         runs=(*(os.path.relpath(folder.path, out) for folder in folders), *(samples or ())),
         differences=(*unequal, *marks(runs, samples)),

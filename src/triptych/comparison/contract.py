@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from triptych import config
@@ -19,20 +19,57 @@ TIME_TOLERANCE = 0.1  # true training times may differ by so much under a wall-c
 
 
 @dataclass(frozen=True)
+class Spent:
+    """The budget of a training with those of all that it went on from.
+
+    units:  of the budget, several where they cannot be added up
+    amount: their sum; what was asked, one after another, where there is none
+    asked:  in the user's words
+    """
+
+    units: str
+    amount: float | str
+    asked: str
+
+    @classmethod
+    def by(cls, run: RunRecord) -> Self:
+        """Of a trained run. Epochs of other data are no unit of these."""
+        budgets = [origin.budget for origin in reversed(run.origins)] + [run.budget]
+        budgets = [budget for budget in budgets if budget.amount] or budgets[-1:]
+        asked = " + ".join(budget.asked for budget in budgets)
+        units = dict.fromkeys(budget.unit for budget in budgets)
+        same_data = all(origin.fingerprint == run.data.fingerprint for origin in run.origins)
+        if len(units) > 1 or ("epochs" in units and not same_data):
+            return cls(" + ".join(units), asked, asked)
+        return cls(*units, sum(budget.amount for budget in budgets), asked)
+
+
+def whole_budget(run: RunRecord) -> Budget:
+    """The budget of a trained run and of all that it went on from, as a contract holds it."""
+    spent = Spent.by(run)
+    amount = run.budget.amount if isinstance(spent.amount, str) else spent.amount
+    return replace(run.budget, amount=amount, asked=spent.asked)
+
+
+@dataclass(frozen=True)
 class Conditions:
     """The conditions of a training, each by the code of the note that says that it differs."""
 
     values: Mapping[str, object]
 
     @classmethod
-    def of(cls, data: DataRecord, device: str, precision: str, budget: Budget | None) -> Self:
+    def of(
+        cls, data: DataRecord, device: str, precision: str, spent: Spent | None, before: str = "-"
+    ) -> Self:
         """The conditions of these values: all that must agree between runs.
 
-        budget: None of a model that is not trained, which may stand beside any
+        spent:  None of a model that is not trained, which may stand beside any
+        before: other data that it was trained on before these
         """
-        spent = {}
-        if budget is not None:
-            spent = {"budget_unit_differs": budget.unit, "budget_differs": budget.amount}
+        budget = {}
+        if spent is not None:
+            budget = {"budget_unit_differs": spent.units, "budget_differs": spent.amount}
+            budget["earlier_data_differ"] = before
         return cls(
             {
                 "data_differ": data.fingerprint,
@@ -43,21 +80,33 @@ class Conditions:
                 "crops_differ": data.crop,
                 "device_differs": device,
                 "precision_differs": precision,
-                **spent,
+                **budget,
             }
         )
 
     @classmethod
     def of_run(cls, run: RunRecord) -> Self:
         """The conditions of a trained run."""
-        budget = run.budget if registry.is_trained(run.family) else None
-        return cls.of(run.data, run.device, run.precision, budget)
+        spent = Spent.by(run) if registry.is_trained(run.family) else None
+        return cls.of(run.data, run.device, run.precision, spent, earlier_data(run))
 
     @classmethod
     def of_request(cls, request: ResolvedRequest, data: ImageData, machine: Machine) -> Self:
         """The conditions of a run that is yet to be trained."""
-        budget = request.budget if registry.is_trained(request.name.family) else None
-        return cls.of(data.describe(), machine.device, machine.precision, budget)
+        budget, spent = request.budget, None
+        if registry.is_trained(request.name.family):
+            spent = Spent(budget.unit, budget.amount, budget.asked)
+        return cls.of(data.describe(), machine.device, machine.precision, spent)
+
+
+def earlier_data(run: RunRecord) -> str:
+    """The data that a run's origins were trained on, where those are not its own; else a dash."""
+    other = {
+        f"{origin.data} ({origin.fingerprint})": None
+        for origin in reversed(run.origins)
+        if origin.fingerprint != run.data.fingerprint and origin.images_seen
+    }
+    return ", ".join(other) or "-"
 
 
 # What results.json of runs that were measured one by one must agree in.
@@ -118,7 +167,18 @@ def marks(
 
     samples: those from elsewhere, by name
     """
-    return [*label_marks(runs, samples or {}), *snapshot_marks(runs), *time_marks(runs)]
+    return [
+        *origin_marks(runs),
+        *label_marks(runs, samples or {}),
+        *snapshot_marks(runs),
+        *time_marks(runs),
+    ]
+
+
+def origin_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """Which models went on from a finished run, whose images and seconds count with theirs."""
+    going_on = [name for name, run in runs.items() if run.origins]
+    return [Note("went_on", {"runs": ", ".join(going_on)})] if going_on else []
 
 
 def label_marks(runs: Mapping[str, RunRecord], samples: Mapping[str, SamplesRecord]) -> list[Note]:
@@ -152,8 +212,8 @@ def chooses(run: RunRecord) -> bool:
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
     """Whether true training times are apart though budgets in seconds were equal."""
     trained = {name: run for name, run in runs.items() if registry.is_trained(run.family)}
-    seconds = {name: run.train_seconds or 0.0 for name, run in trained.items()}
-    timed = trained and all(run.budget.unit == "seconds" for run in trained.values())
+    seconds = {name: run.total_seconds or 0.0 for name, run in trained.items()}
+    timed = trained and all(Spent.by(run).units == "seconds" for run in trained.values())
     if not timed or max(seconds.values()) <= (1 + TIME_TOLERANCE) * min(seconds.values()):
         return []
     listed = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())

@@ -52,6 +52,7 @@ from triptych.records import (
 from triptych.run import check_count
 from triptych.seeding import ImageStreams
 from triptych.tasks import figures, sample
+from triptych.training.origin import goes_on_from
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
 
@@ -327,6 +328,8 @@ def evaluate(
     outputs = Outputs(model, samples, real, labels)
     metrics = measure_all(outputs, record.model, console)
     warnings = [*notes, *([] if labels is None else [CONDITIONAL])]
+    if record.origins:
+        warnings.append(goes_on_from(record.origins))
     if record.data.fingerprint != real.measured_on.fingerprint:
         warnings.append(OTHER_DATA)
     warnings += warnings_on_labels(real.labels, real.extractor.name)
@@ -342,9 +345,9 @@ def evaluate(
         extractor=extractor_record(real),
         cost=CostRecord(
             parameters=parameters(model),
-            train_seconds=record.train_seconds,
-            images_seen=record.images_seen,
-            train_images_per_second=record.images_per_second,
+            train_seconds=record.total_seconds,
+            images_seen=record.total_images,
+            train_images_per_second=record.images_per_second or None,  # 0 where none was seen
             flops_per_image=flops_per_image(model, machine.device),
             sample_seconds_per_image=seconds / real.count,
             network_calls=model.network_calls,

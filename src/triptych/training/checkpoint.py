@@ -54,12 +54,15 @@ def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         # One that nothing will go back to stands beside the two that something may; what lies
-        # further on than this one is damaged, or was left behind by going back.
+        # further on than this one is damaged, or was left behind by going back. The end of the
+        # first phase stays: from there another training may go on.
         kept = KEPT + progress.returned
         there = complete(folder)
         here = there.index(final) + 1
+        first_end = end_of_first_phase(folder)
         for old in there[: max(0, here - kept)] + there[here:]:
-            discard(old)
+            if old != first_end or old in there[here:]:
+                discard(old)
     return final
 
 
@@ -93,6 +96,19 @@ def complete(folder: Path) -> list[Path]:
     named = [p for p in folder.iterdir() if NAME.fullmatch(p.name)]
     ours = [p for p in named if p.is_dir() and not p.is_symlink()]
     return sorted(ours, key=lambda path: [int(part) for part in path.name.split("-")])
+
+
+def end_of_first_phase(folder: Path) -> Path | None:
+    """The newest checkpoint of the first phase; None where there is none."""
+    first = [path for path in complete(folder) if path.name.startswith("0-")]
+    return first[-1] if first else None
+
+
+def keep_end_of_first_phase(folder: Path) -> None:
+    """Discard all but the newest checkpoint of the first phase, from which training may go on."""
+    for path in complete(folder):
+        if path != end_of_first_phase(folder):
+            discard(path)
 
 
 def discard(path: Path) -> None:

@@ -254,8 +254,14 @@ class TrainingLoop:
         return False
 
     def next_phase(self) -> None:
-        """Later phases build on the weights that the first one chose."""
+        """Later phases build on the weights that the first one chose.
+
+        The end of the first one is kept, for trainings that go on from this one.
+        """
         self.take_pace()
+        last = self.job.folder.checkpoints / checkpoint.name_of(progress_of(self.state, 0.0, 0))
+        if self.state.phase == 0 and not last.is_dir():
+            self.save()
         self.state.next_phase()
         if self.state.phase == 1:
             self.job.select.choose(self.log)

@@ -32,11 +32,13 @@ class Plan:
     planned: images that were planned before anything was revised; numbers of samples and images
              that scores and diagnoses look at follow from it
     timed:   whether it may be revised
+    carried: images that stand for an origin where averages count
     """
 
     def __init__(self, points: Sequence[tuple[int, float]], planned: int, timed: bool) -> None:
         self.points = list(points)
         self.planned, self.timed = planned, timed
+        self.carried = 0
 
     @classmethod
     def straight(cls, images: int, timed: bool = False) -> Plan:
@@ -81,7 +83,9 @@ class Plan:
 
         Their profiles have no unit (`average.EMA`).
         """
-        return 1e9 * self.progress(images) if self.timed else float(images)
+        if not self.timed:
+            return float(self.carried + images)
+        return 1e9 * (self.carried / self.planned + self.progress(images))
 
     def revise(self, images: int, end: int) -> None:
         """From here on go straight to 1 at `end`; what was planned beyond `images` is dropped."""

@@ -29,14 +29,17 @@ from triptych.hardware import MOST_THREADS, Machine, usable_cores
 from triptych.options import (
     COURSE_BUDGET,
     DEFAULT_BUDGETS,
+    DEFAULT_DATA,
     DEFAULT_FIT,
     DEFAULT_RESOLUTION,
     MACHINE,
+    UNNAMED,
     DataOptions,
     OnTrouble,
     TrainRequest,
 )
 from triptych.records import JsonObject, Note, Points, RunRecord, ThreadChanges
+from triptych.training.origin import Origin, check_fits
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.training.threads import Threads
@@ -88,6 +91,7 @@ class ResolvedRequest:
     on_trouble: OnTrouble = "rewind"  # when steps stay without finite losses or gradients
     labels: Labels | None = None  # that the model is told in training, where it is conditional
     teacher: RunFolder | None = None  # the finished run that training starts from
+    origin: Origin | None = None  # the finished run that it goes on from
     follow: Recorded | None = None  # the plan to follow instead of making one
     variant: str = ""  # what sets it apart from the plain recipe, in the user's words
 
@@ -100,6 +104,8 @@ class ResolvedRequest:
             )
         if self.teacher is not None:
             check_teacher(self.shape, self.teacher)
+        if self.origin is not None:
+            check_fits(self.origin, self.name, self.settings, self.shape)
 
     @property
     def shape(self) -> ImageShape:
@@ -109,14 +115,15 @@ class ResolvedRequest:
 
     def identity(self) -> JsonObject:
         """What must agree for a run to be resumed."""
-        taught = {} if self.teacher is None else {"teacher": self.teacher.read().digests}
+        begun = {} if self.teacher is None else {"teacher": self.teacher.read().digests}
+        begun |= {} if self.origin is None else self.origin.identity()
         followed = (
             {}
             if self.follow is None
             else {"plan": [[list(point) for point in phase] for phase in self.follow.points]}
         )
         return (
-            taught
+            begun
             | followed
             | {
                 "model": str(self.name),
@@ -163,10 +170,11 @@ def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
             raise InputError(f"{part} is a file", "name a folder with --out")
     if folder.is_run():
         recorded = with_later_settings(folder.read().identity, request)
-        for what, ours in request.identity().items():
+        for what, ours in ({"origin": None} | request.identity()).items():
             theirs = recorded.get(what)
             if theirs != ours:
-                shown = "" if isinstance(ours, dict | list) else f" ({theirs}, not {ours})"
+                unnamed = what == "origin" or isinstance(ours, dict | list)
+                shown = "" if unnamed else f" ({theirs}, not {ours})"
                 other = f"another {what}{shown}"
                 if what == "settings" and isinstance(theirs, dict):
                     other = f"other settings ({named_differences(theirs, ours)})"
@@ -285,13 +293,15 @@ def resolve(
 
     device: on which it is trained, which decides the size that is not asked for
     precision: in which it is trained; with the device it decides what a brief training is
-    data:   images that are open already; else those that `asked` names
+    data:   images that are open already, as those of an origin are; else those that `asked` names
     """
     variant = Variant.parse(asked.model)
     name, asked = variant.name, variant.apply_to(asked)
+    if asked.origin is not None:
+        return resolve_going_on(asked, asked.origin, variant, data, console)
     size = pick_size(asked.size, device)
     budget = budget_for(name, size, asked.budget, console)
-    opened = data or open_images(asked.data, asked.part(DataOptions), console)
+    opened = data or open_images(asked.data or DEFAULT_DATA, asked.part(DataOptions), console)
     name = registry.fitting(name, opened.shape)
     teacher = None if asked.teacher is None else RunFolder(Path(asked.teacher))
     usual = registry.defaults(
@@ -320,6 +330,43 @@ def resolve(
     )
 
 
+def resolve_going_on(
+    asked: TrainRequest,
+    path: Path,
+    variant: Variant,
+    data: ImageData | None,
+    console: Console,
+) -> ResolvedRequest:
+    """The same of a training that goes on from the finished run at a path.
+
+    What is not asked for is as it was there: size, settings, whether labels are used, the teacher.
+    """
+    record = RunFolder(path).read()
+    images = data or open_images(asked.data or record.data.source, asked.part(DataOptions), console)
+    name = registry.fitting(variant.name, images.shape)
+    origin = Origin.open(path, name)
+    if asked.size not in (None, record.size):
+        raise InputError(f"{path} is of size {record.size}, not {asked.size}", "leave out --size")
+    if asked.teacher is not None:
+        raise InputError("--teacher begins a training, --from goes on with one", "leave one out")
+    conditional = asked.conditional or record.labels is not None
+    usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[record.size]
+    return ResolvedRequest(
+        name=name,
+        size=record.size,
+        settings=config.override(origin.settings, asked.set),
+        data=images,
+        budget=Budget.parse(asked.budget or usual, least_zero=True),
+        seed=asked.seed,
+        command=replace(asked, strict=False).command((*MACHINE, "budget", "out")),
+        on_trouble=asked.on_trouble,
+        labels=labels_for_training(name, images) if conditional else None,
+        teacher=None if record.teacher is None else RunFolder(Path(record.teacher)),
+        origin=origin,
+        variant=",".join(variant.words) or record.variant,
+    )
+
+
 def budget_for(name: ModelName, size: Size, asked: str | None, console: Console) -> Budget:
     """The budget asked for, else the usual one; none, which is said, of what is not trained."""
     usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[size]
@@ -337,7 +384,7 @@ def reading_of(data: ImageData) -> dict[str, Any]:
     resolution = data.shape.resolution
     usual = data.shape.is_point or resolution == DEFAULT_RESOLUTION
     return {
-        "data": data.source,
+        "data": UNNAMED if data.source == DEFAULT_DATA else data.source,
         "resolution": None if usual else resolution,
         "fit": None if data.fit == DEFAULT_FIT else data.fit,
         "image_column": data.image_column,
@@ -427,6 +474,7 @@ def request_to_repeat(
         raise InputError(f"{folder.path} does not say what its teacher was", mend)
     try:
         follow = recorded(folder, record)
+        origin = recorded_origin(folder, record, name)
         request = ResolvedRequest(
             name=name,
             size=record.size,
@@ -437,6 +485,7 @@ def request_to_repeat(
             command=f"triptych repeat {shlex.quote(str(folder.path))} --out NEW",
             labels=labels_of(record),
             teacher=None if teacher is None else RunFolder(Path(teacher)),
+            origin=origin,
             follow=follow,
             variant=record.variant,
         )
@@ -445,6 +494,19 @@ def request_to_repeat(
     check_machine(folder, record, machine)
     threads, microbatch = follow.threads[0][2], record.microbatch
     return request, replace(machine, threads=threads, microbatch=microbatch)
+
+
+def recorded_origin(folder: RunFolder, record: RunRecord, name: ModelName) -> Origin | None:
+    """What a run went on from; InputError where that is gone, or is not what it was."""
+    if not record.origins:
+        return None
+    then = record.origins[0]
+    origin = Origin.open(Path(then.run), name)
+    if (origin.record.digests, origin.digest) != (then.digests, then.state):
+        raise InputError(
+            f"{then.run} is not what {folder.path} went on from", "bring back what it was"
+        )
+    return origin
 
 
 def recorded(folder: RunFolder, record: RunRecord) -> Recorded:

@@ -74,7 +74,7 @@ class RunFolder:
         for part in (self.path, self.samples, self.checkpoints, self.snapshots, self.averages):
             files.clean(part)
         if done:
-            checkpoint.discard(self.checkpoints)
+            checkpoint.keep_end_of_first_phase(self.checkpoints)
             checkpoint.discard(self.snapshots)
 
 

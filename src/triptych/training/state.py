@@ -14,7 +14,7 @@ from triptych.data.batches import Batches
 from triptych.distributed import ALONE, Group
 from triptych.families.protocol import Batch, GenerativeModel, Objective
 from triptych.hardware import Machine
-from triptych.records import Progress
+from triptych.records import Note, Progress
 from triptych.seeding import generator
 from triptych.training import checkpoint
 from triptych.training.ahead import Ahead
@@ -24,6 +24,9 @@ from triptych.training.optimizer import ObjectiveOptimizer
 from triptych.training.plan import Plan
 
 Noise = dict[str, Tensor]  # of one step, by name
+AT_FIRST = Progress(
+    phase=0, seen=0, rewinds=0, in_a_row={}, returned=False, seconds=0.0, log_bytes=0
+)
 WARM_UP_ROUNDS = 2  # until allocators and libraries have what they need
 
 
@@ -150,6 +153,8 @@ class TrainingState:
 
     phase:    which objectives are at work
     seen:     images of this phase
+    images_before: that its origins have seen: order of images and noise go on after these
+    anew:     what could not be taken over from an origin
     captured: on a GPU, rounds are CUDA graphs
     precision: that of the machine; in "fp16" losses are scaled
     """
@@ -174,6 +179,8 @@ class TrainingState:
         self.statistics = joined_statistics(model)
         self.phase = 0
         self.seen = 0
+        self.images_before = 0
+        self.anew: tuple[Note, ...] = ()
         self.rewinds = 0  # each halved the learning rate
         self.tally = RunningMeans()
         self.in_a_row: dict[str, int] = {}  # masked steps of each objective since a finite one
@@ -264,10 +271,10 @@ class TrainingState:
 
     def draw(self, wanted: Drawing) -> list[Noise]:
         """This process's rows of the noise of each step of a round, in the host's memory."""
-        drawn = []
+        drawn, counter = [], self.images_before + wanted.seen
         for index, repeat in self.due(wanted.phase, wanted.seen):
             objective = self.optimizers[index].objective
-            rng = generator(wanted.seed, f"{objective.name}/{wanted.phase}/{repeat}", wanted.seen)
+            rng = generator(wanted.seed, f"{objective.name}/{wanted.phase}/{repeat}", counter)
             noise = objective.noise(self.batch_size, rng)
             own = {name: self.as_trained(t[wanted.rows]) for name, t in noise.items()}
             if self.device.type == "cuda":  # from there a GPU copies while the host goes on
@@ -330,7 +337,7 @@ class TrainingState:
     ) -> Batch:
         """This process's rows of images, with their noise."""
         stream = 10 * self.phase + repeat
-        images, labels = batches.at(self.seen, stream)
+        images, labels = batches.at(self.images_before + self.seen, stream)
         own = {name: t.to(images.device, non_blocking=True) for name, t in noise.items()}
         return Batch(
             images.to(self.dtype),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from triptych import config, hardware, images
+from triptych import config, files, hardware, images
 from triptych.console import Bar, Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
@@ -56,6 +57,7 @@ from triptych.training.loop import (
     take_up,
 )
 from triptych.training.monitor import Checkups, last_advice, uncompiled
+from triptych.training.origin import Origin, start_at
 from triptych.training.plan import Plan
 from triptych.training.posthoc_ema import Keeper
 from triptych.training.resolve import (
@@ -69,17 +71,15 @@ from triptych.training.run_folder import (
     WEIGHTS,
     RunFolder,
     alone_in,
+    load_model,
     model_metadata,
     save_weights,
 )
 from triptych.training.snapshots import Selection, note_last, scorer
-from triptych.training.state import TrainingState
+from triptych.training.state import AT_FIRST, TrainingState
 from triptych.training.threads import Threads
 from triptych.words import english
 
-AT_FIRST = Progress(
-    phase=0, seen=0, rewinds=0, in_a_row={}, returned=False, seconds=0.0, log_bytes=0
-)
 SETTLED_BY = 2_048  # training images, or fewer:
 SETTLED_SHARE = 1 / 64  # of the planned ones, so that it takes under 0.5 % of the time
 LEAST_SETTLED = 16
@@ -94,6 +94,8 @@ def train(request: ResolvedRequest, out: Path, machine: Machine, console: Consol
     trains into.
     """
     hardware.forget_peak_memory()
+    if request.origin is not None and request.budget.amount == 0:
+        return copy_origin(request, request.origin, out, machine, console)
     if not registry.is_trained(request.name.family):
         return fit(request, out, machine, console)
     with (
@@ -148,6 +150,55 @@ def fit(request: ResolvedRequest, out: Path, machine: Machine, console: Console)
     return folder
 
 
+def copy_origin(
+    request: ResolvedRequest, origin: Origin, out: Path, machine: Machine, console: Console
+) -> RunFolder:
+    """The run of a training that goes on for no image: it has all that its origin has.
+
+    The first process writes; where an earlier call was killed, it begins anew.
+    """
+    request = replace(request, command=request.command + machine_options(machine))
+    with held(request, out, machine) as folder:
+        if machine.group.is_main and folder.is_run() and folder.read().done:
+            tell_done(folder, console)
+        elif machine.group.is_main:
+            copy_into(folder, request, origin, machine)
+    return folder
+
+
+def copy_into(
+    folder: RunFolder, request: ResolvedRequest, origin: Origin, machine: Machine
+) -> None:
+    """Write weights, averages and last checkpoint; the record first and, as done, last."""
+    clock = Clock()
+    clock.start()
+    model, _ = load_model(origin.folder)
+    record = record_of(
+        request,
+        machine,
+        planned_images=0,
+        checkpoints=1,
+        command=f"{request.command} --budget {request.budget.asked}",
+        origins=origin.chain(()),
+        carried=origin.age,
+    )
+    folder.write(record)
+    for kept in (folder.averages, folder.checkpoints):
+        shutil.rmtree(kept, ignore_errors=True)
+    if origin.folder.averages.is_dir():
+        copy_files(origin.folder.averages, folder.averages)
+    if origin.state is not None:
+        files.make_folder(folder.checkpoints)
+        copy_files(origin.state, folder.checkpoints / origin.state.name)
+    finish_untrained(folder, record, model, request, machine, clock)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """A folder of files under another name; OSError as `files.writing`."""
+    with files.writing(target, sum(file.stat().st_size for file in source.iterdir())):
+        shutil.copytree(source, target)
+
+
 def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> None:
     """Fit and write everything, the record first and, as done, last."""
     clock = Clock()
@@ -159,6 +210,19 @@ def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> N
     seen = fit_before_training(model, request.data.train, request.seed)
     record = record_of(request, machine, planned_images=seen, checkpoints=1, kimg=seen / 1000)
     folder.write(record)
+    finish_untrained(folder, record, model, request, machine, clock)
+
+
+def finish_untrained(
+    folder: RunFolder,
+    record: RunRecord,
+    model: GenerativeModel,
+    request: ResolvedRequest,
+    machine: Machine,
+    clock: Clock,
+) -> None:
+    """The log, a picture and the weights of a model that took no steps; its run is then done."""
+    seen = record.planned_images
     log = RunLog(folder.log)
     log.cut(0)
     log.write(Started(event="start", images=0, threads=machine.threads))
@@ -231,7 +295,7 @@ class Training:
             if "microbatch" in machine.choices:
                 console.say(f"  note: {english(machine.choices['microbatch'])}")
             planned, machine = self.plan(state, batches, machine)
-            self.tell_notes(planned, batches)
+            self.tell_notes(planned, batches, state.anew)
             record = RunRecord.read(machine.group.broadcast(lambda: begin(
                 request, folder, planned, state, machine, self.clock.seconds()
             ).to_json()))  # fmt: skip
@@ -331,11 +395,11 @@ class Training:
             machine = replace(machine, threads=speed.threads, choices=choices)
         return planned, machine
 
-    def tell_notes(self, planned: Planned, batches: Batches) -> None:
+    def tell_notes(self, planned: Planned, batches: Batches, anew: Sequence[Note]) -> None:
         """What the user should know of what is planned."""
         few = note_few(planned.images, batches.batch_size)
         last = note_last(planned.images, self.request.settings.select)
-        for note in filter(None, (few, last, note_augmented(self.request))):
+        for note in filter(None, (few, last, note_augmented(self.request), *anew)):
             self.console.say(f"  note: {english(note)}")
 
     def threads(self, progress: Progress | None) -> Threads:
@@ -444,15 +508,20 @@ def plans_of(record: RunRecord, progress: Progress | None, state: TrainingState)
     lengths = state.phases(planned)
     recorded = () if progress is None else progress.plans
     if not recorded and record.follows is None:
-        return [Plan.straight(length, timed) for length in lengths]
-    try:
-        recorded = recorded or (record.plan or (), *record.later_plans)
-        return [
-            Plan.read(points, length, timed)
-            for points, length in zip(recorded, lengths, strict=True)
-        ]
-    except ValueError as error:
-        raise InputError(f"this run cannot be gone on with ({error})", "train it anew") from error
+        plans = [Plan.straight(length, timed) for length in lengths]
+    else:
+        try:
+            recorded = recorded or (record.plan or (), *record.later_plans)
+            plans = [
+                Plan.read(points, length, timed)
+                for points, length in zip(recorded, lengths, strict=True)
+            ]
+        except ValueError as error:
+            raise InputError(
+                f"this run cannot be gone on with ({error})", "train it anew"
+            ) from error
+    plans[0].carried = record.carried  # averages are of the first phase alone
+    return plans
 
 
 def share_batches(request: ResolvedRequest, machine: Machine) -> Batches:
@@ -511,23 +580,26 @@ def fitting_machine(
 
 
 def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
-    """A model as the seed makes it, on the device, ready to train.
+    """A model as the seed makes it, or as its origin left it, on the device, ready to train.
 
     Raises InputError where the settings make no network or no optimizer.
     """
     try:
         model = registry.build(request.name, request.settings, request.shape, request.seed)
-        if request.teacher is None:
-            fit_before_training(model, request.data.train, request.seed)
-        else:
+        if request.teacher is not None:
             resolve.start_from(model, request.teacher)
+        elif request.origin is None:
+            fit_before_training(model, request.data.train, request.seed)
         registry.place(model, machine.device).train()
         if machine.compile:
             for network in model.networks():
                 network.compile()
-        return TrainingState(
+        state = TrainingState(
             model, request.settings, machine.group, machine.captures, machine.precision
         )
+        if request.origin is not None:
+            start_at(state, request.origin, request.settings)
+        return state
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise not_made(request, error) from error
 
@@ -539,7 +611,7 @@ def not_made(request: ResolvedRequest, error: Exception) -> InputError:
 
 
 def begin_again(state: TrainingState, request: ResolvedRequest, machine: Machine) -> None:
-    """Bring a state back to where the seed began."""
+    """Bring a state back to where it began."""
     fresh = fresh_state(request, machine)
     state.load(fresh.tensors(), AT_FIRST)
 
@@ -554,7 +626,7 @@ def begin(
 ) -> RunRecord:
     """Write run.json, the first file in the folder, after so many seconds of the training."""
     speed, follow = planned.speed, request.follow
-    lengths = state.phases(planned.images)
+    origin, lengths = request.origin, state.phases(planned.images)
     if follow is not None:
         timed, plans = follow.timed, follow.plans(lengths)
         threads = Threads([], follow.threads)
@@ -574,6 +646,8 @@ def begin(
         calibration_seconds=seconds,
         kimg=planned.images / 1000,
         command=command_to_repeat(request, folder, planned, machine),
+        origins=() if origin is None else origin.chain(state.anew),
+        carried=0 if origin is None else origin.carried(request.settings, planned.images),
     )
     record = with_plans(record, plans, threads)
     folder.write(record)
