@@ -21,9 +21,8 @@ import pytest
 
 import triptych
 from tests.making import encode, one_thread
-from triptych import hardware, options
+from triptych import options
 from triptych.cli import main, parser
-from triptych.evaluation import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,8 +30,8 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BUDGET = re.compile(r"""(--budget |budget ?= ?\\?["'])[0-9.]+(?:s|m|h|kimg|epochs)""")
 SMALL = "0.32kimg"
 STANDS_FOR = {"DATA": "photos/", "COMPARISON": "runs/both", "DIR": "runs", "RUN": "runs/d"}
-FETCHED = ("svhn", "mnist", "cifar10", "meterdigits", "hf:", "http")
-LONG = ("--course", "--seeds", "--size small", "triptych serve", "--install-completion", "push", "pull")
+FETCHED = ("svhn", "mnist", "cifar10", "meterdigits", "hf:", "http", "push", "pull")
+LONG = ("--course", "--seeds", "--size small", "triptych serve", "--install-completion")
 NOT_HERE = ("onnx:", "ray", "slurm", "--log-to", "diffusers")  # need packages, or clusters
 
 
