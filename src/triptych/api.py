@@ -58,7 +58,8 @@ from triptych.options import (
 )
 from triptych.records import Note, ReferenceRecord, ResultsRecord
 from triptych.run import Data, Run, run_data
-from triptych.training import posthoc_ema
+from triptych.training import posthoc_ema, trackers
+from triptych.training.callbacks import Callback, as_callbacks
 from triptych.training.resolve import (
     ResolvedRequest,
     differing_versions,
@@ -88,17 +89,21 @@ def train(
     model: str | TrainRequest,
     data: Data = DEFAULT_DATA,
     *,
+    callbacks: Callback | Sequence[Callback] = (),
     machine: Machine | None = None,
     console: Console = QUIET,
     **options: Any,
 ) -> Run:
     """Train one model; the same call on the same `out` goes on where it stopped.
 
-    model:   or all that is asked, as one request
-    machine: to run on; else the options of it decide
+    model:     or all that is asked, as one request
+    callbacks: are told of the training along its way
+    machine:   to run on; else the options of it decide
     """
+    watching = as_callbacks(callbacks)
     if not isinstance(model, TrainRequest):
         model = TrainRequest.of(model=model, data=source_of(data), **options)
+    trackers.prepare(model.log_to, console)
     machine = machine or hardware.pick_for(model)
     request = resolve(model, machine.device, opened(data), console, machine.precision)
     folder = free_folder(request, machine) if model.out is None else model.out
@@ -108,7 +113,7 @@ def train(
     code = "training_into" if registry.is_trained(request.name.family) else "fitting_into"
     into = Note(code, {"model": str(request.name), "run": str(folder)})
     console.say(english(into))
-    return Run(train_request(request, folder, machine, console).path, machine)
+    return Run(train_request(request, folder, machine, console, watching).path, machine)
 
 
 def source_of(data: Data | None) -> str | os.PathLike[str] | None:
@@ -420,6 +425,7 @@ def compare(
     models: PathLike | Sequence[PathLike] | CompareRequest = (),
     data: Data | None = None,
     *,
+    callbacks: Callback | Sequence[Callback] = (),
     machine: Machine | None = None,
     console: Console = QUIET,
     **options: Any,
@@ -428,17 +434,20 @@ def compare(
 
     Finished runs are taken as they are; where there are only such, the data are theirs. The same
     call on the same `out` resumes.
-    models: or all that is asked, as one request
+    models:    or all that is asked, as one request
+    callbacks: are told of every training along its way
     """
     from triptych.pages import page
 
+    watching = as_callbacks(callbacks)
     if isinstance(models, CompareRequest):
         asked = models
     else:
         asked = CompareRequest.of(models=models, data=source_of(data), **options)
     check_language(asked.lang)
     machine = machine or hardware.pick_for(asked)
-    folder = comparing.compare(asked, opened(data), machine, console)
+    trackers.prepare(asked.log_to, console)
+    folder = comparing.compare(asked, opened(data), machine, console, watching)
     if machine.group.is_main:
         page.write_page(folder, language=asked.lang, course=asked.course)
     machine.group.barrier()

@@ -35,7 +35,7 @@ from triptych.records import (
 from triptych.seeding import ImageStreams
 from triptych.tasks import sample
 from triptych.tasks.figures import FIGURE_SEED
-from triptych.training import checkpoint, resolve
+from triptych.training import checkpoint, resolve, trackers
 from triptych.training.calibration import (
     MOST_CHECKPOINTS,
     Planned,
@@ -45,6 +45,7 @@ from triptych.training.calibration import (
     note_few,
     planned_images,
 )
+from triptych.training.callbacks import Callback, Callbacks, Moment, RunInfo, Status
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
 from triptych.training.loop import (
@@ -87,17 +88,24 @@ SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
 SURVEYED, SURVEYED_NUMBERS = 20_000, 2**26  # training images, or fewer large ones: 256 MB
 
 
-def train(request: ResolvedRequest, out: Path, machine: Machine, console: Console) -> RunFolder:
+def train(
+    request: ResolvedRequest,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> RunFolder:
     """Train to the end of the budget, going on where an earlier call stopped.
 
+    callbacks: told of it beside the trackers of the request
     Raises InputError on an output folder that holds something else, or that another process
     trains into.
     """
     hardware.forget_peak_memory()
     if not registry.is_trained(request.name.family):
-        return fit(request, out, machine, console)
+        return fit(request, out, machine, console, callbacks)
     with (
-        training_in(request, out, machine, console) as training,
+        training_in(request, out, machine, console, callbacks) as training,
         console.bar(f"  {out.name}") as bar,
         stop_signals(machine.group) as received,
     ):
@@ -111,15 +119,20 @@ def train(request: ResolvedRequest, out: Path, machine: Machine, console: Consol
 
 @contextmanager
 def training_in(
-    request: ResolvedRequest, out: Path, machine: Machine, console: Console
+    request: ResolvedRequest,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> Iterator[Training]:
     """A training, begun or taken up, in a folder that no other job trains into meanwhile."""
     request = replace(request, command=request.command + machine_options(machine))
     with held(request, out, machine) as folder:
         timed = request.budget.unit == "seconds" and request.follow is None
         with machine.fastest_threads() if timed else machine.own_threads():
-            training = Training(request, folder, machine, console)
-        yield training
+            training = Training(request, folder, machine, console, callbacks)
+        with training.telling_its_end():
+            yield training
 
 
 @contextmanager
@@ -133,7 +146,13 @@ def held(request: ResolvedRequest, out: Path, machine: Machine) -> Iterator[RunF
         group.barrier()  # until the first one has written everything
 
 
-def fit(request: ResolvedRequest, out: Path, machine: Machine, console: Console) -> RunFolder:
+def fit(
+    request: ResolvedRequest,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> RunFolder:
     """The run of a model that is not trained: all that it has, it finds before training.
 
     The first process fits and writes; where an earlier call was killed, it begins anew.
@@ -144,11 +163,17 @@ def fit(request: ResolvedRequest, out: Path, machine: Machine, console: Console)
             tell_done(folder, console)
         elif machine.group.is_main:
             with machine.own_threads():
-                fit_into(folder, request, machine)
+                fit_into(folder, request, machine, console, callbacks)
     return folder
 
 
-def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> None:
+def fit_into(
+    folder: RunFolder,
+    request: ResolvedRequest,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback],
+) -> None:
     """Fit and write everything, the record first and, as done, last."""
     clock = Clock()
     clock.start()
@@ -166,13 +191,31 @@ def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> N
     grid = sample.quick_grid(
         registry.place(model, machine.device).eval(), FIGURE_SEED, alone, request.labels
     )
-    images.grid(grid).save(folder.samples / f"{seen:09d}.png")
+    picture = images.grid(grid)
+    picture.save(folder.samples / f"{seen:09d}.png")
     metadata = model_metadata(request.name, record.settings, request.shape)
     digest = save_weights(folder.weights, model.state_dict(), metadata)
     log.write(Done(images=seen))
-    folder.write(
-        replace(record, **ending(record, seen, clock.seconds()), digests={WEIGHTS: digest})
-    )
+    done = replace(record, **ending(record, seen, clock.seconds()), digests={WEIGHTS: digest})
+    folder.write(done)
+    watching = watchers(request, folder, record, callbacks, console)
+    at = Moment(images=seen, seconds=clock.seconds())
+    watching.start(Moment(images=0, seconds=0.0))
+    watching.samples(at, picture)
+    watching.end(at, done, "done")
+
+
+def watchers(
+    request: ResolvedRequest,
+    folder: RunFolder,
+    record: RunRecord,
+    callbacks: Sequence[Callback],
+    console: Console,
+) -> Callbacks:
+    """The trackers that are asked for, and what the caller gave."""
+    given = [(type(callback).__name__, callback) for callback in callbacks]
+    named = trackers.make(request.log_to, console)
+    return Callbacks(RunInfo(folder=folder.path, record=record), [*named, *given], console)
 
 
 def ending(record: RunRecord, images: int, seconds: float) -> dict[str, Any]:
@@ -208,6 +251,7 @@ class Training:
         folder: RunFolder,
         machine: Machine,
         console: Console,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.request, self.folder, self.console = request, folder, console
         self.clock, self.together = Clock(), 1
@@ -252,6 +296,9 @@ class Training:
         self.record, self.machine = record, machine
         progress = resume(state, folder, self.clock, console)
         plans, threads = plans_of(record, progress, state), self.threads(progress)
+        wanted = callbacks if machine.group.is_main else ()
+        alone = request if machine.group.is_main else replace(request, log_to=())
+        self.callbacks = watchers(alone, folder, record, wanted, console)
         job = job_of(self, state, batches, plans, threads)
         RunLog(folder.log, machine.group.is_main).write(
             Started(
@@ -263,6 +310,7 @@ class Training:
         )
         self.clock.pause()
         self.loop = TrainingLoop(state, job, self.clock)
+        self.callbacks.start(self.loop.reached())  # off the clock: a tracker may take a while
 
     @property
     def done(self) -> bool:
@@ -297,8 +345,24 @@ class Training:
         with replace(self.machine, threads=last).own_threads():
             self.clock.start()
             self.finish(self.loop)
+        self.clock.pause()
+        self.callbacks.end(self.loop.reached(), self.record, "done")
         self.loop = None
         return True
+
+    @contextmanager
+    def telling_its_end(self) -> Iterator[None]:
+        """Callbacks hear of the end of what is done inside, however it comes."""
+        status: Status = "failed"
+        try:
+            yield
+            status = "stopped"  # unless it is done, of which they have heard
+        except (InterruptedRunError, KeyboardInterrupt):
+            status = "stopped"
+            raise
+        finally:
+            if self.loop is not None:
+                self.callbacks.end(self.loop.reached(), self.record, status)
 
     def save(self) -> None:
         """A checkpoint of this moment, unless the run is done."""
@@ -377,16 +441,15 @@ class Training:
         planned = self.record.planned_images
         digest = finish_weights(state, request, folder, self.machine, images, planned)
         RunLog(folder.log).write(Done(images=images))
-        folder.write(  # from here on the run is done
-            replace(
-                with_plans(self.record, loop.job.plans, loop.job.threads),
-                **ending(self.record, images, self.clock.seconds()),
-                peak_memory_of=self.together,
-                rewinds=state.rewinds,
-                digests={WEIGHTS: digest},
-                advice=last_advice(folder.log),
-            )
+        self.record = replace(
+            with_plans(self.record, loop.job.plans, loop.job.threads),
+            **ending(self.record, images, self.clock.seconds()),
+            peak_memory_of=self.together,
+            rewinds=state.rewinds,
+            digests={WEIGHTS: digest},
+            advice=last_advice(folder.log),
         )
+        folder.write(self.record)  # from here on the run is done
         folder.tidy(done=True)
 
 
@@ -415,6 +478,7 @@ def job_of(
         draw_grid=lambda seen: save_grid(state, folder, request.labels, machine, seen),
         diagnose=checkups,
         diagnoses=checkups.times,
+        callbacks=training.callbacks,
         select=Selection(state, folder, first, machine, console, score),
         keep=Keeper(state, folder, first, machine.group.is_main),
         begin_again=lambda state: begin_again(state, request, machine),
@@ -687,12 +751,13 @@ def sample_grid(state: TrainingState, labels: Labels | None, machine: Machine) -
 
 def save_grid(
     state: TrainingState, folder: RunFolder, labels: Labels | None, machine: Machine, seen: int
-) -> None:
+) -> images.Grid:
     """The picture of the samples after so many images; all processes draw, the first one saves."""
     grid = sample_grid(state, labels, machine)
     if state.group.is_main:
         folder.samples.mkdir(exist_ok=True)  # without its parent: a run that vanished stays so
         grid.save(folder.samples / f"{seen:09d}.png")
+    return grid
 
 
 def fits_after_training(state: TrainingState) -> bool:
