@@ -103,9 +103,7 @@ class Callback:
         advice: English sentences
         """
 
-    def end(
-        self, run: RunInfo, at: Moment, numbers: Mapping[str, float], status: Status
-    ) -> None:
+    def end(self, run: RunInfo, at: Moment, numbers: Mapping[str, float], status: Status) -> None:
         """The process leaves the run.
 
         numbers: what the training took, where it is done; else none

@@ -68,7 +68,9 @@ class MLflow(Tracker):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
-            pictures = None if URI in os.environ else (own_folder(run) / "mlflow").absolute().as_uri()
+            pictures = (
+                None if URI in os.environ else (own_folder(run) / "mlflow").absolute().as_uri()
+            )
             number = self.client.create_experiment(name, artifact_location=pictures)
         else:
             number = experiment.experiment_id

@@ -38,7 +38,7 @@ class TensorBoard(Tracker):
         self.writer = SummaryWriter(str(run.folder / FOLDER), purge_step=purge)
         if at.images == 0:
             values = hyperparameters(run.record)
-            for summary in hparams(values, {})[:2]:
+            for summary in hparams(values, {})[:2]:  # type: ignore[no-untyped-call]
                 self.writer.file_writer.add_summary(summary)
             code = json.dumps(values, indent=1).replace("\n", "\n    ")
             self.writer.add_text(CONFIG, f"    {code}", 0)
