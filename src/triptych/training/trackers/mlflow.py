@@ -68,10 +68,9 @@ class MLflow(Tracker):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
-            pictures = (
-                None if URI in os.environ else (own_folder(run) / "mlflow").absolute().as_uri()
-            )
-            number = self.client.create_experiment(name, artifact_location=pictures)
+            pictures = (own_folder(run) / "mlflow").absolute().as_uri()
+            own = None if URI in os.environ else pictures
+            number = self.client.create_experiment(name, artifact_location=own)
         else:
             number = experiment.experiment_id
         begun = self.client.create_run(number, run_name=name_for(run))
