@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from triptych.images import grid
     from triptych.options import DataOptions
     from triptych.run import Run
+    from triptych.training.callbacks import Callback
 
 __all__ = [
+    "Callback",
     "DataOptions",
     "InputError",
     "Latent",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Callback": "triptych.training.callbacks",
     "DataOptions": "triptych.data.open",
     "InputError": "triptych.errors",
     "Latent": "triptych.families.latent",

@@ -62,7 +62,8 @@ from triptych.options import (
 )
 from triptych.records import Measured, Note, ReferenceRecord, ResultsRecord
 from triptych.run import Data, Run, run_data
-from triptych.training import posthoc_ema
+from triptych.training import posthoc_ema, trackers
+from triptych.training.callbacks import Callback, as_callbacks
 from triptych.training.origin import goes_on_from
 from triptych.training.resolve import (
     ResolvedRequest,
@@ -141,6 +142,7 @@ def train(
     model: str | TrainRequest,
     data: Data = UNNAMED,
     *,
+    callbacks: Callback | Sequence[Callback] = (),
     machine: Machine | None = None,
     console: Console | None = None,
     quiet: bool = False,
@@ -148,14 +150,16 @@ def train(
 ) -> Run:
     """Train one model; the same call on the same `out` goes on where it stopped.
 
-    model:   or all that is asked, as one request
-    machine: to run on; else the options of it decide
-    quiet:   no messages and no bars
+    model:     or all that is asked, as one request
+    callbacks: are told of the training along its way
+    machine:   to run on; else the options of it decide
+    quiet:     no messages and no bars
     """
-    console = console_for(console, quiet)
+    console, watching = console_for(console, quiet), as_callbacks(callbacks)
     data = open_held(data, options, console)
     if not isinstance(model, TrainRequest):
         model = TrainRequest.of(model=model, data=source_of(data), **options)
+    trackers.prepare(model.log_to, console)
     machine = machine or hardware.pick_for(model)
     request = resolve_training(model, opened(data), machine, console)
     folder = free_folder(request, machine) if model.out is None else model.out
@@ -167,7 +171,7 @@ def train(
     console.say(english(into))
     if request.origin is not None:
         console.say(f"note: {english(goes_on_from(request.origin.chain(())))}")
-    return Run(train_request(request, folder, machine, console).path, machine)
+    return Run(train_request(request, folder, machine, console, watching).path, machine)
 
 
 def resolve_training(
@@ -514,6 +518,7 @@ def compare(
     models: PathLike | Sequence[PathLike] | CompareRequest = (),
     data: Data | None = None,
     *,
+    callbacks: Callback | Sequence[Callback] = (),
     machine: Machine | None = None,
     console: Console | None = None,
     quiet: bool = False,
@@ -524,13 +529,14 @@ def compare(
     What comes back shows itself in a notebook, and stands for the report's path.
     Finished runs are taken as they are; where there are only such, the data are theirs. The same
     call on the same `out` resumes.
-    models: or all that is asked, as one request
-    quiet:  no messages and no bars
+    models:    or all that is asked, as one request
+    callbacks: are told of every training along its way
+    quiet:     no messages and no bars
     """
     from triptych.pages import page
     from triptych.pages.shown import Report
 
-    console = console_for(console, quiet)
+    console, watching = console_for(console, quiet), as_callbacks(callbacks)
     if isinstance(models, CompareRequest):
         asked = models
     else:
@@ -538,7 +544,8 @@ def compare(
         asked = CompareRequest.of(models=models, data=source_of(data), **options)
     check_language(asked.lang)
     machine = machine or hardware.pick_for(asked)
-    folder = comparing.compare(asked, opened(data), machine, console)
+    trackers.prepare(asked.log_to, console)
+    folder = comparing.compare(asked, opened(data), machine, console, watching)
     if machine.group.is_main:
         with console.bar("  writing the page"):
             page.write_page(folder, language=asked.lang, course=asked.course)

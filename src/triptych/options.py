@@ -19,6 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+from triptych import plugins
 from triptych.config import SIZES, Size
 from triptych.errors import InputError
 from triptych.files import as_path, as_paths, kind_of
@@ -34,6 +35,7 @@ COURSE_EPOCHS = 30
 COURSE_BUDGET = f"{COURSE_EPOCHS}epochs"
 DEFAULT_COUNTS = {"cpu": 2_000, "cuda": 10_000}  # samples measured: --count
 OnTrouble = Literal["rewind", "stop"]
+TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow", "csv")  # --log-to; training/trackers
 DEFAULT_RESOLUTION = 32
 DEFAULT_FIT: Fit = "stretch"
 
@@ -361,6 +363,23 @@ class MachineOptions(Options):
 MACHINE = tuple(each.name for each in fields(MachineOptions))  # their names
 
 
+def as_trackers(value: object) -> tuple[str, ...]:
+    """Names of trackers, each once, from texts with commas; InputError on one that there is not.
+
+    >>> as_trackers(["wandb,csv", "csv"])
+    ('wandb', 'csv')
+    """
+    words = [word.strip() for text in as_texts(value, "log_to") for word in text.split(",")]
+    names = tuple(dict.fromkeys(filter(None, words)))
+    for name in names:
+        if name not in TRACKERS and name not in plugins.announced(plugins.TRACKERS):
+            near = get_close_matches(name, TRACKERS, n=1)
+            choices = f"choose from {', '.join(TRACKERS)}"
+            mend = f"did you mean {near[0]}? {choices}" if near else choices
+            raise InputError(f"no tracker '{name}' to log to", mend)
+    return names
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(DataOptions):
     """What is asked of every training, whether one model's or several."""
@@ -373,9 +392,13 @@ class TrainingOptions(DataOptions):
         False, "Train on the labels too, so that samples of one class can be asked for."
     )
     set: tuple[str, ...] = option((), "Change a setting: KEY=VALUE.")
+    log_to: tuple[str, ...] = option(
+        (), f"Watch it elsewhere too, several with commas: {', '.join(TRACKERS)}."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "log_to", as_trackers(self.log_to))
         if self.size is not None and self.size not in SIZES:
             raise InputError(f"no size '{self.size}'", f"choose from {', '.join(SIZES)}")
         if isinstance(self.set, Mapping):

@@ -1,8 +1,9 @@
-"""What other packages add: recipes, sources of data and metrics, announced as entry points.
+"""What other packages add: recipes, sources, metrics and trackers, announced as entry points.
 
 `triptych.recipes`  FAMILY:NAME = module:RECIPE     as `families.protocol.Recipe`
 `triptych.sources`  .SUFFIX = module:read           as `data.sources.find.Reader`
 `triptych.metrics`  NAME = module:METRIC            as `metrics.Metric`, or a list of them
+`triptych.trackers` NAME = module:make              makes a `training.callbacks.Callback`
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from importlib.metadata import Distribution, EntryPoint, distributions, entry_po
 from typing import Any
 
 from triptych.errors import ANYTHING, InputError, first_line
+
+TRACKERS = "triptych.trackers"
 
 
 @cache

@@ -513,8 +513,9 @@ class Started(Event):
 class LossesEvent(Event):
     """Means since the line of this kind before.
 
-    losses:       by "objective/term"; None where one was not finite
-    memory_bytes: the most that was taken so far
+    losses:         by "objective/term"; None where one was not finite
+    learning_rates: of the next step, by "objective/optimizer"; earlier versions did not write them
+    memory_bytes:   the most that was taken so far
     """
 
     event: Literal["losses"] = "losses"
@@ -523,6 +524,7 @@ class LossesEvent(Event):
     images_per_second: float
     memory_bytes: int
     losses: dict[str, float | None]
+    learning_rates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

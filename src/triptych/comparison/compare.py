@@ -86,6 +86,7 @@ from triptych.records import (
 )
 from triptych.run import Run, run_data
 from triptych.tasks import figures
+from triptych.training.callbacks import Callback
 from triptych.training.resolve import (
     ResolvedRequest,
     Variant,
@@ -130,11 +131,16 @@ class Entries:
 
 
 def compare(
-    asked: CompareRequest, data: ImageData | None, machine: Machine, console: Console
+    asked: CompareRequest,
+    data: ImageData | None,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train what must be trained, measure all alike; the folder of contract.json and results.json.
 
     data: images that are open already; else those that are asked for, or a saved reference
+    callbacks: told of every training
     InputError on what cannot be compared, before anything is made.
     """
     check_course(asked)
@@ -151,11 +157,16 @@ def compare(
     if data is None and is_reference(asked.data):
         return compare_on_reference(asked, entries, machine, console)
     images = data or data_to_compare(asked, entries, machine, console)
-    return compare_on_images(asked, entries, images, machine, console)
+    return compare_on_images(asked, entries, images, machine, console, callbacks)
 
 
 def compare_on_images(
-    asked: CompareRequest, entries: Entries, data: ImageData, machine: Machine, console: Console
+    asked: CompareRequest,
+    entries: Entries,
+    data: ImageData,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """The folder of a comparison on real images; models are trained on them."""
     check_measurement(asked.count, asked.features, data, machine)
@@ -180,7 +191,7 @@ def compare_on_images(
         console.say(english(forecast(requests, trained, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
-    runs = entries.finished + train_all(requests, folder, machine, console)
+    runs = entries.finished + train_all(requests, folder, machine, console, callbacks)
     measure, measure_samples = measurers(data, plan, machine, console)
     wanted = wants_baseline(asked, entries, data.shape)
     baseline = partial(make_baseline, wanted, data, folder, measure, machine, console)
@@ -648,7 +659,11 @@ def refuse_unequal(
 
 
 def train_all(
-    requests: Sequence[ResolvedRequest], folder: Path, machine: Machine, console: Console
+    requests: Sequence[ResolvedRequest],
+    folder: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> list[RunFolder]:
     """Train each into a folder of its own inside a comparison's, in turns.
 
@@ -658,7 +673,7 @@ def train_all(
 
     def open_training(request: ResolvedRequest) -> AbstractContextManager[Training]:
         out = folder / run_name(request)
-        return training_in(request, out, machine, console)
+        return training_in(request, out, machine, console, callbacks)
 
     for request, name in zip(requests, names_of(requests), strict=True):
         if request in trained:
@@ -667,7 +682,7 @@ def train_all(
         else:
             into = folder / run_name(request)
             console.say(english(Note("fitting_into", {"model": name, "run": str(into)})))
-            train(request, into, machine, console)
+            train(request, into, machine, console, callbacks)
     train_in_turns(trained, open_training, machine, console)
     return [RunFolder(folder / run_name(request)) for request in requests]
 

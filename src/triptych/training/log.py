@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from triptych import files
 from triptych.errors import InputError
 from triptych.records import Event
 
+LOG = "log.jsonl"  # in a run
 LONGEST_LINE = 2**20  # bytes
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
 E = TypeVar("E", bound=Event)
@@ -20,16 +22,23 @@ class RunLog:
     """Appends events to a file and keeps it readable after every line.
 
     writes: whether this process is the one that does; in the others nothing happens
+    hear:   is told of every event that was written
     """
 
-    def __init__(self, path: Path, writes: bool = True) -> None:
+    def __init__(
+        self, path: Path, writes: bool = True, hear: Callable[[Event], None] | None = None
+    ) -> None:
         self.path = path
         self.writes = writes
+        self.hear = hear
 
     def write(self, event: Event) -> None:
         """One line; numbers that are not finite become null."""
-        if self.writes:
-            files.append_bytes(self.path, (json.dumps(finite(event.to_json())) + "\n").encode())
+        if not self.writes:
+            return
+        files.append_bytes(self.path, (json.dumps(finite(event.to_json())) + "\n").encode())
+        if self.hear is not None:
+            self.hear(event)
 
     def size(self) -> int:
         """Bytes so far: what a checkpoint remembers."""

@@ -24,9 +24,11 @@ from triptych.data.batches import Batches
 from triptych.distributed import Group
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.hardware import Machine
+from triptych.images import Grid
 from triptych.options import OnTrouble
-from triptych.records import Deadline, LossesEvent, Note, Progress, Rewound, Warned
+from triptych.records import Deadline, Event, LossesEvent, Note, Progress, Rewound, Warned
 from triptych.training import checkpoint
+from triptych.training.callbacks import Callbacks, Moment
 from triptych.training.log import RunLog
 from triptych.training.plan import Plan, next_moment, seconds_after
 from triptych.training.posthoc_ema import Keeper
@@ -128,13 +130,14 @@ class Job:
     folder: RunFolder
     machine: Machine
     console: Console
-    draw_grid: Callable[[int], None]  # images seen -> a picture in the run's samples folder
+    draw_grid: Callable[[int], Grid]  # images seen -> a picture in the run's samples folder
     diagnose: Callable[[int, RunLog], Note | None]  # images before this round, the log -> trouble
     diagnoses: int  # in phase 0, at equal parts of progress
     select: Selection
     keep: Keeper
     begin_again: Callable[[TrainingState], None]  # brings a state back to its first weights
     record_plans: Callable[[], None]  # into run.json, after they were revised
+    callbacks: Callbacks
     on_trouble: OnTrouble = "rewind"
 
 
@@ -146,7 +149,7 @@ class TrainingLoop:
 
     def __init__(self, state: TrainingState, job: Job, clock: Clock) -> None:
         self.state, self.job, self.clock = state, job, clock
-        self.log = RunLog(job.folder.log, job.machine.group.is_main)
+        self.log = RunLog(job.folder.log, job.machine.group.is_main, self.tell_callbacks)
         self.slowdown = 1.0
         clock.lap = clock.seconds()
         self.moment = math.inf
@@ -164,6 +167,15 @@ class TrainingLoop:
     def plan(self) -> Plan:
         """The plan of the present phase."""
         return self.job.plans[self.state.phase]
+
+    def reached(self) -> Moment:
+        """How far training is, over all phases."""
+        before = sum(plan.end for plan in self.job.plans[: self.state.phase])
+        return Moment(images=before + self.state.seen, seconds=self.clock.seconds())
+
+    def tell_callbacks(self, event: Event) -> None:
+        """Hand on a line of the log."""
+        self.job.callbacks.event(event, self.reached())
 
     def advance(
         self, seconds: float = math.inf, received: Sequence[int] = (), bar: Bar | None = None
@@ -340,7 +352,8 @@ class TrainingLoop:
                 return
             clock.pictures += 1
         with clock.timing("picture"):
-            self.job.draw_grid(self.state.seen)
+            grid = self.job.draw_grid(self.state.seen)
+        self.job.callbacks.samples(self.reached(), grid)
 
     def not_finite(self, lost: list[str]) -> Note:
         """What is wrong; TrainingFailedError where going back is not wanted, or no more."""
@@ -423,6 +436,7 @@ class TrainingLoop:
                 images_per_second=round(speed, 1),
                 memory_bytes=hardware.peak_memory_bytes(self.job.machine.device),
                 losses=dict(losses),
+                learning_rates=state.learning_rates(self.plan),
             )
         )
         for name, count in masked.items():

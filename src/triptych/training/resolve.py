@@ -94,6 +94,7 @@ class ResolvedRequest:
     origin: Origin | None = None  # the finished run that it goes on from
     follow: Recorded | None = None  # the plan to follow instead of making one
     variant: str = ""  # what sets it apart from the plain recipe, in the user's words
+    log_to: tuple[str, ...] = ()  # trackers; no part of what the run is
 
     def __post_init__(self) -> None:
         images, batch_size = len(self.data.train), self.settings.batch_size
@@ -321,12 +322,13 @@ def resolve(
         budget=budget,
         seed=asked.seed,
         command=replace(asked, size=size, **reading_of(opened)).command(
-            (*MACHINE, "budget", "out")
+            (*MACHINE, "budget", "out", "log_to")
         ),
         on_trouble=asked.on_trouble,
         labels=labels_for_training(name, opened) if asked.conditional else None,
         teacher=teacher,
         variant=",".join(variant.words),
+        log_to=asked.log_to,
     )
 
 

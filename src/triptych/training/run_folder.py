@@ -29,6 +29,7 @@ from triptych.families.protocol import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.records import SCHEMA, JsonObject, RunRecord, read_record, with_new_names
 from triptych.training import checkpoint, tensorfile
+from triptych.training.log import LOG
 from triptych.training.tensorfile import Entry
 
 WEIGHTS = "model.safetensors"
@@ -49,7 +50,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.snapshots = path / "snapshots"
         self.averages = path / "averages"
-        self.log = path / "log.jsonl"
+        self.log = path / LOG
         self.samples = path / "samples"
         self.figures = path / "figures"
         self.results = path / "results.json"

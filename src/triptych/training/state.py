@@ -256,6 +256,16 @@ class TrainingState:
         keeps = {name: average.keep(before, now) for name, average in self.averages.items()}
         return Round(tuple(key), tuple(turns), keeps)
 
+    def learning_rates(self, plan: Plan) -> dict[str, float]:
+        """Those of the next steps in this phase, by "objective/optimizer"; `plan` is its own."""
+        share, caution = plan.progress(self.seen), 0.5**self.rewinds
+        return {
+            f"{optimizer.objective.name}/{kind}": rate
+            for optimizer in self.optimizers
+            if optimizer.objective.phase == self.phase
+            for kind, rate in optimizer.rates_at(share, caution).items()
+        }
+
     def as_trained(self, tensor: Tensor) -> Tensor:
         """In the weights' precision, if it is no whole number: not all devices have float64."""
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor

@@ -36,7 +36,7 @@ from triptych.records import (
 from triptych.seeding import ImageStreams
 from triptych.tasks import sample
 from triptych.tasks.figures import FIGURE_SEED
-from triptych.training import checkpoint, resolve
+from triptych.training import checkpoint, resolve, trackers
 from triptych.training.calibration import (
     MOST_CHECKPOINTS,
     Planned,
@@ -46,6 +46,7 @@ from triptych.training.calibration import (
     note_few,
     planned_images,
 )
+from triptych.training.callbacks import Callback, Callbacks, Moment, RunInfo, Status
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
 from triptych.training.loop import (
@@ -87,19 +88,26 @@ SETTLED_NUMBERS = 2**24  # pixels' values, 64 MB
 SURVEYED, SURVEYED_NUMBERS = 20_000, 2**26  # training images, or fewer large ones: 256 MB
 
 
-def train(request: ResolvedRequest, out: Path, machine: Machine, console: Console) -> RunFolder:
+def train(
+    request: ResolvedRequest,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> RunFolder:
     """Train to the end of the budget, going on where an earlier call stopped.
 
+    callbacks: told of it beside the trackers of the request
     Raises InputError on an output folder that holds something else, or that another process
     trains into.
     """
     hardware.forget_peak_memory()
     if request.origin is not None and request.budget.amount == 0:
-        return copy_origin(request, request.origin, out, machine, console)
+        return copy_origin(request, request.origin, out, machine, console, callbacks)
     if not registry.is_trained(request.name.family):
-        return fit(request, out, machine, console)
+        return fit(request, out, machine, console, callbacks)
     with (
-        training_in(request, out, machine, console) as training,
+        training_in(request, out, machine, console, callbacks) as training,
         console.bar(f"  {out.name}") as bar,
         stop_signals(machine.group) as received,
     ):
@@ -113,15 +121,20 @@ def train(request: ResolvedRequest, out: Path, machine: Machine, console: Consol
 
 @contextmanager
 def training_in(
-    request: ResolvedRequest, out: Path, machine: Machine, console: Console
+    request: ResolvedRequest,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> Iterator[Training]:
     """A training, begun or taken up, in a folder that no other job trains into meanwhile."""
     request = replace(request, command=request.command + machine_options(machine))
     with held(request, out, machine) as folder:
         timed = request.budget.unit == "seconds" and request.follow is None
         with machine.fastest_threads() if timed else machine.own_threads():
-            training = Training(request, folder, machine, console)
-        yield training
+            training = Training(request, folder, machine, console, callbacks)
+        with training.telling_its_end():
+            yield training
 
 
 @contextmanager
@@ -135,7 +148,13 @@ def held(request: ResolvedRequest, out: Path, machine: Machine) -> Iterator[RunF
         group.barrier()  # until the first one has written everything
 
 
-def fit(request: ResolvedRequest, out: Path, machine: Machine, console: Console) -> RunFolder:
+def fit(
+    request: ResolvedRequest,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> RunFolder:
     """The run of a model that is not trained: all that it has, it finds before training.
 
     The first process fits and writes; where an earlier call was killed, it begins anew.
@@ -146,12 +165,17 @@ def fit(request: ResolvedRequest, out: Path, machine: Machine, console: Console)
             tell_done(folder, console)
         elif machine.group.is_main:
             with machine.own_threads():
-                fit_into(folder, request, machine)
+                fit_into(folder, request, machine, console, callbacks)
     return folder
 
 
 def copy_origin(
-    request: ResolvedRequest, origin: Origin, out: Path, machine: Machine, console: Console
+    request: ResolvedRequest,
+    origin: Origin,
+    out: Path,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> RunFolder:
     """The run of a training that goes on for no image: it has all that its origin has.
 
@@ -162,12 +186,17 @@ def copy_origin(
         if machine.group.is_main and folder.is_run() and folder.read().done:
             tell_done(folder, console)
         elif machine.group.is_main:
-            copy_into(folder, request, origin, machine)
+            copy_into(folder, request, origin, machine, console, callbacks)
     return folder
 
 
 def copy_into(
-    folder: RunFolder, request: ResolvedRequest, origin: Origin, machine: Machine
+    folder: RunFolder,
+    request: ResolvedRequest,
+    origin: Origin,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback],
 ) -> None:
     """Write weights, averages and last checkpoint; the record first and, as done, last."""
     clock = Clock()
@@ -190,7 +219,8 @@ def copy_into(
     if origin.state is not None:
         files.make_folder(folder.checkpoints)
         copy_files(origin.state, folder.checkpoints / origin.state.name)
-    finish_untrained(folder, record, model, request, machine, clock)
+    watching = watchers(request, folder, record, callbacks, console)
+    finish_untrained(folder, record, model, request, machine, clock, watching)
 
 
 def copy_files(source: Path, target: Path) -> None:
@@ -199,7 +229,13 @@ def copy_files(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
 
 
-def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> None:
+def fit_into(
+    folder: RunFolder,
+    request: ResolvedRequest,
+    machine: Machine,
+    console: Console,
+    callbacks: Sequence[Callback],
+) -> None:
     """Fit and write everything, the record first and, as done, last."""
     clock = Clock()
     clock.start()
@@ -210,7 +246,8 @@ def fit_into(folder: RunFolder, request: ResolvedRequest, machine: Machine) -> N
     seen = fit_before_training(model, request.data.train, request.seed)
     record = record_of(request, machine, planned_images=seen, checkpoints=1, kimg=seen / 1000)
     folder.write(record)
-    finish_untrained(folder, record, model, request, machine, clock)
+    watching = watchers(request, folder, record, callbacks, console)
+    finish_untrained(folder, record, model, request, machine, clock, watching)
 
 
 def finish_untrained(
@@ -220,6 +257,7 @@ def finish_untrained(
     request: ResolvedRequest,
     machine: Machine,
     clock: Clock,
+    watching: Callbacks,
 ) -> None:
     """The log, a picture and the weights of a model that took no steps; its run is then done."""
     seen = record.planned_images
@@ -230,13 +268,30 @@ def finish_untrained(
     grid = sample.quick_grid(
         registry.place(model, machine.device).eval(), FIGURE_SEED, alone, request.labels
     )
-    images.grid(grid).save(folder.samples / f"{seen:09d}.png")
+    picture = images.grid(grid)
+    picture.save(folder.samples / f"{seen:09d}.png")
     metadata = model_metadata(request.name, record.settings, request.shape)
     digest = save_weights(folder.weights, model.state_dict(), metadata)
     log.write(Done(images=seen))
-    folder.write(
-        replace(record, **ending(record, seen, clock.seconds()), digests={WEIGHTS: digest})
-    )
+    done = replace(record, **ending(record, seen, clock.seconds()), digests={WEIGHTS: digest})
+    folder.write(done)
+    at = Moment(images=seen, seconds=clock.seconds())
+    watching.start(Moment(images=0, seconds=0.0))
+    watching.samples(at, picture)
+    watching.end(at, done, "done")
+
+
+def watchers(
+    request: ResolvedRequest,
+    folder: RunFolder,
+    record: RunRecord,
+    callbacks: Sequence[Callback],
+    console: Console,
+) -> Callbacks:
+    """The trackers that are asked for, and what the caller gave."""
+    given = [(type(callback).__name__, callback) for callback in callbacks]
+    named = trackers.make(request.log_to, console)
+    return Callbacks(RunInfo(folder=folder.path, record=record), [*named, *given], console)
 
 
 def ending(record: RunRecord, images: int, seconds: float) -> dict[str, Any]:
@@ -272,6 +327,7 @@ class Training:
         folder: RunFolder,
         machine: Machine,
         console: Console,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.request, self.folder, self.console = request, folder, console
         self.clock, self.together = Clock(), 1
@@ -316,6 +372,9 @@ class Training:
         self.record, self.machine = record, machine
         progress = resume(state, folder, self.clock, console)
         plans, threads = plans_of(record, progress, state), self.threads(progress)
+        wanted = callbacks if machine.group.is_main else ()
+        alone = request if machine.group.is_main else replace(request, log_to=())
+        self.callbacks = watchers(alone, folder, record, wanted, console)
         job = job_of(self, state, batches, plans, threads)
         RunLog(folder.log, machine.group.is_main).write(
             Started(
@@ -327,6 +386,7 @@ class Training:
         )
         self.clock.pause()
         self.loop = TrainingLoop(state, job, self.clock)
+        self.callbacks.start(self.loop.reached())  # off the clock: a tracker may take a while
 
     @property
     def done(self) -> bool:
@@ -361,8 +421,24 @@ class Training:
         with replace(self.machine, threads=last).own_threads():
             self.clock.start()
             self.finish(self.loop)
+        self.clock.pause()
+        self.callbacks.end(self.loop.reached(), self.record, "done")
         self.loop = None
         return True
+
+    @contextmanager
+    def telling_its_end(self) -> Iterator[None]:
+        """Callbacks hear of the end of what is done inside, however it comes."""
+        status: Status = "failed"
+        try:
+            yield
+            status = "stopped"  # unless it is done, of which they have heard
+        except (InterruptedRunError, KeyboardInterrupt):
+            status = "stopped"
+            raise
+        finally:
+            if self.loop is not None:
+                self.callbacks.end(self.loop.reached(), self.record, status)
 
     def save(self) -> None:
         """A checkpoint of this moment, unless the run is done."""
@@ -441,16 +517,15 @@ class Training:
         planned = self.record.planned_images
         digest = finish_weights(state, request, folder, self.machine, images, planned)
         RunLog(folder.log).write(Done(images=images))
-        folder.write(  # from here on the run is done
-            replace(
-                with_plans(self.record, loop.job.plans, loop.job.threads),
-                **ending(self.record, images, self.clock.seconds()),
-                peak_memory_of=self.together,
-                rewinds=state.rewinds,
-                digests={WEIGHTS: digest},
-                advice=last_advice(folder.log),
-            )
+        self.record = replace(
+            with_plans(self.record, loop.job.plans, loop.job.threads),
+            **ending(self.record, images, self.clock.seconds()),
+            peak_memory_of=self.together,
+            rewinds=state.rewinds,
+            digests={WEIGHTS: digest},
+            advice=last_advice(folder.log),
         )
+        folder.write(self.record)  # from here on the run is done
         folder.tidy(done=True)
 
 
@@ -479,6 +554,7 @@ def job_of(
         draw_grid=lambda seen: save_grid(state, folder, request.labels, machine, seen),
         diagnose=checkups,
         diagnoses=checkups.times,
+        callbacks=training.callbacks,
         select=Selection(state, folder, first, machine, console, score),
         keep=Keeper(state, folder, first, machine.group.is_main),
         begin_again=lambda state: begin_again(state, request, machine),
@@ -761,12 +837,13 @@ def sample_grid(state: TrainingState, labels: Labels | None, machine: Machine) -
 
 def save_grid(
     state: TrainingState, folder: RunFolder, labels: Labels | None, machine: Machine, seen: int
-) -> None:
+) -> images.Grid:
     """The picture of the samples after so many images; all processes draw, the first one saves."""
     grid = sample_grid(state, labels, machine)
     if state.group.is_main:
         folder.samples.mkdir(exist_ok=True)  # without its parent: a run that vanished stays so
         grid.save(folder.samples / f"{seen:09d}.png")
+    return grid
 
 
 def fits_after_training(state: TrainingState) -> bool:
