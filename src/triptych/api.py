@@ -15,6 +15,7 @@ from typing import Any
 
 from triptych import files, hardware
 from triptych.comparison import compare as comparing
+from triptych.comparison import hand_over
 from triptych.console import QUIET, Console
 from triptych.data.dataset import ImageData
 from triptych.data.open import open_images, tell_notes
@@ -437,7 +438,7 @@ def compare(
     else:
         asked = CompareRequest.of(models=models, data=source_of(data), **options)
     check_language(asked.lang)
-    machine = machine or hardware.pick_for(asked)
+    machine = machine or hand_over.head(asked)
     folder = comparing.compare(asked, opened(data), machine, console)
     if machine.group.is_main:
         page.write_page(folder, language=asked.lang, course=asked.course)

@@ -25,14 +25,24 @@ class Conditions:
     values: Mapping[str, object]
 
     @classmethod
-    def of(cls, data: DataRecord, device: str, precision: str, budget: Budget | None) -> Self:
+    def of(
+        cls,
+        data: DataRecord,
+        device: str,
+        precision: str,
+        budget: Budget | None,
+        hardware: str | None = None,
+    ) -> Self:
         """The conditions of these values: all that must agree between runs.
 
-        budget: None of a model that is not trained, which may stand beside any
+        budget:   None of a model that is not trained, which may stand beside any
+        hardware: as `hardware_kind` names it; it decides what seconds are worth, and nothing else
         """
-        spent = {}
+        spent: dict[str, object] = {}
         if budget is not None:
             spent = {"budget_unit_differs": budget.unit, "budget_differs": budget.amount}
+            if budget.unit == "seconds" and hardware is not None:
+                spent["hardware_differs"] = hardware
         return cls(
             {
                 "data_differ": data.fingerprint,
@@ -51,13 +61,23 @@ class Conditions:
     def of_run(cls, run: RunRecord) -> Self:
         """The conditions of a trained run."""
         budget = run.budget if registry.is_trained(run.family) else None
-        return cls.of(run.data, run.device, run.precision, budget)
+        hardware = hardware_kind(run.device, run.hardware)
+        return cls.of(run.data, run.device, run.precision, budget, hardware)
 
     @classmethod
-    def of_request(cls, request: ResolvedRequest, data: ImageData, machine: Machine) -> Self:
-        """The conditions of a run that is yet to be trained."""
+    def of_request(
+        cls,
+        request: ResolvedRequest,
+        data: ImageData,
+        machine: Machine,
+        hardware: str | None = None,
+    ) -> Self:
+        """The conditions of a run that is yet to be trained.
+
+        hardware: its kind; None where an engine will decide it
+        """
         budget = request.budget if registry.is_trained(request.name.family) else None
-        return cls.of(data.describe(), machine.device, machine.precision, budget)
+        return cls.of(data.describe(), machine.device, machine.precision, budget, hardware)
 
 
 # What results.json of runs that were measured one by one must agree in.
@@ -118,7 +138,8 @@ def marks(
 
     samples: those from elsewhere, by name
     """
-    return [*label_marks(runs, samples or {}), *snapshot_marks(runs), *time_marks(runs)]
+    about_runs = [*snapshot_marks(runs), *time_marks(runs), *hardware_marks(runs)]
+    return [*label_marks(runs, samples or {}), *about_runs]
 
 
 def label_marks(runs: Mapping[str, RunRecord], samples: Mapping[str, SamplesRecord]) -> list[Note]:
@@ -147,6 +168,27 @@ def chooses(run: RunRecord) -> bool:
     recipe = registry.recipe(registry.ModelName(run.family, run.recipe))
     settings = config.from_json(recipe.settings, run.settings)
     return bool(settings.select) and samples_for(run.planned_images) > 0
+
+
+def hardware_kind(device: str, hardware: Mapping[str, str | int | None]) -> str | None:
+    """The GPU or the processor by name, which trains on a device; None where nobody recorded it.
+
+    hardware: as run.json has it
+    """
+    name = hardware.get("processor" if device == "cpu" else "gpu")
+    return None if name is None else str(name)
+
+
+def hardware_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """Whether costs were measured on unlike hardware; budgets in seconds forbid it already."""
+    trained = {name: run for name, run in runs.items() if registry.is_trained(run.family)}
+    if any(run.budget.unit == "seconds" for run in trained.values()):
+        return []
+    kinds = {name: hardware_kind(run.device, run.hardware) for name, run in trained.items()}
+    if len(set(kinds.values()) - {None}) < 2:
+        return []
+    listed = ", ".join(f"{name} {kind}" for name, kind in kinds.items() if kind)
+    return [Note("costs_of_unlike_hardware", {"runs": listed})]
 
 
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
