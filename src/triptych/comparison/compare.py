@@ -186,19 +186,19 @@ def compare_on_images(
         console.say(english(forecast(requests, trained, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
-    asks, made = asks_of(entries.variants, asked), {}
+    asks = asks_of(entries.variants, asked)
+    made: JsonObject = {}
     measured: dict[Path, ResultsRecord] = {}
-    with hand_over.crew_for(asked, folder, data, len(requests), workers, console) as crew:
+    works = len(requests) + len(entries.finished)
+    with hand_over.crew_for(asked, folder, data, works, workers, console) as crew:
         if crew is None:
-            train_all(requests, folder, machine, console)
+            runs = entries.finished + train_all(requests, folder, machine, console)
         else:
+            runs = entries.finished + [RunFolder(folder / run_name(each)) for each in requests]
             measured = hand_over.train_and_measure(
                 asks, requests, entries.finished, plan, crew, asked.force
             )
-            made["notes"] = (crew.note,)
-    runs = entries.finished + [RunFolder(folder / run_name(request)) for request in requests]
-    if measured:
-        made |= where_trained(runs[-1].read())  # which is not this machine
+            made = where_trained(runs[-1].read()) | {"notes": (crew.note,)}  # not this machine
     measure_here, measure_samples = measurers(data, plan, machine, console)
 
     def measure(run: RunFolder) -> ResultsRecord:
@@ -678,7 +678,7 @@ def refuse_unequal(
 
 def train_all(
     requests: Sequence[ResolvedRequest], folder: Path, machine: Machine, console: Console
-) -> None:
+) -> list[RunFolder]:
     """Train each into a folder of its own inside a comparison's, in turns.
 
     What is not trained is fitted before, which takes seconds.
@@ -698,6 +698,7 @@ def train_all(
             console.say(english(Note("fitting_into", {"model": name, "run": str(into)})))
             train(request, into, machine, console)
     train_in_turns(trained, open_training, machine, console)
+    return [RunFolder(folder / run_name(request)) for request in requests]
 
 
 def trained_of(requests: Sequence[ResolvedRequest]) -> list[ResolvedRequest]:

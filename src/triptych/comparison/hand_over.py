@@ -82,7 +82,7 @@ def head(asked: CompareRequest) -> Machine:
             "no GPU is here by which precision and size could be chosen for the workers",
             "name --precision and --size",
         )
-    return hardware.pick("cpu", "fp32")
+    return hardware.pick("cpu", "fp32", asked.threads)
 
 
 def workers_machine(asked: CompareRequest, machine: Machine) -> Machine:
@@ -111,12 +111,13 @@ def crew_for(
         yield None
         return
     kind, gpus = engines.Asked.parse(asked.on), int(machine.device != "cpu")
+    threads = None if "threads" in machine.choices else machine.threads
     files.make_folder(folder)
     site = Site.make(folder, cache_folder())
     jobs = folder / HIDDEN / f"jobs-{site.mark}"  # nobody can have put a job of theirs there
     try:
         try:
-            engine = engines.start(kind, jobs, Needs(works, asked.threads, gpus))
+            engine = engines.start(kind, jobs, Needs(works, threads, gpus))
         except InputError:
             shutil.rmtree(folder / HIDDEN)
             with suppress(OSError):  # not empty: something was made before
@@ -133,8 +134,8 @@ def crew_for(
                     device=machine.device,
                     precision=machine.precision,
                     threads=engine.threads,
-                    compile=asked.compile,
-                    microbatch=asked.microbatch,
+                    compile=machine.compile,
+                    microbatch=machine.microbatch,
                 ),
                 console=console,
             )
