@@ -63,7 +63,7 @@ def main(
         sampler=optuna.samplers.TPESampler(seed=0),
         load_if_exists=True,
     )
-    study.optimize(objective, n_trials=int(trials) - len(study.trials))
+    study.optimize(objective, n_trials=max(0, int(trials) - len(study.trials)))
     print(f"best: {study.best_params}, kernel distance {study.best_value:.5f} on validation images")
     return study
 

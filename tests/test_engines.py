@@ -353,7 +353,7 @@ def test_a_worker_that_does_not_see_the_folders(
 ) -> None:
     monkeypatch.setattr(work, "SEEN_WITHIN", 0.2)
     out = tmp_path / "comparison" / "run"
-    handed = train_work(data, out, budget="0.1kimg")
+    handed = train_work(data, out, budget="0.64kimg")
     for unseen in ("folder", "cache"):
         elsewhere = replace(handed.site, **{unseen: str(tmp_path / "elsewhere")})
         outcome = perform(replace(handed, site=elsewhere))
@@ -363,14 +363,14 @@ def test_a_worker_that_does_not_see_the_folders(
 
 
 def test_a_worker_that_finds_other_images(data: ImageData, tmp_path: Path) -> None:
-    handed = train_work(data, tmp_path / "comparison" / "run", budget="0.1kimg")
+    handed = train_work(data, tmp_path / "comparison" / "run", budget="0.64kimg")
     outcome = perform(replace(handed, source=replace(handed.source, fingerprint="other")))
     assert "finds other images at" in outcome.wrong and outcome.answer is None
 
 
 def test_settings_are_those_of_the_head(data: ImageData, tmp_path: Path) -> None:
     """A worker may have hardware on which a recipe's usual settings are others."""
-    handed = train_work(data, tmp_path / "comparison" / "run", budget="0.1kimg")
+    handed = train_work(data, tmp_path / "comparison" / "run", budget="0.64kimg")
     settings = handed.settings | {"batch_size": 16}
     assert perform(replace(handed, settings=settings)).answer == {}
     assert RunFolder(Path(handed.out)).read().settings["batch_size"] == 16
@@ -380,7 +380,7 @@ def test_a_training_of_a_head_that_is_gone_is_waited_for(
     data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work, "PAUSE", 0.05)
-    handed = train_work(data, tmp_path / "comparison" / "run", budget="0.1kimg")
+    handed = train_work(data, tmp_path / "comparison" / "run", budget="0.64kimg")
     outcomes: list[Outcome] = []
     waiting = threading.Thread(target=lambda: outcomes.append(perform(handed)))
     with alone_in(Path(handed.out)):
