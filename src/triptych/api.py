@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from triptych import files, hardware
 from triptych.comparison import compare as comparing
+from triptych.comparison import hand_over
 from triptych.console import Console, console_for
 from triptych.data import open as opening
 from triptych.data.dataset import ImageData
@@ -543,7 +544,9 @@ def compare(
         data = open_held(data, options, console)
         asked = CompareRequest.of(models=models, data=source_of(data), **options)
     check_language(asked.lang)
-    machine = machine or hardware.pick_for(asked)
+    machine = machine or hand_over.head(asked)
+    if asked.on is not None and watching:
+        raise InputError("callbacks stay in this process, and --on trains in others", "use log_to")
     trackers.prepare(asked.log_to, console)
     folder = comparing.compare(asked, opened(data), machine, console, watching)
     if machine.group.is_main:

@@ -563,6 +563,11 @@ class CompareRequest(TrainingOptions, MachineOptions):
     no_baseline: bool = option(
         False, "Leave out what no training gives: the mixture that is shown beside the models."
     )
+    on: str | None = option(
+        None,
+        "Hand every training and measurement to an engine: ray (on this machine), ray:HOST:PORT, "
+        "slurm, slurm:KEY=VALUE,... or local (processes of this machine).",
+    )
     out: Path | None = option(None, "Folder of the comparison; the same one again resumes.")
     lang: str = option("en", "Language of the report: en or fr.")
     force: bool = option(False, "Show runs that differ, under a loud mark.")

@@ -1042,6 +1042,7 @@ class ContractRecord(Record):
     runs: tuple[str, ...]  # their folders
     differences: tuple[Note, ...] = ()
     forced: bool = False
+    notes: tuple[Note, ...] = ()  # how it was made, where that is not the usual way
 
     @classmethod
     def migrate(cls, values: JsonObject) -> JsonObject:

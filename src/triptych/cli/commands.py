@@ -450,7 +450,7 @@ class Compare(UsesModel, CompareRequest):
         from triptych.comparison.compare import read_comparison
 
         asked = self.part(CompareRequest)
-        page = Path(api.compare(asked, machine=self.machine(), console=self.console()))
+        page = Path(api.compare(asked, console=self.console()))
         results = read_comparison(page.parent)
         if self.json:
             return {"report": str(page), **results.to_json()}

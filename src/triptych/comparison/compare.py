@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from triptych import config, files, hardware
+from triptych.comparison import hand_over
 from triptych.comparison.contract import (
     Conditions,
     chooses,
     differences,
     features_used,
+    hardware_kind,
     marks,
     measured_differently,
     samples_measured,
@@ -144,6 +146,7 @@ def compare(
     InputError on what cannot be compared, before anything is made.
     """
     check_course(asked)
+    hand_over.check(asked, machine)
     size = pick_size(asked.size, machine.device)
     models = asked.models or (
         course_models() if asked.course else tuple(registry.trained_families())
@@ -170,17 +173,21 @@ def compare_on_images(
 ) -> Path:
     """The folder of a comparison on real images; models are trained on them."""
     check_measurement(asked.count, asked.features, data, machine)
-    requests = make_requests(entries.variants, asked, data, machine)
+    workers = hand_over.workers_machine(asked, machine)
+    requests = make_requests(entries.variants, asked, data, workers)
     if choose_unlike(asked, requests, entries.finished):
         asked = replace(asked, set=(*asked.set, f"{SELECT}=false"))
         console.say(f"note: {english(Note('last_weights_of_all'))}")
-        requests = make_requests(entries.variants, asked, data, machine)
+        requests = make_requests(entries.variants, asked, data, workers)
     samplers = measuring_samplers(asked, requests)
     paths = folders_of_samples(entries.sources, requests)
     samples = read_all_samples(entries.sources, asked, data, machine, console)
     identity = identity_of(asked, data, samples)
     folder = agreed_folder(asked, identity, data.name, requests, machine)
-    more = check_finished(entries.finished, requests, data, machine, asked.force, bool(samples))
+    kind = hardware_kind(machine.device, hardware.describe()) if asked.on is None else None
+    more = check_finished(
+        entries.finished, requests, data, workers, asked.force, bool(samples), kind
+    )
     tell_notes(data, console)
     count = smallest(samples, asked.count or MOST_REFERENCES) if samples else asked.count
     plan = plan_measurement(count, asked.features, data, machine, console)
@@ -191,13 +198,29 @@ def compare_on_images(
         console.say(english(forecast(requests, trained, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
-    runs = entries.finished + train_all(requests, folder, machine, console, callbacks)
-    measure, measure_samples = measurers(data, plan, machine, console)
+    asks = asks_of(entries.variants, asked)
+    made: JsonObject = {}
+    measured: dict[Path, ResultsRecord] = {}
+    works = len(requests) + len(entries.finished)
+    with hand_over.crew_for(asked, folder, data, works, workers, console) as crew:
+        if crew is None:
+            runs = entries.finished + train_all(requests, folder, machine, console, callbacks)
+        else:
+            runs = entries.finished + [RunFolder(folder / run_name(each)) for each in requests]
+            measured = hand_over.train_and_measure(
+                asks, requests, entries.finished, plan, crew, asked.force
+            )
+            made = where_trained(runs[-1].read()) | {"notes": (crew.note,)}  # not this machine
+    measure_here, measure_samples = measurers(data, plan, machine, console)
+
+    def measure(run: RunFolder) -> ResultsRecord:
+        return measured[run.path] if run.path in measured else measure_here(run)
+
     wanted = wants_baseline(asked, entries, data.shape)
     baseline = partial(make_baseline, wanted, data, folder, measure, machine, console)
     if machine.group.is_main:
         evaluation = evaluation_of(plan.count, plan.features)
-        held_equal = conditions_of(asked, identity, data.describe(), evaluation, machine)
+        held_equal = conditions_of(asked, identity, data.describe(), evaluation, machine) | made
         tell_contract(folder, runs, by_path, console, force=asked.force, more=more, **held_equal)
         results = write_all_samples(folder, by_path, measure_samples)
         write_results(folder, runs, measure, results, baseline)
@@ -220,6 +243,8 @@ def compare_on_reference(
 
     InputError where there are runs or models to be trained: both take the images themselves.
     """
+    if asked.on is not None:
+        raise InputError("--on hands over models and runs, and there are none", "leave it out")
     if entries.variants or entries.finished:
         raise InputError(
             f"{asked.data} holds no images, which models are trained on and runs measured with",
@@ -489,22 +514,25 @@ def make_requests(
     for variant in variants:
         if variants.count(variant) > 1:
             raise InputError(f"{variant} is named twice", "use --seeds to train it several times")
-    shared = vars(asked.part(TrainingOptions))
     requests = [
-        resolve(
-            TrainRequest(**shared, model=str(variant), seed=seed),
-            machine.device,
-            data,
-            precision=machine.precision,
-        )
-        for variant in variants
-        for seed in range(asked.seeds)
+        resolve(each, machine.device, data, precision=machine.precision)
+        for each in asks_of(variants, asked)
     ]
     folders = [run_name(request) for request in requests]
     for folder in folders:  # of points, a family and its recipe for points are the same
         if folders.count(folder) > 1:
             raise InputError(f"two models would be {folder}", "name each once")
     return requests
+
+
+def asks_of(variants: Sequence[Variant], asked: CompareRequest) -> list[TrainRequest]:
+    """What is asked of the training of every model with every seed."""
+    shared = vars(asked.part(TrainingOptions))
+    return [
+        TrainRequest(**shared, model=str(variant), seed=seed)
+        for variant in variants
+        for seed in range(asked.seeds)
+    ]
 
 
 def choose_unlike(
@@ -624,10 +652,12 @@ def check_finished(
     machine: Machine,
     force: bool,
     samples: bool = False,
+    kind: str | None = None,
 ) -> list[Note]:
     """Compare finished runs with each other and with what is to be trained, before it is.
 
     samples: whether there are samples from elsewhere besides
+    kind:    of the hardware that will train, where that is decided
     Returns notes on runs of other data, when forced; InputError on what forbids comparing.
     """
     if not folders and not requests and not samples:
@@ -636,7 +666,7 @@ def check_finished(
     more = trained_on_other_data(finished, data.fingerprint)
     conditions = {name: Conditions.of_run(record) for name, record in finished.items()}
     for request in (trained_of(requests) or requests)[:1]:  # all trained ones have the same
-        conditions["new runs"] = Conditions.of_request(request, data, machine)
+        conditions["new runs"] = Conditions.of_request(request, data, machine, kind)
     refuse_unequal(conditions, force, more)
     for name, record in finished.items():
         if (record.data.channels, record.data.resolution) != data.shape.size[:2]:

@@ -59,17 +59,26 @@ class Conditions:
 
     @classmethod
     def of(
-        cls, data: DataRecord, device: str, precision: str, spent: Spent | None, before: str = "-"
+        cls,
+        data: DataRecord,
+        device: str,
+        precision: str,
+        spent: Spent | None,
+        before: str = "-",
+        hardware: str | None = None,
     ) -> Self:
         """The conditions of these values: all that must agree between runs.
 
-        spent:  None of a model that is not trained, which may stand beside any
-        before: other data that it was trained on before these
+        spent:    None of a model that is not trained, which may stand beside any
+        before:   other data that it was trained on before these
+        hardware: as `hardware_kind` names it; it decides what seconds are worth, and nothing else
         """
-        budget = {}
+        budget: dict[str, object] = {}
         if spent is not None:
             budget = {"budget_unit_differs": spent.units, "budget_differs": spent.amount}
             budget["earlier_data_differ"] = before
+            if "seconds" in spent.units and hardware is not None:
+                budget["hardware_differs"] = hardware
         return cls(
             {
                 "data_differ": data.fingerprint,
@@ -88,15 +97,25 @@ class Conditions:
     def of_run(cls, run: RunRecord) -> Self:
         """The conditions of a trained run."""
         spent = Spent.by(run) if registry.is_trained(run.family) else None
-        return cls.of(run.data, run.device, run.precision, spent, earlier_data(run))
+        hardware = hardware_kind(run.device, run.hardware)
+        return cls.of(run.data, run.device, run.precision, spent, earlier_data(run), hardware)
 
     @classmethod
-    def of_request(cls, request: ResolvedRequest, data: ImageData, machine: Machine) -> Self:
-        """The conditions of a run that is yet to be trained."""
+    def of_request(
+        cls,
+        request: ResolvedRequest,
+        data: ImageData,
+        machine: Machine,
+        hardware: str | None = None,
+    ) -> Self:
+        """The conditions of a run that is yet to be trained.
+
+        hardware: its kind; None where an engine will decide it
+        """
         budget, spent = request.budget, None
         if registry.is_trained(request.name.family):
             spent = Spent(budget.unit, budget.amount, budget.asked)
-        return cls.of(data.describe(), machine.device, machine.precision, spent)
+        return cls.of(data.describe(), machine.device, machine.precision, spent, hardware=hardware)
 
 
 def earlier_data(run: RunRecord) -> str:
@@ -172,6 +191,7 @@ def marks(
         *label_marks(runs, samples or {}),
         *snapshot_marks(runs),
         *time_marks(runs),
+        *hardware_marks(runs),
     ]
 
 
@@ -207,6 +227,27 @@ def chooses(run: RunRecord) -> bool:
     recipe = registry.recipe(registry.ModelName(run.family, run.recipe))
     settings = config.from_json(recipe.settings, run.settings)
     return bool(settings.select) and samples_for(run.planned_images) > 0
+
+
+def hardware_kind(device: str, hardware: Mapping[str, str | int | None]) -> str | None:
+    """The GPU or the processor by name, which trains on a device; None where nobody recorded it.
+
+    hardware: as run.json has it
+    """
+    name = hardware.get("processor" if device == "cpu" else "gpu")
+    return None if name is None else str(name)
+
+
+def hardware_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """Whether costs were measured on unlike hardware; budgets in seconds forbid it already."""
+    trained = {name: run for name, run in runs.items() if registry.is_trained(run.family)}
+    if any(run.budget.unit == "seconds" for run in trained.values()):
+        return []
+    kinds = {name: hardware_kind(run.device, run.hardware) for name, run in trained.items()}
+    if len(set(kinds.values()) - {None}) < 2:
+        return []
+    listed = ", ".join(f"{name} {kind}" for name, kind in kinds.items() if kind)
+    return [Note("costs_of_unlike_hardware", {"runs": listed})]
 
 
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:

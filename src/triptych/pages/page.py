@@ -263,7 +263,7 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
             language.text("method.choose"),
             *describe_classifiers(runs, language),
             language.text("method.baseline") if comparison.baseline else "",
-            *(sentence_case(language.note(each)) for each in notes),
+            *(sentence_case(language.note(each)) for each in (*contract.notes, *notes)),
         ],
         "commands": list_commands(comparison),
         "machine": list_machine(contract, language),

@@ -40,6 +40,10 @@ LOCK, HOLDER = ".lock", ".holder.json"
 MOST_HOLDER = 4096  # bytes
 
 
+class HeldError(InputError):
+    """Another process trains into the folder."""
+
+
 class RunFolder:
     """Paths inside a run."""
 
@@ -199,7 +203,7 @@ def check_numbers(values: Any) -> None:
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold a folder, which is made; folders that are still empty afterwards are removed again.
 
-    Raises InputError where another process holds it, naming that one.
+    Raises HeldError where another process holds it, naming that one.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     files.make_folder(folder)
@@ -207,7 +211,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(
+        raise HeldError(
             f"{folder} is being trained by {holder(folder)}", "wait for it, or name another --out"
         ) from None
     try:
