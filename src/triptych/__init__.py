@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from triptych.data.open import open_images
     from triptych.errors import InputError
-    from triptych.images import grid
+    from triptych.images import film, grid
     from triptych.options import DataOptions
     from triptych.run import Run
 
@@ -31,6 +31,7 @@ __all__ = [
     "Run",
     "compare",
     "evaluate",
+    "film",
     "grid",
     "load",
     "measure",
@@ -45,6 +46,7 @@ _HOMES = {
     "DataOptions": "triptych.data.open",
     "InputError": "triptych.errors",
     "Run": "triptych.run",
+    "film": "triptych.images",
     "grid": "triptych.images",
     "open_images": "triptych.data.open",
 }

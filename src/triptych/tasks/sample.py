@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from triptych import images
 from triptych.families.capabilities import DrawsAroundExemplars, Iterative
 from triptych.families.labels import Labels
+from triptych.families.latent import Latent
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
@@ -39,11 +39,7 @@ def sample(
     """
 
     def draw(numbers: range) -> Tensor:
-        rng = ImageStreams(seed, "sample", numbers, machine.device)
-        class_numbers = None if labels is None else labels.draw(seed, numbers, machine.device)
-        latent = model.draw_latent(len(numbers), rng, class_numbers)
-        if temperature != 1.0:
-            latent = latent.scaled(temperature)
+        rng, latent = drawn(model, numbers, seed, machine, temperature, labels)
         return images.to_uint8(model.decode(latent, rng))
 
     size = POINTS_AT_ONCE if model.shape.is_point else BATCH
@@ -84,10 +80,39 @@ def quick_grid(
 
 
 def trajectory(
-    model: GenerativeModel, rows: int, points: int, seed: int, machine: Machine
+    model: GenerativeModel,
+    rows: int,
+    points: int | None,
+    seed: int,
+    machine: Machine,
+    *,
+    temperature: float = 1.0,
+    labels: Labels | None = None,
+    report: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """The states from noise to image of the first samples: uint8 [rows,points,C,H,W]."""
+    """The states from noise to image of the first samples: uint8 [rows,points,C,H,W].
+
+    points: None for each state once; the rest as for `sample`
+    """
     assert isinstance(model, Iterative)
-    with torch.inference_mode(), machine.autocast():
-        rng = ImageStreams(seed, "sample", range(rows), machine.device)
-        return images.to_uint8(model.trajectory(model.draw_latent(rows, rng), rng, points)).cpu()
+
+    def states(numbers: range) -> Tensor:
+        rng, latent = drawn(model, numbers, seed, machine, temperature, labels)
+        return images.to_uint8(model.trajectory(latent, rng, points))
+
+    return shared(states, rows, machine, report=report)
+
+
+def drawn(
+    model: GenerativeModel,
+    numbers: range,
+    seed: int,
+    machine: Machine,
+    temperature: float,
+    labels: Labels | None,
+) -> tuple[ImageStreams, Latent]:
+    """The latents of these images of a seed, and the streams that their decoding goes on with."""
+    rng = ImageStreams(seed, "sample", numbers, machine.device)
+    class_numbers = None if labels is None else labels.draw(seed, numbers, machine.device)
+    latent = model.draw_latent(len(numbers), rng, class_numbers)
+    return rng, latent if temperature == 1.0 else latent.scaled(temperature)
