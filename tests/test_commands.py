@@ -22,6 +22,7 @@ from triptych import api
 from triptych.cli import commands, main, parser
 from triptych.cli import text as lines
 from triptych.cli.output import check
+from triptych.config import ImageShape
 from triptych.console import Bar
 from triptych.errors import InputError
 from triptych.families.labels import Labels
@@ -42,7 +43,8 @@ class Asked:
 
     calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
     labels = Labels(names=("owl", "cat"), counts=(3, 9))
-    model = record = None
+    model = SimpleNamespace(shape=ImageShape(channels=3, resolution=4))
+    record = None
 
     def __init__(self, path: Path, machine: Any = None) -> None:
         self.path = path

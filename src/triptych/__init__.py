@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from triptych.errors import InputError
     from triptych.families.latent import Latent
-    from triptych.images import grid
+    from triptych.images import film, grid
     from triptych.options import DataOptions
     from triptych.run import Run
     from triptych.training.callbacks import Callback
@@ -35,6 +35,7 @@ __all__ = [
     "Run",
     "compare",
     "evaluate",
+    "film",
     "grid",
     "load",
     "measure",
@@ -51,6 +52,7 @@ _HOMES = {
     "InputError": "triptych.errors",
     "Latent": "triptych.families.latent",
     "Run": "triptych.run",
+    "film": "triptych.images",
     "grid": "triptych.images",
 }
 

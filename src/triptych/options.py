@@ -38,6 +38,10 @@ OnTrouble = Literal["rewind", "stop"]
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow", "csv")  # --log-to; training/trackers
 DEFAULT_RESOLUTION = 32
 DEFAULT_FIT: Fit = "stretch"
+FILMS = (".gif", ".webp")  # files of moving pictures
+FPS = 10.0  # their frames a second
+MOST_FPS = 50  # faster ones are slowed down by what shows them
+MOST_SCALE = 64
 
 R = TypeVar("R", bound="Options")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -589,6 +593,49 @@ class CompareRequest(TrainingOptions, MachineOptions):
         object.__setattr__(self, "models", models)
         if self.seeds < 1:
             raise InputError(f"--seeds {self.seeds} is too few", "give 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions(Options):
+    """How pictures are written."""
+
+    title = "Pictures"
+
+    scale: int = option(1, "Enlarge pictures so many times; each pixel becomes a square.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scale(self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmOptions(PictureOptions):
+    """The same where they may move."""
+
+    title = "Pictures"
+
+    fps: float | None = option(None, "Frames a second of a .gif or .webp; 10 by default.")
+    frames: bool = option(
+        False,
+        "Into a folder: a picture of each moment with all paths, not a picture of each path.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fps is not None:
+            check_fps(self.fps)
+
+
+def check_scale(scale: int) -> None:
+    """InputError on what pictures cannot be enlarged by."""
+    if not 1 <= as_whole(scale, "scale") <= MOST_SCALE:
+        raise InputError(f"no --scale {scale}", f"give 1 to {MOST_SCALE}")
+
+
+def check_fps(fps: float) -> None:
+    """InputError on what no film can show."""
+    if not 0 < as_number(fps, "fps") <= MOST_FPS:
+        raise InputError(f"no --fps {fps:g}", f"give one above 0 and up to {MOST_FPS}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,8 @@ MOST_PICTURE = 2**26  # bytes
 PLAYED = 16  # samples beside the sliders
 ENLARGED = 2  # times, in a notebook: a grid has eight images in a row
 
+MOST_STATES = 61  # of a trajectory: six seconds of a film
+
 Data = str | os.PathLike[str] | ImageData | Any  # as the verbs take it: of the last, `Held`
 
 
@@ -203,6 +205,49 @@ class Run:
                 "give those of run.draw_latents or run.encode of this run",
             )
 
+    @takes(SamplingOptions)
+    def trajectory(
+        self,
+        count: int = 64,
+        seed: int = 0,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        """The way of the same samples from noise to image: uint8 (count,states,C,H,W).
+
+        They are the states of a diffusion model's sampler, each divided by sqrt(1 + sigma^2), its
+        noise's deviation being sigma; the last is the sample. Of more than 61 they are 61, evenly
+        spaced.
+        quiet: no messages and no bars
+        InputError where a model samples in one step.
+        """
+        check_count(count)
+        seed = as_whole(seed, "seed")
+        asked = SamplingOptions.of(**options)
+        labels = self.labels_for(asked.label)
+        model = self.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
+        if not isinstance(model, Iterative):
+            raise InputError(f"a {self.family} samples in one step", "leave out --trajectory")
+        if asked.pixel_noise:
+            wrong = f"a {self.family} has no distribution of pixels to draw from"
+            raise InputError(wrong, "leave out --pixel-noise")
+        steps = len(model.noise_levels()) - 1
+        model = model.with_sampler(steps=steps)  # no more than the samples take
+        points = MOST_STATES if steps >= MOST_STATES else None
+        with console_for(console, quiet).bar("  sampling", count) as bar:
+            return sample.trajectory(
+                model,
+                count,
+                points,
+                seed,
+                self.machine,
+                temperature=asked.temperature,
+                labels=labels,
+                report=bar.update,
+            )
+
     def sample_labels(
         self, count: int = 64, seed: int = 0, label: int | str | None = None
     ) -> Tensor | None:
@@ -275,11 +320,16 @@ class Run:
         seed: int = 0,
         paths: int = 1,
         way: Way | None = None,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
     ) -> Tensor:
         """The way between two images (N,C,H,W), or between prior draws: (N,points,C,H,W).
 
-        way: "straight" or "spherical"; as suits the model by default
+        way:   "straight" or "spherical"; as suits the model by default
+        quiet: no messages and no bars
         """
+        console = console_for(console, quiet)
         if way not in (None, "straight", "spherical"):
             raise InputError(f"no --way '{way}'", "choose straight or spherical")
         seed = as_whole(seed, "seed")
@@ -288,9 +338,10 @@ class Run:
         if as_whole(paths, "paths") < 1:
             raise InputError(f"{paths} paths are too few", "give 1 or more")
         if first is None and last is None:
-            return interpolate.between_draws(
-                self.model, paths, points, seed, self.machine, self.labels, way
-            )
+            with console.bar("  walking", points) as bar:
+                return interpolate.between_draws(
+                    self.model, paths, points, seed, self.machine, self.labels, way, bar.update
+                )
         if first is None or last is None:
             raise InputError("one end of the interpolation is missing", "give --from and --to")
         self.check_images(first)
@@ -302,7 +353,10 @@ class Run:
             )
         if not isinstance(self.model, Encodes):
             raise InputError(english(why_not(self.model, "encode")), "leave out --from and --to")
-        return interpolate.between_images(self.model, first, last, points, seed, self.machine, way)
+        with console.bar("  walking", points) as bar:
+            return interpolate.between_images(
+                self.model, first, last, points, seed, self.machine, way, bar.update
+            )
 
     def traverse(
         self, originals: Tensor, rows: int = 10, points: int = 9, seed: int = 0
@@ -457,6 +511,21 @@ def reading_of(own: DataRecord) -> Reading:
     given = None if own.range is None else parse_range(own.range)
     known = {ranges.BYTE: ranges.BYTES, **own.ranges}
     return Reading(own.resolution, own.fit, given, known)
+
+
+def training_film(path: str | os.PathLike[str]) -> images.Film:
+    """The pictures that a training made of its samples, in order; the run need not be finished.
+
+    InputError where there are none, or they do not go together.
+    """
+    folder = RunFolder(as_path(path, "path"))
+    folder.read()
+    pictures = [images.read_png(file) for file in folder.pictures()]
+    if not pictures:
+        raise InputError(f"{folder.path} has no pictures of its training", "name another run")
+    if len({picture.shape for picture in pictures}) > 1:
+        raise InputError(f"the pictures in {folder.samples} differ in size", "name another run")
+    return images.film(torch.stack(pictures), back=False)
 
 
 def check_count(count: int) -> None:

@@ -15,11 +15,14 @@ from triptych.cli import text
 from triptych.errors import InputError
 from triptych.options import (
     DEFAULT_DATA,
+    FILMS,
     CompareRequest,
+    FilmOptions,
     LikelihoodOptions,
     MachineOptions,
     MeasureRequest,
     Options,
+    PictureOptions,
     ReadingOptions,
     ReferenceRequest,
     SamplingOptions,
@@ -34,6 +37,7 @@ from triptych.words import english
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from triptych.cli.output import Target
     from triptych.console import Console
     from triptych.data.dataset import ImageData
     from triptych.data.image_files import ImageFiles
@@ -46,6 +50,7 @@ MANY, FEW = 256, 32  # images of a likelihood, and of one that takes seconds eac
 BITS = "bits per dimension"
 TRAVERSED = 256  # held-out images over which units are compared
 RUN = "Folder of the run."
+PATHS = 8  # between draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,15 +157,22 @@ class Repeat(ReadsRunData):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(UsesModel, SamplingOptions):
-    """Draw samples from a run."""
+class Sample(UsesModel, SamplingOptions, FilmOptions):
+    """Draw samples from a run; or show how they came about, in moving pictures."""
 
     path: Path = argument("RUN", RUN)
     out: Path = required(
-        ".png for one grid, .npz for arrays, else a folder of PNGs; of points .csv too."
+        ".png for one grid, .npz for arrays, else a folder of PNGs; of points .csv too; of what "
+        "moves .gif and .webp too."
     )
     count: int = option(64, "How many.")
     seed: int = option(0, "Image i depends on the seed and i alone.")
+    trajectory: bool = option(
+        False, "Diffusion: the states of the sampler, from the noise to each sample."
+    )
+    training: bool = option(
+        False, "The pictures that the training made on its way instead, as a film."
+    )
 
     def run(self) -> Any:
         """Where the samples went."""
@@ -168,23 +180,50 @@ class Sample(UsesModel, SamplingOptions):
         from triptych.data import points
         from triptych.run import Run
 
-        target = output.check(self.out, points=True)
+        moving = self.trajectory or self.training
+        if output.suffix_of(self.out.name) in FILMS and not moving:
+            raise InputError("samples do not move", "add --trajectory, or end --out in .png")
+        asked = self.part(FilmOptions)
+        target = output.check(self.out, asked, points=not moving, moving=moving)
+        if self.training:
+            return self.write_training(target)
         run = Run(self.path, self.machine())
         if target.kind == output.POINTS and not run.model.shape.is_point:
             output.check(self.out)  # refuses it
+        target.check_room((self.count, *run.model.shape.size))
+        draw = run.trajectory if self.trajectory else run.sample
         options = vars(self.part(SamplingOptions))
-        samples = run.sample(self.count, self.seed, console=self.console(), **options)
+        samples = draw(self.count, self.seed, console=self.console(), **options)
         if target.kind == output.POINTS:
             target.write_points(points.coordinates(samples, run.record.data.ranges))
         else:
             labels = run.sample_labels(self.count, self.seed, self.label)
             classes = () if run.labels is None else run.labels.names
-            target.write({"images": samples}, labels, classes)
+            console = self.console()
+            target.write({"images": samples}, labels, classes, back=False, console=console)
         return {"out": str(self.out), "count": self.count} if self.json else str(self.out)
+
+    def write_training(self, target: Target) -> Any:
+        """Write the film of the training; InputError on what is asked of new samples."""
+        from triptych.run import training_film
+
+        plain = Sample(path=self.path, out=self.out)
+        own = ("trajectory", "count", "seed", *vars(self.part(SamplingOptions)))
+        for name in own:
+            if getattr(self, name) != getattr(plain, name):
+                typed = "--" + name.replace("_", "-")
+                wrong = f"{typed} is for new samples, and --training shows those of the training"
+                raise InputError(wrong, f"leave out {typed}")
+        if target.kind not in (*FILMS, ""):
+            wrong = f"the pictures of a training are no {target.kind} file"
+            raise InputError(wrong, "end --out in .gif or .webp, or name a folder")
+        film = training_film(self.path)
+        target.write_film(film, self.console())
+        return {"out": str(self.out), "frames": len(film)} if self.json else str(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruct(ShowsImages):
+class Reconstruct(ShowsImages, PictureOptions):
     """Encode images, held-out ones or your own, and decode them again."""
 
     out: Path = required(
@@ -203,7 +242,7 @@ class Reconstruct(ShowsImages):
         from triptych.cli import output
         from triptych.run import Run
 
-        target = output.check(self.out)
+        target = output.check(self.out, self.part(PictureOptions))
         self.check_asked()
         run = Run(self.path, self.machine())
         run.require_encoder()
@@ -213,6 +252,7 @@ class Reconstruct(ShowsImages):
             originals = self.open_data(run).test.images[: self.count or SHOWN]
         else:
             originals = files.images
+        target.check_room(originals.shape, bands=3)  # those of a GAN, which has the most
         answers = run.answers(originals, self.seed, self.steps)
         target.write({"original": originals} | {name: a.images for name, a in answers.items()})
         near = {name: nearness(originals, answer) for name, answer in answers.items()}
@@ -268,11 +308,13 @@ def per_image(files: ImageFiles, **values: Sequence[Any] | None) -> dict[str, An
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interpolate(UsesModel):
+class Interpolate(UsesModel, FilmOptions):
     """Walk between two prior draws, or between two images."""
 
     path: Path = argument("RUN", RUN)
-    out: Path = required(".png for one row a path, .npz for arrays, else a folder.")
+    out: Path = required(
+        ".png for one row a path, .gif or .webp for a film of all, .npz for arrays, else a folder."
+    )
     first: Path | None = option(None, "An image to start from.", name="from")
     last: Path | None = option(None, "An image to arrive at.", name="to")
     points: int = option(10, "Images on the way, both ends included.")
@@ -286,21 +328,27 @@ class Interpolate(UsesModel):
         from triptych.cli import output
         from triptych.run import Run
 
-        target = output.check(self.out)
+        target = output.check(self.out, self.part(FilmOptions), moving=True)
         run = Run(self.path, self.machine())
         console = self.console()
         first = None if self.first is None else run.read_images(self.first, console=console)
         last = None if self.last is None else run.read_images(self.last, console=console)
-        paths = run.interpolate(first, last, self.points, self.seed, paths=8, way=self.way)
-        target.write({"images": paths})
+        count = PATHS if first is None else len(first)
+        target.check_room((count, self.points, *run.model.shape.size))
+        paths = run.interpolate(
+            first, last, self.points, self.seed, paths=PATHS, way=self.way, console=console
+        )
+        target.write({"images": paths}, console=console)
         return {"out": str(self.out), "points": self.points} if self.json else str(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traverse(ReadsRunData):
+class Traverse(ReadsRunData, FilmOptions):
     """Walk one latent unit after another through the prior, around a held-out image."""
 
-    out: Path = required(".png for one row a unit, .npz for arrays, else a folder.")
+    out: Path = required(
+        ".png for one row a unit, .gif or .webp for a film of all, .npz for arrays, else a folder."
+    )
     rows: int = option(10, "Units: those that vary most over the images come first.")
     points: int = option(9, "Images in a row, from -3 to 3 deviations of the prior.")
     seed: int = option(0, "Picks the image that the rows are around.")
@@ -310,12 +358,13 @@ class Traverse(ReadsRunData):
         from triptych.cli import output
         from triptych.run import Run
 
-        target = output.check(self.out)
+        target = output.check(self.out, self.part(FilmOptions), moving=True)
         run = Run(self.path, self.machine())
         run.check_traversal(self.rows, self.points)
+        target.check_room((self.rows, self.points, *run.model.shape.size))
         held_out = self.open_data(run).validation.images[:TRAVERSED]
         traversal = run.traverse(held_out, self.rows, self.points, self.seed)
-        target.write({"images": traversal.pictures})
+        target.write({"images": traversal.pictures}, console=self.console())
         if self.json:
             return {"out": str(self.out), "units": [asdict(unit) for unit in traversal.units]}
         for row, unit in enumerate(traversal.units):
@@ -551,7 +600,7 @@ class Serve(Everywhere):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data(Everywhere, ReadingOptions):
+class Data(Everywhere, ReadingOptions, PictureOptions):
     """What is in the data, and what would be done with them; draws a contact sheet."""
 
     runs_models = False
@@ -575,12 +624,13 @@ class Data(Everywhere, ReadingOptions):
         from triptych.data.describe import contact_sheet, contact_sheet_path, summarize
         from triptych.data.open import open_images
 
-        target = None if self.out is None else output.check(self.out)
+        asked = self.part(PictureOptions)
+        target = None if self.out is None else output.check(self.out, asked)
         if target is not None and target.kind != ".png":
             raise InputError(f"{self.out} is no .png file", "end --out in .png")
         opened = open_images(self.data, self.part(ReadingOptions), self.console())
         sheet = self.out or contact_sheet_path(opened)
-        target = target or output.check(sheet)
+        target = target or output.check(sheet, asked)
         target.write({"images": contact_sheet(opened).pixels[None]})
         summary = summarize(opened)
         if self.json:

@@ -229,8 +229,11 @@ class Iterative(ABC):
         """The network's clean image for image + sigma * noise, labels unknown: [N,C,H,W]."""
 
     @abstractmethod
-    def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
-        """States at evenly spaced steps, first and last included: [N,points,C,H,W]."""
+    def trajectory(self, latent: Latent, rng: ImageStreams, points: int | None) -> Tensor:
+        """States at evenly spaced steps, first and last included: [N,points,C,H,W].
+
+        points: None for each state once
+        """
 
 
 def exemplar_numbers(model: GenerativeModel) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -24,12 +25,14 @@ def between_draws(
     machine: Machine,
     labels: Labels | None = None,
     way: Way | None = None,
+    report: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """`points` images between two prior draws, ends included: uint8 [paths,points,C,H,W].
 
     The ends of path i are the draws 2i and 2i+1 of the seed.
     labels: the classes of which the ends are drawn, for conditional models
     way:    kind of path; None for the one that suits the model's latents
+    report: called with the number of points done
     """
     with torch.inference_mode(), machine.autocast():
         rng = ImageStreams(seed, "interpolate", range(2 * paths), machine.device)
@@ -37,7 +40,7 @@ def between_draws(
             None if labels is None else labels.draw(seed, range(2 * paths), machine.device)
         )
         latent = walked(model.draw_latent(2 * paths, rng, class_numbers), way)
-        return walk(model, latent[::2], latent[1::2], points, seed, machine)
+        return walk(model, latent[::2], latent[1::2], points, seed, machine, report=report)
 
 
 def between_images(
@@ -48,12 +51,14 @@ def between_images(
     seed: int,
     machine: Machine,
     way: Way | None = None,
+    report: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """The same between the latents of images, uint8 [N,C,H,W] each: uint8 [N,points,C,H,W]."""
     assert isinstance(model, Encodes)
     with torch.inference_mode(), machine.autocast():
         a, b = (model.encode(images.to_float(x.to(machine.device))) for x in (first, last))
-        return walk(model, walked(a, way), b, points, seed, machine, inverting=True)
+        a = walked(a, way)
+        return walk(model, a, b, points, seed, machine, inverting=True, report=report)
 
 
 def walked(latent: Latent, way: Way | None) -> Latent:
@@ -69,6 +74,7 @@ def walk(
     seed: int,
     machine: Machine,
     inverting: bool = False,
+    report: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Decode evenly spaced points of every path: uint8 [N,points,C,H,W].
 
@@ -77,6 +83,8 @@ def walk(
     if isinstance(model, Iterative):
         model = model.deterministic(inverting)
     rng = ImageStreams(seed, "walk", range(len(a)), machine.device)
-    steps = torch.linspace(0, 1, points).tolist()
-    decoded = [model.decode(a.interpolate(b, share), rng) for share in steps]
+    decoded = []
+    for done, share in enumerate(torch.linspace(0, 1, points).tolist(), start=1):
+        decoded.append(model.decode(a.interpolate(b, share), rng))
+        report(done)
     return images.to_uint8(torch.stack(decoded, dim=1)).cpu()

@@ -132,10 +132,26 @@ def quick_grid(
 
 
 def trajectory(
-    model: GenerativeModel, rows: int, points: int, seed: int, machine: Machine
+    model: GenerativeModel,
+    rows: int,
+    points: int | None,
+    seed: int,
+    machine: Machine,
+    *,
+    temperature: float = 1.0,
+    labels: Labels | None = None,
+    report: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """The states from noise to image of the first samples: uint8 [rows,points,C,H,W]."""
+    """The states from noise to image of the first samples: uint8 [rows,points,C,H,W].
+
+    points: None for each state once; the rest as for `sample`
+    """
     assert isinstance(model, Iterative)
-    with torch.inference_mode(), machine.autocast():
-        rng = ImageStreams(seed, "sample", range(rows), machine.device)
-        return images.to_uint8(model.trajectory(model.draw_latent(rows, rng), rng, points)).cpu()
+
+    def states(numbers: range) -> Tensor:
+        latent, rng = draw_from_prior(model, seed, numbers, machine, labels)
+        if temperature != 1.0:
+            latent = latent.scaled(temperature)
+        return images.to_uint8(model.trajectory(latent, rng, points))
+
+    return shared(states, rows, machine, report=report)

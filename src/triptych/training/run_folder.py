@@ -70,6 +70,11 @@ class RunFolder:
         """run.json, so that a crash leaves the old one or the new one."""
         files.write_json(self.run_json, record.to_json())
 
+    def pictures(self) -> list[Path]:
+        """The grids of samples that training has drawn so far, by images seen."""
+        paths = [path for path in self.samples.glob("*.png") if path.stem.isdecimal()]
+        return sorted(paths, key=lambda path: (len(path.stem), path.stem))
+
     def is_run(self) -> bool:
         """Whether a run.json is there at all."""
         return self.run_json.is_file()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from triptych import files, images
@@ -55,7 +54,7 @@ REFINED = (0, 3, 10, 30, 100)  # steps of a GAN's inversion that are shown
 TRAVERSED = 64  # held-out images over which the units of a traversal are found
 CHAIN_POINTS = 25  # moments of a sampler's way from noise to image
 UNITS, REACH_POINTS = 8, 15  # rows and columns of a traversal
-FILM_MILLISECONDS = 90  # of a moment of a GIF
+FILM_FPS = 11  # moments of a GIF a second
 ENLARGED = 192  # pixels: least height of a saved film
 
 
@@ -128,22 +127,9 @@ class Film:
 
     def gif(self) -> bytes:
         """Forth and back, enlarged; the rows of a moment stand side by side."""
-        pictures, frames = self.pictures, []
-        factor = max(1, ENLARGED // pictures.shape[-2])
-        for moment in pictures.unbind(1):
-            picture = images.to_pil(images.grid(moment, columns=len(moment), gap=1).pixels)
-            size = (picture.width * factor, picture.height * factor)
-            frames.append(picture.resize(size, Image.Resampling.NEAREST))
-        buffer = io.BytesIO()
-        frames[0].save(
-            buffer,
-            format="GIF",
-            save_all=True,
-            append_images=frames[1:] + frames[-2:0:-1],
-            duration=FILM_MILLISECONDS,
-            loop=0,
-        )
-        return buffer.getvalue()
+        film = images.film(self.pixels, columns=len(self.pixels), gap=1)
+        factor = max(1, ENLARGED // self.pictures.shape[-2])
+        return film.encoded(".gif", factor, fps=FILM_FPS)
 
 
 def as_png(pixels: Tensor) -> bytes:

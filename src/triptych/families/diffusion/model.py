@@ -186,7 +186,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         levels = torch.full((len(noisy),), sigma, dtype=noisy.dtype, device=noisy.device)
         return self.conditioned(self.null_labels(noisy))(noisy, levels)
 
-    def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
+    def trajectory(self, latent: Latent, rng: ImageStreams, points: int | None) -> Tensor:
         """States on the variance-preserving scale, x / sqrt(1 + sigma^2), from the noise on.
 
         In as many steps as an inverse takes, where samples take fewer.
@@ -342,11 +342,12 @@ class Diffusion(NoiseToImage, BoundsLikelihood, EncodesByPath, DrawsAroundGroups
         return terms
 
 
-def evenly_spaced(states: Sequence[Tensor], sigmas: Tensor, points: int) -> Tensor:
+def evenly_spaced(states: Sequence[Tensor], sigmas: Tensor, points: int | None) -> Tensor:
     """Some of the states, on the variance-preserving scale x / sqrt(1 + sigma^2).
 
     states: each [N,C,H,W]; sigmas: their noise levels, [S]
-    points: how many, first and last included: [N,points,C,H,W]
+    points: how many, first and last included, or None for all: [N,points,C,H,W]
     """
+    points = len(states) if points is None else points
     picked = torch.linspace(0, len(states) - 1, points).round().long().tolist()
     return torch.stack([states[i] / (1 + sigmas[i] ** 2).sqrt() for i in picked], dim=1)
