@@ -404,7 +404,7 @@ class RunRecord(Record):
         return kept | {"data": self.data.to_json(), "calibration": values["calibration"] or {}}
 
 
-DONE = ("images_seen", "train_seconds", "images_per_second", "peak_memory_bytes", "digests")
+DONE = ("images_seen", "train_seconds", "images_per_second", "digests")
 
 
 # checkpoints/*/progress.json
@@ -465,14 +465,14 @@ class LossesEvent(Event):
     """Means since the line of this kind before.
 
     losses:       by "objective/term"; None where one was not finite
-    memory_bytes: the most that was taken so far
+    memory_bytes: the most that was taken so far; None where the system cannot tell
     """
 
     event: Literal["losses"] = "losses"
     phase: int
     seconds: float  # of training so far
     images_per_second: float
-    memory_bytes: int
+    memory_bytes: int | None
     losses: dict[str, float | None]
 
 
@@ -1047,7 +1047,9 @@ def write_schemas(folder: Path) -> None:
     """All of them into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in schemas().items():
-        (folder / f"{name}.json").write_text(json.dumps(schema, indent=2) + "\n")
+        (folder / f"{name}.json").write_text(
+            json.dumps(schema, indent=2) + "\n", encoding="utf-8", newline="\n"
+        )
 
 
 if __name__ == "__main__":
