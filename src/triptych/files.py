@@ -11,8 +11,10 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,10 @@ from triptych.errors import InputError
 
 MOST_JSON = 2**20  # bytes; parsed, the worst text of that size takes some 30 MB
 MOST_DIGITS = 18  # of a whole number: it fits into 64 bits
+IN_USE = (5, 32)  # Windows' numbers for "access is denied" and "another process uses the file"
+PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds: who reads our files closes them soon
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]+')  # in names of files on Windows
+DEVICES = re.compile(r"(?i:con|prn|aux|nul|(?:com|lpt)[1-9])(?=\.|$)")  # there too, with any ending
 
 
 def as_path(value: object, name: str) -> Path:
@@ -65,12 +71,35 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.rename(path)
+            replace(temporary, path)
         except OSError:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file or a folder; a file takes the place of one that has the name.
+
+    Windows refuses this while any process has one of them open, as the live page has for moments;
+    there it is tried again for a second and a half before the PermissionError is raised.
+    """
+    for seconds in PAUSES:
+        try:
+            source.replace(target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE:
+                raise
+            time.sleep(seconds)
+    source.replace(target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that we can do without; it stays where the system refuses."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def append_bytes(path: Path, data: bytes) -> None:
@@ -175,12 +204,14 @@ def clean(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Make sure that a file's contents are on the disk."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows syncs no file that is open for reading alone
         os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Make sure that a folder's names are on the disk."""
+    """Make sure that a folder's names are on the disk; Windows, which opens no folder, sees to it."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -206,6 +237,28 @@ def check_can_make(path: Path) -> None:
         raise InputError(f"cannot make {path} ({reason})", "name another folder")
     if not os.access(there, os.W_OK):
         raise InputError(f"cannot write to {there}", "name another folder")
+
+
+def portable_name(text: str) -> str:
+    """A text as a name of a file or folder that every system takes.
+
+    >>> portable_name("owner/photos:256"), portable_name("aux"), portable_name("etc. ")
+    ('owner-photos-256', 'aux-', 'etc')
+    """
+    name = FORBIDDEN.sub("-", text).rstrip(". ")
+    device = DEVICES.match(name)
+    return name if device is None else f"{device[0]}-{name[device.end() :]}"
+
+
+def relative_path(path: Path, start: Path) -> str:
+    """The way to a path from a folder, with slashes; the whole path where there is none.
+
+    On Windows no way leads from one drive to another.
+    """
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()
 
 
 def first_free(path: Path, usable: Callable[[Path], bool]) -> Path:

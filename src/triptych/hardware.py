@@ -7,7 +7,6 @@ import ctypes
 import gc
 import os
 import platform
-import resource
 import shutil
 import sys
 import time
@@ -41,6 +40,7 @@ TENSOR_CORES = (7, 0)  # from this compute capability on; before it float16 is s
 DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch names them
 APPLE_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
 _GPU_TROUBLE: list[str] = []  # kept, for PyTorch tells it once
+_PEAK_BEFORE = [0]  # bytes that this process held at most, when that was last to be forgotten
 MEND = f"set GOMP_SPINCOUNT={SPINS} before torch is imported"
 
 
@@ -195,7 +195,7 @@ def pick(
         values: dict[str, str | int | float] = {"n": threads, "processes": neighbours}
         choices["threads"] = Note("shared_cores" if neighbours > 1 else "own_cores", values)
         if is_busy():
-            load = round(os.getloadavg()[0], 1)
+            load = round(psutil.getloadavg()[0], 1)
             choices["load"] = Note("busy_cores", {"load": load, "cores": usable_cores()})
     elif threads < 1:
         raise InputError(f"--threads {threads} is too few", "give 1 or more")
@@ -279,7 +279,8 @@ def time_threads(most: int) -> dict[int, float]:
 
 def compiler() -> str | None:
     """The path of the C++ compiler that torch.compile would call; None if there is none."""
-    return shutil.which(os.environ.get("CXX", "g++"))
+    usual = "cl" if sys.platform == "win32" else "g++"
+    return shutil.which(os.environ.get("CXX", usual))
 
 
 def find_gpu() -> tuple[bool, str]:
@@ -369,14 +370,18 @@ def cpu_has(flag: str) -> bool:
 
 
 def is_busy() -> bool:
-    """Whether more threads want to run than there are cores; they then wait for each other."""
-    return os.getloadavg()[0] > usable_cores()
+    """Whether more threads want to run than there are cores; they then wait for each other.
+
+    Windows counts none: psutil does, from the first question on, so the first answer is no.
+    """
+    return bool(psutil.getloadavg()[0] > usable_cores())
 
 
 def usable_cores() -> int:
     """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # not on a Mac, whose processes may use all
+        return len(process.cpu_affinity())
     return os.cpu_count() or 1
 
 
@@ -466,7 +471,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 def _lines(path: str) -> list[str]:
     """The lines of one of the system's own files; none where there is no such file."""
     try:
-        return Path(path).read_text().splitlines()
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
 
@@ -479,17 +484,20 @@ def forget_peak_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):  # pages kept by `keep_memory` are not ours
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM to what is used now
+        # proc(5): resets VmHWM to what is used now
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    _PEAK_BEFORE[0] = _peak_of_process()
     if find_gpu()[0]:
         torch.cuda.reset_peak_memory_stats()
     if torch.xpu.is_available():
         torch.xpu.reset_peak_memory_stats()
 
 
-def peak_memory_bytes(device: str) -> int:
+def peak_memory_bytes(device: str) -> int | None:
     """Largest memory since the last `forget_peak_memory`: the GPU's, or this process's.
 
-    An Apple GPU shares the machine's memory, so there it is the process's.
+    An Apple GPU shares the machine's memory, so there it is the process's. None where the system
+    cannot forget, as Linux alone can, and more memory was used before than since.
     """
     if device == "cuda":
         import torch
@@ -502,4 +510,16 @@ def peak_memory_bytes(device: str) -> int:
     for line in _lines("/proc/self/status"):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = _peak_of_process()
+    return peak if peak > _PEAK_BEFORE[0] else None
+
+
+def _peak_of_process() -> int:
+    """The most bytes of memory that this process ever held, as its system counts them."""
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # Windows
+        return int(memory.peak_wset)
+    import resource  # which Windows has not
+
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on a Mac, else kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

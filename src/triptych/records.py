@@ -453,7 +453,7 @@ class RunRecord(Record):
         return kept | {"data": self.data.to_json(), "calibration": values["calibration"] or {}}
 
 
-DONE = ("images_seen", "train_seconds", "images_per_second", "peak_memory_bytes", "digests")
+DONE = ("images_seen", "train_seconds", "images_per_second", "digests")
 
 
 # checkpoints/*/progress.json
@@ -515,14 +515,14 @@ class LossesEvent(Event):
 
     losses:         by "objective/term"; None where one was not finite
     learning_rates: of the next step, by "objective/optimizer"; earlier versions did not write them
-    memory_bytes:   the most that was taken so far
+    memory_bytes:   the most that was taken so far; None where the system cannot tell
     """
 
     event: Literal["losses"] = "losses"
     phase: int
     seconds: float  # of training so far
     images_per_second: float
-    memory_bytes: int
+    memory_bytes: int | None
     losses: dict[str, float | None]
     learning_rates: dict[str, float] = field(default_factory=dict)
 
@@ -1142,7 +1142,9 @@ def write_schemas(folder: Path) -> None:
     """All of them into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in schemas().items():
-        (folder / f"{name}.json").write_text(json.dumps(schema, indent=2) + "\n")
+        (folder / f"{name}.json").write_text(
+            json.dumps(schema, indent=2) + "\n", encoding="utf-8", newline="\n"
+        )
 
 
 if __name__ == "__main__":

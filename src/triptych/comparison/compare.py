@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -600,7 +599,7 @@ def comparison_folder(identity: JsonObject, data_name: str) -> Path:
         return True
 
     budget = f"-{identity['budget']}" if "budget" in identity else ""
-    return files.first_free(RUNS / f"compare-{data_name}{budget}", usable)
+    return files.first_free(RUNS / files.portable_name(f"compare-{data_name}{budget}"), usable)
 
 
 def check_folder(out: Path, identity: JsonObject) -> None:
@@ -757,7 +756,7 @@ def make_contract(
         size=None if first is None else first.size,
         budget=None if first is None else whole_budget(first),
         seeds=tuple(sorted({record.seed for record in runs.values()})),
-        runs=(*(os.path.relpath(folder.path, out) for folder in folders), *(samples or ())),
+        runs=(*(files.relative_path(folder.path, out) for folder in folders), *(samples or ())),
         differences=(*unequal, *marks(runs, samples)),
         forced=bool(unequal),
         **held_equal,
@@ -780,7 +779,7 @@ def write_results(
     """
     results = []
     for folder in folders:
-        results.append(replace(measure(folder), run=os.path.relpath(folder.path, out)))
+        results.append(replace(measure(folder), run=files.relative_path(folder.path, out)))
         files.write_json(folder.results, results[-1].to_json())
     write_comparison(out, folders, [*results, *(samples or {}).values()], baseline())
 
@@ -813,7 +812,7 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
     paths = [str(folder.path) for folder in folders]
     folders = [folder for folder in folders if folder.path not in measured]
     results = [read_results(folder) for folder in folders]
-    of_samples = {os.path.relpath(path, out): read_measured(path) for path in measured}
+    of_samples = {files.relative_path(path, out): read_measured(path) for path in measured}
     runs = read_finished(folders)
     first = next(iter(runs.values()), None)
     one = [*results, *of_samples.values()][0]
@@ -835,7 +834,7 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
         **where_trained(first),
     )
     all_named = [
-        replace(result, run=os.path.relpath(folder.path, out))
+        replace(result, run=files.relative_path(folder.path, out))
         for result, folder in zip(results, folders, strict=True)
     ]
     all_named += [replace(result, run=path) for path, result in of_samples.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from triptych import images
+from triptych import files, images
 from triptych.data.dataset import ImageData
 from triptych.data.store import Ingested, cache_folder
 from triptych.options import Fit
@@ -175,7 +175,7 @@ def contact_sheet(data: ImageData) -> images.Grid:
 
 def contact_sheet_path(data: ImageData) -> Path:
     """The default path of the contact sheet: never among the images themselves."""
-    name = f"data-{data.name.replace('/', '-')}.png"
+    name = files.portable_name(f"data-{data.name}.png")
     if data.path is not None and Path.cwd().is_relative_to(data.path):
         return cache_folder() / "sheets" / name
     return Path("runs") / name

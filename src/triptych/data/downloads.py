@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from triptych.data.sources import Progress
 from triptych.errors import InputError
-from triptych.files import sync, sync_folder
+from triptych.files import replace, sync, sync_folder
 
 if TYPE_CHECKING:
     from requests import Response
@@ -113,7 +113,7 @@ def fetch_alone(file: RemoteFile, path: Path, progress: Progress) -> None:
                 part.unlink(missing_ok=True)
         if mismatch is None:
             sync(part)
-            part.replace(path)
+            replace(part, path)
             sync_folder(path.parent)
             return
         part.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
@@ -110,7 +110,7 @@ def entry_key(identity: dict[str, object]) -> str:
 def load(key: str) -> Entry | None:
     """Arrays (mapped, copied where written to) and record of an entry; None if it is unusable."""
     try:
-        parsed = json.loads((data_folder() / f"{key}.json").read_text())
+        parsed = json.loads((data_folder() / f"{key}.json").read_text(encoding="utf-8"))
         values, notes = frozen(parsed), read_notes(parsed["notes"])
         ingested = Ingested(**values | {"sizes": ImageSizes(**values["sizes"]), "notes": notes})
         arrays = load_arrays(data_folder() / ingested.content)
@@ -147,10 +147,20 @@ def map_array(path: Path) -> np.ndarray:
             raise ValueError(f"version {version} of the format is not ours")
         header = np.lib.format.read_array_header_1_0(file)
         shape, _, dtype = header
-        kept = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", NO_RESERVE)
-        mapped = mmap.mmap(file.fileno(), 0, flags=kept, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        mapped = map_privately(file)
         count = int(np.prod(shape))
         return np.frombuffer(mapped, dtype, count, offset=file.tell()).reshape(shape)
+
+
+def map_privately(file: BinaryIO) -> mmap.mmap:
+    """All of a file, whose pages are copied when they are written to.
+
+    Windows has no flags, and sets memory aside for all copies.
+    """
+    if sys.platform == "win32" or not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", NO_RESERVE)
+    return mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 @contextmanager
@@ -196,7 +206,7 @@ def publish(key: str, aside: Path, ingested: Ingested) -> None:
         for name in ARRAYS:
             files.sync(aside / f"{name}.npy")
         try:
-            aside.rename(final)
+            files.replace(aside, final)
         except OSError:  # the same images came from another source, this very moment
             if load_arrays(final) is None:
                 raise

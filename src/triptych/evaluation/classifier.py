@@ -162,7 +162,7 @@ def found_in(path: Path, classifier: Classifier) -> bool:
     try:
         classifier.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError):
-        path.unlink(missing_ok=True)
+        files.remove(path)
         return False
     return True
 
@@ -290,4 +290,4 @@ def keep(classifier: Classifier, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(path, save(classifier.state_dict()))
     except OSError:
-        path.unlink(missing_ok=True)
+        files.remove(path)

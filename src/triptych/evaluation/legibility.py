@@ -117,7 +117,7 @@ def keep(record: LegibilityRecord, data: ImageData) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(path, record.to_json())
     except OSError:
-        path.unlink(missing_ok=True)
+        files.remove(path)
 
 
 def not_told(record: LegibilityRecord | None) -> Note | None:

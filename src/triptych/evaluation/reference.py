@@ -426,7 +426,7 @@ def read(path: Path) -> Tensor | None:
     try:
         return load_file(path)[NAME]
     except (OSError, KeyError, SafetensorError):
-        path.unlink(missing_ok=True)
+        files.remove(path)
         return None
 
 
@@ -436,4 +436,4 @@ def keep(features: Tensor, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(path, save({NAME: features.contiguous()}))
     except OSError:
-        path.unlink(missing_ok=True)
+        files.remove(path)

@@ -32,7 +32,7 @@ from triptych.errors import InputError
 from triptych.evaluation import generators
 from triptych.evaluation.generators import GENERATORS, Generator
 from triptych.evaluation.reference import LEAST_SAMPLES
-from triptych.files import kind_of
+from triptych.files import kind_of, portable_name
 from triptych.hardware import Machine
 from triptych.options import as_data
 from triptych.records import Note, SamplesRecord
@@ -172,7 +172,7 @@ def folder_name(name: str) -> str:
     >>> folder_name("StyleGAN 2/b")
     'StyleGAN-2-b'
     """
-    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "samples"
+    return portable_name(re.sub(r"[^\w.+-]+", "-", name).strip("-.")) or "samples"
 
 
 def open_samples(

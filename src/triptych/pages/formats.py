@@ -107,7 +107,7 @@ class FigureFiles:
                 files.write_bytes(draft / name, content)
             if folder.exists():
                 shutil.rmtree(folder)
-            draft.rename(folder)
+            files.replace(draft, folder)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
             raise

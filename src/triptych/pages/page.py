@@ -14,6 +14,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from triptych import files
 from triptych.errors import InputError
 from triptych.families.registry import FAMILIES
 from triptych.pages import baseline
@@ -137,7 +138,7 @@ def write_page(
         draft.write_text(page, encoding="utf-8", errors="backslashreplace")
         if pictures.by_name and not target.is_dir():
             pictures.write(figures_beside(target))
-        draft.replace(target)
+        files.replace(draft, target)
         if out is None and format == "html":
             export(loaded, Language(language))
     except OSError as error:

@@ -48,7 +48,7 @@ def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
             shutil.rmtree(temporary, ignore_errors=True)
             write(temporary, tensors, progress)
             discard(final)  # one gone back to is written again
-            temporary.rename(final)
+            files.replace(temporary, final)
             files.sync_folder(folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -71,9 +71,10 @@ def write(folder: Path, tensors: Tensors, progress: Progress) -> None:
     folder.mkdir()
     for part, named in tensors.items():
         tensorfile.write(folder / f"{part}.safetensors", named)
-    (folder / PROGRESS).write_text(json.dumps(progress.to_json()))
+    (folder / PROGRESS).write_text(json.dumps(progress.to_json()), encoding="utf-8")
     written = sorted(folder.iterdir())
-    (folder / MANIFEST).write_text(json.dumps({f.name: files.sha256(f) for f in written}))
+    digests = {file.name: files.sha256(file) for file in written}
+    (folder / MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
     for file in folder.iterdir():
         files.sync(file)
     files.sync_folder(folder)
@@ -115,7 +116,7 @@ def discard(path: Path) -> None:
     """Remove a checkpoint, or all, if there; a crash leaves what it was whole, or hidden."""
     if path.exists():
         hidden = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
-        path.rename(hidden)
+        files.replace(path, hidden)
         shutil.rmtree(hidden, ignore_errors=True)
 
 
@@ -167,7 +168,12 @@ def load(path: Path, most_bytes: int) -> tuple[Tensors, Progress]:
             raise ValueError(f"{name} differs from its digest")
     progress = read_progress(path)
     parts = [name for name in manifest if name.endswith(".safetensors")]
-    return {Path(name).stem: tensorfile.read(path / name) for name in parts}, progress
+    return {Path(name).stem: copied(tensorfile.read(path / name)) for name in parts}, progress
+
+
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same in memory of their own: Windows removes no file that tensors are mapped from."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def file_sizes(path: Path) -> dict[str, int]:

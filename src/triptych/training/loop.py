@@ -507,6 +507,10 @@ def progress_of(
     )
 
 
+# By name, for no system has all: a terminal that closes is SIGHUP, on Windows SIGBREAK.
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
 @contextmanager
 def stop_signals(group: Group) -> Iterator[list[int]]:
     """A list that a first Ctrl-C, SIGTERM or closed terminal enters; a second ends us at once.
@@ -525,9 +529,11 @@ def stop_signals(group: Group) -> Iterator[list[int]]:
             signal.signal(caught, second)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                kept[number] = signal.signal(number, note)
+        for name in STOPPING:
+            number = getattr(signal, name, None)
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                continue  # another system's; nohup
+            kept[number] = signal.signal(number, note)
     except ValueError:  # not the main thread: whoever runs there handles its own signals
         yield received
         return

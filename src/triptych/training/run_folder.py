@@ -224,12 +224,12 @@ def alone_in(folder: Path) -> Iterator[None]:
         files.write_json(folder / HOLDER, me)
         yield
     finally:
-        for name in (HOLDER, LOCK):
-            (folder / name).unlink(missing_ok=True)
+        for name in (HOLDER, LOCK):  # of which Windows removes the second as it is released
+            files.remove(folder / name)
+        lock.release()
         with suppress(OSError):  # not empty: something was made
             for path in missing:
                 path.rmdir()
-        lock.release()
 
 
 def holder(folder: Path) -> str:

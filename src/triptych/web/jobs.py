@@ -42,6 +42,8 @@ SLACK = 1.0  # seconds by which the clocks of processes and files may differ
 LAST_LINES = 5  # among which a complaint is; libraries may warn after it
 COMPLAINT = "triptych: "  # begins the line that says why a command ended
 TRACEBACK = "Traceback (most recent call last):"  # where it was ours to blame
+STOP = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)  # on Windows the latter kills at once
+GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # which alone takes that one, there
 SAVED = "saved; the same command goes on"  # what a training says last that was asked to stop
 
 
@@ -178,8 +180,7 @@ class Jobs:
         if job.state == "waiting":
             return self._keep(replace(job, state="stopped"))
         if job.state == "running" and job.process is not None and is_alive(job):
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended just now
-                os.kill(job.process, signal.SIGTERM)
+            ask_to_end(job.process)
             return self._keep(replace(job, told_to_stop=True))
         return job
 
@@ -217,7 +218,9 @@ class Jobs:
                     stdin=subprocess.DEVNULL,
                     stdout=messages,
                     stderr=messages,
-                    start_new_session=True,  # what ends the server does not end it
+                    # What ends the server does not end it; nor does Ctrl-C there, on Windows.
+                    start_new_session=True,
+                    creationflags=GROUP,
                 )
         except (OSError, ValueError) as error:  # the next one must not wait for this one
             self._keep(replace(job, state="failed", message=first_line(error)))
@@ -277,6 +280,21 @@ class Jobs:
             job = self._jobs.pop(number)
             (self.folder / f"{number:06d}.json").unlink(missing_ok=True)
             self._messages(job).unlink(missing_ok=True)
+
+
+def ask_to_end(process: int) -> None:
+    """Have a training save and end.
+
+    On Windows one that was begun from another console cannot be asked, and is ended: it goes on
+    from its last checkpoint.
+    """
+    try:
+        os.kill(process, STOP)
+    except (ProcessLookupError, PermissionError):  # it ended just now
+        pass
+    except OSError:
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(process).terminate()
 
 
 def is_alive(job: Job) -> bool:

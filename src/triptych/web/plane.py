@@ -64,7 +64,7 @@ class Canvas:
     @staticmethod
     def places(points: Tensor) -> list[tuple[float, float]]:
         """Points [N,2] on [-1, 1] as pixels."""
-        x, y = points.double().cpu().T
+        x, y = points.cpu().double().T
         columns, rows = (x + 1) / 2 * (SIDE - 1), (1 - y) / 2 * (SIDE - 1)
         return list(zip(columns.tolist(), rows.tolist(), strict=True))
 

@@ -339,7 +339,7 @@ class WarmModels:
         files.write_bytes(self.uploads / name, content)
         kept = sorted(self.uploads.iterdir(), key=lambda path: path.stat().st_mtime)
         for old in kept[:-MOST_UPLOADS]:
-            old.unlink(missing_ok=True)
+            files.remove(old)
         return name
 
 

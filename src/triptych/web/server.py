@@ -586,7 +586,9 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family)
     except (ValueError, OSError):
         raise InputError(f"--host {host} is no address", "give one like 0.0.0.0") from None
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # On Windows it would let another process take over a port that is in use.
+    own = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+    bound.setsockopt(socket.SOL_SOCKET, own, 1)
     try:
         bound.bind((host, port))
         bound.listen(64)

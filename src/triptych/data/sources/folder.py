@@ -98,9 +98,10 @@ def list_folder(
     if any((path / own).exists() for own in OWN):
         return
     prefix = f"{name}/" if name else ""
-    handle = os.open(path, os.O_RDONLY)  # by which every file is looked up faster than by its path
+    # By a handle every file is looked up faster than by its path; Windows gives none of a folder.
+    handle = os.open(path, os.O_RDONLY) if os.scandir in os.supports_fd else None
     try:
-        with os.scandir(handle) as entries:
+        with os.scandir(path if handle is None else handle) as entries:
             for entry in entries:
                 own = entry.name
                 below = prefix + own
@@ -119,7 +120,8 @@ def list_folder(
                 else:
                     walked.passed += 1
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def is_sheet(name: str) -> bool:

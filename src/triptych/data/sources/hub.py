@@ -225,7 +225,7 @@ def record_path(repo: str, config: str | None) -> Path:
 def load_record(path: Path, repo: str) -> Record | None:
     """The record; None where there is none, or where its content is not sound."""
     try:
-        read = json.loads(path.read_text())
+        read = json.loads(path.read_text(encoding="utf-8"))
         if read.pop("version") != VERSION or read["repo"] != repo:
             return None
         files = tuple(HubFile(**file) for file in read.pop("files"))
