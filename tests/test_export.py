@@ -43,6 +43,7 @@ from triptych.training.run_folder import RunFolder
 EXACT = 1e-6  # on images of -1 to 1, in float32
 STEPS = 2  # of a sampler: one between noise levels, one to the image
 CLASSES = 3
+CHAINS = {"diffusion:course": 1, "diffusion:consistency": 3}  # the second with noise twice
 DEFAULTS = ("vae", "gan", "diffusion", "mixture")
 
 
@@ -66,7 +67,7 @@ def standing_in(name: str, classes: int | None = None) -> Run:
         patch.setattr(registry, "defaults", small(registry.defaults))
         model = fresh(name, shape)
     if isinstance(model, Iterative):
-        model = model.with_sampler(steps=1 if name == "diffusion:course" else STEPS)
+        model = model.with_sampler(steps=CHAINS.get(name, STEPS))
     data = types.SimpleNamespace(resolution=shape.resolution, channels=shape.channels)
     record = types.SimpleNamespace(model=name, images_seen=0, data=data)
     labels = None
@@ -196,9 +197,7 @@ def run_alone(folders: list[Path], forbidden: str) -> None:
     for each in folders:
         (each / "snippet.py").write_text(snippet(each))
     script = ALONE.format(folders=[str(each) for each in folders], forbidden=forbidden)
-    subprocess.run(
-        [sys.executable, "-I", "-W", "ignore", "-c", script], check=True, timeout=300
-    )
+    subprocess.run([sys.executable, "-I", "-W", "ignore", "-c", script], check=True, timeout=300)
 
 
 class InOrder(ImageStreams):

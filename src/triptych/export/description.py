@@ -109,7 +109,7 @@ def readme(record: ExportRecord) -> str:
             f"{own.network_calls} calls of the network."
         )
     parts += [f"There is no `{name}`: {english(note)}" for name, note in record.absent.items()]
-    parts += [english(note) for note in record.notes]
+    parts += [f"Note: {english(note)}" for note in record.notes]
     return "\n\n".join(parts) + "\n"
 
 

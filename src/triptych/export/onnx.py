@@ -52,7 +52,8 @@ def write(run: Run, out: Path, console: Console) -> None:
     require_packages()
     made, records = programs_of(run), {}
     with console.bar("  exporting", len(made.programs)) as bar, torch.no_grad():
-        for number, program in enumerate(made.programs, start=1):
+        for number, program in enumerate(made.programs):
+            bar.update(number, note=program.name)
             path = out / f"{program.name}.onnx"
             names = [[each.name for each in side] for side in sides(program)]
             with quiet_exporter():
@@ -67,7 +68,6 @@ def write(run: Run, out: Path, console: Console) -> None:
                     verbose=False,
                 )
             records[program.name] = compared(program, path)
-            bar.update(number)
     write_description(out, "onnx", run, made, records, console)
 
 
@@ -107,9 +107,7 @@ def compared(program: Program, path: Path) -> ProgramRecord:
         return program.record
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     arrays = [each.numpy() for each in program.inputs]
     given = dict(zip(names, arrays, strict=True))

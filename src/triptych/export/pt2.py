@@ -19,9 +19,9 @@ def write(run: Run, out: Path, console: Console) -> None:
     """The programs of a run, export.json and README.md, into an empty folder."""
     made, records = programs_of(run), {}
     with console.bar("  exporting", len(made.programs)) as bar, torch.no_grad():
-        for number, program in enumerate(made.programs, start=1):
+        for number, program in enumerate(made.programs):
+            bar.update(number, note=program.name)
             exported = trace(program)
             torch.export.save(exported, out / f"{program.name}.pt2")
             records[program.name] = program.compared(exported.module()(*program.inputs))
-            bar.update(number)
     write_description(out, "pt2", run, made, records, console)

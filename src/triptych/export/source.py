@@ -7,7 +7,9 @@ this package that it came from. It needs torch, and safetensors to read the weig
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,8 +18,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from triptych.console import Console
-from triptych.export.description import write_description
+from triptych.export.description import shape_of, write_description
 from triptych.export.programs import Program, programs_of, trace
+from triptych.records import TensorRecord
 from triptych.run import Run
 
 WEIGHTS, MODULE = "model.safetensors", "model.py"
@@ -66,33 +69,31 @@ def write(run: Run, out: Path, console: Console) -> None:
     weights: dict[str, Tensor] = {}
     methods, functions = [], []
     with console.bar("  exporting", len(made.programs)) as bar, torch.no_grad():
-        for number, program in enumerate(made.programs, start=1):
+        for number, program in enumerate(made.programs):
+            bar.update(number, note=program.name)
             exported = trace(program)
             names = weight_names(program, exported)
-            weights |= {key: tensor for key, tensor in names.values()}
+            weights |= dict(names.values())
             inputs = ", ".join(user_inputs(exported))
             what = f"{listed(program.record.inputs)} -> {listed(program.record.outputs)}."
             methods.append(METHOD.format(name=program.name, inputs=inputs, what=what))
             functions.append(function(program.name, exported, names))
-            bar.update(number)
     head = HEAD.format(model=run.record.model, weights=WEIGHTS)
     source = "".join([head, *methods, *functions])
     (out / MODULE).write_text(source, encoding="utf-8")
     save_file({key: each.contiguous() for key, each in weights.items()}, out / WEIGHTS)
-    space: dict[str, object] = {}
-    exec(compile(source, MODULE, "exec"), space)
+    functions_of_module: dict[str, Any] = {}
+    exec(compile(source, MODULE, "exec"), functions_of_module)  # as a reader of the file will
     with torch.no_grad():
         for program in made.programs:
-            outputs = space[program.name](weights, *program.inputs)
+            outputs = functions_of_module[program.name](weights, *program.inputs)
             records[program.name] = program.compared(outputs)
     write_description(out, "safetensors", run, made, records, console)
 
 
-def listed(tensors: object) -> str:
+def listed(tensors: Sequence[TensorRecord]) -> str:
     """Their names and shapes."""
-    return ", ".join(
-        f"{each.name} [{','.join(['N', *map(str, each.shape[1:])])}]" for each in tensors
-    )
+    return ", ".join(f"{each.name} {shape_of(each)}" for each in tensors)
 
 
 def weight_names(program: Program, exported: ExportedProgram) -> dict[str, tuple[str, Tensor]]:
@@ -118,7 +119,7 @@ def function(name: str, exported: ExportedProgram, names: dict[str, tuple[str, T
     """The text of a program as a function of weights and inputs."""
     inputs = user_inputs(exported)
     code = exported.graph.python_code("self", verbose=True).src
-    _, _, body = code[code.index("def forward("):].partition("\n")
+    _, _, body = code[code.index("def forward(") :].partition("\n")
     lines = [f"\n\ndef {name}(weights, {', '.join(inputs)}):", f"    where = {inputs[0]}.device"]
     lines += [f'    {short} = weights["{key}"]' for short, (key, _) in names.items()]
     for line in body.splitlines():
