@@ -115,7 +115,10 @@ def impose() -> None:
 def hide(name: str) -> None:
     """The package sees modules of its system; the libraries below it those that there are."""
     plain, system = builtins.__import__, SYSTEMS[name]
-    views = {each: View(importlib.import_module(each), names, name) for each, names in system.names.items()}
+    views = {
+        each: View(importlib.import_module(each), names, name)
+        for each, names in system.names.items()
+    }
     views["sys"] = View(sys, (), name)
 
     def of_system(
@@ -232,7 +235,11 @@ def check_system_files(path: Any, *rest: Any) -> None:
     """The files in which Linux tells of itself are not there."""
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)
-        if isinstance(text, str) and text.startswith(("/proc/", "/sys/")) and asker().startswith("triptych"):
+        if (
+            isinstance(text, str)
+            and text.startswith(("/proc/", "/sys/"))
+            and asker().startswith("triptych")
+        ):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
 
 

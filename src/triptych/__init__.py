@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from triptych.api import (
         compare,
         evaluate,
+        export_run,
         load,
         measure,
         open_images,
@@ -35,6 +36,7 @@ __all__ = [
     "Run",
     "compare",
     "evaluate",
+    "export_run",
     "film",
     "grid",
     "load",
