@@ -27,6 +27,7 @@ LAYERS = [
     {"evaluation"},
     {"comparison"},
     {"pages"},
+    {"export"},
     {"api"},
     {"web"},
     {"cli"},

@@ -50,6 +50,7 @@ from triptych.options import (
     CompareRequest,
     MeasureRequest,
     MeasuringOptions,
+    PushRequest,
     ReadingOptions,
     ReferenceRequest,
     TrainRequest,
@@ -481,6 +482,41 @@ def report(
         comparing.join(Path(scratch), runs, force)
         page = target or Path(f"report.{format}")
         return write(Path(scratch), page)
+
+
+@takes(PushRequest)
+def push(
+    path: PathLike | PushRequest,
+    name: str = "",
+    *,
+    machine: Machine | None = None,
+    console: Console = QUIET,
+    **options: Any,
+) -> str:
+    """Put a finished run or a comparison on the Hugging Face Hub; gives its address there.
+
+    It goes with a card that is filled from its records. Paths of this machine stay here.
+    path: or all that is asked, as one request
+    InputError before anything is sent: without a token, on a bad name, without licences.
+    """
+    from triptych.export import hub
+
+    if isinstance(path, PushRequest):
+        asked = path
+    else:
+        asked = PushRequest.of(path=as_path(path, "path"), name=name, **options)
+    return hub.push(asked, machine or hardware.pick(), console)
+
+
+def pull(name: str, out: PathLike, *, console: Console = QUIET) -> Path:
+    """Fetch what `push` put on the Hub under owner/name into the new folder `out`.
+
+    A run is loaded by `triptych.load`, of a comparison each of its folders. InputError where there
+    is none, or where it is not as it was written.
+    """
+    from triptych.export import hub
+
+    return hub.pull(name, as_path(out, "out"), console)
 
 
 @dataclass(frozen=True)

@@ -556,6 +556,23 @@ class CompareRequest(TrainingOptions, MachineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PushRequest(Options):
+    """A run or a comparison to be put on the Hugging Face Hub."""
+
+    verb = "push"
+
+    path: Path = argument("RUN|COMPARISON", "Folder of a finished run, or of a comparison.")
+    name: str = argument("HUB_NAME", "Where it goes: owner/name.")
+    license: str | None = option(
+        None, "Licence of the weights as the Hub writes it: apache-2.0, mit, cc-by-4.0, other, ..."
+    )
+    data_license: str | None = option(
+        None, "Licence of the images, in any words; unknown where nobody knows it."
+    )
+    private: bool = option(False, "For you alone; what is public there already is not touched.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingOptions(Options):
     """How samples are drawn."""
 

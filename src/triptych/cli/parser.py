@@ -46,6 +46,8 @@ COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "evaluate": ("Evaluate", "Measure runs, or samples from elsewhere, on held-out images."),
     "reference": ("Reference", "Keep real images as a reference, without their pixels."),
     "report": ("Report", "Write the page of a comparison, or of evaluated runs."),
+    "push": ("Push", "Put a run or a comparison on the Hugging Face Hub."),
+    "pull": ("Pull", "Fetch a run or a comparison from the Hub."),
     "serve": ("Serve", "Open the live page: watch models learn, play with them."),
     "data": ("Data", "What is in the data, and what would be done with them."),
     "doctor": ("Doctor", "What this machine has, and what would be picked on it."),
