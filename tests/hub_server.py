@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def do_HEAD(self) -> None:
@@ -84,7 +84,10 @@ class Handler(BaseHTTPRequestHandler):
             if path.endswith(ending):
                 self.answer(status)
                 return True
-        if self.command == "POST" and self.headers["Authorization"] != f"Bearer {self.server.token}":
+        if (
+            self.command == "POST"
+            and self.headers["Authorization"] != f"Bearer {self.server.token}"
+        ):
             self.answer(401)
             return True
         return False
@@ -121,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
     def create(self, asked: dict[str, Any]) -> None:
         repo = f"{asked['organization']}/{asked['name']}"
         if repo in self.server.models:
-            return self.answer(409)
+            return self.answer(409, json.dumps({"url": f"{self.server.address}/{repo}"}).encode())
         self.server.models[repo] = {".gitattributes": b"*.safetensors filter=lfs"}
         if asked.get("visibility") == "private":
             self.server.private.add(repo)
@@ -151,7 +154,11 @@ class Handler(BaseHTTPRequestHandler):
         files = self.server.models[repo]
         siblings = [
             {"rfilename": name, "size": self.server.announced.get(name, len(body)), "blobId": "0"}
-            | ({"lfs": {"sha256": sha(body), "size": len(body), "pointerSize": 1}} if way_up({"path": name})["uploadMode"] == "lfs" else {})
+            | (
+                {"lfs": {"sha256": sha(body), "size": len(body), "pointerSize": 1}}
+                if way_up({"path": name})["uploadMode"] == "lfs"
+                else {}
+            )
             for name, body in files.items()
         ]
         commit, private = self.server.commit_of_model(repo), repo in self.server.private

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -19,11 +18,7 @@ from tests.hub_server import StubHub
 from tests.making import one_thread
 from tests.test_earlier_versions import EARLIER
 from triptych.comparison.compare import read_comparison
-from triptych.console import QUIET
 from triptych.errors import InputError
-from triptych.export import hub as hub_export
-from triptych.export import hub_folder
-from triptych.export.card import Licenses
 from triptych.records import ContractRecord, RunRecord
 from triptych.training.run_folder import RunFolder
 
@@ -44,7 +39,6 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", server.address)
     monkeypatch.setenv("HF_TOKEN", server.token)
-    monkeypatch.setattr(constants, "ENDPOINT", server.address)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -140,11 +134,11 @@ def test_the_card_holds_the_numbers_of_results_json(stub: StubHub, earlier: Path
     written = {each.metric_type: each.metric_value for each in data.eval_results}
     assert written == defined and len(written) > 10
     [row] = [line for line in card.text.splitlines() if line.startswith("| Reconstruction PSNR")]
-    psnr = next(m for m in results["metrics"] if m["name"] == "reconstruction\_psnr".replace("\\", ""))
+    [psnr] = [m for m in results["metrics"] if m["name"] == "reconstruction_psnr"]
     for number in (psnr["value"], psnr["low"], psnr["high"]):
         assert f"{number:.1f}" in row
-    assert f"{psnr['floor']:.1f}" in row if psnr["floor"] is not None else True
-    assert "fewer than twice as many images as features: 64" in card.text  # why it is not defined
+    assert "not defined (1)" in card.text
+    assert "1. 64 images are fewer than twice the number of features" in card.text
     assert "fewer than 2,000 samples: read the interval, not the value" in card.text
     assert "Licence of the data: cc-by-4.0" in card.text
 
@@ -158,9 +152,9 @@ def test_floors_and_intervals_stand_beside_their_number(stub: StubHub, earlier: 
     push(earlier / "vae")
     text = stub.models["us/digits"]["README.md"].decode()
     [row] = [line for line in text.splitlines() if line.startswith("| Recall")]
-    cells = [cell.strip() for cell in row.replace("\N{NO-BREAK SPACE}", " ").split("|")[1:-1]]
-    assert cells[1].replace("\\", "") == "25 % [13 %, 38 %]" or "25" in cells[1]
-    assert "75" in cells[2]
+    plain = row.replace("\N{NO-BREAK SPACE}", " ").replace("\\", "")
+    _, measured, floor = [cell.strip() for cell in plain.split("|")[1:-1]]
+    assert (measured, floor) == ("25 % [12 %, 38 %]", "75 %")
 
 
 def test_numbers_on_a_set_of_the_hub_are_written_as_the_hub_reads_them(
@@ -216,11 +210,11 @@ def test_a_comparison_comes_back_with_its_page(
     """A run from elsewhere comes to lie in it."""
     comparison = earlier / "comparison"
     moved = earlier / "moved" / "vae-sigma-s1"
+    moved.parent.mkdir()
     shutil.move(comparison / "vae-sigma-s1", moved)
     for name in ("contract.json", "results.json"):
         text = (comparison / name).read_text()
-        path = f"../{SECRET}/../earlier/moved/vae-sigma-s1".replace(f"../{SECRET}/../earlier", "..")
-        (comparison / name).write_text(text.replace('"vae-sigma-s1"', json.dumps(path)))
+        (comparison / name).write_text(text.replace('"vae-sigma-s1"', '"../moved/vae-sigma-s1"'))
     give_away(moved)
     push(comparison)
     files = stub.models["us/digits"]
@@ -235,8 +229,6 @@ def test_a_comparison_comes_back_with_its_page(
     assert (out / "report.html").is_file()
     original = triptych.Run(moved, one_thread()).sample(3, 1)
     assert torch.equal(triptych.Run(out / "vae-sigma-s1", one_thread()).sample(3, 1), original)
-    text = files["README.md"].decode()
-    assert "2 models" not in text or "under one contract" in text
 
 
 # What is refused
@@ -364,7 +356,9 @@ def test_paths_that_lead_elsewhere_are_refused(
     give(stub, earlier / "vae", **{name: b"x"})
     with pytest.raises(InputError, match="pull nothing from there"):
         triptych.pull("us/digits", tmp_path / "back")
-    assert not (tmp_path / "back").exists() and not [l for l in stub.log if "/resolve/" in l]
+    assert not (tmp_path / "back").exists() and not [
+        line for line in stub.log if "/resolve/" in line
+    ]
 
 
 def test_files_that_are_too_large_are_never_fetched(
@@ -386,7 +380,7 @@ def test_a_file_that_is_not_as_announced_is_refused(
 ) -> None:
     give(stub, earlier / "vae")
     stub.announced["results.json"] = 7
-    with pytest.raises(InputError, match="not as the Hub announced it|cannot reach"):
+    with pytest.raises(InputError, match=r"not as the Hub announced it|Consistency check"):
         triptych.pull("us/digits", tmp_path / "back")
     assert not (tmp_path / "back").exists() and not list(tmp_path.glob(".back*"))
 
@@ -398,7 +392,7 @@ def test_weights_that_the_run_does_not_name_are_refused(
     weights = bytearray(stub.models["us/digits"]["model.safetensors"])
     weights[-1] ^= 1
     stub.models["us/digits"]["model.safetensors"] = bytes(weights)
-    with pytest.raises(InputError, match="does not load: model.safetensors .*its digest differs"):
+    with pytest.raises(InputError, match=r"does not load: model\.safetensors .*its digest differs"):
         triptych.pull("us/digits", tmp_path / "back")
     assert not (tmp_path / "back").exists() and not list(tmp_path.glob(".back*"))
 
@@ -412,5 +406,5 @@ def test_what_is_no_run_is_refused(stub: StubHub, earlier: Path, tmp_path: Path)
     with pytest.raises(InputError, match="is there already: name a new folder"):
         triptych.pull("us/digits", earlier)
     stub.refusals["/us/digits"] = 401
-    with pytest.raises(InputError, match="does not accept the token|no model"):
+    with pytest.raises(InputError, match="does not accept the token: log in"):
         triptych.pull("us/digits", tmp_path / "back")

@@ -120,27 +120,30 @@ def metadata(subject: Subject, licenses: Licenses) -> str:
     """The card's metadata as the Hub reads them: YAML."""
     library = hub.library("a model card")
     families = sorted({run.family for run in subject.runs})
-    results = [
-        library.EvalResult(
-            task_type=TASK,
-            dataset_type=subject.dataset or subject.data.name,
-            dataset_name=subject.data.name,
-            dataset_split=metric.reference,
-            metric_type=metric.name,
-            metric_name=label,
-            metric_value=metric.value,
-        )
-        for run in subject.runs[:1]
-        for metric, label in headline(run)
-    ]
+    results = (
+        []
+        if subject.is_comparison
+        else [
+            library.EvalResult(
+                task_type=TASK,
+                dataset_type=subject.dataset or subject.data.name,
+                dataset_name=subject.data.name,
+                dataset_split=None if metric.reference == "none" else metric.reference,
+                metric_type=metric.name,
+                metric_name=label,
+                metric_value=metric.value,
+            )
+            for metric, label in headline(subject.runs[0])
+        ]
+    )
     card = library.ModelCardData(
         license=licenses.weights,
         library_name="triptych",
         pipeline_tag=TASK,
         tags=[*TAGS, *families],
         datasets=None if subject.dataset is None else [subject.dataset],
-        model_name=subject.title if results and not subject.is_comparison else None,
-        eval_results=results if results and not subject.is_comparison else None,
+        model_name=subject.title if results else None,
+        eval_results=results or None,
     )
     return str(card.to_yaml())
 

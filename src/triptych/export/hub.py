@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from triptych import files
+from triptych.comparison.compare import CONTRACT, RESULTS
 from triptych.console import Console
 from triptych.data.sources import hub
 from triptych.errors import InputError, first_line
@@ -27,16 +27,16 @@ from triptych.export.hub_folder import (
     CARD,
     check_pushable,
     is_comparison,
-    of_ours,
+    is_pulled,
+    is_pushed,
     write_comparison_for_hub,
     write_run_for_hub,
 )
-from triptych.comparison.compare import CONTRACT, RESULTS
 from triptych.hardware import Machine
 from triptych.options import DEFAULT_DATA, PushRequest
-from triptych.pages.page import PAGE, write_page
+from triptych.pages.page import write_page
 from triptych.run import Run
-from triptych.training.run_folder import WEIGHTS, RunFolder, load_model, require_memory
+from triptych.training.run_folder import WEIGHTS, RunFolder, load_model
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")  # owner/name; the library knows what else is wrong with it
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -82,6 +82,8 @@ def push(asked: PushRequest, machine: Machine, console: Console) -> str:
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         size = sum(path.stat().st_size for path in paths)
         console.say(f"  {len(paths)} files, {size / 1e6:.1f} MB, to {asked.name}")
+        if any(path.parent.name == "figures" for path in paths):
+            console.say("  figures/ shows some of the data's own images beside the model's")
         with explained(asked.name, console):
             return upload(asked, subject.title, folder, paths)
 
@@ -100,7 +102,7 @@ def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) 
             "make it private in its settings on the Hub, or give another name",
         )
     added = {path.relative_to(folder).as_posix(): path for path in paths}
-    earlier = {each.rfilename for each in there.siblings or [] if of_ours(each.rfilename)}
+    earlier = {each.rfilename for each in there.siblings or [] if is_pushed(each.rfilename)}
     operations = [
         library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
         for name, path in added.items()
@@ -179,9 +181,7 @@ def is_wanted(file: str, name: str) -> bool:
     strange = path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file
     if strange or not file or "\0" in file:
         raise InputError(f"{name} holds a file '{file[:80]}'", "pull nothing from there")
-    hidden = any(part.startswith(".") for part in path.parts)
-    made_here = file == PAGE or path.suffix == ".html"  # it is written anew, from the records
-    return file == CARD or (of_ours(file) and not hidden and not made_here and path.suffix != ".py")
+    return is_pulled(file) and not any(part.startswith(".") for part in path.parts)
 
 
 def check_wanted(wanted: Sequence[HubFile], name: str) -> None:
@@ -279,7 +279,9 @@ def mended(error: BaseException, name: str) -> InputError:
     if isinstance(error, errors.GatedRepoError):
         return InputError(f"{name} is gated", f"accept its terms at {page} and {LOG_IN}")
     if status == 404 or isinstance(error, errors.RepositoryNotFoundError):
-        return InputError(f"no model {name} on the Hub", f"check the name; if it is private, {LOG_IN}")
+        return InputError(
+            f"no model {name} on the Hub", f"check the name; if it is private, {LOG_IN}"
+        )
     if status == 401:
         return InputError("the Hub does not accept the token", LOG_IN)
     if status == 403:

@@ -39,6 +39,7 @@ RECORDS = ("run.json", RESULTS)
 IN_RUN = (WEIGHTS, *RECORDS)  # files of a run's folder
 FIGURES = ("figures", "samples", "tables")  # folders of pictures, and of numbers behind them
 FIGURE_ENDINGS = (".png", ".json")
+PAGE_ENDINGS = (".svg", ".csv", ".tex")  # of what a page writes beside it
 MADE = (CARD, PICTURE, EVAL_RESULTS, PAGE, *space.FILES)  # what is written anew for the Hub
 SHOWN, COLUMNS = 32, 8  # samples on the card
 LEAST_SIDE = 64  # pixels of each of them
@@ -85,8 +86,9 @@ def write_comparison_for_hub(folder: Path, out: Path, licenses: Licenses, name: 
     copy_figures(folder, out)
     write_page(out)
     shown = load.load_comparison(out)
+    models = ", ".join(dict.fromkeys(run.model for run in shown.runs))
     subject = Subject(
-        title=f"{', '.join(dict.fromkeys(run.model for run in shown.runs))} on {contract.data.name}",
+        title=f"{models} on {contract.data.name}",
         runs=shown.runs,
         data=private_contract.data,
         baseline=shown.baseline,
@@ -226,7 +228,9 @@ def with_names(results: ComparisonResults, names: dict[str, str]) -> ComparisonR
     models = None if results.models is None else tuple(map(renamed, results.models))
     results = replace(results, runs=tuple(map(renamed, results.runs)), models=models)
     differences = [
-        replace(each, **{k: names.get(getattr(each, k), getattr(each, k)) for k in ("first", "second")})
+        replace(
+            each, **{k: names.get(getattr(each, k), getattr(each, k)) for k in ("first", "second")}
+        )
         for each in results.differences
     ]
     results = replace(results, differences=tuple(differences))
@@ -262,12 +266,27 @@ def is_comparison(folder: Path) -> bool:
     return (folder / CONTRACT).is_file()
 
 
-def of_ours(name: str) -> bool:
+def is_pushed(name: str) -> bool:
     """Whether a file on the Hub is one that `push` writes: it is replaced, or removed, with it."""
+    of_page = in_figures(name) and PurePosixPath(name).suffix in PAGE_ENDINGS
+    return is_pulled(name) or name in MADE or of_page
+
+
+def is_pulled(name: str) -> bool:
+    """Whether a file on the Hub is one that `pull` takes: a record, weights, a picture, the card.
+
+    Neither code nor a page: pages are written anew, from the records.
+    """
     path = PurePosixPath(name)
-    run = path.parts[-1:] and path.parts[-1] in IN_RUN and len(path.parts) <= 2
-    figure = len(path.parts) <= 3 and any(part in FIGURES for part in path.parts[:-1])
-    return bool(run or (figure and path.suffix in FIGURE_ENDINGS) or name in (*MADE, CONTRACT))
+    if path.name in IN_RUN:
+        return len(path.parts) <= 2
+    return (in_figures(name) and path.suffix in FIGURE_ENDINGS) or name in (CARD, PICTURE, CONTRACT)
+
+
+def in_figures(name: str) -> bool:
+    """Whether a file lies in a folder of figures, of a comparison or of a run."""
+    parts = PurePosixPath(name).parts
+    return 2 <= len(parts) <= 3 and parts[-2] in FIGURES
 
 
 def check_pushable(folder: Path) -> None:
