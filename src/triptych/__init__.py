@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from triptych.api import (
         compare,
         evaluate,
+        export_run,
         load,
         measure,
         pull,
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "compare",
     "evaluate",
+    "export_run",
     "grid",
     "load",
     "measure",

@@ -42,12 +42,14 @@ from triptych.evaluation.samples import (
     open_samples,
     samples_of,
 )
+from triptych.export import check_target, write_run, writer
 from triptych.families import registry
 from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
     DEFAULT_DATA,
     CompareRequest,
+    ExportRequest,
     MeasureRequest,
     MeasuringOptions,
     PushRequest,
@@ -579,3 +581,31 @@ def compare_widths(
             bar.update(number)
     source.model.load_state_dict(own)
     return scores
+
+
+@takes(ExportRequest)
+def export_run(
+    path: PathLike | ExportRequest,
+    out: PathLike = "",
+    format: str = "pt2",
+    *,
+    console: Console = QUIET,
+    **options: Any,
+) -> Path:
+    """Write a run in a form that other programs open without this package; returns the folder.
+
+    path: of the run; or all that is asked, as one request
+    out:  a folder that is new or empty; it is complete or absent afterwards
+    InputError where the run is not finished, or where it has no such form.
+    """
+    if isinstance(path, ExportRequest):
+        asked = path
+    else:
+        asked = ExportRequest.of(path=path, out=as_path(out, "out"), format=format, **options)
+    writer(asked.format)
+    check_target(asked.out)
+    run = Run(asked.path, hardware.pick("cpu", "fp32"))
+    run.model = run.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
+    with run.machine.own_threads():
+        write_run(run, asked.out, asked.format, console)
+    return asked.out

@@ -573,10 +573,10 @@ class PushRequest(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions(Options):
-    """How samples are drawn."""
+class SamplerOptions(Options):
+    """By which sampler noise becomes an image."""
 
-    verb = "sample"
+    title = "Sampler"
 
     sampler: str | None = option(
         None,
@@ -590,6 +590,14 @@ class SamplingOptions(Options):
         "Diffusion trained with --conditional: how strongly samples are led to their class; 1 is "
         "as trained.",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(SamplerOptions):
+    """How samples are drawn."""
+
+    verb = "sample"
+
     temperature: float = option(1.0, "Deviation of the latent; below 1 samples are more typical.")
     label: str | int | None = option(
         None, "Name of the class to draw, of models trained with --conditional."
@@ -604,3 +612,18 @@ class SamplingOptions(Options):
         if not self.temperature > 0:
             wrong = f"--temperature {self.temperature:g} is not positive"
             raise InputError(wrong, "give one above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest(SamplerOptions):
+    """A run to be written in a form that other programs open."""
+
+    verb = "export"
+
+    path: Path = argument("RUN", "Folder of the run.")
+    format: str = option(
+        "pt2",
+        "pt2: programs for torch alone; onnx: the same in ONNX; safetensors: weights beside a "
+        "plain Python module.",
+    )
+    out: Path = required("A new folder, or an empty one.")

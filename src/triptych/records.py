@@ -826,6 +826,72 @@ class ReferenceRecord(Record):
     versions: dict[str, str]
 
 
+Holds = Literal["normal", "uniform", "class", "latent", "shares", "images", "sigma"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRecord(Record):
+    """An input or an output of an exported program.
+
+    holds: normal and uniform are random numbers that the caller draws, standard normal ones or on
+           [0, 1); class is a number into `classes`; shares are weights of classes or groups, the
+           last one unknown; images are on [-1, 1]; sigma is a deviation of noise on that scale
+    shape: None stands for the number of images
+    """
+
+    name: str
+    holds: Holds
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramRecord(Record):
+    """An exported program.
+
+    difference: the largest from the run's own output, on a few inputs; None before it is measured,
+                or where nothing is there to run the program
+    """
+
+    inputs: tuple[TensorRecord, ...]
+    outputs: tuple[TensorRecord, ...]
+    difference: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerRecord(Record):
+    """The sampler that an exported program holds, step by step."""
+
+    name: str
+    steps: int
+    eta: float
+    guidance: float
+    network_calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRecord(Record):
+    """export.json, which lies beside exported programs.
+
+    classes:  names of the classes that the model is told, by their numbers
+    programs: by the name of their file without its ending
+    absent:   why there is no such program
+    """
+
+    schema: int
+    format: str
+    model: str
+    images_seen: int
+    resolution: int
+    channels: int
+    classes: tuple[str, ...] | None = None
+    sampler: SamplerRecord | None = None
+    programs: dict[str, ProgramRecord]
+    absent: dict[str, Note]
+    notes: tuple[Note, ...]
+    versions: dict[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DifferenceRecord(Record):
     """How much worse one model is than another in one number, where lower is better.
@@ -1027,6 +1093,7 @@ SCHEMAS: Mapping[str, Any] = {
     "reference": ReferenceRecord,
     "progress": Progress,
     "log": LogLine,
+    "export": ExportRecord,
 }
 
 

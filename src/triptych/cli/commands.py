@@ -16,6 +16,7 @@ from triptych.errors import InputError
 from triptych.options import (
     DEFAULT_DATA,
     CompareRequest,
+    ExportRequest,
     LikelihoodOptions,
     MachineOptions,
     MeasureRequest,
@@ -479,6 +480,19 @@ class Train(UsesModel, TrainRequest):
         run = api.train(asked, machine=machine, console=self.console())
         folder = str(run.folder.path)
         return {"run": folder, **run.record.to_json()} if self.json else folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Everywhere, ExportRequest):
+    """Write a run in a form that other programs open without triptych."""
+
+    def run(self) -> Any:
+        """The folder, and the files in it."""
+        from triptych import api
+
+        out = api.export_run(self.part(ExportRequest), console=self.console())
+        names = sorted(str(each.relative_to(out)) for each in out.rglob("*") if each.is_file())
+        return {"out": str(out), "files": names} if self.json else text.exported(out, names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "likelihood": ("Likelihood", "Bits per dimension of images, term by term."),
     "evaluate": ("Evaluate", "Measure runs, or samples from elsewhere, on held-out images."),
     "reference": ("Reference", "Keep real images as a reference, without their pixels."),
+    "export": ("Export", "Write a run as programs that need no triptych: pt2, onnx, safetensors."),
     "report": ("Report", "Write the page of a comparison, or of evaluated runs."),
     "push": ("Push", "Put a run or a comparison on the Hugging Face Hub."),
     "pull": ("Pull", "Fetch a run or a comparison from the Hub."),
@@ -59,6 +60,7 @@ EXAMPLES = """examples:
   triptych train diffusion --out runs/d            train one model
   triptych evaluate out.npz --data photos/         measure samples from elsewhere
   triptych sample runs/d --count 64 --out d.png    draw from it
+  triptych export runs/d --out exported            a program that needs torch alone
   triptych report runs/compare-street-digits-75s --lang fr
   triptych serve                                   watch trainings and play, in a browser
 """

@@ -49,6 +49,17 @@ def interval(metric: MetricRecord) -> str:
     return f"{text} {metric.unit}{floor}"
 
 
+def exported(out: Path, names: Sequence[str]) -> str:
+    """The folder of an exported run, and its files.
+
+    >>> print(exported(Path("out"), ["README.md", "sample.pt2"]))
+    out
+      README.md
+      sample.pt2
+    """
+    return "\n".join([str(out), *(f"  {name}" for name in names)])
+
+
 def words_of(note: Note | None) -> str:
     """A note in English; nothing where there is none."""
     return "" if note is None else english(note)

@@ -23,6 +23,7 @@ SIDE = 16  # of the small grey pictures by which images are compared
 LEAST = 40  # images in a group, on average: with fewer the group would identify the image
 ROUNDS = 15  # of k-means
 CHUNK = 500  # images described at once
+DIRECT = 25  # groups at most, whose distances are taken without a product of matrices
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,11 @@ class Groups(nn.Module):
     def of(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The number of each image's group, [N]; images [N,C,H,W]."""
         occupied = self.counts > 0
-        distances = torch.cdist(self.described(images), self.centres)
+        # torch's own choice, but by the groups alone: a program for any number of images keeps it.
+        way = "use_mm" if self.count > DIRECT else "donot_use_mm"
+        distances = torch.cdist(
+            self.described(images), self.centres, compute_mode=f"{way}_for_euclid_dist"
+        )
         nearest = distances.where(occupied, torch.inf).argmin(1)
         return nearest.where(occupied.any(), self.count)
 
@@ -152,5 +157,5 @@ def condition_shares(
     like:    a tensor [N, ...] of the wanted type and device
     """
     count = None if conditioning is None else conditioning.count
-    shares = class_shares(numbers, count, len(like), like.device)
+    shares = class_shares(numbers, count, like.shape[0], like.device)
     return None if shares is None else shares.to(like.dtype)

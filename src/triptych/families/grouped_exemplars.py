@@ -125,7 +125,7 @@ class GroupedExemplars(nn.Module):
     def numbers(self, weights: Tensor | None, like: Tensor) -> Tensor:
         """The groups of latents [B,R], [B], of weights [B,K+1]; None: all unknown."""
         if weights is None:
-            return torch.full((len(like),), len(self.kept) - 1, device=like.device)
+            return torch.full(like.shape[:1], len(self.kept) - 1, device=like.device)
         return weights.argmax(1)
 
     def log_density(self, z: Tensor, weights: Tensor | None) -> Tensor:

@@ -82,7 +82,7 @@ def class_shares(
         return None
     if labels is None:
         labels = torch.full((count,), classes, device=device)
-    shares = torch.zeros(len(labels), classes + 1, device=labels.device)
+    shares = torch.zeros(labels.shape[0], classes + 1, device=labels.device)
     return shares.scatter_(1, labels.long()[:, None], 1.0)  # one_hot would wait for the device
 
 

@@ -83,14 +83,14 @@ def split_heads(x: Tensor, layer: nn.Conv2d, heads: int) -> list[Tensor]:
     Written as linear layers: one each, so that nothing has to be copied apart.
     """
     pixels = x.flatten(2).mT  # [B,H*W,C]
-    split = len(x), pixels.shape[1], heads, -1
+    split = x.shape[0], pixels.shape[1], heads, -1
     matrices = layer.weight.flatten(1).chunk(3)
     return [F.linear(pixels, m).view(split).transpose(1, 2) for m in matrices]
 
 
 def join_heads(out: Tensor, like: Tensor) -> Tensor:
     """[B,heads,H*W,width] -> [B,heads*width,H,W], as large as `like`."""
-    return out.transpose(1, 2).flatten(2).mT.view(len(like), -1, *like.shape[2:])
+    return out.transpose(1, 2).flatten(2).mT.view(like.shape[0], -1, *like.shape[2:])
 
 
 def prefers_fused_attention(x: Tensor) -> bool:

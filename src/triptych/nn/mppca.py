@@ -39,6 +39,8 @@ def in_full_precision(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(method)
     def precise(self: MPPCA, first: Tensor, *others: Any, **named: Any) -> Tensor:
+        if not torch.is_autocast_enabled(first.device.type):
+            return method(self, first, *others, **named)
         with torch.autocast(first.device.type, enabled=False):
             return method(self, first, *others, **named)
 
@@ -107,7 +109,7 @@ class MPPCA(nn.Module):
 
     def unknown(self, like: Tensor) -> Tensor:
         """The weights of N images whose group is unknown, [N,K+1]; like: [N, ...]."""
-        weights = like.new_zeros(len(like), len(self.centres))
+        weights = like.new_zeros(like.shape[0], len(self.centres))
         weights[:, -1] = 1
         return weights
 

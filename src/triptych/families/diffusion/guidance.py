@@ -44,9 +44,9 @@ class CFGDenoiser:
         low, high = self.guided
         if not may_pick_rows(x):
             labels = torch.cat([self.labels, self.null_labels])
-            conditional, unconditional = self.denoiser(
-                x.repeat(2, 1, 1, 1), sigma.repeat(2), labels
-            ).chunk(2)
+            count = x.shape[0]
+            both = self.denoiser(x.repeat(2, 1, 1, 1), sigma.repeat(2), labels)
+            conditional, unconditional = both[:count], both[count:]
             inside = ((sigma >= low) & (sigma <= high)).view(-1, 1, 1, 1)
             guided = torch.lerp(unconditional, conditional, self.weight)
             return torch.where(inside, guided, conditional)
@@ -61,8 +61,9 @@ class CFGDenoiser:
 
 
 def may_pick_rows(x: Tensor) -> bool:
-    """Whether the host may ask how many they are: not while a CUDA graph is recorded."""
-    return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
+    """Whether the host may ask how many they are: not while a graph is recorded, of any kind."""
+    capturing = x.is_cuda and torch.cuda.is_current_stream_capturing()
+    return not (capturing or torch.compiler.is_exporting())
 
 
 def note_on_samples(sampling: Sampling, conditioning: Conditioning | None) -> Note | None:

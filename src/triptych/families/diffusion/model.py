@@ -138,7 +138,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
 
         The network is told that the class or group is unknown, as of some images in training.
         """
-        sigma = torch.full((len(images),), self.features_at, device=images.device)
+        sigma = torch.full(images.shape[:1], self.features_at, device=images.device)
         labels = self.null_labels(images)
         return to_float32(self.denoiser.features(images, sigma.to(images.dtype), labels))
 
@@ -178,7 +178,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
 
     def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
         """By one call of the network."""
-        levels = torch.full((len(noisy),), sigma, dtype=noisy.dtype, device=noisy.device)
+        levels = torch.full(noisy.shape[:1], sigma, dtype=noisy.dtype, device=noisy.device)
         return self.conditioned(self.null_labels(noisy))(noisy, levels)
 
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int) -> Tensor:
@@ -283,14 +283,18 @@ class Diffusion(NoiseToImage, BoundsLikelihood, EncodesByPath, DrawsAroundGroups
 
     def encode(self, images: Tensor) -> Latent:
         """The noise at the upper end of the noise-free path; the class is taken as unknown."""
-        return self.path_up(images, 1)[1]
+        states, _ = self.states_up(images)
+        return self.latent_above(states, images)
 
     def path_up(self, images: Tensor, points: int) -> tuple[Tensor, Latent]:
         """States on the variance-preserving scale, from the image to the noise."""
         states, sigmas = self.states_up(images)
+        return evenly_spaced(states, sigmas, points), self.latent_above(states, images)
+
+    def latent_above(self, states: list[Tensor], images: Tensor) -> Latent:
+        """The noise that the path from these images ends at."""
         noise, labels = states[-1] / self.process.prior_std, self.null_labels(images)
-        latent = Latent({"noise": noise}, path="spherical", labels=labels)
-        return evenly_spaced(states, sigmas, points), latent
+        return Latent({"noise": noise}, path="spherical", labels=labels)
 
     def states_up(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """All states of the noise-free path from the image to the noise, and their noise levels.
@@ -298,13 +302,13 @@ class Diffusion(NoiseToImage, BoundsLikelihood, EncodesByPath, DrawsAroundGroups
         Heun's steps, on the levels of the deterministic sampler from the lowest up.
         """
         labels = self.null_labels(images)
-        levels = self.deterministic(inverting=True).noise_levels()[:-1].flip(0)
+        levels = self.deterministic(inverting=True).noise_levels().tolist()[-2::-1]
         chain = SamplerState(self.conditioned(labels), NO_NOISE)
-        states = sample_loop(heun, chain, images, levels.tolist())
+        states = sample_loop(heun, chain, images, levels)
         if self.process.start is not None:
             states.append(self.flow(states[-1], labels, up=True))
-            levels = torch.cat([levels, levels.new_tensor([self.process.prior_std])])
-        return states, levels.to(images)
+            levels.append(self.process.prior_std)
+        return states, torch.tensor(levels, dtype=torch.float64).to(images)
 
     def deterministic(self, inverting: bool = False) -> Self:
         """The same model if its sampler adds no noise, else with Heun in at most 25 steps.

@@ -45,7 +45,7 @@ class SamplerState:
 
     def denoised(self, x: Tensor, sigma: float) -> Tensor:
         """The clean image [B,C,H,W], with one noise level for the whole batch."""
-        return self.denoise(x, torch.full((len(x),), sigma, dtype=x.dtype, device=x.device))
+        return self.denoise(x, torch.full(x.shape[:1], sigma, dtype=x.dtype, device=x.device))
 
     def slope(self, x: Tensor, sigma: float) -> Tensor:
         """dx/dsigma on the noise-free path, [B,C,H,W]."""

@@ -57,7 +57,7 @@ class ExemplarPrior(nn.Module):
 
     def log_density(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """log p(z | labels), nats: [B,D] -> [B]."""
-        log_weights = self.weights_for(labels, len(z)).log()
+        log_weights = self.weights_for(labels, z.shape[0]).log()
         kinds = [
             share.log() + (log_weights + log_normal(z, self.exemplars, factor)).logsumexp(1)
             for share, factor in zip(self.shares, self.factors, strict=True)
@@ -67,14 +67,14 @@ class ExemplarPrior(nn.Module):
     def draw(self, choices: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents from two uniform numbers each [B,2] and Gaussian noise [B,D]: [B,D]."""
         exemplar = self.exemplars_drawn(choices, labels)
-        shares = to_float64(self.shares.expand(len(noise), -1))
+        shares = to_float64(self.shares.expand(noise.shape[0], -1))
         kind = pick(shares, choices[:, 1]).to(noise.device)
         moved = torch.einsum("bij,bj->bi", self.factors[kind], noise.to(self.factors.dtype))
         return self.exemplars[exemplar] + moved
 
     def exemplars_drawn(self, choices: Tensor, labels: Tensor | None = None) -> Tensor:
         """The exemplar that the first of two uniform numbers [B,2] chooses: [B]."""
-        weights = to_float64(self.weights_for(labels, len(choices)))
+        weights = to_float64(self.weights_for(labels, choices.shape[0]))
         return pick(weights, choices[:, 0]).to(choices.device)
 
     def exemplars_at(self, z: Tensor) -> Tensor:

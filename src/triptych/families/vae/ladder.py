@@ -694,7 +694,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
 
     def zeros(self, like: Tensor) -> Tensor:
         """The features that the decoder starts from: [B,width,1,1]."""
-        return like.new_zeros(len(like), self.top, 1, 1)
+        return like.new_zeros(like.shape[0], self.top, 1, 1)
 
     def finish(self, h: Tensor, image: Tensor | None) -> Tensor:
         """Decoded features -> the parameters of the pixels' mixtures, [B,P,H,W].

@@ -138,7 +138,7 @@ def scale_number(variance: Tensor) -> Tensor:
 
 def moved_means(numbers: Tensor, images: Tensor, components: int) -> Tensor:
     """A network's output [B,P,H,W] with images [B,C,H,W] added to the means of all components."""
-    apart = numbers.view(len(numbers), components, -1, *numbers.shape[2:])
+    apart = numbers.view(numbers.shape[0], components, -1, *numbers.shape[2:])
     channels = images.shape[1]
     before, after = 1, apart.shape[2] - 1 - channels
     moved = apart + F.pad(images, (0, 0, 0, 0, before, after))[:, None]
@@ -149,7 +149,7 @@ def read_mixture(numbers: Tensor, channels: int, components: int) -> LogisticMix
     """A network's output [B,P,H,W], P as `mixture_channels` says, as a mixture."""
     count = channels * (channels - 1) // 2
     parts = [1, channels, channels, count]
-    apart = numbers.view(len(numbers), components, -1, *numbers.shape[2:])
+    apart = numbers.view(numbers.shape[0], components, -1, *numbers.shape[2:])
     logits, means, log_scales, coefficients = torch.split(apart, parts, dim=2)
     return LogisticMixture(
         logits.squeeze(2),
