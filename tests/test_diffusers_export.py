@@ -44,8 +44,8 @@ def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Run:
     images, _ = make_images(80)
     data = write_npz(folder / "bars.npz", images)
     return triptych.train(
-        "diffusion:course", data, budget="0.064kimg", resolution=16, out=folder / "run",
-        set=(f"steps={STEPS}", "width=24"), machine=one_thread(),
+        "diffusion:course", data, budget="0.032kimg", resolution=16, out=folder / "run",
+        set=(f"steps={STEPS}", "width=24", "batch_size=4"), machine=one_thread(),
     )  # fmt: skip
 
 

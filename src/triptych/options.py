@@ -624,6 +624,6 @@ class ExportRequest(SamplerOptions):
     format: str = option(
         "pt2",
         "pt2: programs for torch alone; onnx: the same in ONNX; safetensors: weights beside a "
-        "plain Python module.",
+        "plain Python module; diffusers: what DiffusionPipeline opens; hub: what `push` uploads.",
     )
     out: Path = required("A new folder, or an empty one.")
