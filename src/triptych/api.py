@@ -57,6 +57,7 @@ from triptych.options import (
     ExportRequest,
     MeasureRequest,
     MeasuringOptions,
+    PushRequest,
     ReadingOptions,
     ReferenceRequest,
     TrainRequest,
@@ -599,6 +600,46 @@ def report(
             return write(Path(scratch), target or Path(f"report.{format}"))
 
 
+@takes(PushRequest)
+def push(
+    path: PathLike | PushRequest,
+    name: str = "",
+    *,
+    machine: Machine | None = None,
+    console: Console | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> str:
+    """Put a finished run or a comparison on the Hugging Face Hub; gives its address there.
+
+    It goes with a card that is filled from its records. Paths of this machine stay here.
+    path:  or all that is asked, as one request
+    quiet: no messages and no bars
+    InputError before anything is sent: without a token, on a bad name, without licences.
+    """
+    from triptych.export import hub
+
+    if isinstance(path, PushRequest):
+        asked = path
+    else:
+        asked = PushRequest.of(path=as_path(path, "path"), name=name, **options)
+    return hub.push(asked, machine or hardware.pick(), console_for(console, quiet))
+
+
+def pull(
+    name: str, out: PathLike, *, console: Console | None = None, quiet: bool = False
+) -> Path:
+    """Fetch what `push` put on the Hub under owner/name into the new folder `out`.
+
+    A run is loaded by `triptych.load`, of a comparison each of its folders.
+    quiet: no messages and no bars
+    InputError where there is none, or where it is not as it was written.
+    """
+    from triptych.export import hub
+
+    return hub.pull(name, as_path(out, "out"), console_for(console, quiet))
+
+
 @dataclass(frozen=True)
 class Averaged:
     """run:    the folder that was written
@@ -670,13 +711,15 @@ def export_run(
     out: PathLike = "",
     format: str = "pt2",
     *,
-    console: Console = QUIET,
+    console: Console | None = None,
+    quiet: bool = False,
     **options: Any,
 ) -> Path:
     """Write a run in a form that other programs open without this package; returns the folder.
 
-    path: of the run; or all that is asked, as one request
-    out:  a folder that is new or empty; it is complete or absent afterwards
+    path:  of the run; or all that is asked, as one request
+    out:   a folder that is new or empty; it is complete or absent afterwards
+    quiet: no messages and no bars
     InputError where the run is not finished, or where it has no such form.
     """
     if isinstance(path, ExportRequest):
@@ -688,5 +731,5 @@ def export_run(
     run = Run(asked.path, hardware.pick("cpu", "fp32"))
     run.model = run.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
     with run.machine.own_threads():
-        write_run(run, asked.out, asked.format, console)
+        write_run(run, asked.out, asked.format, console_for(console, quiet))
     return asked.out

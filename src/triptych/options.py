@@ -639,6 +639,23 @@ def check_fps(fps: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PushRequest(Options):
+    """A run or a comparison to be put on the Hugging Face Hub."""
+
+    verb = "push"
+
+    path: Path = argument("RUN|COMPARISON", "Folder of a finished run, or of a comparison.")
+    name: str = argument("HUB_NAME", "Where it goes: owner/name.")
+    license: str | None = option(
+        None, "Licence of the weights as the Hub writes it: apache-2.0, mit, cc-by-4.0, other, ..."
+    )
+    data_license: str | None = option(
+        None, "Licence of the images, in any words; unknown where nobody knows it."
+    )
+    private: bool = option(False, "For you alone; what is public there already is not touched.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplerOptions(Options):
     """By which sampler noise becomes an image."""
 
@@ -690,6 +707,6 @@ class ExportRequest(SamplerOptions):
     format: str = option(
         "pt2",
         "pt2: programs for torch alone; onnx: the same in ONNX; safetensors: weights beside a "
-        "plain Python module.",
+        "plain Python module; diffusers: what DiffusionPipeline opens; hub: what `push` uploads.",
     )
     out: Path = required("A new folder, or an empty one.")

@@ -24,6 +24,7 @@ from triptych.options import (
     MeasureRequest,
     Options,
     PictureOptions,
+    PushRequest,
     ReadingOptions,
     ReferenceRequest,
     SamplingOptions,
@@ -576,6 +577,39 @@ class Report(Everywhere):
             console=self.console(),
         )
         return {"report": str(page)} if self.json else str(page)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push(UsesModel, PushRequest):
+    """Put a run or a comparison on the Hugging Face Hub, with a card filled from its records."""
+
+    path: Path = argument("RUN|COMPARISON", "Folder of a finished run, or of a comparison.")
+    name: str = argument("HUB_NAME", "Where it goes: owner/name.")
+
+    def run(self) -> Any:
+        """Its address there."""
+        from triptych import api
+
+        asked = self.part(PushRequest)
+        address = api.push(asked, machine=self.machine(), console=self.console())
+        return {"address": address} if self.json else address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull(Everywhere):
+    """Fetch a run or a comparison from the Hugging Face Hub; every file is checked."""
+
+    runs_models = False
+
+    name: str = argument("HUB_NAME", "What `triptych push` put there: owner/name.")
+    out: Path = required("Folder for it, which must not exist.")
+
+    def run(self) -> Any:
+        """The folder."""
+        from triptych import api
+
+        folder = str(api.pull(self.name, self.out, console=self.console()))
+        return {"out": folder} if self.json else folder
 
 
 @dataclass(frozen=True, kw_only=True)

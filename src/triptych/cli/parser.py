@@ -47,6 +47,8 @@ COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "reference": ("Reference", "Keep real images as a reference, without their pixels."),
     "export": ("Export", "Write a run as programs that need no triptych: pt2, onnx, safetensors."),
     "report": ("Report", "Write the page of a comparison, or of evaluated runs."),
+    "push": ("Push", "Put a run or a comparison on the Hugging Face Hub."),
+    "pull": ("Pull", "Fetch a run or a comparison from the Hub."),
     "serve": ("Serve", "Open the live page: watch models learn, play with them."),
     "data": ("Data", "What is in the data, and what would be done with them."),
     "doctor": ("Doctor", "What this machine has, and what would be picked on it."),

@@ -24,6 +24,8 @@ FORMATS = {  # of each the module and the function in it that writes it
     "pt2": "triptych.export.pt2:write",
     "onnx": "triptych.export.onnx:write",
     "safetensors": "triptych.export.source:write",
+    "diffusers": "triptych.export.diffusers:write",
+    "hub": "triptych.export.hub_folder:write",
 }
 
 Write = Callable[["Run", Path, "Console"], None]

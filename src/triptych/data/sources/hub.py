@@ -138,15 +138,18 @@ def split_name(name: str) -> tuple[str, str | None]:
 # What the Hub has
 
 
-def library() -> Any:
-    """huggingface_hub, which only these data need."""
+def library(needing: str = "hf:") -> Any:
+    """huggingface_hub, which only these data need, and what goes to the Hub.
+
+    needing: what needs it, for the error where it is missing
+    """
     # read when the library is loaded; whoever loaded it before has chosen
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import huggingface_hub
         import huggingface_hub.errors
     except ANYTHING as error:
-        wrong = f"hf: needs huggingface_hub ({first_line(error)})"
+        wrong = f"{needing} needs huggingface_hub ({first_line(error)})"
         raise InputError(wrong, "pip install 'triptych[hf]'") from error
     return huggingface_hub
 
@@ -349,9 +352,8 @@ def page(repo: str) -> str:
 
 
 @contextmanager
-def explained(repo: str) -> Iterator[None]:
-    """Inside, the library logs nothing, and its errors become an InputError of one line."""
-    errors = library().errors
+def silenced() -> Iterator[None]:
+    """Inside, the library logs nothing and warns of nothing: what matters is in its errors."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -359,12 +361,21 @@ def explained(repo: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def explained(repo: str) -> Iterator[None]:
+    """Inside, the library is silent, and its errors become an InputError of one line."""
+    errors = library().errors
+    try:
+        with silenced():
+            yield
     except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError):
         raise
     except Exception as error:  # the library's, its HTTP library's and the system's
         raise mended(error, repo) from error
-    finally:
-        logger.setLevel(level)
 
 
 def mended(error: BaseException, repo: str) -> InputError:

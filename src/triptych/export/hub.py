@@ -1,0 +1,301 @@
+"""The Hub: a run or a comparison goes there with its card, and comes back as it was.
+
+Everything is checked and written into a folder before the Hub is asked for anything, and goes there
+in one commit: what is there is whole. What comes from there is a stranger's: only files that we
+write are taken, no larger than they may be, into a folder beside the one asked for, which gets its
+name when all are there and the weights are those that the run names.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from triptych import files
+from triptych.comparison.compare import CONTRACT, RESULTS
+from triptych.console import Console
+from triptych.data.sources import hub
+from triptych.errors import InputError, first_line
+from triptych.export.card import Licenses
+from triptych.export.hub_folder import (
+    CARD,
+    check_pushable,
+    is_comparison,
+    is_pulled,
+    is_pushed,
+    write_comparison_for_hub,
+    write_run_for_hub,
+)
+from triptych.hardware import Machine
+from triptych.options import DEFAULT_DATA, PushRequest
+from triptych.pages.page import write_page
+from triptych.run import Run
+from triptych.training.run_folder import WEIGHTS, RunFolder, load_model
+
+NAME = re.compile(r"[\w.-]+/[\w.-]+")  # owner/name; the library knows what else is wrong with it
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+MOST_FILES = 4096  # of a run or a comparison
+MOST_PICTURE = 2**26  # bytes
+MOST_TEXT = {CARD: 2**20, RESULTS: 2**25}
+TIMEOUT = 30.0  # seconds to wait for the list of files
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file on the Hub: its path there, its bytes, and their SHA-256 where the Hub tells it."""
+
+    name: str
+    size: int
+    sha256: str | None
+
+
+# Going there
+
+
+def push(asked: PushRequest, machine: Machine, console: Console) -> str:
+    """Write a run or a comparison to the Hub under a name; gives its address there.
+
+    InputError before anything is sent: on a folder that is neither, a name that is none, a licence
+    that nobody named, or where no token is there. What is there under that name is replaced as far
+    as it is ours; other files stay.
+    """
+    check_name(asked.name)
+    check_pushable(asked.path)
+    licenses = Licenses(weights=asked.license, data=asked.data_license)
+    check_licenses(licenses, asked.path)
+    library = hub.library("the Hub")
+    if not library.get_token():
+        raise InputError("there is no token for the Hub", LOG_IN)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if is_comparison(asked.path):
+            subject = write_comparison_for_hub(asked.path, folder, licenses, asked.name)
+        else:
+            run = Run(asked.path, machine)
+            subject = write_run_for_hub(run, folder, console, licenses, asked.name)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for path in paths)
+        console.say(f"  {len(paths)} files, {size / 1e6:.1f} MB, to {asked.name}")
+        if any(path.parent.name == "figures" for path in paths):
+            console.say("  figures/ shows some of the data's own images beside the model's")
+        with explained(asked.name, console):
+            return upload(asked, subject.title, folder, paths)
+
+
+def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) -> str:
+    """One commit with these files and without those of an earlier push; its repository's address.
+
+    InputError where it is to be private and is there already for everybody to see.
+    """
+    library, client = hub.library("the Hub"), hub.client()
+    client.create_repo(asked.name, private=asked.private or None, exist_ok=True)
+    there = client.model_info(asked.name, timeout=TIMEOUT)
+    if asked.private and not there.private:
+        raise InputError(
+            f"{asked.name} is there already and everybody can see it",
+            "make it private in its settings on the Hub, or give another name",
+        )
+    added = {path.relative_to(folder).as_posix(): path for path in paths}
+    earlier = {each.rfilename for each in there.siblings or [] if is_pushed(each.rfilename)}
+    operations = [
+        library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
+        for name, path in added.items()
+    ]
+    operations += [
+        library.CommitOperationDelete(path_in_repo=name) for name in sorted(earlier - added.keys())
+    ]
+    client.create_commit(asked.name, operations, commit_message=f"{title}, by triptych")
+    return f"{client.endpoint}/{asked.name}"
+
+
+def check_name(name: str) -> None:
+    """InputError on what is no owner/name."""
+    errors = hub.library("the Hub").errors
+    try:
+        if NAME.fullmatch(name) is None:
+            raise ValueError
+        hub.library("the Hub").utils.validate_repo_id(name)
+    except (ValueError, errors.HFValidationError):
+        raise InputError(f"'{name}' is no name on the Hub", "write owner/name") from None
+
+
+def check_licenses(licenses: Licenses, folder: Path) -> None:
+    """InputError unless it was said under what weights and images may be used."""
+    if licenses.weights is None:
+        raise InputError(
+            "nobody can use a model without a licence",
+            "give --license, as apache-2.0, cc-by-4.0 or other",
+        )
+    values = files.read_json(
+        folder / (CONTRACT if is_comparison(folder) else "run.json"), "name a run or a comparison"
+    )
+    data = values.get("data") if isinstance(values, dict) else None
+    source = data.get("source") if isinstance(data, dict) else None
+    if licenses.data is None and source != DEFAULT_DATA:
+        raise InputError(
+            "the card says under what licence the images may be used",
+            "give --data-license, as cc-by-4.0, or unknown",
+        )
+
+
+# Coming back
+
+
+def pull(name: str, out: Path, console: Console) -> Path:
+    """Fetch a run or a comparison that `push` wrote into a new folder, which is returned.
+
+    InputError where there is none, or where it is not as it was written: then nothing is left.
+    """
+    check_name(name)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there already", "name a new folder by --out")
+    files.check_can_make(out)
+    with explained(name, console):
+        info = hub.client().model_info(name, files_metadata=True, timeout=TIMEOUT)
+    wanted = [
+        HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
+        for each in info.siblings or []
+        if is_wanted(each.rfilename, name)
+    ]
+    check_wanted(wanted, name)
+    files.make_folder(out.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch) / "pulled"
+        fetch(name, info.sha, wanted, folder, console)
+        check_pulled(folder, name)
+        if out.exists():
+            out.rmdir()  # it is empty
+        folder.rename(out)
+    return out
+
+
+def is_wanted(file: str, name: str) -> bool:
+    """Whether a file is one of a run or a comparison; InputError on a path that leads elsewhere."""
+    path = PurePosixPath(file)
+    strange = path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file
+    if strange or not file or "\0" in file:
+        raise InputError(f"{name} holds a file '{file[:80]}'", "pull nothing from there")
+    return is_pulled(file) and not any(part.startswith(".") for part in path.parts)
+
+
+def check_wanted(wanted: Sequence[HubFile], name: str) -> None:
+    """InputError where there is no run among the files, or where they are too many or too large."""
+    names = {file.name for file in wanted}
+    if not names & {"run.json", CONTRACT}:
+        raise InputError(f"{name} holds no run of triptych", "check the name")
+    if len(wanted) > MOST_FILES:
+        raise InputError(f"{name} holds {len(wanted):,} files", "pull nothing from there")
+    for file in wanted:
+        if file.size > most_bytes(file.name):
+            raise InputError(
+                f"{file.name} of {name} holds {file.size:,} bytes", "pull nothing from there"
+            )
+
+
+def most_bytes(name: str) -> int:
+    """How large a file of ours may be."""
+    path = PurePosixPath(name)
+    if path.name == WEIGHTS:
+        return sys.maxsize  # more than the disk has is refused, and than the memory when loading
+    if path.suffix == ".png":
+        return MOST_PICTURE
+    return MOST_TEXT.get(path.name, files.MOST_JSON)
+
+
+def fetch(
+    name: str, commit: str, wanted: Sequence[HubFile], folder: Path, console: Console
+) -> None:
+    """These files of a commit into a new folder, each of the announced size and content."""
+    total = sum(file.size for file in wanted)
+    if total > shutil.disk_usage(folder.parent).free:
+        raise InputError(f"{name} needs {total:,} bytes", "make room, or name another --out")
+    client, done = hub.client(), 0
+    with console.bar("  fetching", total) as bar, explained(name, console):
+        for file in wanted:
+            meter = hub.Meter(bar.update, done, file.size, total)
+            client.hf_hub_download(
+                name, file.name, revision=commit, local_dir=folder, tqdm_class=meter.bar
+            )
+            done += file.size
+            bar.update(done, total)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the library's own notes
+    for file in wanted:
+        path = folder / file.name
+        wrong_size = path.stat().st_size != file.size
+        if wrong_size or (file.sha256 is not None and files.sha256(path) != file.sha256):
+            raise InputError(f"{file.name} of {name} is not as the Hub announced it", "pull again")
+
+
+def check_pulled(folder: Path, name: str) -> None:
+    """InputError unless a run loads, or all runs of a comparison, whose page is written."""
+    try:
+        if is_comparison(folder):
+            for run_json in sorted(folder.glob("*/run.json")):
+                load_model(RunFolder(run_json.parent))
+            write_page(folder)
+        else:
+            load_model(RunFolder(folder))
+    except InputError as error:
+        reason = error.wrong.replace(f"{folder}/", "")
+        raise InputError(f"what is at {name} does not load: {reason}", "pull another") from error
+
+
+# What goes wrong
+
+
+@contextmanager
+def explained(name: str, console: Console) -> Iterator[None]:
+    """Inside, the library logs nothing, draws bars where we do, and its errors are one line."""
+    library = hub.library("the Hub")
+    bars = not console.quiet and sys.stderr.isatty()
+    were_off = library.utils.are_progress_bars_disabled()
+    if not bars:
+        library.utils.disable_progress_bars()
+    try:
+        with hub.silenced():
+            yield
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # the library's, its HTTP library's and the system's
+        raise mended(error, name) from error
+    finally:
+        if not bars and not were_off:
+            library.utils.enable_progress_bars()
+
+
+def mended(error: BaseException, name: str) -> InputError:
+    """The InputError for an error of the library about a model."""
+    errors = hub.library("the Hub").errors
+    while isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
+        error = error.__cause__  # it only says that the file is not in the cache either
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    page = f"{hub.client().endpoint}/{name}"
+    if isinstance(error, errors.GatedRepoError):
+        return InputError(f"{name} is gated", f"accept its terms at {page} and {LOG_IN}")
+    if status == 404 or isinstance(error, errors.RepositoryNotFoundError):
+        return InputError(
+            f"no model {name} on the Hub", f"check the name; if it is private, {LOG_IN}"
+        )
+    if status == 401:
+        return InputError("the Hub does not accept the token", LOG_IN)
+    if status == 403:
+        return InputError(
+            f"the token may not write to {name}",
+            "give a name of your own, and a token with the right to write",
+        )
+    if status in (409, 412):
+        return InputError(f"{name} was changed by another at the same time", "push again")
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return InputError("the Hub is switched off here", "unset HF_HUB_OFFLINE")
+    if isinstance(error, OSError) and error.errno is not None and status is None:
+        return InputError(f"cannot keep the files of {name} ({error.strerror})", "make room")
+    reason = first_line(error).strip()[:200]
+    if status is not None and 400 <= status < 500:
+        return InputError(f"the Hub refuses {name} ({reason})", "mend that, and push again")
+    return InputError(f"cannot reach the Hub for {name} ({reason})", "check the network, try again")

@@ -1,0 +1,108 @@
+"""Records as others may see them: what they hold of this machine's paths is left out.
+
+A run is loaded and judged by what it was trained on, with which settings, and on what hardware. It
+is not by where its images lie: of a path the last part stays, which is what a person called them.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from triptych.records import ContractRecord, DataRecord, MeasuredOn, ResultsRecord, RunRecord
+
+HUB = "hf:"  # begins the names of sets of the Hub, which are no paths
+# From a root or a home to a name that no slash follows; paths with spaces are fields of their own.
+INSIDE = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\\"']+[/\\])*([^\s/\\\"']+)")
+UNTOUCHED = ("settings", "labels", "classes", "digests", "terms")  # names of ours or of the data's
+
+
+def last_part(path: str) -> str:
+    """What a file or folder is called, whatever system wrote its path; sets of the Hub as they are.
+
+    >>> last_part("/home/me/My photos/"), last_part("C:\\\\me\\\\a.npz"), last_part("hf:us/zoo")
+    ('My photos', 'a.npz', 'hf:us/zoo')
+    """
+    if path.startswith(HUB):
+        return path
+    name = PurePosixPath(PureWindowsPath(path).as_posix()).name
+    return name or "data"
+
+
+def without_paths(value: Any) -> Any:
+    """JSON with the last part of every absolute path in its texts.
+
+    >>> without_paths({"note": "read /home/me/photos: 3 files", "of": "/home/me/My photos"})
+    {'note': 'read photos: 3 files', 'of': 'My photos'}
+    """
+    if isinstance(value, dict):
+        return {k: v if k in UNTOUCHED else without_paths(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    if PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
+        return last_part(value)
+    return INSIDE.sub(r"\1", value)
+
+
+def command_without_paths(command: str) -> str:
+    """A command with the last part of every path in it.
+
+    >>> command_without_paths("triptych train vae --data '/home/me/My photos' --out ../me/a")
+    "triptych train vae --data 'My photos' --out a"
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # nobody typed this
+        return ""
+    return shlex.join(map(word_without_paths, words))
+
+
+def word_without_paths(word: str) -> str:
+    """One word: an option keeps its name, `NAME=PATH` and `KIND:PATH` keep what stands before."""
+    option, joined, value = word.partition("=")
+    if joined and "/" not in option and "\\" not in option:
+        return option + joined + word_without_paths(value)
+    has_path = "/" in word or "\\" in word or word.startswith("~")
+    return last_part(word) if has_path else word
+
+
+def private_data(data: DataRecord) -> DataRecord:
+    """Images without the folder that they lie in."""
+    return replace(data, source=last_part(data.source), place=None)
+
+
+def private_run(record: RunRecord) -> RunRecord:
+    """A run that loads as before and samples the same; run.json without this machine's paths."""
+    named = {
+        name: None if (path := getattr(record, name)) is None else last_part(path)
+        for name in ("teacher", "follows")
+    }
+    record = replace(
+        record, data=private_data(record.data), command=command_without_paths(record.command)
+    )
+    return RunRecord.read(without_paths(replace(record, **named).to_json()))
+
+
+def private_results(record: ResultsRecord) -> ResultsRecord:
+    """Results without the folder that samples from elsewhere, or their run, came from."""
+    samples = record.samples
+    if samples is not None:
+        samples = replace(samples, source=word_without_paths(samples.source))
+    record = replace(record, samples=samples, run=last_part(record.run) if record.run else "")
+    return ResultsRecord.read(without_paths(record.to_json()))
+
+
+def private_contract(record: ContractRecord, runs: tuple[str, ...]) -> ContractRecord:
+    """A contract over runs of these names; what was asked to make it is left out.
+
+    What was asked must agree for a comparison to be gone on with, which nobody can do elsewhere.
+    """
+    data = record.data if isinstance(record.data, MeasuredOn) else private_data(record.data)
+    command = command_without_paths(record.command)
+    record = replace(record, data=data, command=command, request={}, runs=runs)
+    return ContractRecord.read(without_paths(record.to_json()))

@@ -1,0 +1,64 @@
+"""The app of a Space draws what the run draws, without a server."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+import triptych
+from tests.making import one_thread
+from tests.test_earlier_versions import EARLIER
+from triptych.export import space
+from triptych.images import from_array
+
+with warnings.catch_warnings():  # gradio's own, of packages that it uses
+    warnings.simplefilter("ignore")
+    gradio = pytest.importorskip("gradio", reason="gradio shows the app of a Space")
+
+
+def app_of(name: str, folder: Path) -> ModuleType:
+    """The app's module, in a folder with that run."""
+    shutil.copytree(EARLIER / name, folder / name)
+    space.write(folder / name)
+    found = importlib.util.spec_from_file_location(f"app_{name}", folder / name / "app.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_the_app_draws_the_run_s_samples(name: str, tmp_path: Path) -> None:
+    app = app_of(name, tmp_path)
+    run = triptych.Run(tmp_path / name, one_thread())
+    label = {} if run.labels is None else {"label": run.labels.names[2]}
+    drawn = app.sample(5, 3, 0.5, *label.values())
+    shown = from_array(np.stack([np.asarray(each) for each in drawn]))
+    assert torch.equal(shown, run.sample(3, 5, temperature=0.5, **label))
+    any_class = app.sample(5, 3, 1.0)
+    shown = from_array(np.stack([np.asarray(each) for each in any_class]))
+    assert torch.equal(shown, run.sample(3, 5))
+
+
+@pytest.mark.parametrize(("name", "labels"), [("vae", 0), ("gan", 1)])
+def test_the_page_has_a_control_for_each_choice(name: str, labels: int, tmp_path: Path) -> None:
+    app = app_of(name, tmp_path)
+    with warnings.catch_warnings():  # gradio's own, of what it will do otherwise one day
+        warnings.simplefilter("ignore")
+        page = app.page()
+    assert len(page.input_components) == 3 + labels
+    drawn = page.fn(0, 2, 1.0, *["any class"] * labels)
+    assert len(drawn) == 2
+
+
+def test_what_it_needs_is_named(tmp_path: Path) -> None:
+    space.write(tmp_path)
+    needs = (tmp_path / "requirements.txt").read_text().splitlines()
+    assert needs == [f"triptych=={triptych.__version__}", "gradio>=5"]
