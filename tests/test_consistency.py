@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.test_guidance import model_of as conditional
 from tests.test_guidance import shares
-from tests.test_training import DATA, request, train
+from tests.test_training import DATA, MACHINE, request, train
 from tests.truths import ListedStreams, NoStreams, normal
 from triptych.config import ImageShape
 from triptych.data.dataset import Part
@@ -31,8 +32,10 @@ from triptych.families.diffusion.samplers import SamplerState, consistency
 from triptych.families.diffusion.schedule import jump_sigmas
 from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
+from triptych.options import TrainRequest
 from triptych.run import Run
-from triptych.training.resolve import ResolvedRequest
+from triptych.training.resolve import ResolvedRequest, resolve
+from triptych.training.train import fresh_state
 
 SHAPE = ImageShape(channels=1, resolution=16)
 STUDENT = registry.ModelName.parse("diffusion:consistency")
@@ -272,6 +275,19 @@ def test_a_student_has_its_teacher_s_networks_and_first_weights(
     assert run.log_likelihood(run.sample(4)).to_json()["kind"] == "not defined"
     assert run.sample(3).shape == run.sample(3, steps=4).shape
     assert run.represent(run.sample(3)).shape[0] == 3
+
+
+def test_a_student_goes_on_with_its_teacher(teacher: Path, tmp_path: Path) -> None:
+    """From its own weights, not from the teacher's again."""
+    train(request("diffusion:consistency", "0.16kimg", teacher=teacher), tmp_path / "student")
+    asked = TrainRequest(model="diffusion:consistency", origin=tmp_path / "student")
+    state = fresh_state(resolve(asked, data=DATA), MACHINE)
+    assert isinstance(state.model, ConsistencyModel) and state.model.teacher.model is not None
+    [last] = (tmp_path / "student" / "checkpoints").iterdir()
+    own, taught = load_file(last / "model.safetensors"), Run(teacher).model.state_dict()
+    for name, tensor in state.model.state_dict().items():
+        assert torch.equal(tensor, own[name]), name
+    assert any(not torch.equal(own[name], taught[name]) for name in own)
 
 
 def test_teachers_that_will_not_do(teacher: Path, tmp_path: Path) -> None:
