@@ -180,7 +180,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     write_npz(folder / "bars.npz", *make_images(300))
     few = ["widths=8,8", "batch_size=16"]
-    small = [*few, "attention=false,false", "steps=2"]
+    small = [*few, "attention=false,false", "steps=2", "groups=2"]
     for model, sets in (("vae:course", few), ("diffusion:x0", small)):
         triptych.train(
             model, folder / "bars.npz", budget="0.2kimg", set=sets, resolution=16,
@@ -319,6 +319,10 @@ def test_samples_reconstructions_and_contact_sheets_are_enlarged(do: Any, stock:
         ("sample RUNS/vae --out a --frames", "--frames is for a folder of what moves: leave out -"),
         ("interpolate RUNS/vae --out a.gif --points 9999999", "frames of 142 x 16 pixels is too l"),
         ("sample RUNS/vae --count 90000 --scale 64 --out a.png", "pixels is too large: give a sma"),
+        (
+            "evaluate RUNS/bars.npz --data RUNS/bars.npz --out a.gif",
+            "--out is a folder, and a.gif e",
+        ),
         ("interpolate RUNS/vae --out a.gif --points 0", "--points 0 is too few: give 2 or more"),
     ],
 )

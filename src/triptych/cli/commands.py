@@ -472,7 +472,10 @@ class Evaluate(UsesModel, MeasureRequest):
     def run(self) -> Any:
         """The results."""
         from triptych import api
+        from triptych.cli import output
 
+        if self.out is not None:
+            output.check_folder(self.out)
         asked = self.part(MeasureRequest)
         results = api.evaluate(asked, machine=self.machine(), console=self.console())
         return {"runs": [r.to_json() for r in results]} if self.json else text.results(results)

@@ -219,6 +219,13 @@ def check(
     return target
 
 
+def check_folder(path: Path) -> None:
+    """InputError on a path for a folder that ends as a kind of file does."""
+    kind = suffix_of(path.name)
+    if kind in OTHERS:
+        raise InputError(f"--out is a folder, and {path} ends as a {kind} file", "name a folder")
+
+
 def with_film(target: Target, asked: FilmOptions, moving: bool) -> Target:
     """The target with what is asked of a film; InputError where it will be none."""
     if asked.fps is not None and target.kind not in FILMS:
