@@ -78,14 +78,14 @@ def private_data(data: DataRecord) -> DataRecord:
 
 def private_run(record: RunRecord) -> RunRecord:
     """A run that loads as before and samples the same; run.json without this machine's paths."""
-    named = {
-        name: None if (path := getattr(record, name)) is None else last_part(path)
-        for name in ("teacher", "follows")
-    }
     record = replace(
-        record, data=private_data(record.data), command=command_without_paths(record.command)
+        record,
+        data=private_data(record.data),
+        command=command_without_paths(record.command),
+        teacher=None if record.teacher is None else last_part(record.teacher),
+        follows=None if record.follows is None else last_part(record.follows),
     )
-    return RunRecord.read(without_paths(replace(record, **named).to_json()))
+    return RunRecord.read(without_paths(record.to_json()))
 
 
 def private_results(record: ResultsRecord) -> ResultsRecord:
