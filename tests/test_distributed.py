@@ -97,12 +97,19 @@ def test_two_processes_do_what_one_does(model: str, pair: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def trained(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that two processes trained."""
+    """A run that two processes trained, and log.csv of it."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    code, out, err = finish("triptych", *training(images, run))
+    code, out, err = finish("triptych", *training(images, run, "--log-to", "csv"))
     assert code == 0, err
     assert out.splitlines() == [str(run)]  # one process speaks
     return run
+
+
+def test_one_process_logs_elsewhere(trained: Path) -> None:
+    """One row for each of the hundred log points of 100 rounds, as many as log.jsonl has."""
+    rows = (trained / "log.csv").read_text().splitlines()
+    totals = [int(row.split(",")[0]) for row in rows if "loss/bound/total" in row]
+    assert totals == [32 * number for number in range(1, 101)]
 
 
 def test_a_killed_worker_stops_the_others_and_a_restart_changes_nothing(
