@@ -129,11 +129,12 @@ def numbers_of(event: Event) -> dict[str, float]:
     if isinstance(event, LossesEvent):
         numbers = {f"loss/{name}": number(value) for name, value in event.losses.items()}
         numbers |= {f"learning_rate/{name}": rate for name, rate in event.learning_rates.items()}
+        if event.memory_bytes is not None:
+            numbers["train/memory_bytes"] = float(event.memory_bytes)
         return numbers | {
             "train/images_per_second": event.images_per_second,
             "train/seconds": event.seconds,
             "train/phase": float(event.phase),
-            "train/memory_bytes": float(event.memory_bytes),
         }
     if isinstance(event, DiagnosisEvent):
         numbers = {f"diagnosis/{name}": number(value) for name, value in event.numbers.items()}
