@@ -275,7 +275,7 @@ def test_one_that_fails_is_named_once_and_dropped(whole: RunFolder, tmp_path: Pa
     assert digest(folder) == digest(whole)
     reasons = {name: f"no {name}" for name in methods} | {"log": "3"}
     assert sorted(line for line in console.lines if "failed" in line) == sorted(
-        f"  warning: {name} failed ({reason}) and hears no more of this training, which goes on"
+        f"  warning: {name} failed ({reason}) and is left out: the training goes on"
         for name, reason in reasons.items()
     )
     warnings = [line["note"] for line in lines_of(folder, "warning")]
