@@ -398,7 +398,7 @@ def test_a_training_of_a_head_that_is_gone_is_waited_for(
 def kill_once(out: Path, futures: list[engines.Future]) -> list[Outcome]:
     """Kill the process that trains into a folder after its first checkpoint; the outcomes."""
     killed, outcomes = None, [each.outcome() for each in futures]
-    until = time.monotonic() + 300
+    until = time.monotonic() + 500
     while any(each is None for each in outcomes):
         assert time.monotonic() < until, outcomes
         saved = [each for each in out.glob("checkpoints/*") if not each.name.startswith(".")]
@@ -430,7 +430,7 @@ def undisturbed(data: ImageData, handed: TrainWork, out: Path) -> JsonObject:
     return train(request, out, one_thread(), QUIET).read().digests
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_processes_of_this_machine_begin_a_killed_training_again(
     data: ImageData, tmp_path: Path
@@ -445,7 +445,7 @@ def test_processes_of_this_machine_begin_a_killed_training_again(
     assert RunFolder(tmp_path / "run").read().digests == undisturbed(data, handed, tmp_path / "b")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_a_cancelled_process_saves(data: ImageData, tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed")
@@ -461,7 +461,7 @@ def test_a_cancelled_process_saves(data: ImageData, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_two_nodes_of_ray_begin_a_killed_training_again(
     data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
