@@ -115,6 +115,24 @@ def test_a_head_without_a_gpu_asks_what_it_cannot_choose(monkeypatch: pytest.Mon
         hand_over.head(replace(asked, on=None))
 
 
+def test_an_engine_that_refuses_leaves_nothing(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = CompareRequest.of(models=("vae",), on="local")
+    monkeypatch.setitem(engines.ENGINES, "local", lambda *given: refuse_with(given[1]))
+    with (
+        pytest.raises(InputError, match="not so"),
+        hand_over.crew_for(asked, tmp_path / "new", data, 1, one_thread(), QUIET),
+    ):
+        pass
+    assert not (tmp_path / "new").exists()
+
+
+def refuse_with(folder: Path) -> engines.Engine:
+    folder.mkdir()
+    raise InputError("not so", "otherwise")
+
+
 # The contract
 
 
@@ -169,6 +187,7 @@ class Inline:
         self.begun: list[str] = []
         self.cancelled: list[str] = []
         self.together = self.at_once = 0
+        self.stops = 0  # works that a machine stops before they are done
 
     def submit(self, handed: engines.Work) -> engines.Future:
         engine = self
@@ -187,6 +206,9 @@ class Inline:
                 if self.asked < 2:
                     return None
                 engine.together -= 1
+                if engine.stops:
+                    engine.stops -= 1
+                    return Outcome(stopped=signal.SIGTERM)
                 return perform(travelled)
 
             def cancel(self) -> None:
@@ -224,6 +246,20 @@ def test_works_of_a_chain_follow_each_other_and_chains_wait_for_room(tmp_path: P
     engine.most = 2
     hand_over.run_all(chains, crew_of(engine, tmp_path), lambda: None)
     assert engine.at_once == 2
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_work_that_its_machine_stopped_is_handed_over_again(tmp_path: Path) -> None:
+    """As often as one whose worker died, and not for ever."""
+    engine = Inline()
+    engine.stops = engines.RETRIES
+    chains = {tmp_path / "a": [Step("a")]}
+    answers = hand_over.run_all(chains, crew_of(engine, tmp_path), lambda: None)
+    assert answers == {tmp_path / "a": {"name": "a"}}
+    assert engine.begun == ["a"] * (engines.RETRIES + 1)
+    engine.stops = engines.RETRIES + 1
+    with pytest.raises(InterruptedRunError):
+        hand_over.run_all(chains, crew_of(engine, tmp_path), lambda: None)
 
 
 @pytest.mark.usefixtures("quick_looks")
@@ -398,7 +434,7 @@ def test_a_training_of_a_head_that_is_gone_is_waited_for(
 def kill_once(out: Path, futures: list[engines.Future]) -> list[Outcome]:
     """Kill the process that trains into a folder after its first checkpoint; the outcomes."""
     killed, outcomes = None, [each.outcome() for each in futures]
-    until = time.monotonic() + 300
+    until = time.monotonic() + 500
     while any(each is None for each in outcomes):
         assert time.monotonic() < until, outcomes
         saved = [each for each in out.glob("checkpoints/*") if not each.name.startswith(".")]
@@ -430,7 +466,7 @@ def undisturbed(data: ImageData, handed: TrainWork, out: Path) -> JsonObject:
     return train(request, out, one_thread(), QUIET).read().digests
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_processes_of_this_machine_begin_a_killed_training_again(
     data: ImageData, tmp_path: Path
@@ -445,7 +481,7 @@ def test_processes_of_this_machine_begin_a_killed_training_again(
     assert RunFolder(tmp_path / "run").read().digests == undisturbed(data, handed, tmp_path / "b")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_a_cancelled_process_saves(data: ImageData, tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed")
@@ -461,7 +497,7 @@ def test_a_cancelled_process_saves(data: ImageData, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_two_nodes_of_ray_begin_a_killed_training_again(
     data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

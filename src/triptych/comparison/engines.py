@@ -110,8 +110,8 @@ def ending_on_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        for caught, handler in kept.items():
+            signal.signal(caught, handler)
 
 
 class Future(Protocol):
@@ -274,7 +274,7 @@ class RayFuture:
 class RayEngine:
     """A Ray cluster: one that is there, or one of this machine that ends with us."""
 
-    most = None
+    most: int | None = None
 
     def __init__(self, asked: Asked, folder: Path, needs: Needs) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from pathlib import Path
 from triptych import config, files, hardware
 from triptych.comparison import engines
 from triptych.comparison.contract import Conditions, differences
-from triptych.comparison.engines import Engine, Future, Needs, Work
+from triptych.comparison.engines import RETRIES, Engine, Future, Needs, Work
 from triptych.comparison.work import HIDDEN, MeasureWork, Site, Source, TrainWork
 from triptych.console import Console
 from triptych.data.dataset import ImageData
@@ -119,8 +120,10 @@ def crew_for(
         try:
             engine = engines.start(kind, jobs, Needs(works, threads, gpus))
         except InputError:
-            shutil.rmtree(folder / HIDDEN)
+            site.clean()
+            shutil.rmtree(jobs, ignore_errors=True)
             with suppress(OSError):  # not empty: something was made before
+                (folder / HIDDEN).rmdir()
                 folder.rmdir()
             raise
         try:
@@ -228,6 +231,7 @@ def run_all(
     waiting = [(out, list(works)) for out, works in chains.items()]
     running: dict[Path, tuple[Work, Future, list[Work]]] = {}
     answers: dict[Path, JsonObject] = {}
+    stopped: Counter[Path] = Counter()
     names = [out.name for out in chains]
     with (
         crew.console.bars([f"working on {crew.kind}", *names]) as bars,
@@ -245,6 +249,10 @@ def run_all(
                     if (outcome := future.outcome()) is None:
                         by_path[out].update(progress_in(RunFolder(out)), 1)
                         continue
+                    if outcome.stopped is not None and stopped[out] < RETRIES:
+                        stopped[out] += 1  # by its machine, not by us: it saved, and goes on
+                        running[out] = (work, crew.engine.submit(work), more)
+                        continue
                     del running[out]
                     answers[out] = outcome.result(work.name)
                     crew.console.say(f"  {english(Note('work_done', {'work': work.name}))}")
@@ -254,6 +262,7 @@ def run_all(
                 check()
                 time.sleep(LOOK)
         except BaseException:
+            crew.site.clean()  # what begins only now finds no mark, and ends
             cancel([future for _, future, _ in running.values()], crew.console)
             raise
     return answers
