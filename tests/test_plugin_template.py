@@ -64,7 +64,7 @@ def test_a_recipe_a_metric_and_a_source_of_the_template_work(site: Path, tmp_pat
         "data bars.idx3-ubyte --resolution 16 --out sheet.png",
         "train vae:mine --data bars.idx3-ubyte --resolution 16 --budget 0.2kimg --out run"
         f" --set batch_size=16 --set widths=8,8 {machine}",
-        f"evaluate run --count 40 {machine}",
+        f"evaluate run --count 20 {machine}",
         "report run --out page.html",
     )
     paths = os.pathsep.join([str(ROOT / "src"), str(site)])
@@ -79,7 +79,7 @@ def test_a_recipe_a_metric_and_a_source_of_the_template_work(site: Path, tmp_pat
     assert trained["model"] == "vae:mine" and trained["settings"]["latent"] == 32
     [metrics] = [run["metrics"] for run in measured["runs"]]
     [contrast] = [metric for metric in metrics if metric["name"] == "contrast"]
-    assert contrast["n"] == 40 and contrast["floor"] == 1.0
+    assert contrast["n"] == 20 and contrast["floor"] == 1.0
     assert contrast["low"] < contrast["value"] < contrast["high"]
     html = (tmp_path / page["report"]).read_text()
     assert "contrast" in html and "ratio to real" in html
