@@ -77,7 +77,8 @@ class Grid:
         """
         path = files.as_path(path, "path")
         check_scale(scale)
-        check_size(*self.pixels.shape[-2:], scale)
+        height, width = self.pixels.shape[-2:]
+        check_size(height, width, scale)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(path, as_png(enlarge(self.pixels, scale)))
         return path
@@ -176,7 +177,8 @@ class Film:
         check_scale(scale)
         check_fps(fps)
         order = self.order()
-        check_size(*self.frames.shape[-2:], scale, len(order), kind)
+        height, width = self.frames.shape[-2:]
+        check_size(height, width, scale, len(order), kind)
 
         prepared = [self.prepared(pixels, kind) for pixels in self.frames]
 

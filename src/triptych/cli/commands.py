@@ -180,10 +180,11 @@ class Sample(UsesModel, SamplingOptions, FilmOptions):
         """Where the samples went."""
         from triptych.cli import output
         from triptych.data import points
+        from triptych.data.sources.layout import suffix_of
         from triptych.run import Run
 
         moving = self.trajectory or self.training
-        if output.suffix_of(self.out.name) in FILMS and not moving:
+        if suffix_of(self.out.name) in FILMS and not moving:
             raise InputError("samples do not move", "add --trajectory, or end --out in .png")
         asked = self.part(FilmOptions)
         target = output.check(self.out, asked, points=not moving, moving=moving)
