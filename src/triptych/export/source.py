@@ -129,13 +129,13 @@ def function(
         body = re.sub(rf"\b{given}\b", name, body)
     lines = [f"\n\ndef {program.name}(weights, {', '.join(inputs)}):"]
     lines += [f'    {short} = weights["{key}"]' for short, (key, _) in names.items()]
-    lines.append(f"    where = {inputs[0]}.device")
+    lines.append(f"    own_device = {inputs[0]}.device")
     for line in body.splitlines():
         source = FROM.search(line)
         if source is not None:
             lines.append(f"    # {source[1]}, {source[2]}: {source[3]}")
         elif line.strip() and not line.lstrip().startswith(("# File:", *CHECKS)):
-            lines.append(line.replace("device(type='cpu')", "where"))
+            lines.append(line.replace("device(type='cpu')", "own_device"))
     if exported.call_spec.out_spec.is_leaf():
         lines[-1] = re.sub(r"return \((.*),\)", r"return \1", lines[-1])
     return "\n".join(lines) + "\n"
