@@ -179,10 +179,10 @@ ALONE = """
 import os, sys
 for name in ("triptych", {forbidden}):
     sys.modules[name] = None  # whoever imports it fails
-sys.path.insert(0, ".")
 import torch
 for folder in {folders}:
     os.chdir(folder)
+    sys.path.insert(0, folder)
     torch.manual_seed(7)
     space = {{}}
     exec(open("snippet.py").read(), space)
