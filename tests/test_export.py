@@ -179,10 +179,10 @@ ALONE = """
 import os, sys
 for name in ("triptych", {forbidden}):
     sys.modules[name] = None  # whoever imports it fails
-sys.path.insert(0, ".")
 import torch
 for folder in {folders}:
     os.chdir(folder)
+    sys.path.insert(0, folder)
     torch.manual_seed(7)
     space = {{}}
     exec(open("snippet.py").read(), space)
@@ -280,12 +280,13 @@ def test_programs_encode_and_denoise_as_the_run(
     assert all(each.difference is not None for each in record.programs.values())
 
 
-def test_programs_hold_no_weights_that_they_do_not_use(folder: Path, data: ImageData) -> None:
+def test_programs_hold_no_weights_that_they_do_not_use() -> None:
     """Who samples needs no discriminator: it is not given away."""
-    out, _ = exported("gan", "pt2", folder, data)
-    keys = torch.export.load(out / "sample.pt2").state_dict
-    assert any(".generator." in key for key in keys)
-    assert not any("critic" in key or "encoder" in key for key in keys)
+    made = programs_of(standing_in("gan:points"))
+    held = {
+        each.name: {key.split(".")[1] for key in each.module.state_dict()} for each in made.programs
+    }
+    assert held == {"draw": set(), "sample": {"generator"}, "encode": {"encoder"}}
 
 
 def test_a_program_is_measured_as_samples_from_elsewhere(folder: Path, data: ImageData) -> None:
@@ -315,8 +316,6 @@ def test_onnx_makes_nearly_the_run_s_images(family: str, folder: Path, data: Ima
         exec(snippet(out), space)
     assert space["pixels"].shape == (16, 3, 16, 16) and space["pixels"].dtype == "uint8"
     assert (space["pixels"][0] != space["pixels"][1]).any()
-    size = (out / "sample.onnx").stat().st_size
-    assert size < 1.5 * (folder / f"{family}-pt2" / "sample.pt2").stat().st_size
 
 
 # What is refused, and what is told
@@ -381,7 +380,7 @@ def test_a_run_that_is_not_finished_is_refused(
 ) -> None:
     run = RunFolder(tmp_path / "unfinished")
     run.path.mkdir()
-    run.write(replace(RunFolder(trained("mixture", folder, data)).read(), done=False))
+    run.write(replace(RunFolder(trained("mixture", folder, data)).read(), status="running"))
     with pytest.raises(InputError, match="is not trained to its end"):
         triptych.export_run(run.path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -203,7 +203,7 @@ def drawing(
         for number, (holds, each) in enumerate(streams.numbers, start=1)
     ]
     if classes is not None:
-        inputs.append(("class", "class", classes))
+        inputs.append(("class_number", "class", classes))
     return make("draw", model, draw, inputs, named(latent))
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from triptych import files
 from triptych.console import Console
 from triptych.export.description import shape_of, write_description
 from triptych.export.programs import Program, programs_of, trace
@@ -26,6 +27,7 @@ from triptych.run import Run
 WEIGHTS, MODULE = "model.safetensors", "model.py"
 PREFIX = "model."  # of the model inside a traced module
 FROM = re.compile(r"# File: .*?/(triptych/\S+):\d+ in (\w+), code: (.*)")
+CHECKS = ("promote_types", "_assert_tensor_metadata")  # by the tracer, of what it saw
 HEAD = '''"""{model}: programs that were traced, with the weights in {weights}.
 
 Each function takes weights by their names and tensors, and draws nothing at random: README.md says
@@ -74,14 +76,14 @@ def write(run: Run, out: Path, console: Console) -> None:
             exported = trace(program)
             names = weight_names(program, exported)
             weights |= dict(names.values())
-            inputs = ", ".join(user_inputs(exported))
+            inputs = ", ".join(argument_names(program))
             what = f"{listed(program.record.inputs)} -> {listed(program.record.outputs)}."
             methods.append(METHOD.format(name=program.name, inputs=inputs, what=what))
-            functions.append(function(program.name, exported, names))
+            functions.append(function(program, exported, names))
     head = HEAD.format(model=run.record.model, weights=WEIGHTS)
     source = "".join([head, *methods, *functions])
     (out / MODULE).write_text(source, encoding="utf-8")
-    save_file({key: each.contiguous() for key, each in weights.items()}, out / WEIGHTS)
+    files.write_bytes(out / WEIGHTS, save({k: each.contiguous() for k, each in weights.items()}))
     functions_of_module: dict[str, Any] = {}
     exec(compile(source, MODULE, "exec"), functions_of_module)  # as a reader of the file will
     with torch.no_grad():
@@ -110,22 +112,30 @@ def weight_names(program: Program, exported: ExportedProgram) -> dict[str, tuple
     return named
 
 
-def user_inputs(exported: ExportedProgram) -> list[str]:
-    """The names of its inputs."""
-    return list(exported.graph_signature.user_inputs)
+def argument_names(program: Program) -> list[str]:
+    """The names of its inputs, as Python writes them."""
+    names = (re.sub(r"\W", "_", each.name) for each in program.record.inputs)
+    return [name if name.isidentifier() else f"_{name}" for name in names]
 
 
-def function(name: str, exported: ExportedProgram, names: dict[str, tuple[str, Tensor]]) -> str:
-    """The text of a program as a function of weights and inputs."""
-    inputs = user_inputs(exported)
+def function(
+    program: Program, exported: ExportedProgram, names: dict[str, tuple[str, Tensor]]
+) -> str:
+    """The text of a program as a function of weights and inputs; one output comes as it is."""
+    inputs = argument_names(program)
     code = exported.graph.python_code("self", verbose=True).src
     _, _, body = code[code.index("def forward(") :].partition("\n")
-    lines = [f"\n\ndef {name}(weights, {', '.join(inputs)}):", f"    where = {inputs[0]}.device"]
+    for given, name in zip(exported.graph_signature.user_inputs, inputs, strict=True):
+        body = re.sub(rf"\b{given}\b", name, body)
+    lines = [f"\n\ndef {program.name}(weights, {', '.join(inputs)}):"]
     lines += [f'    {short} = weights["{key}"]' for short, (key, _) in names.items()]
+    lines.append(f"    own_device = {inputs[0]}.device")
     for line in body.splitlines():
         source = FROM.search(line)
         if source is not None:
             lines.append(f"    # {source[1]}, {source[2]}: {source[3]}")
-        elif not line.lstrip().startswith("# File:") and line.strip():
-            lines.append(line.replace("device(type='cpu')", "where"))
+        elif line.strip() and not line.lstrip().startswith(("# File:", *CHECKS)):
+            lines.append(line.replace("device(type='cpu')", "own_device"))
+    if exported.call_spec.out_spec.is_leaf():
+        lines[-1] = re.sub(r"return \((.*),\)", r"return \1", lines[-1])
     return "\n".join(lines) + "\n"
