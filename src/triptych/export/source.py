@@ -118,7 +118,7 @@ def function(name: str, exported: ExportedProgram, names: dict[str, tuple[str, T
     """The text of a program as a function of weights and inputs."""
     inputs = user_inputs(exported)
     code = exported.graph.python_code("self", verbose=True).src
-    _, _, body = code[code.index("def forward(") :].partition("\n")
+    _, _, body = code[code.index("def forward("):].partition("\n")
     lines = [f"\n\ndef {name}(weights, {', '.join(inputs)}):", f"    where = {inputs[0]}.device"]
     lines += [f'    {short} = weights["{key}"]' for short, (key, _) in names.items()]
     for line in body.splitlines():
