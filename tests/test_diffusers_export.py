@@ -8,7 +8,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,13 +17,20 @@ import torch
 from torch import Tensor
 
 import triptych
-from tests.making import make_images, one_thread, write_npz
+from tests.making import one_thread
 from tests.test_earlier_versions import EARLIER
+from triptych import config
+from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.export import diffusers as exported
+from triptych.families import registry
+from triptych.families.diffusion.model import Diffusion
+from triptych.families.diffusion.recipes.course import CourseDDPM
+from triptych.families.registry import ModelName
 from triptych.images import to_uint8
 from triptych.run import Run
 from triptych.seeding import generator
+from triptych.tasks import sample
 
 diffusers = pytest.importorskip("diffusers")
 STEPS = 6  # of the practical's schedule, instead of 1,000
@@ -38,15 +46,20 @@ def others_may_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A practical's DDPM of few steps that has learned nothing."""
-    folder = tmp_path_factory.mktemp("ddpm")
-    images, _ = make_images(80)
-    data = write_npz(folder / "bars.npz", images)
-    return triptych.train(
-        "diffusion:course", data, budget="0.032kimg", resolution=16, out=folder / "run",
-        set=(f"steps={STEPS}", "width=24", "batch_size=4"), machine=one_thread(),
-    )  # fmt: skip
+def ddpm() -> Run:
+    """An untrained DDPM of the practical, of few steps, in the place of a run."""
+    settings = CourseDDPM(steps=STEPS, width=24)
+    shape = ImageShape(channels=3, resolution=16)
+    model = registry.build(ModelName("diffusion", "course"), settings, shape, seed=0).eval()
+    record = SimpleNamespace(model="diffusion:course", settings=config.to_json(settings))
+    return cast(Run, SimpleNamespace(model=model, record=record, labels=None))
+
+
+def drawn(run: Run, count: int, **sampler: Any) -> Tensor:
+    """Samples of seed 0."""
+    model = run.model
+    assert isinstance(model, Diffusion)
+    return sample.sample(model.with_sampler(**sampler), count, 0, one_thread())
 
 
 def written(run: Run, folder: Path) -> Path:
@@ -111,7 +124,7 @@ def test_the_practical_s_ddpm_is_diffusers_own(ddpm: Run, tmp_path: Path) -> Non
     pipe = opened(written(ddpm, tmp_path / "p"))
     assert type(pipe) is diffusers.DDPMPipeline
     assert type(pipe.scheduler) is diffusers.DDPMScheduler
-    samples = ddpm.sample(3, 0)
+    samples = drawn(ddpm, 3)
     made = pipe(
         batch_size=3, generator=streams(3), num_inference_steps=STEPS, output_type="pt"
     ).images
@@ -128,7 +141,7 @@ def test_their_other_schedulers_take_its_place(ddpm: Run, tmp_path: Path) -> Non
     made = pipe(
         batch_size=2, generator=streams(2), num_inference_steps=STEPS, output_type="pt"
     ).images
-    assert apart(made, ddpm.sample(2, 0, sampler="euler")) <= 1
+    assert apart(made, drawn(ddpm, 2, name="euler")) <= 1
 
 
 def test_the_noise_is_the_network_s(ddpm: Run, tmp_path: Path) -> None:

@@ -78,8 +78,10 @@ def private_data(data: DataRecord) -> DataRecord:
 
 def private_run(record: RunRecord) -> RunRecord:
     """A run that loads as before and samples the same; run.json without this machine's paths."""
+    averaged = record.averaged_from
     record = replace(
         record,
+        averaged_from=averaged and replace(averaged, run=last_part(averaged.run)),
         data=private_data(record.data),
         command=command_without_paths(record.command),
         teacher=None if record.teacher is None else last_part(record.teacher),
