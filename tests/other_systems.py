@@ -109,13 +109,18 @@ def impose() -> None:
         let_windows_count_memory()
         let_locks_vanish()
         guard_names()
+    else:
+        del psutil.Process.cpu_affinity
     sys.addaudithook(watch)
 
 
 def hide(name: str) -> None:
     """The package sees modules of its system; the libraries below it those that there are."""
     plain, system = builtins.__import__, SYSTEMS[name]
-    views = {each: View(importlib.import_module(each), names, name) for each, names in system.names.items()}
+    views = {
+        each: View(importlib.import_module(each), names, name)
+        for each, names in system.names.items()
+    }
     views["sys"] = View(sys, (), name)
 
     def of_system(

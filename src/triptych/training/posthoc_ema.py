@@ -132,7 +132,9 @@ def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[s
             f"the averages kept make none of width {width:g} ({off:.0%} off)",
             "ask for one between those",
         )
-    total = {name: torch.zeros_like(t, dtype=torch.float64, device="cpu") for name, t in like.items()}
+    total = {
+        name: torch.zeros_like(t, dtype=torch.float64, device="cpu") for name, t in like.items()
+    }
     for one, factor in zip(saved, factors.tolist(), strict=True):
         try:
             tensors = tensorfile.read(one.path)
