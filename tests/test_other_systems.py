@@ -273,6 +273,7 @@ def test_a_peak_that_windows_keeps_is_told_where_it_has_grown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A lower one than before is not known: that of another training is none of this one's."""
+    monkeypatch.setattr("triptych.hardware.sys.platform", "win32")
     uses(monkeypatch, peak_wset=5000)
     hardware.forget_peak_memory()
     assert hardware.peak_memory_bytes("cpu") is None

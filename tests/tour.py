@@ -58,7 +58,7 @@ def go(folder: Path, stops: dict[str, Any]) -> None:
         stops[family] = call("train", model, *data, *TINY, "--out", f"runs/{family}")
     stops["sample"] = call("sample", "runs/diffusion", "--count", "4", "--out", "samples.png")
     both = ["runs/vae", "runs/gan"]
-    few = ["--resolution", "16", "--count", "60", "--no-baseline"]
+    few = ["--resolution", "16", "--count", "60", "--no-baseline", "--threads", "1"]
     stops["compare"] = call("compare", *both, *data, *few)
     stops["joined"] = call("report", *both, "--out", "joined.md", "--format", "md")
 
