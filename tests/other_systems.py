@@ -109,6 +109,8 @@ def impose() -> None:
         let_windows_count_memory()
         let_locks_vanish()
         guard_names()
+    else:
+        del psutil.Process.cpu_affinity
     sys.addaudithook(watch)
 
 
@@ -217,8 +219,20 @@ def refusal(kind: type[OSError], number: int, winerror: int, path: Any) -> OSErr
 def watch(event: str, arguments: Sequence[Any]) -> None:
     """Python's audit hook: what it raises is raised by the call."""
     check = CHECKS[os.environ[SYSTEM]].get(event)
-    if check is not None and not watch_is_asking() and not asker().startswith("filelock"):
+    if check is None or not any(map(concerns, arguments[:2])) or watch_is_asking():
+        return
+    if not asker().startswith("filelock"):
         check(*arguments)
+
+
+def concerns(path: Any) -> bool:
+    """Whether this is a path for which there are rules."""
+    return obeys(path) or is_linux_own(path)
+
+
+def is_linux_own(path: Any) -> bool:
+    """Whether this is a file in which Linux tells of itself."""
+    return isinstance(path, str) and path.startswith(("/proc/", "/sys/"))
 
 
 def watch_is_asking() -> bool:
@@ -233,14 +247,8 @@ def watch_is_asking() -> bool:
 
 def check_system_files(path: Any, *rest: Any) -> None:
     """The files in which Linux tells of itself are not there."""
-    if isinstance(path, str | os.PathLike):
-        text = os.fspath(path)
-        if (
-            isinstance(text, str)
-            and text.startswith(("/proc/", "/sys/"))
-            and asker().startswith("triptych")
-        ):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
+    if is_linux_own(path) and asker().startswith("triptych"):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def check_open(path: Any, mode: Any, flags: int) -> None:

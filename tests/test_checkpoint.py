@@ -330,7 +330,7 @@ PLACES: list[tuple[Any, str, int]] = [
     (tensorfile, "save_file", 2),
     (Path, "mkdir", 1),
     (Path, "write_text", 2),
-    (Path, "rename", 1),
+    (Path, "replace", 1),
     (files, "sync", 4),
     (files, "sync_folder", 2),
 ]

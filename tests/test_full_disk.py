@@ -274,7 +274,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 ) -> None:
     """And its name before the call returns: a power cut leaves the old file or the new one."""
     done: list[str] = []
-    fsync, rename = os.fsync, Path.rename
+    fsync, replace = os.fsync, Path.replace
 
     def syncing(descriptor: int) -> None:
         done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
@@ -282,10 +282,10 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 
     def renaming(self: Path, target: Path) -> Path:
         done.append("rename")
-        return rename(self, target)
+        return replace(self, target)
 
     monkeypatch.setattr(os, "fsync", syncing)
-    monkeypatch.setattr(Path, "rename", renaming)
+    monkeypatch.setattr(Path, "replace", renaming)
     files.write_bytes(tmp_path / "a", b"new")
     assert done == ["file", "rename", "folder"]
 

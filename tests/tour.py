@@ -1,9 +1,9 @@
 """A short tour of the package, under the rules of other systems: `tests/test_other_systems.py`.
 
-    python -m tests.tour FOLDER
+    python -m tests.tour FOLDER [--brief]
 
 Works inside the folder and leaves `tour.json` there: for each command what it printed, its exit
-code and its seconds. Budgets and judges are as small as they come.
+code and the seconds of the processor. Budgets and judges are as small as they come.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-TINY = ["--size", "tiny", "--resolution", "16", "--budget", "0.64kimg", "--threads", "1"]
+TINY = ["--size", "tiny", "--resolution", "16", "--budget", "0.32kimg", "--threads", "1"]
 CLASSES = ("café", "naïve →", "plain")  # two that the terminal's letters cannot write
 COUNT = 300
 
@@ -41,22 +41,26 @@ def main() -> None:
 
 def go(folder: Path, stops: dict[str, Any]) -> None:
     """Add what comes of each stop."""
-    stops["modules"] = import_all()
-    spare_judges()
     photos = str(draw_photos(folder / "phötos"))
     data = ["--data", photos]
     stops["data"] = call("data", photos, "--resolution", "16")
-    train = ["train", "diffusion:x0", *data, *TINY, "--out", "runs/a"]
-    stops["stopped"] = call(*train, stop_at=256)
-    stops["checkpoints"] = sorted(path.name for path in Path("runs/a/checkpoints").iterdir())
-    stops["train"] = call(*train)
-    stops["sample"] = call("sample", "runs/a", "--count", "4", "--out", "samples.png")
-    stops["evaluate"] = call("evaluate", "runs/a", "--count", "60")
-    more = ["--count", "60", "--no-baseline"]
-    stops["compare"] = call("compare", "vae:sigma", "gan:r1", *data, *TINY, *more)
-    stops["again"] = call("compare", "vae:sigma", "gan:r1", *data, *TINY, *more)
-    stops["joined"] = call("report", "runs/a", "--out", "joined.md", "--format", "md")
-    stops["doctor"] = call("doctor", "--size", "tiny", "--resolution", "16")
+    vae = ["train", "vae:sigma", *data, *TINY, "--set", "widths=8,8", "--out", "runs/vae"]
+    stops["stopped"] = call(*vae, stop_at=128)
+    stops["checkpoints"] = sorted(path.name for path in Path("runs/vae/checkpoints").iterdir())
+    stops["vae"] = call(*vae)
+    stops["doctor"] = call("doctor", "--threads", "1", "--json")
+    if "--brief" in sys.argv:
+        return
+    stops["modules"] = import_all()
+    spare_judges()
+    for model in ("gan:r1", "diffusion:x0"):
+        family = model.partition(":")[0]
+        stops[family] = call("train", model, *data, *TINY, "--out", f"runs/{family}")
+    stops["sample"] = call("sample", "runs/diffusion", "--count", "4", "--out", "samples.png")
+    both = ["runs/vae", "runs/gan"]
+    few = ["--resolution", "16", "--count", "60", "--no-baseline", "--threads", "1"]
+    stops["compare"] = call("compare", *both, *data, *few)
+    stops["joined"] = call("report", *both, "--out", "joined.md", "--format", "md")
 
 
 def import_all() -> list[str]:
@@ -109,7 +113,7 @@ def call(*words: str, stop_at: int | None = None) -> dict[str, Any]:
 
     encoding = os.environ["PYTHONIOENCODING"].split(":")[0]
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2))
-    began, arguments = time.process_time(), sys.argv
+    arguments, began = sys.argv, time.process_time()
     TrainingState.step = step  # type: ignore[method-assign]
     sys.argv = ["triptych", *words]
     try:
@@ -125,8 +129,8 @@ def call(*words: str, stop_at: int | None = None) -> dict[str, Any]:
     for stream in (out, err):
         stream.flush()
         texts.append(stream.buffer.getvalue().decode(encoding))  # type: ignore[attr-defined]
-    seconds = round(time.process_time() - began, 2)
-    return {"words": words, "code": code, "out": texts[0], "err": texts[1], "seconds": seconds}
+    seconds = round(time.process_time() - began, 1)
+    return {"code": code, "out": texts[0], "err": texts[1], "seconds": seconds}
 
 
 if __name__ == "__main__":

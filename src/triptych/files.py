@@ -209,7 +209,7 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make sure that a folder's names are on the disk; Windows, which opens no folder, sees to it."""
+    """Make sure that a folder's names are on the disk; Windows, where none opens, sees to it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(path, os.O_RDONLY)

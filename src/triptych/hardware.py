@@ -516,9 +516,8 @@ def peak_memory_bytes(device: str) -> int | None:
 
 def _peak_of_process() -> int:
     """The most bytes of memory that this process ever held, as its system counts them."""
-    memory = psutil.Process().memory_info()
-    if hasattr(memory, "peak_wset"):  # Windows
-        return int(memory.peak_wset)
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
     import resource  # which Windows has not
 
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on a Mac, else kilobytes

@@ -157,7 +157,7 @@ def map_privately(file: BinaryIO) -> mmap.mmap:
 
     Windows has no flags, and sets memory aside for all copies.
     """
-    if sys.platform == "win32" or not hasattr(mmap, "MAP_PRIVATE"):
+    if sys.platform == "win32":
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", NO_RESERVE)
     return mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)

@@ -30,6 +30,7 @@ from triptych.errors import InputError
 from triptych.records import Note
 
 OTHER_TABLES = (".csv", ".tsv", ".jsonl")
+BY_HANDLE = os.scandir in os.supports_fd  # whether folders have handles: not on Windows
 OWN = ("run.json", "contract.json")  # in folders that we wrote: our samples are no data
 
 
@@ -98,8 +99,8 @@ def list_folder(
     if any((path / own).exists() for own in OWN):
         return
     prefix = f"{name}/" if name else ""
-    # By a handle every file is looked up faster than by its path; Windows gives none of a folder.
-    handle = os.open(path, os.O_RDONLY) if os.scandir in os.supports_fd else None
+    # By it every file is looked up faster than by its path.
+    handle = os.open(path, os.O_RDONLY) if BY_HANDLE else None
     try:
         with os.scandir(path if handle is None else handle) as entries:
             for entry in entries:
