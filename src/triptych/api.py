@@ -51,7 +51,6 @@ from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
 from triptych.options import (
     DEFAULT_DATA,
-    UNNAMED,
     CompareRequest,
     DataOptions,
     ExportRequest,
@@ -86,6 +85,7 @@ if TYPE_CHECKING:
 
 WIDTHS = (0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
 SCORED = 500  # samples of each
+UNNAMED = "street-digits, or the images of `origin`"  # of data; None is a mistake, and refused
 
 
 PathLike = str | os.PathLike[str]
@@ -162,7 +162,8 @@ def train(
     console, watching = console_for(console, quiet), as_callbacks(callbacks)
     data = open_held(data, options, console)
     if not isinstance(model, TrainRequest):
-        model = TrainRequest.of(model=model, data=source_of(data), **options)
+        named = {} if data is UNNAMED else {"data": as_data(source_of(data))}
+        model = TrainRequest.of(model=model, **named, **options)
     trackers.prepare(model.log_to, console)
     machine = machine or hardware.pick_for(model)
     request = resolve_training(model, opened(data), machine, console)
@@ -189,8 +190,8 @@ def resolve_training(
     if asked.origin is not None and data is None:
         origin = Run(asked.origin, machine)
         own = origin.record.data
-        data = run_data(origin, asked.data or None, asked.part(ReadingOptions), console)
-        flip, crop = (False, 0) if asked.data else (own.flip, own.crop)
+        data = run_data(origin, asked.data, asked.part(ReadingOptions), console)
+        flip, crop = (own.flip, own.crop) if asked.data is None else (False, 0)
         augment = replace(data.augment, flip=asked.flip or flip, crop=asked.crop or crop)
         data = replace(data, augment=augment)
     return resolve(asked, machine.device, data, console, machine.precision)

@@ -26,7 +26,6 @@ from triptych.files import as_path, as_paths, kind_of
 
 RESOLUTIONS = (16, 32, 64, 128)
 DEFAULT_DATA = "street-digits"
-UNNAMED = ""  # data: the default ones, or those of the run that a training goes on from
 Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
 DEFAULT_BUDGETS: dict[Size, str] = {"tiny": "75s", "small": "10m", "base": "10m"}
@@ -422,8 +421,8 @@ class TrainRequest(TrainingOptions, MachineOptions):
         "vae, gan, diffusion, or one of their recipes: gan:course; or mixture, which is fitted in "
         "closed form and takes no budget.",
     )
-    data: str = option(
-        UNNAMED,
+    data: str | None = option(
+        None,
         "A named set, hf:owner/name, a folder of images or a file, see `triptych data --help`; "
         "street-digits by default, or the images of --from.",
     )

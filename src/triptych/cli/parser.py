@@ -28,7 +28,7 @@ from cyclopts.token import Token
 from triptych import hardware
 from triptych.errors import InputError
 from triptych.files import as_path
-from triptych.options import UNNAMED, Options, is_argument, own_first, typed_name
+from triptych.options import Options, is_argument, own_first, typed_name
 
 if TYPE_CHECKING:
     from triptych.cli.commands import Everywhere
@@ -218,7 +218,7 @@ def parameter_of(each: Field[Any], kind: Any, group: Group) -> inspect.Parameter
     if each.metadata.get("paths"):
         more["converter"] = texts_of_paths
     default = inspect.Parameter.empty if each.default is MISSING else each.default
-    more["show_default"] = default not in (None, False, (), UNNAMED, inspect.Parameter.empty)
+    more["show_default"] = default not in (None, False, (), inspect.Parameter.empty)
     annotation = Annotated[kind, Parameter(**more)]
     return inspect.Parameter(each.name, where, default=default, annotation=annotation)
 

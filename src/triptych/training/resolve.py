@@ -33,7 +33,6 @@ from triptych.options import (
     DEFAULT_FIT,
     DEFAULT_RESOLUTION,
     MACHINE,
-    UNNAMED,
     DataOptions,
     OnTrouble,
     TrainRequest,
@@ -302,7 +301,8 @@ def resolve(
         return resolve_going_on(asked, asked.origin, variant, data, console)
     size = pick_size(asked.size, device)
     budget = budget_for(name, size, asked.budget, console)
-    opened = data or open_images(asked.data or DEFAULT_DATA, asked.part(DataOptions), console)
+    source = DEFAULT_DATA if asked.data is None else asked.data
+    opened = data or open_images(source, asked.part(DataOptions), console)
     name = registry.fitting(name, opened.shape)
     teacher = None if asked.teacher is None else RunFolder(Path(asked.teacher))
     usual = registry.defaults(
@@ -344,7 +344,8 @@ def resolve_going_on(
     What is not asked for is as it was there: size, settings, whether labels are used, the teacher.
     """
     record = RunFolder(path).read()
-    images = data or open_images(asked.data or record.data.source, asked.part(DataOptions), console)
+    source = record.data.source if asked.data is None else asked.data
+    images = data or open_images(source, asked.part(DataOptions), console)
     name = registry.fitting(variant.name, images.shape)
     origin = Origin.open(path, name)
     if asked.size not in (None, record.size):
@@ -386,7 +387,7 @@ def reading_of(data: ImageData) -> dict[str, Any]:
     resolution = data.shape.resolution
     usual = data.shape.is_point or resolution == DEFAULT_RESOLUTION
     return {
-        "data": UNNAMED if data.source == DEFAULT_DATA else data.source,
+        "data": None if data.source == DEFAULT_DATA else data.source,
         "resolution": None if usual else resolution,
         "fit": None if data.fit == DEFAULT_FIT else data.fit,
         "image_column": data.image_column,
