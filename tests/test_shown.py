@@ -70,4 +70,4 @@ def test_a_report_that_is_gone_shows_why(tmp_path: Path) -> None:
 
 
 def test_a_french_comparison_shows_itself_in_french(folder: Path) -> None:
-    assert "Images réelles" in Page(Report(folder / "report.html", "fr")._repr_html_()).texts
+    assert "Vraies images" in Page(Report(folder / "report.html", "fr")._repr_html_()).texts
