@@ -23,7 +23,6 @@ from triptych.cli import commands, main, parser
 from triptych.cli import text as lines
 from triptych.cli.output import check
 from triptych.config import ImageShape
-from triptych.console import Bar
 from triptych.errors import InputError
 from triptych.families.labels import Labels
 from triptych.options import MeasureRequest, ReadingOptions
@@ -297,24 +296,6 @@ def test_long_lists_say_how_many_are_not_shown() -> None:
         "  and 3 more: --json names them",
     ]
     assert len(lines.listed("bad images", ["a"] * 20)) == 21
-
-
-class Shown:
-    """In the place of rich's progress: keeps how far each bar was drawn."""
-
-    def __init__(self) -> None:
-        self.completed: list[float] = []
-
-    def update(self, task: Any, completed: float, **more: Any) -> None:
-        self.completed.append(completed)
-
-
-def test_a_bar_is_not_redrawn_at_once_but_at_its_end() -> None:
-    progress = Shown()
-    bar = Bar(progress, 0)  # type: ignore[arg-type]
-    for done in (1, 2, 3):
-        bar.update(done, 3)
-    assert progress.completed == [1, 3]
 
 
 # Python's verbs

@@ -161,6 +161,13 @@ def test_an_image_does_not_depend_on_its_batch(model: GenerativeModel) -> None:
     assert grey_levels_apart(whole, sample.sample(model, 5, 0, few)) <= 1
 
 
+def test_latents_of_a_seed_decode_to_its_samples(model: GenerativeModel) -> None:
+    """Bit for bit, whatever noise the decoder adds."""
+    latents = sample.draw_latents(model, 3, 5, MACHINE)
+    expected = sample.sample(model, 3, 5, MACHINE)
+    assert torch.equal(sample.sample(model, 3, 5, MACHINE, latents=latents), expected)
+
+
 def test_a_latent_s_noise_is_the_same_in_any_batch(model: GenerativeModel) -> None:
     """The noise exactly; what is decoded from it up to rounding."""
     rng, late_rng = streams(0, 1, 2, 3, 4), streams(3, 4)

@@ -197,9 +197,7 @@ def run_alone(folders: list[Path], forbidden: str) -> None:
     for each in folders:
         (each / "snippet.py").write_text(snippet(each))
     script = ALONE.format(folders=[str(each) for each in folders], forbidden=forbidden)
-    subprocess.run(
-        [sys.executable, "-I", "-W", "ignore", "-c", script], check=True, timeout=300
-    )
+    subprocess.run([sys.executable, "-I", "-W", "ignore", "-c", script], check=True, timeout=300)
 
 
 class InOrder(ImageStreams):

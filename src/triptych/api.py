@@ -627,9 +627,7 @@ def push(
     return hub.push(asked, machine or hardware.pick(), console_for(console, quiet))
 
 
-def pull(
-    name: str, out: PathLike, *, console: Console | None = None, quiet: bool = False
-) -> Path:
+def pull(name: str, out: PathLike, *, console: Console | None = None, quiet: bool = False) -> Path:
     """Fetch what `push` put on the Hub under owner/name into the new folder `out`.
 
     A run is loaded by `triptych.load`, of a comparison each of its folders.

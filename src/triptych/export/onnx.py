@@ -107,9 +107,7 @@ def compared(program: Program, path: Path) -> ProgramRecord:
         return program.record
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     arrays = [each.numpy() for each in program.inputs]
     given = dict(zip(names, arrays, strict=True))

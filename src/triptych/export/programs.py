@@ -82,9 +82,7 @@ class UsedTensors(TorchFunctionMode):
         super().__init__()
         self.identities: set[int] = set()
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function."""
         given = args, kwargs or {}
         self.identities |= {id(each) for each in tree_leaves(given) if isinstance(each, Tensor)}
