@@ -41,7 +41,8 @@ class Spent:
         same_data = all(origin.fingerprint == run.data.fingerprint for origin in run.origins)
         if len(units) > 1 or ("epochs" in units and not same_data):
             return cls(" + ".join(units), asked, asked)
-        return cls(*units, sum(budget.amount for budget in budgets), asked)
+        amount = sum(budget.amount for budget in budgets)
+        return cls(units=budgets[0].unit, amount=amount, asked=asked)
 
 
 def whole_budget(run: RunRecord) -> Budget:

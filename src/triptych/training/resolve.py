@@ -176,7 +176,7 @@ def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
                 unnamed = what == "origin" or isinstance(ours, dict | list)
                 shown = "" if unnamed else f" ({theirs}, not {ours})"
                 other = f"another {what}{shown}"
-                if what == "settings" and isinstance(theirs, dict):
+                if what == "settings" and isinstance(theirs, dict) and isinstance(ours, dict):
                     other = f"other settings ({named_differences(theirs, ours)})"
                 raise InputError(f"{path} holds a run of {other}", "name another --out")
     elif path.exists() and files.visible(path):
