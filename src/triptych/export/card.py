@@ -153,7 +153,8 @@ def headline(run: Run) -> list[tuple[MetricRecord, str]]:
 
     The same distance on other features, or against training images, stands in the table.
     """
-    language, chosen = Language(), {}
+    language = Language()
+    chosen: dict[str, MetricRecord] = {}
     for metric in run.metrics:
         usual = metric.reference in ("test", "none") and metric.method != EXTRAPOLATED
         if metric.defined and usual:

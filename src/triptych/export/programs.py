@@ -183,7 +183,7 @@ def affordable(run: Run) -> tuple[GenerativeModel, tuple[Note, ...]]:
         wrong = f"the sampler calls the network {calls} times, and a program holds every call"
         raise InputError(wrong, f"give --steps, so that it does so at most {MOST_CALLS} times")
     sampler, steps = quick
-    values = {"calls": calls, "sampler": sampler, "steps": steps}
+    values: dict[str, str | int | float] = {"calls": calls, "sampler": sampler, "steps": steps}
     return model.with_sampler(sampler, steps), (Note("exported_quick_sampler", values),)
 
 

@@ -170,13 +170,14 @@ def check_output(folder: RunFolder, request: ResolvedRequest) -> None:
             raise InputError(f"{part} is a file", "name a folder with --out")
     if folder.is_run():
         recorded = with_later_settings(folder.read().identity, request)
-        for what, ours in ({"origin": None} | request.identity()).items():
+        wanted: JsonObject = {"origin": None} | request.identity()
+        for what, ours in wanted.items():
             theirs = recorded.get(what)
             if theirs != ours:
                 unnamed = what == "origin" or isinstance(ours, dict | list)
                 shown = "" if unnamed else f" ({theirs}, not {ours})"
                 other = f"another {what}{shown}"
-                if what == "settings" and isinstance(theirs, dict) and isinstance(ours, dict):
+                if what == "settings" and isinstance(theirs, dict):
                     other = f"other settings ({named_differences(theirs, ours)})"
                 raise InputError(f"{path} holds a run of {other}", "name another --out")
     elif path.exists() and files.visible(path):
