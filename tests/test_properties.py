@@ -465,7 +465,8 @@ not_numbers = junk.filter(lambda value: not isinstance(value, int))
 def test_what_is_no_whole_number_is_refused_by_every_task(untrained: Run, value: Any) -> None:
     images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     calls: list[Callable[[], Any]] = [
-        lambda: untrained.sample(value),
+        lambda: untrained.draw_latents(value),
+        lambda: untrained.sample("" if value is None else value),  # None is for 64
         lambda: untrained.sample(1, value),
         lambda: untrained.reconstruct(images, value),
         lambda: untrained.interpolate(points=value),

@@ -268,9 +268,8 @@ class Run:
         def draw(moved: Mapping[str, play.Value]) -> bytes:
             seed, label = int(moved.get("seed", 0)), moved.get("label")
             latents = self.draw_latents(PLAYED, seed, None if label is None else str(label))
-            named: dict[str, Any] = {
-                n: moved[n] for n in ("steps", "guidance", "temperature") if n in moved
-            }
+            asked = ("steps", "guidance", "temperature")
+            named: dict[str, Any] = {name: moved[name] for name in asked if name in moved}
             samples = self.sample(
                 latents=play.shifted(latents, units, moved), seed=seed, quiet=True, **named
             )
