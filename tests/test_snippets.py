@@ -55,8 +55,13 @@ def commands(text: str) -> Iterator[list[str]]:
             yield [STANDS_FOR.get(word, word) for word in words[1:]]
 
 
-def is_run(words: list[str]) -> bool:
-    """Whether a command is short, and needs nothing that a test has not."""
+def is_run(words: list[str], page: Path) -> bool:
+    """Whether a command is short, and needs nothing that a test has not.
+
+    Comparisons are alike: the one of README stands for those of the other pages.
+    """
+    if words[0] == "compare" and page.name != "README.md":
+        return False
     line = shlex.join(["triptych", *words])
     return not any(part in line for part in (*FETCHED, *LONG, *NOT_HERE))
 
@@ -84,17 +89,20 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.savez(folder / name, images=np.stack([picture(rng) for _ in range(60)]))
     angles = rng.uniform(0, 2 * np.pi, 400)
     rows = [f"{np.cos(a):.4f},{np.sin(a):.4f}" for a in angles]
+    (folder / "mine.toml").write_text(f'[train]\nbudget = "{SMALL}"\nset = ["batch_size=16"]\n')
     (folder / "points.csv").write_text("\n".join(["x,y", *rows]) + "\n")
     made: dict[str, dict[str, Any]] = {
         "v": {"model": "vae", "conditional": True},
         "g": {"model": "gan"},
         "d": {"model": "diffusion"},
+        "vae": {"model": "vae:course"},
     }
     for name, asked in made.items():
         triptych.train(
             data=folder / "photos", budget=SMALL, size="tiny", resolution=16,
             out=folder / "runs" / name, machine=one_thread(), quiet=True, **asked,
         )  # fmt: skip
+    triptych.export_run(folder / "runs/vae", folder / "exported", quiet=True)
     return folder
 
 
@@ -105,16 +113,33 @@ def here(stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setattr("triptych.hardware.keep_memory", lambda: None)
     monkeypatch.setattr(options, "DEFAULT_COUNTS", dict.fromkeys(options.DEFAULT_COUNTS, 40))
-    monkeypatch.setenv("TRIPTYCH_COMPARE_RESOLUTION", "16")
+    usual = {"BUDGET": SMALL, "DATA": "photos/", "RESOLUTION": "16", "SIZE": "tiny"}
+    for verb in ("TRAIN", "COMPARE"):
+        for name, value in usual.items():
+            monkeypatch.setenv(f"TRIPTYCH_{verb}_{name}", value)
     return folder
+
+
+def make_room(text: str) -> None:
+    """Remove what a snippet is going to write: on the reader's disk it is not there yet."""
+    for target in re.findall(
+        r"""--out[ =](\S+)|out=["'](.+?)["']|export_run\(.+?, ["'](.+?)["']""", text
+    ):
+        path = Path("".join(target))
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def run_python(text: str, page: Path, names: dict[str, Any]) -> None:
     """A block, after those of the page before it."""
+    make_room(text)
     exec(compile(smaller(text), str(page), "exec"), names)
 
 
 def run_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_room(shlex.join(words))
     monkeypatch.setattr(sys, "argv", ["triptych", *words])
     with pytest.raises(SystemExit) as stopped:
         main.main()
@@ -141,7 +166,7 @@ def test_commands_run_or_are_read(
 ) -> None:
     for language, text in snippets(page):
         for words in commands(smaller(text)) if language != "python" else ():
-            if is_run(words):
+            if is_run(words, page):
                 run_command([*words, "--quiet"], monkeypatch)
             elif words[0].startswith("--"):
                 continue
