@@ -74,10 +74,11 @@ def test_the_newest_comes_back(tmp_path: Path) -> None:
 
 
 def test_two_are_kept_in_the_order_of_training(tmp_path: Path) -> None:
+    """And the end of the first phase, from which other trainings go on."""
     for phase, seen in ((0, 64), (9, 128), (10, 32)):
         checkpoint.save(tmp_path, tensors_at(seen), progress_at(seen, phase=phase))
     kept = [path.name for path in checkpoint.complete(tmp_path)]
-    assert kept == ["9-000000000128", "10-000000000032"]
+    assert kept == ["0-000000000064", "9-000000000128", "10-000000000032"]
     assert newest(tmp_path) == (32, [])
 
 
