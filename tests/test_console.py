@@ -26,7 +26,6 @@ from triptych.console import (
     console_for,
     keep_drawn,
 )
-from triptych.data.open import open_images
 from triptych.run import Run
 
 
@@ -181,8 +180,7 @@ def test_a_verb_speaks_unless_it_is_quiet_or_not_the_first_process(
 
 VERBS = {
     **{name: getattr(api, name) for name in ("train", "repeat", "evaluate", "measure", "compare")},
-    **{name: getattr(api, name) for name in ("save_reference", "report", "average")},
-    "open_images": open_images,
+    **{name: getattr(api, name) for name in ("save_reference", "report", "average", "open_images")},
     **{name: getattr(Run, name) for name in ("sample", "encode", "log_likelihood", "read_images")},
 }
 

@@ -55,8 +55,10 @@ def going_on(
     origin: Path, budget: str = HALF, *overrides: str, data: ImageData = DATA, **others: Any
 ) -> resolve.ResolvedRequest:
     """As `request`, but with the settings of the run at `origin`."""
-    model = RunFolder(origin).read().model
-    asked = TrainRequest(model=model, budget=budget, set=overrides, origin=origin, **others)
+    model, named = RunFolder(origin).read().model, others.pop("data_named", None)
+    asked = TrainRequest(
+        model=model, data=named, budget=budget, set=overrides, origin=origin, **others
+    )
     return resolve.resolve(asked, data=data)
 
 
@@ -98,6 +100,43 @@ def longer(vae: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("longer") / "longer"
     train(going_on(vae), folder)
     return folder
+
+
+def test_the_seed_of_the_origin_is_gone_on_with(vae: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(vae, tmp_path / "other")
+    record = json.loads((other / "run.json").read_text(encoding="utf-8")) | {"seed": 3}
+    (other / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert going_on(other).seed == 3 and going_on(other, seed=0).seed == 0
+    assert request("vae:sigma", HALF).seed == 0
+
+
+def test_trackers_are_told_and_are_no_part_of_the_command(vae: Path, tmp_path: Path) -> None:
+    asked = going_on(vae, log_to=("csv",))
+    assert "log-to" not in asked.command and asked.identity() == going_on(vae).identity()
+    train(asked, tmp_path / "watched")
+    assert (tmp_path / "watched" / "log.csv").stat().st_size > 100
+
+
+def test_named_images_are_read_again_as_they_were(vae: Path) -> None:
+    """The command of a run says how images were read that are not the origin's own."""
+    cropped = replace(OTHER, fit="crop", augment=Augment(flip=True))
+    command = going_on(vae, data=cropped, data_named="others").command
+    assert "--fit crop" in command and "--flip" in command
+    assert "--fit" not in going_on(vae).command
+
+
+def test_images_that_python_holds_are_read_as_those_of_the_origin(
+    vae: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(api, "run_data", lambda run, data, *rest: seen.append(data) or OTHER)
+    monkeypatch.setattr(
+        api, "train_request", lambda asked, *rest: seen.append(asked) or RunFolder(vae)
+    )
+    held = DATA.train.images.numpy()
+    triptych.train("vae:sigma", held, origin=vae, budget=HALF, flip=True, machine=MACHINE)
+    assert seen[0] is held
+    assert seen[1].data.fingerprint == OTHER.fingerprint and seen[1].data.augment.flip
 
 
 def test_a_finished_run_keeps_the_end_of_its_first_phase(origins: dict[str, Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 import triptych
 from tests.making import CLASSES, encode, labels_in, make_images, one_thread, write_npz
 from triptych import api
+from triptych.data import ingest
 from triptych.data.dataset import ImageData
+from triptych.data.sources import Item
 from triptych.errors import InputError
+from triptych.options import DataOptions
 
 IMAGES, LABELS = make_images(150)
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
@@ -150,6 +154,26 @@ def test_pillow_images_of_any_mode_are_as_their_files(tmp_path: Path) -> None:
     assert held(deep).fingerprint == held(folder).fingerprint
 
 
+def test_pillow_images_that_cannot_be_read_are_bad_ones(tmp_path: Path) -> None:
+    """A file that is opened now and read later may be cut; it is named, and the rest goes on."""
+    for number in range(30):
+        (tmp_path / f"{number:02d}.png").write_bytes(encode(IMAGES[number]))
+    paths = sorted(tmp_path.iterdir())
+    paths[7].write_bytes(paths[7].read_bytes()[:60])
+    with ExitStack() as stack:
+        data = held([stack.enter_context(Image.open(path)) for path in paths])
+    assert data.ingested is not None
+    assert [name for name, _ in data.ingested.bad] == ["images[7]"]
+    assert data.fingerprint == held(tmp_path).fingerprint
+
+
+def test_blocks_hold_few_large_pillow_images() -> None:
+    """They are loaded, so they count by their pixels, as arrays do."""
+    large = Item("a", Image.new("RGB", (2000, 1000)), None, None)
+    assert ingest.size_of(large) == 2000 * 1000 * 3
+    assert [len(block) for block in ingest.in_blocks(iter([large] * 7))] == [3, 3, 1]
+
+
 def test_images_of_several_sizes_are_as_in_a_folder(tmp_path: Path) -> None:
     """Nothing asks that a list's images are alike."""
     rng = np.random.default_rng(1)
@@ -245,8 +269,15 @@ def test_hugging_face(tmp_path: Path, filed: ImageData) -> None:
     with pytest.raises(InputError, match=r"^no column 'photo' in images: there are image, label$"):
         held(pictures, image_column="photo")
     two = pictures.add_column("mask", [None] * 150).cast_column("mask", datasets.Image())
-    with pytest.raises(InputError, match=r"two|image_column|there are"):
+    with pytest.raises(InputError, match=r"^which column of images has the images is not clear"):
         held(two.rename_column("image", "scan"))
+    gone = pictures.select(range(40)).map(
+        lambda row, number: {"image": {"bytes": None, "path": f"/gone/{number}.png"}},
+        with_indices=True,
+        features=pictures.features,
+    )
+    with pytest.raises(InputError, match=r"^0 readable images in images \(40 bad, first "):
+        held(gone)
 
 
 class Endless(IterableDataset[Any]):
@@ -335,6 +366,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         [{"image": IMAGES[0]}] * 30,
         {"label_column": "y"},
         r"^images\[0\] holds image: .* label_column=",
+    ),
+    "options twice": (
+        IMAGES,
+        {"options": DataOptions(resolution=16)},
+        "^resolution beside the options",
     ),
     "labels of a name": (
         "street-digits",

@@ -18,6 +18,7 @@ from triptych.comparison import compare as comparing
 from triptych.comparison import hand_over
 from triptych.console import Console, console_for
 from triptych.data import open as opening
+from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData
 from triptych.data.open import tell_notes
 from triptych.data.sources.memory import Held, holds_images
@@ -122,6 +123,9 @@ def open_images(
     quiet:   no messages and no bars
     InputError on floats without a `range`, on labels of another number, and on what are no images.
     """
+    if options is not None and more:
+        wrong = f"{', '.join(more)} beside the options, which are all in one record"
+        raise InputError(wrong, "give one or the other")
     asked, console = options or DataOptions.of(**more), console_for(console, quiet)
     if holds_images(data):
         return opening.open_images(Held(data, labels, classes, test, name), asked, console)
@@ -132,13 +136,32 @@ def open_images(
     return opening.open_images(as_data(data), asked, console)
 
 
-def open_held(data: Data | None, options: Mapping[str, Any], console: Console) -> Data | None:
-    """Images that Python holds, opened as the keywords of a verb say; other data as they are."""
+def open_held(
+    data: Data | None, asked: Mapping[str, Any] | DataOptions, console: Console
+) -> Data | None:
+    """Images that Python holds, opened as a verb is asked to; other data as they are.
+
+    asked: the keywords of the verb, or its request
+    """
     if not holds_images(data):
         return data
     names = {each.name for each in fields(DataOptions)}
-    reading = {name: value for name, value in options.items() if name in names}
-    return opening.open_images(Held(data), DataOptions.of(**reading), console)
+    given = asked if isinstance(asked, Mapping) else vars(asked)
+    reading = DataOptions.of(**{name: given[name] for name in names if name in given})
+    return opening.open_images(Held(data), reading, console)
+
+
+def held_by_origin(
+    data: Data, options: Mapping[str, Any], machine: Machine | None, console: Console
+) -> ImageData:
+    """Images that Python holds, read as those of the run that a training goes on from."""
+    names = {each.name for each in fields(ReadingOptions)}
+    reading = ReadingOptions.of(**{n: value for n, value in options.items() if n in names})
+    origin = Run(as_path(options["origin"], "origin"), machine)
+    images = run_data(origin, data, reading, console)
+    return replace(
+        images, augment=Augment(flip=options.get("flip", False), crop=options.get("crop", 0))
+    )
 
 
 @takes(TrainRequest)
@@ -160,7 +183,9 @@ def train(
     quiet:     no messages and no bars
     """
     console, watching = console_for(console, quiet), as_callbacks(callbacks)
-    data = open_held(data, options, console)
+    if holds_images(data) and options.get("origin") is not None:
+        data = held_by_origin(data, options, machine, console)
+    data = open_held(data, model if isinstance(model, TrainRequest) else options, console)
     if not isinstance(model, TrainRequest):
         named = {} if data is UNNAMED else {"data": as_data(source_of(data))}
         model = TrainRequest.of(model=model, **named, **options)
@@ -273,6 +298,8 @@ def evaluate(
     """
     console = console_for(console, quiet)
     if isinstance(runs, MeasureRequest):
+        if data is not None:
+            raise InputError("the request names its data itself", "leave out data")
         asked, data = runs, runs.data
     elif holds_images(data):  # which each run reads as its own
         asked = MeasureRequest.of(runs=runs, **options)
@@ -543,7 +570,7 @@ def compare(
 
     console, watching = console_for(console, quiet), as_callbacks(callbacks)
     if isinstance(models, CompareRequest):
-        asked = models
+        asked, data = models, open_held(data, models, console)
     else:
         data = open_held(data, options, console)
         asked = CompareRequest.of(models=models, data=source_of(data), **options)

@@ -73,12 +73,13 @@ class Grid:
         """Write a PNG; parents are made.
 
         scale: how many times it is enlarged, each pixel becoming a square of so many
-        InputError where it would be too large.
+        InputError where it would be too large to be enlarged.
         """
         path = files.as_path(path, "path")
         check_scale(scale)
-        height, width = self.pixels.shape[-2:]
-        check_size(height, width, scale)
+        if scale > 1:
+            height, width = self.pixels.shape[-2:]
+            check_size(height, width, scale)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(path, as_png(enlarge(self.pixels, scale)))
         return path

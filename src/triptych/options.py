@@ -426,7 +426,11 @@ class TrainRequest(TrainingOptions, MachineOptions):
         "A named set, hf:owner/name, a folder of images or a file, see `triptych data --help`; "
         "street-digits by default, or the images of --from.",
     )
-    seed: int = option(0, "First weights, order of images and noise follow from it.")
+    seed: int | None = option(
+        None,
+        "First weights, order of images and noise follow from it; 0 by default, or the seed of the "
+        "run that --from names.",
+    )
     out: Path | None = option(None, "Folder of the run; a new one under runs/ by default.")
     teacher: Path | None = option(
         None, "A finished diffusion run to start from, for diffusion:consistency."

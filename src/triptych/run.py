@@ -227,15 +227,8 @@ class Run:
         seed = as_whole(seed, "seed")
         asked = SamplingOptions.of(**options)
         labels = self.labels_for(asked.label)
-        model = self.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
-        if not isinstance(model, Iterative):
-            raise InputError(f"a {self.family} samples in one step", "leave out --trajectory")
-        if asked.pixel_noise:
-            wrong = f"a {self.family} has no distribution of pixels to draw from"
-            raise InputError(wrong, "leave out --pixel-noise")
-        steps = len(model.noise_levels()) - 1
-        model = model.with_sampler(steps=steps)  # no more than the samples take
-        points = MOST_STATES if steps >= MOST_STATES else None
+        model, states = self.walking(asked)
+        points = MOST_STATES if states > MOST_STATES else None
         with console_for(console, quiet).bar("  sampling", count) as bar:
             return sample.trajectory(
                 model,
@@ -247,6 +240,24 @@ class Run:
                 labels=labels,
                 report=bar.update,
             )
+
+    def count_states(self, **options: Any) -> int:
+        """How many states `trajectory` gives of each sample; its options and its errors."""
+        return min(self.walking(SamplingOptions.of(**options))[1], MOST_STATES)
+
+    def walking(self, asked: SamplingOptions) -> tuple[GenerativeModel, int]:
+        """The model in as many steps as its samples take, and how many states these have.
+
+        InputError where it takes but one step.
+        """
+        model = self.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
+        if not isinstance(model, Iterative):
+            raise InputError(f"a {self.family} samples in one step", "leave out --trajectory")
+        if asked.pixel_noise:
+            wrong = f"a {self.family} has no distribution of pixels to draw from"
+            raise InputError(wrong, "leave out --pixel-noise")
+        states = len(model.noise_levels())
+        return model.with_sampler(steps=states - 1), states
 
     def sample_labels(
         self, count: int = 64, seed: int = 0, label: int | str | None = None

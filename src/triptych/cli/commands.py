@@ -193,9 +193,10 @@ class Sample(UsesModel, SamplingOptions, FilmOptions):
         run = Run(self.path, self.machine())
         if target.kind == output.POINTS and not run.model.shape.is_point:
             output.check(self.out)  # refuses it
-        target.check_room((self.count, *run.model.shape.size))
         draw = run.trajectory if self.trajectory else run.sample
         options = vars(self.part(SamplingOptions))
+        states = (run.count_states(**options),) if self.trajectory else ()
+        target.check_room((self.count, *states, *run.model.shape.size), back=False)
         samples = draw(self.count, self.seed, console=self.console(), **options)
         if target.kind == output.POINTS:
             target.write_points(points.coordinates(samples, run.record.data.ranges))

@@ -47,18 +47,19 @@ class Target:
     fps: float = FPS
     frames: bool = False
 
-    def check_room(self, shape: Sequence[int], bands: int = 1) -> None:
+    def check_room(self, shape: Sequence[int], bands: int = 1, back: bool = True) -> None:
         """InputError where pictures of images to come would be too large.
 
         shape: (N,C,H,W), or (N,points,C,H,W) of paths
         bands: how many such tensors stand in one picture
+        back:  whether a film returns the way it came
         A grid that is not enlarged may be of any size.
         """
         moments = max(1, shape[1]) if len(shape) == 5 else 1
         count = max(1, shape[0])
         if self.kind in FILMS or self.frames:
             size = images.grid_size((count, *shape[-3:]), images.columns_for(count))
-            frames = max(1, 2 * moments - 2) if self.kind in FILMS else 1
+            frames = (max(1, 2 * moments - 2) if back else moments) if self.kind in FILMS else 1
         elif self.scale == 1 or self.kind in (".npz", POINTS):
             return
         else:

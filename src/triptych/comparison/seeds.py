@@ -33,12 +33,13 @@ def by_model(
     """Results that differ in nothing but the seed together, in the order of their first.
 
     records: run.json of each, None for samples from elsewhere, which stand alone. The same seed
-             twice is no second training: its results stand alone too.
+             twice is no second training: its results stand alone too. So do those of runs that
+             went on from another, for two from one origin are not independent.
     """
     groups: dict[str, list[ResultsRecord]] = {}
     identities = [None if record is None else record.identity for record in records]
     for index, (result, record) in enumerate(zip(results, records, strict=True)):
-        if record is None:
+        if record is None or record.origins:
             groups[str(index)] = [result]
             continue
         same = {name: value for name, value in record.identity.items() if name != "seed"}

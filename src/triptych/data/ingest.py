@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from triptych.data import ranges, splits, store, workers
 from triptych.data.decode import Picture, quietly, read_pictures
@@ -575,6 +576,8 @@ def size_of(item: Item) -> int:
         return BLOCK_BYTES // STACKS_A_BLOCK + 1
     if isinstance(content, np.ndarray):
         return content.nbytes
+    if isinstance(content, Image.Image):
+        return content.width * content.height * len(content.getbands())
     return len(content) if isinstance(content, bytes) else 0
 
 

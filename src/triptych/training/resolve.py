@@ -102,7 +102,7 @@ class ResolvedRequest:
                 f"{images:,} training images do not fill a batch of {batch_size:,}",
                 f"give more, or use --set batch_size={images}",
             )
-        if self.teacher is not None:
+        if self.teacher is not None and self.origin is None:
             check_teacher(self.shape, self.teacher)
         if self.origin is not None:
             check_fits(self.origin, self.name, self.settings, self.shape)
@@ -115,8 +115,11 @@ class ResolvedRequest:
 
     def identity(self) -> JsonObject:
         """What must agree for a run to be resumed."""
-        begun = {} if self.teacher is None else {"teacher": self.teacher.read().digests}
-        begun |= {} if self.origin is None else self.origin.identity()
+        begun: JsonObject = {}
+        if self.origin is not None:  # which holds all that it had of a teacher
+            begun = self.origin.identity()
+        elif self.teacher is not None:
+            begun = {"teacher": self.teacher.read().digests}
         followed = (
             {}
             if self.follow is None
@@ -321,7 +324,7 @@ def resolve(
         settings=config.override(usual, asked.set),
         data=opened,
         budget=budget,
-        seed=asked.seed,
+        seed=asked.seed or 0,
         command=replace(asked, size=size, **reading_of(opened)).command(
             (*MACHINE, "budget", "out", "log_to")
         ),
@@ -342,7 +345,8 @@ def resolve_going_on(
 ) -> ResolvedRequest:
     """The same of a training that goes on from the finished run at a path.
 
-    What is not asked for is as it was there: size, settings, whether labels are used, the teacher.
+    What is not asked for is as it was there: size, seed, settings, whether labels are used, the
+    teacher, which is not needed any more.
     """
     record = RunFolder(path).read()
     source = record.data.source if asked.data is None else asked.data
@@ -361,14 +365,22 @@ def resolve_going_on(
         settings=config.override(origin.settings, asked.set),
         data=images,
         budget=Budget.parse(asked.budget or usual, least_zero=True),
-        seed=asked.seed,
-        command=replace(asked, strict=False).command((*MACHINE, "budget", "out")),
+        seed=record.seed if asked.seed is None else asked.seed,
+        command=replace(asked, **{"strict": False} | reading_if_named(asked, images)).command(
+            (*MACHINE, "budget", "out", "log_to")
+        ),
         on_trouble=asked.on_trouble,
         labels=labels_for_training(name, images) if conditional else None,
         teacher=None if record.teacher is None else RunFolder(Path(record.teacher)),
         origin=origin,
         variant=",".join(variant.words) or record.variant,
+        log_to=asked.log_to,
     )
+
+
+def reading_if_named(asked: TrainRequest, images: ImageData) -> JsonObject:
+    """How images were read that are named beside an origin; nothing of the origin's own."""
+    return {} if asked.data is None else reading_of(images)
 
 
 def budget_for(name: ModelName, size: Size, asked: str | None, console: Console) -> Budget:

@@ -202,21 +202,23 @@ def copy_into(
     clock = Clock()
     clock.start()
     model, _ = load_model(origin.folder)
+    carries = origin.carries(request.settings)
+    repeated = request.follow is not None  # by a command that takes no budget
     record = record_of(
         request,
         machine,
         planned_images=0,
         checkpoints=1,
-        command=f"{request.command} --budget {request.budget.asked}",
-        origins=origin.chain(()),
-        carried=origin.age,
+        command=request.command + ("" if repeated else f" --budget {request.budget.asked}"),
+        origins=origin.chain(() if carries else (Note("averages_anew"),)),
+        carried=origin.age if carries else 0,
     )
     folder.write(record)
     for kept in (folder.averages, folder.checkpoints):
         shutil.rmtree(kept, ignore_errors=True)
-    if origin.folder.averages.is_dir():
+    if carries and origin.folder.averages.is_dir():
         copy_files(origin.folder.averages, folder.averages)
-    if origin.state is not None:
+    if carries and origin.state is not None:
         files.make_folder(folder.checkpoints)
         copy_files(origin.state, folder.checkpoints / origin.state.name)
     watching = watchers(request, folder, record, callbacks, console)
@@ -662,7 +664,7 @@ def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
     """
     try:
         model = registry.build(request.name, request.settings, request.shape, request.seed)
-        if request.teacher is not None:
+        if request.teacher is not None and request.origin is None:
             resolve.start_from(model, request.teacher)
         elif request.origin is None:
             fit_before_training(model, request.data.train, request.seed)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
@@ -24,6 +25,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from triptych.data.decode import ORIENTED
 from triptych.data.sources import (
     MEMORY,
     PART_NAMES,
@@ -45,6 +47,7 @@ from triptych.records import Note
 Content = np.ndarray | Image.Image | bytes | Path | BadImageError
 Label = str | int | None
 ROWS = 100  # of a Hugging Face data set, read at once
+HEEDED = {"transparency", "icc_profile", *ORIENTED}  # of what Pillow tells of an image
 LARGEST = 8  # bytes of a number; longer floats are not the same on every machine
 NAME = "images"  # of images that bring no name
 HOW = "give (N,H,W), (N,H,W,C) or (N,C,H,W) with C 1 or 3"
@@ -166,14 +169,17 @@ def add_to_digest(digest: Any, item: Item) -> None:
         head += (content.dtype.str, content.shape)
         body = np.ascontiguousarray(content).data
     elif isinstance(content, Image.Image):
-        more = {key: content.info.get(key) for key in ("transparency", "icc_profile", "exif")}
-        head += (content.mode, content.size, content.getpalette(), more)
+        more = {key: repr(content.info.get(key)) for key in sorted(HEEDED)}
+        colors = content.palette and (content.palette.mode, bytes(content.palette.palette))
+        head += (content.mode, content.size, colors, more)
         body = content.tobytes()
     elif isinstance(content, bytes):
         body = content
     elif isinstance(content, Path):
-        status = content.stat()
-        head += (str(content), status.st_size, status.st_mtime_ns)
+        head += (str(content),)
+        with suppress(OSError):  # what is gone is a bad image when it is read
+            status = content.stat()
+            head += (status.st_size, status.st_mtime_ns)
     digest.update(repr(head).encode())
     digest.update(body)
 
@@ -323,7 +329,10 @@ def is_pair(item: object) -> bool:
 def as_content(value: object, name: str) -> Content:
     """An image as items hold it; InputError where it is none."""
     if isinstance(value, Image.Image):
-        return value.copy()  # loaded, and as nobody changes it meanwhile
+        try:
+            return value.copy()  # loaded, and as nobody changes it meanwhile
+        except Exception as error:  # of a file that is read only now
+            return BadImageError(f"damaged ({error})")
     if isinstance(value, list | tuple):
         try:
             value = np.asarray(value)
