@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 # Tests run in parallel processes: one thread each, and none that spins while it waits. Read when
 # torch is loaded, so they stand before whatever could load it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
+# What a script starts in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -28,14 +29,22 @@ from triptych import images as pixels
 from triptych import plugins
 from triptych.cli import main
 from triptych.comparison import compare as comparing
+from triptych.comparison import turns
 from triptych.console import QUIET, Console
-from triptych.errors import InputError, InterruptedRunError
+from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.images import Grid
 from triptych.options import TRACKERS, CompareRequest, TrainRequest
 from triptych.records import RunRecord
 from triptych.training import trackers
 from triptych.training import train as training
-from triptych.training.callbacks import KEYS, Callback, Moment, RunInfo, Status
+from triptych.training.callbacks import (
+    KEYS,
+    Callback,
+    Moment,
+    RunInfo,
+    Status,
+    final_numbers,
+)
 from triptych.training.resolve import ResolvedRequest
 from triptych.training.run_folder import RunFolder
 from triptych.training.state import TrainingState
@@ -207,6 +216,14 @@ def test_callbacks_are_told_what_the_log_and_the_folder_hold(
     assert (began.status, ended) == ("running", record)
 
 
+def test_memory_that_is_not_known_is_no_number(whole: RunFolder) -> None:
+    record = replace(whole.read(), peak_memory_bytes=7)
+    numbers = final_numbers(record)
+    assert numbers["final/memory_bytes"] == 7
+    del numbers["final/memory_bytes"]
+    assert final_numbers(replace(record, peak_memory_bytes=None)) == numbers
+
+
 def test_learning_rates_are_those_of_the_next_step(whole: RunFolder) -> None:
     """A cosine after the warm-up, which is over before the first log point."""
     settings = whole.read().settings["optimizer"]
@@ -343,6 +360,29 @@ def test_a_run_that_crashed_forgets_what_came_after_its_checkpoint(
     folder = train(wanted, tmp_path / "run", recorder)
     assert recorder.of("start") == [(5 * STEP, ())]
     assert untimed(rows_of(folder)) == untimed(rows_of(watched[0]))
+
+
+def test_of_trainings_in_turns_one_that_fails_is_the_only_one_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are stopped, and go on with the same command."""
+    move, states = TrainingState.step, []
+
+    def dying(state: TrainingState, *rest: Any) -> None:
+        if state not in states:
+            states.append(state)
+        if len(states) == 2 and all(each.seen > 0 for each in states):
+            raise TrainingFailedError("not finite")
+        move(state, *rest)
+
+    monkeypatch.setattr(TrainingState, "step", dying)
+    monkeypatch.setattr(turns, "TURN", 0.0)
+    recorder = Recorder()
+    requests = [resolved("vae:sigma", "0.64kimg", *SMALL[2:], seed=seed) for seed in (0, 1)]
+    with pytest.raises(TrainingFailedError):
+        comparing.train_all(requests, tmp_path, MACHINE, QUIET, [recorder])
+    statuses = [status for _, (_, status) in recorder.of("end")]
+    assert sorted(statuses) == ["failed", "stopped"]
 
 
 def test_several_trainings_in_turns_are_told_apart(tmp_path: Path) -> None:
@@ -500,6 +540,24 @@ def test_a_tracker_of_another_package(
     assert names[0] == "start" and names[-1] == "end" and names.count("log") == STEPS
 
 
+@pytest.mark.parametrize("error", [KeyError("MY_TOKEN"), SystemExit("MY_TOKEN")])
+def test_a_tracker_that_cannot_be_made_is_dropped(
+    error: BaseException, whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Callback):
+        def __init__(self) -> None:
+            raise error
+
+    monkeypatch.setattr(plugins, "announced", lambda group: {"theirs": Point(Broken)})
+    console = Lines()
+    folder = train(request(log_to=("theirs",)), tmp_path / "run", console=console)
+    assert digest(folder) == digest(whole)
+    [line] = [line for line in console.lines if "failed" in line]
+    assert line.startswith("  warning: theirs failed (") and "MY_TOKEN" in line
+    [warned] = lines_of(folder, "warning")
+    assert warned["note"]["values"]["name"] == "theirs"
+
+
 def test_a_tracker_that_hangs_is_left_to_itself(
     whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -541,7 +599,7 @@ def test_a_tracker_that_falls_behind_is_dropped(monkeypatch: pytest.MonkeyPatch)
             released.wait(60)
 
     run: Any = None
-    beside = trackers.Beside("theirs", Hanging(), QUIET)
+    beside = trackers.Beside("theirs", Hanging, QUIET)
     beside.start(run, at)
     with pytest.raises(TimeoutError, match="it is 3 calls behind"):
         for _ in range(5):

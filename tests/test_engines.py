@@ -13,13 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import triptych
 from tests.making import one_thread, open_tiny
 from tests.test_comparison import FACTS, conditions, records
+from triptych.comparison import compare as comparing
 from triptych.comparison import engines, hand_over, work
 from triptych.comparison.contract import differences, marks
 from triptych.comparison.engines import Asked, Needs, Outcome, perform
@@ -28,11 +31,13 @@ from triptych.comparison.work import MeasureWork, Site, Source, TrainWork
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData
 from triptych.data.store import cache_folder
+from triptych.distributed import ALONE
 from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
 from triptych.evaluation import classifier
 from triptych.options import CompareRequest, DataOptions, MachineOptions, TrainRequest
 from triptych.records import JsonObject, Note
-from triptych.training.resolve import resolve
+from triptych.training.loop import stop_signals
+from triptych.training.resolve import resolve, run_name
 from triptych.training.run_folder import HOLDER, RunFolder, alone_in
 from triptych.training.train import train
 from triptych.words import english
@@ -113,6 +118,59 @@ def test_a_head_without_a_gpu_asks_what_it_cannot_choose(monkeypatch: pytest.Mon
     assert (machine.device, workers.device, workers.precision) == ("cpu", "cuda", "bf16")
     with pytest.raises(InputError, match="no CUDA GPU"):  # of this process's own
         hand_over.head(replace(asked, on=None))
+
+
+def test_workers_split_and_compile_as_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the head has no GPU, and itself does neither."""
+    monkeypatch.setattr("triptych.hardware.find_gpu", lambda: (False, ""))
+    asked = CompareRequest.of(
+        models=("vae",), on="slurm", device="cuda", precision="bf16", size="small", compile=True,
+        microbatch=4,
+    )  # fmt: skip
+    workers = hand_over.workers_machine(asked, hand_over.head(asked))
+    assert (workers.compile, workers.microbatch) == (True, 4)
+    given = replace(one_thread(), compile=True, microbatch=8)  # by a caller in Python
+    workers = hand_over.workers_machine(CompareRequest.of(models=("vae",), on="ray"), given)
+    assert (workers.compile, workers.microbatch) == (True, 8)
+
+
+@pytest.mark.parametrize(("named", "chosen"), [("cuda", "cpu"), (None, "cuda"), (None, "mps")])
+def test_processes_of_this_machine_share_no_gpu(
+    named: str | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submitit gives each of them the first one, whatever the user made visible."""
+    monkeypatch.setattr(Asked, "check", lambda self: None)
+    asked = CompareRequest.of(models=("vae",), on="local", device=named)
+    machine = replace(one_thread(), device=chosen)
+    with pytest.raises(InputError, match="use --on ray, or --device cpu"):
+        hand_over.check(asked, machine)
+    hand_over.check(replace(asked, on="ray"), machine)
+    hand_over.check(replace(asked, device="cpu"), machine)
+
+
+def test_samples_alone_need_no_engine(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Asked, "check", lambda self: None)
+    np.savez(tmp_path / "theirs.npz", images=data.test.images.permute(0, 2, 3, 1).numpy())
+    with pytest.raises(InputError, match="--on hands over models and runs, and there are none"):
+        triptych.compare(
+            str(tmp_path / "theirs.npz"), data, out=tmp_path / "out", on="local",
+            machine=one_thread(),
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_open_what_the_head_opened(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path is whole; a name stays one though a folder of that name lies here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "street-digits").mkdir()
+    named = replace(data, source="street-digits", path=None)
+    assert hand_over.source_of(named).data == "street-digits"
+    whole = str(Path(data.source).absolute())
+    assert hand_over.source_of(replace(data, source="data", path=whole)).data == whole
 
 
 def test_an_engine_that_refuses_leaves_nothing(
@@ -220,6 +278,37 @@ class Inline:
         self.begun.append("closed")
 
 
+@dataclass(frozen=True)
+class Struck:
+    """Is sent a terminal's Ctrl-C, and then what its head sends on it."""
+
+    name: str = "struck"
+
+    def do(self) -> JsonObject:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        return {}
+
+
+@pytest.fixture
+def begun_by_a_head() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("begun_by_a_head")
+def test_a_worker_leaves_ctrl_c_to_its_head() -> None:
+    """A second signal would kill a training before it has saved."""
+    assert perform(Struck()) == Outcome(stopped=signal.SIGTERM)
+    with stop_signals(ALONE) as received:
+        signal.raise_signal(signal.SIGINT)
+        assert received == []
+        signal.raise_signal(signal.SIGTERM)
+        assert received == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 def crew_of(engine: Any, folder: Path) -> Crew:
     source = Source(data="none", options=DataOptions(), fingerprint="")
     site = Site(str(folder), str(folder), "none")
@@ -296,11 +385,52 @@ def test_unlike_trainings_are_refused_while_they_train(tmp_path: Path) -> None:
     for name in ("fast", "slow"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(json.dumps(on_hardware(name)))
-    runs = {tmp_path / name: RunFolder(tmp_path / name) for name in ("fast", "slow", "waiting")}
+    runs = [RunFolder(tmp_path / name) for name in ("fast", "slow", "waiting")]
     with pytest.raises(InputError, match=r"the hardware differs, .*: fast fast, slow slow"):
         hand_over.refuse_unlike(runs)
-    del runs[tmp_path / "slow"]
+    del runs[1]
     hand_over.refuse_unlike(runs)
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_finished_run_is_unlike_as_soon_as_a_training_has_begun(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where both are called the same, and not at the end of all trainings."""
+    asked = TrainRequest(model="vae:course", size="tiny", resolution=16)
+    request = resolve(asked, "cpu", data, precision="fp32")
+    crew = crew_of(Inline(), tmp_path / "comparison")
+    finished = RunFolder(tmp_path / "before" / run_name(request))
+    training = RunFolder(crew.folder / run_name(request))
+    for run, name in ((finished, "fast"), (training, "slow")):
+        run.path.mkdir(parents=True)
+        run.run_json.write_text(json.dumps(on_hardware(name)))
+    monkeypatch.setattr(hand_over, "run_all", lambda chains, crew, check: check() or {})
+    plan: Any = SimpleNamespace(count=10, features="pixels", samplers={})
+    with pytest.raises(InputError, match=r"the hardware differs") as error:
+        hand_over.train_and_measure([asked], [request], [finished], plan, crew, False)
+    assert f"{finished.path} fast, {training.path} slow" in str(error.value)
+    hand_over.train_and_measure([asked], [request], [finished], plan, crew, True)
+    assert hand_over.train_and_measure([asked], [request], [], plan, crew, False) == {}
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("error", [InputError("half a file", "read on"), OSError("stale handle")])
+def test_a_run_that_cannot_be_read_just_now_ends_nothing(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(folder: RunFolder) -> None:
+        raise error
+
+    monkeypatch.setattr(RunFolder, "is_run", lambda folder: True)
+    monkeypatch.setattr(RunFolder, "read", unreadable)
+    runs = [RunFolder(tmp_path / "a")]
+    hand_over.refuse_unlike(runs)
+    chains = {tmp_path / "a": [Step("a")]}
+    answers = hand_over.run_all(
+        chains, crew_of(Inline(), tmp_path), lambda: hand_over.refuse_unlike(runs)
+    )
+    assert answers == {tmp_path / "a": {"name": "a"}}
 
 
 # A whole comparison
@@ -352,6 +482,14 @@ def test_an_engine_gives_what_turns_give(
     assert told in ours["page"] and told not in turns["page"]
     for key in ("device", "precision", "threads", "hardware", "versions", "budget"):
         assert ours["contract"][key] == turns["contract"][key]
+    asked = CompareRequest.of(
+        models=(str(tmp_path / "turns" / "vae-course-s0"),), out=tmp_path / "finished", count=30,
+        on="local", no_baseline=True,
+    )  # fmt: skip
+    finished = comparing.compare(asked, data, one_thread(), QUIET)
+    assert engine.begun[-2:] == ["measure vae-course-s0", "closed"]
+    contract = json.loads((finished / "contract.json").read_text())
+    assert contract["notes"] == []  # of how it was trained nothing is known
     marked = list((tmp_path / "engine" / work.HIDDEN).glob("seen-*"))
     assert marked == [] and not list((cache_folder() / work.HIDDEN).glob("seen-*"))
     work.MEASURERS.clear()
@@ -490,6 +628,8 @@ def test_a_cancelled_process_saves(data: ImageData, tmp_path: Path) -> None:
     until = time.monotonic() + 120
     while not (tmp_path / "run" / "log.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.05)
+    holder = json.loads((tmp_path / "run" / HOLDER).read_text())
+    os.kill(holder["process"], signal.SIGINT)  # as a terminal does, which sends it to all
     future.cancel()
     while (outcome := future.outcome()) is None and time.monotonic() < until:
         time.sleep(0.05)

@@ -13,7 +13,7 @@ import pytest
 from tests.making import one_thread
 from triptych.comparison import turns
 from triptych.console import Bar, Console
-from triptych.errors import InterruptedRunError
+from triptych.errors import InterruptedRunError, TrainingFailedError
 
 MACHINE = one_thread()
 
@@ -21,7 +21,14 @@ MACHINE = one_thread()
 class Training:
     """Needs so many seconds; a turn lasts as long as it is given."""
 
-    def __init__(self, name: str, needed: float, stops: float = float("inf")) -> None:
+    def __init__(
+        self,
+        name: str,
+        needed: float,
+        stops: float = float("inf"),
+        error: BaseException | None = None,
+    ) -> None:
+        self.error = error or InterruptedRunError(15)
         self.folder = SimpleNamespace(path=Path(name))
         self.needed, self.stops, self.seconds, self.together = needed, stops, 0.0, 0
         self.turns: list[float] = []
@@ -39,7 +46,7 @@ class Training:
         self.turns.append(turn)
         self.seconds += min(turn, self.needed)
         if self.seconds >= self.stops:
-            raise InterruptedRunError(15)
+            raise self.error
 
     def save(self) -> None:
         self.saved = True
@@ -104,6 +111,30 @@ def test_a_signal_saves_those_whose_turn_it_is_not() -> None:
     with pytest.raises(InterruptedRunError):
         train([first, second, third], Bars())
     assert (first.saved, second.saved, third.saved) == (True, False, True)
+
+
+class Unsavable(Training):
+    """There is no room for its checkpoint."""
+
+    def save(self) -> None:
+        super().save()
+        raise OSError(28, "no room")
+
+
+@pytest.mark.parametrize("error", [TrainingFailedError("not finite"), KeyError("a fault")])
+def test_one_that_fails_leaves_the_others_saved(error: Exception) -> None:
+    """As far as that is possible; what is raised is what went wrong first."""
+    first, second, third = Unsavable("a", 9), Training("b", 9, 6, error), Training("c", 9)
+    with pytest.raises(type(error)) as raised:
+        train([first, second, third], Bars())
+    assert raised.value is error
+    assert (first.saved, second.saved, third.saved) == (True, False, True)
+
+
+def test_a_signal_does_not_pass_over_what_could_not_be_saved() -> None:
+    """The one line that a stopped command leaves says that all is saved."""
+    with pytest.raises(OSError, match="no room"):
+        train([Unsavable("a", 9), Training("b", 9, stops=6)], Bars())
 
 
 @pytest.mark.parametrize(("free", "fits"), [(413.0, True), (412.0, False)])

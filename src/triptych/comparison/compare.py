@@ -151,6 +151,8 @@ def compare(
         course_models() if asked.course else tuple(registry.trained_families())
     )
     entries = Entries.parse(models)
+    if asked.on is not None and not (entries.variants or entries.finished):
+        raise InputError("--on hands over models and runs, and there are none", "leave it out")
     usual = DEFAULT_BUDGETS[size]
     if entries.finished and not entries.variants:
         budgets = [each.read().budget for each in entries.finished]
@@ -209,7 +211,8 @@ def compare_on_images(
             measured = hand_over.train_and_measure(
                 asks, requests, entries.finished, plan, crew, asked.force
             )
-            made = where_trained(runs[-1].read()) | {"notes": (crew.note,)}  # not this machine
+            if requests:  # trained by the engine's machines, not by this one
+                made = where_trained(runs[-1].read()) | {"notes": (crew.note,)}
     measure_here, measure_samples = measurers(data, plan, machine, console)
 
     def measure(run: RunFolder) -> ResultsRecord:
@@ -242,8 +245,6 @@ def compare_on_reference(
 
     InputError where there are runs or models to be trained: both take the images themselves.
     """
-    if asked.on is not None:
-        raise InputError("--on hands over models and runs, and there are none", "leave it out")
     if entries.variants or entries.finished:
         raise InputError(
             f"{asked.data} holds no images, which models are trained on and runs measured with",

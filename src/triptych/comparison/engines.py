@@ -98,7 +98,10 @@ def perform(work: Work) -> Outcome:
 
 @contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGINT end the work, where a training does not heed them itself."""
+    """Inside, SIGTERM and SIGINT end the work, where a training does not heed them itself.
+
+    A SIGINT that whoever started this process had it ignore stays ignored.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise InterruptedRunError(number)
@@ -106,7 +109,8 @@ def ending_on_signals() -> Iterator[None]:
     kept: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # not the main thread: whoever runs there heeds signals
         for number in (signal.SIGTERM, signal.SIGINT):
-            kept[number] = signal.signal(number, leave)
+            if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+                kept[number] = signal.signal(number, leave)
     try:
         yield
     finally:

@@ -68,7 +68,13 @@ def check(asked: CompareRequest, machine: Machine) -> None:
         return
     if machine.group.size > 1:
         raise InputError("--on hands the work to an engine by itself", "start without torchrun")
-    engines.Asked.parse(asked.on).check()
+    engine = engines.Asked.parse(asked.on)
+    if engine.engine == "local" and workers_machine(asked, machine).device != "cpu":
+        raise InputError(
+            "--on local shares out no GPUs: all its processes would use the first one",
+            "use --on ray, or --device cpu",
+        )
+    engine.check()
 
 
 def head(asked: CompareRequest) -> Machine:
@@ -87,11 +93,18 @@ def head(asked: CompareRequest) -> Machine:
 
 
 def workers_machine(asked: CompareRequest, machine: Machine) -> Machine:
-    """The device and precision of the workers, which are the head's own where nothing is asked."""
+    """What the workers run on: what is asked of them, and the head's own where nothing is."""
     if asked.on is None:
         return machine
     device, precision = asked.device or machine.device, asked.precision or machine.precision
-    return replace(machine, device=device, precision=precision)
+    microbatch = machine.microbatch if asked.microbatch is None else asked.microbatch
+    return replace(
+        machine,
+        device=device,
+        precision=precision,
+        compile=asked.compile or machine.compile,
+        microbatch=microbatch,
+    )
 
 
 @contextmanager
@@ -149,13 +162,11 @@ def crew_for(
 
 
 def source_of(data: ImageData) -> Source:
-    """How workers open these images; a path is made whole, for they begin in other folders."""
+    """How workers open these images; paths are whole, for workers begin in other folders."""
     options = DataOptions.of(
         **{name: value for name, value in reading_of(data).items() if name != "data"}
     )
-    path = Path(data.source).expanduser()
-    source = str(path.absolute()) if path.exists() else data.source
-    return Source(data=source, options=options, fingerprint=data.fingerprint)
+    return Source(data=data.path or data.source, options=options, fingerprint=data.fingerprint)
 
 
 def train_and_measure(
@@ -178,7 +189,7 @@ def train_and_measure(
         chains[out] = [train_work(asked, request, out, crew), measure_work(out, plan, crew)]
     for run in finished:
         chains[run.path] = [measure_work(run.path, plan, crew)]
-    trained = {out: RunFolder(out) for out in outs}
+    trained = [*finished, *(RunFolder(out) for out in outs)]
     crew.console.say(english(replace(crew.note, code="handed_to_engine")))
     results = run_all(chains, crew, lambda: None if force else refuse_unlike(trained))
     return {out: ResultsRecord.read(values) for out, values in results.items()}
@@ -209,10 +220,16 @@ def measure_work(out: Path, plan: Plan, crew: Crew) -> MeasureWork:
     )
 
 
-def refuse_unlike(folders: Mapping[Path, RunFolder]) -> None:
-    """InputError where trainings that have begun run under unequal conditions."""
-    records = {path.name: run.read() for path, run in folders.items() if run.is_run()}
-    unequal = differences({name: Conditions.of_run(each) for name, each in records.items()})
+def refuse_unlike(folders: Sequence[RunFolder]) -> None:
+    """InputError where trainings that are done or have begun ran under unequal conditions."""
+    names = [run.path.name for run in folders]
+    begun = {}
+    for run, name in zip(folders, names, strict=True):
+        with suppress(OSError, InputError):  # another machine may be writing it: the next look
+            if run.is_run():
+                shown = name if names.count(name) == 1 else str(run.path)
+                begun[shown] = Conditions.of_run(run.read())
+    unequal = differences(begun)
     if unequal:
         raise InputError(
             "these trainings cannot be compared, " + "; ".join(map(english, unequal)),
@@ -247,7 +264,8 @@ def run_all(
                     running[out] = (works[0], crew.engine.submit(works[0]), works[1:])
                 for out, (work, future, more) in list(running.items()):
                     if (outcome := future.outcome()) is None:
-                        by_path[out].update(progress_in(RunFolder(out)), 1)
+                        with suppress(OSError, InputError):  # its worker may be writing there
+                            by_path[out].update(progress_in(RunFolder(out)), 1)
                         continue
                     if outcome.stopped is not None and stopped[out] < RETRIES:
                         stopped[out] += 1  # by its machine, not by us: it saved, and goes on

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 
 from triptych import hardware
 from triptych.console import Console
-from triptych.errors import InterruptedRunError
+from triptych.errors import ANYTHING, InterruptedRunError
 from triptych.hardware import Machine
 from triptych.records import Note
 from triptych.training.calibration import forecast_bytes
@@ -34,7 +34,8 @@ def train_in_turns(
     """Train all to their ends; one after another where they do not fit into memory together.
 
     open_training: begins or takes up the training of a request
-    Raises InterruptedRunError on a signal, after all of them were saved.
+    Raises InterruptedRunError on a signal, after all of them were saved; what else a training
+    raises, after the others were.
     """
     if len(requests) > 1 and not fit_together(requests, machine):
         console.say(english(Note("one_after_another")))
@@ -70,18 +71,23 @@ def train_together(
         whole = "training" if len(trainings) == 1 else f"training {len(trainings)} models in turns"
         bars = stack.enter_context(console.bars([whole, *names]))
         received = stack.enter_context(stop_signals(machine.group))
-        try:
-            while waiting := [training for training in trainings if not training.done]:
-                # Each process went by its own clock: the first one's says whose turn it is.
-                spent = machine.group.broadcast(partial(seconds_of, waiting))
-                training = waiting[spent.index(min(spent))]
-                turn = TURN if len(waiting) > 1 else math.inf
+        while waiting := [training for training in trainings if not training.done]:
+            # Each process went by its own clock: the first one's says whose turn it is.
+            spent = machine.group.broadcast(partial(seconds_of, waiting))
+            training = waiting[spent.index(min(spent))]
+            turn = TURN if len(waiting) > 1 else math.inf
+            try:
                 training.advance(turn, received, bars[1 + trainings.index(training)])
-                done = sum(training.progress for training in trainings)
-                bars[0].update(done, len(trainings))
-        except InterruptedRunError:
-            for paused in trainings:
-                if paused is not training:  # which has saved itself
-                    paused.save()
-            machine.group.barrier()  # who leaves first would have the others killed
-            raise
+            except InterruptedRunError:  # in all processes
+                for paused in trainings:
+                    if paused is not training:  # which has saved itself
+                        paused.save()
+                machine.group.barrier()  # who leaves first would have the others killed
+                raise
+            except BaseException:
+                for paused in trainings:
+                    if paused is not training:
+                        with suppress(*ANYTHING):  # a full disk may be what ended it
+                            paused.save()
+                raise
+            bars[0].update(sum(each.progress for each in trainings), len(trainings))

@@ -160,13 +160,15 @@ def final_numbers(record: RunRecord) -> dict[str, float]:
     """What a training took; nothing of one that is not done."""
     if not record.done:
         return {}
-    return {
+    numbers = {
         "final/images": float(record.images_seen),
         "final/seconds": number(record.train_seconds),
         "final/images_per_second": number(record.images_per_second),
-        "final/memory_bytes": number(record.peak_memory_bytes),
         "final/rewinds": float(record.rewinds),
     }
+    if record.peak_memory_bytes is not None:
+        numbers["final/memory_bytes"] = float(record.peak_memory_bytes)
+    return numbers
 
 
 def hyperparameters(record: RunRecord) -> dict[str, str | int | float | bool]:

@@ -509,6 +509,8 @@ def progress_of(
 
 # By name, for no system has all: a terminal that closes is SIGHUP, on Windows SIGBREAK.
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+# Of a process that was started so: nohup, a background job, a worker that its head asks to stop.
+MAY_BE_IGNORED = ("SIGINT", "SIGHUP")
 
 
 @contextmanager
@@ -531,8 +533,10 @@ def stop_signals(group: Group) -> Iterator[list[int]]:
     try:
         for name in STOPPING:
             number = getattr(signal, name, None)
-            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
-                continue  # another system's; nohup
+            if number is None:  # another system's
+                continue
+            if name in MAY_BE_IGNORED and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             kept[number] = signal.signal(number, note)
     except ValueError:  # not the main thread: whoever runs there handles its own signals
         yield received

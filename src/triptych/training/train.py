@@ -333,6 +333,7 @@ class Training:
     ) -> None:
         self.request, self.folder, self.console = request, folder, console
         self.clock, self.together = Clock(), 1
+        self.ends_as: Status = "stopped"  # where it is left before it is done
         self.loop: TrainingLoop | None = None
         self.clock.start()
         written = machine.group.broadcast(
@@ -417,12 +418,18 @@ class Training:
         """
         if self.loop is None:
             return True
-        if not self.loop.advance(seconds, received, bar):
-            return False
-        last = self.loop.job.threads.changes[-1][2]  # what is fastest now, and is recorded
-        with replace(self.machine, threads=last).own_threads():
-            self.clock.start()
-            self.finish(self.loop)
+        try:
+            if not self.loop.advance(seconds, received, bar):
+                return False
+            last = self.loop.job.threads.changes[-1][2]  # what is fastest now, and is recorded
+            with replace(self.machine, threads=last).own_threads():
+                self.clock.start()
+                self.finish(self.loop)
+        except (InterruptedRunError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            self.ends_as = "failed"
+            raise
         self.clock.pause()
         self.callbacks.end(self.loop.reached(), self.record, "done")
         self.loop = None
@@ -431,16 +438,11 @@ class Training:
     @contextmanager
     def telling_its_end(self) -> Iterator[None]:
         """Callbacks hear of the end of what is done inside, however it comes."""
-        status: Status = "failed"
         try:
             yield
-            status = "stopped"  # unless it is done, of which they have heard
-        except (InterruptedRunError, KeyboardInterrupt):
-            status = "stopped"
-            raise
         finally:
-            if self.loop is not None:
-                self.callbacks.end(self.loop.reached(), self.record, status)
+            if self.loop is not None:  # else it is done, of which they have heard
+                self.callbacks.end(self.loop.reached(), self.record, self.ends_as)
 
     def save(self) -> None:
         """A checkpoint of this moment, unless the run is done."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
@@ -83,27 +84,39 @@ def prepare(names: Sequence[str], console: Console) -> None:
 
 def make(names: Sequence[str], console: Console) -> list[tuple[str, Callback]]:
     """The callbacks of one run, with their names."""
-    return [(name, Beside(name, tracker_class(name)(), console)) for name in names]
+    return [(name, Beside(name, partial(made_by, name), console)) for name in names]
+
+
+def made_by(name: str) -> Callback:
+    """The callback of a name; it raises what its package does."""
+    return tracker_class(name)()
 
 
 class Beside(Callback):
     """A callback in a thread of its own, so that training does not wait for what it does.
 
-    What it raises is raised here at the next call. TimeoutError where it does not begin or end
-    within its time, or falls too far behind: the thread is then left to itself.
+    What it raises, also while it is made, is raised here at the next call. TimeoutError where it
+    does not begin or end within its time, or falls too far behind: the thread is then left to
+    itself.
     """
 
-    def __init__(self, name: str, callback: Callback, console: Console) -> None:
-        self.name, self.callback, self.console = name, callback, console
+    def __init__(self, name: str, make_callback: Callable[[], Callback], console: Console) -> None:
+        self.name, self.make_callback, self.console = name, make_callback, console
+        self.callback = Callback()  # until there is one
         self.calls: Queue[Callable[[], None] | None] = Queue(MOST_WAITING)
         self.begun, self.ended = Event(), Event()
         self.error: BaseException | None = None
 
     def start(self, run: RunInfo, at: Moment) -> None:
         """Begin, and wait until it has begun."""
-        self.hand(lambda: self.callback.start(run, at))
+        self.hand(lambda: self.begin(run, at))
         Thread(target=self.work, name=f"log to {self.name}", daemon=True).start()
         self.wait(self.begun, PATIENCE, "begin")
+
+    def begin(self, run: RunInfo, at: Moment) -> None:
+        """What the thread does first."""
+        self.callback = self.make_callback()
+        self.callback.start(run, at)
 
     def log(self, run: RunInfo, at: Moment, numbers: Mapping[str, float]) -> None:
         """Hand on."""
