@@ -256,7 +256,7 @@ def test_a_comparison_comes_back_with_its_page(
     results = ComparisonResults.read(json.loads(files["results.json"]))
     warning = Note("text", {"text": "read b.csv: too dark"})
     assert [warning in run.warnings for run in results.runs] == [False, True]
-    assert b"read b.csv: too dark" in files["report.html"]
+    assert b"Read b.csv: too dark" in files["report.html"]
     assert {"contract.json", "report.html", "vae-sigma-s1/run.json"} <= set(files)
     for name, content in files.items():
         assert SECRET.encode() not in content, name
