@@ -199,7 +199,7 @@ def untrained_diffusion(folder: Path, counts: tuple[int, ...], model: str = "con
     name = ModelName("diffusion", model)
     settings = registry.defaults(name, "tiny", shape)
     assert isinstance(settings, PatchDiffusion)
-    settings = replace(settings, widths=(8, 16), attention=(False, True), steps=2)
+    settings = replace(settings, widths=(8,), attention=(False,), steps=2)
     network = registry.build(name, settings, shape, seed=0)
     rng = generator(0, "stir")
     with torch.no_grad():
