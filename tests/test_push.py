@@ -22,6 +22,7 @@ from triptych.errors import InputError
 from triptych.records import ComparisonResults, ContractRecord, Note, OriginRecord, RunRecord
 from triptych.training.run_folder import RunFolder
 from triptych.web.library import Library
+from triptych.web.play import WalkAsked, WarmModels
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -301,6 +302,28 @@ def test_the_run_that_it_went_on_from_counts_and_its_folder_stays(
     assert total in repr(triptych.Run(run)) and total in triptych.Run(run)._repr_html_()
     [shown] = [each for each in Library(earlier).shown().runs if each.path == "vae"]
     assert shown.images == own + 5_000 and shown.seconds is not None and shown.seconds > 60
+
+
+def test_nobody_is_told_of_pictures_within_another_job(
+    stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card's samples have a bar of their own, and a page's films none."""
+    quiet = []
+
+    def heard(method: str) -> None:
+        own = getattr(triptych.Run, method)
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            quiet.append((method, options.get("quiet")))
+            return own(*arguments, **options)
+
+        monkeypatch.setattr(triptych.Run, method, called)
+
+    heard("sample")
+    heard("interpolate")
+    push(earlier / "vae")
+    WarmModels(Library(earlier)).walk(WalkAsked(run="vae", points=2, paths=1))
+    assert quiet == [("sample", True), ("interpolate", True)]
 
 
 # What is refused
