@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +23,16 @@ from triptych.images import from_array
 with warnings.catch_warnings():  # gradio's own, of packages that it uses
     warnings.simplefilter("ignore")
     gradio = pytest.importorskip("gradio", reason="gradio shows the app of a Space")
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def loops_end_here() -> Iterator[None]:
+    """gradio leaves an event loop open, which warns when it is collected: not in others' tests."""
+    yield
+    gc.collect()
 
 
 def app_of(name: str, folder: Path) -> ModuleType:
