@@ -5,24 +5,32 @@ from __future__ import annotations
 import io
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
 
 import triptych
-from triptych import hardware
+from triptych import config, files, hardware
+from triptych.config import ImageShape
 from triptych.data.dataset import ImageData
 from triptych.data.decode import Picture, read_pictures
 from triptych.data.open import open_images
 from triptych.data.sources import BadImageError, Source
 from triptych.data.store import ImageSizes, Ingested
+from triptych.families import registry
+from triptych.families.diffusion.recipes import PatchDiffusion
+from triptych.families.registry import ModelName
 from triptych.hardware import Machine
 from triptych.options import DataOptions
-from triptych.records import Note, Progress
+from triptych.records import LabelsRecord, Note, Progress
+from triptych.seeding import generator
+from triptych.training.run_folder import WEIGHTS, RunFolder, model_metadata, save_weights
 
 CLASSES = 5
 STEP = 40  # the first pixel is STEP times the label
@@ -178,6 +186,43 @@ def ingested(**changes: Any) -> Ingested:
         "content": "",
     }
     return Ingested(**values | changes)
+
+
+def untrained_diffusion(folder: Path, counts: tuple[int, ...], model: str = "consistency") -> Path:
+    """A finished run of small networks that nobody trained, stirred so that no weight is zero.
+
+    It takes two steps, the consistency model's with noise between them.
+    counts: training images of each class
+    """
+    names = tuple("abcdefgh"[: len(counts)])
+    shape = ImageShape(channels=3, resolution=8, classes=len(counts))
+    name = ModelName("diffusion", model)
+    settings = registry.defaults(name, "tiny", shape)
+    assert isinstance(settings, PatchDiffusion)
+    settings = replace(settings, widths=(8,), attention=(False,), steps=2)
+    network = registry.build(name, settings, shape, seed=0)
+    rng = generator(0, "stir")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
+    run, settings_json = RunFolder(folder), config.to_json(settings)
+    record = RunFolder(Path(__file__).parent / "earlier" / "gan").read()
+    files.make_folder(folder)
+    metadata = model_metadata(name, settings_json, shape)
+    digest = save_weights(run.weights, network.state_dict(), metadata)
+    run.write(
+        replace(
+            record,
+            model=str(name),
+            family=name.family,
+            recipe=name.recipe,
+            settings=settings_json,
+            data=replace(record.data, resolution=8, classes=names),
+            labels=LabelsRecord(names=names, counts=counts),
+            digests={WEIGHTS: digest},
+        )
+    )
+    return folder
 
 
 def evaluated(*arguments: Any, **options: Any) -> list[dict[str, Any]]:

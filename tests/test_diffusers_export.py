@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 import triptych
-from tests.making import one_thread
+from tests.making import one_thread, untrained_diffusion
 from tests.test_earlier_versions import EARLIER
 from triptych import config
 from triptych.config import ImageShape
 from triptych.console import QUIET
+from triptych.errors import InputError
+from triptych.export import check_sampler
 from triptych.export import diffusers as exported
 from triptych.families import registry
 from triptych.families.diffusion.model import Diffusion
@@ -117,6 +119,31 @@ def test_classes_are_those_that_the_model_was_told(tmp_path: Path) -> None:
         vae(class_labels=3)
     with pytest.raises(ValueError, match="2 generators for 3 images"):
         vae(batch_size=3, generator=streams(2))
+
+
+def test_noise_of_steps_comes_after_that_of_latents(tmp_path: Path) -> None:
+    """A consistency model adds some between its two steps, of the same streams as the run's."""
+    run = triptych.Run(untrained_diffusion(tmp_path / "run", (3, 0, 1)), one_thread())
+    pipe = opened(written(run, tmp_path / "p"))
+    assert [each["holds"] for each in pipe.sampler.programs["sample"]["inputs"]][-1] == "normal"
+    samples = run.sample(3, 0, label="c", quiet=True)
+    assert (samples[0] != samples[1]).any()
+    made = pipe(batch_size=3, generator=streams(3), class_labels="c", output_type="pt").images
+    assert apart(made, samples) <= 1
+    alone = pipe(batch_size=2, generator=streams(2), class_labels="c", output_type="pt").images
+    torch.testing.assert_close(alone, made[:2], rtol=0, atol=1e-5)
+    # Classes by their counts, each image's of its own stream.
+    drawn = pipe.labels(1_000, torch.Generator().manual_seed(0), None).bincount(minlength=3)
+    assert drawn[1] == 0 and 700 < drawn[0] < 800
+    assert torch.equal(pipe.labels(2, streams(2), None), pipe.labels(9, streams(9), None)[:2])
+    with pytest.raises(ValueError, match="no training image was of class b"):
+        pipe(class_labels="b")
+
+
+def test_their_scheduler_takes_no_sampler_of_ours(ddpm: Run) -> None:
+    with pytest.raises(InputError, match=r"diffusers' own scheduler draws.*: leave out --sampler"):
+        check_sampler(ddpm, "diffusers")
+    check_sampler(ddpm, "pt2")
 
 
 def test_the_practical_s_ddpm_is_diffusers_own(ddpm: Run, tmp_path: Path) -> None:

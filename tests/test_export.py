@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from triptych.config import POINT, ImageShape
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
 from triptych.export import FORMATS, programs
+from triptych.export.description import drawn
 from triptych.export.programs import MOST_CALLS, Program, Programs, programs_of, trace
 from triptych.families import registry
 from triptych.families.capabilities import Encodes, Iterative
@@ -35,7 +37,7 @@ from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.families.registry import ModelName
 from triptych.options import ExportRequest
-from triptych.records import ExportRecord
+from triptych.records import ExportRecord, TensorRecord
 from triptych.run import Run
 from triptych.seeding import ImageStreams
 from triptych.training.run_folder import RunFolder
@@ -69,7 +71,7 @@ def standing_in(name: str, classes: int | None = None) -> Run:
     if isinstance(model, Iterative):
         model = model.with_sampler(steps=CHAINS.get(name, STEPS))
     data = types.SimpleNamespace(resolution=shape.resolution, channels=shape.channels)
-    record = types.SimpleNamespace(model=name, images_seen=0, data=data)
+    record = types.SimpleNamespace(model=name, total_images=0, data=data)
     labels = None
     if classes is not None:
         labels = Labels(names=tuple("abc"[:classes]), counts=(1,) * classes)
@@ -218,8 +220,9 @@ def expected_of(run: Run, record: ExportRecord, count: int = 16) -> Tensor:
     drawn, classes, steps = [], None, []
     for each in record.programs["draw"].inputs:
         if each.holds == "class":
-            assert record.classes is not None
-            classes = torch.randint(0, len(record.classes), (count,))
+            assert record.class_counts is not None
+            shares = torch.tensor(record.class_counts).double()
+            classes = torch.multinomial(shares, count, replacement=True)
         else:
             drawn.append(makers[each.holds](count, *each.shape[1:]))
     for each in record.programs["sample"].inputs:
@@ -372,6 +375,9 @@ def test_unknown_formats_and_impossible_samplers_are_named(folder: Path, data: I
         triptych.export_run(run, folder / "no", "tar")
     with pytest.raises(InputError, match="samples in one step: leave out --sampler"):
         triptych.export_run(run, folder / "no", steps=3)
+    for asked in ({"sampler": "ddim"}, {"steps": 3}, {"eta": 0.0}, {"guidance": 1.0}):
+        with pytest.raises(InputError, match=r"hub holds the run itself, .*: leave out --sampler"):
+            triptych.export_run(run, folder / "no", "hub", **asked)
     assert not (folder / "no").exists()
 
 
@@ -425,6 +431,18 @@ def test_the_command_says_what_it_wrote(
     assert command.run() == {"out": str(out), "files": ["sample.pt2"]}
     again = folder / "again"
     assert parse(["export", run, "--out", str(again)]).run() == f"{again}\n  sample.pt2"
+
+
+@pytest.mark.parametrize("with_numpy", [False, True])
+def test_snippets_draw_classes_by_their_counts(with_numpy: bool) -> None:
+    """As a run does without a label: never one without training images."""
+    tensor = TensorRecord(name="class_number", holds="class", shape=(None,), dtype="int64")
+    counts = np.array([3, 0, 1]) if with_numpy else torch.tensor([3.0, 0.0, 1.0])
+    torch.manual_seed(0)
+    space = {"np": np, "torch": torch, "rng": np.random.default_rng(0), "counts": counts}
+    classes = torch.as_tensor(eval(drawn([tensor], with_numpy), {**space, "n": 1_000}))
+    often = classes.bincount(minlength=3)
+    assert classes.dtype == torch.int64 and often[1] == 0 and 700 < often[0] < 800
 
 
 def test_help_names_every_format() -> None:

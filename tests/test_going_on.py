@@ -285,7 +285,7 @@ def test_without_its_last_checkpoint_the_weights_to_use_are_gone_on_with(
         assert [note.code for note in state.anew] == ["origin_without_state"]
     folder = train(going_on(tmp_path / "vae"), tmp_path / "more")
     [origin_record] = folder.read().origins
-    why = Note("origin_without_state", {"run": str(tmp_path / "vae")})
+    why = Note("origin_without_state", {"run": "vae"})
     assert origin_record.state is None and origin_record.notes == (why,)
 
 

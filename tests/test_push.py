@@ -19,8 +19,10 @@ from tests.making import one_thread
 from tests.test_earlier_versions import EARLIER
 from triptych.comparison.compare import read_comparison
 from triptych.errors import InputError
-from triptych.records import ContractRecord, RunRecord
+from triptych.records import ComparisonResults, ContractRecord, Note, OriginRecord, RunRecord
 from triptych.training.run_folder import RunFolder
+from triptych.web.library import Library
+from triptych.web.play import WalkAsked, WarmModels
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -67,6 +69,34 @@ def give_away(folder: Path, **data: Any) -> None:
     run.write(replace(record, data=replace(record.data, **data), command=command, follows=path))
 
 
+def warn(folder: Path, text: str) -> None:
+    """Write a warning into the log of a run."""
+    note = Note("text", {"text": text}).to_json()
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"event": "warning", "images": 0, "note": note}) + "\n")
+
+
+def go_on(folder: Path) -> None:
+    """Make it a run that went on from another one, which lay elsewhere and saw 5,000 images."""
+    run = RunFolder(folder)
+    record = run.read()
+    origin = OriginRecord(
+        run=f"{SECRET}/runs/first",
+        digests={},
+        state=None,
+        images_seen=5_000,
+        train_seconds=60.0,
+        budget=record.budget,
+        data=record.data.name,
+        fingerprint=record.data.fingerprint,
+        notes=(
+            Note("origin_without_state", {"run": f"{SECRET}/runs/first"}),
+            Note("text", {"text": f"../{SECRET}/first is old"}),
+        ),
+    )
+    run.write(replace(record, origins=(origin,)))
+
+
 def push(path: Path, name: str = "us/digits", **options: Any) -> str:
     return triptych.push(path, name, machine=one_thread(), **{**LICENSES, **options})
 
@@ -92,7 +122,7 @@ def test_what_goes_up_is_what_is_needed(stub: StubHub, earlier: Path) -> None:
     give_away(run)
     (run / "checkpoints" / "0-1").mkdir(parents=True)
     (run / "checkpoints" / "0-1" / "model.safetensors").write_bytes(b"0")
-    (run / "log.jsonl").write_text("{}")
+    warn(run, f"read /{SECRET}/b.csv: too dark")
     (run / "figures").mkdir()
     curves = {"note": f"read /{SECRET}/a.csv: 3 rows", "of": [f"/{SECRET}/b c/d.png"]}
     (run / "figures" / "curves.json").write_text(json.dumps(curves))
@@ -112,6 +142,9 @@ def test_what_goes_up_is_what_is_needed(stub: StubHub, earlier: Path) -> None:
     assert record.follows == "digits.npz"
     told = json.loads(files["figures/curves.json"])
     assert told == {"note": "read a.csv: 3 rows", "of": ["d.png"]}
+    assert "- read b.csv: too dark" in files["README.md"].decode()
+    warnings = json.loads(files["results.json"])["warnings"]
+    assert warnings[-1] == Note("text", {"text": "read b.csv: too dark"}).to_json()
     assert record.digests["model.safetensors"] == RunFolder(run).read().digests["model.safetensors"]
 
 
@@ -177,10 +210,12 @@ def test_numbers_on_a_set_of_the_hub_are_written_as_the_hub_reads_them(
 
 def test_a_run_that_was_not_measured_says_so(stub: StubHub, earlier: Path) -> None:
     (earlier / "vae" / "results.json").unlink()
+    warn(earlier / "vae", "too dark")
     push(earlier / "vae")
     files = stub.models["us/digits"]
     assert "results.json" not in files
     assert "Nothing was measured" in files["README.md"].decode()
+    assert "- too dark" in files["README.md"].decode()
     assert huggingface_hub.ModelCard(files["README.md"].decode()).data.eval_results is None
 
 
@@ -216,8 +251,13 @@ def test_a_comparison_comes_back_with_its_page(
         text = (comparison / name).read_text()
         (comparison / name).write_text(text.replace('"vae-sigma-s1"', '"../moved/vae-sigma-s1"'))
     give_away(moved)
+    warn(moved, f"read ../{SECRET}/b.csv: too dark")
     push(comparison)
     files = stub.models["us/digits"]
+    results = ComparisonResults.read(json.loads(files["results.json"]))
+    warning = Note("text", {"text": "read b.csv: too dark"})
+    assert [warning in run.warnings for run in results.runs] == [False, True]
+    assert b"Read b.csv: too dark" in files["report.html"]
     assert {"contract.json", "report.html", "vae-sigma-s1/run.json"} <= set(files)
     for name, content in files.items():
         assert SECRET.encode() not in content, name
@@ -229,6 +269,61 @@ def test_a_comparison_comes_back_with_its_page(
     assert (out / "report.html").is_file()
     original = triptych.Run(moved, one_thread()).sample(3, 1)
     assert torch.equal(triptych.Run(out / "vae-sigma-s1", one_thread()).sample(3, 1), original)
+
+
+def test_a_comparison_of_one_model_is_one(stub: StubHub, earlier: Path) -> None:
+    """It was trained with two seeds: its row is a mean, and no training of that name is meant."""
+    push(earlier / "comparison")
+    text = stub.models["us/digits"]["README.md"].decode()
+    assert "1 model, trained and measured under one contract" in text
+    assert "triptych sample pulled/vae-sigma-s0 --out" in text
+    assert "triptych sample pulled --out" not in text
+    [row] = [line for line in text.splitlines() if line.startswith("| vae-sigma-s0 | vae:sigma")]
+    assert "vae:sigma, mean of 2 trainings | 640 |" in row and row.endswith("| 0, 1 |")
+    assert "vae-sigma-s0 (mean of 2)" in text and "over trainings (Student's)" in text
+    assert "expected value at this number of images" not in text
+    assert huggingface_hub.ModelCard(text).data.eval_results is None
+
+
+def test_the_run_that_it_went_on_from_counts_and_its_folder_stays(
+    stub: StubHub, earlier: Path
+) -> None:
+    run = earlier / "vae"
+    own = RunFolder(run).read().images_seen
+    go_on(run)
+    push(run)
+    files = stub.models["us/digits"]
+    [origin] = RunRecord.read(json.loads(files["run.json"])).origins
+    assert origin.run == "first" and origin.notes[0].values == {"run": "first"}
+    assert origin.notes[1].values == {"text": "first is old"}
+    assert SECRET.encode() not in files["run.json"] + files["README.md"]
+    total = f"{own + 5_000:,}"
+    assert f"| vae:sigma | {total} | " in files["README.md"].decode()
+    assert total in repr(triptych.Run(run)) and total in triptych.Run(run)._repr_html_()
+    [shown] = [each for each in Library(earlier).shown().runs if each.path == "vae"]
+    assert shown.images == own + 5_000 and shown.seconds is not None and shown.seconds > 60
+
+
+def test_nobody_is_told_of_pictures_within_another_job(
+    stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card's samples have a bar of their own, and a page's films none."""
+    quiet = []
+
+    def heard(method: str) -> None:
+        own = getattr(triptych.Run, method)
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            quiet.append((method, options.get("quiet")))
+            return own(*arguments, **options)
+
+        monkeypatch.setattr(triptych.Run, method, called)
+
+    heard("sample")
+    heard("interpolate")
+    push(earlier / "vae")
+    WarmModels(Library(earlier)).walk(WalkAsked(run="vae", points=2, paths=1))
+    assert quiet == [("sample", True), ("interpolate", True)]
 
 
 # What is refused

@@ -46,7 +46,7 @@ from triptych.evaluation.samples import (
     open_samples,
     samples_of,
 )
-from triptych.export import check_target, write_run, writer
+from triptych.export import check_sampler, check_target, write_run, writer
 from triptych.families import registry
 from triptych.files import as_path, as_paths
 from triptych.hardware import Machine
@@ -755,7 +755,10 @@ def export_run(
     writer(asked.format)
     check_target(asked.out)
     run = Run(asked.path, hardware.pick("cpu", "fp32"))
-    run.model = run.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
+    sampler = (asked.sampler, asked.steps, asked.eta, asked.guidance)
+    if any(value is not None for value in sampler):
+        check_sampler(run, asked.format)
+    run.model = run.with_sampler(*sampler)
     with run.machine.own_threads():
         write_run(run, asked.out, asked.format, console_for(console, quiet))
     return asked.out

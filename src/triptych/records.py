@@ -967,9 +967,10 @@ class SamplerRecord(Record):
 class ExportRecord(Record):
     """export.json, which lies beside exported programs.
 
-    classes:  names of the classes that the model is told, by their numbers
-    programs: by the name of their file without its ending
-    absent:   why there is no such program
+    classes:      names of the classes that the model is told, by their numbers
+    class_counts: training images of each; as often are they drawn
+    programs:     by the name of their file without its ending
+    absent:       why there is no such program
     """
 
     schema: int
@@ -979,6 +980,7 @@ class ExportRecord(Record):
     resolution: int
     channels: int
     classes: tuple[str, ...] | None = None
+    class_counts: tuple[int, ...] | None = None
     sampler: SamplerRecord | None = None
     programs: dict[str, ProgramRecord]
     absent: dict[str, Note]

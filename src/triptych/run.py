@@ -477,13 +477,13 @@ class Run:
             raise InputError("there are no images", "give 1 or more")
 
     def __repr__(self) -> str:
-        return f"Run({self.record.model}, {self.record.images_seen:,} images seen)"
+        return f"Run({self.record.model}, {self.record.total_images:,} images seen)"
 
     def _repr_html_(self) -> str:
         record = self.record
         rows = [
             ["data", record.data.name],
-            ["images seen", f"{record.images_seen:,}"],
+            ["images seen", f"{record.total_images:,}"],
             ["folder", str(self.folder.path)],
         ]
         if self.labels is not None:

@@ -40,6 +40,24 @@ def writer(format: str) -> Write:
     return write
 
 
+def check_sampler(run: Run, format: str) -> None:
+    """InputError where a format has no place for another sampler than the run's."""
+    if format == "hub":
+        wrong = "--format hub holds the run itself, whose sampler is its recipe's"
+    elif format == "diffusers" and is_practical_s(run):
+        wrong = f"of {run.record.model} diffusers' own scheduler draws, and is set in its pipeline"
+    else:
+        return
+    raise InputError(wrong, "leave out --sampler, --steps, --eta and --guidance")
+
+
+def is_practical_s(run: Run) -> bool:
+    """Whether diffusers has a pipeline of its own for the run."""
+    from triptych.export import diffusers
+
+    return diffusers.ddpm_settings(run) is not None
+
+
 def check_target(out: Path) -> None:
     """InputError where a run cannot be written: a file, or a folder that holds something."""
     if out.is_dir() and next(out.iterdir(), None) is None:

@@ -60,17 +60,21 @@ class Licenses:
 class Subject:
     """What a card is of.
 
-    title:    of the card
-    runs:     the models in it, one or several
-    baseline: what no training gives, where a comparison has it
-    data:     that they were trained and measured on
-    picture:  what the picture beside the card shows; None where there is none
-    name:     on the Hub
+    title:      of the card
+    runs:       the models in it, one or several
+    comparison: whether it is of models under one contract, be it a single one
+    trainings:  the single trainings, where a model is a mean over several
+    baseline:   what no training gives, where a comparison has it
+    data:       that they were trained and measured on
+    picture:    what the picture beside the card shows; None where there is none
+    name:       on the Hub
     """
 
     title: str
     runs: tuple[Run, ...]
     data: DataRecord | MeasuredOn
+    comparison: bool = False
+    trainings: tuple[Run, ...] = ()
     baseline: Run | None = None
     picture: str | None = None
     name: str = "OWNER/NAME"
@@ -82,9 +86,16 @@ class Subject:
         return hub.split_name(source)[0] if source.startswith(hub.PREFIX) else None
 
     @property
-    def is_comparison(self) -> bool:
-        """Whether there are models to be compared with one another."""
-        return len(self.runs) > 1
+    def first_run(self) -> str | None:
+        """The folder of the first model that can be loaded, in a comparison's; None for none."""
+        loaded = (run.folder.name for run in self.runs if run.record and run.folder)
+        return next(loaded, None)
+
+    def seeds(self, run: Run) -> tuple[int | None, ...]:
+        """Of its training, or of each of its trainings."""
+        if not run.trainings:
+            return () if run.record is None else (run.record.seed,)
+        return tuple(each.seed for each in self.trainings if each.name in run.trainings)
 
 
 def write_card(subject: Subject, licenses: Licenses) -> str:
@@ -122,7 +133,7 @@ def metadata(subject: Subject, licenses: Licenses) -> str:
     families = sorted({run.family for run in subject.runs})
     results = (
         []
-        if subject.is_comparison
+        if subject.comparison
         else [
             library.EvalResult(
                 task_type=TASK,
@@ -172,9 +183,9 @@ def label_of(metric: MetricRecord, language: Language) -> str:
 def eval_results(subject: Subject) -> str | None:
     """`.eval_results/*.yaml` of a run: a list of numbers, each of a task of a set of the Hub.
 
-    None where the data are not on the Hub, or nothing was measured, or there are several models.
+    None where the data are not on the Hub, or nothing was measured, or it is of a comparison.
     """
-    if subject.dataset is None or subject.is_comparison or not subject.runs[0].metrics:
+    if subject.dataset is None or subject.comparison or not subject.runs[0].metrics:
         return None
     library = hub.library("results for the Hub")
     entries = [

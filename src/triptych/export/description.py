@@ -54,10 +54,11 @@ def write_description(
         schema=SCHEMA,
         format=format,
         model=run.record.model,
-        images_seen=run.record.images_seen,
+        images_seen=run.record.total_images,
         resolution=run.record.data.resolution,
         channels=run.record.data.channels,
         classes=None if run.labels is None else run.labels.names,
+        class_counts=None if run.labels is None else run.labels.counts,
         sampler=sampler_of(made),
         programs=dict(programs),
         absent=made.absent,
@@ -94,6 +95,8 @@ def readme(record: ExportRecord) -> str:
         f"```python\n{SNIPPETS[record.format](record)}\n```",
         "N is any number of images. Images are float32 about [-1, 1].",
     ]
+    if record.classes is not None:
+        parts.append("Classes are drawn as often as they are among the training images.")
     for name, program in record.programs.items():
         title = f"`{name}`" if ending == "py" else f"`{name}.{ending}`"
         lines = [f"## {title}: {PURPOSES[name]}", ""]
@@ -123,14 +126,17 @@ def shape_of(tensor: TensorRecord) -> str:
     return f"[{','.join(['N', *map(str, tensor.shape[1:])])}]"
 
 
-def drawn(tensors: Sequence[TensorRecord], record: ExportRecord, with_numpy: bool) -> str:
-    """The code that draws the inputs of that kind, each for `n` images."""
+def drawn(tensors: Sequence[TensorRecord], with_numpy: bool) -> str:
+    """The code that draws the inputs of that kind, each for `n` images; classes by `counts`."""
     code = []
     for each in tensors:
         sizes = ", ".join(["n", *map(str, each.shape[1:])])
         if each.holds == "class":
-            made = f"(0, {len(record.classes or ())}, "
-            code.append(f"rng.integers{made}n)" if with_numpy else f"torch.randint{made}(n,))")
+            code.append(
+                "rng.choice(len(counts), n, p=counts / counts.sum())"
+                if with_numpy
+                else "torch.multinomial(counts, n, replacement=True)"
+            )
         elif each.holds in ("normal", "uniform"):
             shape = f"({sizes},)" if len(each.shape) == 1 else f"({sizes})"
             name = "standard_normal" if each.holds == "normal" else "random"
@@ -145,23 +151,33 @@ def drawn(tensors: Sequence[TensorRecord], record: ExportRecord, with_numpy: boo
 
 def calls(record: ExportRecord, with_numpy: bool = False) -> tuple[str, str]:
     """The arguments of `draw` and of `sample`."""
-    noise = drawn(record.programs["sample"].inputs, record, with_numpy)
+    noise = drawn(record.programs["sample"].inputs, with_numpy)
     return (
-        drawn(record.programs["draw"].inputs, record, with_numpy),
+        drawn(record.programs["draw"].inputs, with_numpy),
         f"*latents, {noise}" if noise else "*latents",
     )
+
+
+def counts_of_classes(record: ExportRecord, with_numpy: bool = False) -> tuple[str, str]:
+    """The import, and the line before the draw, that read `counts` of classes; or nothing."""
+    if record.class_counts is None:
+        return "", ""
+    read = 'json.load(open("export.json"))["class_counts"]'
+    made = f"np.array({read})" if with_numpy else f"torch.tensor({read}).double()"
+    return "import json\n", f"counts = {made}\n"
 
 
 def with_torch(record: ExportRecord) -> str:
     """Of programs of torch.export."""
     draw, sample = calls(record)
-    return f"""import torch
+    imports, counts = counts_of_classes(record)
+    return f"""{imports}import torch
 
 def program(name):
     return torch.export.load(f"{{name}}.pt2").module()
 
 n = 16
-latents = program("draw")({draw})
+{counts}latents = program("draw")({draw})
 images = program("sample")({sample})
 {PIXELS}"""
 
@@ -169,7 +185,8 @@ images = program("sample")({sample})
 def with_onnx(record: ExportRecord) -> str:
     """Of programs in ONNX."""
     draw, sample = calls(record, with_numpy=True)
-    return f"""import numpy as np
+    imports, counts = counts_of_classes(record, with_numpy=True)
+    return f"""{imports}import numpy as np
 import onnxruntime
 
 def program(name):
@@ -178,7 +195,7 @@ def program(name):
     return lambda *inputs: session.run(None, dict(zip(names, inputs)))
 
 n, rng = 16, np.random.default_rng()
-latents = program("draw")({draw})
+{counts}latents = program("draw")({draw})
 [images] = program("sample")({sample})
 pixels = np.clip(np.rint((images + 1) / np.float32(2 / 255)), 0, 255).astype(np.uint8)"""
 
@@ -186,11 +203,12 @@ pixels = np.clip(np.rint((images + 1) / np.float32(2 / 255)), 0, 255).astype(np.
 def with_module(record: ExportRecord) -> str:
     """Of weights and a module."""
     draw, sample = calls(record)
-    return f"""import torch
+    imports, counts = counts_of_classes(record)
+    return f"""{imports}import torch
 from model import Model
 
 model, n = Model.load("model.safetensors"), 16
-with torch.no_grad():
+{counts}with torch.no_grad():
     latents = model.draw({draw})
     images = model.sample({sample})
 {PIXELS}"""

@@ -41,13 +41,18 @@ THEIR_PIPELINE = {
 
 def write(run: Run, out: Path, console: Console) -> None:
     """Fill the empty folder `out` with what `DiffusionPipeline.from_pretrained` opens."""
-    settings = config.from_json(
-        registry.recipe(ModelName.parse(run.record.model)).settings, run.record.settings
-    )
-    if isinstance(settings, CourseDDPM) and isinstance(run.model, Diffusion):
+    settings = ddpm_settings(run)
+    if settings is not None and isinstance(run.model, Diffusion):
         write_ddpm(run, run.model, settings, out, console)
     else:
         write_own(run, out, console)
+
+
+def ddpm_settings(run: Run) -> CourseDDPM | None:
+    """The settings of the practical's DDPM; None of any other recipe."""
+    recipe = registry.recipe(ModelName.parse(run.record.model))
+    settings = config.from_json(recipe.settings, run.record.settings)
+    return settings if isinstance(settings, CourseDDPM) else None
 
 
 def write_ddpm(

@@ -8,7 +8,7 @@ the Hub reads them. Checkpoints and logs stay, and so does every path of this ma
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -26,16 +26,19 @@ from triptych.records import (
     BASELINE,
     ComparisonResults,
     ContractRecord,
+    Note,
     ResultsRecord,
     RunRecord,
     read_record,
 )
 from triptych.run import Run
 from triptych.training.run_folder import WEIGHTS, RunFolder, load_model
+from triptych.words import without_repeats
 
 CARD = "README.md"
 EVAL_RESULTS = ".eval_results/triptych.yaml"
 RECORDS = ("run.json", RESULTS)
+LOG = "log.jsonl"  # of a training
 IN_RUN = (WEIGHTS, *RECORDS)  # files of a run's folder
 FIGURES = ("figures", "samples", "tables")  # folders of pictures, and of numbers behind them
 FIGURE_ENDINGS = (".png", ".json")
@@ -55,7 +58,7 @@ def write_run_for_hub(
 ) -> Subject:
     """The same for a name on the Hub; gives what its card is of."""
     copy_run(run.folder, out)
-    shown = load.load_run(results_of(out, run.record), out)
+    shown = load.load_run(results_of(out, run.folder), out)
     with console.bar("  samples for the card", SHOWN):
         picture = draw_samples(run, out / PICTURE)
     subject = Subject(
@@ -82,7 +85,8 @@ def write_comparison_for_hub(folder: Path, out: Path, licenses: Licenses, name: 
         copy_measured(folder / BASELINE, out / BASELINE)
     private_contract = private.private_contract(contract, tuple(names.values()))
     files.write_json(out / CONTRACT, private_contract.to_json())
-    files.write_json(out / RESULTS, with_names(results, names).to_json())
+    warned = {run: warnings_in(folder / run) for run in contract.runs}
+    files.write_json(out / RESULTS, with_names(with_warnings(results, warned), names).to_json())
     copy_figures(folder, out)
     write_page(out)
     shown = load.load_comparison(out)
@@ -90,6 +94,8 @@ def write_comparison_for_hub(folder: Path, out: Path, licenses: Licenses, name: 
     subject = Subject(
         title=f"{models} on {contract.data.name}",
         runs=shown.runs,
+        comparison=True,
+        trainings=shown.trainings,
         data=private_contract.data,
         baseline=shown.baseline,
         picture=picture_of(shown.runs, out / PICTURE),
@@ -132,11 +138,22 @@ def copy_measured(folder: Path, out: Path) -> None:
 
 
 def copy_results(path: Path, out: Path) -> None:
-    """results.json of a run, where it was measured."""
+    """results.json of a run, where it was measured, with what its log warned of."""
     if path.is_file():
         mend = "measure it with `triptych evaluate` again"
         record = read_record(ResultsRecord, files.read_json(path, mend), path, mend)
+        record = warning_of(record, warnings_in(path.parent))
         files.write_json(out, private.private_results(record).to_json())
+
+
+def warnings_in(folder: Path) -> tuple[Note, ...]:
+    """What the log of a run warned of: pages read it beside the results, and it stays here."""
+    return load.load_log(folder / LOG).warnings
+
+
+def warning_of(record: ResultsRecord, warned: Iterable[Note]) -> ResultsRecord:
+    """Results with further warnings, each once."""
+    return replace(record, warnings=without_repeats((*record.warnings, *warned)))
 
 
 def copy_figures(folder: Path, out: Path) -> None:
@@ -162,9 +179,12 @@ def figures_in(folder: Path) -> Iterator[Path]:
                     yield path
 
 
-def results_of(folder: Path, record: RunRecord) -> ResultsRecord:
-    """The numbers of a run; none where it was not measured."""
-    return load.load_results(folder / RESULTS) or unmeasured(record)
+def results_of(out: Path, folder: RunFolder) -> ResultsRecord:
+    """The numbers of a run as they were copied; where it was not measured, its warnings alone."""
+    measured = load.load_results(out / RESULTS)
+    if measured is not None:
+        return measured
+    return private.private_results(warning_of(unmeasured(folder.read()), warnings_in(folder.path)))
 
 
 def unmeasured(record: RunRecord) -> ResultsRecord:
@@ -182,14 +202,14 @@ def unmeasured(record: RunRecord) -> ResultsRecord:
                 "test": data.test,
             },
             "metrics": [],
-            "cost": {"images_seen": record.images_seen, "train_seconds": record.train_seconds},
+            "cost": {"images_seen": record.total_images, "train_seconds": record.total_seconds},
         }
     )
 
 
 def draw_samples(run: Run, path: Path) -> str:
     """A grid of the first samples of seed 0, enlarged; gives what it shows."""
-    drawn = run.sample(SHOWN, 0)
+    drawn = run.sample(SHOWN, 0, quiet=True)
     pixels = images.grid(drawn, columns=COLUMNS).pixels
     factor = max(1, -(-LEAST_SIDE // drawn.shape[-1])) if not run.model.shape.is_point else 1
     picture = images.to_pil(pixels)
@@ -215,6 +235,19 @@ def new_names(paths: Iterable[str]) -> dict[str, str]:
             name, number = f"{plain}-{number}", number + 1
         names[path] = name
     return names
+
+
+def with_warnings(
+    results: ComparisonResults, warned: Mapping[str, tuple[Note, ...]]
+) -> ComparisonResults:
+    """Results with what the logs of their runs warned of, by the runs' names."""
+
+    def warning(result: ResultsRecord) -> ResultsRecord:
+        runs = (result.run,) if result.runs is None else result.runs
+        return warning_of(result, [note for run in runs for note in warned.get(run, ())])
+
+    models = None if results.models is None else tuple(map(warning, results.models))
+    return replace(results, runs=tuple(map(warning, results.runs)), models=models)
 
 
 def with_names(results: ComparisonResults, names: dict[str, str]) -> ComparisonResults:

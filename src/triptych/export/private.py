@@ -15,8 +15,12 @@ from typing import Any
 from triptych.records import ContractRecord, DataRecord, MeasuredOn, ResultsRecord, RunRecord
 
 HUB = "hf:"  # begins the names of sets of the Hub, which are no paths
-# From a root or a home to a name that no slash follows; paths with spaces are fields of their own.
-INSIDE = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\\"']+[/\\])*([^\s/\\\"']+)")
+# From a root, a home, or the folder at work or above, to a name that no slash follows; paths with
+# spaces are fields of their own.
+INSIDE = re.compile(
+    r"(?<![\w.:/\\])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^\s/\\\"']+[/\\])*([^\s/\\\"']+)"
+)
+RUN = "run"  # in origins, notes and results
 UNTOUCHED = ("settings", "labels", "classes", "digests", "terms")  # names of ours or of the data's
 
 
@@ -33,13 +37,15 @@ def last_part(path: str) -> str:
 
 
 def without_paths(value: Any) -> Any:
-    """JSON with the last part of every absolute path in its texts.
+    """JSON with the last part of paths: of whole texts, of those within, and of what names a run.
 
     >>> without_paths({"note": "read /home/me/photos: 3 files", "of": "/home/me/My photos"})
     {'note': 'read photos: 3 files', 'of': 'My photos'}
+    >>> without_paths({"text": "../me/a has no checkpoint", "values": {"run": "me/my runs/a"}})
+    {'text': 'a has no checkpoint', 'values': {'run': 'a'}}
     """
     if isinstance(value, dict):
-        return {k: v if k in UNTOUCHED else without_paths(v) for k, v in value.items()}
+        return {k: v if k in UNTOUCHED else last_of(k, v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [without_paths(each) for each in value]
     if not isinstance(value, str):
@@ -47,6 +53,13 @@ def without_paths(value: Any) -> Any:
     if PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
         return last_part(value)
     return INSIDE.sub(r"\1", value)
+
+
+def last_of(name: str, value: Any) -> Any:
+    """A value of a JSON object, by its name: a run is named by its folder, wherever that lies."""
+    if name == RUN and isinstance(value, str) and value:
+        return last_part(value)
+    return without_paths(value)
 
 
 def command_without_paths(command: str) -> str:

@@ -233,7 +233,7 @@ def start_at(state: TrainingState, origin: Origin, settings: Settings) -> None:
         model, _ = load_model(origin.folder)
         first["model"] = model.state_dict()
         first |= dict.fromkeys(state.averages, first["model"])
-        notes = [Note("origin_without_state", {"run": str(origin.folder.path)})]
+        notes = [Note("origin_without_state", {"run": origin.folder.path.absolute().name})]
     else:
         notes = take_over(first, state, origin, settings)
     try:

@@ -222,8 +222,8 @@ class Library:
             pictures=pictures_of(folder),
         )
         if record.done:
-            seconds = record.train_seconds or 0.0
-            return replace(shown, images=record.images_seen, seconds=seconds, remaining=0.0)
+            seconds = record.total_seconds or 0.0
+            return replace(shown, images=record.total_images, seconds=seconds, remaining=0.0)
         return with_progress(shown, record, log.losses)
 
     def damaged(self, folder: Path, error: Exception) -> ShownRun:

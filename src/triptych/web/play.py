@@ -231,11 +231,16 @@ class WarmModels:
         run = self.run(asked.run)
         if asked.first is None and asked.last is None:
             film = run.interpolate(
-                points=asked.points, seed=asked.seed, paths=asked.paths, way=asked.way
+                points=asked.points,
+                seed=asked.seed,
+                paths=asked.paths,
+                way=asked.way,
+                quiet=True,
             )
             return Film(film)
         first, last = (self.upload(run, name) for name in (asked.first, asked.last))
-        return Film(run.interpolate(first, last, asked.points, asked.seed, way=asked.way))
+        points, seed = asked.points, asked.seed
+        return Film(run.interpolate(first, last, points, seed, way=asked.way, quiet=True))
 
     def traverse(self, asked: ImageAsked) -> Film:
         """The units that vary most, a row each, around a held-out image."""
