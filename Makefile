@@ -12,15 +12,20 @@ INSTALL_VENV := $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3
 # The page is tested in a browser where there is one: a password is never asked for it.
 INSTALL_BROWSER := $(subst sudo,sudo -n,$(SUDO)) apt-get update -q && $(subst sudo,sudo -n,$(SUDO)) apt-get install -qy --no-install-recommends chromium
 
-.PHONY: demo test lint faults mutants other-systems reviewed clean
+.PHONY: demo test sweeps lint faults mutants other-systems reviewed clean
 
 demo: $(VENV)/.installed ## install, compare the three families, say where the report is
 	$(BIN)/triptych compare --out $(OUT)
 	@echo "The report: $(abspath $(OUT))/report.html"
 
-# A test may take 60 s, four times that on a machine that others use too.
+# A test may take 60 s, four times that on a machine that others use too. A third process works
+# while the others wait for what they started.
 test: $(VENV)/.installed-dev $(VENV)/.browser lint ## install with the development tools, run everything
-	$(BIN)/python -m pytest -n 2 --timeout 240
+	$(BIN)/python -m pytest -n 3 --timeout 240
+
+sweeps: $(VENV)/.installed-dev ## the tests that take long, with all that they can use
+	$(PIP) -e '.[dev,sweeps]'
+	$(BIN)/python -m pytest -n 2 --timeout 900 -m sweep
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -462,6 +462,7 @@ def compare(data: ImageData, out: Path, **options: Any) -> JsonObject:
     }
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("brief")
 def test_an_engine_gives_what_turns_give(
     data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -637,6 +638,7 @@ def test_a_cancelled_process_saves(data: ImageData, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_two_nodes_of_ray_begin_a_killed_training_again(

@@ -115,9 +115,23 @@ def check_same(found: Tensor, expected: Tensor) -> None:
     assert torch.equal(images.to_uint8(found), images.to_uint8(expected))
 
 
-CASES = [(name, None) for name in registry.known_models()] + [
-    ("gan:r3", CLASSES), ("diffusion:x0", CLASSES), ("vae:ladder", CLASSES),
-]  # fmt: skip
+# To trace a sampler's many calls takes a minute of some: those are tried by `make sweeps`.
+LONG = (
+    "vae:course",
+    "diffusion:course",
+    "diffusion:edm",
+    "diffusion:flow",
+    "diffusion:consistency",
+)
+CASES: list[Any] = [
+    pytest.param(name, None, marks=[pytest.mark.sweep] if name in (*LONG, "diffusion:x0") else [])
+    for name in registry.known_models()
+]
+CASES += [
+    ("gan:r3", CLASSES),
+    pytest.param("diffusion:x0", CLASSES, marks=pytest.mark.sweep),
+    pytest.param("vae:ladder", CLASSES, marks=pytest.mark.sweep),
+]
 
 
 @pytest.mark.parametrize(("name", "classes"), CASES)
@@ -157,7 +171,7 @@ def trained(family: str, folder: Path, data: ImageData) -> Path:
     """The default recipe of a family, barely trained, whose sampler takes few steps."""
     more: dict[str, Any] = {}
     if family != "mixture":
-        more = {"budget": "0.2kimg"}
+        more = {"budget": "0.32kimg"}
     if family == "diffusion":
         more |= {"set": (f"steps={STEPS}", f"inverse_steps={STEPS}"), "conditional": True}
     run = triptych.train(family, data, out=folder / family, machine=one_thread(), **more)

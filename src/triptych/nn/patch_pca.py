@@ -84,5 +84,7 @@ class PatchPCA(nn.Module):
 
 def per_place(matrix: Tensor, pictures: Tensor) -> Tensor:
     """A matrix [Q,P] times the numbers of each place, [B,P,...] -> [B,Q,...], in full precision."""
+    if not torch.is_autocast_enabled(pictures.device.type):  # so that an export holds no context
+        return torch.einsum("qp,bpij->bqij", matrix, pictures)
     with torch.autocast(pictures.device.type, enabled=False):
         return torch.einsum("qp,bpij->bqij", matrix, pictures)
