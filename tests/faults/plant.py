@@ -141,7 +141,7 @@ def pytest_in(tree: Path, tests: Sequence[str], told: Path) -> NoReturn:
     os.chdir(tree)
     import pytest
 
-    sys.exit(PASSED + pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    sys.exit(PASSED + pytest.main(["-x", "-q", "-m", "", "-p", "no:cacheprovider", *tests]))
 
 
 def plant(fault: Fault, tree: Path) -> Outcome:

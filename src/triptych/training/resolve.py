@@ -366,7 +366,7 @@ def resolve_going_on(
         data=images,
         budget=Budget.parse(asked.budget or usual, least_zero=True),
         seed=record.seed if asked.seed is None else asked.seed,
-        command=replace(asked, **{"strict": False} | reading_if_named(asked, images)).command(
+        command=replace(asked, **reading_if_named(asked, images)).command(
             (*MACHINE, "budget", "out", "log_to")
         ),
         on_trouble=asked.on_trouble,
@@ -378,9 +378,9 @@ def resolve_going_on(
     )
 
 
-def reading_if_named(asked: TrainRequest, images: ImageData) -> JsonObject:
+def reading_if_named(asked: TrainRequest, images: ImageData) -> dict[str, Any]:
     """How images were read that are named beside an origin; nothing of the origin's own."""
-    return {} if asked.data is None else reading_of(images)
+    return {"strict": False} if asked.data is None else reading_of(images)
 
 
 def budget_for(name: ModelName, size: Size, asked: str | None, console: Console) -> Budget:
