@@ -322,6 +322,8 @@ def test_a_bound_does_not_depend_on_the_batch(model: GenerativeModel, shape: Ima
     """Every term of every method: one number per image, its noise from the image's stream."""
     if not isinstance(model, BoundsLikelihood):
         pytest.skip("has no bound")
+    if isinstance(model, Iterative) and shape.channels == 3:
+        pytest.skip("grey images show it in less time")
     pixels = images.to_float(random_pixels(2, *shape.size))
     with torch.inference_mode():
         for method in model.bounds:

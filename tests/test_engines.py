@@ -605,6 +605,7 @@ def undisturbed(data: ImageData, handed: TrainWork, out: Path) -> JsonObject:
     return train(request, out, one_thread(), QUIET).read().digests
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_processes_of_this_machine_begin_a_killed_training_again(

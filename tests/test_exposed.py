@@ -84,6 +84,7 @@ def not_seen(numbers: Any, seen_by: dict[str, tuple[str, ...]]) -> list[tuple[st
     ]
 
 
+@pytest.mark.sweep
 def test_damaged_detail_is_seen_by_sharpness(
     exposed: ModuleType, sets: tuple[ImageData, Part]
 ) -> None:

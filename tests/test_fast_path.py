@@ -187,7 +187,13 @@ def both(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Course, Course]:
     return fast, train(name, "fp32", plain=True)
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = ("vae:sigma", "gan:hinge", "diffusion:course")  # half a minute each, and more
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.sweep] if name in LONG else []) for name in CASES],
+)
 def test_fast_agrees_with_plain(name: str, both: tuple[Course, Course]) -> None:
     (fast, plain), case = both, CASES[name]
     assert torch.equal(fast.first, plain.first)

@@ -92,6 +92,7 @@ def test_the_generator_is_judged_under_its_own_images_labels(name: str) -> None:
     torch.testing.assert_close(found, model.loss.generator(score))
 
 
+@pytest.mark.sweep
 def test_samples_show_the_class_that_was_asked_for(tmp_path: Path) -> None:
     """A bar at one of five places, of any brightness."""
     generator = np.random.default_rng(0)

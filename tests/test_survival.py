@@ -28,7 +28,10 @@ CHILD = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 SMALL = "vae:sigma", "1.28kimg", "widths=8,8", "latent=4"
 
 
-@pytest.mark.parametrize("model", ["vae:course", "gan:hinge", "diffusion:x0"])
+@pytest.mark.parametrize(
+    "model",
+    ["vae:course", "gan:hinge", pytest.param("diffusion:x0", marks=pytest.mark.sweep)],
+)
 def test_kills_at_random_moments(model: str) -> None:
     """Seven of each family; benchmarks/kills.py does the same with 200."""
     words = f"--models {model} --kills 7 --intervals 6".split()
