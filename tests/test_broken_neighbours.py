@@ -90,6 +90,7 @@ def test_whatever_they_raise_is_one_line(broken: dict[str, str]) -> None:
         assert hub == f"hf: needs huggingface_hub ({why}): pip install 'triptych[hf]'"
 
 
+@pytest.mark.sweep
 def test_runs_are_measured_beside_them(broken: dict[str, str], tmp_path: Path) -> None:
     data, place = open_tiny(tmp_path, labeled=False), tmp_path / "run"
     small = ["widths=8,8"]

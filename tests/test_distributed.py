@@ -112,6 +112,7 @@ def test_one_process_logs_elsewhere(trained: Path) -> None:
     assert totals == [32 * number for number in range(1, 101)]
 
 
+@pytest.mark.sweep
 def test_a_killed_worker_stops_the_others_and_a_restart_changes_nothing(
     images: str, trained: Path, tmp_path: Path
 ) -> None:
@@ -150,6 +151,7 @@ def shared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any
     return json.JSONDecoder().raw_decode(out)[0], drawn
 
 
+@pytest.mark.sweep
 def test_samples_are_shared(trained: Path, shared: tuple[Any, Path]) -> None:
     """Two processes draw the same samples as one."""
     alone = Run(trained, making.one_thread()).sample(5)
@@ -158,6 +160,7 @@ def test_samples_are_shared(trained: Path, shared: tuple[Any, Path]) -> None:
     assert abs(apart).max() <= 1 < abs(pixels.to_array(alone).astype(int)).max()
 
 
+@pytest.mark.sweep
 def test_measurements_are_shared(
     trained: Path, shared: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

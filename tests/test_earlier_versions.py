@@ -80,6 +80,7 @@ def test_a_finished_run_loads(name: str) -> None:
     assert all(state[key].equal(tensor) for key, tensor in saved.items())
 
 
+@pytest.mark.sweep
 def test_a_finished_run_is_measured_as_it_was() -> None:
     """Its likelihood, with its terms: what every tensor of the model has a part in."""
     [then] = (e for e in json_of(EARLIER / "vae/results.json")["metrics"] if e.get("terms"))

@@ -53,7 +53,9 @@ def shown(value: Any) -> str | bytes:
     return repr(value)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param("compare", marks=pytest.mark.sweep), "families", "measure"]
+)
 def test_notebooks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options, "DEFAULT_COUNTS", dict.fromkeys(options.DEFAULT_COUNTS, 60))

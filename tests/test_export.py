@@ -264,6 +264,7 @@ def test_programs_make_the_run_s_images_with_torch_alone(folder: Path, data: Ima
     check_snippets("pt2", DEFAULTS, FORBIDDEN, folder, data)
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(300)
 def test_a_module_makes_the_run_s_images_without_this_package(
     folder: Path, data: ImageData

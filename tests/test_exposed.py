@@ -98,6 +98,7 @@ def test_damaged_detail_is_seen_by_sharpness(
     assert blurred["high"] < 1 < noisy["low"]
 
 
+@pytest.mark.sweep
 def test_lost_variety_and_copies_are_seen(
     exposed: ModuleType, sets: tuple[ImageData, Part]
 ) -> None:
@@ -106,6 +107,7 @@ def test_lost_variety_and_copies_are_seen(
     assert not_seen(numbers, {name: SEEN_BY[name] for name in damages}) == []
 
 
+@pytest.mark.sweep
 def test_patches_see_blur_that_the_classifier_overlooks(
     exposed: ModuleType, sets: tuple[ImageData, Part]
 ) -> None:

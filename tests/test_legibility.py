@@ -112,6 +112,7 @@ def found_for(data: ImageData) -> LegibilityRecord:
     return labels.legibility
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("enough", [10, 10_000], ids=["validation alone", "halves too"])
 def test_the_choice_sees_no_test_image(
     data: ImageData, enough: int, monkeypatch: pytest.MonkeyPatch
@@ -138,6 +139,7 @@ def test_the_choice_sees_no_test_image(
     assert not test & {image.numpy().tobytes() for pixels in seen for image in pixels}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("wrong", [False, True], ids=["labels are right", "labels are wrong"])
 def test_few_images_are_judged_by_halves_too(tmp_path: Path, wrong: bool) -> None:
     """Of 60 images a few are held out: they decide nothing, and right labels are not lost."""
@@ -263,6 +265,7 @@ def test_a_comparison_warns_before_it_trains(mislabeled: ImageData, tmp_path: Pa
     )
 
 
+@pytest.mark.sweep
 def test_a_comparison_warns_of_models_that_are_told_the_labels(
     mislabeled: ImageData, tmp_path: Path
 ) -> None:

@@ -278,6 +278,7 @@ def test_a_blind_test_is_played_with_two_keys(visit: Any) -> None:
     assert watched.messages == []
 
 
+@pytest.mark.sweep
 def test_a_training_goes_on_through_a_stop_and_kills_of_itself_and_of_the_server(
     browser: Any, apart: ServerProcess, served: Path
 ) -> None:
@@ -347,6 +348,7 @@ def test_a_training_goes_on_through_a_stop_and_kills_of_itself_and_of_the_server
     watched.context.close()
 
 
+@pytest.mark.sweep
 def test_two_dimensions_are_drawn_learned_and_looked_at(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

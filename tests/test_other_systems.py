@@ -68,6 +68,7 @@ def record(run: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(240)
 def test_everything_is_done_under_the_rules_of_windows(tmp_path: Path) -> None:
     """All modules are imported; every family is trained, one of them stopped and taken up."""
@@ -93,11 +94,12 @@ def test_everything_is_done_under_the_rules_of_windows(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_training_goes_on_under_the_rules_of_a_mac(tmp_path: Path) -> None:
-    stops, work = tour(tmp_path, "darwin", "--brief")
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_a_training_goes_on_under_the_rules_of_others(system: str, tmp_path: Path) -> None:
+    stops, work = tour(tmp_path, system, "--brief")
     assert "going on from image" in stops["vae"]["err"]
     told = record(work / "runs" / "vae")
-    assert (told["status"], told["versions"]["platform"]) == ("done", "darwin")
+    assert (told["status"], told["versions"]["platform"]) == ("done", system)
     assert json.loads(stops["doctor"]["out"])["hardware"]["cores"] >= 1
 
 

@@ -30,7 +30,11 @@ SMALL = "vae:sigma", "1.28kimg", "widths=8,8", "latent=4"
 
 @pytest.mark.parametrize(
     "model",
-    ["vae:course", "gan:hinge", pytest.param("diffusion:x0", marks=pytest.mark.sweep)],
+    [
+        "vae:course",
+        pytest.param("gan:hinge", marks=pytest.mark.sweep),
+        pytest.param("diffusion:x0", marks=pytest.mark.sweep),
+    ],
 )
 def test_kills_at_random_moments(model: str) -> None:
     """Seven of each family; benchmarks/kills.py does the same with 200."""
