@@ -272,6 +272,7 @@ def test_a_module_makes_the_run_s_images_without_this_package(
     check_snippets("safetensors", ("vae", "gan"), '"scipy", "PIL"', folder, data)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("family", DEFAULTS)
 @pytest.mark.parametrize("count", [1, 5])
 def test_programs_encode_and_denoise_as_the_run(

@@ -27,6 +27,7 @@ from triptych.cli import main, parser
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CALL = re.compile(r"(?:[A-Z_]+=\S* )*triptych ")
 BUDGET = re.compile(r"""(--budget |budget ?= ?\\?["'])[0-9.]+(?:s|m|h|kimg|epochs)""")
 SMALL = "0.32kimg"
 STANDS_FOR = {"DATA": "photos/", "COMPARISON": "runs/both", "DIR": "runs", "RUN": "runs/d"}
@@ -48,6 +49,8 @@ def smaller(text: str) -> str:
 def commands(text: str) -> Iterator[list[str]]:
     """The words of each line that calls the program, with what capitals stand for."""
     for line in text.replace("\\\n", " ").splitlines():
+        if not CALL.match(line):
+            continue
         words = shlex.split(line, comments=True)
         while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
             words = words[1:]

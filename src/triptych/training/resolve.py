@@ -102,7 +102,7 @@ class ResolvedRequest:
                 f"{images:,} training images do not fill a batch of {batch_size:,}",
                 f"give more, or use --set batch_size={images}",
             )
-        if self.teacher is not None and self.origin is None:
+        if self.teacher is not None:
             check_teacher(self.shape, self.teacher)
         if self.origin is not None:
             check_fits(self.origin, self.name, self.settings, self.shape)
@@ -115,11 +115,8 @@ class ResolvedRequest:
 
     def identity(self) -> JsonObject:
         """What must agree for a run to be resumed."""
-        begun: JsonObject = {}
-        if self.origin is not None:  # which holds all that it had of a teacher
-            begun = self.origin.identity()
-        elif self.teacher is not None:
-            begun = {"teacher": self.teacher.read().digests}
+        begun = {} if self.teacher is None else {"teacher": self.teacher.read().digests}
+        begun |= {} if self.origin is None else self.origin.identity()
         followed = (
             {}
             if self.follow is None
@@ -346,7 +343,7 @@ def resolve_going_on(
     """The same of a training that goes on from the finished run at a path.
 
     What is not asked for is as it was there: size, seed, settings, whether labels are used, the
-    teacher, which is not needed any more.
+    teacher, whose run must still be there.
     """
     record = RunFolder(path).read()
     source = record.data.source if asked.data is None else asked.data

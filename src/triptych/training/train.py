@@ -666,7 +666,7 @@ def fresh_state(request: ResolvedRequest, machine: Machine) -> TrainingState:
     """
     try:
         model = registry.build(request.name, request.settings, request.shape, request.seed)
-        if request.teacher is not None and request.origin is None:
+        if request.teacher is not None:
             resolve.start_from(model, request.teacher)
         elif request.origin is None:
             fit_before_training(model, request.data.train, request.seed)
