@@ -152,6 +152,7 @@ def run_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 PYTHON = [page for page in PAGES if any(language == "python" for language, _ in snippets(page))]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.stem)
 def test_python_runs_as_it_is_written(page: Path, here: Path) -> None:
     names: dict[str, Any] = {}
@@ -163,6 +164,7 @@ def test_python_runs_as_it_is_written(page: Path, here: Path) -> None:
 CALLING = [page for page in PAGES if any(map(list, (commands(t) for _, t in snippets(page))))]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("page", CALLING, ids=lambda page: page.stem)
 def test_commands_run_or_are_read(
     page: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
