@@ -417,7 +417,7 @@ def test_resume_is_bit_exact(model: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_trained_run_is_complete_and_left_alone(tmp_path: Path) -> None:
     folder = train(request(), tmp_path / "run")
     names = {path.name for path in folder.path.iterdir()}
-    assert names == {"run.json", "model.safetensors", "log.jsonl", "samples"}
+    assert names == {"run.json", "model.safetensors", "log.jsonl", "samples", "checkpoints"}
     grids = sorted(path.name for path in folder.samples.iterdir())
     assert grids[0] == "000000000.png" and grids[-1] == "000001280.png"
     before = folder.weights.stat().st_mtime_ns
