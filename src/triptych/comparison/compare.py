@@ -36,6 +36,7 @@ from triptych.evaluation.evaluate import (
     Measure,
     MeasureSamples,
     MeasuringSampler,
+    Plan,
     check_measurement,
     draw_samples,
     format_for,
@@ -199,20 +200,14 @@ def compare_on_images(
         console.say(english(forecast(requests, trained, samplers, plan.count, machine)))
     if plan.labels and any(request.labels for request in requests):
         warn_told_anyway(plan.labels.legibility, console)
-    asks = asks_of(entries.variants, asked)
-    made: JsonObject = {}
-    measured: dict[Path, ResultsRecord] = {}
-    works = len(requests) + len(entries.finished)
-    with hand_over.crew_for(asked, folder, data, works, workers, console) as crew:
-        if crew is None:
-            runs = entries.finished + train_all(requests, folder, machine, console, callbacks)
-        else:
-            runs = entries.finished + [RunFolder(folder / run_name(each)) for each in requests]
-            measured = hand_over.train_and_measure(
-                asks, requests, entries.finished, plan, crew, asked.force
-            )
-            if requests:  # trained by the engine's machines, not by this one
-                made = where_trained(runs[-1].read()) | {"notes": (crew.note,)}
+    runs = list(entries.finished)
+    measured: dict[Path, ResultsRecord] = {}  # by an engine, and
+    made: JsonObject = {}  # where it trained
+    if asked.on is None:
+        runs += train_all(requests, folder, machine, console, callbacks)
+    else:
+        runs += [RunFolder(folder / run_name(each)) for each in requests]
+        measured, made = by_engine(asked, entries, requests, folder, data, plan, workers, console)
     measure_here, measure_samples = measurers(data, plan, machine, console)
 
     def measure(run: RunFolder) -> ResultsRecord:
@@ -236,6 +231,32 @@ def compare_on_images(
         baseline()
     machine.group.barrier()
     return folder
+
+
+def by_engine(
+    asked: CompareRequest,
+    entries: Entries,
+    requests: Sequence[ResolvedRequest],
+    folder: Path,
+    data: ImageData,
+    plan: Plan,
+    workers: Machine,
+    console: Console,
+) -> tuple[dict[Path, ResultsRecord], JsonObject]:
+    """Have an engine train and measure: results by their run, and where they were trained.
+
+    The second stands in the contract in place of this machine; empty where nothing is trained.
+    """
+    works = len(requests) + len(entries.finished)
+    asks = asks_of(entries.variants, asked)
+    with hand_over.crew_for(asked, folder, data, works, workers, console) as crew:
+        measured = hand_over.train_and_measure(
+            asks, requests, entries.finished, plan, crew, asked.force
+        )
+    if not requests:
+        return measured, {}
+    last = RunFolder(folder / run_name(requests[-1]))
+    return measured, where_trained(last.read()) | {"notes": (crew.note,)}
 
 
 def compare_on_reference(

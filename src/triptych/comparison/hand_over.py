@@ -115,15 +115,13 @@ def crew_for(
     works: int,
     machine: Machine,
     console: Console,
-) -> Iterator[Crew | None]:
-    """The engine that is asked for, ready; None where this process does all itself.
+) -> Iterator[Crew]:
+    """The engine that is asked for, ready.
 
     works:   how many may run side by side
     machine: of the workers
     """
-    if asked.on is None:
-        yield None
-        return
+    assert asked.on is not None
     kind, gpus = engines.Asked.parse(asked.on), int(machine.device != "cpu")
     threads = None if "threads" in machine.choices else machine.threads
     files.make_folder(folder)

@@ -211,14 +211,14 @@ def sampling(model: GenerativeModel, latent: Latent) -> Program:
     """Latents, and the noise of all steps [N,steps,C,H,W] where the sampler adds some -> images."""
     streams, inputs = KeptStreams(EXAMPLES), named(latent)
     images = model.decode(latent, streams)
-    own, count, told = list(latent.tensors), len(inputs), latent.labels is not None
+    own, count, labeled = list(latent.tensors), len(inputs), latent.labels is not None
     if streams.numbers:
         noise = torch.stack([each for _, each in streams.numbers], dim=1)
         inputs.append(("noise_of_steps", "normal", noise))
 
     def sample(model: GenerativeModel, *inputs: Tensor) -> Tensor:
         tensors = dict(zip(own, inputs, strict=False))
-        given = Latent(tensors, latent.path, inputs[count - 1] if told else None)
+        given = Latent(tensors, latent.path, inputs[count - 1] if labeled else None)
         steps = [noise for each in inputs[count:] for noise in each.unbind(1)]
         return model.decode(given, GivenStreams(steps))
 

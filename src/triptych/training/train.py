@@ -347,31 +347,11 @@ class Training:
         if done:
             tell_done(folder, console)
             return
+        if record is not None:
+            machine = self.as_recorded(record, machine)
+        batches, state = share_batches(request, machine), fresh_state(request, machine)
         if record is None:
-            batches = share_batches(request, machine)
-            state = fresh_state(request, machine)
-            machine = fitting_machine(request, state, batches, machine)
-            if "microbatch" in machine.choices:
-                console.say(f"  note: {english(machine.choices['microbatch'])}")
-            planned, machine = self.plan(state, batches, machine)
-            self.tell_notes(planned, batches, state.anew)
-            record = RunRecord.read(machine.group.broadcast(lambda: begin(
-                request, folder, planned, state, machine, self.clock.seconds()
-            ).to_json()))  # fmt: skip
-            if planned.speed is not None:
-                self.clock.costs |= costs_of(planned.speed)
-        else:
-            check_machine(folder, record, machine)
-            machine = replace(
-                machine,
-                microbatch=record.microbatch,
-                threads=record.threads if "threads" in machine.choices else machine.threads,
-            )
-            batches, state = share_batches(request, machine), fresh_state(request, machine)
-            drawn = len(list(folder.samples.glob("*.png"))) if folder.samples.is_dir() else 0
-            self.clock = Clock(before=record.calibration_seconds, pictures=max(0, drawn - 1))
-            if record.calibration is not None:
-                self.clock.costs |= costs_of(record.calibration)
+            record, machine = self.begin(state, batches, machine)
         self.record, self.machine = record, machine
         progress = resume(state, folder, self.clock, console)
         plans, threads = plans_of(record, progress, state), self.threads(progress)
@@ -390,6 +370,36 @@ class Training:
         self.clock.pause()
         self.loop = TrainingLoop(state, job, self.clock)
         self.callbacks.start(self.loop.reached())  # off the clock: a tracker may take a while
+
+    def begin(
+        self, state: TrainingState, batches: Batches, machine: Machine
+    ) -> tuple[RunRecord, Machine]:
+        """A run that is new, measured and planned: what is written of it, and the machine then."""
+        machine = fitting_machine(self.request, state, batches, machine)
+        if "microbatch" in machine.choices:
+            self.console.say(f"  note: {english(machine.choices['microbatch'])}")
+        planned, machine = self.plan(state, batches, machine)
+        self.tell_notes(planned, batches, state.anew)
+        written = machine.group.broadcast(lambda: begin(
+            self.request, self.folder, planned, state, machine, self.clock.seconds()
+        ).to_json())  # fmt: skip
+        if planned.speed is not None:
+            self.clock.costs |= costs_of(planned.speed)
+        return RunRecord.read(written), machine
+
+    def as_recorded(self, record: RunRecord, machine: Machine) -> Machine:
+        """The machine, used as when the run began; its clock has the seconds of then."""
+        check_machine(self.folder, record, machine)
+        pictures = self.folder.samples
+        drawn = len(list(pictures.glob("*.png"))) if pictures.is_dir() else 0
+        self.clock = Clock(before=record.calibration_seconds, pictures=max(0, drawn - 1))
+        if record.calibration is not None:
+            self.clock.costs |= costs_of(record.calibration)
+        return replace(
+            machine,
+            microbatch=record.microbatch,
+            threads=record.threads if "threads" in machine.choices else machine.threads,
+        )
 
     @property
     def done(self) -> bool:
