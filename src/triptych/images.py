@@ -88,10 +88,13 @@ class Grid:
         return as_png(enlarge(self.pixels, times_to_be_seen(self.side, *self.pixels.shape[1:])))
 
 
-def as_png(pixels: Tensor) -> bytes:
-    """uint8 [C,H,W] as a PNG file."""
+def as_png(pixels: Tensor, compression: int = 6) -> bytes:
+    """uint8 [C,H,W] as a PNG file.
+
+    compression: 0 for none and quick, to 9 for small and slow; 6 as Pillow has it
+    """
     buffer = io.BytesIO()
-    to_pil(pixels).save(buffer, format="PNG")
+    to_pil(pixels).save(buffer, format="PNG", compress_level=compression)
     return buffer.getvalue()
 
 
