@@ -132,8 +132,9 @@ def test_a_bar_appears_on_a_terminal_when_the_job_goes_on(
     speaking = Console()
     with speaking.bars(["  whole", "  [part]"], 4) as bars:
         bars[0].update(1, note="slow")
-        drawn.clear()
-        assert drawn.wait(10)
+        for _ in range(2):  # the first may have begun before the update
+            drawn.clear()
+            assert drawn.wait(10)
         speaking.say("[a note]")
     shown = terminal.getvalue()
     assert "whole" in shown and "[part]" in shown and "25 %" in shown and "slow" in shown

@@ -198,6 +198,8 @@ def test_facts_of_another_kind(call: Call, run: Path, place: str) -> None:
             continue  # nothing is wrong with these
         if value in ("x", -1) and place in ("device", "precision", "seed", "budget.unit"):
             continue
+        if value in (..., None) and place == "peak_memory_bytes":
+            continue  # a system that cannot tell it
         if value in (-1, {"a": 1}) and place in ("images_seen", "peak_memory_bytes", "identity"):
             continue
         if isinstance(value, dict) and place == "budget":
