@@ -258,10 +258,15 @@ def check_snippets(format: str, families: tuple[str, ...], forbidden: str, *give
         assert torch.equal(drawn["pixels"], images.to_uint8(expected))
 
 
+@pytest.mark.parametrize(
+    "families", [("gan",), pytest.param(DEFAULTS, marks=pytest.mark.sweep)], ids=["one", "all"]
+)
 @pytest.mark.timeout(300)
-def test_programs_make_the_run_s_images_with_torch_alone(folder: Path, data: ImageData) -> None:
+def test_programs_make_the_run_s_images_with_torch_alone(
+    families: tuple[str, ...], folder: Path, data: ImageData
+) -> None:
     """Of every family's default recipe, by the very lines of README.md."""
-    check_snippets("pt2", DEFAULTS, FORBIDDEN, folder, data)
+    check_snippets("pt2", families, FORBIDDEN, folder, data)
 
 
 @pytest.mark.sweep
