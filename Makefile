@@ -12,7 +12,7 @@ INSTALL_VENV := $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3
 # The page is tested in a browser where there is one: a password is never asked for it.
 INSTALL_BROWSER := $(subst sudo,sudo -n,$(SUDO)) apt-get update -q && $(subst sudo,sudo -n,$(SUDO)) apt-get install -qy --no-install-recommends chromium
 
-.PHONY: demo test sweeps lint faults mutants other-systems reviewed clean
+.PHONY: demo test sweeps lint faults mutants other-systems notebooks reviewed clean
 
 demo: $(VENV)/.installed ## install, compare the three families, say where the report is
 	$(BIN)/triptych compare --out $(OUT)
@@ -44,6 +44,9 @@ other-systems: $(VENV)/.installed-dev ## the rules of Windows and the Mac, as fa
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(BIN)/python -m pytest --timeout 240 tests/test_other_systems.py
+
+notebooks: $(VENV)/.installed-dev ## run the notebooks of examples/ and store what they show (ten minutes)
+	$(BIN)/python -m tests.run_notebooks
 
 reviewed: $(VENV)/.installed-dev ## show the sentences that changed in any language, pin them as read
 	$(BIN)/python -m tests.reviewed

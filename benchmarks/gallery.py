@@ -1,0 +1,174 @@
+"""The gallery: one comparison of the default models on each set of images, and docs/results.md.
+
+    python benchmarks/gallery.py street-digits DATA ... --scratch runs/gallery
+
+Each set is compared by `triptych compare --data DATA`, nothing else asked; a comparison that is
+there already goes on, or is only read. Its page goes to docs/gallery/NAME.html, a strip of its
+samples to docs/images/results-NAME.png, and docs/results.md has for each set its strip, its verdict
+on distances and a table of a choice of its numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import triptych
+from triptych import images
+from triptych.pages.columns import Column, make_columns, named_runs
+from triptych.pages.language import Language
+from triptych.pages.load import Comparison, Run, load_comparison
+from triptych.pages.panels import load_figure, read_cells
+from triptych.pages.tables import Notes, PrintedCell, cost_column, metric_column, metric_heading
+from triptych.records import BASELINE
+
+DOCS = Path(__file__).parent.parent / "docs"
+WIDE = 16  # images in a row of a strip
+SHOWN = (  # metric, features, reference
+    ("frechet_distance", "labels", "test"),
+    ("frechet_distance", "patches", "test"),
+    ("recognisable", "labels", "none"),
+    ("coverage", "labels", "test"),
+    ("sharpness", None, "test"),
+    ("real_or_fake", None, "test"),
+    ("memorised", "labels", "train"),
+    ("bits_per_dim", None, "test"),
+    ("reconstruction_psnr", None, "test"),
+)
+COSTS = ("images_seen", "train_seconds", "sample_seconds_per_image", "network_calls")
+HEAD = Path(__file__).with_suffix(".md")  # what docs/results.md begins with
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--scratch", type=Path, default=Path("runs/gallery"))
+    parser.add_argument("--budget", default="75s")
+    return parser.parse_args()
+
+
+def compared(data: str, scratch: Path, budget: str) -> Comparison:
+    name = Path(data).stem if Path(data).is_file() else Path(data).name
+    out = scratch / name
+    triptych.compare(data=data, budget=budget, out=out)
+    return load_comparison(out)
+
+
+def rows_of(comparison: Comparison) -> list[tuple[str, Path]]:
+    named = [(str(name), run) for run, name in named_runs(comparison.runs)]
+    found = [("real", comparison.folder / "figures" / "real")]
+    found += [(name, run.folder / "figures" / "samples") for name, run in named if run.folder]
+    return [*found, (BASELINE, comparison.folder / BASELINE / "figures" / "samples")]
+
+
+def draw_strip(comparison: Comparison, target: Path) -> None:
+    """Two rows of real images, of each model and of the mixture, one under the other."""
+    shown = []
+    for _, stem in rows_of(comparison):
+        cells = read_cells(load_figure(stem))
+        assert cells is not None, stem
+        pixels = torch.from_numpy(cells).to(torch.uint8).flatten(0, 1).permute(0, 3, 1, 2)
+        shown.append(pixels[:WIDE])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    images.grid(torch.cat(shown), WIDE).save(target)
+
+
+def cell_text(cell: PrintedCell) -> str:
+    interval = cell.interval.replace("[", "\\[").replace("]", "\\]")
+    return f"{cell.text} {interval}".strip()
+
+
+def table_rows(comparison: Comparison, language: Language) -> list[list[str]]:
+    runs, baseline = comparison.runs, comparison.baseline
+    columns = {(c.name, c.features or None, c.reference): c for c in plain(make_columns(runs))}
+    rows = []
+    for key in SHOWN:
+        column = columns.get(key) or columns.get((key[0], "none", key[2]))
+        if column is None:
+            continue
+        heading = metric_heading(column, language)
+        cells = metric_column(column, language, Notes(), baseline)
+        label = f"{heading.label} ({'; '.join(heading.details)})"
+        rows.append([label, heading.floor, *map(cell_text, cells)])
+    for name in COSTS:
+        cells = cost_column(runs, name, language, baseline)
+        rows.append([language.text(f"cost.{name}"), "", *map(cell_text, cells)])
+    return rows
+
+
+def plain(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if not column.extrapolated]
+
+
+def table(comparison: Comparison, language: Language) -> str:
+    names = [run.model for run in comparison.runs]
+    heads = ["", "real images", *(f"`{name}`" for name in names)]
+    rows = table_rows(comparison, language)
+    if comparison.baseline is not None:
+        heads.append("mixture")
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def section(comparison: Comparison, strip: Path, language: Language) -> str:
+    data = comparison.contract.data
+    names = [run.model for run in comparison.runs]
+    parts = {"training": data.train, "validation": data.validation, "test": data.test}
+    counts = [f"{count:,} {part}" for part, count in parts.items()]
+    rows = ["real images", *(f"`{name}`" for name in names), "the mixture"]
+    return f"""
+## {data.name}
+
+{", ".join(counts)} images; the whole page: [{data.name}](gallery/{data.name}.html).
+
+![Real {data.name}, then samples of each model]({strip.relative_to(DOCS)})
+
+*From top to bottom, a row each: {", ".join(rows)}.*
+
+{table(comparison, language)}
+"""
+
+
+def machine_of(runs: Sequence[Run]) -> str:
+    hardware = next(run.record.hardware for run in runs if run.record is not None)
+    return f"{hardware['cores']} virtual cores of an {hardware['processor']}, no GPU"
+
+
+def main() -> None:
+    options = arguments()
+    language, sections = Language("en"), []
+    gallery = DOCS / "gallery"
+    gallery.mkdir(exist_ok=True)
+    names, last = [], None
+    for data in options.data:
+        last = compared(data, options.scratch, options.budget)
+        name = last.contract.data.name
+        names.append(name)
+        page = triptych.report(last.folder)
+        shutil.copyfile(page, gallery / f"{name}.html")
+        strip = DOCS / "images" / f"results-{name}.png"
+        draw_strip(last, strip)
+        sections.append(section(last, strip, language))
+    assert last is not None
+    head = HEAD.read_text(encoding="utf-8").format(
+        machine=machine_of(last.runs),
+        torch=torch.__version__.split("+")[0],
+        triptych=triptych.__version__,
+        date=time.strftime("%Y-%m-%d"),
+    )
+    (DOCS / "results.md").write_text(head + "".join(sections), encoding="utf-8")
+    index = "".join(f"- [{name}]({name}.html)\n" for name in names)
+    (gallery / "index.md").write_text(
+        "# Gallery\n\nPages as `triptych compare` writes them, one for each set of "
+        f"[results](../results.md). Each is one file that asks for nothing else.\n\n{index}",
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()
