@@ -91,6 +91,7 @@ def test_it_finds_the_marginal_likelihood_under_a_prior_of_exemplars() -> None:
     assert abs((plain - truth).mean()) > 1.5
 
 
+@pytest.mark.sweep
 def test_the_gap_closes_with_more_temperatures() -> None:
     z, x = drawn()
     gaps = []

@@ -522,6 +522,7 @@ def test_trainings_of_a_model_stand_in_one_row(folder: Path) -> None:
     assert "mean over trainings" in page
 
 
+@pytest.mark.sweep
 def test_models_of_one_recipe_differ_by_their_settings(
     data: ImageData, compare: Compare, tmp_path: Path
 ) -> None:

@@ -159,6 +159,7 @@ def test_the_practical_s_ddpm_is_diffusers_own(ddpm: Run, tmp_path: Path) -> Non
     assert apart(made, samples) <= 1
 
 
+@pytest.mark.sweep
 def test_their_other_schedulers_take_its_place(ddpm: Run, tmp_path: Path) -> None:
     """DDIM without fresh noise is our Euler's step."""
     pipe = opened(written(ddpm, tmp_path / "p"))
@@ -171,6 +172,7 @@ def test_their_other_schedulers_take_its_place(ddpm: Run, tmp_path: Path) -> Non
     assert apart(made, drawn(ddpm, 2, name="euler")) <= 1
 
 
+@pytest.mark.sweep
 def test_the_noise_is_the_network_s(ddpm: Run, tmp_path: Path) -> None:
     """At every step, for each image its own."""
     pipe = opened(written(ddpm, tmp_path / "p"))
@@ -184,6 +186,7 @@ def test_the_noise_is_the_network_s(ddpm: Run, tmp_path: Path) -> None:
     torch.testing.assert_close(alone, own[2:3], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.sweep
 def test_it_needs_nothing_of_ours(tmp_path: Path) -> None:
     """Not even the package: an import of it fails there."""
     folder = written(triptych.Run(EARLIER / "vae", one_thread()), tmp_path / "p")

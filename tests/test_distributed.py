@@ -128,6 +128,7 @@ def test_a_killed_worker_stops_the_others_and_a_restart_changes_nothing(
     assert [e["images"] for e in events if e["event"] == "resume"] == [60 * 32]
 
 
+@pytest.mark.sweep
 def test_a_signal_stops_all_after_saving(images: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start("triptych", *training(images, run, budget="3200kimg"))

@@ -621,6 +621,7 @@ def test_processes_of_this_machine_begin_a_killed_training_again(
     assert RunFolder(tmp_path / "run").read().digests == undisturbed(data, handed, tmp_path / "b")
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("workers_find_us")
 def test_a_cancelled_process_saves(data: ImageData, tmp_path: Path) -> None:

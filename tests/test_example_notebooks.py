@@ -53,9 +53,8 @@ def shown(value: Any) -> str | bytes:
     return repr(value)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("compare", marks=pytest.mark.sweep), "families", "measure"]
-)
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", NAMES)
 def test_notebooks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for device in options.DEFAULT_COUNTS:  # the very dictionary that everybody has

@@ -114,9 +114,8 @@ def peak_and_foretold(model: str) -> tuple[int, float]:
     return hardware.peak_memory_bytes("cpu") - before, foretold
 
 
-@pytest.mark.parametrize(
-    "model", ["diffusion:x0", pytest.param("diffusion:course", marks=pytest.mark.sweep)]
-)
+@pytest.mark.sweep
+@pytest.mark.parametrize("model", ["diffusion:x0", "diffusion:course"])
 def test_the_forecast_of_memory_is_near_the_truth(model: str) -> None:
     """In a process of its own, whose peak is measured."""
     found = subprocess.run(

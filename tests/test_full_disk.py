@@ -148,6 +148,7 @@ print(code, [checkpoint.load(path, 10**9)[1].seen for path in kept])
 """
 
 
+@pytest.mark.sweep
 def test_a_folder_that_turns_read_only() -> None:
     with tempfile.TemporaryDirectory() as place:  # whose parents everybody may enter
         words = [sys.executable, "-c", LOCKED, place]

@@ -366,6 +366,7 @@ def test_all_trainings_draw_around_exemplars_of_the_real_images_groups(number: i
     assert not torch.equal(z, noise["z"])
 
 
+@pytest.mark.sweep
 def test_its_likelihood_and_bounds_are_under_that_prior() -> None:
     """By chains that begin at the prior's draws and move under its density."""
     model, x = around()

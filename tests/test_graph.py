@@ -89,7 +89,13 @@ def apart(one: TrainingState, other: TrainingState, first: TrainingState) -> flo
     return max(shares)
 
 
-@pytest.mark.parametrize("name", NAMES)
+ALWAYS = {"vae:ladder", "gan:r1", "diffusion:x0", "vae:sigma", "gan:wgan-gp"}  # sweeps try all
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=[pytest.mark.sweep] * (each not in ALWAYS)) for each in NAMES],
+)
 def test_a_captured_training_is_the_eager_one(name: str) -> None:
     eager, graphs = fresh(name), captured(fresh(name))
     train(eager)
@@ -199,6 +205,7 @@ def test_a_graph_that_forgets_an_input_is_refused(monkeypatch: pytest.MonkeyPatc
     assert "differs from an eager one" in (graphs.graphs.refused or "")
 
 
+@pytest.mark.sweep
 def test_a_guided_teacher_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE == "cpu":
         monkeypatch.setattr(guidance, "may_pick_rows", lambda x: False)

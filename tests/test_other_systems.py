@@ -93,8 +93,9 @@ def test_everything_is_done_under_the_rules_of_windows(tmp_path: Path) -> None:
     assert json.loads(stops["doctor"]["out"])["versions"]["platform"] == "win32"
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("system", [pytest.param("darwin", marks=pytest.mark.sweep), "win32"])
+@pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_a_training_goes_on_under_the_rules_of_others(system: str, tmp_path: Path) -> None:
     stops, work = tour(tmp_path, system, "--brief")
     assert "going on from image" in stops["vae"]["err"]

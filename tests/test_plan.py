@@ -90,7 +90,13 @@ PACES: dict[str, tuple[Pace, float]] = {
 }
 
 
-@pytest.mark.parametrize("name", PACES)
+LIKE_OTHERS = {"a neighbor leaves", "late", "uneven"}  # by the same code; the sweeps try them
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=[pytest.mark.sweep] * (each in LIKE_OTHERS)) for each in PACES],
+)
 def test_training_ends_when_it_was_asked_to(
     name: str, simulated: Simulated, tmp_path: Path
 ) -> None:
@@ -114,7 +120,7 @@ def test_later_phases_are_inside_the_asked_seconds(
     assert 0.02 < encoder[-1][0] / record.images_seen < 0.12  # a twentieth, as planned
 
 
-@pytest.mark.parametrize("model", ["vae:sigma", "gan:hinge"])
+@pytest.mark.parametrize("model", ["vae:sigma", pytest.param("gan:hinge", marks=pytest.mark.sweep)])
 def test_a_run_is_repeated_bit_by_bit(model: str, simulated: Simulated, tmp_path: Path) -> None:
     """On a machine of another speed, and after an interruption under the new pace."""
     pace, _ = PACES["a neighbor comes"]
@@ -313,6 +319,7 @@ def test_turns_change_no_weights(tmp_path: Path) -> None:
         assert digest(alone) == digest(folder)
 
 
+@pytest.mark.sweep
 def test_an_interruption_within_a_turn_saves_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

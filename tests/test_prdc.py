@@ -215,7 +215,9 @@ def test_halves_are_measured_as_if_they_were_alone() -> None:
     assert found.density.high - found.density.value == pytest.approx(margin)
 
 
-@pytest.mark.parametrize(("count", "dimensions"), [(200, 8), (300, 4)])
+@pytest.mark.parametrize(
+    ("count", "dimensions"), [(200, 8), pytest.param(300, 4, marks=pytest.mark.sweep)]
+)
 def test_intervals_hold_the_expected_value(count: int, dimensions: int) -> None:
     found = [
         neighbours(

@@ -76,7 +76,12 @@ def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.sweep),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.sweep),
+    ],
 )
 def test_a_signal_is_answered_by_saving(number: int, code: int, tmp_path: Path) -> None:
     process = start(tmp_path, 0.2)
@@ -87,7 +92,9 @@ def test_a_signal_is_answered_by_saving(number: int, code: int, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
 
 
-@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.sweep)]
+)
 def test_a_second_signal_ends_it_at_once(second: int, tmp_path: Path) -> None:
     """In the middle of a round that would take a minute; what was saved before stays."""
     process = start(tmp_path, 60)
