@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
@@ -160,6 +161,23 @@ def test_every_field_of_the_json_files_is_in_the_reference() -> None:
         headings = [line.lstrip("# ") for line in page.splitlines() if line.startswith("#")]
         slugs = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
         assert target[1:] in slugs
+
+
+def test_reading_the_report_names_every_part_of_it() -> None:
+    page = (build.DOCS / "report.md").read_text(encoding="utf-8")
+    texts = tomllib.loads((ROOT / "src/triptych/pages/locale/en.toml").read_text())["texts"]
+    template = (ROOT / "src/triptych/pages/templates/report.html.j2").read_text()
+    titles = set(re.findall(r't\("((?:\w+\.)+title|table\.trainings)"\)', template))
+    assert {"verdict.title", "table.title", "method.title"} <= titles
+    start = ("metric.", "topic.", "nav.", "table.group.")
+    named_costs = set(re.findall(r"cost\.\w+", " ".join(texts))) - {
+        f"cost.{key.split('.')[1]}" for key in texts if "{" in texts[key] and key[:5] == "cost."
+    }
+    for key, text in texts.items():
+        if key.startswith(start) or key in named_costs - {"cost.note"}:
+            assert text in page, f"{key}: {text}"
+    for key in titles - {"merit.for.title", "merit.against.title", "concluded.title"}:
+        assert texts[key].rstrip(".") in page, f"{key}: {texts[key]}"
 
 
 def test_generated_pages_have_no_dead_link(tmp_path: Path) -> None:
