@@ -13,6 +13,7 @@ Then Zensical makes the site, strictly: a warning ends the build.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import posixpath
 import re
@@ -75,6 +76,14 @@ def links(text: str) -> Iterator[str]:
                 yield from (each["target"] for each in LINK.finditer(inner))
 
 
+@functools.cache
+def titles() -> dict[str, str]:
+    """The title of each page in the navigation, by its name in the site."""
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    lines = re.findall(r"- (.+): (\S+\.md)$", navigation, re.MULTILINE)
+    return {page: title for title, page in lines}
+
+
 def in_site(path: str) -> str | None:
     """Where a file of the repository is in the site; None where it is not."""
     if path in RENAMED:
@@ -107,7 +116,10 @@ def move_links(text: str, source: str, address: str | None) -> str:
         else:
             kind = "tree" if (ROOT / file).is_dir() else "blob"
             path = f"{address}/{kind}/main/{file}"
-        return f"{match['image']}[{match['text']}]({path}{hash_sign}{anchor})"
+        text = match["text"]
+        if page is not None and posixpath.basename(text) == posixpath.basename(file):
+            text = titles().get(page, text)  # a reader of the site knows pages by their titles
+        return f"{match['image']}[{text}]({path}{hash_sign}{anchor})"
 
     return "".join(
         bars_in_code(LINK.sub(moved, line)) if is_prose else line for line, is_prose in prose(text)

@@ -106,6 +106,8 @@ def test_links_that_leave_the_site_become_addresses() -> None:
     )
     assert build.move_links("[a](../src) [b](data.md)", "docs/using.md", None) == "a [b](data.md)"
     assert build.move_links("[a](docs/data.md)", "CONTRIBUTING.md", None) == "[a](data.md)"
+    by_name = build.move_links("[docs/data.md](docs/data.md#x)", "CONTRIBUTING.md", None)
+    assert by_name == "[Your own images](data.md#x)"
 
 
 def test_every_command_and_option_is_in_the_reference() -> None:
