@@ -12,7 +12,7 @@ INSTALL_VENV := $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3
 # The page is tested in a browser where there is one: a password is never asked for it.
 INSTALL_BROWSER := $(subst sudo,sudo -n,$(SUDO)) apt-get update -q && $(subst sudo,sudo -n,$(SUDO)) apt-get install -qy --no-install-recommends chromium
 
-.PHONY: demo test sweeps lint faults mutants other-systems notebooks reviewed clean
+.PHONY: demo test sweeps docs lint faults mutants other-systems notebooks reviewed clean
 
 demo: $(VENV)/.installed ## install, compare the three families, say where the report is
 	$(BIN)/triptych compare --out $(OUT)
@@ -26,6 +26,11 @@ test: $(VENV)/.installed-dev $(VENV)/.browser lint ## install with the developme
 sweeps: $(VENV)/.installed-dev ## the tests that take long, with all that they can use
 	$(PIP) -e '.[dev,sweeps]'
 	$(BIN)/python -m pytest -n 2 --timeout 900 -m sweep
+
+docs: $(VENV)/.installed ## the documents as a site that is read from the disk: site/index.html
+	$(PIP) -e '.[docs]'
+	$(BIN)/python -m docs.build
+	@echo "The site: $(abspath site)/index.html"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
