@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 OUT ?= runs/demo
 # Debian and Ubuntu keep venv in a package of its own.
@@ -12,7 +12,14 @@ INSTALL_VENV := $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3
 # The page is tested in a browser where there is one: a password is never asked for it.
 INSTALL_BROWSER := $(subst sudo,sudo -n,$(SUDO)) apt-get update -q && $(subst sudo,sudo -n,$(SUDO)) apt-get install -qy --no-install-recommends chromium
 
-.PHONY: demo test sweeps docs lint faults mutants other-systems notebooks reviewed clean
+# A fresh environment with the lowest versions that pyproject.toml allows. What of the suite it
+# runs needs nothing beside them, and touches every library.
+LOWEST := .venv-lowest
+LOWEST_BIN := $(LOWEST)/$(notdir $(BIN))
+LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,arrays checkpoint commands console decode formats \
+	frechet_distance hardware mppca parquet significance street_digits))
+
+.PHONY: demo test sweeps docs lint typos packages lowest faults mutants other-systems notebooks reviewed clean
 
 demo: $(VENV)/.installed ## install, compare the three families, say where the report is
 	$(BIN)/triptych compare --out $(OUT)
@@ -37,6 +44,23 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+typos: $(VENV)/.installed-dev ## misspelt words, in English
+	$(BIN)/typos
+
+packages: $(VENV)/.installed-dev ## wheel and sdist into dist/, checked as an index checks them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+lowest: ## the lowest versions of every library, in an environment of their own
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) -m tests.lowest > $(LOWEST)/lowest.txt
+	$(LOWEST_BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt \
+		-e . hypothesis pytest pytest-timeout
+	$(LOWEST_BIN)/python -m pytest -o addopts= --timeout 240 -m 'not sweep' -q $(LOWEST_TESTS)
+
 faults: $(VENV)/.installed-dev ## plant faults one by one and see the tests notice: FAULTS="ema gan" plants some
 	$(BIN)/python -m tests.faults.plant $(FAULTS)
 
@@ -56,22 +80,22 @@ notebooks: $(VENV)/.installed-dev ## run the notebooks of examples/ and store wh
 reviewed: $(VENV)/.installed-dev ## show the sentences that changed in any language, pin them as read
 	$(BIN)/python -m tests.reviewed
 
-$(VENV)/bin/python:
+$(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(INSTALL_VENV) && $(PYTHON) -m venv $(VENV); }
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.installed-dev: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.installed
 
-$(VENV)/.browser: $(VENV)/bin/python
+$(VENV)/.browser: $(VENV)/pyvenv.cfg
 	@command -v chromium google-chrome >/dev/null || { $(INSTALL_BROWSER) >/dev/null 2>&1; } || \
 		echo "no Chromium: the tests of the page in a browser are skipped"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache

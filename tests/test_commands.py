@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.making import one_thread
-from triptych import api
+from triptych import api, hardware
 from triptych.cli import commands, main, parser
 from triptych.cli import text as lines
 from triptych.cli.output import check
@@ -193,6 +193,16 @@ def test_doctor_tells_milliseconds(
         "vae:ladder, 1 thread": 12.3,
         "vae:ladder, 2 threads": 500.0,
     }
+
+
+def test_doctor_tells_of_a_build_of_pytorch_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, asks: Callable[[str], Any]
+) -> None:
+    monkeypatch.setattr(calibration, "steps_now", lambda machine, size, bar: {})
+    monkeypatch.setattr(hardware, "build_advice", lambda device: Note("cuda_build_unused"))
+    found = parser.parse(["doctor", "--json"]).run()
+    assert found["choices"]["torch"]["code"] == "cuda_build_unused"
+    assert "download.pytorch.org/whl/cpu" in parser.parse(["doctor"]).run()
 
 
 # How a process ends

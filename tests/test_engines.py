@@ -116,7 +116,8 @@ def test_a_head_without_a_gpu_asks_what_it_cannot_choose(monkeypatch: pytest.Mon
     machine = hand_over.head(asked)
     workers = hand_over.workers_machine(asked, machine)
     assert (machine.device, workers.device, workers.precision) == ("cpu", "cuda", "bf16")
-    with pytest.raises(InputError, match="no CUDA GPU"):  # of this process's own
+    own_device = r"no CUDA GPU|built for processors"
+    with pytest.raises(InputError, match=own_device):
         hand_over.head(replace(asked, on=None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from triptych.distributed import Group
 from triptych.errors import InputError
 from triptych.hardware import Machine
 from triptych.records import Note
+from triptych.words import english
 
 GROUP = "/sys/fs/cgroup/memory."
 
@@ -198,3 +200,71 @@ def test_what_an_apple_gpu_lacks_the_processor_does(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "0")
     hardware.let_processor_help()
     assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "0"
+
+
+NVIDIA = "/proc/driver/nvidia/version"
+CUDA, CPU, ROCM = ("12.8", None, None), (None, None, None), (None, "6.4", None)
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch, system: dict[str, list[str]]) -> Any:
+    """A machine without a GPU that PyTorch can use, whose PyTorch is built for this and that."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(hardware, "_other_gpus", lambda: {"xpu": False, "mps": False})
+    monkeypatch.setattr(hardware, "_GPU_TROUBLE", [])
+
+    def build(parts: tuple[str | None, str | None, str | None], driver: str = "") -> None:
+        for name, version in zip(("cuda", "hip", "xpu"), parts, strict=True):
+            monkeypatch.setattr(f"torch.version.{name}", version, raising=False)
+        if driver == "loaded":
+            system[NVIDIA] = ["NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.133"]
+        program = "/usr/bin/nvidia-smi" if driver == "program" else None
+        monkeypatch.setattr("shutil.which", lambda name: program)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("parts", "driver", "device", "advice"),
+    [
+        (CPU, "", "no_gpu", None),
+        (CPU, "loaded", "cuda_build_missing", None),
+        (CPU, "program", "cuda_build_missing", None),
+        (CUDA, "", "no_gpu", "cuda_build_unused"),
+        (CUDA, "loaded", "no_gpu", None),
+        (ROCM, "loaded", "no_gpu", None),
+    ],
+)
+def test_a_build_of_pytorch_that_does_not_fit_is_told_with_the_mend(
+    built: Any, parts: tuple[str | None, ...], driver: str, device: str, advice: str | None
+) -> None:
+    built(parts, driver)
+    machine = hardware.pick(precision="fp32", threads=1)
+    assert machine.choices["device"] == Note(device)
+    assert hardware.build_advice("cpu") == (Note(advice) if advice else None)
+    told = english(hardware.build_advice("cpu") or machine.choices["device"])
+    assert len(told.splitlines()) == 1
+    if device == "cuda_build_missing":
+        assert "https://pytorch.org/get-started/locally/" in told
+        with pytest.raises(InputError, match="built for processors alone: install its build"):
+            hardware.pick("cuda")
+    else:
+        with pytest.raises(InputError, match="no CUDA GPU was found: use --device cpu"):
+            hardware.pick("cuda")
+    if advice:
+        assert "pip install" in told and told.endswith("https://download.pytorch.org/whl/cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "line"),
+    [("cpu", "--compile needs a C.. compiler: "), ("cuda", "--compile needs a C compiler: ")],
+)
+def test_without_a_compiler_compile_is_refused_before_the_training(
+    monkeypatch: pytest.MonkeyPatch, device: str, line: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(InputError, match=line):
+        hardware.pick(device, "fp32", 1, compile=True)

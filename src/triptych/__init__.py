@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from triptych.run import Run
     from triptych.training.callbacks import Callback
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Callback",
     "DataOptions",
@@ -64,8 +66,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version(__name__)
     if name not in __all__:
         raise AttributeError(f"module 'triptych' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES.get(name, "triptych.api")), name)

@@ -206,6 +206,8 @@ def pick(
         choices["compile"] = Note("not_compiled")
     elif compile and device == "cpu" and compiler() is None:
         raise InputError("--compile needs a C++ compiler", "install one, or leave it out")
+    elif compile and device == "cuda" and sys.platform == "linux" and c_compiler() is None:
+        raise InputError("--compile needs a C compiler", "install gcc, or leave it out")
     if threads > 1:
         choices["waiting threads"] = _describe_waiting()
     torch.set_num_threads(threads)
@@ -283,6 +285,34 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", usual))
 
 
+def c_compiler() -> str | None:
+    """The path of the C compiler that Triton would call for a GPU's kernels; None without one."""
+    named = os.environ.get("CC")
+    return named or shutil.which("gcc") or shutil.which("clang")
+
+
+def lacks_cuda_build() -> bool:
+    """Whether this machine has NVIDIA's driver, and this PyTorch is built for processors alone."""
+    import torch
+
+    built_for = (torch.version.cuda, torch.version.hip, torch.version.xpu)
+    return not any(built_for) and has_nvidia_driver()
+
+
+def has_nvidia_driver() -> bool:
+    """Whether NVIDIA's driver is there: loaded, or with its program."""
+    return bool(_lines("/proc/driver/nvidia/version")) or shutil.which("nvidia-smi") is not None
+
+
+def build_advice(device: str) -> Note | None:
+    """What another build of PyTorch would do better on this machine; None where it fits."""
+    import torch
+
+    if device == "cpu" and torch.version.cuda and not has_nvidia_driver():
+        return Note("cuda_build_unused")
+    return None
+
+
 def find_gpu() -> tuple[bool, str]:
     """Whether CUDA has a GPU, and why one that is there cannot be used, such as an old driver."""
     import torch
@@ -307,6 +337,11 @@ def _check_device(device: str) -> None:
         raise InputError(f"no device '{device}'", f"choose {', '.join(others)} or {last}")
     if device == "cuda":
         available, why = find_gpu()
+        if not available and lacks_cuda_build():
+            raise InputError(
+                "this PyTorch is built for processors alone",
+                "install its build for CUDA (https://pytorch.org/get-started/locally/)",
+            )
         if not available:
             wrong = f"the GPU cannot be used ({why})" if why else "no CUDA GPU was found"
             raise InputError(wrong, "use --device cpu")
@@ -335,6 +370,8 @@ def _best_device() -> tuple[str, Note]:
     for device, there in _other_gpus().items():
         if there:
             return device, notes[device]
+    if lacks_cuda_build():
+        return "cpu", Note("cuda_build_missing")
     return "cpu", Note("gpu_unusable", {"why": why}) if why else Note("no_gpu")
 
 
@@ -406,9 +443,9 @@ def describe() -> dict[str, str | int | None]:
 
 def own_version() -> str:
     """The version of Triptych."""
-    from importlib import metadata  # slow to import: not on the way to help
+    from triptych import __version__
 
-    return metadata.version("triptych")
+    return __version__
 
 
 def versions() -> dict[str, str]:

@@ -703,6 +703,10 @@ class Doctor(UsesModel):
 
         machine = self.machine()
         size = resolve.pick_size(None, machine.device)
+        choices = dict(machine.choices)
+        advice = hardware.build_advice(machine.device)
+        if advice is not None:
+            choices["torch"] = advice
         findings = {
             "hardware": hardware.describe(),
             "versions": hardware.versions(),
@@ -710,7 +714,7 @@ class Doctor(UsesModel):
             "precision": machine.precision,
             "threads": machine.threads,
             "size": size,
-            "choices": {name: as_json(note) for name, note in machine.choices.items()},
+            "choices": {name: as_json(note) for name, note in choices.items()},
         }
         with machine.own_threads(), self.console().bar("timing training steps") as bar:
             steps = steps_now(machine, size, bar)

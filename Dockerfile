@@ -1,0 +1,21 @@
+# Triptych for processors; with an NVIDIA GPU:
+#   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 -t triptych .
+FROM python:3.13-slim
+
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY src src
+RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[web]" \
+    && useradd --uid 1000 triptych \
+    && mkdir /work \
+    && chown 1000 /work
+
+# Whoever runs it, by `--user` too, can write these.
+ENV HOME=/tmp TRIPTYCH_CACHE=/work/.triptych-cache
+USER 1000
+WORKDIR /work
+ENTRYPOINT ["triptych"]
+# The demo: its last line says where the report is, in the folder that is mounted at /work.
+CMD ["compare", "--out", "demo"]
