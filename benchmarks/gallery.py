@@ -28,6 +28,12 @@ from triptych.pages.tables import Notes, PrintedCell, cost_column, metric_column
 from triptych.records import BASELINE
 
 DOCS = Path(__file__).parent.parent / "docs"
+GALLERY = """# Gallery
+
+Pages as `triptych compare` writes them, one for each set of images of the [results](results.md). Each
+is one file that needs no network: where it is shown as text, save it and open it in a browser.
+
+{pages}"""
 WIDE = 16  # images in a row of a strip
 SHOWN = (  # metric, features, reference
     ("frechet_distance", "labels", "test"),
@@ -162,12 +168,8 @@ def main() -> None:
         date=time.strftime("%Y-%m-%d"),
     )
     (DOCS / "results.md").write_text(head + "".join(sections), encoding="utf-8")
-    index = "".join(f"- [{name}]({name}.html)\n" for name in names)
-    (gallery / "index.md").write_text(
-        "# Gallery\n\nPages as `triptych compare` writes them, one for each set of "
-        f"[results](../results.md). Each is one file that asks for nothing else.\n\n{index}",
-        encoding="utf-8",
-    )
+    pages = "".join(f"- [{name}](gallery/{name}.html)\n" for name in names)
+    (DOCS / "gallery.md").write_text(GALLERY.format(pages=pages), encoding="utf-8")
 
 
 if __name__ == "__main__":
