@@ -30,8 +30,8 @@ from triptych.records import BASELINE
 DOCS = Path(__file__).parent.parent / "docs"
 GALLERY = """# Gallery
 
-Pages as `triptych compare` writes them, one for each set of images of the [results](results.md). Each
-is one file that needs no network: where it is shown as text, save it and open it in a browser.
+Pages as `triptych compare` writes them, one for each set of images of the [results](results.md).
+Each is one file that needs no network: where it is shown as text, save it and open it in a browser.
 
 {pages}"""
 WIDE = 16  # images in a row of a strip
