@@ -15,7 +15,7 @@ if (location.protocol === "file:") {
         this.dispatchEvent(event)
         if (this.onmessage) this.onmessage(event)
       }
-      inside.postMessage = data => setTimeout(answer, 0, data)
+      inside.postMessage = data => setTimeout(answer, 0, structuredClone(data))
       const script = inside.document.createElement("script")
       script.src = url
       script.onload = () => {
@@ -29,7 +29,8 @@ if (location.protocol === "file:") {
     postMessage(data) {
       if (!this.ready) return void this.waiting.push(data)
       const inside = this.frame.contentWindow
-      setTimeout(() => inside.onmessage(new MessageEvent("message", { data })), 0)
+      const event = new MessageEvent("message", { data: structuredClone(data) }) // as workers do
+      setTimeout(() => inside.onmessage(event), 0)
     }
 
     terminate() {
