@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,19 @@ def test_a_report_shows_samples_and_numbers_of_every_model(folder: Path) -> None
     for model in json.loads((folder / "results.json").read_text())["runs"]:
         [distance] = [m for m in model["metrics"] if m["name"] == "frechet_distance"][:1]
         assert f"{distance['value']:.1f}" in shown
+
+
+def test_numbers_of_two_kinds_of_features_have_names_of_their_own(folder: Path) -> None:
+    def on_patches_too(results: Any) -> None:
+        for run in results["runs"]:
+            [distance] = [m for m in run["metrics"] if m["name"] == "frechet_distance"][:1]
+            run["metrics"].append(distance | {"features": "patches"})
+
+    change(folder / "results.json", on_patches_too)
+    shown = Page(Report(folder / "report.html")._repr_html_()).texts
+    names = [text for text in shown if text.startswith("Fréchet distance")]
+    assert len(set(names)) == len(names) > 1
+    assert any("image patches" in name for name in names)
 
 
 def test_names_of_strangers_are_texts_and_no_tags(folder: Path) -> None:

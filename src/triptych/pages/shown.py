@@ -91,8 +91,12 @@ def table_of(table: Table, names: list[str], language: Language) -> str:
     """One of the page's tables: a row for each number, a column for each model."""
     rows = [*table.rows, *([table.baseline] if table.baseline else [])]
     lines = []
+    names_alone = [(heading.label, heading.reference) for heading in table.headings]
     for number, heading in enumerate(table.headings):
-        name = " ".join([heading.label, *([heading.reference] if heading.reference else [])])
+        parts = [heading.label, heading.reference]
+        if names_alone.count((heading.label, heading.reference)) > 1:
+            parts.append(f"({heading.features})")
+        name = " ".join(part for part in parts if part)
         lines.append([name, *(cell_text(row[number]) for row in rows), heading.floor])
     return notebook.table(lines, ["", *names, language.text("table.floor")])
 

@@ -73,6 +73,7 @@ class Heading:
 
     label: str
     reference: str = ""
+    features: str = ""
     details: tuple[str, ...] = ()
     floor: str = ""
 
@@ -154,14 +155,15 @@ def metric_heading(column: Column, language: Language) -> Heading:
     if first and first.unit not in ("", "share"):
         unit = first.unit
         details.append(language.text(f"unit.{unit}") if f"unit.{unit}" in language else unit)
-    reference = ""
+    reference = features = ""
     if column.reference in ("test", "train", "validation"):
         reference = language.text(f"reference.{column.reference}")
         details.append(reference)
     if column.features not in ("", "none"):
         key = f"extractor.{column.features}"
         name = language.text(key) if key in language else column.features
-        details.append(language.fill("on.features", features=name))
+        features = language.fill("on.features", features=name)
+        details.append(features)
     if f"better.{column.better}" in language:
         details.append(language.text(f"better.{column.better}"))
     last = [kind_text(column.kinds[0], language)] if len(column.kinds) == 1 else []
@@ -178,6 +180,7 @@ def metric_heading(column: Column, language: Language) -> Heading:
     return Heading(
         label=metric_label(column, language),
         reference=reference,
+        features=features,
         details=tuple(details),
         floor=floor,
     )
