@@ -243,7 +243,7 @@ def repeat(
     quiet: bool = False,
     **options: Any,
 ) -> Run:
-    """Train a finished run again: bit by bit the same on the same kind of machine.
+    """Train a finished run again: bit for bit the same on the same kind of machine.
 
     Progress and threads follow what the run recorded, whatever the clock says now.
     data:  where its images are now

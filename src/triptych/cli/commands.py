@@ -137,7 +137,7 @@ class ShowsImages(ReadsRunData):
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat(ReadsRunData):
-    """Train a finished run again, bit by bit: the same progress, order of images and threads."""
+    """Train a finished run again, bit for bit: the same progress, order of images and threads."""
 
     out: Path = required("Folder of the new run; the same command again goes on where it stopped.")
 

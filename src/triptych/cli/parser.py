@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "compare": ("Compare", "Train one model of each family, measure them alike, write the report."),
     "train": ("Train", "Train one model; the same command again goes on where it stopped."),
-    "repeat": ("Repeat", "Train a finished run again, bit by bit."),
+    "repeat": ("Repeat", "Train a finished run again, bit for bit."),
     "sample": ("Sample", "Draw samples from a run."),
     "reconstruct": ("Reconstruct", "Encode images and decode them again."),
     "interpolate": ("Interpolate", "Walk between two prior draws, or between two images."),
