@@ -9,6 +9,11 @@ started tracker to the last weights. What is outside of the training's own clock
 import the package (once a process), and to begin and end a run of it. A ratio is the median over
 rounds of the cell's seconds by image over those of the cell beside none in the same round, with
 the quartiles.
+
+A machine that is not quite idle moves such a ratio by several percent, so the cost is counted too:
+the seconds for which the training hands something over, and the processor's seconds of the
+tracker's thread and of the processes that it starts and ends. Their share of the training's
+seconds, the latter spread over its threads, is what a training can lose by them.
 """
 
 from __future__ import annotations
@@ -18,9 +23,12 @@ import importlib.util
 import json
 import os
 import random
+import resource
 import statistics
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +43,49 @@ from triptych.training.train import train
 
 NONE = "none"
 NEEDED = {"mlflow": ("mlflow", "sqlalchemy", "alembic"), "csv": ()}
+
+
+SPENT: Counter[str] = Counter()  # seconds of the cell that is measured
+
+
+def counted(kind: str, clock: Callable[[], float], call: Any) -> Any:
+    """The call, its seconds by that clock added up."""
+
+    def wrapped(*given: Any) -> Any:
+        began = clock()
+        try:
+            return call(*given)
+        finally:
+            SPENT[kind] += clock() - began
+
+    return wrapped
+
+
+def count_all() -> None:
+    """From here on all that trackers take during a training is counted."""
+    plain = trackers.Beside.hand
+    handing: list[bool] = []  # not empty while a log point, a picture or a diagnosis is handed over
+
+    def told(method: Any) -> Any:
+        def wrapped(*given: Any) -> None:
+            handing.append(True)
+            method(*given)
+            handing.pop()
+
+        return counted("handed over", time.perf_counter, wrapped)
+
+    def hand(self: trackers.Beside, call: Any) -> None:
+        plain(self, counted("thread", time.thread_time, call) if handing else call)
+
+    for name in ("log", "samples", "diagnosis"):
+        setattr(trackers.Beside, name, told(getattr(trackers.Beside, name)))
+    trackers.Beside.hand = hand  # type: ignore[method-assign]
+
+
+def of_processes() -> float:
+    """Processor's seconds of the processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def installed(name: str) -> bool:
@@ -53,7 +104,8 @@ def seconds_to_import(names: list[str]) -> dict[str, float]:
 def cell(asked: TrainRequest, data: Any, machine: Machine, folder: Path) -> dict[str, float]:
     """Seconds of one training and, apart, of all that is not on its clock."""
     request = resolve(asked, machine.device, data, precision=machine.precision)
-    began = time.perf_counter()
+    SPENT.clear()
+    began, processes = time.perf_counter(), of_processes()
     record = train(request, folder, machine, QUIET).read()
     whole = time.perf_counter() - began
     dropped = (folder / "log.jsonl").read_text().count("callback_dropped")
@@ -62,6 +114,10 @@ def cell(asked: TrainRequest, data: Any, machine: Machine, folder: Path) -> dict
     return {
         "seconds_per_image": record.train_seconds / record.images_seen,
         "besides": whole - record.train_seconds,
+        "counted": (
+            SPENT["handed over"] + (SPENT["thread"] + of_processes() - processes) / machine.threads
+        )
+        / record.train_seconds,
     }
 
 
@@ -81,6 +137,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     names = [name for name in TRACKERS if installed(name)]
+    count_all()
     machine, order = hardware.pick(), random.Random(0)
     data = open_images(options.data, DataOptions(resolution=options.resolution))
     cells: dict[str, list[dict[str, float]]] = {name: [] for name in (NONE, *names)}
@@ -123,6 +180,7 @@ def main() -> None:
                         for ours, none in zip(cells[name], base, strict=True)
                     ]
                 ),
+                "counted_share": summary([ours["counted"] for ours in cells[name]]),
                 "seconds_to_begin_and_end": summary(
                     [
                         ours["besides"] - none["besides"]
