@@ -51,11 +51,9 @@ def commands() -> str:
     """Every command with its arguments and options, as `--help` has them."""
     parts = [
         "# Commands\n",
-        "This page is written from the code, and so is `triptych COMMAND --help`. An option is"
-        " also a keyword of the verb in [Python](python.md). It can stand in a file"
-        " (`--config mine.toml`, in a table named after the command) and in the environment"
-        " (`TRIPTYCH_TRAIN_BUDGET=10m`). What is typed goes before the file, and the file goes"
-        " before the environment.\n",
+        "This page is written from the code, and so is `triptych COMMAND --help`. The"
+        " options of `train`, `compare` and `evaluate` are also keywords of these verbs in"
+        " [Python](python.md). An option can stand in [a file or the environment](options.md).\n",
         "A command ends with 0 when all is done, with 2 where the input is wrong (one line says"
         " what, and how to mend it), and with 130 or 143 when it was stopped and has saved.\n",
         *map(command, parser.COMMANDS),
