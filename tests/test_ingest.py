@@ -109,7 +109,9 @@ def test_files_that_could_not_be_read_are_tried_again(
     assert again.ingested and (again.ingested.bad, again.ingested.files) == ((), 40)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.sweep)]
+)
 def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     content = encode(np.random.default_rng(0).integers(256, size=(200, 200, 3), dtype=np.uint8))
     (tmp_path / "photos").mkdir()

@@ -125,7 +125,7 @@ main()
     [
         ({}, f"{hardware.SPINS} 0"),
         ({"GOMP_SPINCOUNT": "7"}, "7 None"),
-        ({"OMP_WAIT_POLICY": "active"}, "None None"),
+        pytest.param({"OMP_WAIT_POLICY": "active"}, "None None", marks=pytest.mark.sweep),
     ],
 )
 def test_commands_have_waiting_threads_sleep_unless_the_user_chose(

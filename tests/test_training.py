@@ -369,7 +369,10 @@ def state_digests(folder: Path) -> dict[str, str]:
     return {path.name: files.sha256(path) for path in folder.glob("*.safetensors")}
 
 
-@pytest.mark.parametrize("model", ["vae:sigma", "gan:course", "diffusion:edm"])
+@pytest.mark.parametrize(
+    "model",
+    ["vae:sigma", "gan:course", pytest.param("diffusion:edm", marks=pytest.mark.sweep)],
+)
 def test_resume_is_bit_exact(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the middle of an epoch and resumed: weights, moments, average and log agree."""
     kept: dict[str, dict[str, str]] = {}
