@@ -9,13 +9,13 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[web]" \
     && useradd --uid 1000 triptych \
-    && mkdir /work \
-    && chown 1000 /work
+    && mkdir /images \
+    && chown 1000 /images
 
 # Whoever runs it, by `--user` too, can write these.
-ENV HOME=/tmp TRIPTYCH_CACHE=/work/.triptych-cache
+ENV HOME=/tmp TRIPTYCH_CACHE=/images/.triptych-cache
 USER 1000
-WORKDIR /work
+WORKDIR /images
 ENTRYPOINT ["triptych"]
-# The demo: its last line says where the report is, in the folder that is mounted at /work.
+# The demo: its last line says where the report is, in the folder that is mounted at /images.
 CMD ["compare", "--out", "demo"]

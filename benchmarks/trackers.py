@@ -122,7 +122,9 @@ def cell(asked: TrainRequest, data: Any, machine: Machine, folder: Path) -> dict
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else 3 * values
+    low, middle, high = (
+        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * values
+    )
     return {"median": round(middle, 5), "low": round(low, 5), "high": round(high, 5)}
 
 

@@ -199,7 +199,7 @@ def test_the_image_runs_commands_that_there_are_and_no_root() -> None:
     (command,) = re.findall(r"^CMD (\[.*\])$", docker, re.MULTILINE)
     parser.parse(yaml.safe_load(command))
     assert re.findall(r"^USER (\d+)$", docker, re.MULTILINE) == ["1000"]
-    assert 'ENTRYPOINT ["triptych"]' in docker and "WORKDIR /work\nENTRYPOINT" in docker
+    assert 'ENTRYPOINT ["triptych"]' in docker and "WORKDIR /images\nENTRYPOINT" in docker
 
 
 def test_hadolint_finds_nothing() -> None:

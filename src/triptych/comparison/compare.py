@@ -176,11 +176,7 @@ def compare_on_images(
     """The folder of a comparison on real images; models are trained on them."""
     check_measurement(asked.count, asked.features, data, machine)
     workers = hand_over.workers_machine(asked, machine)
-    requests = make_requests(entries.variants, asked, data, workers)
-    if choose_unlike(asked, requests, entries.finished):
-        asked = replace(asked, set=(*asked.set, f"{SELECT}=false"))
-        console.say(f"note: {english(Note('last_weights_of_all'))}")
-        requests = make_requests(entries.variants, asked, data, workers)
+    asked, requests = choosing_alike(asked, entries, data, workers, console)
     samplers = measuring_samplers(asked, requests)
     paths = folders_of_samples(entries.sources, requests)
     samples = read_all_samples(entries.sources, asked, data, machine, console)
@@ -231,6 +227,18 @@ def compare_on_images(
         baseline()
     machine.group.barrier()
     return folder
+
+
+def choosing_alike(
+    asked: CompareRequest, entries: Entries, data: ImageData, machine: Machine, console: Console
+) -> tuple[CompareRequest, list[ResolvedRequest]]:
+    """The trainings, and what was asked with the choice among snapshots settled for all alike."""
+    requests = make_requests(entries.variants, asked, data, machine)
+    if choose_unlike(asked, requests, entries.finished):
+        asked = replace(asked, set=(*asked.set, f"{SELECT}=false"))
+        console.say(f"note: {english(Note('last_weights_of_all'))}")
+        requests = make_requests(entries.variants, asked, data, machine)
+    return asked, requests
 
 
 def by_engine(
