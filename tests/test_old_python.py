@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,18 @@ OLDEST = (3, 8)  # that is told in one line
 def test_what_is_read_first_can_be_parsed_by_an_old_python(name: str) -> None:
     text = (SOURCE / "triptych" / name).read_text(encoding="utf-8")
     ast.parse(text, feature_version=OLDEST)
+
+
+def test_the_command_leaves_before_it_imports_anything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is no old Python, this one pretends to be one."""
+    monkeypatch.setattr(sys, "version_info", (3, 10, 2, "final", 0))
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(SOURCE / "triptych" / "__main__.py"), run_name="__main__")
+    assert left.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("triptych: Python 3.10.2 is too old: use Python 3.11 or newer")
 
 
 def starts(python: str) -> bool:
