@@ -53,8 +53,8 @@ def test_a_file_that_ends_or_holds_its_process_is_one_bad_image(
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT / 'src'}")
     monkeypatch.setattr(ingest, "WORTH_WORKERS", 10)
     monkeypatch.setattr(ingest, "BLOCK", 4)
-    monkeypatch.setattr(ingest, "BLOCK_SECONDS", 12)  # a process must start within them, too
-    monkeypatch.setattr(ingest, "SECONDS", 12)
+    monkeypatch.setattr(ingest, "BLOCK_SECONDS", 4)
+    monkeypatch.setattr(ingest, "SECONDS", 4)
     images, _ = make_images(14)
     contents = [encode(image) for image in images]
     contents[6] = poison

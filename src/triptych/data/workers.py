@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Timer
@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
 CODE = "from triptych.data.workers import serve; serve()"
+STARTING_SECONDS = 120  # that a process may take until it is ready, on a machine that others use
+READY = "ready"
 
 
 class WorkerDiedError(Exception):
@@ -40,7 +42,7 @@ def in_order(
 
     function: of a module, not nested; the modules that it imports are all that a worker imports
     workers:  how many processes, at least 1
-    seconds:  a worker that holds a block for longer is killed
+    seconds:  a worker that holds a block for longer is killed; its start does not count
 
     The result for a block whose worker died is a WorkerDiedError; other blocks are not affected.
     Exceptions of the function are raised here. At most two blocks a worker are in memory.
@@ -82,6 +84,7 @@ class Worker:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.process: subprocess.Popen[bytes] | None = None
+        self.ready = False  # the process has imported what it needs
         self.stopped = False
         self.lock = Lock()
 
@@ -91,19 +94,18 @@ class Worker:
             process = self.start()
         except OSError as error:
             raise WorkerDiedError(f"cannot start: {error}") from None
-        timer = Timer(seconds, process.kill)
-        timer.daemon = True
-        timer.start()
         try:
             assert process.stdin is not None and process.stdout is not None
-            pickle.dump(block, process.stdin, pickle.HIGHEST_PROTOCOL)
-            process.stdin.flush()
-            answer = pickle.load(process.stdout)
+            if not self.ready:
+                with killed_after(STARTING_SECONDS, process):
+                    self.ready = pickle.load(process.stdout) == READY
+            with killed_after(seconds, process):
+                pickle.dump(block, process.stdin, pickle.HIGHEST_PROTOCOL)
+                process.stdin.flush()
+                answer = pickle.load(process.stdout)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
             self.discard()
             raise WorkerDiedError(f"{type(error).__name__}: {error}") from None
-        finally:
-            timer.cancel()
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -126,7 +128,7 @@ class Worker:
 
     def discard(self) -> None:
         """Kill the process, if any, wait for its end and close its pipes."""
-        process, self.process = self.process, None
+        process, self.process, self.ready = self.process, None, False
         if process is None:
             return
         process.kill()
@@ -135,6 +137,18 @@ class Worker:
             if pipe is not None:
                 with suppress(OSError):  # what was left to write has no reader any more
                     pipe.close()
+
+
+@contextmanager
+def killed_after(seconds: float, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill a process that what is done inside waits for longer than that."""
+    timer = Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def start_process(function: Callable[..., Any]) -> subprocess.Popen[bytes]:
@@ -151,12 +165,15 @@ def start_process(function: Callable[..., Any]) -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """The main loop of a worker: read blocks and write results until the input ends."""
+    """The main loop of a worker: say READY, read blocks and write results until the input ends."""
     module, name = sys.argv[1:]
     function = getattr(importlib.import_module(module), name)
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # whatever prints must not disturb the answers
+    answer: Any = READY
     while True:
+        pickle.dump(answer, target, pickle.HIGHEST_PROTOCOL)
+        target.flush()
         try:
             block = pickle.load(source)
         except EOFError:
@@ -165,5 +182,3 @@ def serve() -> None:
             answer = function(block)
         except Exception as error:  # raised again in the parent
             answer = error
-        pickle.dump(answer, target, pickle.HIGHEST_PROTOCOL)
-        target.flush()
