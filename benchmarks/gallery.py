@@ -3,16 +3,15 @@
     python benchmarks/gallery.py street-digits DATA ... --scratch runs/gallery
 
 Each set is compared by `triptych compare --data DATA`, nothing else asked; a comparison that is
-there already goes on, or is only read. Its page goes to docs/gallery/NAME.html, a strip of its
-samples to docs/images/results-NAME.png, and docs/results.md has for each set its strip, its verdict
-on distances and a table of a choice of its numbers.
+there already goes on, or is only read where it is whole. Its page goes to docs/gallery/NAME.html, a
+strip of its samples to docs/images/results-NAME.png, and docs/results.md has for each set its
+strip, its verdict on distances and a table of a choice of its numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +62,11 @@ def compared(data: str, scratch: Path, budget: str) -> Comparison:
     out = scratch / name
     if not (out / "report.html").is_file():
         triptych.compare(data=data, budget=budget, out=out)
-    return load_comparison(out)
+    comparison = load_comparison(out)
+    asked = comparison.contract.request.get("budget")
+    if asked != budget:
+        raise SystemExit(f"{out} holds trainings of {asked}: give another --scratch")
+    return comparison
 
 
 def rows_of(comparison: Comparison) -> list[tuple[str, Path]]:
@@ -146,14 +149,28 @@ def machine_of(runs: Sequence[Run]) -> str:
     return f"{hardware['cores']} virtual cores of an {hardware['processor']}, no GPU"
 
 
+def conditions(comparisons: Sequence[Comparison]) -> dict[str, str]:
+    """Machine, versions and dates, as the comparisons themselves tell them."""
+    days = [run.record.finished for each in comparisons for run in each.runs if run.record]
+    dates = sorted({day[:10] for day in days if day})
+    told = {
+        "machine": [machine_of(each.runs) for each in comparisons],
+        "torch": [str(each.contract.versions["torch"]).split("+")[0] for each in comparisons],
+        "triptych": [each.contract.triptych for each in comparisons],
+        "date": [" to ".join(dict.fromkeys((dates[0], dates[-1])))],
+    }
+    return {name: " and ".join(dict.fromkeys(values)) for name, values in told.items()}
+
+
 def main() -> None:
     options = arguments()
     language, sections = Language("en"), []
     gallery = DOCS / "gallery"
     gallery.mkdir(exist_ok=True)
-    names, last = [], None
+    names, comparisons = [], []
     for data in options.data:
         last = compared(data, options.scratch, options.budget)
+        comparisons.append(last)
         name = last.contract.data.name
         names.append(name)
         page = triptych.report(last.folder)
@@ -161,13 +178,7 @@ def main() -> None:
         strip = DOCS / "images" / f"results-{name}.png"
         draw_strip(last, strip)
         sections.append(section(last, strip, language))
-    assert last is not None
-    head = HEAD.read_text(encoding="utf-8").format(
-        machine=machine_of(last.runs),
-        torch=torch.__version__.split("+")[0],
-        triptych=triptych.__version__,
-        date=time.strftime("%Y-%m-%d"),
-    )
+    head = HEAD.read_text(encoding="utf-8").format(**conditions(comparisons))
     (DOCS / "results.md").write_text(head + "".join(sections), encoding="utf-8")
     pages = "".join(f"- [{name}](gallery/{name}.html)\n" for name in names)
     (DOCS / "gallery.md").write_text(GALLERY.format(pages=pages), encoding="utf-8")

@@ -125,7 +125,12 @@ def default(each: Field[Any]) -> str:
     """The default, where it says more than that nothing was asked."""
     if each.default is MISSING:
         return "must be given"
-    return "" if each.default in (None, False, ()) else code(str(each.default))
+    return shown_default(each.default)
+
+
+def shown_default(value: Any) -> str:
+    """A default as code; empty where nothing was asked, which zero is not."""
+    return "" if value is None or value is False or value == () else code(str(value))
 
 
 def models() -> str:
@@ -216,7 +221,7 @@ def members(kind: type) -> list[tuple[str, Any]]:
         for base in reversed(kind.__mro__)
         if base.__module__.startswith("triptych") and base is not Record
         for name, each in vars(base).items()
-        if not name.startswith("_")
+        if not name.startswith("_") and name != "migrate"  # of records: for files of before
     ]
     return [
         (name, each)
@@ -237,7 +242,7 @@ def signature(name: str, call: Callable[..., Any], without: Sequence[str] = ()) 
     own = inspect.signature(call)
     shown, starred = [], False
     for each in own.parameters.values():
-        if each.name == "self" or each.name in without:
+        if each.name in ("self", "cls", *without):
             continue
         if each.kind is each.KEYWORD_ONLY and not starred:
             shown.append("*")
@@ -289,13 +294,7 @@ def function(name: str, call: Callable[..., Any], level: str) -> str:
         rows = []
         for option, _, help_text in options:
             value = parameters[option].default
-            given = (
-                "must be given"
-                if value is MISSING
-                else ""
-                if value in (None, False, ())
-                else code(str(value))
-            )
+            given = "must be given" if value is MISSING else shown_default(value)
             rows.append([code(option), given, help_text])
         parts.append(table(["option", "default", "does"], rows))
     return "\n".join(parts)

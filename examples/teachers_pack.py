@@ -21,22 +21,29 @@ import matplotlib.pyplot as plt
 import triptych
 
 Values = dict[str, Any]
-FEATURES = (None, "none", "labels")  # one feature set of those that distances are measured on
+FEATURES = (None, "none", "labels", "patches")  # of several sets of features the first one here
 INTERVALS = ("frechet_distance", "sharpness", "recognisable", "coverage")
 
 
 def find(run: Values, name: str) -> Values | None:
-    """A metric of a run on the label classifier's features, if it has a value."""
-    for metric in run["metrics"]:
-        told = metric.get("features") in FEATURES and metric.get("reference") != "train"
-        if metric["name"] == name and told and metric.get("method") != "extrapolated":
-            return metric if metric.get("value") is not None else None
-    return None
+    """A metric of a run, if it has a value: on the label classifier's features, or on patches."""
+    found = [
+        metric
+        for metric in run["metrics"]
+        if metric["name"] == name
+        and metric.get("features") in FEATURES
+        and metric.get("reference") != "train"
+        and metric.get("method") != "extrapolated"
+        and metric.get("value") is not None
+    ]
+    return min(found, key=lambda metric: FEATURES.index(metric.get("features")), default=None)
 
 
 def losses_of(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Images seen and loss, for each loss that is minimized."""
+    """Images seen and loss, for each loss that is minimized; nothing where no log lies there."""
     lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    if not (folder / "log.jsonl").is_file():  # samples from elsewhere, or a run from the Hub
+        return lines
     for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
         try:
             event = json.loads(line)
@@ -44,13 +51,15 @@ def losses_of(folder: Path) -> dict[str, list[tuple[float, float]]]:
             continue  # a kill cut it off
         if event.get("event") == "losses":
             for key, value in event["losses"].items():
-                if key.endswith("/total"):
+                if key.endswith("/total") and value is not None:  # it was finite
                     lines[key.removesuffix("/total")].append((event["images"], value))
     return lines
 
 
 def draw_losses(folder: Path, model: str, target: Path) -> None:
     lines = losses_of(folder)
+    if not lines:
+        return
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for name, points in lines.items():
         axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
@@ -117,11 +126,9 @@ def table(runs: list[Values], **columns: str) -> str:
     """A table of metrics; `columns` are their headings by name, costs after `cost_`."""
     lines = [["model", *columns.values()], ["---"] * (1 + len(columns))]
     for run in runs:
+        costs = {f"cost_{name}": value for name, value in run["cost"].items() if value is not None}
         cells = [
-            f"{run['cost'].get(name.removeprefix('cost_')) or 0:.3g}"
-            if name.startswith("cost_")
-            else told(find(run, name))
-            for name in columns
+            f"{costs[name]:.3g}" if name in costs else told(find(run, name)) for name in columns
         ]
         lines.append([f"`{run['model']}`", *cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -141,7 +148,8 @@ def first_and_last(folder: Path, model: str) -> str:
 
 def answers(runs: list[Values], folders: dict[str, Path]) -> str:
     """What this comparison says to the five exercises."""
-    losses = "\n".join(first_and_last(folders[run["run"]], run["model"]) for run in runs)
+    trained = [run for run in runs if losses_of(folders[run["run"]])]
+    losses = "\n".join(first_and_last(folders[run["run"]], run["model"]) for run in trained)
     return f"""# Answers of this comparison
 
 Numbers are of these trainings; brackets hold 95 % intervals over the choice of samples. The exercises are those of `docs/teaching.md`.
@@ -190,8 +198,11 @@ def main() -> None:
     paths = json.loads((base / "contract.json").read_text(encoding="utf-8"))["runs"]
     folders = {run["run"]: base / path for run, path in zip(runs, paths, strict=True)}
     figures.mkdir(parents=True, exist_ok=True)
-    for run in runs:
-        draw_losses(folders[run["run"]], run["model"], figures / f"losses-{run['run']}.svg")
+    for number, run in enumerate(runs):
+        name = Path(run["run"]).name
+        first = [Path(each["run"]).name for each in runs].index(name) == number
+        name = name if first else f"{name}-{number + 1}"  # two runs from elsewhere, named alike
+        draw_losses(folders[run["run"]], run["model"], figures / f"losses-{name}.svg")
     for name in INTERVALS:
         draw_intervals(runs, name, figures / f"{name}.svg")
     draw_cost(runs, figures / "quality-against-cost.svg")

@@ -162,6 +162,7 @@ def own_run(stock: Path, tmp_path: Path) -> Path:
         ("train --model vae", "no option '--model': see"),
         ("train vae gan", "nothing takes 'gan': see `triptych train --help`"),
         ("train vae --seed x", "--seed takes a whole number, not 'x': correct the value"),
+        (f"train vae --seed {2**63}", "seed takes no number of more than 64 bits: give a smaller"),
         ("sample x --out a --steps 2.5", "--steps takes a whole number, not '2.5': correct"),
         ("sample x --out a --temperature h", "--temperature takes a number, not 'h': correct"),
         ("train vae --seed", "--seed has no value: give one after it"),

@@ -132,6 +132,7 @@ def test_defaults_are_in_the_reference() -> None:
     sample = reference.command("sample")
     assert "| `--count N` | `64` | How many. |" in sample
     assert re.search(r"\| `--out PATH` \| must be given \|", sample)
+    assert re.search(r"\| `--seed N` \| `0` \|", sample)  # which equals False
     assert "| `--json` |  | Print one JSON document" in sample
     assert "--way straight|spherical" in reference.command("interpolate")
 

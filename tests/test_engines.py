@@ -598,6 +598,34 @@ def workers_find_us(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows masks no signals")
+def test_ctrl_c_while_a_job_is_handed_over_is_noted_and_reaches_no_other_process() -> None:
+    """An `sbatch` that is under way would end with it."""
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with stop_signals(ALONE) as received:
+        with engines.deaf_to_ctrl_c():
+            os.kill(os.getpid(), signal.SIGINT)
+            told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+        until = time.monotonic() + 10
+        while not received and time.monotonic() < until:
+            time.sleep(0.01)
+    assert received == [signal.SIGINT] and told.stdout.strip() == b"True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_jobs_are_handed_over_by_any_thread() -> None:
+    """Only the main thread may change what a signal does."""
+    engine = object.__new__(engines.JobEngine)
+    engine.executor = SimpleNamespace(submit=lambda *given: "begun")
+    begun: list[object] = []
+    thread = threading.Thread(
+        target=lambda: begun.append(engine._begin(SimpleNamespace(name="vae")))
+    )
+    thread.start()
+    thread.join()
+    assert begun == ["begun"]
+
+
 LONG: dict[str, Any] = {"budget": "12.8kimg", "set": ("batch_size=32", "widths=8,16")}
 
 

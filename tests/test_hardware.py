@@ -49,6 +49,29 @@ def test_free_memory_is_the_least_of_machine_and_container_shared_by_processes(
     assert hardware.free_memory_bytes("cpu") == 4000
 
 
+@pytest.mark.parametrize(
+    ("lines", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": ["max 100000"]}, 8),
+        ({"cpu.max": ["250000 100000"]}, 3),
+        ({"cpu.max": ["10000 100000"]}, 1),
+        ({"cpu.max": ["9900000 100000"]}, 8),
+        ({"cpu/cpu.cfs_quota_us": ["200000"], "cpu/cpu.cfs_period_us": ["100000"]}, 2),
+        ({"cpu/cpu.cfs_quota_us": ["-1"], "cpu/cpu.cfs_period_us": ["100000"]}, 8),
+    ],
+)
+def test_a_container_may_use_its_share_of_the_cores(
+    system: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    lines: dict[str, list[str]],
+    cores: int,
+) -> None:
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(cpu_affinity=lambda: range(8)))
+    system |= {f"/sys/fs/cgroup/{name}": each for name, each in lines.items()}
+    assert hardware.usable_cores() == cores
+
+
 @pytest.mark.parametrize(("processes", "threads"), [("1", 8), ("2", 4), ("3", 2), ("16", 1)])
 def test_processes_of_a_machine_share_its_cores(
     monkeypatch: pytest.MonkeyPatch, processes: str, threads: int

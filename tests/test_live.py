@@ -171,7 +171,11 @@ def test_data_outside_the_folder_are_for_this_machine_alone(tmp_path: Path) -> N
             ("127.0.0.1:8", "localhost:8", "[::1]:8"),
             ("10.0.0.1:8", "x:8", "localhost"),
         ),
-        ("0.0.0.0", ("10.0.0.1:8", "127.0.0.1:8"), ("x.example:8", "10.0.0.1:9")),
+        (
+            "0.0.0.0",
+            ("10.0.0.1:8", "127.0.0.1:8", "localhost:8"),
+            ("x.example:8", "10.0.0.1:9", "localhost:9"),
+        ),
     ],
 )
 def test_hosts(host: str, ours: tuple[str, ...], other: tuple[str, ...]) -> None:

@@ -30,7 +30,7 @@ PACKAGE = REPOSITORY / "src" / "triptych"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SITE = "from tests.other_systems import impose\n\nimpose()\n"  # which Python runs as it begins
 # What may name things that Windows lacks: it asks for the system before.
-ASKS_FIRST = {"data/store.py"}
+ASKS_FIRST = {"data/store.py", "comparison/engines.py"}
 IN_USE = 32  # ERROR_SHARING_VIOLATION of winerror.h
 
 
@@ -314,3 +314,19 @@ def test_a_training_is_asked_to_end_as_its_system_can(monkeypatch: pytest.Monkey
     monkeypatch.setattr(psutil, "Process", lambda number: process)
     jobs.ask_to_end(6)
     assert asked[1:] == ["ended"]
+
+
+def test_a_way_through_a_link_leads_where_the_link_leads(tmp_path: Path) -> None:
+    """A Mac's folder for temporary files is a link, and so are large disks of clusters."""
+    (tmp_path / "far" / "away" / "runs" / "old").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    linked = tmp_path / "here" / "linked"
+    linked.symlink_to(tmp_path / "far" / "away")
+    inside, out = tmp_path / "here" / "run", linked / "comparison"
+    inside.mkdir()
+    out.mkdir()
+    for run in (inside, linked / "runs" / "old", tmp_path / "far" / "away" / "runs" / "old"):
+        assert (out / files.relative_path(run, out)).samefile(run)
+    assert files.relative_path(linked / "comparison" / "gan", out) == "gan"
+    (out / "gan").symlink_to(inside)
+    assert files.relative_path(out / "gan", out) == "gan"  # a run keeps the name that it has here

@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from triptych.comparison.compare import read_comparison, read_measured
 from triptych.errors import InputError
+from triptych.files import parse_json
 from triptych.pages.course import answer_all
 from triptych.pages.language import Language
 from triptych.pages.load import load_comparison
 from triptych.pages.page import list_conditions, write_page
 from triptych.pages.panels import load_figure, measure_paths
+from triptych.pages.shown import Report
 from triptych.records import Note
 
 NO_DENSITY = {"code": "gan_no_density", "values": {}}
@@ -453,3 +456,24 @@ def test_paths_are_measured_from_their_picture(tmp_path: Path) -> None:
     assert paths is not None
     assert (paths.rows, paths.first, paths.last) == (8, 20.0, 160.0)
     assert paths.unevenness == pytest.approx(1.0)
+
+
+def test_results_of_many_models_are_read_by_everybody(tmp_path: Path) -> None:
+    """Every pair of thirteen models in every number is more than a megabyte."""
+    folder = write_comparison(tmp_path)
+    results = (folder / "results.json").read_text()
+    one = json.dumps(json.loads(results)["runs"][0])
+    (folder / "results.json").write_text(results + " " * 2**20)
+    (folder / "vae-sigma-s0" / "results.json").write_text(one + " " * 2**20)
+    assert len(load_comparison(folder).runs) == 3
+    assert len(read_comparison(folder).runs) == 3
+    assert len(Report(folder / "report.html").results.runs) == 3
+    assert read_measured(folder / "vae-sigma-s0").model == "vae:sigma"
+
+
+def test_json_holds_numbers_of_64_bits() -> None:
+    for number in (1764512345678901234, 2**63 - 1, -(2**63)):  # a time in nanoseconds, as a seed
+        assert parse_json(str(number).encode()) == number
+    for number in (2**63, -(2**63) - 1, 10**19, 10**100):
+        with pytest.raises(ValueError, match="is too large"):
+            parse_json(str(number).encode())

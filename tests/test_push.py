@@ -229,6 +229,27 @@ def test_a_second_push_leaves_nothing_of_the_first(stub: StubHub, earlier: Path)
     assert stub.models["us/digits"]["mine.txt"] == b"mine"
 
 
+def test_files_of_somebody_else_are_not_an_earlier_push(stub: StubHub, earlier: Path) -> None:
+    """Where no run of ours lies, files with names like ours stay."""
+    theirs = {"x/results.json": b"{}", "figures/a.csv": b"1", "requirements.txt": b"torch"}
+    stub.models["us/digits"] = dict(theirs)
+    push(earlier / "vae")
+    after = stub.models["us/digits"]
+    assert {name: after[name] for name in ("x/results.json", "figures/a.csv")} == {
+        "x/results.json": b"{}", "figures/a.csv": b"1",
+    }  # fmt: skip
+    assert b"triptych" in after["requirements.txt"]  # what a push writes itself is replaced
+
+
+def test_results_of_many_models_go_up(stub: StubHub, earlier: Path) -> None:
+    """They are larger than other records."""
+    comparison = earlier / "comparison"
+    for path in comparison.rglob("results.json"):
+        path.write_text(path.read_text() + " " * 2**20)
+    push(comparison)
+    assert "vae-sigma-s1/results.json" in stub.models["us/digits"]
+
+
 def test_private_is_private(stub: StubHub, earlier: Path) -> None:
     push(earlier / "vae", private=True)
     assert stub.private == {"us/digits"}
@@ -398,6 +419,39 @@ def test_what_the_hub_says_is_one_line(
     assert set(stub.models.get("us/digits", {})) <= {".gitattributes"}
 
 
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (403, "the token may not read us/digits: ask its owner"),
+        (429, "the Hub was asked too often: wait a while, and pull again"),
+        (418, r"the Hub refuses us/digits \(.*\): mend that, and pull again"),
+    ],
+)
+def test_what_the_hub_says_of_pulling_speaks_of_pulling(
+    stub: StubHub, earlier: Path, tmp_path: Path, status: int, line: str
+) -> None:
+    give(stub, earlier / "vae")
+    stub.refusals["/us/digits"] = status
+    with pytest.raises(InputError, match=line):
+        triptych.pull("us/digits", tmp_path / "back")
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_first(
+    stub: StubHub, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One works in it, or it is a link; an empty one that is neither is filled."""
+    give(stub, earlier / "vae")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.chdir(tmp_path / "empty")
+    for out in (Path(), tmp_path / "empty", tmp_path / "link"):
+        with pytest.raises(InputError, match="is there already: name a new folder"):
+            triptych.pull("us/digits", out)
+    assert stub.log == []
+    monkeypatch.chdir(tmp_path)
+    assert (triptych.pull("us/digits", "empty") / "run.json").is_file()
+
+
 def test_a_wrong_token_is_one_line(
     stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,6 +508,20 @@ def test_paths_that_lead_elsewhere_are_refused(
     assert not (tmp_path / "back").exists() and not [
         line for line in stub.log if "/resolve/" in line
     ]
+
+
+@pytest.mark.parametrize("name", ["/etc", "../private", "..", "a\\b", "C:x", ""])
+def test_a_contract_that_names_runs_elsewhere_is_refused(
+    stub: StubHub, earlier: Path, tmp_path: Path, name: str
+) -> None:
+    """Its page would show pictures of the reader's own runs, and a push would take them along."""
+    push(earlier / "comparison")
+    contract = json.loads(stub.models["us/digits"]["contract.json"])
+    contract["runs"][1] = name
+    stub.models["us/digits"]["contract.json"] = json.dumps(contract).encode()
+    with pytest.raises(InputError, match="its contract names a run"):
+        triptych.pull("us/digits", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
 
 
 def test_files_that_are_too_large_are_never_fetched(

@@ -41,8 +41,13 @@ def app_of(name: str, folder: Path) -> ModuleType:
         untrained_diffusion(folder / name, (3, 0, 1))
     else:
         shutil.copytree(EARLIER / name, folder / name)
-    space.write(folder / name)
-    found = importlib.util.spec_from_file_location(f"app_{name}", folder / name / "app.py")
+    return app_in(folder / name)
+
+
+def app_in(folder: Path) -> ModuleType:
+    """The same in a run's folder."""
+    space.write(folder)
+    found = importlib.util.spec_from_file_location(f"app_{folder.name}", folder / "app.py")
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
@@ -60,6 +65,19 @@ def test_the_app_draws_the_run_s_samples(name: str, tmp_path: Path) -> None:
     any_class = app.sample(5, 3, 1.0)
     shown = from_array(np.stack([np.asarray(each) for each in any_class]))
     assert torch.equal(shown, run.sample(3, 5))
+
+
+def test_points_are_drawn_into_one_picture(tmp_path: Path) -> None:
+    """Each alone would be a single pixel."""
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 300)
+    rows = [f"{np.cos(a):.4f},{np.sin(a):.4f}" for a in angles]
+    (tmp_path / "ring.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    points = triptych.train(
+        "vae", str(tmp_path / "ring.csv"), budget="1.28kimg", out=tmp_path / "points",
+        machine=one_thread(), quiet=True,
+    )  # fmt: skip
+    [picture] = app_in(points.folder.path).sample(0, 50, 1.0)
+    assert min(picture.size) > 100 and len(picture.getcolors()) > 1
 
 
 @pytest.mark.parametrize(("name", "more"), [("vae", 0), ("gan", 1), ("diffusion", 2)])

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -360,3 +361,36 @@ def test_wandb_stays_offline_where_it_would_ask_for_a_key(
     assert not has_key()
     monkeypatch.setenv("WANDB_API_KEY", "secret")
     assert has_key()
+
+
+def test_wandb_finds_its_key_where_it_writes_it_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from triptych.training.trackers.wandb import has_key
+
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert not has_key()
+    (tmp_path / "_netrc").write_text("machine api.wandb.ai login user password secret\n")
+    assert has_key()
+
+
+def test_a_run_is_another_one_on_another_server(tmp_path: Path) -> None:
+    """And its name is kept only once the run is there."""
+    run = SimpleNamespace(folder=tmp_path)
+
+    def name_at(server: str, name: str) -> tuple[str, bool]:
+        return trackers.kept_name(run, "mlflow", lambda: name, server)  # type: ignore[arg-type]
+
+    assert name_at("http://a", "first") == ("first", False)
+    assert name_at("http://a", "other") == ("first", True)
+    assert name_at("http://b", "second") == ("second", False)
+
+    def fail() -> str:
+        raise OSError("no answer")
+
+    with pytest.raises(OSError, match="no answer"):
+        trackers.kept_name(run, "wandb", fail)  # type: ignore[arg-type]
+    assert not (tmp_path / "trackers" / "wandb.json").exists()

@@ -23,7 +23,8 @@ from typing import Any
 from triptych.errors import InputError
 
 MOST_JSON = 2**20  # bytes; parsed, the worst text of that size takes some 30 MB
-MOST_DIGITS = 18  # of a whole number: it fits into 64 bits
+MOST_RESULTS = 2**25  # bytes of results.json: every pair of models in every number
+MOST_DIGITS = 19  # of a whole number of 64 bits
 IN_USE = (5, 32)  # Windows' numbers for "access is denied" and "another process uses the file"
 PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds: who reads our files closes them soon
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]+')  # in names of files on Windows
@@ -131,10 +132,10 @@ def writing(path: Path, needed: int) -> Iterator[None]:
         raise OSError(error.errno or errno.EIO, reason, str(path)) from error
 
 
-def read_json(path: Path, mend: str) -> Any:
-    """Parsed JSON; InputError naming the file when it is missing or damaged."""
+def read_json(path: Path, mend: str, most: int = MOST_JSON) -> Any:
+    """Parsed JSON; InputError naming the file when it is missing, damaged or larger than `most`."""
     try:
-        return parse_json(read_bytes(path, MOST_JSON))
+        return parse_json(read_bytes(path, most))
     except FileNotFoundError:
         raise InputError(f"{path} is missing", mend) from None
     except (OSError, ValueError) as error:
@@ -176,9 +177,14 @@ def real_number(text: str) -> float:
 
 def whole_number(text: str) -> int:
     """An int of 64 bits; ValueError beyond."""
-    if len(text.lstrip("-")) > MOST_DIGITS:
-        raise ValueError(f"{text[:MOST_DIGITS]}... is too large")
-    return int(text)
+    if len(text.lstrip("-")) > MOST_DIGITS or not fits_64_bits(value := int(text)):
+        raise ValueError(f"{text[:MOST_DIGITS]} is too large")
+    return value
+
+
+def fits_64_bits(value: int) -> bool:
+    """Whether a number is one that our JSON, and other programs, can hold."""
+    return -(2**63) <= value < 2**63
 
 
 def sha256(path: Path) -> str:
@@ -255,8 +261,11 @@ def relative_path(path: Path, start: Path) -> str:
 
     On Windows no way leads from one drive to another.
     """
+    named = path.name not in ("", "..")
+    # ".." leads where links lead, while the folder itself keeps the name that it has here
+    whole = path.parent.resolve() / path.name if named else path.resolve()
     try:
-        return Path(os.path.relpath(path, start)).as_posix()
+        return Path(os.path.relpath(whole, start.resolve())).as_posix()
     except ValueError:
         return path.absolute().as_posix()
 

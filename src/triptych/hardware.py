@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import math
 import os
 import platform
 import shutil
@@ -415,11 +416,18 @@ def is_busy() -> bool:
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use."""
+    """The number of cores that this process may use, also in a container with a share of them."""
     process = psutil.Process()
-    if hasattr(process, "cpu_affinity"):  # not on a Mac, whose processes may use all
-        return len(process.cpu_affinity())
-    return os.cpu_count() or 1
+    of_process = hasattr(process, "cpu_affinity")  # not on a Mac, whose processes may use all
+    cores = len(process.cpu_affinity()) if of_process else os.cpu_count() or 1
+    # Microseconds of work in a period of so many, by control groups of either version.
+    share = " ".join(_lines("/sys/fs/cgroup/cpu.max")).split()
+    if not share:
+        old = (f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us" for name in ("quota", "period"))
+        share = [line for path in old for line in _lines(path)]
+    if len(share) == 2 and all(map(str.isdigit, share)) and int(share[1]) > 0:
+        cores = min(cores, max(1, math.ceil(int(share[0]) / int(share[1]))))
+    return cores
 
 
 def describe() -> dict[str, str | int | None]:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from triptych import plugins
 from triptych.config import SIZES, Size
 from triptych.errors import InputError
-from triptych.files import as_path, as_paths, kind_of
+from triptych.files import as_path, as_paths, fits_64_bits, kind_of
 
 RESOLUTIONS = (16, 32, 64, 128)
 DEFAULT_DATA = "street-digits"
@@ -98,9 +98,11 @@ def as_data(value: object, name: str = "data") -> str:
 
 
 def as_whole(value: object, name: str) -> int:
-    """A whole number, one of NumPy's too; InputError on anything else."""
+    """A whole number of 64 bits, one of NumPy's too; InputError on anything else."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InputError(f"{name} takes a whole number, not {kind_of(value)}", "give an int")
+    if not fits_64_bits(int(value)):
+        raise InputError(f"{name} takes no number of more than 64 bits", "give a smaller one")
     return int(value)
 
 

@@ -510,9 +510,8 @@ class Run:
     def show_results(self) -> str:
         """What was measured of it, as HTML; nothing where that was not, or is damaged."""
         try:
-            results = read_record(
-                ResultsRecord, files.read_json(self.folder.results, ""), self.folder.results, ""
-            )
+            values = files.read_json(self.folder.results, "", files.MOST_RESULTS)
+            results = read_record(ResultsRecord, values, self.folder.results, "")
         except InputError:
             return ""
         return notebook.table(map(cells_of, results.metrics), METRIC_HEAD)

@@ -891,17 +891,20 @@ def is_measurement(path: Path) -> bool:
 def read_measured(folder: Path) -> ResultsRecord:
     """results.json of samples from elsewhere; InputError where it is missing or damaged."""
     path, mend = folder / RESULTS, "measure them with `triptych evaluate`"
-    return read_record(ResultsRecord, files.read_json(path, mend), path, mend)
+    values = files.read_json(path, mend, files.MOST_RESULTS)
+    return read_record(ResultsRecord, values, path, mend)
 
 
 def read_comparison(folder: Path) -> ComparisonResults:
     """results.json of a comparison; InputError where it is missing or damaged."""
     path, mend = folder / RESULTS, "make the comparison with `triptych compare` again"
-    return read_record(ComparisonResults, files.read_json(path, mend), path, mend)
+    values = files.read_json(path, mend, files.MOST_RESULTS)
+    return read_record(ComparisonResults, values, path, mend)
 
 
 def read_results(folder: RunFolder) -> ResultsRecord:
     """results.json of a run; InputError where it is missing or damaged."""
     mend = "measure it with `triptych evaluate`"
     folder.read()
-    return read_record(ResultsRecord, files.read_json(folder.results, mend), folder.results, mend)
+    values = files.read_json(folder.results, mend, files.MOST_RESULTS)
+    return read_record(ResultsRecord, values, folder.results, mend)

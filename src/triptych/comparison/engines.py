@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -399,19 +400,32 @@ class JobEngine:
         return JobFuture(lambda: self._begin(work), self.local)
 
     def _begin(self, work: Work) -> Any:
-        # Ctrl-C in a terminal goes to every process there: these are asked by `cancel` alone.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            return self.executor.submit(Performing(), work)
-        except ANYTHING as error:
-            raise InputError(
-                f"{work.name} was not taken ({first_line(error)})", "see --on slurm:KEY=VALUE"
-            ) from error
-        finally:
-            signal.signal(signal.SIGINT, before)
+        with deaf_to_ctrl_c():
+            try:
+                return self.executor.submit(Performing(), work)
+            except ANYTHING as error:
+                raise InputError(
+                    f"{work.name} was not taken ({first_line(error)})", "see --on slurm:KEY=VALUE"
+                ) from error
 
     def close(self) -> None:
         """Nothing was started for us alone."""
+
+
+@contextlib.contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """What starts inside never gets Ctrl-C, which a terminal sends to every process there.
+
+    Jobs are asked by `cancel` alone, and a submission that is under way ends first.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 ENGINES: dict[str, Callable[[Asked, Path, Needs], Engine]] = {

@@ -257,7 +257,8 @@ def run_all(
             while waiting or running:
                 if received:
                     raise InterruptedRunError(received[0])
-                while waiting and (crew.engine.most is None or len(running) < crew.engine.most):
+                most = len(chains) if crew.engine.most is None else crew.engine.most
+                while waiting and len(running) < most and not received:
                     out, works = waiting.pop(0)
                     running[out] = (works[0], crew.engine.submit(works[0]), works[1:])
                 for out, (work, future, more) in list(running.items()):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from triptych import files
 from triptych.comparison.compare import CONTRACT, RESULTS
@@ -34,15 +35,19 @@ from triptych.export.hub_folder import (
 )
 from triptych.hardware import Machine
 from triptych.options import DEFAULT_DATA, PushRequest
+from triptych.pages.load import read_required
 from triptych.pages.page import write_page
+from triptych.records import ContractRecord
 from triptych.run import Run
 from triptych.training.run_folder import WEIGHTS, RunFolder, load_model
 
+Verb = Literal["push", "pull"]
+RUN_JSON = "run.json"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")  # owner/name; the library knows what else is wrong with it
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 MOST_FILES = 4096  # of a run or a comparison
 MOST_PICTURE = 2**26  # bytes
-MOST_TEXT = {CARD: 2**20, RESULTS: 2**25}
+MOST_TEXT = {CARD: 2**20, RESULTS: files.MOST_RESULTS}
 TIMEOUT = 30.0  # seconds to wait for the list of files
 
 
@@ -84,7 +89,7 @@ def push(asked: PushRequest, machine: Machine, console: Console) -> str:
         console.say(f"  {len(paths)} files, {size / 1e6:.1f} MB, to {asked.name}")
         if any(path.parent.name == "figures" for path in paths):
             console.say("  figures/ shows some of the data's own images beside the model's")
-        with explained(asked.name, console):
+        with explained(asked.name, console, "push"):
             return upload(asked, subject.title, folder, paths)
 
 
@@ -102,7 +107,9 @@ def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) 
             "make it private in its settings on the Hub, or give another name",
         )
     added = {path.relative_to(folder).as_posix(): path for path in paths}
-    earlier = {each.rfilename for each in there.siblings or [] if is_pushed(each.rfilename)}
+    names = {each.rfilename for each in there.siblings or []}
+    is_ours = bool(names & {RUN_JSON, CONTRACT})  # else like names are somebody's own files
+    earlier = {name for name in names if is_ours and is_pushed(name)}
     operations = [
         library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
         for name, path in added.items()
@@ -110,7 +117,9 @@ def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) 
     operations += [
         library.CommitOperationDelete(path_in_repo=name) for name in sorted(earlier - added.keys())
     ]
-    client.create_commit(asked.name, operations, commit_message=f"{title}, by triptych")
+    client.create_commit(
+        asked.name, operations, commit_message=f"{title}, by triptych", parent_commit=there.sha
+    )
     return f"{client.endpoint}/{asked.name}"
 
 
@@ -133,7 +142,7 @@ def check_licenses(licenses: Licenses, folder: Path) -> None:
             "give --license, as apache-2.0, cc-by-4.0 or other",
         )
     values = files.read_json(
-        folder / (CONTRACT if is_comparison(folder) else "run.json"), "name a run or a comparison"
+        folder / (CONTRACT if is_comparison(folder) else RUN_JSON), "name a run or a comparison"
     )
     data = values.get("data") if isinstance(values, dict) else None
     source = data.get("source") if isinstance(data, dict) else None
@@ -153,10 +162,11 @@ def pull(name: str, out: Path, console: Console) -> Path:
     InputError where there is none, or where it is not as it was written: then nothing is left.
     """
     check_name(name)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if taken or out.is_symlink() or out.resolve() == Path.cwd():  # which cannot be replaced
         raise InputError(f"{out} is there already", "name a new folder by --out")
     files.check_can_make(out)
-    with explained(name, console):
+    with explained(name, console, "pull"):
         info = hub.client().model_info(name, files_metadata=True, timeout=TIMEOUT)
     wanted = [
         HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
@@ -187,7 +197,7 @@ def is_wanted(file: str, name: str) -> bool:
 def check_wanted(wanted: Sequence[HubFile], name: str) -> None:
     """InputError where there is no run among the files, or where they are too many or too large."""
     names = {file.name for file in wanted}
-    if not names & {"run.json", CONTRACT}:
+    if not names & {RUN_JSON, CONTRACT}:
         raise InputError(f"{name} holds no run of triptych", "check the name")
     if len(wanted) > MOST_FILES:
         raise InputError(f"{name} holds {len(wanted):,} files", "pull nothing from there")
@@ -216,7 +226,7 @@ def fetch(
     if total > shutil.disk_usage(folder.parent).free:
         raise InputError(f"{name} needs {total:,} bytes", "make room, or name another --out")
     client, done = hub.client(), 0
-    with console.bar("  fetching", total) as bar, explained(name, console):
+    with console.bar("  fetching", total) as bar, explained(name, console, "pull"):
         for file in wanted:
             meter = hub.Meter(bar.update, done, file.size, total)
             client.hf_hub_download(
@@ -236,6 +246,7 @@ def check_pulled(folder: Path, name: str) -> None:
     """InputError unless a run loads, or all runs of a comparison, whose page is written."""
     try:
         if is_comparison(folder):
+            check_inside(folder)
             for run_json in sorted(folder.glob("*/run.json")):
                 load_model(RunFolder(run_json.parent))
             write_page(folder)
@@ -246,11 +257,18 @@ def check_pulled(folder: Path, name: str) -> None:
         raise InputError(f"what is at {name} does not load: {reason}", "pull another") from error
 
 
+def check_inside(folder: Path) -> None:
+    """InputError where a contract names runs elsewhere: their pictures would come into the page."""
+    for run in read_required(ContractRecord, folder / CONTRACT).runs:
+        if run in ("", ".", "..") or set(run) & set("/\\:\0"):
+            raise InputError(f"its contract names a run '{run[:80]}'", "pull nothing from there")
+
+
 # What goes wrong
 
 
 @contextmanager
-def explained(name: str, console: Console) -> Iterator[None]:
+def explained(name: str, console: Console, verb: Verb) -> Iterator[None]:
     """Inside, the library logs nothing, draws bars where we do, and its errors are one line."""
     library = hub.library("the Hub")
     bars = not console.quiet and sys.stderr.isatty()
@@ -263,14 +281,14 @@ def explained(name: str, console: Console) -> Iterator[None]:
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # the library's, its HTTP library's and the system's
-        raise mended(error, name) from error
+        raise mended(error, name, verb) from error
     finally:
         if not bars and not were_off:
             library.utils.enable_progress_bars()
 
 
-def mended(error: BaseException, name: str) -> InputError:
-    """The InputError for an error of the library about a model."""
+def mended(error: BaseException, name: str, verb: Verb) -> InputError:
+    """The InputError for an error of the library about a model that goes there or comes back."""
     errors = hub.library("the Hub").errors
     while isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
         error = error.__cause__  # it only says that the file is not in the cache either
@@ -284,18 +302,22 @@ def mended(error: BaseException, name: str) -> InputError:
         )
     if status == 401:
         return InputError("the Hub does not accept the token", LOG_IN)
+    if status == 403 and verb == "pull":
+        return InputError(f"the token may not read {name}", f"ask its owner, or {LOG_IN}")
     if status == 403:
         return InputError(
             f"the token may not write to {name}",
             "give a name of your own, and a token with the right to write",
         )
     if status in (409, 412):
-        return InputError(f"{name} was changed by another at the same time", "push again")
+        return InputError(f"{name} was changed by another at the same time", f"{verb} again")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return InputError("the Hub is switched off here", "unset HF_HUB_OFFLINE")
     if isinstance(error, OSError) and error.errno is not None and status is None:
         return InputError(f"cannot keep the files of {name} ({error.strerror})", "make room")
     reason = first_line(error).strip()[:200]
+    if status == 429:
+        return InputError("the Hub was asked too often", f"wait a while, and {verb} again")
     if status is not None and 400 <= status < 500:
-        return InputError(f"the Hub refuses {name} ({reason})", "mend that, and push again")
+        return InputError(f"the Hub refuses {name} ({reason})", f"mend that, and {verb} again")
     return InputError(f"cannot reach the Hub for {name} ({reason})", "check the network, try again")

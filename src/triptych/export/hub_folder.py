@@ -141,7 +141,8 @@ def copy_results(path: Path, out: Path) -> None:
     """results.json of a run, where it was measured, with what its log warned of."""
     if path.is_file():
         mend = "measure it with `triptych evaluate` again"
-        record = read_record(ResultsRecord, files.read_json(path, mend), path, mend)
+        values = files.read_json(path, mend, files.MOST_RESULTS)
+        record = read_record(ResultsRecord, values, path, mend)
         record = warning_of(record, warnings_in(path.parent))
         files.write_json(out, private.private_results(record).to_json())
 

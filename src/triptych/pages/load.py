@@ -29,7 +29,6 @@ from triptych.records import (
 )
 from triptych.words import without_repeats
 
-MOST_RESULTS = 2**25  # bytes: every pair of models in every number
 MOST_LOG = 2**26  # bytes; ours have a hundred lines per phase
 R = TypeVar("R", bound=Record)
 
@@ -149,7 +148,7 @@ def load_comparison(folder: Path) -> Comparison:
     Raises InputError, with the path and the mend, when one of the two files is missing or corrupt.
     """
     contract = read_required(ContractRecord, folder / "contract.json")
-    results = read_required(ComparisonResults, folder / "results.json", MOST_RESULTS)
+    results = read_required(ComparisonResults, folder / "results.json", files.MOST_RESULTS)
     runs = load_runs(results.runs, folder, contract)
     models = runs if results.models is None else load_runs(results.models, folder, contract)
     baseline, why_not = None, None
@@ -314,7 +313,7 @@ def load_record(path: Path) -> RunRecord | None:
 def load_results(path: Path) -> ResultsRecord | None:
     """results.json of a run; None where it is missing or damaged."""
     try:
-        return ResultsRecord.read(files.parse_json(files.read_bytes(path, MOST_RESULTS)))
+        return ResultsRecord.read(files.parse_json(files.read_bytes(path, files.MOST_RESULTS)))
     except (OSError, ValueError):
         return None
 

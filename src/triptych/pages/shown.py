@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from triptych import notebook
+from triptych import files, notebook
 from triptych.errors import InputError
 from triptych.pages.columns import named_runs
 from triptych.pages.language import Language
@@ -34,7 +34,8 @@ class Report(os.PathLike[str]):
     @property
     def results(self) -> ComparisonResults:
         """The numbers of all runs; InputError where the folder is gone or damaged."""
-        return read_required(ComparisonResults, self.page.parent / "results.json")
+        path = self.page.parent / "results.json"
+        return read_required(ComparisonResults, path, files.MOST_RESULTS)
 
     def __fspath__(self) -> str:
         return str(self.page)

@@ -186,20 +186,24 @@ def group_for(run: RunInfo) -> str:
     return run.folder.resolve().parent.name
 
 
-def kept_name(run: RunInfo, tracker: str, make_name: Callable[[], str]) -> tuple[str, bool]:
+def kept_name(
+    run: RunInfo, tracker: str, make_name: Callable[[], str], server: str = ""
+) -> tuple[str, bool]:
     """What a tracker knows this run by, and whether it was kept from an earlier process.
 
-    It lies in RUN/trackers/TRACKER.json, so that a run that is gone on with is the same run there.
+    It lies in RUN/trackers/TRACKER.json, so that a run that is gone on with is the same run there;
+    on another server it is a new one.
     """
     path = own_folder(run) / f"{tracker}.json"
     try:
         values = files.read_json(path, "")
-        if isinstance(values, dict) and isinstance(values.get("run"), str):
+        known = isinstance(values, dict) and isinstance(values.get("run"), str)
+        if known and values.get("server", "") == server:
             return values["run"], True
     except InputError:
         pass  # none yet, or damaged: then it is a new run there
     name = make_name()
-    files.write_json(path, {"run": name})
+    files.write_json(path, {"run": name, "server": server} if server else {"run": name})
     return name, False
 
 

@@ -45,7 +45,6 @@ class MLflow(Tracker):
 
     def start(self, run: RunInfo, at: Moment) -> None:
         """Begin, or go on under the identifier that the run's folder keeps."""
-        from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
         here = own_folder(run).absolute()
@@ -55,16 +54,15 @@ class MLflow(Tracker):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of SQLAlchemy, about how MLflow uses it
             self.client = MlflowClient(tracking_uri=uri)
-            self.own, kept = kept_name(run, "mlflow", lambda: self.begin(run))
+            server = os.environ.get(URI, "")  # else the database beside what is kept
+            self.own, kept = kept_name(run, "mlflow", lambda: self.begin(run), server)
             if kept:
                 self.client.update_run(self.own, status="RUNNING")
-            else:
-                values = hyperparameters(run.record).items()
-                parameters = [Param(key, str(value)) for key, value in values]
-                self.client.log_batch(self.own, params=parameters)
 
     def begin(self, run: RunInfo) -> str:
         """The identifier of a new run, in an experiment that is made where there is none."""
+        from mlflow.entities import Param
+
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
@@ -74,6 +72,9 @@ class MLflow(Tracker):
         else:
             number = experiment.experiment_id
         begun = self.client.create_run(number, run_name=name_for(run))
+        values = hyperparameters(run.record).items()
+        parameters = [Param(key, str(value)) for key, value in values]
+        self.client.log_batch(begun.info.run_id, params=parameters)
         return str(begun.info.run_id)
 
     def log(self, run: RunInfo, at: Moment, numbers: Mapping[str, float]) -> None:

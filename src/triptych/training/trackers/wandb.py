@@ -9,6 +9,8 @@ from __future__ import annotations
 import netrc
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -93,10 +95,12 @@ def has_key() -> bool:
     if "WANDB_API_KEY" in os.environ:
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", USUAL_HOST)).hostname
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    places = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
+    for place in places:  # the second one is what wandb writes on Windows
+        with suppress(OSError, netrc.NetrcParseError):
+            if netrc.netrc(Path(place).expanduser()).authenticators(host or "") is not None:
+                return True
+    return False
 
 
 TRACKER = WandB
