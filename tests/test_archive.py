@@ -380,3 +380,14 @@ def test_mutated_archives_are_read_or_refused(tmp_path: Path, suffix: str, seed:
         except InputError:
             outcomes.add(None)
     assert False not in outcomes
+
+
+def test_a_mac_s_names_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """It writes UTF-8 and does not say so; names of DOS stay what they are."""
+    from triptych.data.sources.archive import name_in
+
+    said, silent, dos = (zipfile.ZipInfo("a") for _ in range(3))
+    said.filename, said.flag_bits = "\u00e9l\u00e9phant/1.png", 0x800
+    silent.filename = "\u00e9l\u00e9phant/1.png".encode().decode("cp437")
+    dos.filename = b"\x82l\x82phant/1.png".decode("cp437")
+    assert {name_in(each) for each in (said, silent, dos)} == {"\u00e9l\u00e9phant/1.png"}

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin
 
 from tests.making import encode, make_images, read_first, write_folder
-from triptych.data.decode import fit_square, quietly, to_picture
+from triptych.data.decode import Picture, count_scans, fit_square, quietly, to_picture
 from triptych.data.open import open_images
 from triptych.data.sources import BadImageError
 from triptych.errors import InputError
@@ -422,3 +422,25 @@ def test_padding_is_even_and_keeps_the_shape() -> None:
     np.testing.assert_array_equal(found.min(axis=1) == 0, [8 <= row < 24 for row in range(32)])
     tall = fit_square(np.zeros((60, 30), dtype=np.uint8), 32, "pad")
     np.testing.assert_array_equal(tall, found.T)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_film_behind_a_photo_is_none_of_its_scans(progressive: bool) -> None:
+    """Phones append some megabytes, in which the mark of a scan stands by chance."""
+    noise = np.random.default_rng(0).integers(256, size=(400, 300, 3), dtype=np.uint8)
+    photo = saved(Image.fromarray(noise), "JPEG", progressive=progressive, exif=b"Exif" + bytes(99))
+    scans = count_scans(photo)
+    assert scans == photo.count(b"\xff\xda") == (10 if progressive else 1)
+    film = np.random.default_rng(1).bytes(1 << 20) + b"\xff\xda" * 5000
+    assert count_scans(photo + film) == scans
+    assert isinstance(to_picture(photo + film), Picture)
+
+
+def test_scans_are_counted_whatever_stands_between_them() -> None:
+    """An end inside of a comment, or more segments than anybody writes, hides none."""
+    scan = b"\xff\xda\x00\x02" + b"\x11\xff\x00\xff\xd3"
+    hidden = b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"
+    assert count_scans(b"\xff\xd8" + (hidden + scan) * 7 + b"\xff\xd9") == 7
+    many = b"\xff\xfe\x00\x02" * 5000
+    assert count_scans(b"\xff\xd8" + many + scan * 9 + b"\xff\xd9") == 9
+    assert count_scans(b"\xff\xd8") == 0

@@ -369,3 +369,14 @@ def test_killed_and_taken_up_by_another(server: FileServer, tmp_path: Path) -> N
     assert fetch(described(server), tmp_path, silent).read_bytes() == CONTENT
     assert server.starts == [0, have]
     assert visible(tmp_path) == ["data"]
+
+
+def test_a_page_in_place_of_the_rest_leaves_the_part(server: FileServer, tmp_path: Path) -> None:
+    """As a hotel's network gives one to everybody who has not logged in."""
+    part = tmp_path / "data.part"
+    part.write_bytes(CONTENT[:900])
+    server.ranges = False
+    server.files["data"] = b"<html>log in</html>"
+    with pytest.raises(InputError, match="19 bytes instead of"):
+        fetch(described(server), tmp_path, silent)
+    assert part.read_bytes() == CONTENT[:900]

@@ -267,3 +267,21 @@ def test_folders_are_called_by_what_is_trained(
     models: tuple[str, ...], data: str, name: str
 ) -> None:
     assert name_of(Asked(models=models, data=data, budget="1s").request()) == name
+
+
+def test_a_job_is_asked_to_stop_once(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked twice, a training ends at once and what it was saving is lost."""
+    job = jobs.add(asked())
+    told: list[int] = []
+    monkeypatch.setattr("triptych.web.jobs.ask_to_end", told.append)
+    assert jobs.stop(job.number).told_to_stop and jobs.stop(job.number).told_to_stop
+    assert told == [job.process]
+
+
+def test_no_model_is_no_comparison_of_all(jobs: Jobs) -> None:
+    with pytest.raises(InputError, match="no model is chosen: choose one or more"):
+        jobs.add(Asked(models=(), data="street-digits"))
+
+
+def test_a_user_who_is_not_there_is_no_fault_of_ours() -> None:
+    assert str(Asked(models=("vae",), data="~nosuchuser/a").request().data).endswith("nosuchuser/a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from pathlib import Path
 from types import FrameType
 
@@ -448,3 +449,9 @@ def test_looking_costs_by_the_folder_and_not_by_the_image() -> None:
     few = work_of(classes=20, images=3)
     assert work_of(classes=200, images=3) < 12 * few
     assert work_of(classes=20, images=3000) == few
+
+
+def test_accents_may_be_letters_of_their_own() -> None:
+    """As a Mac writes them: no folder is a class for that."""
+    name = unicodedata.normalize("NFD", "entra\u00eenement")
+    assert part_word(name) is not None and part_word(name) == part_word("entra\u00eenement")

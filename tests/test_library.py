@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -167,3 +168,17 @@ def test_many_folders_are_not_all_looked_into(tmp_path: Path, monkeypatch: Any) 
     for name in "abcdef":
         (tmp_path / name / "below").mkdir(parents=True)
     assert len(list(Library(tmp_path).folders())) < 13
+
+
+def test_numbers_beyond_all_bounds_damage_one_run_alone(served: Path) -> None:
+    """Of a stranger's folder: the list of all others is still shown."""
+    library = Library(served)
+    folder = next(path.parent for path in served.rglob("run.json"))
+    record = json.loads((folder / "run.json").read_text())
+    calibration = {**(record["calibration"] or {}), "shares": [1e308, 1e308]}
+    endless = {**record, "calibration": calibration, "planned_images": 10**9, "done": False}
+    (folder / "run.json").write_text(json.dumps(endless))
+    assert library.run(folder).state == "damaged"
+    (folder / "run.json").write_text(json.dumps({**record, "deadline": None, "done": False}))
+    (folder / "log.jsonl").write_text(losses(1, 1e300) + losses(2, 1e308) + "\n")
+    assert library.run(folder).remaining is None or library.run(folder).remaining < math.inf

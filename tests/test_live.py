@@ -338,7 +338,9 @@ def test_a_chain_goes_from_noise_to_the_image(client: Client, served: Path) -> N
     moments, layout = film(client.post("/api/play/chain", {"run": "diffusion", "count": 4}))
     assert layout["points"] == 25
     run = triptych.load(served / "diffusion")
-    expected = images.to_array(sample.trajectory(run.model, 4, 25, 0, run.machine))
+    expected = images.to_array(
+        sample.trajectory(run.model, 4, 25, 0, run.machine, labels=run.labels)
+    )
     assert np.abs(moments.astype(int) - expected).max() <= 2
     refused = client.post("/api/play/chain", {"run": "vae", "count": 4})
     assert refused.status_code == 400 and "one step" in refused.json()["error"]
@@ -646,7 +648,9 @@ def test_a_blind_test_tells_nothing_before_its_end(client: Client, served: Path)
     assert {e["run"]: e["n"] for e in everybody["one"]} == {"vae": 20, "gan": 20}
     again = client.post(f"/api/eyes/{begun['name']}", {"judged": judged})
     assert again.status_code == 400 and "already" in again.json()["error"]
-    assert everybody["two"] == [] and everybody["measured"] == {"vae": {}, "gan": {}}
+    weights = {e["run"]: e["weights"] for e in everybody["one"]}
+    assert everybody["two"] == []
+    assert everybody["measured"] == {weights["vae"]: {}, weights["gan"]: {}}
 
 
 def test_judgements_of_others_are_added_once(client: Client, tmp_path: Path) -> None:
@@ -663,6 +667,22 @@ def test_judgements_of_others_are_added_once(client: Client, tmp_path: Path) -> 
         escaped = {**exported[0], "name": "../../x"}
         for wrong in ([{"name": "../x"}], {}, [1], [escaped], [twice]):
             assert other.post("/api/eyes/import", wrong).status_code == 400
+
+
+def test_another_model_in_the_same_folder_is_another_one(served: Path, tmp_path: Path) -> None:
+    """Its measurements do not stand beside what people told of the one before it."""
+    shutil.copytree(served / "vae", tmp_path / "vae")
+    with serving(tmp_path) as client:
+        begun = client.post("/api/eyes", {"runs": ["vae"], "count": 40, "mode": "one"}).json()
+        client.post(f"/api/eyes/{begun['name']}", {"judged": [True] * 40})
+        begun = client.post("/api/eyes", {"runs": ["vae"], "count": 40, "mode": "one"}).json()
+        record = json.loads((tmp_path / "vae" / "run.json").read_text())
+        shutil.rmtree(tmp_path / "vae")
+        shutil.copytree(served / "gan", tmp_path / "vae")
+        results = client.get("/api/eyes/results").json()
+        assert results["measured"] == {record["digests"]["model.safetensors"]: None}
+        refused = client.get(f"/api/eyes/{begun['name']}/0.png")
+        assert refused.status_code == 400 and "another model" in refused.json()["error"]
 
 
 def test_two_images_stand_beside_each_other(client: Client) -> None:

@@ -8,7 +8,7 @@ import torch
 from tests.truths import coverage, normal
 from triptych.metrics import NotDefinedError
 from triptych.metrics import memorised as module
-from triptych.metrics.memorised import copied, memorised, nearest, own_exemplar
+from triptych.metrics.memorised import copied, expected_share, memorised, nearest, own_exemplar
 
 
 @pytest.mark.parametrize("rows", [7, 512])
@@ -42,8 +42,8 @@ def test_as_near_as_one_in_a_hundred_is_not_nearer() -> None:
 
 
 def test_a_share_s_interval_ends_at_one() -> None:
-    """Held-out images whose nearest hundredth is at 1 or at 3: nearly all samples lie between."""
-    held_out = torch.cat([torch.ones(2), torch.full((98,), 3.0)]).double()
+    """Held-out images whose nearest hundredth is near 1 or at 3: most samples lie between."""
+    held_out = torch.cat([torch.ones(1), torch.full((149,), 3.0)]).double()
     samples = torch.cat([torch.full((95,), 2.0), torch.full((5,), 9.0)]).double()
     found = memorised(samples, held_out)
     assert 0 <= found.low <= found.value <= found.high <= 1
@@ -129,3 +129,16 @@ def test_copies_of_copies_are_no_copies_of_one_image() -> None:
 def test_shares_of_own_exemplars_have_intervals() -> None:
     found = own_exemplar(torch.tensor([True] * 90 + [False] * 10))
     assert found.value == 0.9 and 0.82 < found.low < 0.9 < found.high < 0.95
+
+
+@pytest.mark.parametrize("count", [20, 99, 150, 2000])
+def test_so_many_are_below_as_is_said(count: int) -> None:
+    """Of uniform numbers a threshold is the share below it: its mean is the floor."""
+    drawn = torch.rand(4000, count, generator=torch.Generator().manual_seed(count)).double()
+    below = torch.tensor([module.threshold(row) for row in drawn])
+    error = below.std().item() / len(below) ** 0.5
+    assert below.mean().item() == pytest.approx(expected_share(drawn[0]), abs=4 * error)
+    assert expected_share(drawn[0]) == (0.01 if count >= 99 else 1 / (count + 1))
+    floor = module.MEMORISED.floor
+    assert callable(floor)
+    assert floor({}, {"test_nearest_distances": drawn[0]}) == expected_share(drawn[0])

@@ -239,3 +239,21 @@ def test_one_hot_lists_are_labels(tmp_path: Path) -> None:
         cells = pa.array([[bool(x) for x in r] if "bool" in str(kind) else r for r in rows], kind)
         path = write(tmp_path / "a.parquet", image=FILES, label=cells)
         assert labels(read_parquet(path, ANY)) == LABELS.tolist()
+
+
+@pytest.mark.parametrize("kind", ["category", "boolean"])
+def test_parts_may_be_categories_or_yes_and_no(tmp_path: Path, kind: str) -> None:
+    """As pandas writes them; rows of the test part are never trained on."""
+    if kind == "category":
+        column = {"split": pa.array(["train", "test"] * 6).dictionary_encode()}
+    else:
+        column = {"is_train": pa.array([True, False] * 6)}
+    source = read_parquet(write(tmp_path / "a.parquet", image=FILES, **column), ANY)
+    assert [item.part for item in source.items()] == ["train", "test"] * 6
+
+
+def test_files_are_parts_by_the_words_that_folders_are(tmp_path: Path) -> None:
+    for name in ("train_set", "test_set"):
+        write(tmp_path / f"{name}.parquet", image=FILES)
+    parts = [item.part for item in read_parquet(tmp_path, ANY).items()]
+    assert sorted(map(str, parts)) == ["test"] * 12 + ["train"] * 12

@@ -513,3 +513,11 @@ def test_a_family_and_its_recipe_for_points_are_one_model(
     )
     assert code == 2 and "two models would be vae-points-s0" in said
     assert not (tmp_path / "c").exists()
+
+
+def test_a_cell_that_no_table_has_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + f'1,"{"A" * 200_000}"\n' * 30)
+    with pytest.raises(InputError, match=r"a.csv is no table of points \(field larger"):
+        points.read_points(path)
+    assert not points.is_points("~nosuchuser/a.csv") and not points.is_points("a\0.csv")

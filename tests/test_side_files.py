@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,12 @@ def test_a_split_of_training_rows_alone_is_no_trouble(tmp_path: Path) -> None:
     folder = listed(fill(tmp_path, "1.png", "2.png"), "file_name,split\n1.png,train\n2.png,train\n")
     assert {part for part, _ in told(read(folder)).values()} == {"train"}
     assert codes(read(folder)) == ["parts_from_column"]
+
+
+def test_a_table_s_names_may_have_other_accents_than_the_files(tmp_path: Path) -> None:
+    """The table by a program, the files from a Mac."""
+    names = [f"\u00e9t\u00e9{number}.png" for number in range(3)]
+    fill(tmp_path, *(unicodedata.normalize("NFD", name) for name in names))
+    rows = [f"{name},{label}" for name, label in zip(names, "aab", strict=True)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows]) + "\n")
+    assert list(labels(read(tmp_path)).values()) == ["a", "a", "b"]

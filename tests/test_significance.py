@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from torch import Tensor
 
 from tests.test_comparison import FACTS
+from tests.test_page import write_comparison
 from tests.truths import coverage, normal
+from triptych.comparison.compare import read_comparison
 from triptych.comparison.seeds import all_differences, average, by_model, mean_cost, mean_metric
 from triptych.comparison.significance import Difference, beside_floor, difference, higher
 from triptych.metrics.frechet_distance import frechet_distance
 from triptych.metrics.intervals import Estimate, mean_interval, wilson
+from triptych.metrics.labels import label_balance
+from triptych.pages.columns import make_columns
+from triptych.pages.load import load_comparison
 from triptych.records import CostRecord, MeasuredOn, MetricRecord, ResultsRecord, RunRecord
 
 REPEATS = 200
@@ -66,7 +73,8 @@ def test_samples_of_two_models_are_strangers() -> None:
 
 
 def test_higher_is_better_turns_the_sign() -> None:
-    a, b = measured(mean_interval(normal(40)), "higher"), measured(mean_interval(normal(40) + 1))
+    ours, noise = normal(40), 0.1 * normal(40, seed=1)
+    a, b = measured(mean_interval(ours), "higher"), measured(mean_interval(ours + 1 + noise))
     assert apart(a, replace(b, better="higher")).better == "second"
     found, turned = apart(plain(3, 2, 4, "higher"), plain(9, 8, 10, "higher")), 6.0
     assert found.value == turned and found.better == "second"
@@ -184,8 +192,15 @@ def test_the_higher_of_two_is_asked_apart_from_the_better() -> None:
     assert higher(costs[0], MetricRecord(name="a", kind="not defined", better="floor")) is None
 
 
+def with_moving(model: ResultsRecord) -> ResultsRecord:
+    """The same with numbers that move with the count of images."""
+    metrics = tuple(replace(metric, moves_with_n=True) for metric in model.metrics)
+    return replace(model, metrics=metrics)
+
+
 def test_values_of_other_counts_are_not_compared() -> None:
     models = [result("a", "a", 1.0, low=0.9, high=1.1), result("b", "b", 5.0, low=4, high=6, n=99)]
+    models = [with_moving(model) for model in models]
     assert all_differences(models) == []
 
 
@@ -318,7 +333,7 @@ def test_all_pairs_are_compared_in_what_both_have() -> None:
         result("vae", "a", 3.0, low=2.9, high=3.1, left_out=None),
         result("gan", "b", 5.0, low=4.9, high=5.1, left_out=None),
         result("diffusion", "c", 2.0, low=1.9, high=2.1, left_out=None, features="patches"),
-        result("diffusion", "d", 2.0, low=1.9, high=2.1, left_out=None, n=11),
+        result("diffusion", "d", 2.0, low=1.9, high=2.1, left_out=None, reference="train"),
     ]
     [apart] = all_differences(models)
     assert (apart.first, apart.second, apart.better) == ("a", "b", "first")
@@ -328,3 +343,74 @@ def test_all_pairs_are_compared_in_what_both_have() -> None:
 def test_a_cost_that_one_training_lacks_is_no_mean() -> None:
     both = mean_cost([CostRecord(parameters=2.0, train_seconds=5.0), CostRecord(parameters=4.0)])
     assert (both.parameters, both.train_seconds) == (3.0, None)
+
+
+def test_degrees_of_freedom_are_those_of_the_side_that_varies() -> None:
+    """Satterthwaite: one side of five groups carries nearly all of the variance."""
+    ours = plain(3.0, 2.9, 3.1, left_out={"samples": [3.0, 3.1, 2.9, 3.05, 2.95]})
+    still = [2.0 + 1e-6 * i for i in range(20)]
+    found = apart(ours, plain(2.0, 1.9, 2.1, left_out={"samples": still}))
+    error = math.sqrt(4**2 / 5 * np.var([3.0, 3.1, 2.9, 3.05, 2.95], ddof=1))
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 4) * error, rel=1e-4)
+    assert found.p == pytest.approx(2 * stats.t.sf(1 / error, 4), rel=1e-3)
+
+
+@pytest.mark.parametrize("trainings", [2, 3])
+def test_equal_models_are_as_seldom_far_apart_as_their_p_says(trainings: int) -> None:
+    """At the levels that Holm asks for, of a number that is best at its floor."""
+    rng = np.random.default_rng(trainings)
+    level, found = 0.002, []
+    for values in rng.normal(3.0, 0.5, (4000, 2, trainings)):
+        ours, theirs = (
+            mean_metric([plain(v, v - 1e-4, v + 1e-4, "floor", floor=1.0) for v in side])
+            for side in values
+        )
+        found.append(apart(ours, theirs).p)
+    assert np.mean(np.array(found) < level) <= level + 4 * math.sqrt(level / len(found))
+
+
+def test_collapses_to_classes_of_nearly_one_size_are_not_told_apart() -> None:
+    """Nothing varies in either: what rounding leaves is no proof."""
+    real = torch.zeros(100, 2, dtype=torch.float64)
+    real[:52, 0] = real[52:, 1] = 1.0
+    ours, theirs = (torch.eye(2, dtype=torch.float64)[[c] * 533] for c in (0, 1))
+    found = [measured(label_balance(each, real)) for each in (ours, theirs)]
+    assert found[0].value != found[1].value
+    assert apart(*found).better == "undecided"
+    almost = plain(1.0, 0.9, 1.1, left_out={"samples": [1.0, 1.0 + 1e-15, 1.0]})
+    assert apart(almost, replace(almost, value=1.01)).better == "undecided"
+
+
+def test_an_averaged_run_is_no_second_training() -> None:
+    """`triptych average` changes settings, and not what the training was asked for."""
+    runs = [result("diffusion:x0", name, 1.0) for name in ("a", "b")]
+    records = [replace(RECORD, identity={"seed": seed}) for seed in (0, 1)]
+    assert names_in(by_model(runs, records)) == [["a", "b"]]
+    records[1] = replace(records[1], settings={**records[1].settings, "ema": 0.2})
+    assert names_in(by_model(runs, records)) == [["a"], ["b"]]
+
+
+def test_the_terms_of_one_training_are_not_those_of_the_mean() -> None:
+    one = plain(3.0, 2.9, 3.1, terms={"rate": 1.0, "distortion": 2.0})
+    assert mean_metric([one, replace(one, value=4.0)]).terms is None
+    assert mean_metric([one]).terms == one.terms
+
+
+def test_the_page_and_the_json_decide_among_the_same_comparisons(tmp_path: Path) -> None:
+    """Also where a number is best at its floor, of which the page asks two questions."""
+    folder = write_comparison(tmp_path)
+    columns = make_columns(load_comparison(folder).runs)
+    shown = {
+        (column.name, column.features or None, column.reference, column.extrapolated, *pair): each
+        for column in columns
+        for pair, each in column.worse.items()
+        if each is not None
+    }
+    asked = [e for column in columns for e in (*column.worse.values(), *column.lower.values())]
+    runs = read_comparison(folder).runs
+    told = all_differences(runs)
+    assert any(each for column in columns for each in column.lower.values())
+    assert {each.comparisons for each in told} == {sum(each is not None for each in asked)}
+    assert sorted(each.p for each in shown.values()) == pytest.approx(
+        sorted(each.p_together for each in told)
+    )

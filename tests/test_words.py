@@ -274,3 +274,10 @@ def test_words_follow_the_size_of_a_number_and_not_its_sign() -> None:
     assert [Words().plural(n, forms) for n in (-2, -1, 0, 1, 2)] == [
         "images", "image", "images", "image", "images",
     ]  # fmt: skip
+
+
+def test_values_may_have_any_name() -> None:
+    """Those of a plug-in's notes, or of a stranger's files."""
+    assert english(Note("of_a_plug_in", {"key": "a", "self": 1, "code": 2})) == (
+        "of_a_plug_in: key a, self 1, code 2"
+    )

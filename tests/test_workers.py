@@ -180,3 +180,14 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def test_nothing_is_imported_from_the_folder_that_one_works_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set of images that somebody downloaded may hold any file."""
+    for name in ("triptych", "pickle", "random"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert list(in_order(double, range(3), workers=1)) == [0, 2, 4]
+    assert not (tmp_path / "run").exists()

@@ -467,7 +467,7 @@ def ground_of(data: Data, options: ReadingOptions, console: Console) -> Ground:
     if holds_images(data):
         return opening.open_images(Held(data), options, console)
     if saved_reference.is_reference(data):
-        return saved_reference.read(Path(as_data(data)).expanduser())
+        return saved_reference.read(files.expanded(as_data(data)))
     return opening.open_images(as_data(data), options, console)
 
 
@@ -622,6 +622,9 @@ def report(
     with console_for(console, quiet).bar("  writing the page"):
         if len(folders) == 1 and (folders[0] / comparing.CONTRACT).is_file():
             return write(folders[0], target)
+        for path in folders:
+            if (path / comparing.CONTRACT).is_file():
+                raise InputError(f"{path} is a comparison", "name it alone, or name its runs")
         runs = [RunFolder(path) for path in folders]
         with tempfile.TemporaryDirectory() as scratch:
             comparing.join(Path(scratch), runs, force)

@@ -270,6 +270,14 @@ def relative_path(path: Path, start: Path) -> str:
         return path.absolute().as_posix()
 
 
+def expanded(text: str | os.PathLike[str]) -> Path:
+    """A path whose ~ is the user's home; as it is where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def first_free(path: Path, usable: Callable[[Path], bool]) -> Path:
     """The first usable path of PATH, PATH-2, PATH-3 ..."""
     candidate, number = path, 2

@@ -743,15 +743,19 @@ class ExtractorRecord(Record):
 
     accuracy:   of the classifier on test images; None where there is none
     legibility: of the labels; None where there are none, or where an earlier version measured
+    key:        the name with a digest of the weights: equal keys give equal features; None where an
+                earlier version measured
     """
 
     name: str
     accuracy: float | None = None
     legibility: LegibilityRecord | None = None
+    key: str | None = None
 
     def to_json(self) -> JsonObject:
-        """As plain values; `legibility` only where there is one."""
-        return {name: v for name, v in asdict(self).items() if name != "legibility" or v}
+        """As plain values; `legibility` and `key` only where there is one."""
+        later = ("legibility", "key")
+        return {name: v for name, v in asdict(self).items() if name not in later or v}
 
 
 @dataclass(frozen=True, kw_only=True)

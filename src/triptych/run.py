@@ -563,7 +563,7 @@ def run_data(
     else:
         source = own.source if data is None else as_data(data)
         reading = options.over(own_options(own, source))
-        if data is None and own.place and not Path(source).expanduser().exists():
+        if data is None and own.place and not files.expanded(source).exists():
             source = own.place  # seen from another folder
         try:
             if run.model.shape.is_point and options.range is None:

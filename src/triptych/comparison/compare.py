@@ -279,7 +279,7 @@ def compare_on_reference(
             f"{asked.data} holds no images, which models are trained on and runs measured with",
             "name the images by --data, or compare samples alone",
         )
-    file = read_reference(Path(asked.data or "").expanduser())
+    file = read_reference(files.expanded(asked.data or ""))
     paths = folders_of_samples(entries.sources, [])
     samples = read_all_samples(entries.sources, asked, file, machine, console)
     data = file.record.data

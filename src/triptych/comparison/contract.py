@@ -134,6 +134,7 @@ MEASURED_ALIKE: dict[str, Callable[[ResultsRecord], object]] = {
     "sample_counts_differ": lambda results: samples_measured(results),
     "measured_data_differ": lambda results: results.data.fingerprint,
     "features_differ": lambda results: features_used(results),
+    "classifiers_differ": lambda results: results.extractor and results.extractor.key,
 }
 
 
@@ -146,7 +147,11 @@ def measured_differently(results: Mapping[str, ResultsRecord]) -> list[Note]:
     """What differs between the measurements of runs."""
     return differing(
         {
-            name: {code: value_of(result) for code, value_of in MEASURED_ALIKE.items()}
+            name: {
+                code: value
+                for code, value_of in MEASURED_ALIKE.items()
+                if (value := value_of(result)) is not None or code != "classifiers_differ"
+            }
             for name, result in results.items()
         }
     )
@@ -192,6 +197,7 @@ def marks(
         *label_marks(runs, samples or {}),
         *snapshot_marks(runs),
         *time_marks(runs),
+        *thread_marks(runs),
         *hardware_marks(runs),
     ]
 
@@ -249,6 +255,24 @@ def hardware_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
         return []
     listed = ", ".join(f"{name} {kind}" for name, kind in kinds.items() if kind)
     return [Note("costs_of_unlike_hardware", {"runs": listed})]
+
+
+def thread_marks(runs: Mapping[str, RunRecord]) -> list[Note]:
+    """Whether budgets in seconds were spent on unlike numbers of processor threads.
+
+    Where nobody asked for a number, each training took what was fastest of all its cores.
+    """
+    counts = {
+        name: run.hardware.get("cores") if "threads" in run.choices else run.threads
+        for name, run in runs.items()
+        if registry.is_trained(run.family)
+        and run.device == "cpu"
+        and "seconds" in Spent.by(run).units
+    }
+    if len(set(counts.values()) - {None}) < 2:
+        return []
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return [Note("threads_differ", {"runs": listed})]
 
 
 def time_marks(runs: Mapping[str, RunRecord]) -> list[Note]:

@@ -13,6 +13,8 @@ from triptych.comparison.significance import (
     Difference,
     difference,
     held,
+    higher,
+    number_key,
     quantile,
     variance_of,
 )
@@ -32,19 +34,23 @@ def by_model(
 ) -> list[list[ResultsRecord]]:
     """Results that differ in nothing but the seed together, in the order of their first.
 
+    Settings count beside the identity of the training: `triptych average` changes them alone.
+
     records: run.json of each, None for samples from elsewhere, which stand alone. The same seed
              twice is no second training: its results stand alone too. So do those of runs that
              went on from another, for two from one origin are not independent.
     """
     groups: dict[str, list[ResultsRecord]] = {}
-    identities = [None if record is None else record.identity for record in records]
+    identities = [
+        None if record is None else (record.identity, record.settings) for record in records
+    ]
     for index, (result, record) in enumerate(zip(results, records, strict=True)):
         if record is None or record.origins:
             groups[str(index)] = [result]
             continue
         same = {name: value for name, value in record.identity.items() if name != "seed"}
-        key = json.dumps([result.model, record.size, same], sort_keys=True)
-        again = record.identity in identities[:index]
+        key = json.dumps([result.model, record.size, record.settings, same], sort_keys=True)
+        again = identities[index] in identities[:index]
         groups.setdefault(f"{key} {index}" if again else key, []).append(result)
     return list(groups.values())
 
@@ -99,6 +105,7 @@ def mean_metric(metrics: Sequence[MetricRecord]) -> MetricRecord:
         low=low,
         high=high,
         left_out=None,
+        terms=None,  # those of one training do not add up to the mean
         values=tuple(values),
         interval="Student",
     )
@@ -145,18 +152,23 @@ def student(values: Sequence[float]) -> float:
 
 
 def all_differences(models: Sequence[ResultsRecord]) -> list[DifferenceRecord]:
-    """Every pair of models in every number that both have on as many images.
+    """Every pair of models in every number that both have, decided among all that a page compares.
 
+    Of numbers that are best at their floor a page asks also which is higher, so those questions
+    count among the comparisons, though they are not listed.
     value: how much worse the first is than the second, on a scale where lower is better
     """
+    numbers = {model.run: numbers_of(model) for model in models}
     pairs = [
-        (one.run, other.run, mine, metric)
+        (one.run, other.run, numbers[one.run][key], metric)
         for one, other in combinations(models, 2)
-        for metric in other.metrics
-        if (mine := find_same(one, metric)) is not None and mine.n == metric.n
+        for key, metric in numbers[other.run].items()
+        if key in numbers[one.run]
     ]
     apart = [difference(mine, metric) for _, _, mine, metric in pairs]
-    decided = disputed([(one, other, metric) for one, other, _, metric in pairs], held(apart))
+    also = [higher(mine, metric) for _, _, mine, metric in pairs if metric.better == "floor"]
+    together = held([*apart, *also])[: len(apart)]
+    decided = disputed([(one, other, metric) for one, other, _, metric in pairs], together)
     return [
         DifferenceRecord(
             name=metric.name,
@@ -201,6 +213,10 @@ def disputed(
     ]
 
 
-def find_same(model: ResultsRecord, metric: MetricRecord) -> MetricRecord | None:
-    """A model's number that is another model's, measured alike."""
-    return next((each for each in model.metrics if which(each) == which(metric)), None)
+def numbers_of(model: ResultsRecord) -> dict[tuple[object, ...], MetricRecord]:
+    """A model's defined numbers by what must agree to compare them; of several the first."""
+    numbers: dict[tuple[object, ...], MetricRecord] = {}
+    for metric in model.metrics:
+        if metric.defined:
+            numbers.setdefault(number_key(metric), metric)
+    return numbers

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from triptych.records import MetricRecord
+from triptych.records import EXTRAPOLATED, MetricRecord
 
 LEVEL = 0.975  # of each side of a 95 % interval
+ROUNDING = 1e-9  # of a number, by sums in another order
 ERROR = 0.05  # the chance of a wrong finding: of one comparison alone, of all of a page together
 BOUNDS = ("lower bound", "upper bound")
 # Found on two feature sets, of which neither may say the opposite of the other.
@@ -195,7 +196,9 @@ def difference(first: MetricRecord, second: MetricRecord) -> Difference | None:
         return Difference(value, value - margin, value + margin, p, beyond)
     low = math.hypot(a.value - a.low, b.high - b.value)
     high = math.hypot(a.high - a.value, b.value - b.low)
-    p = two_sided(value, (low if value > 0 else high) / quantile(math.inf), math.inf)
+    # Intervals over trainings are Student's, with as many degrees as the fewer trainings have.
+    degrees = min(len(ours), len(theirs)) - 1 if several else math.inf
+    p = two_sided(value, (low if value > 0 else high) / quantile(degrees), degrees)
     beyond = p if several else luck_of_training(first, second)
     return Difference(value, value - low, value + high, p, beyond)
 
@@ -243,11 +246,11 @@ def luck_of_training(first: MetricRecord, second: MetricRecord) -> float | None:
 def two_sided(value: float, error: float, degrees: float) -> float:
     """The chance of a value as far from zero, or farther, by Student's distribution; 1 at no error.
 
-    An error of zero is none that anybody knows.
+    An error of zero, or of what rounding leaves of it, is none that anybody knows.
     """
     from scipy import special
 
-    if error <= 0:
+    if error <= ROUNDING * abs(value):
         return 1.0
     return 2 * float(special.stdtr(degrees, -abs(value) / error))
 
@@ -258,6 +261,12 @@ def higher(first: MetricRecord, second: MetricRecord) -> Difference | None:
     None where they cannot be compared. For quantities that are best at their floor, as sharpness.
     """
     return difference(replace(first, better="higher"), replace(second, better="higher"))
+
+
+def number_key(metric: MetricRecord) -> tuple[object, ...]:
+    """What must agree for the numbers of two models to be compared; bounds may be by any method."""
+    count = metric.n if metric.moves_with_n else None
+    return metric.name, metric.method == EXTRAPOLATED, metric.features, metric.reference, count
 
 
 def is_folded(metric: MetricRecord) -> bool:
@@ -305,13 +314,16 @@ def of_all(metric: MetricRecord, values: Sequence[float]) -> list[float]:
     return list(values)
 
 
-def paired(first: MetricRecord, second: MetricRecord) -> tuple[float, int]:
+def paired(first: MetricRecord, second: MetricRecord) -> tuple[float, float]:
     """Standard error of the difference by the delete-group jackknife, and degrees of freedom.
+
+    Those are Satterthwaite's (1946, Biometrics Bulletin 2): where one side varies most, they are
+    that side's, infinite where none does.
 
     Samples are each model's own, so their variances add; real images are the same for both, so
     each group of them is left out on both sides at once.
     """
-    variance, degrees = 0.0, 0
+    shares: list[tuple[float, int]] = []  # of the variance, and degrees of freedom
     theirs_left_out = second.left_out or {}
     for side, values_of_first in (first.left_out or {}).items():
         ours = of_all(first, values_of_first)
@@ -319,20 +331,22 @@ def paired(first: MetricRecord, second: MetricRecord) -> tuple[float, int]:
         together = side == "reference" and len(ours) == len(theirs)
         sets = [[a - b for a, b in zip(ours, theirs, strict=True)]] if together else [ours, theirs]
         for values in sets:
-            variance += (len(values) - 1) ** 2 / len(values) * variance_of(values)
-            degrees += len(values) - 1
-    return math.sqrt(variance), degrees
+            variance = (len(values) - 1) ** 2 / len(values) * variance_of(values)
+            shares.append((variance, len(values) - 1))
+    return satterthwaite(shares)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
     """Standard error of the difference of two means, and degrees of freedom (infinite at none)."""
-    shares = [variance_of(values) / len(values) for values in (first, second)]
-    total = sum(shares)
+    return satterthwaite([(variance_of(v) / len(v), len(v) - 1) for v in (first, second)])
+
+
+def satterthwaite(shares: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """Root of a sum of variances, each with its degrees of freedom, and the degrees of the sum."""
+    total = sum(variance for variance, _ in shares)
     if total == 0:
         return 0.0, math.inf
-    counts = len(first) - 1, len(second) - 1
-    degrees = total**2 / sum(s**2 / count for s, count in zip(shares, counts, strict=True))
-    return math.sqrt(total), degrees
+    return math.sqrt(total), total**2 / sum(variance**2 / count for variance, count in shares)
 
 
 def quantile(degrees: float) -> float:

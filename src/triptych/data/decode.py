@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -67,6 +68,8 @@ STACK_CAP = 6  # pages of a TIFF together: so many times the largest of their ki
 PAGE_PIXELS = 20_000  # that a page costs besides its own
 PAGE_CALLS, PAGE_BYTES = 400, 1 << 18  # reads of a page, besides those of its file
 BLOCK_CAP = 16  # colour profiles of a PNG, each unpacked; blocks of EXIF, joined one by one
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # other than those in coded pixels
+SEGMENT_CAP = 4096  # of a JPEG; cameras write tens
 SMALL = 1 << 16  # bytes; in so small a file nothing can be many
 # of TIFF, by number: none, fax, LZW, JPEG, Deflate, PackBits
 USUAL_PACKINGS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
@@ -394,6 +397,11 @@ def kind_of(data: bytes) -> type[ImageFile] | None:
     return BmpImageFile if data.startswith(b"BM") else None
 
 
+def reads_avif() -> bool:
+    """Whether this Pillow reads AVIF; those before 11.3 do not."""
+    return bool(AVIF_IS_READ)
+
+
 def is_avif(data: bytes) -> bool:
     """Whether the first box of the file says AVIF, itself or among the compatible brands."""
     if data[4:8] != b"ftyp":
@@ -411,9 +419,26 @@ def check_size(image: ImageFile, data: bytes) -> None:
     if image.info.get("compression") == "jpeg" and len(data) > CODED_CAP:
         raise BadImageError(f"{len(data)} bytes are too many")
     if image.format == "JPEG" and (len(data) > SMALL or pixels > SMALL):
-        scans = data.count(b"\xff\xda")  # coded pixels never hold this pair, metadata seldom
+        scans = count_scans(data)
         if scans > SCAN_CAP or scans * pixels > SCANNED_CAP:
             raise BadImageError(f"too large for {scans} scans: shrink it or save it as baseline")
+
+
+def count_scans(data: bytes) -> int:
+    """How often a JPEG goes over its pixels (ITU-T T.81, annex B).
+
+    What lies behind the picture does not count: phones append films, in which any bytes may be.
+    """
+    at, scans = 2, 0
+    for _ in range(SEGMENT_CAP):
+        found = JPEG_MARKER.search(data, at)
+        if found is None or found[0] == b"\xff\xd9":  # the end of the picture
+            return scans
+        scans += found[0] == b"\xff\xda"
+        at = found.end()
+        if found[0] not in (b"\xff\x01", b"\xff\xd8"):  # which have no length
+            at += int.from_bytes(data[at : at + 2], "big")
+    return max(scans, data.count(b"\xff\xda"))  # nobody's camera writes so many segments
 
 
 def too_large(width: int, height: int, most: int) -> BadImageError:

@@ -203,6 +203,8 @@ def copy(response: Response, file: RemoteFile, part: Path, have: int, progress: 
     announced = response.headers.get("Content-Length", "")
     length = int(announced) if announced.isdecimal() else 0
     total = file.size or (start + length if length else 0)
+    if have and not start and length and length != total:  # as of a hotel that asks to log in
+        raise UnreachableError(f"{length:,} bytes instead of {total:,}")
     if length and start + length != total:
         raise OtherFileError(f"{start + length:,} bytes instead of {total:,}")
     done = start

@@ -11,6 +11,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 from pathlib import Path
@@ -43,7 +44,8 @@ Label = str | int | None
 BLOCK = 256  # items prepared together,
 BLOCK_BYTES = 1 << 24  # or fewer where they are large,
 STACKS, STACKS_A_BLOCK = (".tif", ".tiff"), 4  # or may hold many images each
-WORTH_WORKERS = 3000  # items; for fewer, starting processes costs more than it saves
+WORTH_WORKERS = 3000  # items; for fewer, starting processes costs more than it saves,
+WORTH_BYTES = 1 << 26  # unless the files are so large together
 FAINT = 16  # grey levels between an image's darkest and lightest value: it shows hardly anything
 BLOCK_SECONDS = 300  # that a block may take,
 SECONDS = 10  # and one image may take in a process of its own, after its block failed
@@ -535,7 +537,11 @@ def prepare_all(
     if first is None:
         return
     blocks = in_blocks(chain([first], items))
-    if count < WORTH_WORKERS or isinstance(first.content, np.ndarray):
+    head = next(blocks)
+    blocks = chain([head], blocks)
+    expected = count * sum(map(bytes_of, head)) / len(head)
+    small = count < WORTH_WORKERS and expected < WORTH_BYTES
+    if small or isinstance(first.content, np.ndarray):
         for block in blocks:
             yield block, prepare((block, reading))
         return
@@ -571,9 +577,17 @@ def prepare_singly(block: list[Item], reading: Reading) -> Iterator[tuple[list[I
 
 def size_of(item: Item) -> int:
     """The bytes of an item's content in memory; of a TIFF, what its pages may take as well."""
-    content = item.content
     if item.name.lower().endswith(STACKS):
         return BLOCK_BYTES // STACKS_A_BLOCK + 1
+    return bytes_of(item)
+
+
+def bytes_of(item: Item) -> int:
+    """The bytes of an item's content, in memory or on the disk."""
+    content = item.content
+    if isinstance(content, Path):
+        with suppress(OSError):
+            return content.stat().st_size
     if isinstance(content, np.ndarray):
         return content.nbytes
     if isinstance(content, Image.Image):

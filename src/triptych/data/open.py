@@ -12,6 +12,7 @@ from triptych.console import QUIET, Console
 from triptych.data import describe, ingest, points, splits, store
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData, Part
+from triptych.data.decode import reads_avif
 from triptych.data.ingest import Reading
 from triptych.data.ranges import Bounds
 from triptych.data.sources import MEMORY, Columns, Origin, Progress
@@ -67,6 +68,7 @@ def open_images(
                 "fit": fit,
                 "range": options.range,
                 "origin": origin.identity,
+                **({} if reads_avif() else {"avif": False}),  # a newer Pillow reads them
             }
         )
         arrays, ingested = usable(key) or make_entry(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from triptych import files
 from triptych.config import POINT
 from triptych.data import splits, store
 from triptych.data.dataset import ImageData, Part
@@ -38,7 +39,10 @@ SHAPE = "write one point a line, as 0.5,-1.2"
 
 def is_points(data: str) -> bool:
     """Whether the user's words name a file of points."""
-    return data.lower().endswith(SUFFIX) and Path(data).expanduser().is_file()
+    try:
+        return data.lower().endswith(SUFFIX) and files.expanded(data).is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 def open_points(
@@ -151,7 +155,10 @@ def read_points(path: Path) -> tuple[np.ndarray, int]:
     ]
     typical = "".join(line for _, line in numbered[1:2])  # the first may be names
     separator = next((each for each in SEPARATORS if each in typical), None)
-    rows = [(number, cells_of(line, separator)) for number, line in numbered]
+    try:
+        rows = [(number, cells_of(line, separator)) for number, line in numbered]
+    except csv.Error as error:  # of a cell with an image, say
+        raise InputError(f"{name} is no table of points ({error})", SHAPE) from error
     columns = (0, 1)
     if rows and not any(map(is_number, rows[0][1])):
         columns, rows = columns_named(rows[0][1]), rows[1:]

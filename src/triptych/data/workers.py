@@ -156,7 +156,8 @@ def start_process(function: Callable[..., Any]) -> subprocess.Popen[bytes]:
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-c", CODE, function.__module__, function.__qualname__],
+        # Without the folder that one works in: a set of images may hold a numpy.py.
+        [sys.executable, "-P", "-c", CODE, function.__module__, function.__qualname__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -347,7 +347,7 @@ def evaluate(
             parameters=parameters(model),
             train_seconds=record.total_seconds,
             images_seen=record.total_images,
-            train_images_per_second=record.images_per_second or None,  # 0 where none was seen
+            train_images_per_second=speed_of(record),
             flops_per_image=flops_per_image(model, machine.device),
             sample_seconds_per_image=seconds / real.count,
             network_calls=model.network_calls,
@@ -415,12 +415,20 @@ def warnings_on_count(count: int) -> list[Note]:
     return [Note("few_samples", {"n": count, "enough": FEW})] if count < FEW else []
 
 
+def speed_of(record: RunRecord) -> float | None:
+    """Images a second of a training and of all that it went on from; None where none was seen."""
+    if not record.total_images or not record.total_seconds:
+        return None
+    return round(record.total_images / record.total_seconds, 1)
+
+
 def extractor_record(real: RealSide) -> ExtractorRecord:
     """What the distances are found on, and what the data's classifier is worth."""
     return ExtractorRecord(
         name=real.extractor.name,
         accuracy=real.accuracy,
         legibility=None if real.labels is None else real.labels.legibility,
+        key=real.extractor.key,
     )
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from triptych import images
+from triptych import files, images
 from triptych.errors import ANYTHING, InputError, first_line
 from triptych.evaluation.outputs import EVALUATION_SEED
 from triptych.hardware import Machine
@@ -278,6 +278,6 @@ def of_diffusers(source: str, machine: Machine) -> Generator:
 Maker = Callable[[str, Machine], Generator]
 GENERATORS: dict[str, Maker] = {  # by the word before the colon
     "diffusers": of_diffusers,
-    "pt2": lambda path, machine: of_pt2(Path(path).expanduser(), machine),
-    "onnx": lambda path, machine: of_onnx(Path(path).expanduser(), machine),
+    "pt2": lambda path, machine: of_pt2(files.expanded(path), machine),
+    "onnx": lambda path, machine: of_onnx(files.expanded(path), machine),
 }

@@ -312,10 +312,13 @@ def all_the_same(pixels: Tensor) -> bool:
 def count_samples(asked: int | None, data: ImageData, device: str) -> int:
     """Samples to measure: 2,000 on CPU, 10,000 on GPU and at most, never more than test images.
 
+    Nor more than there are other real images, which are measured in their place for the floors.
+
     Raises InputError on too few to measure anything.
     """
     usual = DEFAULT_COUNTS["cuda" if device.startswith("cuda") else "cpu"]
-    count = min(asked or usual, len(data.test), MOST_REFERENCES)
+    others = len(data.train) + len(data.validation)
+    count = min(asked or usual, len(data.test), others, MOST_REFERENCES)
     if count < LEAST_SAMPLES:
         raise InputError(
             f"{count} samples against {len(data.test)} test images are too few to measure",

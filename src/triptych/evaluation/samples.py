@@ -16,6 +16,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from triptych import files
 from triptych.console import Console
 from triptych.data.dataset import choose_rows
 from triptych.data.samples import (
@@ -39,9 +40,15 @@ from triptych.records import Note, SamplesRecord
 
 FILES, ARRAY, MODULE = "files", "array", "module"
 HUB = "hf:"
+KEYS = ("metrics", "runs")  # of results.json: of one, and of a comparison
 NAME = re.compile(r"[^/\\=:,]+")  # before the = of NAME=PATH: neither a model's nor a path's
-# What a folder of ours holds: its pictures are no samples.
-OURS = ("run.json", "results.json", "contract.json", "model.safetensors", "checkpoints")
+# What folders of ours hold, whose pictures are no samples; others have files called so one by one.
+OURS = (
+    ("run.json",),
+    ("contract.json",),
+    ("log.jsonl", "model.safetensors"),
+    ("log.jsonl", "checkpoints"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,14 +152,20 @@ def split_name(text: str) -> tuple[str, str]:
 def exists(text: str) -> bool:
     """Whether this is the path of something."""
     try:
-        return Path(text).expanduser().exists()
+        return files.expanded(text).exists()
     except (OSError, RuntimeError, ValueError):
         return False
 
 
 def is_ours(path: Path) -> bool:
     """Whether a folder is a run, a comparison or a measurement of ours."""
-    return any((path / name).exists() for name in OURS)
+    if any(all((path / name).exists() for name in names) for names in OURS):
+        return True
+    try:
+        values = files.read_json(path / "results.json", "", files.MOST_RESULTS)
+    except InputError:
+        return False
+    return isinstance(values, dict) and "schema" in values and not values.keys().isdisjoint(KEYS)
 
 
 def are_samples(text: str) -> bool:
@@ -160,7 +173,7 @@ def are_samples(text: str) -> bool:
     name, location = split_name(text)
     if name or location.partition(":")[0] in GENERATORS or location.startswith(HUB):
         return True
-    path = Path(location).expanduser()
+    path = files.expanded(location)
     if exists(location):
         return not (path.is_dir() and is_ours(path))
     return suffix_of(location) is not None
@@ -192,7 +205,7 @@ def open_samples(
     if source.kind in GENERATORS:
         made_by = GENERATORS[source.kind](source.location, machine)
         return draw(made_by, source.name, source.text, source.kind, wanted, count, machine, console)
-    path = Path(source.location).expanduser()
+    path = files.expanded(source.location)
     if not source.location.startswith(HUB) and path.is_dir() and is_ours(path):
         raise InputError(
             f"{source.location} is a folder of triptych's, its pictures are no samples",

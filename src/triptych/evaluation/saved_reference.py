@@ -230,7 +230,8 @@ class SavedReference(RealSide):
     def others(self) -> Makers:
         """What other real images give in the place of samples, for floors."""
         return {
-            **dict.fromkeys(OUTPUTS, no_pixels),
+            # Of the others no distances are taken: what is memorised has a floor by definition.
+            **{name: no_pixels for name in OUTPUTS if name != "nearest_distances"},
             "features": lambda: self.other_features,
             "probabilities": lambda: self.probabilities("other"),
             "nearest_ratios": lambda: self.kept["test_nearest_ratios"],

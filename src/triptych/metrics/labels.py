@@ -49,10 +49,11 @@ def label_balance(probabilities: Tensor, real_probabilities: Tensor) -> Estimate
     )
     if estimate.high - estimate.low > ROUNDING:
         return replace(estimate, high=min(1.0, estimate.high))
-    # All samples are of one class: leaving some out changes nothing, and proves only so much.
+    # All samples are of one class: leaving some out changes nothing, and proves only so much. So
+    # these values must not decide between two models either.
     alone = wilson(round(estimate.value * len(probabilities)), len(probabilities))
     low, high = min(alone.low, estimate.value), max(alone.high, estimate.value)
-    return replace(estimate, low=low, high=high)
+    return replace(estimate, low=low, high=high, left_out={})
 
 
 METRICS = [

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from typing import Literal
 
-from triptych.comparison.significance import DISTANCES, Difference, difference, held, higher
+from triptych.comparison.significance import (
+    DISTANCES,
+    Difference,
+    difference,
+    held,
+    higher,
+    number_key,
+)
 from triptych.families.registry import FAMILIES
 from triptych.pages.language import Language, Name
 from triptych.pages.load import Run
@@ -220,11 +227,8 @@ def comparisons(columns: Sequence[Column]) -> int:
 
 def column_key(metric: MetricRecord) -> tuple[object, ...]:
     """What must agree for two numbers to stand in one column."""
-    name = metric.name, metric.method == EXTRAPOLATED
-    if not metric.defined:
-        return name
-    count = metric.n if metric.moves_with_n else None
-    return (*name, metric.features, metric.reference, count)
+    key = number_key(metric)
+    return key if metric.defined else key[:2]
 
 
 def find_entry(run: Run, key: tuple[object, ...]) -> MetricRecord | None:

@@ -163,7 +163,7 @@ def measure(column: Column) -> Sentence:
 
 def features_noun(column: Column) -> Value:
     """What a column is measured on, as it stands inside a sentence."""
-    worded = column.features in ("labels", "patches")
+    worded = column.features in ("labels", "patches", "coordinates")
     return Sentence(f"features.{column.features}") if worded else column.features
 
 

@@ -127,7 +127,7 @@ def draw_figures(
         write(folder, "reconstruction", {"defined": False, "note": as_json(note)})
     if isinstance(model, Iterative):
         tell("trajectories and curves")
-        ways = sample.trajectory(model, PATHS, POINTS, seed, machine)
+        ways = sample.trajectory(model, PATHS, POINTS, seed, machine, labels=labels)
         save(folder, "trajectory", ways.flatten(0, 1), POINTS)
         curves = {**curves_of(model, held_out[:CURVED], seed, machine), **(more or {})}
         write(folder, "curves", {name: asdict(curve) for name, curve in curves.items()})

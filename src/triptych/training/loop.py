@@ -396,6 +396,7 @@ class TrainingLoop:
         self.log.write(Rewound(images=where, to=state.seen, note=trouble))
         job.console.say(f"  warning: {english(trouble)}: {back}")
         self.paced = Paced()
+        job.keep.forget_later()
         self.replan()
         self.save(returned=True)
 

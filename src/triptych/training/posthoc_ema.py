@@ -48,6 +48,16 @@ class Keeper:
     def __init__(self, state: TrainingState, folder: RunFolder, plan: Plan, writes: bool) -> None:
         self.state, self.folder, self.plan, self.writes = state, folder, plan, writes
 
+    def forget_later(self) -> None:
+        """Remove what a training saved beyond the moment that it went back to."""
+        if not self.writes or self.state.phase > 0:
+            return
+        now = round(self.plan.position(self.state.seen))
+        for path in self.folder.averages.glob("*.safetensors"):
+            match = NAME.fullmatch(path.name)
+            if match and int(match[1]) > now:
+                path.unlink()
+
     def __call__(self, before: int) -> None:
         """Save both where a moment was passed since `before` images."""
         state = self.state

@@ -555,6 +555,8 @@ def job_of(
     console, record, first = training.console, training.record, plans[0]
     checkups = Checkups(state, request.data, first, request.seed, machine, console)
     score = scorer(request.data, request.labels) if request.settings.select else None
+    keep = Keeper(state, folder, first, machine.group.is_main)
+    keep.forget_later()
     return Job(
         batches=batches,
         seed=request.seed,
@@ -570,7 +572,7 @@ def job_of(
         diagnoses=checkups.times,
         callbacks=training.callbacks,
         select=Selection(state, folder, first, machine, console, score),
-        keep=Keeper(state, folder, first, machine.group.is_main),
+        keep=keep,
         begin_again=lambda state: begin_again(state, request, machine),
         record_plans=lambda: training.record_plans(plans, threads),
         on_trouble=request.on_trouble,

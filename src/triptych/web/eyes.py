@@ -50,7 +50,9 @@ class BlindTests:
     def begin(self, asked: TestAsked) -> BlindTest:
         """Draw a test; InputError on one that would tell nothing."""
         if not 1 <= len(set(asked.runs)) == len(asked.runs) <= MOST_MODELS:
-            raise InputError("no models to judge", f"choose 1 to {MOST_MODELS} runs, each once")
+            count = len(asked.runs)
+            wrong = f"{count} runs to judge" if count else "no run to judge"
+            raise InputError(wrong, f"choose 1 to {MOST_MODELS} runs, each once")
         if not LEAST <= asked.count <= MOST:
             raise InputError(f"{asked.count} judgements", f"choose {LEAST} to {MOST}")
         each = -(-asked.count // (2 * len(asked.runs))) * 2  # of every model, half of them real
@@ -92,6 +94,8 @@ class BlindTests:
         if key not in self._pictures:
             trials = sorted((t for t in test.trials if t.run == path), key=lambda t: t.number)
             run = self.models.run(path)
+            if run.record.digests[WEIGHTS] != trials[0].weights:
+                raise InputError(f"{path} is another model than the test began with", "begin anew")
             originals = self.models.real(run, [trial.original for trial in trials])
             self._pictures[key] = (run.sample(len(trials), test.seed, quiet=True), originals)
             while len(self._pictures) > MOST_DRAWN:

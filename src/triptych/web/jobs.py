@@ -63,6 +63,8 @@ class Asked(Record):
 
     def request(self) -> TrainRequest | CompareRequest:
         """As the command line has it; InputError on what is none, before anything is made."""
+        if not self.models:
+            raise InputError("no model is chosen", "choose one or more")
         for model in self.models:
             ModelName.parse(model.partition(",")[0])
         if self.budget:
@@ -89,7 +91,7 @@ class Asked(Record):
         """The data; a path is made whole, for the next server may be started elsewhere."""
         if not self.data or self.is_named() or self.data.startswith("hf:"):
             return self.data or DEFAULT_DATA
-        return str(Path(self.data).expanduser().absolute())
+        return str(files.expanded(self.data).absolute())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +181,8 @@ class Jobs:
         job = self.get(number)
         if job.state == "waiting":
             return self._keep(replace(job, state="stopped"))
+        if job.told_to_stop:  # it saves; asked twice, a training ends at once
+            return job
         if job.state == "running" and job.process is not None and is_alive(job):
             ask_to_end(job.process)
             return self._keep(replace(job, told_to_stop=True))

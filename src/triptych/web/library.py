@@ -6,6 +6,7 @@ elsewhere too. Nothing here loads torch.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -193,7 +194,7 @@ class Library:
             kept = self._cache.get(folder)
             if kept is None or kept[0] != stamps:
                 kept = self._cache[folder] = (stamps, self.read(folder))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             return self.damaged(folder, error)
         run = kept[1]
         if run.state == "done":
@@ -312,6 +313,8 @@ def with_progress(run: ShownRun, record: RunRecord, losses: Sequence[Losses]) ->
         remaining = max(0.0, record.deadline.seconds - seconds)
     elif images and run.planned:
         remaining = max(0.0, seconds * (run.planned / images - 1))
+    if remaining is not None and not math.isfinite(remaining):  # of a log that is not ours
+        remaining = None
     return replace(run, images=images, seconds=seconds, remaining=remaining)
 
 

@@ -264,7 +264,17 @@ class WarmModels:
         run = self.run(asked.run)
         require_chain(run)
         model = run.with_sampler(asked.sampler, asked.steps, None, asked.guidance)
-        return Film(sample.trajectory(model, asked.count, CHAIN_POINTS, asked.seed, run.machine))
+        return Film(
+            sample.trajectory(
+                model,
+                asked.count,
+                CHAIN_POINTS,
+                asked.seed,
+                run.machine,
+                temperature=asked.temperature,
+                labels=run.labels_for(asked.label),
+            )
+        )
 
     def denoise(self, asked: NoiseAsked) -> Film:
         """The image, the image with noise, and what the network takes it to be by one call."""

@@ -36,11 +36,12 @@ from triptych.console import Console
 from triptych.data.sources import printable
 from triptych.errors import InputError, first_line
 from triptych.pages import live
-from triptych.pages.eyes import accuracies
+from triptych.pages.eyes import WEIGHTS, accuracies
+from triptych.pages.load import load_record
 from triptych.records import Note, Record, as_json
 from triptych.web import watch
 from triptych.web.jobs import HIDDEN, Asked, Job, Jobs
-from triptych.web.library import REPORT, SAMPLES, Library, NotFoundError, check_root
+from triptych.web.library import REPORT, RUN_JSON, SAMPLES, Library, NotFoundError, check_root
 from triptych.web.points import PointsAsked
 from triptych.words import check_language, english, languages
 
@@ -387,10 +388,10 @@ class LivePage:
         question = await body(request, kinds[verb])
         film = await self.on_models(lambda models: getattr(models, verb)(question))
         if as_gif:
-            return Response(film.gif(), media_type="image/gif")
+            return Response(await in_thread(film.gif), media_type="image/gif")
         rows, points = film.pictures.shape[:2]
         layout = {"rows": rows, "points": points, "words": film.words}
-        return png(film.png(), {"x-film": json.dumps(layout)})
+        return png(await in_thread(film.png), {"x-film": json.dumps(layout)})
 
     async def upload(self, request: Request) -> Response:
         """Keep an image of the user's."""
@@ -424,21 +425,29 @@ class LivePage:
             raise InputError("judged is no list of true, false and null", "send one")
         name = request.path_params["name"]
         test = await self.on_tests(lambda tests: tests.finish(name, judged))
-        return JSONResponse({"own": [a.to_json() for a in accuracies([test])]})
+        told = await in_thread(lambda: accuracies([test]))
+        return JSONResponse({"own": [each.to_json() for each in told]})
 
     async def test_results(self, request: Request) -> Response:
-        """What all people said, beside what was measured of the same runs."""
+        """What all people said, beside what was measured of the same runs, by their weights."""
         results = await self.on_tests(lambda tests: tests.results())
-        runs = {entry["run"] for entries in results.values() for entry in entries}
-        measured = await in_thread(lambda: {run: self.measured(run) for run in runs})
+        runs = {entry["weights"]: entry["run"] for each in results.values() for entry in each}
+        measured = await in_thread(lambda: {w: self.measured(run, w) for w, run in runs.items()})
         return JSONResponse({**results, "measured": measured})
 
-    def measured(self, path: str) -> dict[str, float]:
-        """Shares that were measured of a run; none of one that is not here."""
+    def measured(self, path: str, weights: str) -> dict[str, float] | None:
+        """Shares that were measured of a run; None where other weights, or none, lie there.
+
+        weights: their digest
+        """
         try:
-            return live.measured(self.library.run_folder(path))
+            folder = self.library.run_folder(path)
         except NotFoundError:  # judged elsewhere
-            return {}
+            return None
+        record = load_record(folder / RUN_JSON)
+        if record is None or record.digests.get(WEIGHTS) != weights:
+            return None
+        return live.measured(folder)
 
     async def export_tests(self, request: Request) -> Response:
         """Every judged test, as a file to be imported elsewhere."""

@@ -126,8 +126,8 @@ class Words:
         """A text as its file has it, with the language's spaces."""
         return self.spaced(self.locale.texts[key])
 
-    def fill(self, key: str, **values: str | int | float) -> str:
-        """A text with names and numbers."""
+    def fill(self, key: str, /, **values: str | int | float) -> str:
+        """A text with names and numbers, whatever they are called."""
         return self.text(key).format(**{name: self.word(value) for name, value in values.items()})
 
     def word(self, value: str | int | float) -> Word:

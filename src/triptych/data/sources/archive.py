@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -241,7 +241,7 @@ def zip_contents(path: Path) -> Contents:
     contents = Contents()
     with zipfile.ZipFile(path) as archive:
         for number, member in enumerate(archive.infolist()):
-            name = inside(member.filename, path)
+            name = inside(name_in(member), path)
             inside(member.orig_filename, path)  # what was before a zero byte was cut off
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind == stat.S_IFLNK and not member.flag_bits & 1 and member.file_size < PIECE:
@@ -262,6 +262,14 @@ def zip_contents(path: Path) -> Contents:
                 contents.others[suffix_of(name)] += 1
     contents.images = dict(sorted(contents.images.items()))
     return contents
+
+
+def name_in(member: zipfile.ZipInfo) -> str:
+    """A member's name; macOS writes UTF-8 and does not say so, which is then read as cp437."""
+    if not member.flag_bits & 0x800:  # that it is UTF-8 (APPNOTE.TXT, 4.4.4)
+        with suppress(UnicodeError):
+            return member.filename.encode("cp437").decode("utf-8")
+    return member.filename
 
 
 def zip_images(path: Path, wanted: dict[str, int]) -> Iterator[tuple[str, bytes | BadImageError]]:

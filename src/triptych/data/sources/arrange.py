@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -317,7 +318,7 @@ def entries_listed(
     names: Sequence[str], tables: Sequence[Table], folders: Folders
 ) -> tuple[list[Entry], list[Note]]:
     """The images that tables list, and those in folders without a table."""
-    there = {**{name.casefold(): name for name in names}, **{name: name for name in names}}
+    there = {**{alike(name): name for name in names}, **{name: name for name in names}}
     entries: dict[str, Entry] = {}
     repeated = 0
     for table in tables:
@@ -338,6 +339,11 @@ def entries_listed(
     return sorted(entries.values()), notes
 
 
+def alike(name: str) -> str:
+    """The same for names that some systems do not tell apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def entry_of(
     file_name: str,
     label: Label,
@@ -348,15 +354,15 @@ def entry_of(
 ) -> Entry:
     """One row's image; the problem says what is wrong with its name, if anything is.
 
-    there: the names of images by themselves and in small letters, for tables of systems that do
-           not tell those from capitals
+    there: the names of images by themselves and as systems tell them that do not know capitals from
+           small letters, or an accent from its letter
     """
     tidy = posixpath.normpath(table.folder + file_name)
     if tidy not in there and "\\" in file_name:  # written on Windows
         tidy = posixpath.normpath(table.folder + file_name.replace("\\", "/"))
     if re.match(r"[A-Za-z]:|[/\\]", file_name) or tidy.split("/")[0] == "..":
         return Entry(file_name, None, None, "outside the folder")
-    tidy = there.get(tidy, there.get(tidy.casefold(), tidy))
+    tidy = there.get(tidy, there.get(alike(tidy), tidy))
     place = folders.place(tidy)
     problem = None
     if tidy not in there:

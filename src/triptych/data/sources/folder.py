@@ -96,7 +96,13 @@ def list_folder(
 ) -> None:
     """Add the files directly in one folder to `walked`, its sub-folders to `folders` or `links`."""
     path = folder / name
-    if any((path / own).exists() for own in OWN):
+    ours = next((own for own in OWN if (path / own).exists()), None)
+    if ours is not None and not name:
+        raise InputError(
+            f"{printable(str(folder))} holds {ours}, as folders do that triptych made",
+            "name a folder of images; if it is one, move that file away",
+        )
+    if ours is not None:
         return
     prefix = f"{name}/" if name else ""
     # By it every file is looked up faster than by its path.

@@ -10,6 +10,7 @@ A folder is a tuple of names, from the top downwards; `()` is the top itself.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ def part_word(name: str) -> PartWord | None:
     (PartWord(part='train', rest=()), PartWord(part='test', rest=('digits',)), \
 PartWord(part='validation', rest=()), None)
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()  # TrainSet
+    composed = unicodedata.normalize("NFC", name)  # a Mac writes accents as letters of their own
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", composed).lower()  # TrainSet
     words = re.findall(r"[^\W\d_]+", spaced)
     parts = {PART_NAMES[unglued(word)] for word in words if unglued(word) in PART_NAMES}
     if len(parts) != 1 or not DESCRIBING.isdisjoint(words):  # train_masks is no part of train

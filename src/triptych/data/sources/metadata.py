@@ -251,14 +251,14 @@ def label_candidates(names: Iterable[str], records: Sequence[Mapping[str, object
 def parts_of_cells(
     cells: Sequence[object], column: str, table_name: str
 ) -> tuple[list[PartName | None] | None, Note]:
-    """The parts that a column names, and the note on it; None where it names not two of them.
+    """The parts that a column names, and the note on it; None where it names none to hold apart.
 
     Rows that name none, where others name train, belong to no part; else they are for training.
     """
     parts = [part_of_cell(cell, column) for cell in cells]
     where = {"name": printable(column), "table": table_name}
     known = set(parts) - {None}
-    if len(known) > 1 or known == {"test"} or set(parts) == {"train"}:
+    if known and known != {"validation"}:
         unknown = parts.count(None) if "train" in parts else 0
         code = "parts_from_column_some" if unknown else "parts_from_column"
         return parts, Note(code, {**where, "n": unknown} if unknown else {**where})

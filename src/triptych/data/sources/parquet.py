@@ -44,8 +44,9 @@ from triptych.data.sources.layout import (
     places_of_ones,
     usual,
 )
-from triptych.data.sources.levels import parts_from
+from triptych.data.sources.levels import part_word, parts_from
 from triptych.data.sources.metadata import (
+    YES_FOR_TRAINING,
     declared_names,
     feature,
     is_table,
@@ -149,7 +150,7 @@ def parts_of_rows(
 ) -> tuple[Rows, Note | None]:
     """The parts that a column of texts names, by table, and the note on it."""
     schema = tables[0].schema
-    texts = [each.name for each in schema if str(each.type) in TEXT]
+    texts = [each.name for each in schema if may_tell_parts(each)]
     column = usual(texts, PART_COLUMNS)
     if column in (None, choice.label) or any(column not in t.schema.names for t in tables):
         return {}, None
@@ -167,6 +168,15 @@ def parts_of_rows(
     return {
         name: [part or missing for part in islice(parts, len(own))] for name, own in cells.items()
     }, note
+
+
+def may_tell_parts(column: Any) -> bool:
+    """Whether a column holds texts, also numbered ones as pandas writes categories, or yes and no.
+
+    column: pyarrow's field
+    """
+    kind = getattr(column.type, "value_type", column.type)
+    return str(kind) in TEXT or (str(kind) == "bool" and column.name.lower() in YES_FOR_TRAINING)
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -195,11 +205,16 @@ def part_of(name: Path) -> PartName | None:
 
     >>> part_of(Path("default/train/0000.parquet")), part_of(Path("data/val-0-of-1.parquet"))
     ('train', 'validation')
+    >>> part_of(Path("test_set.parquet")), part_of(Path("test_tubes.parquet"))
+    ('test', None)
     """
     matches = [_PART_OF_STEM.fullmatch(name.stem.lower())]
     matches += [_PART_OF_FOLDER.fullmatch(part.lower()) for part in reversed(name.parts[:-1])]
     match = next(filter(None, matches), None)
-    return PART_NAMES[match[match.lastindex or 0]] if match else None
+    if match:
+        return PART_NAMES[match[match.lastindex or 0]]
+    words = (part_word(each) for each in (name.stem, *reversed(name.parts[:-1])))  # train_set
+    return next((word.part for word in words if word is not None and not word.rest), None)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import { ask, el, familyClass, inOrder, isInside, isOfPoints, labelled, number, percent, runName, save, select, t, tried } from "./dom.js";
 
 const COUNTS = [40, 60, 100];
+const MOST = 6; // runs of a test
 
 export async function eyesView(root, path, isShown) {
   const library = await tried(() => ask("/api/library"));
@@ -10,7 +11,7 @@ export async function eyesView(root, path, isShown) {
   const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done" && run.trained && !isOfPoints(run));
   const names = new Map(all.map((run) => [run.path, run]));
   const inside = all.filter((run) => path && isInside(run, path));
-  const offered = inOrder(inside.length ? inside : all.slice(0, 6));
+  const offered = inOrder(inside.length ? inside : all.slice(0, MOST));
   let onkey = null;
   const listen = (event) => onkey?.(event);
   document.addEventListener("keydown", listen);
@@ -20,9 +21,9 @@ export async function eyesView(root, path, isShown) {
   function begin() {
     onkey = null;
     delete root.dataset.unfinished;
-    const asked = { runs: offered.map((run) => run.path), count: COUNTS[0], mode: "one" };
-    const boxes = offered.map((run) => {
-      const box = el("input", { type: "checkbox", checked: true, onchange: () => {
+    const asked = { runs: offered.slice(0, MOST).map((run) => run.path), count: COUNTS[0], mode: "one" };
+    const boxes = offered.map((run, index) => {
+      const box = el("input", { type: "checkbox", checked: index < MOST, onchange: () => {
         asked.runs = offered.map((each) => each.path).filter((each) => each === run.path ? box.checked : asked.runs.includes(each));
       } });
       return el("label", { class: `check ${familyClass(run)}` }, box, el("span", { class: "model" }, runName(run, offered)));
@@ -111,13 +112,15 @@ export async function eyesView(root, path, isShown) {
   }
 
   function table(entries, measured) {
+    const name = (entry) => measured[entry.weights] && names.has(entry.run) ? runName(names.get(entry.run), all)
+      : `${entry.model} (${entry.weights.slice(0, 6)})`; // judged elsewhere: weights tell runs of one model apart
     const cell = (value) => el("td", {}, value === undefined || value === null ? t("live.not_measured") : percent(value));
     return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("live.eyes.all") }, el("table", {},
       el("thead", {}, el("tr", {}, ...["model", "accuracy", "judgements", "people", "real_or_fake", "recognisable"].map((key) => el("th", { scope: "col" }, t(`live.eyes.column.${key}`))))),
       el("tbody", {}, entries.map((entry) => el("tr", { class: familyClass({ family: entry.model.split(":")[0] }) },
-        el("th", { scope: "row", class: "model" }, names.has(entry.run) ? runName(names.get(entry.run), all) : entry.model),
+        el("th", { scope: "row", class: "model" }, name(entry)),
         el("td", {}, el("strong", {}, percent(entry.value)), el("small", {}, t("live.eyes.interval", { low: percent(entry.low), high: percent(entry.high) })), el("small", {}, t(entry.above_chance ? "live.eyes.told" : "live.eyes.not_told"))),
         el("td", {}, number(entry.n)), el("td", {}, number(entry.people)),
-        cell(measured[entry.run]?.real_or_fake), cell(measured[entry.run]?.recognisable))))));
+        cell(measured[entry.weights]?.real_or_fake), cell(measured[entry.weights]?.recognisable))))));
   }
 }

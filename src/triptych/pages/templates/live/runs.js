@@ -62,6 +62,7 @@ function drawJob(job, jobs, refresh) {
 /** Buttons that stop a job or let it go on. */
 export function jobButtons(job, after) {
   const send = (verb) => () => tried(async () => { await ask(`/api/jobs/${job.number}/${verb}`, {}); after(); });
+  if (job.state === "running" && job.told_to_stop) return el("button", { type: "button", disabled: true }, t("live.stopping"));
   if (OPEN.includes(job.state)) return el("button", { type: "button", onclick: send("stop") }, t("live.stop"));
   if (job.state !== "done") return el("button", { type: "button", onclick: send("resume") }, t("live.resume"));
   return null;
@@ -70,7 +71,7 @@ export function jobButtons(job, after) {
 function drawComparison(comparison, job, refresh) {
   return el("li", {},
     el("h3", {}, comparison.name),
-    el("div", { class: "thumbs" }, comparison.runs.filter((run) => run.trained).map(drawRun)),
+    el("div", { class: "thumbs" }, comparison.runs.filter((run) => run.trained).map((run) => drawRun(run, comparison.runs))),
     actions(comparison.path, comparison.runs, comparison.report, job, refresh));
 }
 
@@ -86,14 +87,14 @@ function actions(path, runs, report, job, refresh) {
 export const reportLink = (path) => el("a", { href: `/files/${path.split("/").map(encodeURIComponent).join("/")}/report.html`, target: "_blank", rel: "noopener" }, t("live.report"));
 
 /** A run in a list: its newest picture, and how far it has come. */
-function drawRun(run) {
+function drawRun(run, others = []) {
   if (run.state === "damaged") return el("p", { class: "wrong" }, t("live.damaged", { name: run.name, problem: run.problem }));
   const seen = run.pictures.at(-1);
   return el("figure", { class: familyClass(run) },
     seen === undefined ? el("div", { class: "empty" }, t("live.no_picture"))
-      : el("img", { src: pictureAddress(run, seen), alt: t("live.samples_of", { model: runName(run) }), loading: "lazy" }),
+      : el("img", { src: pictureAddress(run, seen), alt: t("live.samples_of", { model: runName(run, others) }), loading: "lazy" }),
     el("figcaption", {},
-      el("span", { class: "model" }, runName(run)), " ",
+      el("span", { class: "model" }, runName(run, others)), " ",
       t("live.run", { data: run.data, budget: run.budget, size: run.size }), " ",
       run.state === "done" ? t("live.state.done", { images: number(run.images) }) : progressWords(run)));
 }

@@ -109,13 +109,15 @@ export function watchView(root, path, isShown, heading = "h1") {
 
   function makePanel(run) {
     const img = el("img", { alt: "", hidden: true });
-    const panel = { img, text: el("p", {}), charts: el("div", { class: "live-charts" }), notes: el("div", {}) };
+    const panel = { img, title: el("h2", { class: "model" }), text: el("p", {}), charts: el("div", { class: "live-charts" }), notes: el("div", {}) };
     panel.node = el("article", { class: `panel ${familyClass(run)}` },
-      el("h2", { class: "model" }, runName(run)), img, panel.text, panel.notes, panel.charts);
+      panel.title, img, panel.text, panel.notes, panel.charts);
     return panel;
   }
 
   function drawPanel(panel, run, log) {
+    const name = runName(run, runs); // of runs that are named alike, as seeds are, the folder as well
+    if (panel.title.textContent !== name) panel.title.textContent = name;
     if (run.state === "damaged") {
       panel.text.textContent = t("live.damaged", { name: run.name, problem: run.problem });
       return;
@@ -127,7 +129,7 @@ export function watchView(root, path, isShown, heading = "h1") {
       const address = `${pictureAddress(run, seen)}${log.redrawn ? `?${log.redrawn}` : ""}`;
       if (panel.img.getAttribute("src") !== address) panel.img.src = address;
       panel.img.hidden = false;
-      panel.img.alt = t("live.samples_after", { model: runName(run), images: number(seen) });
+      panel.img.alt = t("live.samples_after", { model: name, images: number(seen) });
     }
     const speed = log.speed === null ? "" : t("live.speed", { n: number(log.speed) });
     const images = share === 1 ? run.images : seen ?? 0;
