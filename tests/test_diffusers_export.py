@@ -146,6 +146,7 @@ def test_their_scheduler_takes_no_sampler_of_ours(ddpm: Run) -> None:
     check_sampler(ddpm, "pt2")
 
 
+@pytest.mark.sweep
 def test_the_practical_s_ddpm_is_diffusers_own(ddpm: Run, tmp_path: Path) -> None:
     """Their pipeline and scheduler draw our ancestral samples, of the same noise."""
     pipe = opened(written(ddpm, tmp_path / "p"))

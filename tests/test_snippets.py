@@ -158,8 +158,15 @@ def run_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 PYTHON = [page for page in PAGES if any(language == "python" for language, _ in snippets(page))]
 
 
-@pytest.mark.sweep
-@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.stem)
+def each(pages: list[Path], kept: set[str]) -> list[Any]:
+    """Each page as a case; those that are not `kept` take long, and are sweeps."""
+    return [
+        pytest.param(page, id=page.stem, marks=[] if page.stem in kept else [pytest.mark.sweep])
+        for page in pages
+    ]
+
+
+@pytest.mark.parametrize("page", each(PYTHON, {"using"}))
 def test_python_runs_as_it_is_written(page: Path, here: Path) -> None:
     names: dict[str, Any] = {}
     for language, text in snippets(page):
@@ -170,8 +177,7 @@ def test_python_runs_as_it_is_written(page: Path, here: Path) -> None:
 CALLING = [page for page in PAGES if any(map(list, (commands(t) for _, t in snippets(page))))]
 
 
-@pytest.mark.sweep
-@pytest.mark.parametrize("page", CALLING, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", each(CALLING, {"start", "using"}))
 def test_commands_run_or_are_read(
     page: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -743,8 +743,8 @@ class ExtractorRecord(Record):
 
     accuracy:   of the classifier on test images; None where there is none
     legibility: of the labels; None where there are none, or where an earlier version measured
-    key:        the name with a digest of the weights: equal keys give equal features; None where an
-                earlier version measured
+    key:        of the classifier, a digest of its weights: each machine trains its own; None of
+                other features, and where an earlier version measured
     """
 
     name: str

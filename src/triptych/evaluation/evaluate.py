@@ -428,7 +428,7 @@ def extractor_record(real: RealSide) -> ExtractorRecord:
         name=real.extractor.name,
         accuracy=real.accuracy,
         legibility=None if real.labels is None else real.labels.legibility,
-        key=real.extractor.key,
+        key=real.extractor.key if isinstance(real.extractor, Labels) else None,
     )
 
 
