@@ -510,18 +510,18 @@ def test_paths_that_lead_elsewhere_are_refused(
     ]
 
 
-@pytest.mark.parametrize("name", ["/etc", "../private", "..", "a\\b", "C:x", ""])
 def test_a_contract_that_names_runs_elsewhere_is_refused(
-    stub: StubHub, earlier: Path, tmp_path: Path, name: str
+    stub: StubHub, earlier: Path, tmp_path: Path
 ) -> None:
     """Its page would show pictures of the reader's own runs, and a push would take them along."""
     push(earlier / "comparison")
     contract = json.loads(stub.models["us/digits"]["contract.json"])
-    contract["runs"][1] = name
-    stub.models["us/digits"]["contract.json"] = json.dumps(contract).encode()
-    with pytest.raises(InputError, match="its contract names a run"):
-        triptych.pull("us/digits", tmp_path / "back")
-    assert not (tmp_path / "back").exists()
+    for name in ("/etc", "../private", "..", "a\\b", "C:x", ""):
+        contract["runs"][1] = name
+        stub.models["us/digits"]["contract.json"] = json.dumps(contract).encode()
+        with pytest.raises(InputError, match="its contract names a run"):
+            triptych.pull("us/digits", tmp_path / "back")
+        assert not (tmp_path / "back").exists(), name
 
 
 def test_files_that_are_too_large_are_never_fetched(
