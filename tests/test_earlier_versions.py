@@ -82,16 +82,22 @@ def test_a_finished_run_loads(name: str) -> None:
 
 @pytest.mark.sweep
 def test_a_finished_run_is_measured_as_it_was() -> None:
-    """Its likelihood, with its terms: what every tensor of the model has a part in."""
+    """Its likelihood, with its terms: what every tensor of the model has a part in.
+
+    Other test images are chosen for it now, so each number is one of the interval that it had.
+    """
     [then] = (e for e in json_of(EARLIER / "vae/results.json")["metrics"] if e.get("terms"))
     model, _ = load_model(RunFolder(EARLIER / "vae"))
     data = open_images("street-digits", DataOptions(resolution=16), QUIET)
     pixels = data.test.choose(LIKELIHOOD_IMAGES, "likelihood").images
     now = bits_per_dim(model, pixels, EVALUATION_SEED, one_thread(), LikelihoodOptions()).to_json()
-    for name in ("value", "low", "high"):
-        assert now[name] == pytest.approx(then[name], rel=1e-4), name
+    assert then["low"] <= now["value"] <= then["high"]
+    width = now["high"] - now["low"]
+    assert width == pytest.approx(then["high"] - then["low"], rel=0.25)
     for term, values in then["terms"].items():
-        assert now["terms"][term] == pytest.approx(values, rel=1e-3), term
+        for unit in ("bits_per_dim", "nats"):
+            low, high = values[f"{unit}_low"], values[f"{unit}_high"]
+            assert low <= now["terms"][term][unit] <= high, (term, unit)
     assert {k: now[k] for k in ("n", "kind", "method", "unit")} == {
         "n": 256, "kind": "upper bound", "method": "elbo", "unit": "bits per dimension",
     }  # fmt: skip
