@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,3 +171,18 @@ def test_damaged_averages_are_named(trained: Path, tmp_path: Path) -> None:
             api.average(trained, tmp_path / "none", 0.1, machine=MACHINE)
     finally:
         victim.write_bytes(content)
+
+
+def test_what_an_abandoned_branch_saved_is_removed(tmp_path: Path) -> None:
+    """After a return to a checkpoint its later averages are of another training."""
+    folder = RunFolder(tmp_path)
+    folder.averages.mkdir(parents=True)
+    for name in ("000000100-0.05", "000000150-0.2", "000000151-0.2"):
+        (folder.averages / f"{name}.safetensors").touch()
+    state: Any = SimpleNamespace(phase=0, seen=150)
+    plan: Any = SimpleNamespace(position=float)
+    posthoc_ema.Keeper(state, folder, plan, writes=False).forget_later()
+    assert len(list(folder.averages.iterdir())) == 3  # another process's to remove
+    posthoc_ema.Keeper(state, folder, plan, writes=True).forget_later()
+    left = sorted(path.stem for path in folder.averages.iterdir())
+    assert left == ["000000100-0.05", "000000150-0.2"]
