@@ -368,6 +368,14 @@ def test_seconds_on_unlike_numbers_of_threads_are_marked() -> None:
     assert marks(records(a=counted[0], b=counted[1])) == []
 
 
+def test_a_comparison_is_no_run_to_be_joined(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "contract.json").write_text("{}")
+    with pytest.raises(InputError, match="a is a comparison: name it alone, or name its runs"):
+        triptych.report([tmp_path / "a", tmp_path / "b"], out=tmp_path / "a.html", quiet=True)
+
+
 def test_trainings_are_named_with_their_seeds() -> None:
     """Three lines "training vae:course for 75s" did not say which was which."""
     one = SimpleNamespace(name="vae:course", variant="", seed=0)

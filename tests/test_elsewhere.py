@@ -906,3 +906,15 @@ def test_data_options_say_how_samples_are_fitted(place: Path) -> None:
     bars = str(place / "bars.npz")
     padded = triptych.open_images(bars, DataOptions(resolution=16, fit="pad"))
     assert SampleFormat.of(padded).fit == "pad"
+
+
+def test_folders_of_others_may_hold_names_like_ours(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "results.json").write_text('{"fid": 3.1}')
+    assert are_samples(str(tmp_path))
+    (tmp_path / "results.json").write_text('{"schema": 1, "metrics": []}')
+    assert not are_samples(str(tmp_path))
+    (tmp_path / "results.json").unlink()
+    (tmp_path / "log.jsonl").touch()  # a run whose run.json is lost
+    assert not are_samples(str(tmp_path))

@@ -603,7 +603,7 @@ def test_ctrl_c_while_a_job_is_handed_over_is_noted_and_reaches_no_other_process
     """An `sbatch` that is under way would end with it."""
     code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
     with stop_signals(ALONE) as received:
-        with engines.deaf_to_ctrl_c():
+        with engines.sigint_blocked():
             os.kill(os.getpid(), signal.SIGINT)
             told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
         until = time.monotonic() + 10

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -417,6 +418,16 @@ def test_patches_can_be_asked_for_where_there_are_labels(run: Run, data: ImageDa
     metrics = metrics_of(found)
     assert metrics["frechet_distance", "test"]["features"] == "patches"
     assert metrics["recognisable", "none"]["features"] == "labels"
+
+
+def test_no_more_samples_are_measured_than_there_are_other_real_images(data: ImageData) -> None:
+    """Floors are of as many; of fewer, models would look better than real images."""
+    few = replace(
+        data,
+        train=Part(data.train.images[:9], None),
+        validation=Part(data.validation.images[:4], None),
+    )
+    assert count_samples(None, few, "cpu") == 13 < len(few.test)
 
 
 def test_few_samples_have_no_neighbours(data: ImageData, run: Run, brief: None) -> None:

@@ -295,3 +295,11 @@ def test_a_walk_looks_up_paths_by_the_folder_and_not_by_the_file(
         assert len(walk(root)) == 5 * files
         asked.append(Counter(looked_up))
     assert asked[0] == asked[1] and asked[0]["scandir"] == 6  # the top and five below it
+
+
+def test_a_folder_of_ours_says_what_makes_it_one(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "below/run.json", "below/b.png")
+    assert [item.name for item in items(read(tmp_path))] == ["a.png"]
+    fill(tmp_path, "run.json")
+    with pytest.raises(InputError, match=r"holds run\.json, as folders do that triptych made"):
+        read(tmp_path)

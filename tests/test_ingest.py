@@ -242,3 +242,21 @@ def test_labels_of_two_kinds_are_one_set_of_names(tmp_path: Path) -> None:
 
     ingested = gather(found, "mixed", Reading(16, "stretch"), tmp_path, lambda done, count: None)
     assert ingested.classes == tuple(sorted({str(label) for label in labels}))
+
+
+def test_few_heavy_files_are_decoded_by_workers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some tens of photos take longer than processes take to start."""
+    images, _ = make_images(12)
+    items = items_of([encode(image) for image in images])
+    given: list[int] = []
+
+    def note(function: Any, blocks: Any, *rest: Any, **options: Any) -> Any:
+        for block in blocks:
+            given.append(len(block[0]))
+            yield function(block)
+
+    monkeypatch.setattr(ingest.workers, "in_order", note)
+    for bound, by_workers in ((1 << 30, []), (1, [12])):
+        monkeypatch.setattr(ingest, "WORTH_BYTES", bound)
+        found = list(prepare_all(iter(items), 12, Reading(16, "stretch")))
+        assert given == by_workers and sum(len(p.channels) for _, p in found) == 12

@@ -287,3 +287,10 @@ def test_a_table_s_names_may_have_other_accents_than_the_files(tmp_path: Path) -
     rows = [f"{name},{label}" for name, label in zip(names, "aab", strict=True)]
     (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows]) + "\n")
     assert list(labels(read(tmp_path)).values()) == ["a", "a", "b"]
+
+
+def test_rows_of_an_unknown_part_beside_training_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, *(f"{number}.png" for number in range(4)))
+    rows = [f"{n}.png,{part}" for n, part in enumerate(("train", "train", "holdout", "train"))]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,split", *rows]) + "\n")
+    assert list(labels(read(tmp_path))) == ["0.png", "1.png", "3.png"]

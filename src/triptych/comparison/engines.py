@@ -400,7 +400,7 @@ class JobEngine:
         return JobFuture(lambda: self._begin(work), self.local)
 
     def _begin(self, work: Work) -> Any:
-        with deaf_to_ctrl_c():
+        with sigint_blocked():
             try:
                 return self.executor.submit(Performing(), work)
             except ANYTHING as error:
@@ -413,7 +413,7 @@ class JobEngine:
 
 
 @contextlib.contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
+def sigint_blocked() -> Iterator[None]:
     """What starts inside never gets Ctrl-C, which a terminal sends to every process there.
 
     Jobs are asked by `cancel` alone, and a submission that is under way ends first.

@@ -153,7 +153,7 @@ def exists(text: str) -> bool:
     """Whether this is the path of something."""
     try:
         return files.expanded(text).exists()
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, ValueError):
         return False
 
 

@@ -26,6 +26,7 @@ from triptych.errors import InputError, first_line
 from triptych.export.card import Licenses
 from triptych.export.hub_folder import (
     CARD,
+    RUN_JSON,
     check_pushable,
     is_comparison,
     is_pulled,
@@ -42,7 +43,6 @@ from triptych.run import Run
 from triptych.training.run_folder import WEIGHTS, RunFolder, load_model
 
 Verb = Literal["push", "pull"]
-RUN_JSON = "run.json"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")  # owner/name; the library knows what else is wrong with it
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 MOST_FILES = 4096  # of a run or a comparison
@@ -247,7 +247,7 @@ def check_pulled(folder: Path, name: str) -> None:
     try:
         if is_comparison(folder):
             check_inside(folder)
-            for run_json in sorted(folder.glob("*/run.json")):
+            for run_json in sorted(folder.glob(f"*/{RUN_JSON}")):
                 load_model(RunFolder(run_json.parent))
             write_page(folder)
         else:

@@ -37,7 +37,8 @@ from triptych.words import without_repeats
 
 CARD = "README.md"
 EVAL_RESULTS = ".eval_results/triptych.yaml"
-RECORDS = ("run.json", RESULTS)
+RUN_JSON = "run.json"
+RECORDS = (RUN_JSON, RESULTS)
 LOG = "log.jsonl"  # of a training
 IN_RUN = (WEIGHTS, *RECORDS)  # files of a run's folder
 FIGURES = ("figures", "samples", "tables")  # folders of pictures, and of numbers behind them

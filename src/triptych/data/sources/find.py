@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from triptych import plugins
+from triptych import files, plugins
 from triptych.data import street_digits
 from triptych.data.sources import MEMORY, PART_NAMES, Columns, Origin, Source, hub, named, printable
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
@@ -56,12 +56,12 @@ def path_of(data: str) -> Path:
     """The file or folder that a user's words name; InputError when there is none."""
     text = printable(data if len(data) <= LONG else f"{data[:LONG]}...")
     try:
-        path = Path(data).expanduser()
+        path = files.expanded(data)
         path.stat()
     except OSError as error:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise InputError(f"cannot read {text} ({error.strerror})", "check it") from error
-    except (RuntimeError, ValueError):  # ~ of a user who is not there; a zero byte
+    except ValueError:  # a zero byte
         pass
     else:
         if data.strip():

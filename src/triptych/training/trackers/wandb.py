@@ -10,10 +10,10 @@ import netrc
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from triptych import files
 from triptych.images import Grid, to_pil
 from triptych.training.callbacks import (
     ADVICE,
@@ -98,7 +98,7 @@ def has_key() -> bool:
     places = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
     for place in places:  # the second one is what wandb writes on Windows
         with suppress(OSError, netrc.NetrcParseError):
-            if netrc.netrc(Path(place).expanduser()).authenticators(host or "") is not None:
+            if netrc.netrc(files.expanded(place)).authenticators(host or "") is not None:
                 return True
     return False
 
