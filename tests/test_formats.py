@@ -33,7 +33,7 @@ from triptych.words import LOCALES
 LANGUAGES = ("en", "fr")
 COMMANDS = frozenset(re.findall(
     r"\w+",
-    "author begin bigskip bottomrule bfseries date documentclass else emph end fi "
+    "author begin bigskip bottomrule bfseries date documentclass else emergencystretch emph end fi "
     "footnotesize hfill ifdim includegraphics item linewidth maketitle medskip midrule "
     "noindent par parindent parskip raggedright resizebox section setlength small "
     "subsection subsubsection tabular textbf textasciicircum textasciitilde textbackslash "

@@ -253,7 +253,7 @@ def test_a_comparison_of_the_version_before_is_shown_in_french(tmp_path: Path) -
     words = read(write_page(tmp_path, language="fr")).words
     assert Language("fr").note(Note("gan_no_density")) in words and sentence not in words
     assert "Moins de 2\N{NARROW NO-BREAK SPACE}000 échantillons" in words and "Of nobody" in words
-    assert "ntraînés avec les étiquettes, contrairement aux autres" in words
+    assert "ntraînement avec les étiquettes, contrairement aux autres" in words
 
 
 def test_best_is_marked_only_beyond_what_trainings_differ_by(tmp_path: Path) -> None:

@@ -188,9 +188,10 @@ def test_the_page_says_how_many_comparisons_it_makes_and_what_alone_would_count(
     words = [Language().tell(sentence) for sentence in sentences]
     assert any(w.startswith("This page makes 42 comparisons") for w in words)
     (tied,) = [s for s in sentences if s.key == "distance.undecided"]
-    assert "the lead of the GAN would count; among the 42 comparisons" in Language().tell(tied)
+    told = Language().tell(tied)
+    assert "the lead of the GAN would be significant; among the 42 comparisons" in told
     french = Language("fr").tell(tied)
-    assert "l\N{RIGHT SINGLE QUOTATION MARK}avance du GAN compterait" in french
+    assert "l\N{RIGHT SINGLE QUOTATION MARK}avance du GAN serait significative" in french
 
 
 # Single trainings

@@ -34,8 +34,8 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
         ),
     ),
     "greater": (
-        r"higher|highest|above|raise|exceeds?|at most|up to|upper|beyond|most often|longer"
-        r"|times as (long|fast|sharp)",
+        r"higher|highest|above|raise|no more than|significan\w+|exceeds?|at most|up to|upper|beyond"
+        r"|most often|longer|times as (long|fast|sharp)",
         r"haute?s?|supérieure?s?|au plus|(au-|ci-)?dessus|augmenter|allonger|dépasse"
         r"|le plus souvent|significati\w+|maximiser|fois plus",
         frozenset(
@@ -106,7 +106,7 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
         r"vraie?s?|réelle?s?|réel",
         frozenset({"likelihood.bounds.best", "note.training_times_differ"}),
     ),
-    "test": (r"test", r"test", frozenset()),
+    "test": (r"test(?! your eyes)", r"test", frozenset()),
     "validation": (r"validation", r"validation", frozenset()),
     "lower bound": (
         r"lower (bound|and)",
