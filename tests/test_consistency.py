@@ -34,6 +34,7 @@ from triptych.families.latent import Latent
 from triptych.families.protocol import Batch
 from triptych.options import TrainRequest
 from triptych.run import Run
+from triptych.tasks import sample
 from triptych.training.resolve import ResolvedRequest, resolve
 from triptych.training.train import fresh_state
 
@@ -288,6 +289,19 @@ def test_a_student_goes_on_with_its_teacher(teacher: Path, tmp_path: Path) -> No
     for name, tensor in state.model.state_dict().items():
         assert torch.equal(tensor, own[name]), name
     assert any(not torch.equal(own[name], taught[name]) for name in own)
+
+
+def test_a_picture_along_training_takes_few_calls() -> None:
+    """By the one sampler that there is, whatever the settings ask for."""
+    model = model_of(steps=50)
+    assert sample.quick_grid(model, 0, MACHINE).shape == (sample.GRID_SAMPLES, *SHAPE.size)
+
+
+def test_other_networks_than_the_teacher_s_are_refused(teacher: Path, tmp_path: Path) -> None:
+    wanted = request("diffusion:consistency", "0.64kimg", "widths=8,24,24", teacher=teacher)
+    with pytest.raises(InputError, match="the teacher's networks are other ones"):
+        train(wanted, tmp_path / "student")
+    assert not (tmp_path / "student").exists()
 
 
 def test_teachers_that_will_not_do(teacher: Path, tmp_path: Path) -> None:

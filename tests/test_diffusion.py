@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from tests.truths import FixedStreams, Recorder, normal, random_pixels
 from triptych import images
-from triptych.config import ImageShape, OptimizerConfig
+from triptych.config import ImageShape, OptimizerConfig, override
+from triptych.errors import InputError
 from triptych.families import registry
 from triptych.families.diffusion.denoisers import NoisePredictor, Preconditioned
 from triptych.families.diffusion.likelihood import (
@@ -32,6 +33,7 @@ from triptych.families.diffusion.recipes import course
 from triptych.families.diffusion.samplers import Denoise
 from triptych.families.diffusion.schedule import linear_beta_sigmas, power_sigmas, spaced_sigmas
 from triptych.families.protocol import Batch
+from triptych.nn.unet import PixelAttention
 from triptych.seeding import ImageStreams
 
 with warnings.catch_warnings():
@@ -449,3 +451,25 @@ def test_levels_of_a_batch_are_stratified_normal_numbers() -> None:
     slices = (torch.special.ndtr(found) * 8).floor()
     assert torch.equal(slices, torch.arange(8).expand(500, 8).double())
     assert kstest(found.flatten().numpy(), "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "wrong"),
+    [
+        ("diffusion:edm", "sigma_min=100"),
+        ("diffusion:edm", "sigma_min=0"),
+        ("diffusion:x0", "rho=0"),
+        ("diffusion:flow", "features_at=0"),
+        ("diffusion:points", "sigma_data=-1"),
+    ],
+)
+def test_noise_levels_that_cannot_be_are_refused(model: str, wrong: str) -> None:
+    settings = registry.defaults(registry.ModelName.parse(model), "tiny", SHAPE)
+    with pytest.raises(InputError, match=r"must be above 0"):
+        override(settings, [wrong])
+
+
+@pytest.mark.parametrize("channels", [200, 104, 40, 64])
+def test_attention_takes_every_width(channels: int) -> None:
+    x = normal(2, channels, 4, 4).float()
+    assert torch.equal(PixelAttention(channels)(x), x)  # at its start it adds nothing

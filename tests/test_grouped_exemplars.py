@@ -170,6 +170,16 @@ def test_images_are_found_among_their_exemplars() -> None:
     assert few.exemplars_at(middle, torch.cat([nowhere, 0 * nowhere])).tolist() == [-1, -1]
 
 
+def test_in_float32_too_an_image_is_found_to_be_its_exemplar() -> None:
+    """Where coordinates are far longer than they are apart."""
+    mixture, prior, images, _ = made(count=300)
+    y = mixture.coordinates(images).float()
+    mixture, prior = mixture.float(), prior.float()
+    mixture.centres += 300
+    at = prior.exemplars_at(mixture, y + 300)
+    assert torch.equal(at.sort().values, torch.arange(300))
+
+
 def test_of_too_many_images_random_ones_are_kept_and_one_makes_no_prior() -> None:
     mixture, prior, images, groups = made(count=400, most=50)
     assert (prior.groups >= 0).sum() == 50 and prior.kept_numbers == 150

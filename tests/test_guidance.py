@@ -117,6 +117,15 @@ def test_samples_are_guided_and_inversions_are_not() -> None:
         assert torch.equal(model.encode(x).tensors["noise"], free.encode(x).tensors["noise"])
         assert torch.equal(model.denoised(x, 0.5), free.denoised(x, 0.5))
     assert model.network_calls == 2 * free.network_calls
+    # What was encoded is of no kind, so that guidance would pay for the same answer twice.
+    assert model.deterministic(inverting=True).network_calls == free.network_calls
+    assert model.deterministic().network_calls == model.network_calls
+
+
+def test_levels_are_guided_however_high_they_are() -> None:
+    """Unless the recipe says which."""
+    model = model_of("diffusion:edm", sigma_max=200.0, steps=4)
+    assert model.with_sampler(guidance=2.0).network_calls == 2 * 4
 
 
 def test_a_model_that_is_told_nothing_makes_no_guided_calls() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from tests.ladders import ladder_noise, pictures_for, tiny_ladder
+from tests.test_training import request, rounds
 from tests.truths import MACHINE, normal
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.protocol import Batch
@@ -21,6 +23,8 @@ from triptych.pages.language import Language
 from triptych.records import Note
 from triptych.seeding import ImageStreams, generator, initializing
 from triptych.tasks import sample
+from triptych.training.state import AT_FIRST
+from triptych.training.train import fresh_state
 
 PICTURE = "4x4.0"
 
@@ -200,3 +204,20 @@ def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
     assert "multiplié par 0,25" in Language("fr").note(model.samples_note)
     none = ladder.build(replace(settings, vector=0), shape)
     assert none.deviation == 1.0
+
+
+def test_a_ladder_without_a_vector_is_taken_up_again() -> None:
+    """Nothing looks at levels above its highest latent, so they are not trained."""
+    wanted = request("vae:ladder", "1.28kimg", "vector=0", "mppca_rank=0")
+    state = fresh_state(wanted, MACHINE)
+    rounds(state, 2)
+    saved = copy.deepcopy(state.tensors())
+    again = fresh_state(wanted, MACHINE)
+    again.load(copy.deepcopy(saved), AT_FIRST)
+    for file, tensors in again.tensors().items():
+        assert all(torch.equal(tensor, saved[file][name]) for name, tensor in tensors.items())
+
+
+def test_more_kinds_of_covariances_than_there_are_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most 4 kinds of covariances"):
+        ladder.Ladder(exemplars=(8, 5))

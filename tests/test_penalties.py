@@ -12,6 +12,7 @@ from tests.truths import normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
 from triptych.families.gan import losses
+from triptych.families.gan.diffaugment import augment
 from triptych.families.gan.losses import (
     Penalty,
     between,
@@ -150,6 +151,22 @@ def test_wgan_gp_pays_for_slopes_between_real_and_fake() -> None:
     assert model.objectives()[0].repeats == 5
     generator_loss = model.objectives()[1](data)["total"]
     torch.testing.assert_close(generator_loss, -model.discriminator(fake).mean())
+
+
+def test_wgan_gp_s_lines_lie_between_images_as_the_critic_sees_them() -> None:
+    """Where they are augmented: it compares those, and no others (arXiv:1704.00028, section 4)."""
+    settings = wgan_gp.WassersteinGAN(networks=SMALL, latent=5, augment=True)
+    model = stirred(wgan_gp.build(settings, SHAPE))
+    data = batch_of(model, 0)
+    fake = model.generator(data.noise["z"]).detach()
+    seen = [
+        augment(x, data.noise[f"changed_{kind}"])
+        for x, kind in ((data.images, "real"), (fake, "fake"))
+    ]
+    share = data.noise["mix"].view(-1, 1, 1, 1)
+    slopes = gradient_norms(model.discriminator, share * seen[0] + (1 - share) * seen[1])
+    found = model.objectives()[0](data)
+    torch.testing.assert_close(found["slope"], (slopes - 1).square().mean())
 
 
 def test_wgan_gp_s_penalty_is_of_the_critic_that_is_told_the_labels() -> None:

@@ -20,7 +20,7 @@ from triptych.errors import InputError
 from triptych.run import Run
 from triptych.training import posthoc_ema
 from triptych.training.ema import EMA, power_exponent
-from triptych.training.run_folder import RunFolder
+from triptych.training.run_folder import RunFolder, save_weights
 
 
 def test_inner_products_are_integrals() -> None:
@@ -186,3 +186,22 @@ def test_what_an_abandoned_branch_saved_is_removed(tmp_path: Path) -> None:
     posthoc_ema.Keeper(state, folder, plan, writes=True).forget_later()
     left = sorted(path.stem for path in folder.averages.iterdir())
     assert left == ["000000100-0.05", "000000150-0.2"]
+
+
+def test_what_did_not_move_while_averages_were_saved_is_the_run_s_own(tmp_path: Path) -> None:
+    """A buffer of the data in full precision, and what is trained after the averages."""
+    folder = RunFolder(tmp_path)
+    folder.averages.mkdir(parents=True)
+    for moment in (1, 2, 3, 4):
+        for width in (0.05, 0.1):
+            saved = {"weight": torch.tensor([2.0]), "fixed": torch.tensor([0.3]).half()}
+            saved |= {"later": torch.zeros(1), "count": torch.tensor([moment])}
+            saved["weight"] += moment
+            path = folder.averages / f"{moment:09d}-{width:g}.safetensors"
+            save_weights(path, saved, {})
+    own = {"weight": torch.tensor([9.0]), "fixed": torch.tensor([0.3])}
+    own |= {"later": torch.tensor([5.0]), "count": torch.tensor([4])}
+    found = posthoc_ema.averaged(folder, 0.1, own)
+    assert found["fixed"].item() == own["fixed"].item()
+    assert found["later"].item() == 5 and found["count"].item() == 4
+    assert 3 < found["weight"].item() < 6.1 and found["weight"].item() != 9

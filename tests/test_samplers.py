@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from tests.test_diffusion import ABAR, DDPM, SHAPE, SIGMAS, course_model
 from tests.truths import FixedStreams, NoStreams, normal
+from triptych.config import override
 from triptych.errors import InputError
+from triptych.families import registry
 from triptych.families.diffusion.denoisers import NoisePredictor
 from triptych.families.diffusion.samplers import (
     CHURN,
@@ -288,6 +290,13 @@ def test_samplers_that_there_are_not_are_refused() -> None:
     for wrong in (-1.0, math.nan, math.inf):
         with pytest.raises(InputError, match="is no weight"):
             Sampling(name="heun", steps=3, guidance=wrong)
+    with pytest.raises(InputError, match="--steps 1001 is more than there are noise levels"):
+        model.with_sampler("dpm-solver++", 1001)
+    assert model.with_sampler("dpm-solver++", 1000).network_calls == 1000
+    edm = registry.ModelName.parse("diffusion:edm")
+    other = override(registry.defaults(edm, "tiny", SHAPE), ["sampler=consistency"])
+    with pytest.raises(InputError, match="no sampler 'consistency'"):
+        registry.build(edm, other, SHAPE, 0)
     assert model.network_calls == 1000  # as it was
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,12 +24,13 @@ from triptych.families import registry
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
+from triptych.records import Scored
 from triptych.tasks import sample
 from triptych.training import snapshots
 from triptych.training import train as training
 from triptych.training.log import RunLog
 from triptych.training.plan import Plan
-from triptych.training.run_folder import RunFolder
+from triptych.training.run_folder import RunFolder, save_weights
 from triptych.training.snapshots import Scorer, Selection, scorer
 from triptych.training.state import TrainingState
 
@@ -260,3 +262,18 @@ def test_a_budget_too_short_to_choose_by_is_said() -> None:
     assert note.values["images"] == 1
     assert snapshots.note_last(enough, selects=True) is None
     assert snapshots.note_last(1, selects=False) is None
+
+
+def test_what_an_abandoned_branch_saved_is_no_candidate(tmp_path: Path) -> None:
+    """After a return to a checkpoint its later snapshots are of another training."""
+    state: Any = SimpleNamespace(phase=0, seen=640)
+    folder = RunFolder(tmp_path)
+    folder.snapshots.mkdir(parents=True)
+    plan = Plan.straight(PLANNED)
+    selection = Selection(state, folder, plan, MACHINE, QUIET, Told())
+    for seen in (512, 640, 768):
+        written = save_weights(selection.path(seen), {"w": torch.zeros(1)}, {})
+        RunLog(folder.log).write(Scored(images=seen, value=9.0 - seen / 100, sha256=written))
+    assert selection.best(folder.log) == (768, 9.0 - 7.68, 768)
+    selection.forget_later()
+    assert selection.best(folder.log) == (640, 9.0 - 6.4, 768)

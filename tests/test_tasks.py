@@ -142,6 +142,20 @@ def test_ends_of_paths_between_draws_are_the_seed_s() -> None:
     assert torch.equal(walked, images.to_uint8(exact))
 
 
+def test_many_paths_are_decoded_in_parts() -> None:
+    """Of at most so many images as the machine may hold at once, to the same pictures."""
+    seen = []
+
+    class Watched(type(MODEL)):  # type: ignore[misc] # the toy's class
+        def decode(self, latent: Any, rng: ImageStreams) -> Tensor:
+            seen.append(len(latent))
+            return super().decode(latent, rng)
+
+    whole = interpolate.between_draws(MODEL, 5, 3, 5, MACHINE)
+    parts = interpolate.between_draws(Watched(), 5, 3, 5, replace(MACHINE, microbatch=2))
+    assert torch.equal(parts, whole) and max(seen) == 2
+
+
 def test_a_figure_says_how_its_pictures_lie(tmp_path: Path) -> None:
     figures.save(tmp_path, "a", PIXELS[:23], 10)
     assert json.loads((tmp_path / "a.json").read_text()) == {

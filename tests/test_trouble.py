@@ -210,3 +210,15 @@ def test_a_masked_step_leaves_batch_statistics_as_they_were(
     rounds(state, 1)
     assert all(value.isfinite().all() for value in state.model.state_dict().values())
     assert any(not torch.equal(state.model.state_dict()[n], before[n]) for n in gathered)
+
+
+@pytest.mark.parametrize("model", ["vae:course", "gan:course"])
+def test_averages_hold_batch_statistics_too(model: str) -> None:
+    """The first round's weights are all that the average of one round is of."""
+    state = training.fresh_state(request(model, "1.28kimg", "ema=0.1"), MACHINE)
+    rounds(state, 1)
+    assert state.ema is not None
+    for name, tensor in state.model.state_dict().items():
+        if "running_" in name:
+            assert tensor.abs().sum() > 0 and not torch.equal(tensor, torch.ones_like(tensor))
+            torch.testing.assert_close(state.ema.state[name], tensor)

@@ -415,6 +415,8 @@ class Run:
         """
         asked = LikelihoodOptions.of(**options)
         self.check_images(originals)
+        if validation is not None:
+            self.check_images(validation)
         seed = as_whole(seed, "seed")
         with console_for(console, quiet).bar("  likelihood", len(originals)) as bar:
             return likelihood.bits_per_dim(

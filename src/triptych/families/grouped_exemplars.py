@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.families.capabilities import DrawsAroundExemplars
-from triptych.images import to_float
+from triptych.images import to_float, to_float64
 from triptych.nn.mppca import MPPCA
 from triptych.seeding import ImageStreams, generator
 
@@ -168,10 +168,12 @@ class GroupedExemplars(nn.Module):
         for k in range(len(self.kept) - 1):
             own = self.groups == k
             theirs[own] = mixture.decode_in(self.exemplars[own], k)
-        apart = torch.cdist(y, theirs).masked_fill(self.groups < 0, torch.inf)
-        nearest = apart.min(1)
-        same = nearest.values < SAME * y.norm(dim=1).clamp(min=1)
-        return nearest.indices.where(same, -1)
+        # In float32 the distance of a vector to itself is rounded to more than SAME.
+        given = to_float64(y)
+        apart = torch.cdist(given, to_float64(theirs))
+        nearest = apart.masked_fill(self.groups.to(apart.device) < 0, torch.inf).min(1)
+        same = nearest.values < SAME * given.norm(dim=1).clamp(min=1)
+        return nearest.indices.where(same, -1).to(y.device)
 
 
 class DrawsAroundGroups(DrawsAroundExemplars):

@@ -73,7 +73,8 @@ class PixelAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = max(1, channels // HEAD_WIDTH)
+        most = max(1, channels // HEAD_WIDTH)
+        self.heads = next(heads for heads in range(most, 0, -1) if channels % heads == 0)
         self.norm = GroupNorm(GROUPS, channels)
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.to_out = zero(nn.Conv2d(channels, channels, 1))

@@ -15,6 +15,7 @@ from triptych.families.latent import Latent, Way
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.seeding import ImageStreams
+from triptych.tasks import BATCH, chunks
 
 
 def between_draws(
@@ -82,9 +83,14 @@ def walk(
     """
     if isinstance(model, Iterative):
         model = model.deterministic(inverting)
-    rng = ImageStreams(seed, "walk", range(len(a)), machine.device)
+    parts = [
+        (slice(rows.start, rows.stop), ImageStreams(seed, "walk", rows, machine.device))
+        for rows in chunks(0, len(a), machine.microbatch or BATCH)
+    ]
     decoded = []
     for done, share in enumerate(torch.linspace(0, 1, points).tolist(), start=1):
-        decoded.append(model.decode(a.interpolate(b, share), rng))
+        between = a.interpolate(b, share)
+        shown = [images.to_uint8(model.decode(between[rows], rng)).cpu() for rows, rng in parts]
+        decoded.append(torch.cat(shown))
         report(done)
-    return images.to_uint8(torch.stack(decoded, dim=1)).cpu()
+    return torch.stack(decoded, dim=1)

@@ -124,7 +124,8 @@ def quick_grid(
     """
     point = model.shape.is_point
     if isinstance(model, Iterative) and model.network_calls > (1 if point else 4) * GRID_CALLS:
-        model = model.with_sampler("dpm-solver++", GRID_CALLS)
+        quick = "dpm-solver++" if "dpm-solver++" in model.samplers else None
+        model = model.with_sampler(quick, GRID_CALLS)
     count = BATCH if model.network_calls == 1 else GRID_SAMPLES
     if point:
         count = SHOWN_POINTS

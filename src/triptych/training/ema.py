@@ -35,7 +35,7 @@ class EMA:
         live = model.state_dict()
         self.state = {name: tensor.detach().clone() for name, tensor in live.items()}
         self._model = model
-        # Gathered once: the model's tensors stay where they are for as long as it lives.
+        # Gathered once: from here on the model's tensors stay where they are.
         floating = [name for name, tensor in live.items() if tensor.is_floating_point()]
         self._averages = [self.state[name] for name in floating]
         self._weights = [live[name] for name in floating]

@@ -397,6 +397,7 @@ class TrainingLoop:
         job.console.say(f"  warning: {english(trouble)}: {back}")
         self.paced = Paced()
         job.keep.forget_later()
+        job.select.forget_later()
         self.replan()
         self.save(returned=True)
 

@@ -130,7 +130,10 @@ def saved_averages(folder: RunFolder) -> list[Saved]:
 
 
 def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights averaged at a relative width, in the types of the run's own; counts are its own.
+    """The weights averaged at a relative width, in the types of the run's own.
+
+    What is no floating-point number, and what did not move while averages were saved (statistics of
+    the data, and what is trained or fitted once they are), is the run's own.
 
     InputError where the files are not those of such a model, or cannot make such a width.
     """
@@ -145,6 +148,8 @@ def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[s
     total = {
         name: torch.zeros_like(t, dtype=torch.float64, device="cpu") for name, t in like.items()
     }
+    first: dict[str, Tensor] = {}
+    moved: set[str] = set()
     for one, factor in zip(saved, factors.tolist(), strict=True):
         try:
             tensors = tensorfile.read(one.path)
@@ -152,10 +157,14 @@ def averaged(folder: RunFolder, width: float, like: dict[str, Tensor]) -> dict[s
             raise InputError(f"{one.path} is damaged", "train the model again") from error
         if {k: t.shape for k, t in tensors.items()} != {k: t.shape for k, t in like.items()}:
             raise InputError(f"{one.path} is of another model", "train the model again")
+        first = first or tensors
+        moved |= {name for name, t in tensors.items() if not torch.equal(t, first[name])}
         for name, tensor in tensors.items():
             total[name] += factor * tensor.double()
     return {
-        name: total[name].to(own.dtype) if own.is_floating_point() else own.clone()
+        name: total[name].to(own.dtype)
+        if own.is_floating_point() and name in moved
+        else own.clone()
         for name, own in like.items()
     }
 

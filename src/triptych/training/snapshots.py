@@ -130,6 +130,13 @@ class Selection:
                 digest = save_weights(path, model.state_dict(), {})
                 log.write(Scored(images=state.seen, value=value, sha256=digest))
 
+    def forget_later(self) -> None:
+        """Remove what was saved beyond the moment that the training went back to."""
+        if self.machine.group.is_main and self.state.phase == 0:
+            for path in self.folder.snapshots.glob("*.safetensors"):
+                if path.stem.isdecimal() and int(path.stem) > self.state.seen:
+                    path.unlink()
+
     def path(self, seen: int) -> Path:
         """Of a snapshot."""
         return self.folder.snapshots / f"{seen:012d}.safetensors"

@@ -175,8 +175,8 @@ class TrainingState:
             ObjectiveOptimizer(objective, group, precision) for objective in model.objectives()
         ]
         self.widths = settings.ema, settings.ema_wide  # the first phase alone keeps them
+        self.statistics = joined_statistics(model)  # first: it moves tensors that averages hold
         self.ema, self.ema_wide = self.fresh_averages()
-        self.statistics = joined_statistics(model)
         self.phase = 0
         self.seen = 0
         self.images_before = 0

@@ -556,7 +556,9 @@ def job_of(
     checkups = Checkups(state, request.data, first, request.seed, machine, console)
     score = scorer(request.data, request.labels) if request.settings.select else None
     keep = Keeper(state, folder, first, machine.group.is_main)
+    select = Selection(state, folder, first, machine, console, score)
     keep.forget_later()
+    select.forget_later()
     return Job(
         batches=batches,
         seed=request.seed,
@@ -571,7 +573,7 @@ def job_of(
         diagnose=checkups,
         diagnoses=checkups.times,
         callbacks=training.callbacks,
-        select=Selection(state, folder, first, machine, console, score),
+        select=select,
         keep=keep,
         begin_again=lambda state: begin_again(state, request, machine),
         record_plans=lambda: training.record_plans(plans, threads),

@@ -95,6 +95,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         self.features_at = features_at
         self.shape = shape
         self.samples_note = note_on_samples(sampling, conditioning)
+        self.require_sampler(sampling.name)
 
     def objectives(self) -> Sequence[Objective]:
         """One: the denoiser's."""
@@ -164,8 +165,8 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
             raise InputError(
                 "a model that is told no kinds of images has no guidance", "leave it out"
             )
-        if name is not None and name not in self.samplers:
-            raise InputError(f"no sampler '{name}'", f"choose from {', '.join(self.samplers)}")
+        if name is not None:
+            self.require_sampler(name)
         asked = {"name": name, "steps": steps, "eta": eta, "guidance": guidance}
         other = copy.copy(self)
         if name is not None and eta is None:
@@ -175,7 +176,14 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         given = {key: value for key, value in asked.items() if value is not None}
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
         other.samples_note = note_on_samples(other.sampling, self.kinds)
+        if not (other.noise_levels().diff() < 0).all():
+            raise InputError(f"--steps {steps} is more than there are noise levels", "give fewer")
         return other
+
+    def require_sampler(self, name: str) -> None:
+        """InputError where the model has no sampler of that name."""
+        if name not in self.samplers:
+            raise InputError(f"no sampler '{name}'", f"choose from {', '.join(self.samplers)}")
 
     def noise_levels(self) -> Tensor:
         """For the present number of steps: falling, the last one 0, [steps+1]."""
@@ -318,13 +326,18 @@ class Diffusion(NoiseToImage, BoundsLikelihood, EncodesByPath, DrawsAroundGroups
     def deterministic(self, inverting: bool = False) -> Self:
         """The same model if its sampler adds no noise, else with Heun in at most 25 steps.
 
-        inverting: in `inverse_steps` at least
+        inverting: in `inverse_steps` at least, and without guidance
         """
         sampling = self.sampling
         steps = max(sampling.steps, sampling.inverse_steps) if inverting else sampling.steps
+        guidance = None
+        if inverting and self.kinds is not None:  # which kind is unknown: nothing to lead towards
+            guidance = 1.0
         if not sampling.deterministic:
-            return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, steps))
-        return self if steps == sampling.steps else self.with_sampler(steps=steps)
+            return self.with_sampler("heun", min(STEPS_WITHOUT_NOISE, steps), guidance=guidance)
+        if steps == sampling.steps and guidance in (None, sampling.guidance):
+            return self
+        return self.with_sampler(steps=steps, guidance=guidance)
 
     def negative_bound(
         self, images: Tensor, rng: ImageStreams, method: str, draws: int | None = None

@@ -22,7 +22,7 @@ CHURN = 30.0  # over the steps: how much noise each of them takes in, as a share
 CHURN_LEVELS = (0.01, 1.0)  # where that happens
 CHURN_NOISE = 1.007  # its deviation, against the details that denoising loses
 
-ALL_LEVELS = (0.0, 100.0)  # noise levels, none of which is higher
+ALL_LEVELS = (0.0, 1e6)  # noise levels, none of which is higher
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x [B,C,H,W], sigma [B]) -> E[clean image | x]
 

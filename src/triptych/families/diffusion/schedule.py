@@ -37,8 +37,6 @@ def log_sigmas(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
 def spaced_sigmas(sigmas: Tensor, steps: int) -> Tensor:
     """Falling levels picked evenly from a rising table, its top included, then 0: [steps+1]."""
     index = torch.linspace(len(sigmas) - 1, 0, steps).round().long()
-    if steps == 1:
-        index = torch.tensor([len(sigmas) - 1])
     return torch.cat([sigmas[index], torch.zeros(1, dtype=sigmas.dtype)])
 
 

@@ -257,10 +257,10 @@ class DiscriminatorObjective(PlayerObjective):
         z = self.players.latents(batch.noise, condition)
         fake = to_float32(self.generator.detached(z, *condition))  # it must not move
         due = self.regime(batch.progress, batch.step_index)
-        if due:
+        if due and penalty is not None and penalty.kind == "zero":
             real, fake = real.detach().requires_grad_(), fake.requires_grad_()
-        real_score = self.score(self.changed(real, batch, "real"), condition)
-        fake_score = self.score(self.changed(fake, batch, "fake"), condition)
+        seen_real, seen_fake = self.changed(real, batch, "real"), self.changed(fake, batch, "fake")
+        real_score, fake_score = self.score(seen_real, condition), self.score(seen_fake, condition)
         loss = self.loss.discriminator(real_score, fake_score)
         penalties: dict[str, Tensor] = {}
         if due and penalty is not None:
@@ -270,7 +270,7 @@ class DiscriminatorObjective(PlayerObjective):
                     "r2": zero_centered(fake_score, fake),
                 }
             else:
-                x = between(real, fake, batch.noise["mix"])
+                x = between(seen_real, seen_fake, batch.noise["mix"])
                 penalties = {"slope": one_centered(self.score(x, condition), x)}
             weight = penalty.weight * penalty.every
             loss = loss + weight * torch.stack(list(penalties.values())).sum()

@@ -17,6 +17,7 @@ from triptych.families.grouped_exemplars import LOG_2PI, pick
 from triptych.images import to_float64
 
 FIRST_SHARES_OF_COVARIANCE = (0.1, 0.02, 0.3, 0.005)  # of all latents together, for each kind
+KINDS = len(FIRST_SHARES_OF_COVARIANCE)
 STEPS = 12  # of the fit, after which the densities no longer change visibly
 SAME = 0.1  # of the distance to the next exemplar: nearer than that is the same latent
 JITTER = 1e-4  # least variance, in units of the latents' mean one

@@ -417,6 +417,10 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             BottomUpLevel(level, finer, scale)
             for level, finer in zip(levels, [None, *levels[:-1]], strict=True)
         )
+        if mixture is None and not vector.size:
+            # Nothing looks at pictures coarser than those that the last latent is found from.
+            last = max(at for at, level in enumerate(levels) if level.top_down_blocks)
+            self.tower[last + 1 :].requires_grad_(False)
         self.top = top.width
         self.latents, self.descent = {}, nn.ModuleList()
         self.vector: Vector | MixtureVector | None = None

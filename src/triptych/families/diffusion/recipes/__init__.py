@@ -63,6 +63,26 @@ class PatchDiffusion(Settings):
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.1, decay="linear", muon_lr=0.02
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_noise(
+            self.sigma_min,
+            self.sigma_max,
+            rho=self.rho,
+            sigma_data=self.sigma_data,
+            noise_std=self.noise_std,
+            features_at=self.features_at,
+        )
+
+
+def check_noise(sigma_min: float, sigma_max: float, **others: float) -> None:
+    """ValueError where these noise levels, or other settings of theirs, cannot be."""
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError("sigma_min must be above 0 and below sigma_max")
+    for name, value in others.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be above 0, got {value:g}")
+
 
 def unit_target_weight(sigma: Tensor, sigma_data: float, cap: float | None = None) -> Tensor:
     """lambda(sigma), which makes every level's target unit size (arXiv:2206.00364, table 1).

@@ -106,10 +106,16 @@ class ConsistencyModel(NoiseToImage, Learns):
         self.teacher = teacher
 
     def learn_from(self, teacher: GenerativeModel) -> None:
-        """Start from the teacher's weights, and learn the ends of its paths from plain noise."""
+        """Start from the teacher's weights, and learn the ends of its paths from plain noise.
+
+        ValueError where the teacher's networks are other ones.
+        """
         assert isinstance(teacher, Diffusion)
         tensors = teacher.state_dict().items()
-        self.load_state_dict({k: t for k, t in tensors if not k.startswith("prior.")})
+        try:
+            self.load_state_dict({k: t for k, t in tensors if not k.startswith("prior.")})
+        except RuntimeError as error:
+            raise ValueError("the teacher's networks are other ones") from error
         self.teacher.model = teacher
 
     def deterministic(self, inverting: bool = False) -> Self:

@@ -19,6 +19,7 @@ from triptych.families.diffusion.recipes import (
     BOUND_LEVELS,
     FLOW_LEVELS,
     LEAST_NOISE,
+    check_noise,
     unit_target_weight,
 )
 from triptych.families.diffusion.samplers import Sampling
@@ -47,6 +48,17 @@ class PointDiffusion(Settings):
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=1e-2, betas=(0.9, 0.99), warmup=0.05, decay="linear"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_noise(
+            self.sigma_min,
+            self.sigma_max,
+            rho=self.rho,
+            sigma_data=self.sigma_data,
+            noise_std=self.noise_std,
+            features_at=self.features_at,
+        )
 
 
 def build(settings: PointDiffusion, shape: ImageShape) -> DiagnosedDiffusion:

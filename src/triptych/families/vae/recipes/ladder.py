@@ -9,6 +9,7 @@ from triptych.config import ImageShape, OptimizerConfig, Settings, Size
 from triptych.families.conditioning import make_conditioning, make_mixture
 from triptych.families.grouped_exemplars import EXEMPLARS
 from triptych.families.protocol import Brief, Recipe
+from triptych.families.vae.exemplar_prior import KINDS
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 
 
@@ -47,6 +48,8 @@ class Ladder(Settings):
         for name, values in least.items():
             if min(values, default=1) < 1:
                 raise ValueError(f"{name} must be at least 1, got {min(values)}")
+        if self.exemplars[1] > KINDS:
+            raise ValueError(f"exemplars have at most {KINDS} kinds of covariances")
         if min(*self.bottom_up_blocks, *self.top_down_blocks, self.vector) < 0:
             raise ValueError("bottom_up_blocks, top_down_blocks and vector must not be negative")
         if min(self.groups, self.mppca_rank, self.patch_rank) < 0:
@@ -121,7 +124,6 @@ BASE = Ladder(
     top_down_blocks=(3, 2, 1, 0, 0),
     latents=(8, 8, 8, 16, 32),
     vector=128,
-    exemplars=(4096, 2),
     components=10,
     optimizer=replace(Ladder.optimizer, learning_rate=1e-3),
 )
