@@ -285,3 +285,16 @@ def test_no_model_is_no_comparison_of_all(jobs: Jobs) -> None:
 
 def test_a_user_who_is_not_there_is_no_fault_of_ours() -> None:
     assert str(Asked(models=("vae",), data="~nosuchuser/a").request().data).endswith("nosuchuser/a")
+
+
+def test_after_the_served_folder_moved_a_job_goes_on_in_it(jobs: Jobs, tmp_path: Path) -> None:
+    job = jobs.add(asked())
+    os.kill(job.process or 0, signal.SIGKILL)
+    wait(jobs, lambda: jobs.get(job.number).state == "interrupted")
+    jobs.library.root.rename(tmp_path / "moved")
+    moved = Jobs(Library(tmp_path / "moved"))
+    again = moved.resume(job.number)
+    assert again.words[again.words.index("--out") + 1] == str(tmp_path / "moved" / job.out)
+    assert is_alive(again) and not (tmp_path / "served").exists()
+    moved.stop(job.number)
+    wait(moved, lambda: moved.get(job.number).state == "stopped")

@@ -13,7 +13,8 @@ import pytest
 
 from tests.test_page import change, write_comparison
 from triptych.errors import InputError
-from triptych.training.run_folder import alone_in
+from triptych.pages.panels import find_progress
+from triptych.training.run_folder import RunFolder, alone_in
 from triptych.web.library import Library, NotFoundError, check_root
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -121,9 +122,33 @@ def test_pictures_are_the_grids_of_samples_by_images_seen(served: Path) -> None:
     folder = served / "stopped" / "samples"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for name in ("000000064.png", "000000008.png", "x.png", "12.txt", f"{'9' * 30}.png"):
-        (folder / name).write_bytes(b"")
-    assert Library(served).run(served / "stopped").pictures == (8, 64)
+    shown = ("000000064", "000000008", "999999936", "1000000000")
+    for name in (*shown, "x", "12", "preview"):  # the others are not of our making
+        (folder / f"{name}.png").write_bytes(b"")
+    (folder / "000000128.png").mkdir()
+    (folder / "000000256.txt").touch()
+    assert Library(served).run(served / "stopped").pictures == (8, 64, 999999936, 1000000000)
+    names = [f"{number:09d}.png" for number in (8, 64, 999999936, 1000000000)]
+    assert [path.name for path in RunFolder(served / "stopped").pictures()] == names
+    assert [path.name for _, path in find_progress(served / "stopped")] == [
+        names[index] for index in (0, 2, 3)
+    ]
+
+
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague's on a shared disk; before Python 3.12 `is_file` passes such an error on."""
+    real = Path.is_file
+
+    def is_file(self: Path, **options: Any) -> bool:
+        if self.parent.name == "stopped":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    shown = Library(served).shown()
+    assert [each.name for each in shown.comparisons] == ["compared"] and not shown.runs
 
 
 CLIMBING = ["..", "../x", "a/../../x", "/etc", "//etc", "\\..", "a\0b", ".live", "x/.live/jobs"]

@@ -28,12 +28,17 @@ from triptych.errors import InputError
 from triptych.families.capabilities import Encodes, Iterative
 from triptych.metrics.intervals import wilson
 from triptych.pages import live
+from triptych.pages.language import Language
+from triptych.records import Note
 from triptych.run import run_data
 from triptych.seeding import generator
 from triptych.tasks import sample
 from triptych.web.jobs import Asked, Job, Jobs
+from triptych.web.library import Library
+from triptych.web.play import WarmModels
 from triptych.web.points import PointsAsked
 from triptych.web.server import Guard, bind
+from triptych.web.watch import Watcher
 from triptych.words import languages
 
 
@@ -100,7 +105,7 @@ def test_scripts_stay_small_and_say_nothing_inline(client: Client) -> None:
     ("headers", "words"),
     [
         ({"host": "evil.example"}, "own"),
-        ({"host": "127.0.0.1:1"}, "own"),
+        ({"host": "127.0.0.1:x"}, "own"),
         ({"host": "127.0.0.1.evil.example:{port}"}, "own"),
         ({"host": "[:{port}"}, "own"),
         ({"origin": "http://evil.example"}, "another site"),
@@ -113,6 +118,7 @@ def test_scripts_stay_small_and_say_nothing_inline(client: Client) -> None:
 def test_other_sites_are_refused_and_it_is_logged_in_one_line(
     client: Client, headers: dict[str, str], words: str
 ) -> None:
+    client.get("/nothing")  # what is refused again and again is said once
     before = len(client.console.lines)
     sent = {name: value.replace("{port}", str(client.port)) for name, value in headers.items()}
     answer = client.get("/api/library", **sent)
@@ -168,17 +174,18 @@ def test_data_outside_the_folder_are_for_this_machine_alone(tmp_path: Path) -> N
     [
         (
             "127.0.0.1",
-            ("127.0.0.1:8", "localhost:8", "[::1]:8"),
-            ("10.0.0.1:8", "x:8", "localhost"),
+            ("127.0.0.1:8", "localhost:8", "[::1]:8", "localhost:9"),
+            ("10.0.0.1:8", "x:8", "localhost:x", ""),
         ),
         (
             "0.0.0.0",
-            ("10.0.0.1:8", "127.0.0.1:8", "localhost:8"),
-            ("x.example:8", "10.0.0.1:9", "localhost:9"),
+            ("10.0.0.1:8", "127.0.0.1:8", "localhost:8", "10.0.0.1:9", "localhost:9"),
+            ("x.example:8", "10.0.0.1:x", "x.example:9"),
         ),
     ],
 )
 def test_hosts(host: str, ours: tuple[str, ...], other: tuple[str, ...]) -> None:
+    """The port is another one where ours is forwarded, by ssh or out of a container."""
     guard = Guard(host, 8, None if host == "127.0.0.1" else "secret")
     assert all(map(guard.is_ours, ours)) and not any(map(guard.is_ours, other))
 
@@ -721,3 +728,46 @@ def test_models_are_loaded_again_when_their_run_was_trained_again(
     os.utime(record, (0, record.stat().st_mtime + 5))
     assert models.run("vae") is not first
     assert torch.equal(models.run("vae").sample(2), first.sample(2))
+
+
+def test_a_model_that_finds_no_memory_says_so(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: WarmModels, asked: Any) -> bytes:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(WarmModels, "sample", full)
+    answer = client.post("/api/play/sample", {"run": "gan"})
+    assert answer.status_code == 503 and "CUDA out of memory" in answer.json()["error"]
+
+
+def test_what_is_refused_again_and_again_is_said_once(tmp_path: Path) -> None:
+    """By a page that was left open, every two seconds."""
+    with serving(tmp_path, token="secret") as client:
+        for path in ("/api/library",) * 5 + ("/", "/api/library"):
+            assert client.get(path).status_code == 403
+        assert [line.split()[-1] for line in client.console.lines] == [
+            "/api/library", "/", "/api/library",
+        ]  # fmt: skip
+
+
+def test_why_a_model_cannot_encode_is_said_in_the_page_s_language(
+    client: Client, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"encodes": False, "why_not": Note("consistency_no_inverse")}
+    monkeypatch.setattr(WarmModels, "capabilities", lambda self, path: dict(answer))
+    for language in ("en", "fr"):
+        told = client.get(f"/api/capabilities?run=gan&lang={language}").json()["why_not"]
+        assert told == Language(language).note(Note("consistency_no_inverse"))
+    assert client.get("/api/capabilities?run=gan&lang=xx").status_code == 400
+
+
+def test_a_page_that_watches_is_told_that_its_training_is_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(tmp_path)
+    jobs = Jobs(library)
+    job = Job(number=3, words=("train", "vae"), out="run", state="running", told_to_stop=True)
+    monkeypatch.setattr(jobs, "of", lambda path: job)
+    told = Watcher(library, jobs, "run", Language()).job()["job"]
+    assert told["told_to_stop"] is True and told["out"] == "run"

@@ -410,3 +410,81 @@ def test_names_that_are_scripts_stay_text(browser: Any, served: Path, tmp_path: 
         assert watched.look("document.querySelectorAll('img[src=x]').length") == 0
         assert watched.messages == []
         watched.context.close()
+
+
+def test_a_second_click_starts_no_second_training(visit: Any) -> None:
+    """The first one is answered late: it loads what reads images."""
+    watched, asked = visit("runs"), []
+
+    def late(route: Any) -> None:
+        if route.request.method == "POST":
+            asked.append(route.request.url)
+            watched.page.wait_for_timeout(300)
+        route.fulfill(status=201, json={"state": "waiting", "out": "x"})
+
+    watched.page.route("**/api/jobs", late)
+    watched.page.click("summary")
+    watched.page.dblclick("button.main")
+    watched.page.wait_for_timeout(600)
+    assert len(asked) == 1 and watched.messages == []
+
+
+def test_of_buttons_that_are_called_alike_the_focused_one_stays_so(visit: Any) -> None:
+    """Two trainings wait: who goes to the second one's Stop must not stop the first."""
+    watched = visit("runs")
+    jobs = [
+        {"number": n, "out": f"run-{n}", "state": "waiting", "command": "", "message": ""}
+        for n in (1, 2)
+    ]
+    shown = {"comparisons": [], "runs": [], "jobs": jobs}
+    watched.page.route("**/api/library", lambda route: route.fulfill(json=shown))
+    second = "[data-key='2']"
+    watched.page.focus(second)
+    jobs[0]["message"] = "it goes on"
+    watched.page.wait_for_selector("text=it goes on")
+    assert watched.look("document.activeElement.dataset.key") == "2"
+    assert watched.look("document.activeElement.getAttribute('aria-label')") == "Stop run-2"
+
+
+def test_a_blind_test_that_comes_late_takes_no_other_view(visit: Any) -> None:
+    watched = visit("eyes")
+    held: list[Any] = []
+    watched.page.route("**/api/eyes", lambda route: held.append(route))
+    watched.page.click("button.main")
+    watched.until(lambda: bool(held))
+    watched.page.goto(watched.page.url.replace("#eyes", "#runs"))
+    watched.page.wait_for_selector(".library")
+    held[0].continue_()
+    watched.page.wait_for_timeout(500)
+    assert watched.look("document.querySelector('h1').textContent") == "Runs and comparisons"
+    assert watched.look("document.getElementById('view').dataset.unfinished") is None
+
+
+def test_a_blind_test_is_not_left_by_one_click(visit: Any) -> None:
+    watched = visit("eyes")
+    watched.page.click("button.main")
+    watched.page.wait_for_selector(".judged")
+    watched.page.once("dialog", lambda dialog: dialog.dismiss())
+    watched.page.click("nav a[href='#runs']")
+    assert watched.look("location.hash") == "#eyes"
+    watched.page.once("dialog", lambda dialog: dialog.accept())
+    watched.page.click("nav a[href='#runs']")
+    watched.page.wait_for_selector(".library")
+
+
+def test_a_run_that_cannot_be_played_with_is_named(visit: Any) -> None:
+    watched = visit("runs")
+
+    def refuse(route: Any) -> None:
+        if "run=gan" in route.request.url:
+            route.fulfill(status=400, json={"error": "its weights are gone"})
+        else:
+            route.continue_()
+
+    watched.page.route("**/api/capabilities**", refuse)
+    watched.page.goto(watched.page.url.replace("#runs", "#play"))
+    watched.page.wait_for_selector(".panel canvas")
+    assert "GAN r1 cannot be read: its weights are gone" in watched.look(
+        "document.querySelector('.wrong[role=status]').textContent"
+    )
+    assert watched.page.locator(".panel").count() == 2

@@ -21,7 +21,7 @@ from triptych.pages.course import answer_all
 from triptych.pages.language import Language
 from triptych.pages.load import load_comparison
 from triptych.pages.page import list_conditions, write_page
-from triptych.pages.panels import load_figure, measure_paths
+from triptych.pages.panels import Figure, load_figure, measure_paths, plain_name
 from triptych.pages.shown import Report
 from triptych.records import Note
 
@@ -477,3 +477,15 @@ def test_json_holds_numbers_of_64_bits() -> None:
     for number in (2**63, -(2**63) - 1, 10**19, 10**100):
         with pytest.raises(ValueError, match="is too large"):
             parse_json(str(number).encode())
+
+
+def test_no_two_runs_have_one_name_on_the_page() -> None:
+    """Whatever letters they are called by: links lead to the run that they name."""
+    names = ["vae-ladder-s0", "a b", "a-b", "a_b", "\N{CJK UNIFIED IDEOGRAPH-732B}", "\udcff", "é"]
+    plain = [plain_name(name, "_-") for name in names]
+    assert len(set(plain)) == len(names) and plain[0] == "vae-ladder-s0"
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in plain)
+
+
+def test_pictures_that_the_page_shows_smaller_lose_no_pixels() -> None:
+    assert Figure(width=526).wide and not Figure(width=266).wide

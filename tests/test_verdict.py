@@ -487,6 +487,10 @@ def test_axes_hold_their_values_on_round_ticks(span: tuple[float, float]) -> Non
     assert axis.low <= span[0] and axis.high >= span[1]
     assert 3 <= len(axis.ticks) <= 7
     assert log_axis(0.02, 300.0).ticks[0] == pytest.approx(0.01)
+    for low, high in ((1e-14, 3e-14), (0.6931471805599453, 0.6931471805600), (0.0, 5e-324)):
+        axis = linear_axis(low, high)
+        assert axis.low < axis.high and axis.low <= low and high <= axis.high + 1e-12
+    assert log_axis(10.0, 10.0).low < log_axis(10.0, 10.0).high
 
 
 def test_charts_survive_any_numbers() -> None:
@@ -522,3 +526,21 @@ def test_scores_have_a_chart_with_the_choice_marked(tmp_path: Path) -> None:
     plain = str(draw_chart(charts["score"], Language(), "score", "images"))
     middle = (LEFT + WIDTH - RIGHT) / 2
     assert f'<path class="mark" d="M{middle} ' in marked and "mark" not in plain
+
+
+def test_what_a_training_gave_up_is_in_no_chart(tmp_path: Path) -> None:
+    """After a return a curve would run backwards, and hold losses of weights that are gone."""
+    path = tmp_path / "log.jsonl"
+
+    def losses(images: int, phase: int = 0) -> dict[str, Any]:
+        return {"event": "losses", "images": images, "phase": phase, "losses": {"a/total": images}}
+
+    events: list[dict[str, Any]] = [losses(100), losses(200), losses(300)]
+    events.append({"event": "diagnosis", "images": 300, "numbers": {"x": 1}, "advice": []})
+    events += [{"event": "rewind", "images": 300, "to": 150}, losses(200)]
+    events += [losses(50, 1), losses(90, 1)]
+    events += [{"event": "rewind", "images": 90, "to": 60, "phase": 1}, losses(80, 1)]
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    log = load_log(path)
+    told = [(line.phase, line.images) for line in log.losses]
+    assert told == [(0, 100), (0, 200), (1, 50), (1, 80)] and not log.diagnoses

@@ -198,6 +198,20 @@ def visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
+def numbered(folder: Path, ending: str, digits: int = 9) -> list[tuple[int, Path]]:
+    """Files that are called by a whole number as we write it, by number.
+
+    digits: at least so many, with zeros before it
+    None where there is no such folder, or where it cannot be read.
+    """
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix == ending and path.is_file()]
+    except OSError:
+        return []
+    named = [(int(p.stem), p) for p in paths if p.stem.isascii() and p.stem.isdecimal()]
+    return sorted((number, path) for number, path in named if path.stem == f"{number:0{digits}d}")
+
+
 def clean(folder: Path) -> None:
     """Remove `.<name>.tmp` files and folders, which a killed process may have left."""
     if folder.is_dir() and not folder.is_symlink():

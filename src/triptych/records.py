@@ -544,12 +544,13 @@ class Warned(Event):
 class Rewound(Event):
     """The training went back to a checkpoint.
 
-    images: where it was, and to: where it went on
+    images: where it was, and to: where it went on, both of the phase
     """
 
     event: Literal["rewind"] = "rewind"
     to: int
     note: Note  # why
+    phase: int = 0
 
     @classmethod
     def migrate(cls, values: JsonObject) -> JsonObject:

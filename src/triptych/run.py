@@ -502,8 +502,7 @@ class Run:
 
         None is drawn for it: of some models that takes minutes.
         """
-        drawn = sorted(self.folder.samples.glob("*.png"))
-        for path in [self.folder.figures / "samples.png", *reversed(drawn)]:
+        for path in [self.folder.figures / "samples.png", *reversed(self.folder.pictures())]:
             with suppress(OSError, ValueError):  # absent, damaged, or a stranger's
                 png = files.read_bytes(path, MOST_PICTURE)
                 return notebook.picture(png, f"samples of {self.record.model}", ENLARGED)

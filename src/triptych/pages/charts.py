@@ -141,20 +141,24 @@ def thin(points: Sequence[Point]) -> tuple[Point, ...]:
 
 def linear_axis(low: float, high: float, count: int = 4) -> Axis:
     """An axis that ends on round numbers: steps of 1, 2, 2.5 or 5 times a power of ten."""
-    if high <= low:
+    if (high - low) / count <= 0:
         margin = abs(low) / 2 or 1.0
         low, high = low - margin, high + margin
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = tuple(round(index * step, 12) for index in range(first, last + 1))
+    ticks = tuple(float(f"{index * step:.12g}") for index in range(first, last + 1))
+    if ticks[0] == ticks[-1]:  # values that differ by no more than rounding
+        margin = abs(ticks[0]) / 2 or 1.0
+        return linear_axis(low - margin, high + margin, count)
     return Axis(ticks[0], ticks[-1], ticks)
 
 
 def log_axis(low: float, high: float) -> Axis:
     """An axis over whole decades, with ticks at some of them."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    first = math.floor(math.log10(low))
+    last = max(first + 1, math.ceil(math.log10(high)))
     stride = max(1, (last - first) // 4)
     ticks = tuple(10.0**power for power in range(first, last + 1, stride))
     return Axis(10.0**first, 10.0**last, ticks, log=True)

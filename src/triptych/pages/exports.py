@@ -22,7 +22,7 @@ from triptych.pages.charts import Chart, Frontier, draw_frontiers, value_axis
 from triptych.pages.columns import label, make_columns, named_runs
 from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Run
-from triptych.pages.panels import BANDS
+from triptych.pages.panels import BANDS, plain_name
 from triptych.pages.tables import PrintedCell, Table, make_cost_table, make_tables
 from triptych.words import english
 
@@ -216,8 +216,8 @@ def copy_pictures(run: Run, figures: Path) -> None:
     """The run's pictures beside those of the others."""
     if run.folder is None:
         return
-    name = "".join(sign if sign.isalnum() or sign in "=._" else "-" for sign in run.name)
+    name = plain_name(run.name.strip("-."), "=._-")
     for kind in BANDS:
         picture = run.folder / "figures" / f"{kind}.png"
         if picture.is_file():
-            shutil.copyfile(picture, figures / f"{kind}-{name.strip('-.')}.png")
+            shutil.copyfile(picture, figures / f"{kind}-{name}.png")

@@ -235,6 +235,11 @@ def load_log(path: Path) -> Log:
             diagnoses.append(Diagnosed(images=images, numbers=score))
         if entry.get("event") == "choice":
             chosen = images
+        back = number(entry.get("to")) if entry.get("event") == "rewind" else None
+        if back is not None:  # what came after it was given up
+            phase = number(entry.get("phase")) or 0
+            lines = [each for each in lines if each.phase < phase or each.images <= back]
+            diagnoses = [each for each in diagnoses if phase > 0 or each.images <= back]
         if images is None or entry.get("event") != "losses":
             continue
         lines.append(

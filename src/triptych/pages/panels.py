@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +41,7 @@ LARGEST = 64_000_000  # pixels: no grid of ours comes near, and Pillow would rea
 MOST_PICTURE = 2**26  # bytes
 BESIDE = 4  # rows of samples beside an answer of the practical
 HERO = 4  # rows and columns of the small picture at the head of the page
+WIDE = 400  # pixels, which a panel of a page on a desk has not
 STRIP = 3  # rows of a grid shown along training
 PROGRESS = 3  # grids shown along training: first, middle, last
 
@@ -66,6 +69,11 @@ class Figure:
     missing: str = ""  # missing, corrupt or undefined
     path: Path | None = None
     grid: Grid | None = None
+
+    @property
+    def wide(self) -> bool:
+        """Whether the page shows it smaller than it is, so that no pixel may be dropped."""
+        return self.width > WIDE
 
 
 @dataclass(frozen=True)
@@ -185,11 +193,7 @@ def find_progress(folder: Path | None) -> list[tuple[int, Path]]:
     """Images seen and path of the first, middle and last grid of RUN/samples."""
     if folder is None:
         return []
-    grids = sorted(
-        (int(path.stem), path)
-        for path in (folder / "samples").glob("*.png")
-        if path.stem.isdecimal()
-    )
+    grids = files.numbered(folder / "samples", ".png")
     return [grids[index] for index in spread(len(grids), PROGRESS)]
 
 
@@ -369,9 +373,16 @@ def alt_text(kind: str, name: Name, language: Language, **values: Value) -> str:
 
 
 def anchor(kind: str, run: Run) -> str:
-    """An anchor for a run's panel: safe characters, whatever the run is called."""
-    safe = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in run.name)
-    return f"{kind}-{safe}"
+    """An anchor for a run's panel."""
+    return f"{kind}-{plain_name(run.name, '_-')}"
+
+
+def plain_name(name: str, signs: str) -> str:
+    """A name of ASCII letters, digits and these signs; of two names never the same."""
+    plain = re.sub(rf"[^A-Za-z0-9{re.escape(signs)}]", "-", name)
+    if plain == name:
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:6]}"
 
 
 def find_anchor(runs: Sequence[Run], family: str, kind: str) -> str:

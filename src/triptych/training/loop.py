@@ -393,7 +393,7 @@ class TrainingLoop:
         back = english(Note("rewound", {"n": state.seen}))
         job.threads.rest()
         job.threads.record(state.phase, state.seen, job.threads.at(state.phase, state.seen))
-        self.log.write(Rewound(images=where, to=state.seen, note=trouble))
+        self.log.write(Rewound(images=where, to=state.seen, note=trouble, phase=state.phase))
         job.console.say(f"  warning: {english(trouble)}: {back}")
         self.paced = Paced()
         job.keep.forget_later()

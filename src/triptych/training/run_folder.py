@@ -72,8 +72,7 @@ class RunFolder:
 
     def pictures(self) -> list[Path]:
         """The grids of samples that training has drawn so far, by images seen."""
-        paths = [path for path in self.samples.glob("*.png") if path.stem.isdecimal()]
-        return sorted(paths, key=lambda path: (len(path.stem), path.stem))
+        return [path for _, path in files.numbered(self.samples, ".png")]
 
     def is_run(self) -> bool:
         """Whether a run.json is there at all."""

@@ -390,8 +390,7 @@ class Training:
     def as_recorded(self, record: RunRecord, machine: Machine) -> Machine:
         """The machine, used as when the run began; its clock has the seconds of then."""
         check_machine(self.folder, record, machine)
-        pictures = self.folder.samples
-        drawn = len(list(pictures.glob("*.png"))) if pictures.is_dir() else 0
+        drawn = len(self.folder.pictures())
         self.clock = Clock(before=record.calibration_seconds, pictures=max(0, drawn - 1))
         if record.calibration is not None:
             self.clock.costs |= costs_of(record.calibration)

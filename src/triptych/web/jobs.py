@@ -196,10 +196,17 @@ class Jobs:
         job = self.get(number)
         if job.state in OPEN or job.state == "done":
             raise InputError(f"job {number} is {job.state}", "only what was stopped goes on")
-        fresh = {"process": None, "began": None, "message": "", "told_to_stop": False}
-        self._keep(replace(job, state="waiting", **fresh))  # type: ignore[arg-type] # by name
+        words = self._words(job)
+        self._keep(Job(number=number, words=words, out=job.out, state="waiting"))
         self.refresh()
         return self.get(number)
+
+    def _words(self, job: Job) -> tuple[str, ...]:
+        """A job's command, for the folder as it is called now: the served one may have moved."""
+        words = list(job.words)
+        if "--out" in words:
+            words[words.index("--out") + 1] = str(self.library.root / job.out)
+        return tuple(words)
 
     def refresh(self) -> None:
         """See which jobs have ended, and begin the next one where none is running."""

@@ -120,7 +120,7 @@ class Library:
     def run_folder(self, path: str) -> Path:
         """The run's folder of that path; NotFoundError where that holds no run."""
         folder = self.folder(path)
-        if not (folder / RUN_JSON).is_file():
+        if not is_file(folder / RUN_JSON):
             raise NotFoundError(path)
         return folder
 
@@ -147,7 +147,7 @@ class Library:
         folders = sorted(self.folders(), key=changed, reverse=True)
         compared = [folder for folder in folders if self.is_comparison(folder)]
         inside = {run for folder in compared for run in run_folders(folder)}
-        alone = [f for f in folders if (f / RUN_JSON).is_file() and f not in inside]
+        alone = [f for f in folders if is_file(f / RUN_JSON) and f not in inside]
         return Shown(
             comparisons=tuple(map(self.comparison, compared)), runs=tuple(map(self.run, alone))
         )
@@ -162,13 +162,13 @@ class Library:
                 if looked > MOST_FOLDERS:
                     return
                 yield folder
-                if not (folder / RUN_JSON).is_file():  # what lies in a run is its own
+                if not is_file(folder / RUN_JSON):  # what lies in a run is its own
                     below += subfolders(folder)
             level = below
 
     def is_comparison(self, folder: Path) -> bool:
         """Whether it has a contract, or is one in the making: a folder of nothing but runs."""
-        if (folder / CONTRACT).is_file():
+        if is_file(folder / CONTRACT):
             return True
         return folder != self.root and len(run_folders(folder)) > 1
 
@@ -177,13 +177,13 @@ class Library:
         return ShownComparison(
             path=self.path_of(folder),
             name=folder.name,
-            report=(folder / REPORT).is_file(),
+            report=is_file(folder / REPORT),
             runs=self.runs_of(folder),
         )
 
     def runs_of(self, folder: Path) -> tuple[ShownRun, ...]:
         """The runs of a comparison in the order of their families; a run's folder has one."""
-        if (folder / RUN_JSON).is_file():
+        if is_file(folder / RUN_JSON):
             return (self.run(folder),)
         return in_order([self.run(each) for each in run_folders(folder)])
 
@@ -250,6 +250,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path is a file that may be looked at; False for names that no file system takes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def stamp(path: Path) -> tuple[float, int]:
     """When a file or folder changed, and its bytes; zeros for one that is missing."""
     try:
@@ -276,7 +284,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def run_folders(folder: Path) -> list[Path]:
     """The runs that lie directly in a folder."""
-    return [each for each in subfolders(folder) if (each / RUN_JSON).is_file()]
+    return [each for each in subfolders(folder) if is_file(each / RUN_JSON)]
 
 
 def in_order(runs: Sequence[ShownRun]) -> tuple[ShownRun, ...]:
@@ -287,11 +295,7 @@ def in_order(runs: Sequence[ShownRun]) -> tuple[ShownRun, ...]:
 
 def pictures_of(folder: Path) -> tuple[int, ...]:
     """Images seen at each grid of samples of a run, in order."""
-    try:
-        names = [path.stem for path in (folder / SAMPLES).iterdir() if path.suffix == ".png"]
-    except OSError:
-        return ()
-    return tuple(sorted(int(name) for name in names if name.isdecimal() and len(name) < 19))
+    return tuple(seen for seen, _ in files.numbered(folder / SAMPLES, ".png"))
 
 
 def planned_images(record: RunRecord) -> list[float]:

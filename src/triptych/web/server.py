@@ -37,11 +37,20 @@ from triptych.data.sources import printable
 from triptych.errors import InputError, first_line
 from triptych.pages import live
 from triptych.pages.eyes import WEIGHTS, accuracies
+from triptych.pages.language import Language
 from triptych.pages.load import load_record
-from triptych.records import Note, Record, as_json
+from triptych.records import Note, Record
 from triptych.web import watch
 from triptych.web.jobs import HIDDEN, Asked, Job, Jobs
-from triptych.web.library import REPORT, RUN_JSON, SAMPLES, Library, NotFoundError, check_root
+from triptych.web.library import (
+    REPORT,
+    RUN_JSON,
+    SAMPLES,
+    Library,
+    NotFoundError,
+    check_root,
+    is_file,
+)
 from triptych.web.points import PointsAsked
 from triptych.words import check_language, english, languages
 
@@ -103,9 +112,12 @@ class Guard:
         return None
 
     def is_ours(self, host: str) -> bool:
-        """Whether a Host header names this server; a name that leads here is not enough."""
+        """Whether a Host header names this server; a name that leads here is not enough.
+
+        The port is another one where ours is forwarded, out of a container or over ssh.
+        """
         name, port = split_host(host)
-        if port != self.port:
+        if port is None:
             return False
         if self.token is None:
             return name in (LOOPBACK, "localhost", "::1")
@@ -171,6 +183,7 @@ class Guarded:
 
     def __init__(self, app: ASGIApp, guard: Guard, console: Console) -> None:
         self.app, self.guard, self.console = app, guard, console
+        self.said = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with 403; all answers carry the same headers."""
@@ -192,7 +205,10 @@ class Guarded:
                 message["headers"] = [*message["headers"], *own]
                 if message["status"] >= 400:
                     asked = f"{scope['method']} {printable(scope['path'])[:200]}"
-                    self.console.say(f"refused {message['status']}: {asked}")
+                    line = f"refused {message['status']}: {asked}"
+                    if line != self.said:  # a page left open asks the same all night
+                        self.console.say(line)
+                    self.said = line
             await send(message)
 
         app = self.app if reason is None else answer_error(403, reason)
@@ -357,9 +373,11 @@ class LivePage:
     async def capabilities(self, request: Request) -> Response:
         """What can be asked of a run."""
         path = request.query_params.get("run", "")
+        lang = request.query_params.get("lang", self.language)
+        check_language(lang)
         answer = await self.on_models(lambda models: models.capabilities(path))
         if "why_not" in answer:
-            answer["why_not"] = as_json(answer["why_not"])
+            answer["why_not"] = Language(lang).note(answer["why_not"])
         return JSONResponse(answer)
 
     async def play(self, request: Request) -> Response:
@@ -493,6 +511,8 @@ def guarded(answer: Answer) -> Answer:
             return answer_error(400, printable(str(error)))
         except (OSError, ValueError) as error:  # names and numbers that the system does not take
             return answer_error(400, printable(first_line(error))[:200])
+        except (RuntimeError, MemoryError) as error:  # a card whose memory a training has
+            return answer_error(503, printable(first_line(error))[:200] or "out of memory")
 
     return safe
 
@@ -534,14 +554,6 @@ async def body(request: Request, kind: type[R], most: int = MOST_JSON) -> R:
 async def in_thread(work: Callable[[], T]) -> T:
     """Do what reads many files without keeping others waiting."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
-
-
-def is_file(path: Path) -> bool:
-    """Whether a path is a file; False for names that no file system takes."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def png(content: bytes, headers: dict[str, str] | None = None) -> Response:

@@ -18,7 +18,7 @@ from triptych.pages.language import Language
 from triptych.pages.load import mapping, number, numbers
 from triptych.records import read_note, read_notes
 from triptych.web.jobs import OPEN, Jobs
-from triptych.web.library import LOG, REPORT, Library, NotFoundError, ShownRun
+from triptych.web.library import LOG, REPORT, Library, NotFoundError, ShownRun, is_file
 
 LOOK = 0.5  # seconds between two looks at the files
 AWAKE = 15.0  # seconds after which a silent connection says that it lives
@@ -96,7 +96,7 @@ class Watcher:
 
     def report(self) -> bool:
         """Whether the page of a comparison is written."""
-        return (self.library.root / self.path / REPORT).is_file()
+        return is_file(self.library.root / self.path / REPORT)
 
     def job(self) -> dict[str, Any]:
         """The job that makes the folder, where the page started one, and what it said last."""
@@ -107,6 +107,7 @@ class Watcher:
         waits = sum(other.number < job.number for other in ahead) if job.state == "waiting" else 0
         message = job.message if job.state not in OPEN else self.jobs.last_line(job)
         shown = {"number": job.number, "state": job.state, "command": job.command}
+        shown |= {"out": job.out, "told_to_stop": job.told_to_stop}
         return {"job": {**shown, "ahead": waits, "models": job.models}, "message": message}
 
 
@@ -131,6 +132,7 @@ def event_of(line: bytes, run: str, language: Language) -> dict[str, Any] | None
         note = read_note(entry.get("note"))
         event["text"] = "" if note is None else language.note(note)
         event["to"] = number(entry.get("to"))
+        event["phase"] = number(entry.get("phase")) or 0
     else:
         return None
     return event

@@ -9,8 +9,7 @@ export const currentLanguage = () => language;
 /** Load the words of a language; of two that are asked for at once the later one counts. */
 export async function loadTexts(code) {
   wanted = code;
-  const answer = await fetch(`/texts/${encodeURIComponent(code)}`);
-  const read = await answer.json();
+  const read = await ask(`/texts/${encodeURIComponent(code)}`);
   if (wanted !== code) return;
   texts = read;
   language = code;
@@ -136,16 +135,33 @@ export async function tried(work, tell = (message) => say(message, true)) {
   }
 }
 
-/** Put other nodes into a place; what was focused there is focused again, and a press is not cut off. */
+/** Work that a second click does not begin again while it goes on. */
+export function once(work) {
+  let busy = false;
+  return async (...given) => {
+    if (busy) return;
+    busy = true;
+    try {
+      await tried(() => work(...given));
+    } finally {
+      busy = false;
+    }
+  };
+}
+
+/**
+ * Put other nodes into a place; what was focused there is focused again, and a press is not cut off.
+ *
+ * Buttons that are called alike are told apart by their data-key.
+ */
 export function redraw(root, ...nodes) {
   if (root.querySelector("button:active, a:active")) return false;
   const all = () => [...root.querySelectorAll("a, button, input, select, summary")];
-  const focused = all().indexOf(document.activeElement);
-  const before = focused < 0 ? null : document.activeElement;
+  const before = all().find((node) => node === document.activeElement);
   root.replaceChildren(...nodes.flat().filter((node) => node !== null && node !== undefined && node !== ""));
   if (before) {
-    const same = all().filter((node) => node.tagName === before.tagName && node.textContent === before.textContent && node.getAttribute("href") === before.getAttribute("href"));
-    (same[0] ?? all()[focused])?.focus({ preventScroll: true });
+    const identity = (node) => [node.tagName, node.textContent, node.getAttribute("href"), node.dataset.key].join();
+    all().find((node) => identity(node) === identity(before))?.focus({ preventScroll: true });
   }
   return true;
 }

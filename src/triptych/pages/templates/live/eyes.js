@@ -1,6 +1,6 @@
 // The blind test: real or made? Only the server knows, until all is judged.
 
-import { ask, el, familyClass, inOrder, isInside, isOfPoints, labelled, number, percent, runName, save, select, t, tried } from "./dom.js";
+import { ask, el, familyClass, inOrder, isInside, isOfPoints, labelled, number, once, percent, runName, save, select, t, tried } from "./dom.js";
 
 const COUNTS = [40, 60, 100];
 const MOST = 6; // runs of a test
@@ -29,9 +29,14 @@ export async function eyesView(root, path, isShown) {
       return el("label", { class: `check ${familyClass(run)}` }, box, el("span", { class: "model" }, runName(run, offered)));
     });
     const results = el("section", {});
-    const start = () => tried(async () => judge(await ask("/api/eyes", asked)));
-    const file = el("input", { type: "file", accept: ".json,application/json", onchange: () => tried(async () => {
-      const reply = await ask("/api/eyes/import", JSON.parse(await file.files[0].text()));
+    const start = once(async () => {
+      const test = await ask("/api/eyes", asked);
+      if (isShown()) judge(test);
+    });
+    const file = el("input", { type: "file", accept: ".json,application/json", onchange: () => file.files[0] && tried(async () => {
+      const [chosen] = file.files;
+      file.value = ""; // so that the same one may be chosen again
+      const reply = await ask("/api/eyes/import", JSON.parse(await chosen.text()));
       await showResults(results);
       results.prepend(el("p", { role: "status" }, t("live.eyes.imported", { n: number(reply.new) })));
     }) });
@@ -54,7 +59,7 @@ export async function eyesView(root, path, isShown) {
     let now = 0, seen = false;
     root.dataset.unfinished = "yes";
     const img = el("img", { alt: t("live.eyes.image"), class: `judged judged-${mode}`, onload: () => { seen = true; img.hidden = false; words.textContent = position(); },
-      onerror: () => { words.textContent = t("live.unreachable"); } });
+      onerror: () => tried(() => ask(img.getAttribute("src")), (why) => { words.textContent = why; }) });
     const position = () => t("live.eyes.progress", { n: number(now + 1), count: number(count) });
     const progress = el("progress", { max: count, value: 0, "aria-label": t("live.progress") });
     const words = el("p", { "aria-live": "polite" });
@@ -84,9 +89,9 @@ export async function eyesView(root, path, isShown) {
       progress.value = now;
       words.textContent = `${position()} ${t("live.asking")}`;
     }
-    async function finish() {
-      const reply = await tried(() => ask(`/api/eyes/${name}`, { judged }));
-      if (reply === null) return;
+    const finish = once(async () => {
+      const reply = await ask(`/api/eyes/${name}`, { judged });
+      if (!isShown()) return;
       onkey = null;
       delete root.dataset.unfinished;
       const all = await tried(() => ask("/api/eyes/results"));
@@ -95,7 +100,7 @@ export async function eyesView(root, path, isShown) {
         el("p", { class: "actions" }, el("button", { type: "button", onclick: () => { begin(); root.focus(); } }, t("live.eyes.again"))));
       root.focus();
       showResults(results);
-    }
+    });
     root.replaceChildren(el("h1", {}, t(mode === "one" ? "live.eyes.question.one" : "live.eyes.question.two")), progress, words,
       el("div", { class: "stage" }, img), el("div", { class: "answers" }, buttons),
       el("p", { class: "quiet" }, t("live.eyes.keys")),

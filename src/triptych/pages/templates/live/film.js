@@ -15,6 +15,7 @@ export class Screen {
 
   /** rows: images of a moment that stand in a row of the screen */
   put({ bitmap, film }, across = 1) {
+    if (bitmap !== this.bitmap) this.bitmap?.close(); // megabytes that nobody else frees soon
     this.bitmap = bitmap;
     this.film = film;
     this.across = across;
@@ -47,6 +48,7 @@ export class Screen {
       this.canvas.width = this.bitmap.width;
       this.canvas.height = this.bitmap.height;
       context.drawImage(this.bitmap, 0, 0);
+      this.smooth();
       return;
     }
     const { rows, points } = this.film;
@@ -58,6 +60,12 @@ export class Screen {
       const left = (row % across) * (width + 1), top = Math.floor(row / across) * (height + 1);
       context.drawImage(this.bitmap, this.moment * width, row * height, width, height, left, top, width, height);
     }
+    this.smooth();
+  }
+
+  /** Let no pixels be dropped where the picture is shown smaller than it is. */
+  smooth() {
+    this.canvas.classList.toggle("shrunk", this.canvas.width > this.canvas.clientWidth * devicePixelRatio);
   }
 }
 

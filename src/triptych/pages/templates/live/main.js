@@ -1,6 +1,6 @@
 // The page: which view is shown follows from the address, words from the language chosen.
 
-import { currentLanguage, loadTexts, say, t } from "./dom.js";
+import { currentLanguage, loadTexts, say, t, tried } from "./dom.js";
 import { eyesView } from "./eyes.js";
 import { planeView } from "./plane.js";
 import { playView } from "./play.js";
@@ -40,6 +40,9 @@ async function speak(code) {
   for (const button of document.querySelectorAll("[data-language]")) button.setAttribute("aria-pressed", String(button.dataset.language === code));
 }
 
+/** Whether what is unfinished may be lost. */
+const mayLeave = () => !root.dataset.unfinished || confirm(t("live.unfinished"));
+
 function keep(code) {
   try {
     localStorage.setItem("language", code);
@@ -48,12 +51,18 @@ function keep(code) {
 
 for (const button of document.querySelectorAll("[data-language]")) {
   button.addEventListener("click", async () => {
-    if (root.dataset.unfinished && !confirm(t("live.unfinished"))) return;
-    keep(button.dataset.language);
-    await speak(button.dataset.language);
-    await show();
+    if (!mayLeave()) return;
+    await tried(async () => {
+      await speak(button.dataset.language);
+      keep(button.dataset.language);
+      await show();
+    });
   });
 }
+for (const anchor of document.querySelectorAll("header a")) {
+  anchor.addEventListener("click", (event) => { if (!mayLeave()) event.preventDefault(); });
+}
+addEventListener("beforeunload", (event) => { if (root.dataset.unfinished) event.preventDefault(); });
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); root.focus(); });
 addEventListener("hashchange", () => { show(); root.focus({ preventScroll: true }); scrollTo(0, 0); });
 if (location.search) history.replaceState(null, "", location.pathname + location.hash); // a token is no part of what is shared

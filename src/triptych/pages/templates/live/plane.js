@@ -1,6 +1,6 @@
 // Two dimensions: points that are drawn or chosen, and three small models that learn them in turns.
 
-import { ask, el, link, number, say, t, tried } from "./dom.js";
+import { ask, el, link, number, once, say, t } from "./dom.js";
 import { watchView } from "./watch.js";
 
 const SIDE = 320; // pixels of the square from -1 to 1
@@ -82,7 +82,7 @@ export function planeView(root, path, isShown) {
     const box = el("input", { type: "checkbox", name: family });
     return { family, box, node: el("label", { class: `check fam-${family}` }, box, el("span", {}, t(`live.plane.provoke.${family}`))) };
   });
-  const learn = () => tried(async () => {
+  const learn = once(async () => {
     const asked = { name, points: points.map(([x, y]) => [Math.round(x * 1e4) / 1e4, Math.round(y * 1e4) / 1e4]), provoked: provoked.filter(({ box }) => box.checked).map(({ family }) => family) };
     const job = await ask("/api/points", asked);
     if (!isShown()) return;

@@ -1,9 +1,10 @@
 // Playing with trained models: every model answers the same question, in aligned panels.
 
-import { ask, el, familyClass, inOrder, isInside, labelled, LatestWins, number, percent, picture, runName, say, saveGif, select, short, slider, t, tried } from "./dom.js";
+import { ask, currentLanguage, el, familyClass, inOrder, isInside, labelled, LatestWins, number, picture, runName, say, saveGif, select, short, slider, t, tried } from "./dom.js";
 import { Screen, Transport } from "./film.js";
 
 const TABS = ["plane", "sample", "walk", "traverse", "chain", "noise", "own"];
+const MOST = 6; // models side by side: as many as the server keeps loaded
 const PREVIEWED = 4; // network calls of a sample from which on a quick preview comes before
 
 export async function playView(root, path, isShown) {
@@ -12,14 +13,16 @@ export async function playView(root, path, isShown) {
   if (library === null || !isShown()) return;
   const all = [...library.comparisons.flatMap((each) => each.runs), ...library.runs].filter((run) => run.state === "done");
   const chosen = all.filter((run) => path && isInside(run, path));
-  const runs = inOrder(chosen.length ? chosen : all.slice(0, 3));
+  const runs = inOrder(chosen.length ? chosen : all.slice(0, 3)).slice(0, MOST);
   if (!runs.length) {
     root.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.nothing_to_play")));
     return;
   }
-  const models = [];
+  const models = [], told = [];
+  if (chosen.length > MOST) told.push(t("live.play.first", { n: number(MOST), count: number(chosen.length) }));
   for (const run of runs) {
-    const able = await tried(() => ask(`/api/capabilities?run=${encodeURIComponent(run.path)}`));
+    const refused = (why) => told.push(t("live.damaged", { name: runName(run, runs), problem: why }));
+    const able = await tried(() => ask(`/api/capabilities?run=${encodeURIComponent(run.path)}&lang=${currentLanguage()}`), refused);
     if (!isShown()) return;
     if (able) models.push({ run, able, name: runName(run, runs) });
   }
@@ -41,8 +44,8 @@ export async function playView(root, path, isShown) {
     });
     body.replaceChildren(...views[name](models.filter(({ able }) => suits(name, able))));
   }
-  root.replaceChildren(el("h1", {}, t("live.play.title")), bar, body);
-  show(tabs[0]);
+  root.replaceChildren(el("h1", {}, t("live.play.title")), ...told.map((words) => el("p", { class: "wrong", role: "status" }, words)), bar, body);
+  if (tabs.length) show(tabs[0]);
 }
 
 function suits(name, able) {
@@ -54,7 +57,7 @@ function suits(name, able) {
 function panelsOf(models, key) {
   const panels = models.map((model) => {
     const screen = new Screen(t(key, { model: model.name }));
-    const note = el("p", { class: "quiet" });
+    const note = el("p", { class: "quiet", role: "status" });
     const node = el("article", { class: `panel ${familyClass(model.run)}` }, el("h2", { class: "model" }, model.name), screen.canvas, note);
     return { ...model, screen, note, node, asking: new LatestWins((message) => { note.textContent = message; }) };
   });
@@ -87,7 +90,8 @@ function sampleTab(models) {
 
 async function drawSamples(panel, asked, isOld) {
   const { able, run } = panel;
-  if (asked.label !== null && !able.classes.includes(asked.label)) asked.label = null;
+  const unled = asked.label !== null && !able.classes.includes(asked.label);
+  if (unled) asked.label = null;
   if (!able.guided) asked.guidance = null;
   if (!able.samplers.includes(asked.sampler)) asked.sampler = null;
   const body = { run: run.path, ...asked };
@@ -97,7 +101,7 @@ async function drawSamples(panel, asked, isOld) {
     if (isOld()) return;
   }
   panel.screen.put(await picture("sample", body));
-  panel.note.textContent = "";
+  panel.note.textContent = unled ? t("live.class.none") : "";
 }
 
 function planeTab(models) {
@@ -130,7 +134,7 @@ function walkTab(models) {
   }
   const again = () => panels.forEach((panel) => panel.asking.run(async () => {
     panel.note.textContent = t("live.asking");
-    if (ends.first && ends.last && !panel.able.encodes) { panel.note.textContent = t("live.cannot_encode"); return; }
+    if (ends.first && ends.last && !panel.able.encodes) { panel.note.textContent = panel.able.why_not; return; }
     panel.screen.put(await picture("walk", { run: panel.run.path, ...question() }), 3);
     panel.note.textContent = "";
   }));
@@ -185,7 +189,7 @@ function noiseTab(models) {
     panel.note.textContent = t("live.noisy.note", { sigma: short(asked) });
   }));
   const follow = () => paths.panels.forEach((panel) => panel.asking.run(async () => {
-    if (!panel.able.encodes) { panel.note.textContent = t("live.cannot_encode"); return; }
+    if (!panel.able.encodes) { panel.note.textContent = panel.able.why_not; return; }
     panel.note.textContent = t("live.asking");
     panel.screen.put(await picture("round_trip", { run: panel.run.path, ...image }));
     panel.note.textContent = "";
@@ -248,6 +252,7 @@ function fileInput(words, use) {
   const input = el("input", { type: "file", accept: "image/*", onchange: () => send(input.files[0]) });
   async function send(file) {
     if (!file) return;
+    input.value = ""; // so that the same one may be chosen again
     const reply = await tried(() => ask("/api/uploads", file));
     if (reply) { say(t("live.received", { name: file.name })); use(reply.upload); }
   }

@@ -1,6 +1,6 @@
 // The first view: what lies in the folder, what is being trained, and the form that starts more.
 
-import { ask, duration, el, familyClass, isOfPoints, labelled, link, number, percent, redraw, runName, say, select, t, tried } from "./dom.js";
+import { ask, duration, el, familyClass, isOfPoints, labelled, link, number, once, percent, redraw, runName, say, select, t, tried } from "./dom.js";
 
 const EVERY = 2000; // milliseconds
 const OPEN = ["waiting", "running"];
@@ -16,12 +16,13 @@ export function runsView(root) {
       return null;
     });
     if (closed || library === null) return;
+    if (silent) say("");
     silent = false;
     const text = JSON.stringify(library);
     if (text !== drawn && redraw(list, drawLibrary(library, refresh))) drawn = text;
   }
   async function again() {
-    await refresh();
+    if (!document.hidden) await refresh();
     if (!closed) timer = setTimeout(again, EVERY);
   }
   again();
@@ -61,11 +62,11 @@ function drawJob(job, jobs, refresh) {
 
 /** Buttons that stop a job or let it go on. */
 export function jobButtons(job, after) {
-  const send = (verb) => () => tried(async () => { await ask(`/api/jobs/${job.number}/${verb}`, {}); after(); });
   if (job.state === "running" && job.told_to_stop) return el("button", { type: "button", disabled: true }, t("live.stopping"));
-  if (OPEN.includes(job.state)) return el("button", { type: "button", onclick: send("stop") }, t("live.stop"));
-  if (job.state !== "done") return el("button", { type: "button", onclick: send("resume") }, t("live.resume"));
-  return null;
+  if (job.state === "done") return null;
+  const [verb, words] = OPEN.includes(job.state) ? ["stop", t("live.stop")] : ["resume", t("live.resume")];
+  const send = () => tried(async () => { await ask(`/api/jobs/${job.number}/${verb}`, {}); after(); });
+  return el("button", { type: "button", "data-key": String(job.number), "aria-label": `${words} ${job.out}`, onclick: send }, words);
 }
 
 function drawComparison(comparison, job, refresh) {
@@ -133,13 +134,14 @@ function startForm(started) {
     return labelled(words, input, hint ? el("small", {}, hint) : null);
   };
   const conditional = el("input", { type: "checkbox", onchange: () => { asked.conditional = conditional.checked; show(); } });
+  const start = once(async () => {
+    const job = await ask("/api/jobs", asked);
+    if (job.state === "running") location.hash = link("watch", job.out);
+    else started();
+  });
   const form = el("form", { class: "start", onsubmit: (event) => {
     event.preventDefault();
-    tried(async () => {
-      const job = await ask("/api/jobs", asked);
-      if (job.state === "running") location.hash = link("watch", job.out);
-      else started();
-    });
+    start();
   } },
     el("fieldset", {}, el("legend", {}, t("live.start.models")), ...models),
     el("div", { class: "fields" },

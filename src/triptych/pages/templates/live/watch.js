@@ -50,8 +50,9 @@ export function watchView(root, path, isShown, heading = "h1") {
     if (event.event === "again") { logs.delete(event.run); return; }
     const log = logOf(event.run);
     if (event.event === "rewind" && event.to !== null) { // what came after it was given up
-      for (const [objective, points] of log.losses) log.losses.set(objective, points.filter(([at]) => at <= event.to));
-      log.advice = log.advice.filter(([at]) => at <= event.to);
+      const stays = ([at, , phase]) => phase < event.phase || at <= event.to;
+      for (const [objective, points] of log.losses) log.losses.set(objective, points.filter(stays));
+      log.advice = log.advice.filter(stays);
       log.redrawn += 1;
     }
     if (event.event === "losses") {
@@ -61,9 +62,9 @@ export function watchView(root, path, isShown, heading = "h1") {
         const [objective, term] = key.split("/");
         if (term !== "total") continue;
         if (!log.losses.has(objective)) log.losses.set(objective, []);
-        log.losses.get(objective).push([event.images, value]);
+        log.losses.get(objective).push([event.images, value, event.phase]);
       }
-    } else if (event.event === "diagnosis") log.advice.push([event.images, event.advice]);
+    } else if (event.event === "diagnosis") log.advice.push([event.images, event.advice, 0]);
     else if (event.text) log.warnings.push(event.text);
   }
 
@@ -77,12 +78,13 @@ export function watchView(root, path, isShown, heading = "h1") {
     if (lost) words = lost;
     else if (job?.state === "waiting") words = t("live.job.waiting", { n: number(job.ahead) });
     else if (job && !["running", "done"].includes(job.state)) words = t(`live.job.${job.state}`);
+    else if (!runs.length && !job) words = t("live.not_watched");
     else if (done && job?.state === "running") words = t("live.measuring");
     else if (done) words = t("live.all_done");
     else if (runs.some((run) => run.state === "training")) {
       words = t("live.training");
       if (begun && Number.isFinite(remaining)) time = t("live.left", { time: duration(remaining) });
-    } else if (runs.length && !job) words = t("live.job.stopped");
+    } else if (!job) words = t("live.stopped");
     if (state.textContent !== words) state.textContent = words;
     more.textContent = [time, message].filter(Boolean).join(" · ");
     bar.value = planned ? seen / planned : 0;
@@ -97,6 +99,12 @@ export function watchView(root, path, isShown, heading = "h1") {
   }
 
   function drawPanels() {
+    for (const [path, panel] of panels) {
+      if (runs.some((run) => run.path === path)) continue;
+      panel.node.remove();
+      panels.delete(path);
+      logs.delete(path);
+    }
     for (const run of runs) {
       if (!panels.has(run.path)) {
         panels.set(run.path, makePanel(run));
@@ -108,7 +116,7 @@ export function watchView(root, path, isShown, heading = "h1") {
   }
 
   function makePanel(run) {
-    const img = el("img", { alt: "", hidden: true });
+    const img = el("img", { alt: "", hidden: true, onload: () => img.classList.toggle("shrunk", img.naturalWidth > img.clientWidth * devicePixelRatio) });
     const panel = { img, title: el("h2", { class: "model" }), text: el("p", {}), charts: el("div", { class: "live-charts" }), notes: el("div", {}) };
     panel.node = el("article", { class: `panel ${familyClass(run)}` },
       panel.title, img, panel.text, panel.notes, panel.charts);
