@@ -5,7 +5,7 @@
 Each set is compared by `triptych compare --data DATA`, nothing else asked; a comparison that is
 there already goes on, or is only read where it is whole. Its page goes to docs/gallery/NAME.html, a
 strip of its samples to docs/images/results-NAME.png, and docs/results.md has for each set its
-strip, its verdict on distances and a table of a choice of its numbers.
+strip and a table of a choice of its numbers.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def rows_of(comparison: Comparison) -> list[tuple[str, Path]]:
 
 
 def draw_strip(comparison: Comparison, target: Path) -> None:
-    """Two rows of real images, of each model and of the mixture, one under the other."""
+    """A row of real images, of each model and of the mixture, one under the other."""
     shown = []
     for _, stem in rows_of(comparison):
         cells = read_cells(load_figure(stem))
@@ -103,7 +103,8 @@ def table_rows(comparison: Comparison, language: Language) -> list[list[str]]:
             continue
         heading = metric_heading(column, language)
         cells = metric_column(column, language, Notes(), baseline)
-        label = f"{heading.label} ({'; '.join(heading.details)})"
+        told = [each for each in heading.details if " n = " not in each and "against" not in each]
+        label = f"{heading.label} ({'; '.join(told)})"
         rows.append([label, heading.floor, *map(cell_text, cells)])
     for name in COSTS:
         cells = cost_column(runs, name, language, baseline)

@@ -208,14 +208,19 @@ def test_numbers_on_a_set_of_the_hub_are_written_as_the_hub_reads_them(
     assert "95 % interval" in psnr.notes
 
 
-def test_a_run_that_was_not_measured_says_so(stub: StubHub, earlier: Path) -> None:
+def test_a_run_that_was_not_measured_says_so(
+    stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that it holds encodings of training images, where it does."""
     (earlier / "vae" / "results.json").unlink()
     warn(earlier / "vae", "too dark")
+    monkeypatch.setattr("triptych.export.hub_folder.exemplar_numbers", lambda model: 4096)
     push(earlier / "vae")
     files = stub.models["us/digits"]
     assert "results.json" not in files
     assert "Nothing was measured" in files["README.md"].decode()
     assert "- too dark" in files["README.md"].decode()
+    assert "its prior holds encodings of training images" in files["README.md"].decode()
     assert huggingface_hub.ModelCard(files["README.md"].decode()).data.eval_results is None
 
 

@@ -34,7 +34,7 @@ MEANINGS: dict[str, tuple[str, str, frozenset[str]]] = {
         ),
     ),
     "greater": (
-        r"higher|highest|above|raise|no more than|significan\w+|exceeds?|at most|up to|upper|beyond"
+        r"higher|highest|above|raise|no more than|significant|exceeds?|at most|up to|upper|beyond"
         r"|most often|longer|times as (long|fast|sharp)",
         r"haute?s?|supérieure?s?|au plus|(au-|ci-)?dessus|augmenter|allonger|dépasse"
         r"|le plus souvent|significati\w+|maximiser|fois plus",

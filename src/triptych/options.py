@@ -489,7 +489,7 @@ FEATURES_HELP = (
 IGNORE_LABELS_HELP = "Measure samples from elsewhere as if they had no labels."
 SAMPLES_HELP = (
     "samples from elsewhere: a folder of images, an archive, .npz, .npy or .parquet, "
-    "diffusers:FOLDER, pt2:FILE or onnx:FILE, each also as NAME=PATH"
+    "diffusers:FOLDER or diffusers:owner/name, pt2:FILE or onnx:FILE, each also as NAME=PATH"
 )
 
 
@@ -675,8 +675,7 @@ class SamplerOptions(Options):
     eta: float | None = option(None, "Diffusion, ddim: share of fresh noise in a step, 0 to 1.")
     guidance: float | None = option(
         None,
-        "Diffusion trained with --conditional: how strongly samples are led to their class; 1 is "
-        "as trained.",
+        "Diffusion with classes or groups: guidance scale; 1 is none; the recipe's own by default.",
     )
 
 

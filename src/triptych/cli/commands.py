@@ -97,7 +97,9 @@ class ReadsRunData(UsesModel, ReadingOptions):
     """A command that shows images to a run."""
 
     path: Path = argument("RUN", RUN)
-    data: str | None = option(None, "Images to show to it; the run's own data by default.")
+    data: str | None = option(
+        None, "Images to encode, or to compare with; the run's own data by default."
+    )
 
     def open_data(self, run: Run) -> ImageData:
         """The data asked for, or the run's own."""
@@ -662,7 +664,7 @@ class Data(Everywhere, ReadingOptions, PictureOptions):
         "DATA",
         "street-digits, svhn, svhn+extra, cifar10, mnist, fashion-mnist, hf:owner/name[:config], "
         "or a path: a folder of images, a .zip or .tar of them, .parquet (a file or a folder), "
-        ".npz, .npy, .mat.",
+        ".npz, .npy, .mat, .csv.",
         DEFAULT_DATA,
     )
     out: Path | None = option(

@@ -45,7 +45,7 @@ COMMANDS = {  # of each its class in `cli.commands`, and its line in help
     "likelihood": ("Likelihood", "Bits per dimension of images, term by term."),
     "evaluate": ("Evaluate", "Measure runs, or samples from elsewhere, on held-out images."),
     "reference": ("Reference", "Keep real images as a reference, without their pixels."),
-    "export": ("Export", "Write a run as programs that need no triptych: pt2, onnx, safetensors."),
+    "export": ("Export", "Write a run for other programs: pt2, onnx, safetensors, diffusers, hub."),
     "report": ("Report", "Write the page of a comparison, or of evaluated runs."),
     "push": ("Push", "Put a run or a comparison on the Hugging Face Hub."),
     "pull": ("Pull", "Fetch a run or a comparison from the Hub."),

@@ -18,8 +18,10 @@ from triptych import files, images
 from triptych.comparison.compare import CONTRACT, RESULTS, read_comparison
 from triptych.console import Console
 from triptych.errors import InputError
+from triptych.evaluation.evaluate import PRIOR
 from triptych.export import private, space
 from triptych.export.card import PICTURE, Licenses, Subject, eval_results, write_card
+from triptych.families.capabilities import exemplar_numbers
 from triptych.pages import load
 from triptych.pages.page import PAGE, write_page
 from triptych.records import (
@@ -59,7 +61,7 @@ def write_run_for_hub(
 ) -> Subject:
     """The same for a name on the Hub; gives what its card is of."""
     copy_run(run.folder, out)
-    shown = load.load_run(results_of(out, run.folder), out)
+    shown = load.load_run(results_of(out, run), out)
     with console.bar("  samples for the card", SHOWN):
         picture = draw_samples(run, out / PICTURE)
     subject = Subject(
@@ -181,12 +183,15 @@ def figures_in(folder: Path) -> Iterator[Path]:
                     yield path
 
 
-def results_of(out: Path, folder: RunFolder) -> ResultsRecord:
+def results_of(out: Path, run: Run) -> ResultsRecord:
     """The numbers of a run as they were copied; where it was not measured, its warnings alone."""
     measured = load.load_results(out / RESULTS)
     if measured is not None:
         return measured
-    return private.private_results(warning_of(unmeasured(folder.read()), warnings_in(folder.path)))
+    warned = warnings_in(run.folder.path)
+    if exemplar_numbers(run.model):
+        warned = (*warned, PRIOR)
+    return private.private_results(warning_of(unmeasured(run.record), warned))
 
 
 def unmeasured(record: RunRecord) -> ResultsRecord:
