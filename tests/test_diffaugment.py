@@ -195,6 +195,7 @@ def test_both_players_see_changed_images_and_samples_stay_plain(name: str) -> No
     assert torch.equal(drawn, fake)
 
 
+@pytest.mark.sweep
 def test_nothing_leaks_into_samples() -> None:
     """Trained on images of one colour, the generator makes that colour, without shifts or holes.
 

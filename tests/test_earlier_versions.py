@@ -103,6 +103,7 @@ def test_a_finished_run_is_measured_as_it_was() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.sweep  # it draws all street digits at 16x16
 def test_an_interrupted_run_ends_as_if_it_had_not_been(earlier: Path) -> None:
     folder = RunFolder(earlier / "stopped")
     api.train(

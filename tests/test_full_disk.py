@@ -90,7 +90,8 @@ for free in pages:
 
 
 @mounts
-@pytest.mark.parametrize("told", [True, pytest.param(False, marks=pytest.mark.sweep)])
+@pytest.mark.sweep
+@pytest.mark.parametrize("told", [True, False])
 def test_every_write_in_turn_finds_no_room(tmp_path: Path, told: bool) -> None:
     """Whether the system tells of it beforehand or, as with quotas, only while writing."""
     pages = [0, 20, 400] if told else [*range(0, 40, 4), 400]

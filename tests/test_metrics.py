@@ -139,7 +139,7 @@ def test_small_pieces_are_not_shared_by_threads(threads: list[int]) -> None:
     assert threads[-1] == 2
 
 
-@pytest.mark.parametrize("features", [16, 1300])
+@pytest.mark.parametrize("features", [16, pytest.param(1300, marks=pytest.mark.sweep)])
 def test_distances_are_computed_on_as_many_threads_as_they_are_worth(
     features: int, threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,9 @@ def train(data: Any, out: Any, **options: Any) -> Run:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [Place, *(pytest.param(kind, marks=pytest.mark.sweep) for kind in (str, PurePath))]
+)
 def test_every_verb_takes_every_kind_of_path(
     stock: Path, tmp_path: Path, kind: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
