@@ -702,3 +702,18 @@ def test_two_nodes_of_ray_begin_a_killed_training_again(
     assert "resume" in events_of(tmp_path / "a") and "resume" not in events_of(tmp_path / "b")
     digests = [RunFolder(tmp_path / name).read().digests for name in ("a", "b")]
     assert digests == [undisturbed(data, works[0], tmp_path / "c")] * 2
+
+
+def test_what_was_raised_in_a_job_is_told_and_not_where_its_log_lies() -> None:
+    """Of a report as a real Slurm job's had it, which ends with paths."""
+    dashes, why = "-" * 22, "UncompletedJobError: Job not requeued because: timed-out"
+    report = (
+        f"Job (task=0) failed during processing with trace:\n{dashes}\nTraceback (most recent "
+        f"call last):\n  File x, line 1\n{why}\n\n"
+        f"{dashes}\nYou can check full logs with 'job.stderr(0)'or at paths:\n  - /x/11_0_log.out"
+    )
+    assert engines.raised_in(report) == why
+    assert engines.raised_in("Job 3 has not produced any output\nslurmstepd: out of memory") == (
+        "slurmstepd: out of memory"
+    )
+    assert engines.raised_in("") == ""

@@ -33,6 +33,8 @@ from triptych.records import JsonObject
 RETRIES = 3  # how often a work is begun again whose worker died
 PATIENCE = 5.0  # seconds for the machine of a cluster to answer
 SLURM_MINUTES = 480  # of a job; one whose time is over is queued again, and goes on
+MOST_TIMEOUTS = 1000  # of a job: each time its training has come further
+DASHES = "-" * 22  # around a trace in submitit's reports
 SLURM_THREADS = 4  # of a job, where --threads does not say
 LONGEST_LOCAL = 60 * 24 * 365  # minutes of a job on this machine: it ends by itself
 INSTALL = "pip install 'triptych[cluster]'"
@@ -356,8 +358,7 @@ class JobFuture:
             self.job, self.tries = self.submit(), self.tries + 1
             return None
         if (error := self.job.exception()) is not None:
-            lines = str(error).strip().splitlines()
-            return Outcome(failed=lines[-1] if lines else type(error).__name__)
+            return Outcome(failed=raised_in(str(error)) or type(error).__name__)
         answer = self.job.result()
         assert isinstance(answer, Outcome)
         return answer
@@ -370,6 +371,13 @@ class JobFuture:
                 os.kill(int(self.job.job_id), signal.SIGTERM)
             else:
                 self.job.cancel(check=False)
+
+
+def raised_in(report: str) -> str:
+    """What was raised, by submitit's report: the last line of the trace between its dashes."""
+    parts = report.split(DASHES)
+    lines = (parts[1] if len(parts) > 2 else report).strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 class JobEngine:
@@ -387,7 +395,9 @@ class JobEngine:
             job |= {"gpus_per_node": gpus} if gpus else {}
             settings = {f"slurm_{key}": value for key, value in (job | asked.settings()).items()}
         try:
-            self.executor = submitit.AutoExecutor(folder=folder, cluster=asked.engine)
+            self.executor = submitit.AutoExecutor(
+                folder=folder, cluster=asked.engine, slurm_max_num_timeout=MOST_TIMEOUTS
+            )
             self.executor.update_parameters(**settings)
         except ANYTHING as error:
             raise InputError(
