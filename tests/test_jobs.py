@@ -298,3 +298,19 @@ def test_after_the_served_folder_moved_a_job_goes_on_in_it(jobs: Jobs, tmp_path:
     assert is_alive(again) and not (tmp_path / "served").exists()
     moved.stop(job.number)
     wait(moved, lambda: moved.get(job.number).state == "stopped")
+
+
+def test_what_ended_can_be_taken_off_the_list(jobs: Jobs) -> None:
+    """A folder that was mistyped would stand there for ever; what is made stays."""
+    failed, waiting = jobs.add(asked("2s")), jobs.add(asked("60s"))
+    wait(jobs, lambda: jobs.get(failed.number).state == "failed")
+    with pytest.raises(InputError, match="stop it first"):
+        jobs.forget(waiting.number)
+    (jobs.library.root / failed.out).mkdir()
+    jobs.forget(failed.number)
+    assert [job.number for job in jobs.all()] == [waiting.number]
+    assert [job.number for job in Jobs(jobs.library).all()] == [waiting.number]
+    assert not list(jobs.folder.glob(f"{failed.number:06d}*"))
+    assert (jobs.library.root / failed.out).is_dir()
+    with pytest.raises(NotFoundError):
+        jobs.forget(failed.number)

@@ -438,11 +438,11 @@ def test_of_buttons_that_are_called_alike_the_focused_one_stays_so(visit: Any) -
     ]
     shown = {"comparisons": [], "runs": [], "jobs": jobs}
     watched.page.route("**/api/library", lambda route: route.fulfill(json=shown))
-    second = "[data-key='2']"
+    second = "[data-key='2/stop']"
     watched.page.focus(second)
     jobs[0]["message"] = "it goes on"
     watched.page.wait_for_selector("text=it goes on")
-    assert watched.look("document.activeElement.dataset.key") == "2"
+    assert watched.look("document.activeElement.dataset.key") == "2/stop"
     assert watched.look("document.activeElement.getAttribute('aria-label')") == "Stop run-2"
 
 

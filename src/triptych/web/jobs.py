@@ -288,9 +288,16 @@ class Jobs:
     def _forget_old(self) -> None:
         over = [n for n in sorted(self._jobs) if self._jobs[n].state not in OPEN]
         for number in over[: max(0, len(self._jobs) - MOST_JOBS)]:
-            job = self._jobs.pop(number)
-            (self.folder / f"{number:06d}.json").unlink(missing_ok=True)
-            self._messages(job).unlink(missing_ok=True)
+            self.forget(number)
+
+    def forget(self, number: int) -> None:
+        """Take a job that ended off the list; what it made stays. InputError on others."""
+        job = self.get(number)
+        if job.state in OPEN:
+            raise InputError(f"job {number} is {job.state}", "stop it first")
+        del self._jobs[number]
+        (self.folder / f"{number:06d}.json").unlink(missing_ok=True)
+        self._messages(job).unlink(missing_ok=True)
 
 
 def ask_to_end(process: int) -> None:

@@ -243,6 +243,7 @@ class LivePage:
             ("/api/jobs", self.start, post),
             ("/api/jobs/{number}/stop", self.stop, post),
             ("/api/jobs/{number}/resume", self.resume, post),
+            ("/api/jobs/{number}/forget", self.forget, post),
             ("/api/points", self.learn_points, post),
             ("/api/watch", self.watch, get),
             ("/api/uploads", self.upload, post),
@@ -332,6 +333,11 @@ class LivePage:
     async def resume(self, request: Request) -> Response:
         """Go on with a job that was stopped."""
         return JSONResponse(as_object(self.jobs.resume(number_in(request))))
+
+    async def forget(self, request: Request) -> Response:
+        """Take a job that ended off the list."""
+        self.jobs.forget(number_in(request))
+        return JSONResponse({})
 
     async def watch(self, request: Request) -> Response:
         """All that happened to the runs of a folder, and then what happens, as events."""

@@ -1,6 +1,6 @@
 // The first view: what lies in the folder, what is being trained, and the form that starts more.
 
-import { ask, duration, el, familyClass, isOfPoints, labelled, link, number, once, percent, redraw, runName, say, select, t, tried } from "./dom.js";
+import { ask, duration, el, familyClass, isOfPoints, labelled, link, number, once, percent, redraw, runName, say, select, t } from "./dom.js";
 
 const EVERY = 2000; // milliseconds
 const OPEN = ["waiting", "running"];
@@ -57,16 +57,20 @@ function drawJob(job, jobs, refresh) {
     el("p", {}, el("strong", {}, state), " ", job.state === "running" ? el("a", { href: link("watch", job.out) }, t("live.watch")) : null),
     el("code", {}, job.command),
     job.message ? el("p", { class: "wrong" }, job.message) : null,
-    jobButtons(job, refresh));
+    el("p", { class: "actions" }, jobButtons(job, refresh), OPEN.includes(job.state) ? null : jobButton(job, "forget", t("live.forget"), refresh)));
 }
 
 /** Buttons that stop a job or let it go on. */
 export function jobButtons(job, after) {
   if (job.state === "running" && job.told_to_stop) return el("button", { type: "button", disabled: true }, t("live.stopping"));
   if (job.state === "done") return null;
-  const [verb, words] = OPEN.includes(job.state) ? ["stop", t("live.stop")] : ["resume", t("live.resume")];
-  const send = () => tried(async () => { await ask(`/api/jobs/${job.number}/${verb}`, {}); after(); });
-  return el("button", { type: "button", "data-key": String(job.number), "aria-label": `${words} ${job.out}`, onclick: send }, words);
+  if (OPEN.includes(job.state)) return jobButton(job, "stop", t("live.stop"), after);
+  return jobButton(job, "resume", t("live.resume"), after);
+}
+
+function jobButton(job, verb, words, after) {
+  const send = once(async () => { await ask(`/api/jobs/${job.number}/${verb}`, {}); after(); });
+  return el("button", { type: "button", "data-key": `${job.number}/${verb}`, "aria-label": `${words} ${job.out}`, onclick: send }, words);
 }
 
 function drawComparison(comparison, job, refresh) {
