@@ -11,6 +11,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -414,3 +415,22 @@ def test_what_lies_further_on_goes_with_the_next_save(tmp_path: Path) -> None:
     write(tmp_path, 64, 128, 192)
     assert [path.name[-3:] for path in checkpoint.complete(tmp_path)] == ["128", "192"]
     assert newest(tmp_path) == (192, [])
+
+
+def test_what_may_be_gone_back_to_outlives_what_was(tmp_path: Path) -> None:
+    """After each trouble there is still one from before it, however often it comes again."""
+    folder = tmp_path / "checkpoints"
+
+    def saved(seen: int, returned: bool = False) -> None:
+        progress = replace(progress_at(seen), returned=returned)
+        checkpoint.save(folder, {"model": {"w": torch.zeros(2)}}, progress)
+
+    for seen in (100, 200, 300):
+        saved(seen)
+    checkpoint.drop_returned(folder)
+    saved(300, returned=True)
+    saved(400)
+    checkpoint.drop_returned(folder)
+    saved(400, returned=True)
+    checkpoint.drop_returned(folder)
+    assert [path.name for path in checkpoint.complete(folder)] == ["0-000000000200"]

@@ -5,10 +5,12 @@ The work itself is replaced by something that notes what it was asked for.
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +25,8 @@ from triptych.cli import commands, main, parser
 from triptych.cli import text as lines
 from triptych.cli.output import check
 from triptych.config import ImageShape
-from triptych.errors import InputError
+from triptych.console import Console
+from triptych.errors import ANYTHING, InputError
 from triptych.families.labels import Labels
 from triptych.options import MeasureRequest, ReadingOptions
 from triptych.records import CostRecord, MeasuredOn, MetricRecord, Note, ResultsRecord
@@ -208,25 +211,68 @@ def test_doctor_tells_of_a_build_of_pytorch_that_does_not_fit(
 # How a process ends
 
 
-@pytest.mark.parametrize(("error", "code"), [(BrokenPipeError(), 0), (RuntimeError("fault"), None)])
-def test_a_closed_pipe_is_no_failure_and_a_fault_is_not_hidden(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, code: int | None
-) -> None:
+def test_a_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(words: Any) -> None:
-        raise error
+        raise RuntimeError("fault")
 
     monkeypatch.setattr(main, "parse", fail)
-    if code is None:
-        with pytest.raises(RuntimeError, match="fault"):
-            main.attempt(signal.default_int_handler)
-    else:
-        assert main.attempt(signal.default_int_handler) == code
+    with pytest.raises(RuntimeError, match="fault"):
+        main.attempt(signal.default_int_handler)
 
 
-def test_sigterm_ends_with_143() -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main.leave(signal.SIGTERM, None)
-    assert stopped.value.code == 143
+class Closed(io.StringIO):
+    """A pipe whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_an_answer_that_nobody_reads_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a message that nobody reads ends no work: `triptych train vae 2>&1 | head -1`."""
+    done = []
+
+    def run(self: commands.Doctor) -> str:
+        Console().say("a warning")
+        with Console().bar("work", 2) as bar:
+            bar.update(1)
+        done.append(True)
+        return "answer"
+
+    monkeypatch.setattr(sys, "argv", ["triptych", "doctor"])
+    monkeypatch.setattr(commands.Doctor, "run", run)
+    monkeypatch.setattr(sys, "stderr", Closed())
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert main.attempt(signal.default_int_handler) == 0 and done
+
+
+def test_sigterm_ends_with_143_and_is_no_failure_of_a_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that comes while another's package is imported, say."""
+
+    def run(self: commands.Doctor) -> str:
+        with suppress(*ANYTHING):
+            main.leave(signal.SIGTERM, None)
+        return "went on"
+
+    monkeypatch.setattr(sys, "argv", ["triptych", "doctor"])
+    monkeypatch.setattr(commands.Doctor, "run", run)
+    assert main.attempt(signal.default_int_handler) == 143
+
+
+@pytest.mark.parametrize("size", ["2", ""])
+def test_errors_are_told_where_torchrun_did_not_start_us(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    """Clouds set WORLD_SIZE too, without the rest of what torchrun says."""
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert main.complain("no images", 2) == 2
+    assert "no images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("rank", "printed"), [("0", '{\n  "a": 1\n}\n'), ("1", "")])

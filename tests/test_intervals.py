@@ -12,6 +12,7 @@ from scipy import stats
 
 from tests.truths import normal
 from triptych.config import ImageShape
+from triptych.metrics.bits_per_dim import in_units
 from triptych.metrics.bits_per_dim import without_each_group as bits_without
 from triptych.metrics.intervals import (
     GROUPS,
@@ -49,6 +50,16 @@ def test_two_samples_add_their_variances() -> None:
     ratio = stats.t.ppf(0.975, 6) / stats.t.ppf(0.975, 3) * math.sqrt(2)
     assert (two.high - 9) / (one.high - 9) == pytest.approx(ratio)
     assert jackknife(1.0, {"samples": left}).low == 0.0  # a distance is never below zero
+
+
+def test_few_samples_are_not_made_up_for_by_many_real_images() -> None:
+    """Where one side alone varies, its own number of values tells how sure its variance is."""
+    still = [1e-6 * number for number in range(20)]
+    found = jackknife(9, {"samples": [-1.0, 0.0, 1.0], "reference": still})
+    alone = jackknife(9, {"samples": [-1.0, 0.0, 1.0]})
+    assert found.high == pytest.approx(alone.high, rel=1e-6)
+    assert alone.high - 9 == pytest.approx(stats.t.ppf(0.975, 2) * math.sqrt(4 / 3))
+    assert jackknife(9, {"samples": [1.0, 1.0]}).high == 9
 
 
 def test_the_limit_of_a_bias_that_falls_as_one_over_n_is_found() -> None:
@@ -105,11 +116,15 @@ def test_wilson_s_ends_are_the_shares_that_the_count_just_bears_out(
 
 
 def test_mean_interval_is_scipys() -> None:
-    values = normal(300, seed=5)
-    error = stats.sem(values.numpy())
-    low, high = stats.norm.interval(0.95, values.mean().item(), error)
-    found = mean_interval(values)
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    """Student's: of five images the normal one would hold the mean in 88 % of the cases alone."""
+    for count in (300, 5, 2):
+        values = normal(count, seed=5)
+        error = stats.sem(values.numpy())
+        low, high = stats.t.interval(0.95, count - 1, values.mean().item(), error)
+        found = mean_interval(values)
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+        bits = in_units(values, ImageShape(channels=1, resolution=1))
+        assert (bits.nats_low, bits.nats_high) == (pytest.approx(low), pytest.approx(high))
 
 
 @pytest.mark.parametrize("count", [7, 45])

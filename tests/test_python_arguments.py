@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,9 +17,14 @@ from torch.utils.data import TensorDataset
 
 import triptych
 from tests.making import make_images, one_thread, write_npz
-from triptych import api, images
+from triptych import api, files, images
+from triptych.cli.parser import parse
+from triptych.config import ImageShape, override
 from triptych.data.open import open_images
+from triptych.data.store import cache_folder
 from triptych.errors import InputError
+from triptych.families import registry
+from triptych.files import as_path
 from triptych.options import (
     CompareRequest,
     DataOptions,
@@ -194,3 +201,65 @@ def test_lists_of_paths_are_refused_alike(stock: Path) -> None:
         triptych.train("vae", budget=600)
     with pytest.raises(InputError, match=r"^model takes text, not list"):
         triptych.train(["vae"])  # type: ignore[arg-type]
+
+
+def test_a_home_is_found_where_no_shell_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of --out=~/x a shell leaves the ~ as it is."""
+    assert as_path("~/x", "out") == Path.home() / "x"
+    assert parse(["train", "vae", "--out=~/x"]).out == Path.home() / "x"  # type: ignore[attr-defined]
+    monkeypatch.setenv("TRIPTYCH_CACHE", "~/kept")
+    assert cache_folder() == Path.home() / "kept"
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_settings_are_finite(value: str) -> None:
+    """No file of ours holds another number."""
+    settings = registry.defaults(
+        registry.ModelName.parse("vae:sigma"), "tiny", ImageShape(channels=1, resolution=16)
+    )
+    with pytest.raises(InputError, match=f"learning_rate takes a number, not '{value}'"):
+        override(settings, [f"optimizer.learning_rate={value}"])
+
+
+def test_of_two_config_files_the_last_one_counts(tmp_path: Path) -> None:
+    paths = []
+    for seed in (1, 2):
+        paths.append(tmp_path / f"{seed}.toml")
+        paths[-1].write_text(f"[train]\nseed = {seed}\n")
+    asked = parse(["train", "vae", "--config", str(paths[0]), f"--config={paths[1]}"])
+    assert asked.seed == 2 and asked.config == paths[1]  # type: ignore[attr-defined]
+
+
+def test_an_empty_budget_is_none(tmp_path: Path, stock: Any) -> None:
+    """As a shell's variable is that was never set."""
+    with pytest.raises(InputError, match="budget"):
+        triptych.train("vae:course", "street-digits", out=tmp_path / "x", budget="")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_cannot_be_synced_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those that a virtual machine shares with its host."""
+    real = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    files.write_json(tmp_path / "a.json", {"a": 1})
+    assert files.read_json(tmp_path / "a.json", "") == {"a": 1}
+
+
+def test_ctrl_c_during_a_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_bytes(tmp_path / "a.npz", b"content")
+    assert not list(tmp_path.iterdir())

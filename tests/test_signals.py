@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,17 @@ def test_a_second_signal_ends_it_at_once(second: int, tmp_path: Path) -> None:
     process.send_signal(second)
     process.communicate(timeout=30)
     assert process.returncode == -second  # as a shell shows it: 130 or 143
+
+
+def test_a_terminal_that_closes_is_told_of_twice(tmp_path: Path) -> None:
+    """By the shell and by the system; a training that is saving must not end by the second."""
+    process = start(tmp_path, 3)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)  # two at once are one to the system
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
 
 
 @pytest.mark.parametrize("module", ["triptych.cli.main", "numpy", "torch", "torch.nn"])

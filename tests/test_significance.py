@@ -414,3 +414,17 @@ def test_the_page_and_the_json_decide_among_the_same_comparisons(tmp_path: Path)
     assert sorted(each.p for each in shown.values()) == pytest.approx(
         sorted(each.p_together for each in told)
     )
+
+
+@pytest.mark.parametrize("trainings", [2, 3])
+def test_a_single_result_beside_a_mean_of_few_is_as_seldom_far_apart_as_its_p_says(
+    trainings: int,
+) -> None:
+    """As the baseline is in a comparison with seeds: the mean's interval is Student's."""
+    rng = np.random.default_rng(trainings)
+    level, found = 0.002, []
+    single = plain(3.0, 3 - 1e-4, 3 + 1e-4, "higher")
+    for values in rng.normal(3.0, 0.5, (4000, trainings)):
+        ours = mean_metric([plain(v, v - 1e-4, v + 1e-4, "higher") for v in values])
+        found.append(apart(ours, single).p)
+    assert np.mean(np.array(found) < level) <= level + 4 * math.sqrt(level / len(found))

@@ -146,3 +146,24 @@ def test_all_states_and_the_largest_step_take_four_fifths_of_memory(
     monkeypatch.setattr(turns, "forecast_bytes", lambda request, machine: forecasts[request])
     monkeypatch.setattr("triptych.hardware.free_memory_bytes", lambda device: free)
     assert turns.fit_together(["a", "b"], MACHINE) == fits  # type: ignore[list-item]
+
+
+def test_a_signal_while_the_last_run_is_written_is_not_forgotten() -> None:
+    """Measuring would begin after it."""
+
+    class Finishing(Training):
+        def advance(self, turn: float, received: Any, bar: Any) -> None:
+            super().advance(turn, received, bar)
+            if self.done:
+                received.append(15)
+
+    with pytest.raises(InterruptedRunError) as stopped:
+        train([Finishing("a", 1.0)], Bars())
+    assert stopped.value.exit_code == 143
+
+
+def test_a_disk_that_is_full_for_one_model_keeps_the_others() -> None:
+    last = Training("c", 9)
+    with pytest.raises(OSError, match="no room"):
+        train([Training("a", 9, stops=6), Unsavable("b", 9), last], Bars())
+    assert last.saved

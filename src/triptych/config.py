@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -224,7 +225,10 @@ def _scalar(hint: Any, value: Any, name: str) -> Any:
             raise InputError(f"{name} is true or false, not '{value}'", "write one of the two")
         return words[str(value).lower()]
     try:
-        return hint(value)
+        made = hint(value)
+        if isinstance(made, float) and not math.isfinite(made):
+            raise ValueError("no number of a file of ours")
+        return made
     except ValueError:
         raise InputError(
             f"{name} takes a {TYPE_NAMES.get(hint, hint.__name__)}, not '{value}'",

@@ -249,9 +249,10 @@ class Console:
         self._display: Display | None = None
 
     def say(self, message: str) -> None:
-        """Print one line."""
+        """Print one line; who does not listen any more ends no work."""
         if not self.quiet:
-            (self._display or display_of([])).say(message)
+            with suppress(OSError, ValueError):
+                (self._display or display_of([])).say(message)
 
     @contextmanager
     def bar(self, label: str, total: float | None = None) -> Iterator[Bar]:
@@ -280,7 +281,8 @@ class Console:
             self._display = None
             ended.set()
             thread.join()
-            display.close()
+            with suppress(OSError, ValueError):
+                display.close()
 
 
 QUIET = Console(quiet=True)

@@ -124,7 +124,7 @@ VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_POR
 
 def in_group() -> bool:
     """Whether torchrun started more than this process."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
+    return (os.environ.get("WORLD_SIZE") or "1") != "1"
 
 
 def processes_here() -> int:
@@ -199,12 +199,12 @@ def restart_store() -> PrefixStore | None:
 
 def speaks() -> bool:
     """Whether this process writes to the terminal: the first one of the job."""
-    return not in_group() or os.environ.get("RANK") == "0"
+    return not in_group() or os.environ.get("RANK", "0") == "0"
 
 
 def speaks_here() -> bool:
     """Whether this process writes to the terminal what concerns one machine: its first one."""
-    return not in_group() or os.environ.get("LOCAL_RANK") == "0"
+    return not in_group() or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def lost(error: RuntimeError) -> bool:

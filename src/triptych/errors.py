@@ -15,8 +15,16 @@ class InputError(Exception):
         self.wrong, self.mend = wrong, mend
 
 
-# What importing another's package may raise: anything, but what the user asks for by Ctrl-C.
+# What importing another's package may raise: anything, but what the user asks for by a signal.
 ANYTHING = (Exception, SystemExit)
+
+
+class Terminated(BaseException):
+    """SIGTERM came, where nothing saves on it; like KeyboardInterrupt it is nobody's failure."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"ended by signal {signal_number}")
+        self.exit_code = 128 + signal_number
 
 
 def first_line(error: BaseException) -> str:

@@ -34,6 +34,7 @@ DEVICES = re.compile(r"(?i:con|prn|aux|nul|(?:com|lpt)[1-9])(?=\.|$)")  # there 
 def as_path(value: object, name: str) -> Path:
     """A path that is given as text or as os.PathLike; InputError on anything else.
 
+    A ~ at its head is the user's home: a shell leaves that of --out=~/runs as it is.
     name: of the argument that it is given for
     """
     if not isinstance(value, str | os.PathLike):
@@ -43,7 +44,7 @@ def as_path(value: object, name: str) -> Path:
     if not text or "\0" in text:
         wrong = "text with a zero byte" if text else "empty text"
         raise InputError(f"{name} takes a path, not {wrong}", "name a file or a folder")
-    return Path(text)
+    return expanded(text)
 
 
 def as_paths(value: object, name: str) -> tuple[Path, ...]:
@@ -73,7 +74,7 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             replace(temporary, path)
-        except OSError:
+        except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
@@ -235,6 +236,9 @@ def sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # shared folders of virtual machines sync none
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

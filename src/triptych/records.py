@@ -744,8 +744,8 @@ class ExtractorRecord(Record):
 
     accuracy:   of the classifier on test images; None where there is none
     legibility: of the labels; None where there are none, or where an earlier version measured
-    key:        of the classifier, a digest of its weights: each machine trains its own; None of
-                other features, and where an earlier version measured
+    key:        of the data's classifier, a digest of its weights: each machine trains its own;
+                None where there is none, and where an earlier version measured
     """
 
     name: str

@@ -6,12 +6,13 @@ import io
 import json
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
 from triptych import distributed
 from triptych.cli.parser import parse
-from triptych.errors import InputError, InterruptedRunError, TrainingFailedError
+from triptych.errors import InputError, InterruptedRunError, Terminated, TrainingFailedError
 from triptych.hardware import (
     keep_memory,
     let_processor_help,
@@ -54,7 +55,8 @@ def attempt(interrupt: Any) -> int:
         signal.signal(signal.SIGTERM, leave)
         answer = command.run()
         if distributed.speaks():
-            print(json.dumps(answer, indent=2) if command.json else answer)
+            with suppress(BrokenPipeError):  # who reads it has read enough
+                print(json.dumps(answer, indent=2) if command.json else answer, flush=True)
         return 0
     except InputError as error:
         return complain(str(error), 2)
@@ -64,8 +66,8 @@ def attempt(interrupt: Any) -> int:
         return complain("saved; the same command goes on from here", error.exit_code)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 0
+    except Terminated as error:
+        return error.exit_code
     except OSError as error:
         return complain(refusal(error), 1)
     except RuntimeError as error:
@@ -74,7 +76,7 @@ def attempt(interrupt: Any) -> int:
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:
     """End on SIGTERM as on Ctrl-C: what is half-made is removed on the way out."""
-    sys.exit(128 + number)
+    raise Terminated(number)
 
 
 def refusal(error: OSError) -> str:

@@ -107,13 +107,16 @@ def with_negative_range(words: Sequence[str]) -> list[str]:
 
 
 def config_file(words: Sequence[str]) -> Path | None:
-    """The path that follows --config; None without that option."""
+    """The path that follows the last --config; None without that option."""
+    named = None
     for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--":
+            break
         if word == "--config" and following:
-            return Path(following)
+            named = Path(following)
         if word.startswith("--config="):
-            return Path(word.partition("=")[2])
-    return None
+            named = Path(word.partition("=")[2])
+    return named
 
 
 def check_config(path: Path, command: str) -> None:

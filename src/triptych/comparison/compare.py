@@ -158,7 +158,9 @@ def compare(
     if entries.finished and not entries.variants:
         budgets = [each.read().budget for each in entries.finished]
         usual = next((each.asked for each in budgets if each.amount), usual)
-    asked = replace(asked, models=models, size=size, budget=asked.budget or usual)
+    asked = replace(
+        asked, models=models, size=size, budget=usual if asked.budget is None else asked.budget
+    )
     if data is None and is_reference(asked.data):
         return compare_on_reference(asked, entries, machine, console)
     images = data or data_to_compare(asked, entries, machine, console)
@@ -848,7 +850,7 @@ def join(out: Path, folders: Sequence[RunFolder], force: bool) -> None:
     one = [*results, *of_samples.values()][0]
     measured_on = one.data
     same = first is not None and first.data.fingerprint == measured_on.fingerprint
-    named = dict(zip(runs, results, strict=True)) | {r.run: r for r in of_samples.values()}
+    named = dict(zip(runs, results, strict=True)) | of_samples  # by path: names may be the same
     more = measured_differently(named)
     more += trained_on_other_data(runs, measured_on.fingerprint)
     make_contract(

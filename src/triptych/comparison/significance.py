@@ -196,8 +196,10 @@ def difference(first: MetricRecord, second: MetricRecord) -> Difference | None:
         return Difference(value, value - margin, value + margin, p, beyond)
     low = math.hypot(a.value - a.low, b.high - b.value)
     high = math.hypot(a.high - a.value, b.value - b.low)
-    # Intervals over trainings are Student's, with as many degrees as the fewer trainings have.
-    degrees = min(len(ours), len(theirs)) - 1 if several else math.inf
+    # Intervals over trainings are Student's, with as many degrees as the fewer trainings have; that
+    # of a single result beside them is its own.
+    counts = [len(values) for values in (ours, theirs) if len(values) > 1]
+    degrees = min(counts) - 1 if counts else math.inf
     p = two_sided(value, (low if value > 0 else high) / quantile(degrees), degrees)
     beyond = p if several else luck_of_training(first, second)
     return Difference(value, value - low, value + high, p, beyond)

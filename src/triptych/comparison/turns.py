@@ -79,10 +79,16 @@ def train_together(
             try:
                 training.advance(turn, received, bars[1 + trainings.index(training)])
             except InterruptedRunError:  # in all processes
+                refused: list[OSError] = []
                 for paused in trainings:
                     if paused is not training:  # which has saved itself
-                        paused.save()
+                        try:
+                            paused.save()
+                        except OSError as error:  # a full disk: the others may yet fit
+                            refused.append(error)
                 machine.group.barrier()  # who leaves first would have the others killed
+                if refused:
+                    raise refused[0] from None
                 raise
             except BaseException:
                 for paused in trainings:
@@ -91,3 +97,6 @@ def train_together(
                             paused.save()
                 raise
             bars[0].update(sum(each.progress for each in trainings), len(trainings))
+        # One that came while the last of them was written: nothing is left to save.
+        if number := machine.group.all_reduce_max(received[0] if received else 0):
+            raise InterruptedRunError(number)

@@ -93,7 +93,11 @@ Entry = tuple[dict[str, np.ndarray], Ingested]  # arrays by name
 def cache_folder() -> Path:
     """`$TRIPTYCH_CACHE`, else the system's place for what may be made again."""
     asked = os.environ.get("TRIPTYCH_CACHE")
-    return Path(asked) if asked else platformdirs.user_cache_path("triptych", appauthor=False)
+    return (
+        files.expanded(asked)
+        if asked
+        else platformdirs.user_cache_path("triptych", appauthor=False)
+    )
 
 
 def data_folder() -> Path:

@@ -51,7 +51,7 @@ from triptych.records import (
 )
 from triptych.run import check_count
 from triptych.seeding import ImageStreams
-from triptych.tasks import figures, sample
+from triptych.tasks import BATCH, figures, sample
 from triptych.training.origin import goes_on_from
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
@@ -319,6 +319,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model. `record` is its run.json, `notes` tell how it is sampled."""
     labels, machine = labels_of(record), real.machine
+    # The first call of a network finds its kernels, which is no cost of a sample.
+    sample.sample(model, min(BATCH, real.count), EVALUATION_SEED, machine, labels=labels)
     started = time.perf_counter()
     with console.bar(f"  sampling {record.model}", real.count) as bar:
         samples = sample.sample(
@@ -349,7 +351,7 @@ def evaluate(
             images_seen=record.total_images,
             train_images_per_second=speed_of(record),
             flops_per_image=flops_per_image(model, machine.device),
-            sample_seconds_per_image=seconds / real.count,
+            sample_seconds_per_image=seconds * machine.group.size / real.count,
             network_calls=model.network_calls,
             peak_memory_bytes=record.peak_memory_bytes,
             peak_memory_of=record.peak_memory_of,
@@ -393,6 +395,8 @@ def measure_all(outputs: SampleOutputs, name: str, console: Console) -> tuple[Me
     plan = [(metric, outputs) for metric in outputs.against.metrics]
     if (second := outputs.against.second) is not None:
         others: SampleOutputs = OutputsWithoutModel(outputs.images, second)
+        if second.labels is outputs.against.labels:
+            others.reading = outputs.reading  # one pass of the classifier over the samples
         plan += [(metric, others) for metric in second.metrics]
     entries = []
     with console.bar(f"  measuring {name}", len(plan)) as bar:
@@ -428,7 +432,7 @@ def extractor_record(real: RealSide) -> ExtractorRecord:
         name=real.extractor.name,
         accuracy=real.accuracy,
         legibility=None if real.labels is None else real.labels.legibility,
-        key=real.extractor.key if isinstance(real.extractor, Labels) else None,
+        key=None if real.labels is None or real.no_labels else real.labels.key,
     )
 
 

@@ -151,7 +151,8 @@ class LeadingPatches(Extractor):
 
     def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
         """Coordinates along the directions, [N,d]."""
-        return self.patches(pixels) @ self.directions
+        parts = torch.split(pixels, CHUNK)
+        return torch.cat([self.patches(part) @ self.directions for part in parts])
 
 
 class Coordinates(Extractor):
@@ -181,7 +182,9 @@ class Pretrained(Extractor):
     def __call__(self, pixels: Tensor, machine: Machine) -> Tensor:
         """Of grey images the same value in all three channels."""
         network, features = self.network.to(machine.device), []
-        with torch.inference_mode():
+        # As on a processor: features of both meet, and the cache knows no device.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
             for part in torch.split(pixels, CHUNK):
                 colour = part.expand(-1, 3, -1, -1).to(machine.device)
                 features.append(network(colour)[0].float().cpu())

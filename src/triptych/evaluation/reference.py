@@ -412,7 +412,7 @@ def kept_features(extractor: Extractor, pixels: Tensor, machine: Machine) -> Ten
     """
     digest = hashlib.blake2b(extractor.key.encode(), digest_size=16)
     digest.update(str(tuple(pixels.shape)).encode())
-    digest.update(pixels.contiguous().numpy().tobytes())
+    digest.update(pixels.contiguous().numpy().reshape(-1).data)  # its own bytes, no copy
     path = cache_folder() / NAME / f"{digest.hexdigest()}.safetensors"
     features = read(path)
     if features is not None and len(features) == len(pixels):

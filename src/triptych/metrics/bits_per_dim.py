@@ -8,7 +8,7 @@ from torch import Tensor
 
 from triptych.config import ImageShape
 from triptych.metrics import Metric, Tensors
-from triptych.metrics.intervals import Estimate, group_numbers
+from triptych.metrics.intervals import Estimate, group_numbers, margin_of_mean
 from triptych.records import TermRecord
 
 NATS_PER_BIT = math.log(2)
@@ -17,7 +17,7 @@ NATS_PER_BIT = math.log(2)
 def in_units(nats: Tensor, shape: ImageShape) -> TermRecord:
     """Mean over images, nats [N], in bits per dimension and nats, with the mean's 95 % interval."""
     mean = nats.mean().item()
-    margin = 1.96 * nats.std().item() / math.sqrt(len(nats))
+    margin = margin_of_mean(nats)
     size = shape.dimensions * NATS_PER_BIT
     return TermRecord(
         bits_per_dim=mean / size,

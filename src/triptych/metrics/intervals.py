@@ -24,7 +24,8 @@ from triptych.seeding import generator
 
 GROUPS = 20
 # Methods, as entries of results.json name them.
-JACKKNIFE, WILSON, NORMAL = "delete-group jackknife", "Wilson", "normal"
+JACKKNIFE, WILSON = "delete-group jackknife", "Wilson"
+NORMAL = "normal"  # as files call Student's interval of a mean: their entries are matched by it
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
 
 Side = Literal["samples", "reference"]  # whose images are left out: generated or real ones
@@ -62,12 +63,16 @@ def jackknife(value: float, left_out: LeftOut, least: float = 0.0) -> Estimate:
     The sides are independent: their variances add. `least` is a bound that the quantity cannot
     pass.
     """
-    variance, degrees = 0.0, 0
+    parts = []
     for values in left_out.values():
         count = len(values)
         mean = sum(values) / count
-        variance += (count - 1) / count * sum((v - mean) ** 2 for v in values)
-        degrees += count - 1
+        parts.append(((count - 1) / count * sum((v - mean) ** 2 for v in values), count - 1))
+    variance = sum(part for part, _ in parts)
+    # The degrees of a sum of variances (Satterthwaite 1946, Biometrics Bulletin 2): few images of
+    # one side are not made up for by many of the other.
+    spread = sum(part**2 / degrees for part, degrees in parts if degrees)
+    degrees = variance**2 / spread if spread else 1.0
     margin = float(stats.t.ppf(0.975, degrees)) * math.sqrt(variance)
     return Estimate(value, max(least, value - margin), value + margin, left_out)
 
@@ -117,10 +122,15 @@ def wilson_of_share(share: float, count: float) -> Estimate:
     return Estimate(share, max(0.0, middle - margin), min(1.0, middle + margin))
 
 
+def margin_of_mean(values: Tensor) -> float:
+    """Half the width of the 95 % interval of a mean of values [N] (Student 1908)."""
+    deviation = values.double().std().item() / math.sqrt(len(values))
+    return float(stats.t.ppf(0.975, len(values) - 1)) * deviation
+
+
 def mean_interval(values: Tensor) -> Estimate:
-    """Mean over real images and its normal interval, [N] with N at least 2."""
+    """Mean over real images and its interval, Student's, [N] with N at least 2."""
     values = values.double()
-    mean = values.mean().item()
-    margin = Z * values.std().item() / math.sqrt(len(values))
+    mean, margin = values.mean().item(), margin_of_mean(values)
     left_out = without_each_group(lambda x: x.mean().item(), values)
     return Estimate(mean, mean - margin, mean + margin, {"reference": left_out})

@@ -113,7 +113,8 @@ def kernel_distance(
     return jackknife(distance(everything), by_side, least=-float("inf"))
 
 
-within_reference = lru_cache(maxsize=2)(Kernels.within)  # the same for every model
+# The same for every model: of test, of training, and of test images on the second features.
+within_reference = lru_cache(maxsize=3)(Kernels.within)
 
 
 def to_reference(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, Kernels]:

@@ -53,17 +53,28 @@ def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        # One that nothing will go back to stands beside the two that something may; what lies
-        # further on than this one is damaged, or was left behind by going back. The end of the
-        # first phase stays: from there another training may go on.
-        kept = KEPT + progress.returned
+        # Those that nothing will go back to stand beside the two newest that something may; what
+        # lies further on than this one is damaged, or was left behind by going back. The end of
+        # the first phase stays: from there another training may go on.
         there = complete(folder)
         here = there.index(final) + 1
         first_end = end_of_first_phase(folder)
-        for old in there[: max(0, here - kept)] + there[here:]:
-            if old != first_end or old in there[here:]:
+        usable = 0
+        for old in reversed(there[:here]):
+            if usable >= KEPT and old != first_end:
                 discard(old)
+            usable += may_be_returned_to(old)
+        for later in there[here:]:
+            discard(later)
     return final
+
+
+def may_be_returned_to(path: Path) -> bool:
+    """Whether a checkpoint is whole enough to tell so, and was not gone back to before."""
+    try:
+        return not read_progress(path).returned
+    except tensorfile.DAMAGE:
+        return False
 
 
 def write(folder: Path, tensors: Tensors, progress: Progress) -> None:

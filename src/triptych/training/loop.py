@@ -519,8 +519,8 @@ MAY_BE_IGNORED = ("SIGINT", "SIGHUP")
 def stop_signals(group: Group) -> Iterator[list[int]]:
     """A list that a first Ctrl-C, SIGTERM or closed terminal enters; a second ends us at once.
 
-    In a group a second one is not heeded: torchrun passes on what the terminal sent already,
-    and kills by itself who does not leave in time.
+    A terminal closes once, however often that is told. In a group no second one is heeded:
+    torchrun passes on what the terminal sent already, and kills who does not leave in time.
     """
     received: list[int] = []
     kept: dict[int, signal.Handlers | Callable[[int, FrameType | None], Any] | int | None] = {}
@@ -530,7 +530,9 @@ def stop_signals(group: Group) -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
         for caught in kept:
-            signal.signal(caught, second)
+            # A shell and the system both tell of one terminal that closes.
+            again = signal.SIG_IGN if caught == getattr(signal, "SIGHUP", None) else second
+            signal.signal(caught, again)
 
     try:
         for name in STOPPING:

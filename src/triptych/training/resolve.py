@@ -361,7 +361,7 @@ def resolve_going_on(
         size=record.size,
         settings=config.override(origin.settings, asked.set),
         data=images,
-        budget=Budget.parse(asked.budget or usual, least_zero=True),
+        budget=Budget.parse(usual if asked.budget is None else asked.budget, least_zero=True),
         seed=record.seed if asked.seed is None else asked.seed,
         command=replace(asked, **reading_if_named(asked, images)).command(
             (*MACHINE, "budget", "out", "log_to")
@@ -383,7 +383,7 @@ def reading_if_named(asked: TrainRequest, images: ImageData) -> dict[str, Any]:
 def budget_for(name: ModelName, size: Size, asked: str | None, console: Console) -> Budget:
     """The budget asked for, else the usual one; none, which is said, of what is not trained."""
     usual = COURSE_BUDGET if name.recipe == "course" else DEFAULT_BUDGETS[size]
-    budget = Budget.parse(asked or usual)
+    budget = Budget.parse(usual if asked is None else asked)
     if registry.is_trained(name.family):
         return budget
     if asked is not None:

@@ -116,6 +116,9 @@ def train(
         except InterruptedRunError:
             machine.group.barrier()  # who leaves first would have the others killed
             raise
+        # One that came while the run was finished: of several models none is begun then.
+        if number := machine.group.all_reduce_max(received[0] if received else 0):
+            raise InterruptedRunError(number)
     return training.folder
 
 
