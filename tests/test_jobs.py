@@ -306,7 +306,6 @@ def test_what_ended_can_be_taken_off_the_list(jobs: Jobs) -> None:
     wait(jobs, lambda: jobs.get(failed.number).state == "failed")
     with pytest.raises(InputError, match="stop it first"):
         jobs.forget(waiting.number)
-    (jobs.library.root / failed.out).mkdir()
     jobs.forget(failed.number)
     assert [job.number for job in jobs.all()] == [waiting.number]
     assert [job.number for job in Jobs(jobs.library).all()] == [waiting.number]

@@ -110,9 +110,9 @@ def test_a_reason_in_words_is_kept_as_words() -> None:
 
 
 def test_nats_and_bits_have_one_interval() -> None:
-    """Nats 1 to 5 of 12 numbers: mean 3, deviation sqrt(2.5), 1.96 standard errors each way."""
+    """Nats 1 to 5 of 12 numbers: mean 3, deviation sqrt(2.5), 2.776 standard errors each way."""
     found = bits_per_dim.in_units(torch.arange(1.0, 6.0), ImageShape(channels=3, resolution=2))
-    margin = 1.96 * math.sqrt(2.5 / 5)
+    margin = 2.7764451051977987 * math.sqrt(2.5 / 5)  # Student's table, 4 degrees of freedom
     nats = (3 - margin, 3.0, 3 + margin)
     assert (found.nats_low, found.nats, found.nats_high) == pytest.approx(nats, rel=1e-6)
     bits = (found.bits_per_dim_low, found.bits_per_dim, found.bits_per_dim_high)
