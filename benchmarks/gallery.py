@@ -103,7 +103,8 @@ def table_rows(comparison: Comparison, language: Language) -> list[list[str]]:
             continue
         heading = metric_heading(column, language)
         cells = metric_column(column, language, Notes(), baseline)
-        told = [each for each in heading.details if " n = " not in each and "against" not in each]
+        said = ("against", "estimate", "upper bound")  # of all of them, above the tables
+        told = [each for each in heading.details if not each.startswith(said)]
         label = f"{heading.label} ({'; '.join(told)})"
         rows.append([label, heading.floor, *map(cell_text, cells)])
     for name in COSTS:
