@@ -319,7 +319,7 @@ WRONG = {
     "vector=0 top_down_blocks=0,0,0,0": "there is no latent",
     "join=1.5": "shares, from 0 to 1",
     "deviation=-0.1": "shares, from 0 to 1",
-    "warm_up=nan": "shares, from 0 to 1",
+    "warm_up=nan": "warm_up takes a number, not 'nan'",
 }
 
 

@@ -348,8 +348,9 @@ def test_the_kernel_distance_s_interval_is_a_jackknife_s() -> None:
     """
     found = kernel_distance(normal(60, 5), normal(50, 5, seed=1))
     sides = np.array([found.left_out["samples"], found.left_out["reference"]])  # [2,20]
-    error = math.sqrt(19 / 20 * ((sides - sides.mean(1, keepdims=True)) ** 2).sum())
-    margin = stats.t.ppf(0.975, 2 * 19) * error
+    of_sides = 19 / 20 * ((sides - sides.mean(1, keepdims=True)) ** 2).sum(1)
+    degrees = 19 * of_sides.sum() ** 2 / (of_sides**2).sum()  # Satterthwaite 1946
+    margin = stats.t.ppf(0.975, degrees) * math.sqrt(of_sides.sum())
     assert (found.low, found.high) == pytest.approx((found.value - margin, found.value + margin))
     assert found.low < 0 < found.high
 

@@ -119,7 +119,7 @@ def test_overrides_apply_in_order() -> None:
         ("batch_size=0", "batch_size must be at least 1"),
         ("average=0.1", "no setting 'average': it is called ema now"),
         ("ema=0.5", "ema must lie between"),
-        ("ema=nan", "ema must lie between"),
+        ("ema=nan", "ema takes a number, not 'nan'"),
     ],
 )
 def test_a_wrong_override_is_refused_with_the_mend(assignment: str, said: str) -> None:

@@ -122,12 +122,12 @@ def test_the_importance_weighted_bound_takes_any_k(stock: Path) -> None:
 
 
 def test_every_term_has_the_interval_of_its_mean() -> None:
-    """1.96 standard errors to each side, in nats and in bits of one pixel."""
+    """2.776 standard errors of five to each side, in nats and in bits of one pixel."""
     values = [3.0, 5.0, 4.0, 9.0, 2.5]
     found = likelihood.in_units(
         torch.tensor(values, dtype=torch.float64), ImageShape(channels=3, resolution=2)
     )
-    margin = 1.96 * statistics.stdev(values) / math.sqrt(5)
+    margin = 2.7764451051977987 * statistics.stdev(values) / math.sqrt(5)  # Student, 4 degrees
     bits = 12 * math.log(2)
     assert asdict(found) == pytest.approx(
         {
