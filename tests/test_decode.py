@@ -249,7 +249,12 @@ def test_other_colour_spaces_become_rgb(mode: str) -> None:
     near = 10 if mode == "LAB" else 4  # 8 bits are few in these
     assert np.abs(to_pixels(other) - 1.0 * np.asarray(colours)).max() <= near
     if mode in ("LAB", "YCbCr"):
-        assert np.abs(decode(saved(other, "TIFF")) - 1.0 * np.asarray(colours)).max() <= near
+        content = saved(other, "TIFF")
+        try:
+            Image.open(io.BytesIO(content)).load()
+        except OSError as error:  # Pillow 11.0 and YCbCr
+            pytest.skip(f"this Pillow cannot read the TIFF that it wrote ({error})")
+        assert np.abs(decode(content) - 1.0 * np.asarray(colours)).max() <= near
 
 
 def test_the_first_frame_counts() -> None:
