@@ -45,6 +45,7 @@ SHOWN = (  # metric, features, reference
     ("bits_per_dim", None, "test"),
     ("reconstruction_psnr", None, "test"),
 )
+SAID_ABOVE = ("against", "estimate", "upper bound")  # of all numbers, by the page's head
 COSTS = ("images_seen", "train_seconds", "sample_seconds_per_image", "network_calls")
 HEAD = Path(__file__).with_suffix(".txt")  # what docs/results.md begins with
 
@@ -103,9 +104,8 @@ def table_rows(comparison: Comparison, language: Language) -> list[list[str]]:
             continue
         heading = metric_heading(column, language)
         cells = metric_column(column, language, Notes(), baseline)
-        said = ("against", "estimate", "upper bound")  # of all of them, above the tables
-        told = [each for each in heading.details if not each.startswith(said)]
-        label = f"{heading.label} ({'; '.join(told)})"
+        details = [each for each in heading.details if not each.startswith(SAID_ABOVE)]
+        label = f"{heading.label} ({'; '.join(details)})"
         rows.append([label, heading.floor, *map(cell_text, cells)])
     for name in COSTS:
         cells = cost_column(runs, name, language, baseline)

@@ -203,7 +203,7 @@ def numbered(folder: Path, ending: str, digits: int = 9) -> list[tuple[int, Path
     """Files that are called by a whole number as we write it, by number.
 
     digits: at least so many, with zeros before it
-    None where there is no such folder, or where it cannot be read.
+    Empty where there is no such folder, or where it cannot be read.
     """
     try:
         paths = [path for path in folder.iterdir() if path.suffix == ending and path.is_file()]

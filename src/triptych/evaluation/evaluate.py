@@ -319,10 +319,10 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model. `record` is its run.json, `notes` tell how it is sampled."""
     labels, machine = labels_of(record), real.machine
-    # The first call of a network finds its kernels, which is no cost of a sample.
-    sample.sample(model, min(BATCH, real.count), EVALUATION_SEED, machine, labels=labels)
-    started = time.perf_counter()
     with console.bar(f"  sampling {record.model}", real.count) as bar:
+        # The first call of a network finds its kernels, which is no cost of a sample.
+        sample.sample(model, min(BATCH, real.count), EVALUATION_SEED, machine, labels=labels)
+        started = time.perf_counter()
         samples = sample.sample(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update
         )

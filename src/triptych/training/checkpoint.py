@@ -61,9 +61,10 @@ def save(folder: Path, tensors: Tensors, progress: Progress) -> Path:
         first_end = end_of_first_phase(folder)
         usable = 0
         for old in reversed(there[:here]):
-            if usable >= KEPT and old != first_end:
+            if usable < KEPT:
+                usable += may_be_returned_to(old)
+            elif old != first_end:
                 discard(old)
-            usable += may_be_returned_to(old)
         for later in there[here:]:
             discard(later)
     return final

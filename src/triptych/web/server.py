@@ -183,7 +183,7 @@ class Guarded:
 
     def __init__(self, app: ASGIApp, guard: Guard, console: Console) -> None:
         self.app, self.guard, self.console = app, guard, console
-        self.said = ""
+        self.last_refusal = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with 403; all answers carry the same headers."""
@@ -206,9 +206,9 @@ class Guarded:
                 if message["status"] >= 400:
                     asked = f"{scope['method']} {printable(scope['path'])[:200]}"
                     line = f"refused {message['status']}: {asked}"
-                    if line != self.said:  # a page left open asks the same all night
+                    if line != self.last_refusal:  # a page left open asks the same all night
                         self.console.say(line)
-                    self.said = line
+                    self.last_refusal = line
             await send(message)
 
         app = self.app if reason is None else answer_error(403, reason)

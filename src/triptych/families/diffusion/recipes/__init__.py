@@ -65,23 +65,17 @@ class PatchDiffusion(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_noise(
-            self.sigma_min,
-            self.sigma_max,
-            rho=self.rho,
-            sigma_data=self.sigma_data,
-            noise_std=self.noise_std,
-            features_at=self.features_at,
-        )
+        check_noise(self)
 
 
-def check_noise(sigma_min: float, sigma_max: float, **others: float) -> None:
-    """ValueError where these noise levels, or other settings of theirs, cannot be."""
-    if not 0 < sigma_min < sigma_max:
+def check_noise(settings: Settings) -> None:
+    """ValueError where the noise levels of a recipe, of whatever network, cannot be."""
+    values = vars(settings)
+    if not 0 < values["sigma_min"] < values["sigma_max"]:
         raise ValueError("sigma_min must be above 0 and below sigma_max")
-    for name, value in others.items():
-        if value <= 0:
-            raise ValueError(f"{name} must be above 0, got {value:g}")
+    for name in ("rho", "sigma_data", "noise_std", "features_at"):
+        if values[name] <= 0:
+            raise ValueError(f"{name} must be above 0, got {values[name]:g}")
 
 
 def unit_target_weight(sigma: Tensor, sigma_data: float, cap: float | None = None) -> Tensor:

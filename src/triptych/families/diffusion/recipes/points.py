@@ -51,14 +51,7 @@ class PointDiffusion(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_noise(
-            self.sigma_min,
-            self.sigma_max,
-            rho=self.rho,
-            sigma_data=self.sigma_data,
-            noise_std=self.noise_std,
-            features_at=self.features_at,
-        )
+        check_noise(self)
 
 
 def build(settings: PointDiffusion, shape: ImageShape) -> DiagnosedDiffusion:

@@ -18,10 +18,10 @@ export async function playView(root, path, isShown) {
     root.replaceChildren(el("h1", {}, t("live.play.title")), el("p", { class: "intro" }, t("live.nothing_to_play")));
     return;
   }
-  const models = [], told = [];
-  if (chosen.length > MOST) told.push(t("live.play.first", { n: number(MOST), count: number(chosen.length) }));
+  const models = [], notes = [];
+  if (chosen.length > MOST) notes.push(t("live.play.first", { n: number(MOST), count: number(chosen.length) }));
   for (const run of runs) {
-    const refused = (why) => told.push(t("live.damaged", { name: runName(run, runs), problem: why }));
+    const refused = (why) => notes.push(t("live.damaged", { name: runName(run, runs), problem: why }));
     const able = await tried(() => ask(`/api/capabilities?run=${encodeURIComponent(run.path)}&lang=${currentLanguage()}`), refused);
     if (!isShown()) return;
     if (able) models.push({ run, able, name: runName(run, runs) });
@@ -44,7 +44,7 @@ export async function playView(root, path, isShown) {
     });
     body.replaceChildren(...views[name](models.filter(({ able }) => suits(name, able))));
   }
-  root.replaceChildren(el("h1", {}, t("live.play.title")), ...told.map((words) => el("p", { class: "wrong", role: "status" }, words)), bar, body);
+  root.replaceChildren(el("h1", {}, t("live.play.title")), ...notes.map((words) => el("p", { class: "wrong", role: "status" }, words)), bar, body);
   if (tabs.length) show(tabs[0]);
 }
 
