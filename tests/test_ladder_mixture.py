@@ -24,6 +24,7 @@ from triptych.families.protocol import Batch
 from triptych.families.vae.ladder import VECTOR, LadderVAE, MixtureVector, StochasticBlock
 from triptych.families.vae.mixture import read_mixture
 from triptych.nn.mppca import MPPCA
+from triptych.records import Note
 from triptych.seeding import ImageStreams
 
 RANK = 20
@@ -425,6 +426,59 @@ def test_without_groups_it_is_one_gaussian() -> None:
     expected = mixture(latent.tensors[VECTOR], torch.eye(2)[[1] * 3]) + of_patches(model, latent)
     torch.testing.assert_close(model.decode(latent, rng), expected.clamp(-1, 1), atol=1e-5, rtol=0)
     assert "group" not in model.negative_bound(x[:3], rng, "elbo")
+
+
+@torch.no_grad()
+def test_pseudo_gibbs_steps_keep_the_distribution_where_the_posterior_is_exact() -> None:
+    """Before training it nearly is. With the mean of the pixels variances would fall to 0.67."""
+    model, mixture, x, _ = begun()
+    model.deviation, count = 1.0, 600
+    assert isinstance(model.vector, MixtureVector)
+    labels = model.condition(x[:1])
+    _, variance = model.vector.closed_form_posterior(mixture.coordinates(x[:1]), labels)
+    assert variance[0, :3].min() > 0.4  # what a step would take away with the image's mean
+    latent = model.draw_latent(count, ImageStreams(0, "sample", range(count)))
+    latent.tensors[VECTOR] = normal(count, RANK, seed=0).float()
+    for step in range(3):
+        latent = model.gibbs_step(latent, ImageStreams(step, "steps", range(count)))
+    z = latent.tensors[VECTOR]
+    assert z.mean(0).abs().max() < 0.15
+    assert (z.var(0) - 1).abs().max() < 0.2
+
+
+@torch.no_grad()
+def test_a_draw_takes_the_pseudo_gibbs_steps_that_are_asked_for() -> None:
+    model, _, _, _ = begun()
+    walking, _, _, _ = begun(gibbs_steps=2)
+    rng, same = (ImageStreams(0, "sample", range(4)) for _ in range(2))
+    expected = model.draw_latent(4, rng)
+    for _ in range(2):
+        expected = model.gibbs_step(expected, rng)
+    found = walking.draw_latent(4, same)
+    for name, tensor in expected.tensors.items():
+        torch.testing.assert_close(found.tensors[name], tensor)
+    plain = model.draw_latent(4, ImageStreams(0, "sample", range(4)))
+    assert (found.tensors[VECTOR] - plain.tensors[VECTOR]).abs().min(1).values.max() > 0.01
+    torch.testing.assert_close(found.tensors[PICTURES], plain.tensors[PICTURES])
+    assert (model.network_calls, walking.network_calls) == (1, 5)
+    assert walking.samples_note == Note("mean_pixels_walked", {"share": 0.3, "n": 2})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [SHAPE, LABELED])
+def test_a_step_finds_the_group_of_the_image_but_keeps_a_class(shape: ImageShape) -> None:
+    """The image of another group's centre, told as one of the first."""
+    model, mixture, _, _ = begun(shape)
+    model.deviation = 0.0
+    rng = ImageStreams(0, "sample", range(4))
+    latent = model.draw_latent(4, rng)
+    told = torch.eye(5)[[0] * 4]
+    centres = mixture.encode_coordinates(mixture.centres[:4], told)
+    latent = replace(latent, tensors={**latent.tensors, VECTOR: centres}, labels=told)
+    after = model.gibbs_step(latent, rng)
+    assert after.labels is not None
+    found = after.labels.argmax(1).tolist()
+    assert found == ([0, 0, 0, 0] if shape is LABELED else [0, 1, 2, 3])
 
 
 def test_a_saved_model_has_its_mixture_and_its_groups() -> None:

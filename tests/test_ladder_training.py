@@ -316,8 +316,12 @@ WRONG = {
     "exemplars=0,2": "exemplars must be at least 1, got 0",
     "top_down_blocks=1,1,1,-1": "must not be negative",
     "vector=-1": "must not be negative",
+    "gibbs_steps=-1": "gibbs_steps must be 0 to 100, got -1",
+    "gibbs_steps=101": "gibbs_steps must be 0 to 100, got 101",
+    "gibbs_steps=2 vector=0": "gibbs_steps move the vector, and there is none",
     "vector=0 top_down_blocks=0,0,0,0": "there is no latent",
     "join=1.5": "shares, from 0 to 1",
+    "guesses=2": "shares, from 0 to 1",
     "deviation=-0.1": "shares, from 0 to 1",
     "warm_up=nan": "warm_up takes a number, not 'nan'",
 }

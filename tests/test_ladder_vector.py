@@ -185,6 +185,9 @@ def test_guesses_are_a_gaussian_s_and_part_of_the_loss_alone() -> None:
     constant = 8 * math.log(2 * math.pi)
     torch.testing.assert_close(terms["guess_4x4"], -density - constant)
     assert guess_losses(x, {}) == {}
+    model.guess_weight = 0.25  # as a recipe may ask for
+    lighter, _ = loss(model, 1.0)
+    torch.testing.assert_close(terms["total"] - lighter["total"], 0.75 * terms["guess_4x4"])
     assert "guess_4x4" not in model.eval().posterior(model.encode_features(x), None).guesses
 
 
@@ -204,6 +207,23 @@ def test_pictures_of_latents_are_drawn_at_the_recipe_s_deviation() -> None:
     assert "multiplié par 0,25" in Language("fr").note(model.samples_note)
     none = ladder.build(replace(settings, vector=0), shape)
     assert none.deviation == 1.0
+
+
+@torch.no_grad()
+def test_a_vector_that_is_learned_can_be_walked_too() -> None:
+    """A step draws it from the posterior of an image that was drawn."""
+    shape = ImageShape(channels=1, resolution=16)
+    settings = replace(ladder.defaults("tiny", shape), gibbs_steps=1)
+    model = ladder.build(settings, shape).eval()
+    drawn = model.draw_latent(3, ImageStreams(0, "x", range(3)))
+    rng = ImageStreams(0, "x", range(3))
+    model.gibbs_steps = 0
+    plain = model.draw_latent(3, rng)
+    image = model.draw_pixels(model.decode_latents(plain.tensors), rng)
+    posterior = model.posterior(model.encode_features(image), None)
+    deviation = (posterior.log_variances[VECTOR] / 2).exp()
+    expected = posterior.means[VECTOR] + deviation * rng.normal(settings.vector)
+    torch.testing.assert_close(drawn.tensors[VECTOR], expected)
 
 
 def test_a_ladder_without_a_vector_is_taken_up_again() -> None:

@@ -126,7 +126,8 @@ def quick_grid(
     if isinstance(model, Iterative) and model.network_calls > (1 if point else 4) * GRID_CALLS:
         quick = "dpm-solver++" if "dpm-solver++" in model.samplers else None
         model = model.with_sampler(quick, GRID_CALLS)
-    count = BATCH if model.network_calls == 1 else GRID_SAMPLES
+    slow = isinstance(model, Iterative) and model.network_calls > 1
+    count = GRID_SAMPLES if slow else BATCH
     if point:
         count = SHOWN_POINTS
     return sample(model, count, seed, machine, labels=labels)

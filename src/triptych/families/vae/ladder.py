@@ -19,6 +19,12 @@ networks learn what is to be added to the second.
 Beside a mixture, the first latent picture of the finest level begins at a closed form as well: PCA
 of the patches of the image minus a guess of it (`nn/patch_pca.py`). Otherwise it would stay unused:
 as long as the decoder does not know what its latents say, they cost more than they give.
+
+A prior that is fitted or known says less of images than encoder and decoder do together: decoded
+from the posteriors of new images, pictures are nearer to images than draws are. So a draw may take
+steps of pseudo-Gibbs sampling: it is decoded and encoded again, several times (arXiv:1401.4082,
+Appendix F; the name is from arXiv:1802.04826). With the true posterior in the encoder's place such
+steps would leave the distribution of the model's images as it is.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ from torch.nn import functional as F
 
 from triptych.config import ImageShape, OptimizerConfig
 from triptych.families.capabilities import DrawsAroundExemplars
-from triptych.families.conditioning import Conditioning, fit_before_training
+from triptych.families.conditioning import Conditioning, Groups, fit_before_training
 from triptych.families.grouped_exemplars import GroupedExemplars
 from triptych.families.latent import Latent
 from triptych.families.protocol import to_float32
@@ -357,17 +363,21 @@ def means_to_zero(leaf: nn.ConvTranspose2d, channels: int, components: int) -> N
 class VectorLatent:
     """A first latent that is a vector with a learned prior.
 
-    size:      numbers in it; 0: there is none
-    exemplars: of the prior, and kinds of their covariances
-    join:      share of the planned images after which latent pictures take part; before it the
-               guesses make the vector learn the whole image
-    deviation: of latent pictures in samples, as the vector varies the image already
+    size:        numbers in it; 0: there is none
+    exemplars:   of the prior, and kinds of their covariances
+    join:        share of the planned images after which latent pictures take part; before it the
+                 guesses make the vector learn the whole image
+    guesses:     weight of the losses of these guesses, beside the bound
+    deviation:   of latent pictures in samples, as the vector varies the image already
+    gibbs_steps: of pseudo-Gibbs sampling, that draws take
     """
 
     size: int = 0
     exemplars: tuple[int, int] = (2048, 2)
     join: float = 0.0
+    guesses: float = 1.0
     deviation: float = 1.0
+    gibbs_steps: int = 0
 
 
 class LadderVAE(VAE, DrawsAroundExemplars):
@@ -397,8 +407,14 @@ class LadderVAE(VAE, DrawsAroundExemplars):
     ) -> None:
         super().__init__()
         self.join = vector.join
+        self.guess_weight = vector.guesses
         self.deviation = vector.deviation if vector.size or mixture is not None else 1.0
-        if self.deviation != 1.0:
+        self.gibbs_steps = vector.gibbs_steps
+        if self.gibbs_steps:
+            self.samples_note = Note(
+                "mean_pixels_walked", {"share": self.deviation, "n": self.gibbs_steps}
+            )
+        elif self.deviation != 1.0:
             self.samples_note = Note("mean_pixels_cooled", {"share": self.deviation})
         self.shape = shape
         self.components = components
@@ -612,7 +628,7 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         return z
 
     def draw_latent(self, count: int, rng: ImageStreams, labels: Tensor | None = None) -> Latent:
-        """The vector from its prior, all else from N(0, deviation^2 I).
+        """The vector from its prior, all else from N(0, deviation^2 I); then pseudo-Gibbs steps.
 
         The pixels of a latent picture are independent in its prior, but not in images. Drawn at
         deviation 1 they make grain, and after a short training nothing else.
@@ -624,7 +640,22 @@ class LadderVAE(VAE, DrawsAroundExemplars):
             latent.tensors[VECTOR] = self.vector.prior.draw(
                 choices, latent.tensors[VECTOR], latent.labels
             )
+            for _ in range(self.gibbs_steps):
+                latent = self.gibbs_step(latent, rng)
         return latent
+
+    def gibbs_step(self, latent: Latent, rng: ImageStreams) -> Latent:
+        """The same with another vector, drawn from the posterior of a draw of the pixels.
+
+        Its group is the image's; a class stays.
+        """
+        assert self.vector is not None
+        image = self.draw_pixels(self.decode_latents(latent.tensors, latent.labels), rng)
+        grouped = isinstance(self.conditioning, Groups)
+        labels = self.condition(image) if grouped else latent.labels
+        mean, log_variance = self.vector.posterior_moments(self.encode_features(image), labels)
+        z = mean + (log_variance / 2).exp() * rng.normal(*self.latents[VECTOR])
+        return replace(latent, tensors={**latent.tensors, VECTOR: z}, labels=labels)
 
     def draw_noise(
         self, count: int, rng: ImageStreams, labels: Tensor | None
@@ -632,6 +663,11 @@ class LadderVAE(VAE, DrawsAroundExemplars):
         """All random numbers of a draw: Gaussian ones, and [count,2] that choose the exemplar."""
         latent = super().draw_latent(count, rng, labels)
         return latent, None if self.vector is None else rng.uniform(2)
+
+    @property
+    def network_calls(self) -> int:
+        """One of the decoder; in each pseudo-Gibbs step one more, and one of the encoder."""
+        return 1 + 2 * self.gibbs_steps
 
     @property
     def exemplar_numbers(self) -> int:

@@ -51,6 +51,7 @@ class VAE(GenerativeModel, Encodes, Represents, BoundsLikelihood, Diagnoses, Noi
     optimizer: OptimizerConfig
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises to 1
     join: float = 0.0  # share of them after which all latents take part
+    guess_weight: float = 1.0  # of losses beside the bound, where there are any
     learns_pixels: bool = True  # how wide their distribution is
     pixel_noise: bool = False
     samples_note = MEAN_PIXELS

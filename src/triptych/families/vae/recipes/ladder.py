@@ -12,6 +12,8 @@ from triptych.families.protocol import Brief, Recipe
 from triptych.families.vae.exemplar_prior import KINDS
 from triptych.families.vae.ladder import LadderVAE, Level, VectorLatent
 
+MOST_STEPS = 100  # of pseudo-Gibbs sampling: a draw then takes 201 calls of networks
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder(Settings):
@@ -32,7 +34,9 @@ class Ladder(Settings):
     components: int = 2  # of the pixels' mixture
     warm_up: float = 0.0  # share of the planned images over which the KL's weight rises
     deviation: float = 0.3  # of pictures of latents in samples, beside that of their prior
+    gibbs_steps: int = 0  # of pseudo-Gibbs sampling, that draws take
     join: float = 0.2  # share of the planned images after which pictures of latents take part
+    guesses: float = 1.0  # weight of the vector's guesses of the image, beside the bound
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=2e-3, betas=(0.9, 0.99), warmup=0.02, decay="cosine", clip_norm=500.0
     )
@@ -54,10 +58,15 @@ class Ladder(Settings):
             raise ValueError("bottom_up_blocks, top_down_blocks and vector must not be negative")
         if min(self.groups, self.mppca_rank, self.patch_rank) < 0:
             raise ValueError("groups, mppca_rank and patch_rank must not be negative")
+        if not 0 <= self.gibbs_steps <= MOST_STEPS:
+            raise ValueError(f"gibbs_steps must be 0 to {MOST_STEPS}, got {self.gibbs_steps}")
+        if self.gibbs_steps and not (self.vector or self.mppca_rank):
+            raise ValueError("gibbs_steps move the vector, and there is none: vector is 0")
         if not (self.vector or any(self.top_down_blocks)):
             raise ValueError("there is no latent: neither vector nor top_down_blocks asks for one")
-        if not all(0 <= share <= 1 for share in (self.warm_up, self.join, self.deviation)):
-            raise ValueError("warm_up, join and deviation are shares, from 0 to 1")
+        shares = self.warm_up, self.join, self.guesses, self.deviation
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError("warm_up, join, guesses and deviation are shares, from 0 to 1")
 
 
 def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
@@ -84,7 +93,9 @@ def build(settings: Ladder, shape: ImageShape) -> LadderVAE:
         size=settings.vector,
         exemplars=settings.exemplars,
         join=settings.join,
+        guesses=settings.guesses,
         deviation=settings.deviation,
+        gibbs_steps=settings.gibbs_steps,
     )
     conditioning = make_conditioning(shape, settings.groups)
     mixture = None
@@ -145,11 +156,19 @@ def defaults(size: Size, shape: ImageShape) -> Ladder:
 
 
 def brief(
-    settings: Ladder, size: Size, shape: ImageShape, images: int | None, most_rank: int
+    settings: Ladder,
+    size: Size,
+    shape: ImageShape,
+    images: int | None,
+    most_rank: int,
+    grey_steps: int,
 ) -> Ladder:
     """Few images make no vector that is whole and sharp; that of a mixture is at once.
 
     A long training makes a better one: docs/speedrun.md. At larger sizes nobody measured it.
+
+    most_rank:  directions of the mixture, at most
+    grey_steps: of pseudo-Gibbs sampling for grey images: colours gained nothing by them
     """
     if size != "tiny":
         return settings
@@ -157,7 +176,14 @@ def brief(
     if images is not None:
         rank = min(rank, max(1, images // IMAGES_PER_DIRECTION))
     return replace(
-        settings, groups=200, mppca_rank=rank, patch_rank=8, exemplars=(EXEMPLARS, 2), join=0.0
+        settings,
+        groups=200,
+        mppca_rank=rank,
+        patch_rank=8,
+        exemplars=(EXEMPLARS, 2),
+        join=0.0,
+        guesses=0.0,
+        gibbs_steps=grey_steps if shape.channels == 1 else 0,
     )
 
 
@@ -168,8 +194,10 @@ RECIPE = Recipe(
     build=build,
     conditional=True,
     brief=(
-        Brief(partial(brief, most_rank=BRIEF_RANK), images=50_000, seconds=(150, 40)),
-        Brief(partial(brief, most_rank=LONGER_RANK), images=100_000, seconds=(330, 100)),
+        Brief(partial(brief, most_rank=BRIEF_RANK, grey_steps=0), images=50_000, seconds=(150, 40)),
+        Brief(
+            partial(brief, most_rank=LONGER_RANK, grey_steps=1), images=100_000, seconds=(330, 100)
+        ),
     ),
     channels_last=True,
 )
