@@ -50,6 +50,23 @@ def test_free_memory_is_the_least_of_machine_and_container_shared_by_processes(
 
 
 @pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("shape '[2]' is invalid for input of size 3"), False),
+    ],
+)
+def test_refused_memory_is_known_by_its_messages(error: RuntimeError, refused: bool) -> None:
+    assert hardware.out_of_memory(error) is refused
+
+
+@pytest.mark.parametrize(
     ("lines", "cores"),
     [
         ({}, 8),

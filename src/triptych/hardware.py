@@ -40,6 +40,8 @@ WAIT_POLICY = "OMP_WAIT_POLICY"
 TENSOR_CORES = (7, 0)  # from this compute capability on; before it float16 is slow, not fast
 DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch names them
 APPLE_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
+# What PyTorch says of refused memory, in lower case: the system's, Apple's and CUDA's libraries'.
+REFUSED_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
 _GPU_TROUBLE: list[str] = []  # kept, for PyTorch tells it once
 _PEAK_BEFORE = [0]  # bytes that this process held at most, when that was last to be forgotten
 MEND = f"set GOMP_SPINCOUNT={SPINS} before torch is imported"
@@ -511,7 +513,17 @@ def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory was refused, by a GPU or by the system."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    message = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(t in message for t in REFUSED_MEMORY)
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Whether an error is of memory or of the accelerator, and tells nothing of what was read."""
+    import torch
+
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and out_of_memory(error)
 
 
 def _lines(path: str) -> list[str]:
