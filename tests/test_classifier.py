@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.making import CLASSES, one_thread, open_tiny
+from tests.making import CLASSES, one_thread, open_tiny, tf32, tf32_set
 from tests.truths import MACHINE
 from triptych import images as pixels
 from triptych.console import QUIET
@@ -91,6 +91,23 @@ def test_classifier_sees_the_training_part_alone(
     classifier.fit(classifier.fresh(data), data, one_thread(), QUIET)
     train = {image.numpy().tobytes() for image in data.train.images}
     assert {image.numpy().tobytes() for image in torch.cat(seen)} <= train
+
+
+@pytest.mark.parametrize("convolutions", ["ieee", "tf32"])
+def test_it_reads_in_full_precision_whatever_switch_was_used(
+    data: ImageData, convolutions: str
+) -> None:
+    """PyTorch's newer switch of TF32 too, beside which the older one raises."""
+    inside = []
+
+    class Watched(classifier.Classifier):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            inside.append(tf32())
+            return super().forward(x)
+
+    with tf32_set(convolutions, "tf32"):
+        classifier.read(Watched(data.shape, CLASSES).eval(), data.test.images[:2], MACHINE)
+    assert inside == [("ieee", "ieee")]
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])

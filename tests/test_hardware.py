@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 
+from tests.making import tf32, tf32_set
 from triptych import distributed, hardware
 from triptych.distributed import Group
 from triptych.errors import InputError
@@ -130,6 +131,26 @@ def test_half_precision_is_the_machine_s() -> None:
     for precision, expected in types.items():
         with Machine(device="cpu", precision=precision, threads=1, choices={}).autocast():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+@pytest.mark.parametrize("switch", [None, "all", "newer", "older"])
+def test_tf32_is_off_inside_alone_whichever_switch_was_used(switch: str | None) -> None:
+    with tf32_set("tf32", "none"):
+        if switch == "all":
+            torch.backends.fp32_precision = "tf32"
+        elif switch == "newer":
+            torch.backends.cuda.matmul.fp32_precision = "tf32"
+        elif switch == "older":
+            torch.backends.cuda.matmul.allow_tf32 = True
+        before = tf32()
+        assert before == ("tf32", "none" if switch is None else "tf32")
+        with hardware.without_tf32():
+            assert tf32() == ("ieee", "ieee")
+        assert tf32() == before
+        if switch == "older":
+            assert torch.backends.cuda.matmul.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.fp32_precision = "none"
 
 
 # Processes

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -167,6 +167,28 @@ class Machine:
             import torch
 
             torch.accelerator.synchronize()
+
+
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """Inside, NVIDIA's GPUs compute in float32 as it is, not in TF32, which has 10 bits.
+
+    They convolve in TF32 by default, and multiply matrices in it where a user's program asks for
+    that. These are PyTorch's newer switches, which hold whichever were used; once both the newer
+    and the older ones were, reading the older ones raises.
+    """
+    import torch
+
+    cudnn: Any = torch.backends.cudnn  # its types lack these switches
+    switches = cudnn.conv, torch.backends.cuda.matmul
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
 
 
 def pick(

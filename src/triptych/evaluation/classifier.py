@@ -28,7 +28,7 @@ from triptych.console import Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
 from triptych.data.store import cache_folder
-from triptych.hardware import Machine
+from triptych.hardware import Machine, without_tf32
 from triptych.metrics.real_or_fake import one_thread_each
 from triptych.seeding import generator, initializing
 
@@ -121,10 +121,7 @@ class Reading:
 def read(classifier: Classifier, pixels: Tensor, machine: Machine) -> Reading:
     """Features and probabilities of uint8 images [N,C,H,W], in float32 whatever the machine."""
     features, probabilities = [], []
-    full_precision = torch.backends.cudnn.flags(
-        enabled=True, allow_tf32=False
-    )  # GPUs round to TF32 by default
-    with torch.inference_mode(), full_precision:
+    with torch.inference_mode(), without_tf32():
         for chunk in torch.split(pixels, CHUNK):
             hidden, logits = classifier(images.to_float(chunk.to(machine.device)))
             features.append(hidden.cpu())
