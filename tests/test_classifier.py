@@ -169,6 +169,29 @@ def test_each_half_is_computed_by_one_thread(
     assert torch.get_num_threads() == 1  # as it was
 
 
+def test_a_gpu_computes_one_half_after_the_other(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the thread that asks. Here of a CPU by another name; the classifier is the same."""
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 128)
+    monkeypatch.setattr(classifier, "EPOCHS", 0)
+    threads: list[int] = []
+    forward, weights = classifier.Classifier.forward, []
+
+    def spy(self: classifier.Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
+        threads.append(threading.get_ident())
+        return forward(self, x)
+
+    monkeypatch.setattr(classifier.Classifier, "forward", spy)
+    for device in ("cpu", "cpu:0"):
+        network = classifier.fresh(data)
+        classifier.fit(network, data, replace(one_thread(), device=device), QUIET)
+        weights.append(network.state_dict())
+    here = threading.get_ident()
+    assert [thread == here for thread in threads] == [False] * 4 + [True] * 4
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_a_step_follows_every_image_of_its_batch(
     data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,3 +284,17 @@ def test_gpus_convolve_with_channels_last() -> None:
     placed = registry.place(model, "meta")
     kernels = [p for p in placed.parameters() if p.ndim == 4 and min(p.shape) > 1]
     assert kernels and all(p.is_contiguous(memory_format=last) for p in kernels)
+
+
+def test_apple_gpus_convolve_with_channels_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a model that its recipe lays out the other way."""
+    name = registry.ModelName.parse("gan:r1")
+    model = registry.build(name, registry.defaults(name, "tiny", SHAPE), SHAPE, seed=0)
+    kernels = [p for p in model.parameters() if p.ndim == 4 and min(p.shape) > 1]
+    assert kernels and not any(p.is_contiguous() for p in kernels)
+    to = torch.nn.Module.to
+    monkeypatch.setattr(
+        torch.nn.Module, "to", lambda model, *place, **layout: layout and to(model, **layout)
+    )
+    kernels = [p for p in registry.place(model, "mps").parameters() if p.ndim == 4]
+    assert all(p.is_contiguous() for p in kernels)

@@ -205,6 +205,43 @@ def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
+    ("capability", "built", "usable"),
+    [
+        ((9, 0), ["sm_75", "sm_90", "compute_90"], True),
+        ((8, 9), ["sm_75", "sm_86"], True),
+        ((6, 1), ["sm_75", "sm_86", "compute_120"], False),
+        ((8, 0), ["sm_75", "sm_86"], False),
+        ((12, 0), ["sm_75", "sm_90"], False),
+        ((12, 0), ["sm_75", "compute_90"], True),
+        ((9, 0), ["sm_80", "sm_90a"], True),
+        ((12, 1), ["sm_100f", "sm_120f"], True),
+    ],
+)
+def test_a_gpu_without_kernels_is_not_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    built: list[str],
+    usable: bool,
+) -> None:
+    """The first kernel would fail; the user is told in one line."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.version.hip", None, raising=False)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: built)
+    monkeypatch.setattr(hardware, "_other_gpus", lambda: {"xpu": False, "mps": False})
+    if usable:
+        assert hardware.find_gpu() == (True, "")
+        return
+    why = "this PyTorch has no kernels for compute capability {}.{}".format(*capability)
+    machine = hardware.pick(precision="fp32", threads=1)
+    assert machine.device == "cpu"
+    assert machine.choices["device"] == Note("gpu_unusable", {"why": why})
+    with pytest.raises(InputError) as caught:
+        hardware.pick("cuda")
+    assert str(caught.value) == f"the GPU cannot be used ({why}): use --device cpu"
+
+
+@pytest.mark.parametrize(
     ("has_bf16", "capability", "precision"),
     [(True, (9, 0), "bf16"), (False, (7, 5), "fp16"), (False, (6, 1), "fp32")],
     ids=["H100", "T4", "GTX 1080"],
@@ -252,6 +289,27 @@ def test_memory_of_an_apple_gpu_is_a_part_of_the_machine_s(
         memory = SimpleNamespace(available=free)
         monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
         assert hardware.free_memory_bytes("mps") == expected
+
+
+def test_memory_of_a_gpu_inside_a_processor_is_the_machine_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Intel's do not tell how much of it is free."""
+
+    def refuses() -> tuple[int, int]:
+        raise RuntimeError("The device (Intel(R) Graphics) doesn't support querying free memory")
+
+    monkeypatch.setattr("torch.xpu.memory_reserved", lambda: 300)
+    monkeypatch.setattr("torch.xpu.memory_allocated", lambda: 100)
+    monkeypatch.setattr("torch.xpu.mem_get_info", lambda: (900, 1000))
+    assert hardware.free_memory_bytes("xpu") == 1100
+    properties = SimpleNamespace(total_memory=1000)
+    monkeypatch.setattr("torch.xpu.mem_get_info", refuses)
+    monkeypatch.setattr("torch.xpu.get_device_properties", lambda: properties)
+    for free, expected in ((5000, 900), (500, 700)):
+        memory = SimpleNamespace(available=free)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
+        assert hardware.free_memory_bytes("xpu") == expected
 
 
 def test_what_an_apple_gpu_lacks_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +381,7 @@ def test_a_build_of_pytorch_that_does_not_fit_is_told_with_the_mend(
 def test_without_a_compiler_compile_is_refused_before_the_training(
     monkeypatch: pytest.MonkeyPatch, device: str, line: str
 ) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(hardware, "find_gpu", lambda: (True, ""))
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("CC", raising=False)

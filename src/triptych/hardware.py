@@ -345,10 +345,31 @@ def find_gpu() -> tuple[bool, str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
+        if available and (why := lacks_kernels()):
+            return False, why
     if caught and not available:
         warning = str(caught[0].message).removeprefix("CUDA initialization: ")
         _GPU_TROUBLE.append(warning.split(". ")[0].strip().rstrip("."))
     return available, "" if available or not _GPU_TROUBLE else _GPU_TROUBLE[0]
+
+
+def lacks_kernels() -> str:
+    """Why this build of PyTorch computes nothing on NVIDIA's GPU; empty where it does.
+
+    A build holds machine code (sm_86), which later cards of the same first digit run too, and
+    perhaps code that is translated for any later card (compute_90).
+    """
+    import torch
+
+    if torch.version.hip:  # its cards have other names
+        return ""
+    major, minor = torch.cuda.get_device_capability()
+    own, built = 10 * major + minor, torch.cuda.get_arch_list()
+    for name in built:
+        kind, _, version = name.rstrip("af").partition("_")
+        if int(version) <= own and (kind == "compute" or int(version) // 10 == major):
+            return ""
+    return f"this PyTorch has no kernels for compute capability {major}.{minor}" if built else ""
 
 
 def _check_device(device: str) -> None:
@@ -515,8 +536,13 @@ def free_memory_bytes(device: str) -> int:
     if device == "xpu":
         import torch
 
-        free, _ = torch.xpu.mem_get_info()
-        return free + torch.xpu.memory_reserved() - torch.xpu.memory_allocated()
+        reserved = torch.xpu.memory_reserved()
+        try:
+            free, _ = torch.xpu.mem_get_info()
+        except RuntimeError:  # GPUs inside a processor do not tell: theirs is the machine's
+            total = torch.xpu.get_device_properties().total_memory
+            free = min(total - reserved, psutil.virtual_memory().available)
+        return free + reserved - torch.xpu.memory_allocated()
     if device == "mps":  # a part of the machine's own
         import torch
 

@@ -275,9 +275,8 @@ class ObjectiveOptimizer:
             self.loss_scale.unscale(gradients)
         norm = total_norm(gradients)
         if settings.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.parameters, settings.clip_norm, norm, foreach=True
-            )
+            # All at once where the device can, as Apple's cannot.
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, norm)
         masked = (~norm.isfinite()).float()
         if self.loss_scale is not None:
             self.loss_scale.update(masked)
