@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from tests.making import make_images
 from tests.recorder import recording
 from tests.truths import MACHINE
-from triptych import config
+from triptych import config, hardware
 from triptych.config import ImageShape
 from triptych.data.batches import Batches
 from triptych.data.dataset import Part
@@ -47,6 +47,17 @@ SETTINGS = {
 ROUNDS = 10
 SAME = 0.0 if DEVICE == "cpu" else 1e-3  # GPUs add in any order
 FITTED = 400
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On a GPU two trainings are alike only without TF32, by convolutions that add in one order."""
+    if DEVICE == "cpu":
+        yield
+        return
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    with hardware.without_tf32():
+        yield
 
 
 def images() -> Part:
