@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,3 +230,21 @@ def untrained_diffusion(folder: Path, counts: tuple[int, ...], model: str = "con
 def evaluated(*arguments: Any, **options: Any) -> list[dict[str, Any]]:
     """What `evaluate` gives, as results.json holds it."""
     return [results.to_json() for results in triptych.evaluate(*arguments, **options)]
+
+
+def tf32() -> tuple[str, str]:
+    """In which precision GPUs convolve and multiply numbers in float32, by PyTorch's switches."""
+    cudnn: Any = torch.backends.cudnn  # its types lack them
+    return cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+@contextmanager
+def tf32_set(convolutions: str, matrices: str) -> Iterator[None]:
+    """Inside, these switches are set so."""
+    cudnn: Any = torch.backends.cudnn
+    switches, before = (cudnn.conv, torch.backends.cuda.matmul), tf32()
+    for switch, precision in zip(switches, (convolutions, matrices), strict=True):
+        switch.fp32_precision = precision
+    yield
+    for switch, precision in zip(switches, before, strict=True):
+        switch.fp32_precision = precision

@@ -261,8 +261,9 @@ def test_a_part_fits_into_a_share_of_the_free_memory(
 ) -> None:
     free = math.ceil(part.images.nbytes / batches.SHARE_OF_FREE)
     for given, expected in ((free + 1, True), (free - 2, False)):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, n=given: (n, 10 * n))
+        monkeypatch.setattr(batches, "free_memory_bytes", {"cuda": given, "mps": given}.get)
         assert batches.fits(part, torch.device("cuda")) == expected
+        assert batches.fits(part, torch.device("mps")) == expected
     assert batches.fits(part, torch.device("cpu"))
 
 

@@ -163,6 +163,30 @@ def test_what_does_not_fit_is_passed_over(tmp_path: Path, error: type[Exception]
     assert "w is" in english(note) and english(note).isprintable()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+    ids=["cuda", "illegal access", "mps", "cublas", "system"],
+)
+def test_too_little_memory_is_no_damage(tmp_path: Path, error: RuntimeError) -> None:
+    """Else training would begin anew, and its checkpoints would drive out the good ones."""
+    write(tmp_path, 32, 64)
+
+    def accept(tensors: checkpoint.Tensors, progress: checkpoint.Progress) -> None:
+        raise error
+
+    with pytest.raises(RuntimeError) as raised:
+        checkpoint.newest(tmp_path, accept, MOST)
+    assert raised.value is error
+    assert newest(tmp_path) == (64, [])
+
+
 def test_a_large_one_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A terabyte without blocks on the disk would take an hour to hash."""
     write(tmp_path, 32, 64)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.making import CLASSES, one_thread, open_tiny
+from tests.making import CLASSES, one_thread, open_tiny, tf32, tf32_set
 from tests.truths import MACHINE
 from triptych import images as pixels
 from triptych.console import QUIET
@@ -93,6 +93,23 @@ def test_classifier_sees_the_training_part_alone(
     assert {image.numpy().tobytes() for image in torch.cat(seen)} <= train
 
 
+@pytest.mark.parametrize("convolutions", ["ieee", "tf32"])
+def test_it_reads_in_full_precision_whatever_switch_was_used(
+    data: ImageData, convolutions: str
+) -> None:
+    """PyTorch's newer switch of TF32 too, beside which the older one raises."""
+    inside = []
+
+    class Watched(classifier.Classifier):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            inside.append(tf32())
+            return super().forward(x)
+
+    with tf32_set(convolutions, "tf32"):
+        classifier.read(Watched(data.shape, CLASSES).eval(), data.test.images[:2], MACHINE)
+    assert inside == [("ieee", "ieee")]
+
+
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
 def test_halving_is_max_pooling_to_the_bit(kind: torch.dtype) -> None:
     """Values and gradients, where pixels are equal too: few levels make many ties."""
@@ -150,6 +167,29 @@ def test_each_half_is_computed_by_one_thread(
     here = threading.get_ident()
     assert {count for thread, count in told if thread != here} == {1}
     assert torch.get_num_threads() == 1  # as it was
+
+
+def test_a_gpu_computes_one_half_after_the_other(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the thread that asks. Here of a CPU by another name; the classifier is the same."""
+    monkeypatch.setattr(classifier, "LEAST_IMAGES", 128)
+    monkeypatch.setattr(classifier, "EPOCHS", 0)
+    threads: list[int] = []
+    forward, weights = classifier.Classifier.forward, []
+
+    def spy(self: classifier.Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
+        threads.append(threading.get_ident())
+        return forward(self, x)
+
+    monkeypatch.setattr(classifier.Classifier, "forward", spy)
+    for device in ("cpu", "cpu:0"):
+        network = classifier.fresh(data)
+        classifier.fit(network, data, replace(one_thread(), device=device), QUIET)
+        weights.append(network.state_dict())
+    here = threading.get_ident()
+    assert [thread == here for thread in threads] == [False] * 4 + [True] * 4
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_a_step_follows_every_image_of_its_batch(

@@ -771,7 +771,7 @@ def test_the_size_follows_the_device(call: Call, monkeypatch: pytest.MonkeyPatch
     class Large:
         total_memory = 80e9
 
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("triptych.hardware.find_gpu", lambda: (True, ""))
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda number: Large())
     assert resolve.pick_size(None) == resolve.pick_size(None, "cuda") == "base"
     assert resolve.pick_size(None, "cpu") == "tiny"

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 import triptych
-from tests.making import evaluated, one_thread, open_tiny
+from tests.making import evaluated, one_thread, open_tiny, tf32, tf32_set
 from tests.truths import MACHINE, normal, random_pixels
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
@@ -145,6 +145,21 @@ def test_grey_images_are_shown_in_three_equal_channels() -> None:
     network = StandIn()
     found = Pretrained("inception", network)(grey, MACHINE)
     torch.testing.assert_close(found, network(grey.repeat(1, 3, 1, 1))[0])
+
+
+@pytest.mark.parametrize("convolutions", ["ieee", "tf32"])
+def test_pretrained_networks_compute_in_full_precision(convolutions: str) -> None:
+    """Convolutions and products of matrices, whichever switch of TF32 was used."""
+    inside = []
+
+    class Watched(StandIn):
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            inside.append(tf32())
+            return super().forward(x)
+
+    with tf32_set(convolutions, "tf32"):
+        Pretrained("dinov2", Watched())(random_pixels(2, 3, 16, 16), MACHINE)
+    assert inside == [("ieee", "ieee")]
 
 
 # Patches

@@ -407,6 +407,21 @@ def test_what_cannot_be_gone_on_with(origins: dict[str, Path], what: str) -> Non
         ask(origins)
 
 
+def test_too_little_memory_is_no_damage_of_an_origin(
+    vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told of damage would train it again."""
+    error = torch.OutOfMemoryError("CUDA out of memory")
+
+    def load(state: TrainingState, *found: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(TrainingState, "load", load)
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        train(going_on(vae), tmp_path / "out")
+    assert raised.value is error
+
+
 def test_unfinished_and_damaged_origins(vae: Path, tmp_path: Path) -> None:
     shutil.copytree(vae, tmp_path / "run")
     [state] = (tmp_path / "run" / "checkpoints").iterdir()

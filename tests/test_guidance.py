@@ -77,6 +77,23 @@ def test_guidance_is_limited_to_its_noise_levels(monkeypatch: pytest.MonkeyPatch
     assert (free - everywhere)[[0, 1, 2, 3]].flatten(1).abs().amax(1).min() > 1e-3
 
 
+def test_training_on_a_gpu_does_not_wait_for_how_many_rows_are_guided() -> None:
+    """Here of a tensor that takes itself for one of a GPU. Sampling saves the calls."""
+
+    class OfGPU(Tensor):
+        is_cuda = True
+
+    x = torch.ones(2)
+    for of, in_sampling, may in (
+        (x, False, True),
+        (x, True, True),
+        (x.as_subclass(OfGPU), False, False),
+        (x.as_subclass(OfGPU), True, True),
+    ):
+        with torch.inference_mode(in_sampling):
+            assert guidance.may_pick_rows(of) == may
+
+
 def test_a_level_without_guidance_takes_one_call() -> None:
     """Heun calls at each level twice, but for the last, from which it goes to 0."""
     levels = [4.0, 2.0, 1.0, 0.5, 0.0]

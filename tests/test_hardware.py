@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 
+from tests.making import tf32, tf32_set
 from triptych import distributed, hardware
 from triptych.distributed import Group
 from triptych.errors import InputError
@@ -47,6 +48,23 @@ def test_free_memory_is_the_least_of_machine_and_container_shared_by_processes(
     assert hardware.free_memory_bytes("cpu") == 1700
     system[f"{GROUP}max"] = ["max"]
     assert hardware.free_memory_bytes("cpu") == 4000
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("shape '[2]' is invalid for input of size 3"), False),
+    ],
+)
+def test_refused_memory_is_known_by_its_messages(error: RuntimeError, refused: bool) -> None:
+    assert hardware.out_of_memory(error) is refused
 
 
 @pytest.mark.parametrize(
@@ -115,6 +133,26 @@ def test_half_precision_is_the_machine_s() -> None:
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
+@pytest.mark.parametrize("switch", [None, "all", "newer", "older"])
+def test_tf32_is_off_inside_alone_whichever_switch_was_used(switch: str | None) -> None:
+    with tf32_set("tf32", "none"):
+        if switch == "all":
+            torch.backends.fp32_precision = "tf32"
+        elif switch == "newer":
+            torch.backends.cuda.matmul.fp32_precision = "tf32"
+        elif switch == "older":
+            torch.backends.cuda.matmul.allow_tf32 = True
+        before = tf32()
+        assert before == ("tf32", "none" if switch is None else "tf32")
+        with hardware.without_tf32():
+            assert tf32() == ("ieee", "ieee")
+        assert tf32() == before
+        if switch == "older":
+            assert torch.backends.cuda.matmul.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.fp32_precision = "none"
+
+
 # Processes
 
 
@@ -159,6 +197,43 @@ def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(hardware, "_GPU_TROUBLE", [])
     why = "The NVIDIA driver on your system is too old (found version 11040)"
     machine = hardware.pick()
+    assert machine.device == "cpu"
+    assert machine.choices["device"] == Note("gpu_unusable", {"why": why})
+    with pytest.raises(InputError) as caught:
+        hardware.pick("cuda")
+    assert str(caught.value) == f"the GPU cannot be used ({why}): use --device cpu"
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "usable"),
+    [
+        ((9, 0), ["sm_75", "sm_90", "compute_90"], True),
+        ((8, 9), ["sm_75", "sm_86"], True),
+        ((6, 1), ["sm_75", "sm_86", "compute_120"], False),
+        ((8, 0), ["sm_75", "sm_86"], False),
+        ((12, 0), ["sm_75", "sm_90"], False),
+        ((12, 0), ["sm_75", "compute_90"], True),
+        ((9, 0), ["sm_80", "sm_90a"], True),
+        ((12, 1), ["sm_100f", "sm_120f"], True),
+    ],
+)
+def test_a_gpu_without_kernels_is_not_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    built: list[str],
+    usable: bool,
+) -> None:
+    """The first kernel would fail; the user is told in one line."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.version.hip", None, raising=False)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: built)
+    monkeypatch.setattr(hardware, "_other_gpus", lambda: {"xpu": False, "mps": False})
+    if usable:
+        assert hardware.find_gpu() == (True, "")
+        return
+    why = "this PyTorch has no kernels for compute capability {}.{}".format(*capability)
+    machine = hardware.pick(precision="fp32", threads=1)
     assert machine.device == "cpu"
     assert machine.choices["device"] == Note("gpu_unusable", {"why": why})
     with pytest.raises(InputError) as caught:
@@ -214,6 +289,27 @@ def test_memory_of_an_apple_gpu_is_a_part_of_the_machine_s(
         memory = SimpleNamespace(available=free)
         monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
         assert hardware.free_memory_bytes("mps") == expected
+
+
+def test_memory_of_a_gpu_inside_a_processor_is_the_machine_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Intel's do not tell how much of it is free."""
+
+    def refuses() -> tuple[int, int]:
+        raise RuntimeError("The device (Intel(R) Graphics) doesn't support querying free memory")
+
+    monkeypatch.setattr("torch.xpu.memory_reserved", lambda: 300)
+    monkeypatch.setattr("torch.xpu.memory_allocated", lambda: 100)
+    monkeypatch.setattr("torch.xpu.mem_get_info", lambda: (900, 1000))
+    assert hardware.free_memory_bytes("xpu") == 1100
+    properties = SimpleNamespace(total_memory=1000)
+    monkeypatch.setattr("torch.xpu.mem_get_info", refuses)
+    monkeypatch.setattr("torch.xpu.get_device_properties", lambda: properties)
+    for free, expected in ((5000, 900), (500, 700)):
+        memory = SimpleNamespace(available=free)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
+        assert hardware.free_memory_bytes("xpu") == expected
 
 
 def test_what_an_apple_gpu_lacks_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +381,7 @@ def test_a_build_of_pytorch_that_does_not_fit_is_told_with_the_mend(
 def test_without_a_compiler_compile_is_refused_before_the_training(
     monkeypatch: pytest.MonkeyPatch, device: str, line: str
 ) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(hardware, "find_gpu", lambda: (True, ""))
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("CC", raising=False)

@@ -9,7 +9,14 @@ from scipy import integrate, stats
 from scipy.special import logsumexp
 from torch import Tensor
 
-from triptych.nn.mppca import COVARIANCE_WEIGHT, MEAN_WEIGHT, MPPCA, leading_directions
+from tests.making import tf32, tf32_set
+from triptych.nn.mppca import (
+    COVARIANCE_WEIGHT,
+    MEAN_WEIGHT,
+    MPPCA,
+    in_full_precision,
+    leading_directions,
+)
 
 SIZE = (2, 4, 3)
 D = 24
@@ -41,6 +48,25 @@ def gaussian(mixture: MPPCA, row: int, sigma: float) -> tuple[np.ndarray, np.nda
     outside = mixture.rest.item() * (np.eye(D) - basis @ basis.T)
     mean = mixture.mean.numpy() + basis @ mixture.centres[row].numpy()
     return mean, inside + outside + sigma**2 * np.eye(D)
+
+
+def test_gpus_compute_the_mixture_without_tf32() -> None:
+    """Here a tensor that takes itself for one of a GPU."""
+    inside = []
+
+    @in_full_precision
+    def watched(mixture: MPPCA, x: Tensor) -> Tensor:
+        inside.append(tf32()[1])
+        assert not torch.is_autocast_enabled("cuda")
+        return x
+
+    class OfGPU(Tensor):
+        is_cuda = True
+
+    with tf32_set("tf32", "tf32"):
+        watched(made()[0], torch.ones(2).as_subclass(OfGPU))
+        watched(made()[0], torch.ones(2))
+    assert inside == ["ieee", "tf32"]
 
 
 @pytest.mark.parametrize("rank", [1, 5, D])

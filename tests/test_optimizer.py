@@ -97,3 +97,21 @@ def test_muon_is_torch_s() -> None:
         reference.step()
         moved, exact = ours.detach() - before[0], theirs.detach() - before[1]
         assert (moved - exact).norm() < 0.03 * exact.norm()
+
+
+def test_gradients_are_clipped_where_a_device_takes_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Apple's GPUs, which raise where all at once are asked for."""
+    ends = []
+    for one_at_a_time in (False, True):
+        with monkeypatch.context() as patch:
+            if one_at_a_time:
+                for name in ("_device_has_foreach_support", "_has_foreach_support"):
+                    patch.setattr(f"torch.nn.utils.clip_grad.{name}", lambda *asked: False)
+            ours = Bowl(**SETTINGS["clipped"])
+            optimizer = ObjectiveOptimizer(ours)
+            optimizer.gradients(batch_at(0), MACHINE)
+            optimizer.step(optimizer.rates_at(0.5))
+            ends.append(ours.weight.detach().clone())
+    assert torch.equal(*ends)

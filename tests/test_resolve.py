@@ -80,7 +80,7 @@ def test_sizes_follow_the_memory_of_the_gpu(
     class Properties:
         total_memory = memory
 
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("triptych.hardware.find_gpu", lambda: (True, ""))
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda number: Properties())
     assert pick_size(None, "cuda") == size
 

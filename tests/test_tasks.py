@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.making import one_thread
-from triptych import images
+from triptych import images, tasks
 from triptych.config import ImageShape
 from triptych.families.capabilities import BoundsLikelihood, Encodes, Represents
 from triptych.families.latent import Latent
@@ -89,6 +89,39 @@ def test_images_do_not_depend_on_how_many_are_worked_on_at_once(task: str) -> No
         assert torch.equal(work(replace(MACHINE, microbatch=microbatch)), whole)
     if task == "sample":
         assert len(whole.flatten(1).unique(dim=0)) == 70
+
+
+def test_a_gpu_works_on_more_images_at_once() -> None:
+    """At most `--microbatch` of them."""
+    gpu = replace(MACHINE, device="cuda")
+    assert [tasks.at_once(machine) for machine in (MACHINE, gpu)] == [64, 512]
+    assert [tasks.at_once(machine, 16) for machine in (MACHINE, gpu)] == [16, 128]
+    for machine in (MACHINE, gpu):
+        assert tasks.at_once(replace(machine, microbatch=9)) == 9
+
+
+def test_fewer_images_are_worked_on_where_memory_is_refused() -> None:
+    """With the same results; another error, and one image that does not fit, are raised."""
+    asked: list[int] = []
+
+    def limited(most: int, error: str) -> Callable[[range], Tensor]:
+        def work(numbers: range) -> Tensor:
+            asked.append(len(numbers))
+            if len(numbers) > most:
+                raise RuntimeError(error)
+            return torch.tensor([[number] for number in numbers])
+
+        return work
+
+    rows = tasks.shared(limited(20, "CUDA out of memory"), 70, MACHINE)
+    assert rows.flatten().tolist() == list(range(70))
+    assert asked == [64, 32, 16, 16, 16, 16, 6]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        tasks.shared(limited(0, "CUDA out of memory"), 70, MACHINE)
+    asked.clear()
+    with pytest.raises(RuntimeError, match="a fault"):
+        tasks.shared(limited(20, "a fault"), 70, MACHINE)
+    assert asked == [64]
 
 
 def test_samples_of_a_later_start_go_on_where_the_first_ended() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -146,6 +147,18 @@ def test_all_states_and_the_largest_step_take_four_fifths_of_memory(
     monkeypatch.setattr(turns, "forecast_bytes", lambda request, machine: forecasts[request])
     monkeypatch.setattr("triptych.hardware.free_memory_bytes", lambda device: free)
     assert turns.fit_together(["a", "b"], MACHINE) == fits  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("free", "fits"), [(438.0, True), (437.0, False)])
+def test_graphs_of_each_training_keep_the_memory_of_its_steps(
+    monkeypatch: pytest.MonkeyPatch, free: float, fits: bool
+) -> None:
+    """350 of 437.5."""
+    forecasts = {"a": (100, 30), "b": (200, 20)}
+    monkeypatch.setattr(turns, "forecast_bytes", lambda request, machine: forecasts[request])
+    monkeypatch.setattr("triptych.hardware.free_memory_bytes", lambda device: free)
+    machine = replace(MACHINE, device="cuda")
+    assert turns.fit_together(["a", "b"], machine) == fits  # type: ignore[list-item]
 
 
 def test_a_signal_while_the_last_run_is_written_is_not_forgotten() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -40,6 +40,8 @@ WAIT_POLICY = "OMP_WAIT_POLICY"
 TENSOR_CORES = (7, 0)  # from this compute capability on; before it float16 is slow, not fast
 DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch names them
 APPLE_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
+# What PyTorch says of refused memory, in lower case: the system's, Apple's and CUDA's libraries'.
+REFUSED_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
 _GPU_TROUBLE: list[str] = []  # kept, for PyTorch tells it once
 _PEAK_BEFORE = [0]  # bytes that this process held at most, when that was last to be forgotten
 MEND = f"set GOMP_SPINCOUNT={SPINS} before torch is imported"
@@ -165,6 +167,28 @@ class Machine:
             import torch
 
             torch.accelerator.synchronize()
+
+
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """Inside, NVIDIA's GPUs compute in float32 as it is, not in TF32, which has 10 bits.
+
+    They convolve in TF32 by default, and multiply matrices in it where a user's program asks for
+    that. These are PyTorch's newer switches, which hold whichever were used; once both the newer
+    and the older ones were, reading the older ones raises.
+    """
+    import torch
+
+    cudnn: Any = torch.backends.cudnn  # its types lack these switches
+    switches = cudnn.conv, torch.backends.cuda.matmul
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
 
 
 def pick(
@@ -321,10 +345,31 @@ def find_gpu() -> tuple[bool, str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
+        if available and (why := lacks_kernels()):
+            return False, why
     if caught and not available:
         warning = str(caught[0].message).removeprefix("CUDA initialization: ")
         _GPU_TROUBLE.append(warning.split(". ")[0].strip().rstrip("."))
     return available, "" if available or not _GPU_TROUBLE else _GPU_TROUBLE[0]
+
+
+def lacks_kernels() -> str:
+    """Why this build of PyTorch computes nothing on NVIDIA's GPU; empty where it does.
+
+    A build holds machine code (sm_86), which later cards of the same first digit run too, and
+    perhaps code that is translated for any later card (compute_90).
+    """
+    import torch
+
+    if torch.version.hip:  # its cards have other names
+        return ""
+    major, minor = torch.cuda.get_device_capability()
+    own, built = 10 * major + minor, torch.cuda.get_arch_list()
+    for name in built:
+        kind, _, version = name.rstrip("af").partition("_")
+        if int(version) <= own and (kind == "compute" or int(version) // 10 == major):
+            return ""
+    return f"this PyTorch has no kernels for compute capability {major}.{minor}" if built else ""
 
 
 def _check_device(device: str) -> None:
@@ -491,8 +536,13 @@ def free_memory_bytes(device: str) -> int:
     if device == "xpu":
         import torch
 
-        free, _ = torch.xpu.mem_get_info()
-        return free + torch.xpu.memory_reserved() - torch.xpu.memory_allocated()
+        reserved = torch.xpu.memory_reserved()
+        try:
+            free, _ = torch.xpu.mem_get_info()
+        except RuntimeError:  # GPUs inside a processor do not tell: theirs is the machine's
+            total = torch.xpu.get_device_properties().total_memory
+            free = min(total - reserved, psutil.virtual_memory().available)
+        return free + reserved - torch.xpu.memory_allocated()
     if device == "mps":  # a part of the machine's own
         import torch
 
@@ -511,7 +561,17 @@ def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory was refused, by a GPU or by the system."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    message = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(t in message for t in REFUSED_MEMORY)
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Whether an error is of memory or of the accelerator, and tells nothing of what was read."""
+    import torch
+
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and out_of_memory(error)
 
 
 def _lines(path: str) -> list[str]:

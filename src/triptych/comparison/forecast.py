@@ -13,7 +13,7 @@ from triptych.families.capabilities import Iterative
 from triptych.families.protocol import GenerativeModel
 from triptych.hardware import Machine
 from triptych.records import Note
-from triptych.tasks import BATCH, sample
+from triptych.tasks import at_once, sample
 from triptych.training.calibration import forecast_seconds
 from triptych.training.resolve import ResolvedRequest
 from triptych.words import Words
@@ -74,13 +74,15 @@ def seconds_decoding(
             for steps in CHAINS[name]:
                 calls += min(SAMPLES, count) * calls_of(model.with_sampler(name, steps))
 
+    batch = at_once(machine)
+
     def drawn() -> float:
         started = time.perf_counter()
-        sample.sample(timed, BATCH, request.seed, machine)
+        sample.sample(timed, batch, request.seed, machine)
         return time.perf_counter() - started
 
     drawn()  # the first time takes longer
-    return drawn() / BATCH / timed.network_calls * calls
+    return drawn() / batch / timed.network_calls * calls
 
 
 def calls_of(model: Iterative) -> int:

@@ -46,9 +46,13 @@ def train_in_turns(
 
 
 def fit_together(requests: Sequence[ResolvedRequest], machine: Machine) -> bool:
-    """Whether all states, and the largest step of any of them, fit into the free memory."""
+    """Whether all states, and the largest step of any of them, fit into the free memory.
+
+    Where steps are CUDA graphs, each training's graphs keep the memory of its own steps.
+    """
     forecasts = [forecast_bytes(request, machine) for request in requests]
-    wanted = sum(kept for kept, _ in forecasts) + max(step for _, step in forecasts)
+    of_steps = sum if machine.captures else max
+    wanted = sum(kept for kept, _ in forecasts) + of_steps(step for _, step in forecasts)
     fits = wanted <= USABLE * hardware.free_memory_bytes(machine.device)
     return not machine.group.all_reduce_max(not fits)
 

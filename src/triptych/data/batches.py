@@ -12,6 +12,7 @@ from torch import Tensor
 from triptych import images as pixels
 from triptych.data.augment import OFF, Augment, changed
 from triptych.data.dataset import Part
+from triptych.hardware import free_memory_bytes
 from triptych.seeding import generator
 
 SHARE_OF_FREE = 0.6  # of a GPU's free memory that a part may take
@@ -107,10 +108,9 @@ class Batches:
 
 def fits(part: Part, device: torch.device) -> bool:
     """Whether a part fits into the device's memory; on a CPU always, for nothing is copied."""
-    if device.type != "cuda":
+    if device.type == "cpu":
         return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return part.images.nbytes <= SHARE_OF_FREE * free
+    return part.images.nbytes <= SHARE_OF_FREE * free_memory_bytes(device.type)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -28,7 +28,7 @@ from triptych.console import Console
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageData
 from triptych.data.store import cache_folder
-from triptych.hardware import Machine
+from triptych.hardware import Machine, without_tf32
 from triptych.metrics.real_or_fake import one_thread_each
 from triptych.seeding import generator, initializing
 
@@ -121,10 +121,7 @@ class Reading:
 def read(classifier: Classifier, pixels: Tensor, machine: Machine) -> Reading:
     """Features and probabilities of uint8 images [N,C,H,W], in float32 whatever the machine."""
     features, probabilities = [], []
-    full_precision = torch.backends.cudnn.flags(
-        enabled=True, allow_tf32=False
-    )  # GPUs round to TF32 by default
-    with torch.inference_mode(), full_precision:
+    with torch.inference_mode(), without_tf32():
         for chunk in torch.split(pixels, CHUNK):
             hidden, logits = classifier(images.to_float(chunk.to(machine.device)))
             features.append(hidden.cpu())
@@ -187,7 +184,8 @@ def fit(
 
     On a CPU each half of a batch is computed by one thread, whatever the machine is told: sums in
     another order grow into another classifier, and a yardstick must not hang on how many cores
-    there are or how busy they are.
+    there are or how busy they are. A GPU computes one half after the other: Apple's ends a process
+    that asks from two threads (issue 197805 of PyTorch).
     """
     with replace(machine, threads=1).own_threads():
         _fit(classifier, data, machine, console, LEAST_IMAGES if least is None else least)
@@ -218,13 +216,14 @@ def _fit(
         console.bar("  classifier for the measurements", rounds) as bar,
         one_thread_each(len(replicas)) as pool,
     ):
+        for_each = pool.map if machine.device == "cpu" else map
         for number in range(rounds):
             x, labels = batches.at(number * batch_size)
             assert labels is not None
             source, _ = batches.at(number * batch_size, stream=1)
             whole = shifted(x, number), labels, non_images(source, number)
             split = [[each[i :: len(replicas)] for i in range(len(replicas))] for each in whole]
-            of_parts = pool.map(gradients, replicas, *split)
+            of_parts = for_each(gradients, replicas, *split)
             for p, *gs in zip(parameters, *of_parts, strict=True):
                 p.grad = torch.stack(gs).mean(0)
             optimizer.step()

@@ -51,7 +51,7 @@ from triptych.records import (
 )
 from triptych.run import check_count
 from triptych.seeding import ImageStreams
-from triptych.tasks import BATCH, figures, sample
+from triptych.tasks import at_once, figures, sample
 from triptych.training.origin import goes_on_from
 from triptych.training.run_folder import RunFolder, labels_of, load_model
 from triptych.words import english
@@ -321,7 +321,8 @@ def evaluate(
     labels, machine = labels_of(record), real.machine
     with console.bar(f"  sampling {record.model}", real.count) as bar:
         # The first call of a network finds its kernels, which is no cost of a sample.
-        sample.sample(model, min(BATCH, real.count), EVALUATION_SEED, machine, labels=labels)
+        few = min(at_once(machine), real.count)
+        sample.sample(model, few, EVALUATION_SEED, machine, labels=labels)
         started = time.perf_counter()
         samples = sample.sample(
             model, real.count, EVALUATION_SEED, machine, labels=labels, report=bar.update

@@ -30,7 +30,7 @@ from triptych.errors import ANYTHING, InputError, first_line
 from triptych.evaluation import classifier
 from triptych.evaluation.classifier import Classifier, Reading
 from triptych.evaluation.legibility import legibility_of, not_told
-from triptych.hardware import Machine
+from triptych.hardware import Machine, without_tf32
 from triptych.images import to_float
 from triptych.nn.patch_features import Patches
 from triptych.records import LegibilityRecord, Note
@@ -183,8 +183,7 @@ class Pretrained(Extractor):
         """Of grey images the same value in all three channels."""
         network, features = self.network.to(machine.device), []
         # As on a processor: features of both meet, and the cache knows no device.
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), without_tf32():
             for part in torch.split(pixels, CHUNK):
                 colour = part.expand(-1, 3, -1, -1).to(machine.device)
                 features.append(network(colour)[0].float().cpu())

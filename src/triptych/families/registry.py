@@ -186,11 +186,13 @@ def place(model: GenerativeModel, device: str) -> GenerativeModel:
     """The model itself, on a device, in the layout that is fast there.
 
     GPUs convolve with the channels of a pixel next to each other: else each convolution would
-    bring images and weights into that order and back.
+    bring images and weights into that order and back. Not Apple's, whose BatchNorm and pooling
+    fail there or give wrong gradients (issues 175189 and 175190 of PyTorch).
     """
     import torch
 
     model.to(device)
     if device != "cpu":
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = torch.contiguous_format if device == "mps" else torch.channels_last
+        model.to(memory_format=layout)  # type: ignore[call-overload]
     return model

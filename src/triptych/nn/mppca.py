@@ -26,6 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from triptych.hardware import without_tf32
+
 MEAN_WEIGHT = 2.0  # images that the common mean counts for in a group's mean
 COVARIANCE_WEIGHT = 10.0  # images that the common covariance counts for in a group's
 ENOUGH = 10_000  # images, of which the basis is found
@@ -35,10 +37,16 @@ LEAST = 1e-6  # variance of a direction, on [-1, 1]: far below what 8 bits can s
 
 
 def in_full_precision(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The method without autocast: what bfloat16 rounds is then divided by small deviations."""
+    """The method without autocast or TF32: what these round is then divided by small deviations.
+
+    torch.compile, which cannot follow switches, leaves TF32 as it is.
+    """
 
     @functools.wraps(method)
     def precise(self: MPPCA, first: Tensor, *others: Any, **named: Any) -> Tensor:
+        if first.is_cuda and not torch.compiler.is_compiling():
+            with without_tf32(), torch.autocast("cuda", enabled=False):
+                return method(self, first, *others, **named)
         if not torch.is_autocast_enabled(first.device.type):
             return method(self, first, *others, **named)
         with torch.autocast(first.device.type, enabled=False):

@@ -77,7 +77,6 @@ def estimated(
     method = options.method or next(iter(model.estimates))
     std = choose_noise(model, options.noise, validation, machine)
     temperatures = options.draws or model.estimates[method]
-    few = replace(machine, microbatch=min(AT_ONCE, machine.microbatch or AT_ONCE))
 
     def nats(numbers: range) -> Tensor:
         rng = ImageStreams(seed, f"likelihood/{method}", numbers, machine.device)
@@ -89,8 +88,8 @@ def estimated(
         below, above = model.simulated_bounds(rng, std, temperatures)
         return above - below
 
-    total = shared(nats, len(pixels), few, report=report)
-    apart = in_units(shared(gap, SIMULATED, few), model.shape)
+    total = shared(nats, len(pixels), machine, report=report, size=AT_ONCE)
+    apart = in_units(shared(gap, SIMULATED, machine, size=AT_ONCE), model.shape)
     code = "noisy_model_chosen" if options.noise is None else "noisy_model_asked"
     values = {"std": std, "temperatures": temperatures, "images": SIMULATED, "gap": apart.nats}
     return replace(

@@ -51,7 +51,7 @@ def sample(
             latent = latent.scaled(temperature)
         return images.to_uint8(model.decode(latent, rng))
 
-    return shared(draw, count, machine, start=start, report=report, size=at_once(model))
+    return shared(draw, count, machine, start=start, report=report, size=usual_batch(model))
 
 
 def draw_from_prior(
@@ -70,7 +70,7 @@ def draw_latents(
 
     Every process draws all of them.
     """
-    size = min(at_once(model), machine.microbatch or BATCH)
+    size = min(usual_batch(model), machine.microbatch or BATCH)
     with torch.inference_mode(), machine.autocast():
         drawn = [
             draw_from_prior(model, seed, numbers, machine, labels)[0]
@@ -79,8 +79,8 @@ def draw_latents(
     return kept(drawn)
 
 
-def at_once(model: GenerativeModel) -> int:
-    """How many images a model draws and decodes at once."""
+def usual_batch(model: GenerativeModel) -> int:
+    """How many images a model draws and decodes at once on a processor."""
     return POINTS_AT_ONCE if model.shape.is_point else BATCH
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from triptych import files
+from triptych import files, hardware
 from triptych.records import Note, Progress
 from triptych.training import tensorfile
 
@@ -151,6 +151,9 @@ def newest(
 
     accept:     takes in tensors and progress, or raises where they do not fit
     most_bytes: no checkpoint of this model is larger; larger ones are not even read
+
+    An error of memory or of the accelerator is raised: the checkpoint is as good as it was, and
+    training that began without it would discard it.
     """
     passed_over: list[Note] = []
     for path in reversed(complete(folder)[-MOST_TRIED:]):
@@ -159,6 +162,8 @@ def newest(
             accept(tensors, progress)
             return progress, passed_over
         except tensorfile.DAMAGE as error:
+            if hardware.of_the_machine(error):
+                raise
             values = {"name": path.name, "reason": tensorfile.reason(error)}
             passed_over.append(Note("checkpoint_damaged", {**values}))
     return None, passed_over

@@ -14,7 +14,8 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -27,6 +28,8 @@ from triptych.training.optimizer import ObjectiveOptimizer
 EAGER_ROUNDS = 2  # of each key, before it is captured: optimizers make their moments in the first
 MOST_OFF = 0.3  # of a captured round from the eager one, as a share of how far a round moves
 MOST_NOISE = 3.0  # or as a multiple of how far two eager rounds are apart
+MOST_ODD = 1  # trials of a key that may come out otherwise before graphs are refused
+MOST_REVIVALS = 2  # times that graphs are tried again after they were refused
 IN_FLIGHT = 2  # rounds that the host may be ahead of the GPU
 Scalar = float | Tensor  # a tensor [] where it may change after a capture
 
@@ -148,11 +151,16 @@ class Captured:
     returned: Any
 
 
+class OddRoundError(RuntimeError):
+    """A captured round computed something else than an eager one."""
+
+
 class Graphs:
     """Rounds of one training, each eager at first and captured then.
 
     record:  captures what it is given
     refused: why all rounds stay eager; None while they are captured
+    odd:     trials of each key that came out otherwise
     """
 
     def __init__(self, record: Record | None = None) -> None:
@@ -161,9 +169,24 @@ class Graphs:
         self.buffers: dict[Hashable, Round] = {}  # with the inputs of each key's last eager round
         self.captured: dict[Hashable, Captured] = {}
         self.refused: str | None = None
+        self.odd: Counter[Hashable] = Counter()
+        self.revivals = MOST_REVIVALS
 
     def forget(self) -> None:
-        """Drop all graphs: other tensors took the place of those that they change."""
+        """Drop all graphs: other tensors took the place of those that they change.
+
+        Graphs that were refused for an odd trial get another one: rounds that move next to nothing,
+        such as those that measure the speed, differ by rounding. A recording that failed is not
+        repeated, for PyTorch keeps its memory (its issues 180395 and 190308).
+        """
+        self.drop()
+        if self.refused is not None and self.odd and self.revivals:
+            self.refused = None
+            self.revivals -= 1
+        self.odd.clear()
+
+    def drop(self) -> None:
+        """All graphs, and what was learned of the rounds."""
         self.captured.clear()
         self.buffers.clear()
         self.met.clear()
@@ -190,13 +213,23 @@ class Graphs:
         try:
             before = copied(trained)
             return self.tried(inputs, run, trained, before)
-        except RuntimeError as error:  # what cannot be recorded, too little memory, another result
-            why = str(error).partition("\n")[0]
-        self.refused = why
-        self.forget()
+        except OddRoundError as error:
+            self.odd[inputs.key] += 1
+            if self.odd[inputs.key] > MOST_ODD:
+                self.refuse(error)
+            else:
+                self.buffers[inputs.key] = inputs.buffers()
+        except RuntimeError as error:  # what cannot be recorded, too little memory
+            self.odd.clear()
+            self.refuse(error)
         if before is not None:
             put_back(trained, before)
         return run(inputs)
+
+    def refuse(self, error: RuntimeError) -> None:
+        """Leave all rounds eager from now on."""
+        self.refused = str(error).partition("\n")[0]
+        self.drop()
 
     def tried(
         self, inputs: Round, run: Run, trained: Moved, before: dict[str, list[Tensor]]
@@ -204,15 +237,17 @@ class Graphs:
         """The round by a new graph; RuntimeError where that is not what eager rounds compute.
 
         The graph is recorded with the inputs of an earlier round, so that one it does not take over
-        shows. Two eager rounds tell how far rounding leads apart.
+        shows. Two eager rounds tell how far rounding leads apart; the second one also whether
+        something waits for the GPU, which would end the recording with memory lost.
         """
-        start = [[t.clone() for t in tensors] for tensors in trained.checked()]
+        start = on_host(trained.checked())
         returned = run(inputs)
-        first = [[t.clone() for t in tensors] for tensors in trained.checked()]
+        first = on_host(trained.checked())
         if not any(map(distance, start[:-1], first[:-1])):
             return returned  # a masked round tells nothing of a graph: the next one is tried
         put_back(trained, before)
-        run(inputs)
+        with refusing_to_wait(inputs.turns[0].batch.images.device):
+            run(inputs)
         noise = farthest(trained.checked(), first, start)
         put_back(trained, before)
         buffers = self.buffers.pop(inputs.key)
@@ -221,14 +256,34 @@ class Graphs:
         replay()
         off = farthest(trained.checked(), first, start)
         if off > max(MOST_OFF, MOST_NOISE * noise):
-            raise RuntimeError(f"a captured round differs from an eager one by {off:.0%}")
+            raise OddRoundError(f"a captured round differs from an eager one by {off:.0%}")
         self.captured[inputs.key] = Captured(buffers, replay, returned)
         return returned
 
 
+@contextmanager
+def refusing_to_wait(device: torch.device) -> Iterator[None]:
+    """Inside, an operation that waits for an NVIDIA GPU raises RuntimeError."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def on_host(parts: list[list[Tensor]]) -> list[list[Tensor]]:
+    """Copies in the host's memory: a trial must not need more of the GPU's than training does."""
+    return [[t.detach().to("cpu", copy=True) for t in tensors] for tensors in parts]
+
+
 def copied(trained: Moved) -> dict[str, list[Tensor]]:
     """What all that a round changes is now."""
-    return {part: [t.clone() for t in tensors] for part, tensors in trained.moved().items()}
+    parts = trained.moved()
+    return dict(zip(parts, on_host(list(parts.values())), strict=True))
 
 
 @torch.no_grad()
@@ -252,8 +307,11 @@ def farthest(
 
 @torch.no_grad()
 def distance(these: list[Tensor], others: list[Tensor]) -> float:
-    """Euclidean, of all numbers together."""
-    squares = [(x.double() - y.double()).square().sum() for x, y in zip(these, others, strict=True)]
+    """Euclidean, of all numbers together, which may be on different devices."""
+    squares = [
+        (x.double() - y.to(x.device).double()).square().sum()
+        for x, y in zip(these, others, strict=True)
+    ]
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 

@@ -27,7 +27,8 @@ MOMENTS = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum",)}
 # Of the loss in float16. It begins lower than PyTorch's: VAEs' losses are thousands of nats.
 FIRST_SCALE, LEAST_SCALE, LARGEST_SCALE = 2.0**12, 2.0**-14, 2.0**24
 DOUBLING_STEPS = 2000
-HEED_FOUND_INF = ("cpu", "cuda")  # devices whose fused AdamW leaves out a step that is masked
+# Devices whose fused AdamW leaves out a step that is masked. Others are asked before each step.
+HEED_FOUND_INF = ("cpu", "cuda")
 ITERATIONS = 5  # of Newton-Schulz
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # chosen by its author to converge fast near zero
 
@@ -181,7 +182,7 @@ class LossScale:
 
 
 class ObjectiveOptimizer:
-    """Forward and backward pass, then a masked step; nothing here waits for the device.
+    """Forward and backward pass, then a masked step; nothing here waits for a CPU or NVIDIA's GPU.
 
     AdamW moves everything but the matrices that the objective leaves to Muon. A step whose loss
     or gradient is not finite leaves weights and moments as they were. With several processes
@@ -275,36 +276,21 @@ class ObjectiveOptimizer:
             self.loss_scale.unscale(gradients)
         norm = total_norm(gradients)
         if settings.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.parameters, settings.clip_norm, norm, foreach=True
-            )
+            # All at once where the device can, as Apple's cannot.
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, norm)
         masked = (~norm.isfinite()).float()
         if self.loss_scale is not None:
             self.loss_scale.update(masked)
-        kept = None if masked.device.type in HEED_FOUND_INF else self.moved_by_adamw()
-        before = None if kept is None else [tensor.clone() for tensor in kept]
+        if masked.device.type not in HEED_FOUND_INF and masked:
+            self.drop_gradients()
+            return masked
         for name, optimizer in self.optimizers.items():
             optimizer.found_inf = masked  # type: ignore[attr-defined] # 1 makes it skip
             for group in optimizer.param_groups:
                 group["lr"] = rates[name]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if kept is not None and before is not None:
-            for tensor, value in zip(kept, before, strict=True):
-                torch.where(masked > 0, value, tensor, out=tensor)
         return masked
-
-    def moved_by_adamw(self) -> list[Tensor]:
-        """Its weights and moments, which are made here where it has none yet."""
-        adamw, moved = self.optimizers["adamw"], list[Tensor]()
-        for parameter in adamw.param_groups[0]["params"]:
-            state = adamw.state[parameter]
-            if not state and parameter.grad is not None:
-                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-                for name in ("exp_avg", "exp_avg_sq"):
-                    state[name] = torch.zeros_like(parameter)
-            moved += [parameter.data, *state.values()]
-        return moved
 
     def trouble(self, loss: Tensor, masked: Tensor) -> Tensor:
         """`masked`, but 0.0 where the loss was finite and merely scaled too much."""

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from triptych import config, files
+from triptych import config, files, hardware
 from triptych.config import ImageShape, Settings
 from triptych.errors import InputError
 from triptych.families import registry
@@ -239,6 +239,8 @@ def start_at(state: TrainingState, origin: Origin, settings: Settings) -> None:
     try:
         state.load(first, AT_FIRST)
     except tensorfile.DAMAGE as error:
+        if hardware.of_the_machine(error):
+            raise
         raise damaged(origin, error) from error
     state.images_before, state.anew = origin.record.total_images, tuple(notes)
 

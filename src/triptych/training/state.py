@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,6 +30,7 @@ AT_FIRST = Progress(
     phase=0, seen=0, rewinds=0, in_a_row={}, returned=False, seconds=0.0, log_bytes=0
 )
 WARM_UP_ROUNDS = 2  # until allocators and libraries have what they need
+MOST_WARM_UP_ROUNDS = 64  # in which graphs of rare rounds are waited for
 
 
 @dataclass(frozen=True)
@@ -233,28 +236,40 @@ class TrainingState:
 
     @property
     def warm_up(self) -> int:
-        """Rounds after which the pace is what it stays."""
-        return WARM_UP_ROUNDS + (0 if self.graphs is None else EAGER_ROUNDS + 1)
+        """Rounds after which the pace is what it stays: with graphs, when the last is captured."""
+        if self.graphs is None:
+            return WARM_UP_ROUNDS
+        met, captured = Counter[Hashable](), 0
+        for index in range(MOST_WARM_UP_ROUNDS):
+            key = self.key(self.seen + index * self.batch_size, progress=0.0)
+            met[key] += 1
+            if met[key] == EAGER_ROUNDS + 1:
+                captured = index + 1
+        return WARM_UP_ROUNDS + captured
 
     def round(self, batches: Batches, seed: int, plan: Plan) -> Round:
         """All inputs of the next round."""
-        share, number = plan.progress(self.seen), self.seen // self.batch_size
+        share = plan.progress(self.seen)
         wanted = Drawing(seed, self.phase, self.seen, batches.rows)
         if self.ahead is None:
             drawn = self.draw(wanted)
         else:
             following = replace(wanted, seen=self.seen + self.batch_size)
             drawn = self.ahead.get(wanted, following, self.draw)
-        turns, key = [], []
+        turns = []
         due = self.due(self.phase, self.seen)
         for (index, repeat), noise in zip(due, drawn, strict=True):
             optimizer = self.optimizers[index]
             batch = self.batch(batches, optimizer.objective, repeat, share, noise)
             turns.append(Turn(optimizer, batch, optimizer.rates_at(share, 0.5**self.rewinds)))
-            key.append((index, optimizer.objective.regime(share, number)))
         before, now = (plan.position(self.seen + more) for more in (0, self.batch_size))
         keeps = {name: average.keep(before, now) for name, average in self.averages.items()}
-        return Round(tuple(key), tuple(turns), keeps)
+        return Round(self.key(self.seen, share), tuple(turns), keeps)
+
+    def key(self, seen: int, progress: float) -> Hashable:
+        """All that is decided on the host in the round after `seen` images of this phase."""
+        due, number = self.due(self.phase, seen), seen // self.batch_size
+        return tuple((i, self.optimizers[i].objective.regime(progress, number)) for i, _ in due)
 
     def learning_rates(self, plan: Plan) -> dict[str, float]:
         """Those of the next steps in this phase, by "objective/optimizer"; `plan` is its own."""

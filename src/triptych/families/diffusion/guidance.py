@@ -61,9 +61,12 @@ class CFGDenoiser:
 
 
 def may_pick_rows(x: Tensor) -> bool:
-    """Whether the host may ask how many they are: not while a graph is recorded, of any kind."""
-    capturing = x.is_cuda and torch.cuda.is_current_stream_capturing()
-    return not (capturing or torch.compiler.is_exporting())
+    """Whether the host may ask how many they are: not while a graph is recorded, of any kind.
+
+    Nor in training on NVIDIA's GPUs, of which none of our steps waits for the device.
+    """
+    training = x.is_cuda and not torch.is_inference_mode_enabled()
+    return not (training or torch.compiler.is_exporting())
 
 
 def note_on_samples(sampling: Sampling, conditioning: Conditioning | None) -> Note | None:
