@@ -43,6 +43,7 @@ from triptych.training import resolve  # noqa: E402
 from triptych.training.plan import Plan  # noqa: E402
 from triptych.training.train import fresh_state  # noqa: E402
 
+LIKELIHOOD_IMAGES = 256  # test images, as `triptych evaluate` takes them
 MEASURING = 60.0  # seconds that drawing and measuring take, until one model took longer
 
 
@@ -77,6 +78,7 @@ def measured(
     (results,) = triptych.evaluate(
         str(samples), data, machine=machine, count=asked.count, out=place / "measured"
     )
+    test = data.test.choose(LIKELIHOOD_IMAGES, "likelihood").images
     return {
         "images_seen": record.images_seen,
         "train_seconds": record.train_seconds,
@@ -86,6 +88,7 @@ def measured(
         "precision": record.precision,
         "samples_per_second": asked.count / drawing,
         "numbers": numbers_of(results.to_json()),
+        "bits_per_dim": run.log_likelihood(test).value,  # none of a GAN
     }
 
 
