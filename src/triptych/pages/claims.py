@@ -52,7 +52,7 @@ OTHER_REASONS = (
 TROUBLE = (
     "discriminator_memorizes", "discriminator_wins", "few_kinds_of_images", "generator_collapsed",
     "gradient_vanished", "ignored_latents", "ignored_latents_pixels", "not_finite", "overfitting",
-    "rewound", "steps_left_out", "unused_latent", "unused_latent_pixels", "unused_level",
+    "rewinds", "steps_left_out", "unused_latent", "unused_latent_pixels", "unused_level",
     "unused_level_pixels",
 )  # fmt: skip
 BELOW = {"below": True, "above": False, "across": None}  # whether an interval is below a limit

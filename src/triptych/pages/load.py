@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -188,6 +188,7 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
     """One result, with run.json, log.jsonl and curves beside it where they exist."""
     record = load_record(folder / "run.json") if folder else None
     log = load_log(folder / "log.jsonl") if folder else Log()
+    rewound = [Note("rewinds", {"n": record.rewinds})] if record and record.rewinds else []
     return Run(
         name=result.run or (folder.name if folder else ""),
         model=result.model,
@@ -196,7 +197,7 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
         metrics=result.metrics,
         cost=own_costs(asdict(result.cost)),
         extractor=result.extractor,
-        warnings=without_repeats((*result.warnings, *log.warnings)),
+        warnings=without_repeats((*result.warnings, *log.warnings, *rewound)),
         log=log.losses,
         diagnoses=log.diagnoses,
         chosen=log.chosen,
@@ -208,7 +209,11 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
 
 
 def load_log(path: Path) -> Log:
-    """Losses, diagnoses and warnings; other events and a torn last line are passed over."""
+    """Losses, diagnoses and warnings; other events and a torn last line are passed over.
+
+    Of what a training gave up by going back, the advice stays and the numbers go. Why it went back
+    is a warning.
+    """
     lines: list[Losses] = []
     diagnoses: list[Diagnosed] = []
     warned: list[Note] = []
@@ -224,7 +229,8 @@ def load_log(path: Path) -> Log:
             continue
         entry = mapping(entry)
         images = number(entry.get("images"))
-        if entry.get("event") == "warning":  # whose words were in "message" before 0.2
+        # Their words were in "message" before 0.2.
+        if entry.get("event") in ("warning", "rewind"):
             warned += read_notes([entry.get("note", entry.get("message"))])
         if images is not None and entry.get("event") == "diagnosis":
             advice = read_notes(entry.get("advice"))
@@ -239,7 +245,10 @@ def load_log(path: Path) -> Log:
         if back is not None:  # what came after it was given up
             phase = number(entry.get("phase")) or 0
             lines = [each for each in lines if each.phase < phase or each.images <= back]
-            diagnoses = [each for each in diagnoses if phase > 0 or each.images <= back]
+            diagnoses = [
+                each if phase > 0 or each.images <= back else replace(each, numbers={})
+                for each in diagnoses
+            ]
         if images is None or entry.get("event") != "losses":
             continue
         lines.append(
