@@ -29,6 +29,7 @@ from triptych.pages.claims import CLAIMS, Evidence
 from triptych.pages.columns import best, comparisons, make_columns, marked, worst
 from triptych.pages.language import Language, Name, Sentence
 from triptych.pages.load import Losses, Run
+from triptych.pages.page import measure_all
 from triptych.records import (
     CostRecord,
     MeasuredOn,
@@ -342,7 +343,7 @@ def test_the_verdict_says_what_both_feature_sets_say(language: str) -> None:
     cases = (
         (APART, APART, ["distance.best"], "distance.second.same"),
         (APART, [(1.0, 9.0)] * 3, ["distance.best"], "distance.second.open"),
-        (APART, turned, ["distance.disputed", "distance.undecided"], None),
+        (APART, turned, ["distance.disputed"], None),
         ([(1.0, 9.0)] * 3, APART, ["distance.best", "distance.undecided"], "distance.second.open"),
     )
     for first, second, keys, said in cases:
@@ -360,6 +361,18 @@ def test_the_verdict_says_what_both_feature_sets_say(language: str) -> None:
     disputed = verdict.read_comparison(comparison_of(on_both_sets(APART, turned)))
     words = next(Language().tell(s) for s in disputed if s.key == "distance.disputed")
     assert "the GAN is nearer than the diffusion model; on image patches it is the other" in words
+
+
+def test_a_contradiction_is_the_headline_and_no_luck_of_the_draw() -> None:
+    """Both sets decide, each the other way round: no sample count would settle that."""
+    runs = on_both_sets(APART, [APART[0], APART[2], APART[1]])
+    content = measure_all(comparison_of(runs), Language())
+    assert str(content["lead"]).startswith("The two feature sets contradict each other.")
+    # Where only alone would the lead count, the other set's word stands against it all the same.
+    one, _ = make_columns(runs)
+    weak = {pair: apart and replace(apart, p=0.2) for pair, apart in one.worse.items()}
+    tied = verdict.distance_undecided(replace(one, worse=weak))
+    assert tied is not None and tied.values["alone"] == ""
 
 
 def test_best_samples_are_not_claimed_where_the_feature_sets_disagree() -> None:

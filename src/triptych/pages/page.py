@@ -208,7 +208,12 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
     """Verdict, tables, pictures and curves, and what the practical's reports claim."""
     runs = comparison.runs
     sentences = [*baseline.tell(comparison), *read_comparison(comparison)]
-    leads = ("distance.best", "distance.undecided", "distance.undecided.all")
+    leads = (
+        "distance.best",
+        "distance.disputed",
+        "distance.undecided",
+        "distance.undecided.all",
+    )
     lead = next((s for s in sentences if s.key in leads), None)
     topics: dict[str, list[str]] = {}  # each once, however its sentences lie
     for sentence in sentences:

@@ -252,19 +252,26 @@ def distance_best(
 
 def distance_disputed(column: Column, columns: Sequence[Column]) -> Sentence | None:
     """Which models the two feature sets order the other way round, where this one decides it."""
-    names = [who for who, _ in column.scores]
-    clauses: list[Value] = []
-    for (one, other), apart in column.worse.items():
-        if apart is not None and apart.disputed and apart.p <= ERROR:
-            near, far = (one, other) if apart.value < 0 else (other, one)
-            who: dict[str, Value] = {"near": names[near], "far": names[far]}
-            clauses.append(Sentence("distance.disputed.clause", who))
+    clauses = tuple(
+        Sentence("distance.disputed.clause", {"near": near, "far": far})
+        for near, far in disputed_pairs(column)
+    )
     seconds = on_other_features(column, columns)
     if not clauses or not seconds:
         return None
-    values: dict[str, Value] = {"measure": measure(column), "clauses": tuple(clauses)}
+    values: dict[str, Value] = {"measure": measure(column), "clauses": clauses}
     values["features"] = features_noun(seconds[0])
     return Sentence("distance.disputed", values, "distance")
+
+
+def disputed_pairs(column: Column) -> list[tuple[Name, Name]]:
+    """Two models each, the nearer one first: decided here, if the other feature set agreed."""
+    names = [who for who, _ in column.scores]
+    return [
+        (names[one], names[other]) if apart.value < 0 else (names[other], names[one])
+        for (one, other), apart in column.worse.items()
+        if apart is not None and apart.disputed and apart.p <= ERROR
+    ]
 
 
 def by_favoured(contrary: Sequence[Sentence]) -> tuple[Sentence, ...]:
@@ -339,9 +346,11 @@ def behind(column: Column, form: Form = "number") -> tuple[Value, ...]:
 
 
 def distance_undecided(column: Column) -> Sentence | None:
-    """Several models could be nearest."""
+    """Several models could be nearest, by chance and not because the feature sets disagree."""
     who = overlapping(column)
     if len(who) < 2 or best(column) is not None or not column.counts:
+        return None
+    if any({*pair} <= {*who} for pair in disputed_pairs(column)):
         return None
     values: dict[str, Value] = {"measure": measure(column), "who": who, "n": min(column.counts)}
     return Sentence("distance.undecided", values | {"alone": alone(column)}, "distance")
