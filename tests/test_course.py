@@ -30,12 +30,12 @@ from triptych.families.diffusion.schedule import linear_beta_sigmas, spaced_sigm
 from triptych.metrics.paths import path_uniformity
 from triptych.options import CompareRequest
 from triptych.pages.balance import ASPECTS, balance_all, conclude, find_all
-from triptych.pages.claims import Evidence, able, easy, is_clear, smooth, troubles_of
+from triptych.pages.claims import Evidence, able, best_samples, easy, is_clear, smooth, troubles_of
 from triptych.pages.course import AnsweredPart, answer_all, departures
 from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Diagnosed, Run, load_comparison, load_log, load_record
 from triptych.pages.page import write_page
-from triptych.records import MetricRecord, Note
+from triptych.records import MetricRecord, Note, SamplesRecord
 from triptych.seeding import ImageStreams
 from triptych.training import calibration
 from triptych.training.resolve import Variant
@@ -472,6 +472,23 @@ def test_every_aspect_is_weighed_once_and_each_side_is_what_was_found(tmp_path: 
     ]  # fmt: skip
 
 
+def test_samples_from_elsewhere_are_not_beaten_by_a_conclusion(tmp_path: Path) -> None:
+    """The verdict calls the stranger nearest: what is said of families is among those alone."""
+    ours = runs("frechet_distance", vae=30.0, gan=10.0)
+    record = SamplesRecord(source="x", kind="files", images=9, fingerprint="f")
+    nearer = (metric("frechet_distance", 3.0),)
+    stranger = Run(name="x", model="elsewhere:x", samples=record, metrics=nearer)
+    alone, beside = comparison_of(ours, tmp_path / "a"), comparison_of([*ours, stranger], tmp_path)
+    assert best_samples(Evidence(beside.runs), "gan").verdict == "supported"
+    for language, words in (("en", "models trained here"), ("fr", "modèles entraînés ici")):
+        texts = Language(language)
+        assert words not in conclude(alone, texts)[0] and words in conclude(beside, texts)[0]
+        merit, limited = (balance_all(each, texts)[1].advantages[0] for each in (alone, beside))
+        assert words not in merit and words in limited
+    told = best_samples(Evidence(beside.runs), "gan").sentences
+    assert told[-1].key == "claim.trained_here"
+
+
 def test_stability_is_undecided_by_one_training_and_decided_by_seeds(tmp_path: Path) -> None:
     once = runs("frechet_distance", vae=20.0, gan=30.0)
     [*_, gan] = balance_all(comparison_of(once, tmp_path / "a"), Language())
@@ -510,7 +527,7 @@ def test_what_went_wrong_on_the_way_is_not_forgotten_at_the_end(tmp_path: Path) 
     warned = with_record(tmp_path, replace(run, diagnoses=log.diagnoses))
     calm = replace(warned, diagnoses=(Diagnosed(images=64, numbers={}),))
     few = replace(calm, warnings=(Note("few_samples", {"n": 9, "enough": 2000}),))
-    lost = replace(calm, warnings=(Note("rewound", {"n": 64}),))
+    lost = replace(calm, warnings=(Note("rewinds", {"n": 1}),))
     words = {
         len(troubles_of(each)): easy(Evidence([each]), "gan").verdict for each in (warned, few)
     }

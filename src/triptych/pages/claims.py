@@ -86,8 +86,9 @@ class Evidence:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         """Of all runs of a page; what was trained elsewhere is left out once all is decided."""
-        names = zip(runs, name_runs(runs), strict=True)
+        names = list(zip(runs, name_runs(runs), strict=True))
         here = [(run, name) for run, name in names if run.samples is None]
+        self.elsewhere = tuple(name for run, name in names if run.samples is not None)
         self.runs, self.names = [run for run, _ in here], [name for _, name in here]
         columns = [c for c in make_columns(runs) if not c.extrapolated]
         self.columns = [c.without(lambda cell: cell.run.samples is not None) for c in columns]
@@ -147,19 +148,15 @@ def judge_all(comparison: Comparison, language: Language) -> list[Claim]:
     trained = trained_here(comparison.runs)
     evidence = Evidence(comparison.runs)
     families = {run.family for run in trained}
-    elsewhere = tuple(
-        name
-        for run, name in zip(comparison.runs, name_runs(comparison.runs), strict=True)
-        if run.samples is not None
-    )
     claims = []
     for key, (family, judge) in CLAIMS.items():
         if family not in families:
             continue
         finding = judge(evidence, family)
         lonely = {s.key for s in finding.sentences} <= {"claim.alone", "claim.no_cost"}
-        if finding.verdict == "unmeasured" and lonely and elsewhere:
-            finding = Finding("unmeasured", (Sentence("claim.elsewhere", {"who": elsewhere}),))
+        if finding.verdict == "unmeasured" and lonely and evidence.elsewhere:
+            who: dict[str, Value] = {"who": evidence.elsewhere}
+            finding = Finding("unmeasured", (Sentence("claim.elsewhere", who),))
         decided = finding.verdict in ("supported", "refuted")
         once = ".once" if decided and finding.luck and evidence.once else ""
         claims.append(
@@ -437,7 +434,10 @@ def beaten(column: Column, mine: Name, others: Sequence[Name]) -> bool | None:
 
 
 def best_samples(evidence: Evidence, family: str) -> Finding:
-    """Nearest to real images, where no other number of the samples says the opposite."""
+    """Nearest to real images, where no other number of the samples says the opposite.
+
+    Among the models trained here; where there are samples from elsewhere too, that is said.
+    """
     column = evidence.column("frechet_distance", "kernel_distance")
     ours = [] if column is None else [w for w, _ in column.scores if w.family == family]
     if column is None or not ours or len(ours) == len(column.scores):
@@ -459,6 +459,8 @@ def best_samples(evidence: Evidence, family: str) -> Finding:
         against = {who for other in evidence.columns for who in rivals(column, other)}
         ours_too = bool(against & set(ours))
         better = [None if won or ours_too else won for won in better]
+    if evidence.elsewhere:
+        behind.append(Sentence("claim.trained_here", {"who": evidence.elsewhere}))
     return judged(better, [*numbers("claim.distance", column.scores), *behind], luck=True)
 
 
