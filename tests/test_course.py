@@ -272,7 +272,7 @@ def parts(name: str, question: str, **values: Any) -> tuple[AnsweredPart, ...]:
         ("2.2b", 0, {"vae": 1.0, "gan": 0.5}, "refuted", "why.against"),
         ("3.2b", 0, {"diffusion": 1.0}, "supported", "why.as"),
         ("3.2b", 0, {"diffusion": 0.5}, "refuted", "why.against"),
-        ("3.2b", 0, {"diffusion": 9.8}, "refuted", "why.against"),  # that is noise
+        ("3.2b", 0, {"diffusion": 9.8}, "refuted", "why.over"),  # that is noise
     ],
 )
 def test_a_word_comes_from_the_claims_and_why_fits_it(
@@ -384,6 +384,23 @@ def test_over_sharp_is_not_clear() -> None:
     assert judged(0.95, 1.05) is True and judged(1.05, 1.2) is True
     assert judged(1.11, 1.3) is False and judged(0.5, 0.8) is False
     assert judged(0.85, 1.05) is None
+
+
+def test_over_sharp_is_not_told_as_blur(tmp_path: Path) -> None:
+    """Noise is no lack of sharpness, and theory, which speaks of blur, is not against it."""
+    blurred, over = Language().text("merit.clear.refuted"), "over-sharp or noisy"
+    for vae, diffusion, said in ((0.5, 0.5, ""), (1.5, 1.5, ".over"), (0.5, 1.5, ".both")):
+        comparison = comparison_of(runs("sharpness", vae=vae, diffusion=diffusion), tmp_path)
+        for language in (Language(), Language("fr")):
+            assert language.text(f"concluded.clear.no{said}") in conclude(comparison, language)
+        _, told = balance_all(comparison, Language())
+        assert (over in told.disadvantages[0]) is (diffusion > 1)
+        assert told.disadvantages[0].startswith(blurred.partition("{")[0]) is (diffusion < 1)
+        (clear, _) = next(a for a in answer_all(comparison.runs) if a.question == "3.2b").parts
+        assert clear.verdict == "refuted"
+        assert clear.why[0].key == ("why.over" if diffusion > 1 else "why.against")
+    two = [*runs("sharpness", gan=0.5), *runs("sharpness", gan=1.5)]
+    assert ASPECTS["clear"](Evidence(two), "gan").form == ".both"
 
 
 # The page

@@ -91,7 +91,7 @@ def balance(family: str, findings: Mapping[str, Finding], language: Language) ->
     def sentences(verdict: str) -> tuple[str, ...]:
         return tuple(
             language.tell(
-                Sentence(f"merit.{aspect}.{verdict}{among(finding)}", numbers_of(family, finding))
+                Sentence(f"merit.{aspect}.{verdict}{finding.form}", numbers_of(family, finding))
             )
             for aspect, finding in findings.items()
             if finding.verdict == verdict
@@ -132,12 +132,6 @@ def too_few_trainings(finding: Finding) -> Value | None:
     return few[0] if few else None
 
 
-def among(finding: Finding) -> str:
-    """What a text's key ends in where a finding of the best leaves samples from elsewhere out."""
-    left_out = any(s.key == "claim.trained_here" for s in finding.sentences)
-    return ".here" if left_out and finding.verdict == "supported" else ""
-
-
 def conclude(comparison: Comparison, language: Language) -> list[str]:
     """The whole: who has each advantage here, what nobody showed, and of what this speaks."""
     findings = find_all(comparison)
@@ -158,7 +152,9 @@ def conclusion(aspect: str, findings: Findings) -> Sentence:
     """Of one aspect: the families that have it, else that none has, else that it is open."""
     having = [f for f, each in findings.items() if each[aspect].verdict == "supported"]
     if having:
-        here = among(findings[having[0]][aspect])
-        return Sentence(f"concluded.{aspect}.yes{here}", {"who": tuple(map(Name, having))})
-    none = all(each[aspect].verdict == "refuted" for each in findings.values())
-    return Sentence(f"concluded.{aspect}.{'no' if none else 'open'}")
+        form = findings[having[0]][aspect].form
+        return Sentence(f"concluded.{aspect}.yes{form}", {"who": tuple(map(Name, having))})
+    if any(each[aspect].verdict != "refuted" for each in findings.values()):
+        return Sentence(f"concluded.{aspect}.open")
+    forms = {each[aspect].form for each in findings.values()}
+    return Sentence(f"concluded.{aspect}.no{forms.pop() if len(forms) == 1 else '.both'}")

@@ -63,11 +63,13 @@ class Finding:
     """A verdict and the numbers that it rests on.
 
     luck: whether it rests on samples of trained models, which another training would change
+    form: what the keys of its texts end in, where they depend on more than the verdict
     """
 
     verdict: Verdict
     sentences: tuple[Sentence, ...] = ()
     luck: bool = False
+    form: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,13 +264,25 @@ def blurry(evidence: Evidence, family: str) -> Finding:
 
 
 def not_blurry(evidence: Evidence, family: str) -> Finding:
-    """The contrary, by the same band; nor is clear what lies wholly above it, as noise does."""
-    return alike(evidence, family, "sharpness", is_clear)
+    """The contrary, by the same band; nor is clear what lies wholly above it, as noise does.
+
+    Where it is not so, the form tells whether by blur, by what lies above, or one model by each.
+    """
+    finding = alike(evidence, family, "sharpness", is_clear)
+    if finding.verdict != "refuted":
+        return finding
+    over = {is_over(metric) for _, metric in evidence.of(family, "sharpness")}
+    return replace(finding, form=".both" if len(over) > 1 else ".over" if over == {True} else "")
+
+
+def is_over(metric: MetricRecord) -> bool:
+    """Whether samples are sharper than real images by more than the margin."""
+    return side(metric, (1 + SHARPNESS_MARGIN) * (metric.floor or 1.0)) == "above"
 
 
 def is_clear(metric: MetricRecord) -> bool | None:
     """Whether samples are neither blurry nor, by as much, sharper than real images."""
-    if side(metric, (1 + SHARPNESS_MARGIN) * (metric.floor or 1.0)) == "above":
+    if is_over(metric):
         return False
     blurred = is_blurry(metric)
     return None if blurred is None else not blurred
@@ -461,7 +475,9 @@ def best_samples(evidence: Evidence, family: str) -> Finding:
         better = [None if won or ours_too else won for won in better]
     if evidence.elsewhere:
         behind.append(Sentence("claim.trained_here", {"who": evidence.elsewhere}))
-    return judged(better, [*numbers("claim.distance", column.scores), *behind], luck=True)
+    finding = judged(better, [*numbers("claim.distance", column.scores), *behind], luck=True)
+    here = finding.verdict == "supported" and evidence.elsewhere
+    return replace(finding, form=".here") if here else finding
 
 
 def rivals(column: Column, other: Column) -> list[Name]:

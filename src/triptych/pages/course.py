@@ -156,6 +156,8 @@ def answer_part(part: Part, runs: Sequence[Run], evidence: Evidence, family: str
         why = finding.sentences or (Sentence("practical.nothing"),)
     elif part.expected is None:
         why = (theory,)
+    elif finding.form == ".over":  # theory speaks of blur, and there is none
+        why = (Sentence("why.over", {"theory": theory}),)
     else:
         foretold: Verdict = "supported" if part.expected else "refuted"
         key = "as" if finding.verdict == foretold else "against"
