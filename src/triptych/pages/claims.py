@@ -46,7 +46,8 @@ SMOOTH = 0.5  # deviation of a path's steps over their mean, below which it is c
 # Why a number is missing of a model that may well have the ability: nothing follows of the model.
 OTHER_REASONS = (
     "all_reconstructions_equal", "few_labels", "labels_not_told", "metric_failed", "no_classifier",
-    "no_labels_to_probe", "not_finite_value", "one_class_only", "samples_have_no_model",
+    "no_labels_to_probe", "not_finite_value", "number_of_a_training_missing", "one_class_only",
+    "samples_have_no_model",
 )  # fmt: skip
 # Notes of a training in which something went wrong.
 TROUBLE = (
