@@ -80,7 +80,11 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One trained model: what it is, what it scored, what it cost, where its pictures lie."""
+    """One trained model: what it is, what it scored, what it cost, where its pictures lie.
+
+    Where several trainings stand in one row, metrics and costs are of all, warnings and advice too;
+    the record, the folder and all curves are those of the first.
+    """
 
     name: str
     model: str  # family:recipe
@@ -160,7 +164,7 @@ def load_comparison(folder: Path) -> Comparison:
     return Comparison(
         folder=folder,
         contract=contract,
-        runs=models,
+        runs=models if results.models is None else tuple(of_all(m, runs) for m in models),
         trainings=() if results.models is None else runs,
         baseline=baseline,
         unmeasured_baseline=why_not,
@@ -174,6 +178,22 @@ def load_runs(
     return tuple(
         load_run(result, find_folder(folder, contract.runs, index, result.run))
         for index, result in enumerate(results)
+    )
+
+
+def of_all(model: Run, trainings: Sequence[Run]) -> Run:
+    """A model's row with what all of its trainings were warned and advised of."""
+    own = [run for run in trainings if run.name in model.trainings]
+    advised = (
+        replace(each, numbers={})  # no point of the first one's charts
+        for run in own
+        for each in run.diagnoses
+        if run.name != model.name and each.advice
+    )
+    return replace(
+        model,
+        warnings=without_repeats(w for run in (model, *own) for w in run.warnings),
+        diagnoses=(*model.diagnoses, *advised),
     )
 
 

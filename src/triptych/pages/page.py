@@ -9,7 +9,7 @@ import base64
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -130,7 +130,7 @@ def write_page(
     loaded = load_comparison(comparison)
     pictures = FigureFiles(figures_beside(target).name)
     content = make_content(loaded, language, course)
-    content["people"] = told_by_people(tests, loaded.runs, Language(language))
+    content["people"] = told_by_people(tests, loaded.trainings or loaded.runs, Language(language))
     page = render(content, format, pictures)
     draft = target.with_name(target.name + ".part")
     try:
@@ -422,14 +422,17 @@ def make_training(run: Run, name: Name, language: Language) -> Training:
         values: dict[str, Value] = {"who": name, "source": run.samples.source}
         absent = language.tell(Sentence("training.elsewhere", values))
     warnings = tuple(sentence_case(language.note(warning)) for warning in run.warnings)
-    return Training(
-        row=make_row(run, name, language), charts=tuple(charts), warnings=warnings, absent=absent
-    )
+    row = make_row(run, name, language)
+    if run.trainings:
+        first = language.fill("training.first", n=len(run.trainings))
+        row = replace(row, detail=", ".join(filter(None, (row.detail, first))))
+    return Training(row=row, charts=tuple(charts), warnings=warnings, absent=absent)
 
 
 def list_commands(comparison: Comparison) -> list[str]:
-    """The comparison's command, then the command that repeats each run."""
-    commands = [run.record.command for run in comparison.runs if run.record]
+    """The comparison's command, then the command that repeats each training."""
+    trained = comparison.trainings or comparison.runs
+    commands = [run.record.command for run in trained if run.record]
     return [each for each in dict.fromkeys([comparison.contract.command, *commands]) if each]
 
 
