@@ -386,6 +386,24 @@ def test_over_sharp_is_not_clear() -> None:
     assert judged(0.85, 1.05) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "half", "word"),
+    [(0.97, 0.01, "supported"), (0.94, 0.01, "supported"), (0.93, 0.03, "undecided"),
+     (0.90, 0.01, "refuted"), (0.99, 0.005, "supported")],
+)  # fmt: skip
+def test_a_model_as_good_as_real_images_is_as_recognisable(
+    value: float, half: float, word: str
+) -> None:
+    """Of real images 97 % are recognised: no model can be asked to be above that."""
+    share = metric("recognisable", value, half, floor=0.97)
+    recognised = parts("recognisable", "3.2b", diffusion=share)[1]
+    assert recognised.verdict == word
+    # A floor of few images is not known within the margin.
+    few = replace(share, floor_low=0.9, floor_high=1.0)
+    assert parts("recognisable", "3.2b", diffusion=few)[1].verdict in ("undecided", word)
+    assert parts("recognisable", "3.2b", diffusion=replace(few, value=0.97))[1].verdict != "refuted"
+
+
 def test_over_sharp_is_not_told_as_blur(tmp_path: Path) -> None:
     """Noise is no lack of sharpness, and theory, which speaks of blur, is not against it."""
     blurred, over = Language().text("merit.clear.refuted"), "over-sharp or noisy"

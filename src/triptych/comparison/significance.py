@@ -31,6 +31,7 @@ NOTHING_BELOW = ("memorised", "copied")
 
 # Equivalence: how far from real images a whole interval may reach and still be called as good.
 SHARPNESS_MARGIN = 0.1  # times the sharpness of real images, on both sides
+RECOGNISED_MARGIN = 0.05  # of all samples, below the share of real images that is recognised
 FLOOR_MARGIN = 1.25  # times the floor of a distance: the usual limit of bioequivalence
 POWER = 0.8  # with which the smallest difference is seen that is told beside "not decided"
 

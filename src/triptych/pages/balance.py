@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from triptych.comparison.significance import RECOGNISED_MARGIN
 from triptych.families.registry import FAMILIES
 from triptych.pages.claims import (
     Evidence,
@@ -22,7 +23,7 @@ from triptych.pages.claims import (
     recognised,
     robust,
 )
-from triptych.pages.language import Language, Name, Sentence, Value
+from triptych.pages.language import Language, Name, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, trained_here
 
 # The numbers of a finding as they stand inside a sentence: the claims' sentences, without a name.
@@ -91,7 +92,7 @@ def balance(family: str, findings: Mapping[str, Finding], language: Language) ->
     def sentences(verdict: str) -> tuple[str, ...]:
         return tuple(
             language.tell(
-                Sentence(f"merit.{aspect}.{verdict}{finding.form}", numbers_of(family, finding))
+                Sentence(f"merit.{aspect}.{verdict}{finding.form}", values_of(family, finding))
             )
             for aspect, finding in findings.items()
             if finding.verdict == verdict
@@ -116,14 +117,20 @@ def balance(family: str, findings: Mapping[str, Finding], language: Language) ->
     )
 
 
-def numbers_of(family: str, finding: Finding) -> dict[str, Value]:
-    """The family's own numbers in a finding, as {numbers}; nothing where it rests on none."""
+def values_of(family: str, finding: Finding) -> dict[str, Value]:
+    """The family's own numbers in a finding, as {numbers}: nothing where it rests on none.
+
+    Beside them stands the margin within which samples are recognised as often as real images.
+    """
     own = tuple(
         Sentence(CLAUSES[s.key], s.values)
         for s in finding.sentences
         if s.key in CLAUSES and getattr(s.values.get("who"), "family", None) == family
     )
-    return {"numbers": Sentence("merit.numbers", {"clauses": own}) if own else ""}
+    return {
+        "numbers": Sentence("merit.numbers", {"clauses": own}) if own else "",
+        "margin": Quantity(RECOGNISED_MARGIN, "points"),
+    }
 
 
 def too_few_trainings(finding: Finding) -> Value | None:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from triptych.comparison.significance import (
     LEVEL,
+    RECOGNISED_MARGIN,
     SHARPNESS_MARGIN,
     Difference,
     beside_floor,
@@ -490,12 +491,20 @@ def rivals(column: Column, other: Column) -> list[Name]:
 
 
 def odd(evidence: Evidence, family: str) -> Finding:
-    """Fewer samples are recognised than real images."""
+    """Fewer samples are recognised than real images, by more than the margin."""
+    return alike(evidence, family, "recognisable", is_odd)
 
-    def fewer(metric: MetricRecord) -> bool | None:
-        return None if metric.floor is None else BELOW[beside_floor(metric)]
 
-    return alike(evidence, family, "recognisable", fewer)
+def is_odd(metric: MetricRecord) -> bool | None:
+    """On which side of the margin below the share of real images; None where it is not decided.
+
+    As good as these is all that a perfect model can be, so no more is asked.
+    """
+    if metric.floor is None:
+        return None
+    ends = (metric.floor, metric.floor_low, metric.floor_high)
+    floor, low, high = (None if end is None else end - RECOGNISED_MARGIN for end in ends)
+    return BELOW[beside_floor(replace(metric, floor=floor, floor_low=low, floor_high=high))]
 
 
 def recognised(evidence: Evidence, family: str) -> Finding:

@@ -15,6 +15,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from triptych import files
+from triptych.comparison.significance import RECOGNISED_MARGIN
 from triptych.errors import InputError
 from triptych.families.registry import FAMILIES
 from triptych.pages import baseline
@@ -282,9 +283,10 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
 
 def make_answer(answer: Answer, runs: Sequence[Run], language: Language) -> PrintedAnswer:
     """An answer in words, with its pictures."""
+    margin = language.number(RECOGNISED_MARGIN, "points")
     parts = tuple(
         PrintedPart(
-            subject=language.text(part.subject) if part.subject else "",
+            subject=language.fill(part.subject, margin=margin) if part.subject else "",
             verdict=part.verdict,
             word=language.text(f"word.{part.verdict}"),
             why=tuple(language.tell(sentence) for sentence in part.why),
