@@ -158,13 +158,15 @@ def beside_floor(metric: MetricRecord) -> Literal["below", "above", "across"]:
 def smallest_seen(metric: MetricRecord) -> float | None:
     """The smallest difference from a fixed value that its interval would have shown.
 
-    With the chance POWER; from the interval's width, so it needs no knowledge of the method.
+    With the chance POWER; from the interval's width, so it needs no knowledge of the method but
+    that over several trainings it is Student's.
     """
     if metric.low is None or metric.high is None:
         return None
     from scipy import special
 
-    reach = 1 + float(special.ndtri(POWER)) / float(special.ndtri(LEVEL))
+    degrees = len(metric.values or ()) - 1 if metric.interval == "Student" else math.inf
+    reach = 1 + float(special.stdtrit(degrees, POWER)) / quantile(degrees)
     return reach * (metric.high - metric.low) / 2
 
 

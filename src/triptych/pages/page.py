@@ -209,13 +209,8 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
     """Verdict, tables, pictures and curves, and what the practical's reports claim."""
     runs = comparison.runs
     sentences = [*baseline.tell(comparison), *read_comparison(comparison)]
-    leads = (
-        "distance.best",
-        "distance.disputed",
-        "distance.undecided",
-        "distance.undecided.all",
-    )
-    lead = next((s for s in sentences if s.key in leads), None)
+    leads = ("distance.best", "distance.disputed", "distance.undecided")
+    lead = next((s for s in sentences if s.key.startswith(leads)), None)
     topics: dict[str, list[str]] = {}  # each once, however its sentences lie
     for sentence in sentences:
         if sentence is not lead:
