@@ -18,6 +18,7 @@ from triptych.pages.charts import BOTTOM, HEIGHT, LEFT, POINTS, RIGHT, TOP, WIDT
 from triptych.pages.columns import make_columns
 from triptych.pages.language import Language
 from triptych.pages.load import Run
+from triptych.pages.page import make_chart
 from triptych.pages.tables import Notes, cost_column, make_tables, metric_column
 from triptych.records import Note
 
@@ -47,6 +48,30 @@ def test_many_points_are_drawn_as_means_of_neighbours() -> None:
     assert [x for x, _ in found] == list(range(2, 3 * POINTS, 3))
     exact = values.reshape(POINTS, 3).mean(1)
     assert [value for _, value in found] == pytest.approx(exact.tolist())
+
+
+def test_no_two_lines_of_a_chart_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GAN's loss has five terms, and a chart of levels more, in one colour: on the page,
+    in its legend, and in the files.
+    """
+    terms = [f"kl_{level}" for level in range(10)]
+    series = [Series(term, ((0.0, float(i)), (5.0, 8.0))) for i, term in enumerate(terms)]
+    chart = make_chart("KL", series, ENGLISH, "images")
+    lines = ElementTree.fromstring(str(chart.svg)).iter("polyline")
+    looks = [(each.attrib["stroke-dasharray"], each.attrib["stroke-opacity"]) for each in lines]
+    assert len(set(looks)) == len({dashes for dashes, _ in looks}) + 2 == len(terms)
+    assert all(
+        f'"{dashes}"' in stroke for (dashes, _), stroke in zip(looks, chart.strokes, strict=True)
+    )
+    drawn: list[tuple[Any, Any]] = []
+    plot = Axes.plot
+
+    def noted(axes: Axes, *values: Any, **style: Any) -> Any:
+        drawn.append((style["linestyle"], style["alpha"]))
+        return plot(axes, *values, **style)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    assert exports.plotted_lines(chart, "vae") and len(set(drawn)) == len(terms)
 
 
 def costing_runs() -> list[Run]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from triptych import files
 from triptych.families.registry import FAMILIES
 from triptych.pages.baseline import entry_in
-from triptych.pages.charts import Chart, Frontier, draw_frontiers, value_axis
+from triptych.pages.charts import DASHES, Chart, Frontier, draw_frontiers, value_axis
 from triptych.pages.columns import label, make_columns, named_runs
 from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Run
@@ -33,7 +33,6 @@ TABLES, FIGURES = "tables", "figures"
 OTHER = "#6b5590"  # of the page in print, for models of no family
 INCHES, DPI = (5.0, 3.2), 200
 STEADY: dict[Any, Any] = {"svg.hashsalt": "triptych", "svg.fonttype": "none"}
-DASHES = ("-", "--", ":", "-.")
 LAST_LATIN = 0x17F  # of the signs that LaTeX's T1 fonts have; others are named by their number
 FIELDS = (
     "model", "metric", "features", "reference", "method", "kind", "value", "low", "high", "floor",
@@ -183,8 +182,13 @@ def plotted_lines(chart: Chart, family: str) -> bytes:
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
         for index, (line, term) in enumerate(zip(chart.series, chart.terms, strict=True)):
-            style = DASHES[index % len(DASHES)]
-            axes.plot(*zip(*line.points, strict=True), style, color=colour_of(family), label=term)
+            axes.plot(
+                *zip(*line.points, strict=True),
+                linestyle=(0, DASHES[index % len(DASHES)] or None),
+                alpha=0.45 if index // len(DASHES) % 2 else 1,
+                color=colour_of(family),
+                label=term,
+            )
         if chart.mark is not None:
             axes.axvline(chart.mark, color=OTHER, linewidth=1)
         if chart.log:
@@ -195,7 +199,7 @@ def plotted_lines(chart: Chart, family: str) -> bytes:
         axes.set_title(chart.title)
         axes.spines[["top", "right"]].set_visible(False)
         if len(chart.series) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, handlelength=4)
         return saved(figure, "png")
 
 

@@ -29,6 +29,7 @@ from triptych.pages.charts import (
     draw_frontiers,
     speed_series,
     split_objectives,
+    stroke,
 )
 from triptych.pages.claims import judge_all
 from triptych.pages.columns import (
@@ -391,6 +392,7 @@ def make_chart(
         svg=draw_chart(series, language, title, across, mark, log),
         series=tuple(series),
         terms=tuple(term_of(line, language) for line in series),
+        strokes=tuple(stroke(index) for index in range(len(series))),
         across=across,
         mark=mark,
         log=log,
