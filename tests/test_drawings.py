@@ -97,6 +97,23 @@ def test_intervals_of_the_chart_of_costs_are_those_of_the_distances() -> None:
         assert across == x and float(low) > float(y) > float(high)
 
 
+@pytest.mark.parametrize("count", [6, 7])
+def test_many_points_have_numbers_and_a_legend(count: int) -> None:
+    """Names of twenty models lay on one another; so does one that is as wide as the chart."""
+    runs = [
+        replace(costing_runs()[0], name=f"m{i}", model=f"vae:m{i}", cost={"network_calls": 2.0**i})
+        for i in range(count)
+    ]
+    names = tuple(f"vae:m{i}" for i in range(count))
+    [frontier] = charts.draw_frontiers(runs, ENGLISH)
+    shown = tuple(re.findall(r">([^<]*)</text></g>", str(frontier.svg)))
+    assert (shown, frontier.legend) == ((names, ()) if count == 6 else (tuple("1234567"), names))
+    wide = [replace(runs[0], model=f"vae:{'long ' * 9}"), *runs[1:3]]
+    [frontier] = charts.draw_frontiers(wide, ENGLISH)
+    assert frontier.legend[0].startswith("vae:long") and ">1</text></g>" in str(frontier.svg)
+    assert exports.plotted(frontier, "png")
+
+
 def test_printed_error_bars_end_where_the_intervals_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,8 @@ FORMS: dict[str, Form] = {  # the costs that are drawn, and how they are printed
     "peak_memory_bytes": "bytes",
 }
 ROOM = 1.25  # beyond the outermost points, as a factor
+MOST_NAMED = 6  # points that have their names beside them; more have numbers
+LONGEST_NAME = 28  # letters that stand beside a point
 
 
 @dataclass(frozen=True)
@@ -303,12 +305,16 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class Frontier:
-    """One chart: quality against one cost."""
+    """One chart: quality against one cost.
+
+    legend: the names of the points, where they have but numbers in the chart
+    """
 
     cost: str
     title: str
     quality: str
     points: tuple[CostPoint, ...]
+    legend: tuple[str, ...]
     svg: Markup
 
 
@@ -331,8 +337,15 @@ def draw_frontiers(
         title = language.text(f"cost.{cost}")
         quality = metric_label(column, language)
         svg = draw_points(points, cost, quality, language)
-        frontiers.append(Frontier(cost, title, quality, points, svg))
+        names = tuple(point.name for point in points)
+        legend = () if all_named(points) else names
+        frontiers.append(Frontier(cost, title, quality, points, legend, svg))
     return frontiers
+
+
+def all_named(points: Sequence[CostPoint]) -> bool:
+    """Whether names stand beside the points: few ones, which are short."""
+    return len(points) <= MOST_NAMED and all(len(p.name) <= LONGEST_NAME for p in points)
 
 
 def cost_points(column: Column, cost: str, language: Language) -> tuple[CostPoint, ...]:
@@ -388,7 +401,8 @@ def draw_points(points: Sequence[CostPoint], cost: str, quality: str, language: 
         f'aria-label="{escape(alt, {chr(34): "&quot;"})}">',
         *draw_grid(x, y, language, lambda value: language.number(value, FORMS[cost])),
     ]
-    for point in points:
+    named = all_named(points)
+    for number, point in enumerate(points, 1):
         across, height = right(x.position(point.cost)), down(y.position(point.value))
         near_edge = x.position(point.cost) > 0.7
         anchor, shift = ("end", -9) if near_edge else ("start", 9)
@@ -398,7 +412,7 @@ def draw_points(points: Sequence[CostPoint], cost: str, quality: str, language: 
             f'V{down(y.position(point.high))}"></path>'
             f'<circle cx="{across}" cy="{height}" r="5"></circle>'
             f'<text x="{across + shift}" y="{height - 7}" text-anchor="{anchor}">'
-            f"{escape(point.name)}</text></g>"
+            f"{escape(point.name) if named else number}</text></g>"
         )
     parts.append(
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
