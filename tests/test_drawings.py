@@ -141,6 +141,16 @@ def test_bars_are_shares_of_the_largest_cost() -> None:
     assert sort == pytest.approx([0.001, 0.01, 0.1])
 
 
+def test_single_trainings_have_no_mark() -> None:
+    """Their differences are none of those that hold one error together on the page."""
+    runs = runs_with("kernel_distance", [(1.0, 1.001), (50.0, 50.001), (90.0, 90.001)])
+    marked, plain = (
+        [row[0].best for row in make_tables(runs, ENGLISH, marks=marks)[0][0].rows]
+        for marks in (True, False)
+    )
+    assert marked == [True, False, False] and not any(plain)
+
+
 def test_what_is_not_defined_has_no_number_to_read_or_sort_by() -> None:
     reason = {"value": None, "kind": "not defined", "note": Note("no_likelihood")}
     first, *others = runs_with("bits_per_dim", APART)

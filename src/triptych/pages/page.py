@@ -227,7 +227,10 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
         "notes": notes,
         "costs": make_cost_table(runs, language, without_training),
         "baseline": None if without_training is None else baseline_row(without_training, language),
-        "trainings_table": make_tables(trained, language, ["distance"])[0] if trained else [],
+        # Single trainings are not among the comparisons that the page decides.
+        "trainings_table": make_tables(trained, language, ["distance"], marks=False)[0]
+        if trained
+        else [],
         "training_rows": [make_row(run, name, language) for run, name in named_runs(trained)],
         "frontiers": draw_frontiers(runs, language, without_training),
         "claims": judge_all(comparison, language),
