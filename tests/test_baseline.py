@@ -241,16 +241,34 @@ def test_a_model_that_is_not_better_is_told_so() -> None:
     worse = {"baseline.worse": [ON_LABELS, ON_PATCHES]}
     assert found["gan"] == ("baseline.partly", worse)
     nowhere = told([30.0, 20.3, 10.0], [30.0, 20.3, 10.0], [0.4, 0.505, 0.6])
-    assert nowhere["vae"][0] == nowhere["gan"][0] == "baseline.not_better"
+    assert (nowhere["vae"][0], nowhere["gan"][0]) == ("baseline.not_better", "baseline.not_known")
     both = {"baseline.worse": [SHARE], "baseline.open": [ON_LABELS]}
     assert found["diffusion"] == ("baseline.partly", both)
 
 
 def test_a_distance_that_the_other_feature_set_contradicts_makes_no_model_better() -> None:
     found = told([10.0, 10.0, 10.0], [30.0, 20.0, 10.0], [0.6, 0.6, 0.6])
-    assert found["vae"] == ("baseline.partly", {"baseline.open": [ON_LABELS, ON_PATCHES]})
+    assert found["vae"] == ("baseline.partly", {"baseline.disputed": [ON_LABELS, ON_PATCHES]})
     assert found["gan"] == ("baseline.partly", {"baseline.open": [ON_PATCHES]})
     assert found["diffusion"] == ("baseline.better", {})
+
+
+def test_what_nobody_decided_is_not_told_as_no_better() -> None:
+    """First no number sees a difference; then both distances dispute it and the share is open."""
+    open_all = told([20.0, 10.0, 10.0], [20.0, 10.0, 10.0], [0.5, 0.6, 0.6])
+    assert open_all["vae"] == (
+        "baseline.not_known",
+        {"baseline.open": [ON_LABELS, ON_PATCHES, SHARE]},
+    )
+    disputed = told([10.0, 10.0, 10.0], [30.0, 10.0, 10.0], [0.5, 0.6, 0.6])
+    both = {"baseline.disputed": [ON_LABELS, ON_PATCHES], "baseline.open": [SHARE]}
+    assert disputed["vae"] == ("baseline.not_known", both)
+    # Where the other set alone sees a difference, that is a finding and this one is open.
+    one = told([19.9, 10.0, 10.0], [30.0, 10.0, 10.0], [0.5, 0.6, 0.6])
+    assert one["vae"] == (
+        "baseline.not_better",
+        {"baseline.worse": [ON_PATCHES], "baseline.open": [ON_LABELS, SHARE]},
+    )
 
 
 def test_differences_from_it_hold_one_error_together() -> None:

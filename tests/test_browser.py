@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_page import write_comparison
+from tests.test_page import change, write_comparison
 from triptych.pages.page import write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -52,6 +52,22 @@ class Watched:
     def look(self, script: str) -> Any:
         """What a script on the page answers."""
         return self.page.evaluate(script)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_long_names_leave_the_numbers_in_view(browser: Any, tmp_path: Path, width: int) -> None:
+    """The heads of rows stay where they are when a table is scrolled."""
+    name = "a-model-of-somebody-with-a-name-that-tells-all-of-its-settings" * 2
+    write_comparison(tmp_path)
+    change(tmp_path / "results.json", lambda r: r["runs"][2].update(model=f"diffusion:{name}"))
+    change(tmp_path / "results.json", lambda r: r["runs"][1].update(model="diffusion:x0"))
+    watched = Watched(browser, write_page(tmp_path), width)
+    wide = "[...document.querySelectorAll('tbody th .model')].map(each => each.offsetWidth)"
+    assert max(watched.look(wide)) <= min(256, 0.4 * width) + 1
+    assert watched.look("document.documentElement.scrollWidth") <= width
+    high = "[...document.querySelectorAll('tbody.models th .model')].map(each => each.offsetHeight)"
+    assert min(watched.look(high)) < 40  # a short name keeps its line
+    watched.page.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from tests.test_page import write_comparison, write_run_json
-from triptych.pages.claims import CLAIMS, Evidence, Finding, judge_all, more_varied
+from tests.test_page import EARLIER, write_comparison, write_run_json
+from triptych.pages.balance import ASPECTS
+from triptych.pages.claims import CLAIMS, Evidence, Finding, judge_all, more_varied, troubles_of
 from triptych.pages.course import sharper
 from triptych.pages.language import Language
-from triptych.pages.load import Comparison, Run, load_comparison, load_record
-from triptych.records import MetricRecord, Note
+from triptych.pages.load import Comparison, Run, load_comparison, load_record, load_run
+from triptych.records import MetricRecord, Note, ResultsRecord
 
 MODELS = {"vae": "vae:ladder", "gan": "gan:r1", "diffusion": "diffusion:x0"}
 
@@ -143,6 +146,29 @@ def test_control_depends_on_the_labels_that_it_was_trained_on(tmp_path: Path) ->
     assert verdict("gan.control", [labelled]) == "refuted"
     assert verdict("gan.control", [labelled, unlabelled]) == "undecided"
     assert verdict("gan.control", [Run(name="c", model="gan:r1")]) == "unmeasured"
+
+
+def test_a_training_that_went_back_was_not_easy(tmp_path: Path) -> None:
+    """Its log tells why; where only run.json is left, that tells that it went back."""
+    judge = ASPECTS["easy"]
+    result = ResultsRecord.read(json.loads((EARLIER / "vae-sigma-s0" / "results.json").read_text()))
+    result = replace(result, warnings=())
+    write_run_json(tmp_path, rewinds=0)
+    assert judge(Evidence([load_run(result, tmp_path)]), "vae").verdict == "supported"
+    collapsed = {"code": "generator_collapsed", "values": {"spread": 0.1, "reach": 0, "least": 1}}
+    advice = {"code": "few_kinds_of_images", "values": {"spread": 0.1, "reach": 0, "least": 1}}
+    diagnosis = {"event": "diagnosis", "numbers": {"spread": 0.1}, "advice": [advice]}
+    rewind = {"event": "rewind", "images": 300, "to": 150}
+    lines = [{**diagnosis, "images": 300}, {**rewind, "note": collapsed}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_run_json(tmp_path, rewinds=1)
+    run = load_run(result, tmp_path)
+    assert [note.code for note in run.warnings] == ["generator_collapsed", "rewinds"]
+    assert judge(Evidence([run]), "vae").verdict == "refuted"
+    codes = [note.code for note in troubles_of(run)]
+    assert codes == ["few_kinds_of_images", "generator_collapsed", "rewinds"]
+    (tmp_path / "log.jsonl").unlink()
+    assert judge(Evidence([load_run(result, tmp_path)]), "vae").verdict == "refuted"
 
 
 def test_spreads_that_chance_would_make_decide_nothing() -> None:

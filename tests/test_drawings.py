@@ -18,6 +18,7 @@ from triptych.pages.charts import BOTTOM, HEIGHT, LEFT, POINTS, RIGHT, TOP, WIDT
 from triptych.pages.columns import make_columns
 from triptych.pages.language import Language
 from triptych.pages.load import Run
+from triptych.pages.page import make_chart
 from triptych.pages.tables import Notes, cost_column, make_tables, metric_column
 from triptych.records import Note
 
@@ -49,6 +50,30 @@ def test_many_points_are_drawn_as_means_of_neighbours() -> None:
     assert [value for _, value in found] == pytest.approx(exact.tolist())
 
 
+def test_no_two_lines_of_a_chart_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GAN's loss has five terms, and a chart of levels more, in one colour: on the page,
+    in its legend, and in the files.
+    """
+    terms = [f"kl_{level}" for level in range(10)]
+    series = [Series(term, ((0.0, float(i)), (5.0, 8.0))) for i, term in enumerate(terms)]
+    chart = make_chart("KL", series, ENGLISH, "images")
+    lines = ElementTree.fromstring(str(chart.svg)).iter("polyline")
+    looks = [(each.attrib["stroke-dasharray"], each.attrib["stroke-opacity"]) for each in lines]
+    assert len(set(looks)) == len({dashes for dashes, _ in looks}) + 2 == len(terms)
+    assert all(
+        f'"{dashes}"' in stroke for (dashes, _), stroke in zip(looks, chart.strokes, strict=True)
+    )
+    drawn: list[tuple[Any, Any]] = []
+    plot = Axes.plot
+
+    def noted(axes: Axes, *values: Any, **style: Any) -> Any:
+        drawn.append((style["linestyle"], style["alpha"]))
+        return plot(axes, *values, **style)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    assert exports.plotted_lines(chart, "vae") and len(set(drawn)) == len(terms)
+
+
 def costing_runs() -> list[Run]:
     """Distances with lopsided intervals, of models whose samples take 1, 10 and 100 ms."""
     runs = []
@@ -70,6 +95,23 @@ def test_intervals_of_the_chart_of_costs_are_those_of_the_distances() -> None:
     assert len(spread) == len(dots) == 3
     for (across, low, high), (x, y) in zip(spread, dots, strict=True):
         assert across == x and float(low) > float(y) > float(high)
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_many_points_have_numbers_and_a_legend(count: int) -> None:
+    """Names of twenty models lay on one another; so does one that is as wide as the chart."""
+    runs = [
+        replace(costing_runs()[0], name=f"m{i}", model=f"vae:m{i}", cost={"network_calls": 2.0**i})
+        for i in range(count)
+    ]
+    names = tuple(f"vae:m{i}" for i in range(count))
+    [frontier] = charts.draw_frontiers(runs, ENGLISH)
+    shown = tuple(re.findall(r">([^<]*)</text></g>", str(frontier.svg)))
+    assert (shown, frontier.legend) == ((names, ()) if count == 6 else (tuple("1234567"), names))
+    wide = [replace(runs[0], model=f"vae:{'long ' * 9}"), *runs[1:3]]
+    [frontier] = charts.draw_frontiers(wide, ENGLISH)
+    assert frontier.legend[0].startswith("vae:long") and ">1</text></g>" in str(frontier.svg)
+    assert exports.plotted(frontier, "png")
 
 
 def test_printed_error_bars_end_where_the_intervals_do(
@@ -97,6 +139,16 @@ def test_bars_are_shares_of_the_largest_cost() -> None:
     [table, *_] = make_tables(runs, ENGLISH)[0]
     sort = [row[-1].sort for row in table.rows]
     assert sort == pytest.approx([0.001, 0.01, 0.1])
+
+
+def test_single_trainings_have_no_mark() -> None:
+    """Their differences are none of those that hold one error together on the page."""
+    runs = runs_with("kernel_distance", [(1.0, 1.001), (50.0, 50.001), (90.0, 90.001)])
+    marked, plain = (
+        [row[0].best for row in make_tables(runs, ENGLISH, marks=marks)[0][0].rows]
+        for marks in (True, False)
+    )
+    assert marked == [True, False, False] and not any(plain)
 
 
 def test_what_is_not_defined_has_no_number_to_read_or_sort_by() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -400,7 +401,9 @@ def test_a_module_is_sampled_by_latents_of_its_first_layers_length() -> None:
 
 def test_a_module_is_measured_as_its_samples_are(data: ImageData) -> None:
     module = made()
+    module.linear.eval()  # one part alone, as frozen ones are
     found = measure(module, plain(data, Path()), count=30)
+    assert module.training and not module.linear.training
     drawn = generators.sample(
         generators.of_module(module, 5, one_thread()), 30, one_thread(), lambda done: None
     )
@@ -428,6 +431,39 @@ def test_a_module_that_makes_no_images_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         measure(module, plain(data, Path()), latent=latent, count=3)
+
+
+class Shaped(nn.Module):
+    """Values drawn by the latent, moved by a function."""
+
+    def __init__(self, move: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.move = move
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.move(z).view(-1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("move", "accepted"),
+    [
+        (lambda z: 0.5 + 0.25 * z.clamp(-2.6, 2.6), False),  # 0 to 1, by 0.15 more on both sides
+        (lambda z: (0.5 + 0.2 * z).clamp(-0.02, 1.0), False),
+        (lambda z: z.tanh(), True),
+        (lambda z: torch.where(z > 2.8, -1.0, 1.0), True),  # thin dark lines on white paper
+        (lambda z: (0.4 + 0.3 * z).clamp(-1, 1), True),  # light, and dark in places
+    ],
+)
+def test_values_from_0_to_1_are_told_by_where_most_of_them_lie(
+    move: Callable[[Tensor], Tensor], accepted: bool
+) -> None:
+    """One value below zero is no proof of -1 to 1: such images would be washed out silently."""
+    made_by = generators.of_module(Shaped(move), 768, one_thread())
+    if accepted:
+        generators.sample(made_by, 60, one_thread(), lambda done: None)
+        return
+    with pytest.raises(InputError, match=r"makes images from -0\..* to 1.*, not from -1 to 1"):
+        generators.sample(made_by, 60, one_thread(), lambda done: None)
 
 
 @pytest.mark.parametrize("batch", ["any", "fixed"])

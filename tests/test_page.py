@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from PIL import Image
 from triptych.comparison.compare import read_comparison, read_measured
 from triptych.errors import InputError
 from triptych.files import parse_json
+from triptych.pages.claims import troubles_of
 from triptych.pages.course import answer_all
 from triptych.pages.language import Language
 from triptych.pages.load import load_comparison
@@ -393,6 +395,28 @@ def test_several_trainings_are_a_row_of_means_above_rows_of_their_own() -> None:
     assert [(run.trainings, run.seed) for run in loaded.runs] == [(names, None)]
     assert [(run.name, run.seed) for run in loaded.trainings] == [(names[0], 0), (names[1], 1)]
     assert all(run.folder == EARLIER / run.name for run in loaded.trainings)
+
+
+def test_nothing_that_befell_a_later_training_is_hidden(tmp_path: Path) -> None:
+    """Pictures and charts are of the first and say so; warnings, advice and commands are of all."""
+    shutil.copytree(EARLIER, tmp_path, dirs_exist_ok=True)
+    (first, second) = (tmp_path / f"vae-sigma-s{seed}" for seed in (0, 1))
+    for kind in ("figures/samples", "samples/000000640"):
+        draw_grid(first / f"{kind}.png")
+    advice = [{"code": "unused_latent", "values": {"active": 0, "n": 2, "kl": 0.0}}]
+    diagnosis = {"event": "diagnosis", "images": 640, "numbers": {"rate": 9.0}, "advice": advice}
+    warned = {"event": "warning", "note": {"code": "text", "values": {"text": "tired"}}}
+    with (second / "log.jsonl").open("a") as log:
+        log.writelines(json.dumps(line) + "\n" for line in (diagnosis, warned))
+    [row] = load_comparison(tmp_path).runs
+    assert Note("text", {"text": "tired"}) in row.warnings
+    assert "unused_latent" in [note.code for note in troubles_of(row)]
+    assert all(each.numbers.get("rate") != 9.0 for each in row.diagnoses)
+    page = read(write_page(tmp_path))
+    assert "charts: first of 2 trainings; warnings: all of them" in page.words
+    assert "Samples generated after training. First of 2 trainings." in page.words
+    assert "After 640 images (first of 2 trainings)" in page.words
+    assert "--seed 1" in page.words and "Tired" in page.words
 
 
 def test_what_was_held_equal_heads_the_page(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from triptych.metrics.intervals import Estimate, mean_interval, wilson
 from triptych.metrics.labels import label_balance
 from triptych.pages.columns import make_columns
 from triptych.pages.load import load_comparison
-from triptych.records import CostRecord, MeasuredOn, MetricRecord, ResultsRecord, RunRecord
+from triptych.records import CostRecord, MeasuredOn, MetricRecord, Note, ResultsRecord, RunRecord
 
 REPEATS = 200
 RECORD = RunRecord.read(FACTS)
@@ -326,6 +326,26 @@ def test_what_one_training_has_not_the_mean_has_not() -> None:
     metrics = [result("a", "b", v).metrics[0] for v in (1.0, None)]
     assert mean_metric(metrics).value is None
     assert mean_metric(metrics[::-1]).kind == "not defined"
+
+
+def test_a_mean_is_of_all_trainings_or_of_none() -> None:
+    """A likelihood that is not finite has no method yet; one that nobody measured has no entry."""
+    bits: dict[str, Any] = {"name": "bits_per_dim", "method": "elbo", "kind": "upper bound"}
+    lost = {**bits, "method": "normal", "kind": "not defined", "note": Note("not_finite_value")}
+    runs = [result("vae:sigma", "s0", 3.0, **bits), result("vae:sigma", "s1", 3.5, **bits)]
+    broken = result("vae:sigma", "s2", None, **lost)
+    for order in ([*runs, broken], [broken, *runs]):
+        [metric] = average(order).metrics
+        assert (metric.value, metric.kind, metric.values) == (None, "not defined", None)
+        assert metric.note == Note("not_finite_value")
+    bare = replace(broken, metrics=())
+    for order in ([*runs, bare], [bare, *runs]):
+        [metric] = average(order).metrics
+        assert (metric.name, metric.value, metric.values) == ("bits_per_dim", None, None)
+        assert metric.note == Note("number_of_a_training_missing")
+    limit = result("vae:sigma", "s0", 2.0, method="extrapolated").metrics
+    [metric, beyond] = average([replace(r, metrics=r.metrics + limit) for r in runs]).metrics
+    assert (metric.value, beyond.value) == (3.25, 2.0)
 
 
 def test_all_pairs_are_compared_in_what_both_have() -> None:

@@ -393,6 +393,27 @@ def test_the_nearest_model_is_told_of_each_reference() -> None:
             assert sentence.values == {"test": Name("gan"), "train": Name("diffusion")}
 
 
+def test_more_numbers_of_an_image_are_neither_best_nor_worst_here() -> None:
+    """Whoever keeps 3,072 numbers has it easier than whoever keeps 96."""
+    sizes = {"vae:a": 96.0, "gan:b": 96.0, "diffusion:c": 3072.0}
+    models = runs_with(PSNR, [(25.0, 26.0), (20.0, 21.0), (40.0, 41.0)], better="higher")
+    runs = [replace(run, cost={"code_size": sizes[run.model]}) for run in models]
+    for each in course.weigh(runs, Language()):
+        assert each.advantages == each.disadvantages == ()
+    alike = [replace(run, cost={"code_size": 96.0}) for run in models]
+    _, gan, diffusion = course.weigh(alike, Language())
+    assert gan.disadvantages == diffusion.advantages == ("Reconstruction PSNR",)
+
+
+def test_a_distance_that_two_feature_sets_decide_is_listed_as_two() -> None:
+    labels = runs_with("frechet_distance", APART, reference="test")
+    patches = runs_with("frechet_distance", APART, reference="test", features="patches")
+    runs = [replace(a, metrics=a.metrics + b.metrics) for a, b in zip(labels, patches, strict=True)]
+    for language in ("en", "fr"):
+        gan = course.weigh(runs, Language(language))[1]
+        assert len(gan.advantages) == len(set(gan.advantages)) == 2
+
+
 def test_each_model_is_weighed_by_what_it_leads_and_closes() -> None:
     """The GAN is nearest, the VAE furthest and quickest, the diffusion model slowest."""
     runs = [
@@ -400,7 +421,8 @@ def test_each_model_is_weighed_by_what_it_leads_and_closes() -> None:
         for power, run in enumerate(runs_with("frechet_distance", APART))
     ]
     found = {each.name: each for each in course.weigh(runs, Language())}
-    distance, time = "Fréchet distance", "Time per sample"
+    classifier = "the label classifier\N{RIGHT SINGLE QUOTATION MARK}s features"
+    distance, time = f"Fréchet distance (features: {classifier})", "Time per sample"
     told = {name: (each.advantages, each.disadvantages) for name, each in found.items()}
     assert told == {
         "The VAE": ((time,), (distance,)),
@@ -536,11 +558,12 @@ def test_what_a_training_gave_up_is_in_no_chart(tmp_path: Path) -> None:
         return {"event": "losses", "images": images, "phase": phase, "losses": {"a/total": images}}
 
     events: list[dict[str, Any]] = [losses(100), losses(200), losses(300)]
-    events.append({"event": "diagnosis", "images": 300, "numbers": {"x": 1}, "advice": []})
+    events.append({"event": "diagnosis", "images": 300, "numbers": {"rate": 1}, "advice": []})
     events += [{"event": "rewind", "images": 300, "to": 150}, losses(200)]
     events += [losses(50, 1), losses(90, 1)]
     events += [{"event": "rewind", "images": 90, "to": 60, "phase": 1}, losses(80, 1)]
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
     log = load_log(path)
     told = [(line.phase, line.images) for line in log.losses]
-    assert told == [(0, 100), (0, 200), (1, 50), (1, 80)] and not log.diagnoses
+    assert told == [(0, 100), (0, 200), (1, 50), (1, 80)]
+    assert not diagnosis_series(log.diagnoses)

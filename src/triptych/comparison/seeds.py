@@ -23,6 +23,7 @@ from triptych.records import (
     CostRecord,
     DifferenceRecord,
     MetricRecord,
+    Note,
     ResultsRecord,
     RunRecord,
 )
@@ -59,15 +60,17 @@ def average(results: Sequence[ResultsRecord]) -> ResultsRecord:
     """One result for several trainings of a model; that of a single one stays as it is.
 
     Costs are means. A metric's interval is Student's, of the mean over trainings: it holds the
-    luck of training and of the samples, with the real images as they are.
+    luck of training and of the samples, with the real images as they are. A number that one of
+    the trainings has not is not defined.
     """
     first, *others = results
     if not others:
         return first
-    by_key = [{which(metric): metric for metric in result.metrics} for result in others]
+    every = [{which(metric): metric for metric in result.metrics} for result in results]
+    some = {key: metric for numbers in every for key, metric in numbers.items()}
     metrics = [
-        mean_metric([metric, *(each[which(metric)] for each in by_key if which(metric) in each)])
-        for metric in first.metrics
+        mean_metric([numbers.get(key) or lacking(metric) for numbers in every])
+        for key, metric in some.items()
     ]
     return replace(
         first,
@@ -87,9 +90,26 @@ def mean_cost(costs: Sequence[CostRecord]) -> CostRecord:
     return CostRecord(**means)
 
 
-def which(metric: MetricRecord) -> tuple[str | None, ...]:
-    """What tells one number of a run from another."""
-    return metric.name, metric.features, metric.reference, metric.method
+def which(metric: MetricRecord) -> tuple[object, ...]:
+    """What tells one number of a run from another; one that is not defined has no method yet."""
+    return metric.name, metric.features, metric.reference, metric.method == EXTRAPOLATED
+
+
+def lacking(metric: MetricRecord) -> MetricRecord:
+    """The entry of a training without this number, which another training of its model has."""
+    return MetricRecord(
+        name=metric.name,
+        better=metric.better,
+        group=metric.group,
+        unit=metric.unit,
+        moves_with_n=metric.moves_with_n,
+        n=metric.n,
+        features=metric.features,
+        reference=metric.reference,
+        kind="not defined",
+        method=metric.method,
+        note=Note("number_of_a_training_missing"),
+    )
 
 
 def mean_metric(metrics: Sequence[MetricRecord]) -> MetricRecord:

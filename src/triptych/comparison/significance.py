@@ -31,6 +31,7 @@ NOTHING_BELOW = ("memorised", "copied")
 
 # Equivalence: how far from real images a whole interval may reach and still be called as good.
 SHARPNESS_MARGIN = 0.1  # times the sharpness of real images, on both sides
+RECOGNISED_MARGIN = 0.05  # of all samples, below the share of real images that is recognised
 FLOOR_MARGIN = 1.25  # times the floor of a distance: the usual limit of bioequivalence
 POWER = 0.8  # with which the smallest difference is seen that is told beside "not decided"
 
@@ -157,13 +158,15 @@ def beside_floor(metric: MetricRecord) -> Literal["below", "above", "across"]:
 def smallest_seen(metric: MetricRecord) -> float | None:
     """The smallest difference from a fixed value that its interval would have shown.
 
-    With the chance POWER; from the interval's width, so it needs no knowledge of the method.
+    With the chance POWER; from the interval's width, so it needs no knowledge of the method but
+    that over several trainings it is Student's.
     """
     if metric.low is None or metric.high is None:
         return None
     from scipy import special
 
-    reach = 1 + float(special.ndtri(POWER)) / float(special.ndtri(LEVEL))
+    degrees = len(metric.values or ()) - 1 if metric.interval == "Student" else math.inf
+    reach = 1 + float(special.stdtrit(degrees, POWER)) / quantile(degrees)
     return reach * (metric.high - metric.low) / 2
 
 

@@ -15,9 +15,11 @@ import inspect
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,9 @@ from triptych.tasks import shared
 INSTALL = "pip install 'triptych[elsewhere]'"
 ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch then unpickles nothing but tensors
 FARTHEST = 10.0  # on [-1, 1] no generator goes so far beyond the ends: it means 0 to 255
-SLACK = 1.05  # the end of images on [0, 1]
+# Images on [0, 1] may pass its ends by a slack, and by more in a few values, but are nowhere dark.
+SLACK, FEW = 0.1, 0.01
+DARK, HARDLY_ANY = -0.5, 1e-4
 SAVE_THEM = "save its samples as images and name these"
 
 
@@ -59,6 +63,7 @@ def sample(
     InputError where what comes is no images on [-1, 1].
     """
     ends = [math.inf, -math.inf]
+    beyond = Counter[str]()  # values, and how many of them lie where those on [0, 1] do not
 
     def draw(numbers: range) -> Tensor:
         with failing(made_by.name, "cannot be sampled", SAVE_THEM):
@@ -70,11 +75,17 @@ def sample(
         if not drawn.isfinite().all():
             raise InputError(f"{made_by.name} makes images that are not finite", "mend it")
         ends[0], ends[1] = min(ends[0], drawn.min().item()), max(ends[1], drawn.max().item())
+        beyond["all"] += drawn.numel()
+        beyond["below"] += int((drawn < -SLACK).sum())
+        beyond["dark"] += int((drawn < DARK).sum())
+        beyond["above"] += int((drawn > 1 + SLACK).sum())
         return images.to_uint8(drawn)
 
     drawn = shared(draw, count, replace(machine, precision="fp32"), report=report)
     low, high = ends
-    if low <= high and (max(-low, high) > FARTHEST or (low >= 0 and high <= SLACK)):
+    few = max(beyond["below"], beyond["above"]) <= FEW * beyond["all"]
+    on_unit = few and beyond["dark"] <= HARDLY_ANY * beyond["all"]
+    if low <= high and (max(-low, high) > FARTHEST or on_unit):
         raise InputError(
             f"{made_by.name} makes images from {low:.4g} to {high:.4g}, not from -1 to 1",
             "scale them: 2 * x - 1 of images from 0 to 1, x / 127.5 - 1 of those from 0 to 255",
@@ -156,6 +167,8 @@ def latent_shape(sizes: Sequence[object], name: str) -> tuple[list[int], int | N
 def of_module(module: nn.Module, latent: int | None, machine: Machine) -> Generator:
     """A generator of a module z -> images; it is put into evaluation mode and on the device.
 
+    `left_as_it_was` undoes both.
+
     latent: the length d of z; None takes the inputs of the module's first layer
     """
     name = type(module).__name__
@@ -163,6 +176,20 @@ def of_module(module: nn.Module, latent: int | None, machine: Machine) -> Genera
     if min(shape) < 1:
         raise InputError(f"latent={latent} is too short", "give 1 or more")
     return of_function(name, module.to(machine.device).eval(), shape, None)
+
+
+@contextmanager
+def left_as_it_was(module: nn.Module) -> Iterator[None]:
+    """Afterwards a module is in the mode and on the device that it was found in."""
+    training = [each for each in module.modules() if each.training]
+    device = next((each.device for each in chain(module.parameters(), module.buffers())), None)
+    try:
+        yield
+    finally:
+        for each in training:
+            each.training = True
+        if device is not None:
+            module.to(device)
 
 
 def inputs_of(module: nn.Module, name: str) -> list[int]:

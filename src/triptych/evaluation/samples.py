@@ -252,8 +252,10 @@ def samples_of(
         return open_samples(parsed, wanted, count, machine, console, labeled=labeled, strict=strict)
     called = name or kind_of(images)
     if isinstance(images, nn.Module):
-        made_by = generators.of_module(images, latent, machine)
-        return draw(made_by, called, kind_of(images), MODULE, wanted, count, machine, console)
+        kind = kind_of(images)
+        with generators.left_as_it_was(images):
+            made_by = generators.of_module(images, latent, machine)
+            return draw(made_by, called, kind, MODULE, wanted, count, machine, console)
     source: Source = source_of_arrays(images, labels if labeled else None, called)
     read = read_samples(source, called, wanted, count, labeled=labeled)
     return finish(read, called, kind_of(images), ARRAY, read.held)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from triptych.comparison.significance import RECOGNISED_MARGIN
 from triptych.families.registry import FAMILIES
 from triptych.pages.claims import (
     Evidence,
@@ -22,7 +23,7 @@ from triptych.pages.claims import (
     recognised,
     robust,
 )
-from triptych.pages.language import Language, Name, Sentence, Value
+from triptych.pages.language import Language, Name, Quantity, Sentence, Value
 from triptych.pages.load import Comparison, trained_here
 
 # The numbers of a finding as they stand inside a sentence: the claims' sentences, without a name.
@@ -90,7 +91,9 @@ def balance(family: str, findings: Mapping[str, Finding], language: Language) ->
 
     def sentences(verdict: str) -> tuple[str, ...]:
         return tuple(
-            language.tell(Sentence(f"merit.{aspect}.{verdict}", numbers_of(family, finding)))
+            language.tell(
+                Sentence(f"merit.{aspect}.{verdict}{finding.form}", values_of(family, finding))
+            )
             for aspect, finding in findings.items()
             if finding.verdict == verdict
         )
@@ -114,14 +117,20 @@ def balance(family: str, findings: Mapping[str, Finding], language: Language) ->
     )
 
 
-def numbers_of(family: str, finding: Finding) -> dict[str, Value]:
-    """The family's own numbers in a finding, as {numbers}; nothing where it rests on none."""
+def values_of(family: str, finding: Finding) -> dict[str, Value]:
+    """The family's own numbers in a finding, as {numbers}: nothing where it rests on none.
+
+    Beside them stands the margin within which samples are recognised as often as real images.
+    """
     own = tuple(
         Sentence(CLAUSES[s.key], s.values)
         for s in finding.sentences
         if s.key in CLAUSES and getattr(s.values.get("who"), "family", None) == family
     )
-    return {"numbers": Sentence("merit.numbers", {"clauses": own}) if own else ""}
+    return {
+        "numbers": Sentence("merit.numbers", {"clauses": own}) if own else "",
+        "margin": Quantity(RECOGNISED_MARGIN, "points"),
+    }
 
 
 def too_few_trainings(finding: Finding) -> Value | None:
@@ -148,8 +157,11 @@ def conclude(comparison: Comparison, language: Language) -> list[str]:
 
 def conclusion(aspect: str, findings: Findings) -> Sentence:
     """Of one aspect: the families that have it, else that none has, else that it is open."""
-    having = tuple(Name(f) for f, each in findings.items() if each[aspect].verdict == "supported")
+    having = [f for f, each in findings.items() if each[aspect].verdict == "supported"]
     if having:
-        return Sentence(f"concluded.{aspect}.yes", {"who": having})
-    none = all(each[aspect].verdict == "refuted" for each in findings.values())
-    return Sentence(f"concluded.{aspect}.{'no' if none else 'open'}")
+        form = findings[having[0]][aspect].form
+        return Sentence(f"concluded.{aspect}.yes{form}", {"who": tuple(map(Name, having))})
+    if any(each[aspect].verdict != "refuted" for each in findings.values()):
+        return Sentence(f"concluded.{aspect}.open")
+    forms = {each[aspect].form for each in findings.values()}
+    return Sentence(f"concluded.{aspect}.no{forms.pop() if len(forms) == 1 else '.both'}")

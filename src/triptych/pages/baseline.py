@@ -8,6 +8,7 @@ decides nothing among the models. Whether a model is better than it is decided a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from triptych.comparison.significance import DISTANCES, Difference, difference, held
 from triptych.pages.columns import Column, column_key, find_entry, make_columns
@@ -79,20 +80,31 @@ def compare(columns: Sequence[Column], baseline: Run) -> list[tuple[Column, Name
 
 
 def tell_model(who: Name, compared: Sequence[tuple[Column, Difference]]) -> Sentence:
-    """By what a model is better than the baseline, and by what it is not."""
+    """By what a model is better than the baseline, and by what it is not, or nobody knows."""
     measures = {
-        better: tuple(noun(column) for column, apart in compared if apart.better == better)
-        for better in ("first", "second", "undecided")
+        said: tuple(noun(column) for column, apart in compared if said_of(apart) == said)
+        for said in ("better", "worse", "disputed", "open")
     }
     values: dict[str, Value] = {"who": who}
-    if len(measures["first"]) == len(compared):
-        return Sentence("baseline.better", values | {"measures": measures["first"]}, "baseline")
-    clauses = tuple(
-        Sentence(key, {"measures": measures[better]})
-        for better, key in (("second", "baseline.worse"), ("undecided", "baseline.open"))
-        if measures[better]
+    if better := measures.pop("better"):
+        values["measures"] = better
+    if not any(measures.values()):
+        return Sentence("baseline.better", values, "baseline")
+    values["clauses"] = tuple(
+        Sentence(f"baseline.{said}", {"measures": listed})
+        for said, listed in measures.items()
+        if listed
     )
-    values["clauses"] = clauses
-    if measures["first"]:
-        return Sentence("baseline.partly", values | {"measures": measures["first"]}, "baseline")
-    return Sentence("baseline.not_better", values, "baseline")
+    key = "partly" if better else "not_better" if measures["worse"] else "not_known"
+    return Sentence(f"baseline.{key}", values, "baseline")
+
+
+def said_of(apart: Difference) -> Literal["better", "worse", "disputed", "open"]:
+    """What a difference from the baseline says; open where chance may explain it.
+
+    Disputed where its interval is on one side of zero and that of the other feature set on the
+    other, so that it is no matter of chance.
+    """
+    if apart.better != "undecided":
+        return "better" if apart.better == "first" else "worse"
+    return "disputed" if apart.disputed and not apart.low <= 0 <= apart.high else "open"

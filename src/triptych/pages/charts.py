@@ -1,7 +1,7 @@
 """Line charts as inline SVG, so that they follow the page's colours, light or dark.
 
-One chart is one objective: its terms against images seen. Lines differ by dash as well as by
-strength, so that they can be told apart without colour.
+One chart is one objective: its terms against images seen. Lines differ by their dashes, so that
+they can be told apart without colour.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ POINTS = 200  # drawn per line; more would not show
 DECADES = 1.5  # a positive range wider than this is drawn on a logarithmic scale
 TRIM = 0.02  # share of extreme values that may leave a linear chart, so that one spike cannot rule
 
+DASHES: tuple[tuple[float, ...], ...] = (  # lengths of lines and gaps, in widths of the line
+    (), (3, 2), (0.5, 2.5), (6, 2.5, 0.5, 2.5), (9, 3), (6, 2.5, 0.5, 2.5, 0.5, 2.5),
+    (0.5, 5), (6, 2.5, 2, 2.5),
+)  # fmt: skip
+STROKE = 2  # width of a line
+
 Point = tuple[float, float]
 FORMS: dict[str, Form] = {  # the costs that are drawn, and how they are printed
     "train_seconds": "time",
@@ -42,6 +48,8 @@ FORMS: dict[str, Form] = {  # the costs that are drawn, and how they are printed
     "peak_memory_bytes": "bytes",
 }
 ROOM = 1.25  # beyond the outermost points, as a factor
+MOST_NAMED = 6  # points that have their names beside them; more have numbers
+LONGEST_NAME = 28  # letters that stand beside a point
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Chart:
     svg: Markup
     series: tuple[Series, ...]
     terms: tuple[str, ...]
+    strokes: tuple[Markup, ...]  # what the terms' lines look like, as attributes
     across: str
     mark: float | None = None
     log: bool = False
@@ -222,7 +231,7 @@ def draw_chart(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(label, {chr(34): "&quot;"})}">',
         *draw_grid(x, y, language),
-        *(draw_line(line, index, x, y) for index, line in enumerate(drawn)),
+        *(draw_line(line, index, x, y) for index, line in enumerate(series) if line.points),
         "" if mark is None else upright(x.position(mark)),
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'
         f"{escape(across)}</text></svg>",
@@ -260,9 +269,16 @@ def draw_line(line: Series, index: int, x: Axis, y: Axis) -> str:
     points = [(right(x.position(images)), down(y.position(value))) for images, value in line.points]
     if len(points) == 1:
         across, height = points[0]
-        return f'<circle class="line-{index % 4}" cx="{across}" cy="{height}" r="3"></circle>'
+        return f'<circle class="line-point" cx="{across}" cy="{height}" r="3"></circle>'
     path = " ".join(f"{px},{py}" for px, py in points)
-    return f'<polyline class="line line-{index % 4}" points="{path}"></polyline>'
+    return f'<polyline class="line" {stroke(index)} points="{path}"></polyline>'
+
+
+def stroke(index: int) -> Markup:
+    """The attributes of a chart's line: its dashes, and fainter once all of them are used."""
+    lengths = " ".join(f"{STROKE * length:g}" for length in DASHES[index % len(DASHES)])
+    opacity = 0.45 if index // len(DASHES) % 2 else 1
+    return Markup(f'stroke-dasharray="{lengths or "none"}" stroke-opacity="{opacity}"')
 
 
 def right(share: float) -> float:
@@ -289,12 +305,16 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class Frontier:
-    """One chart: quality against one cost."""
+    """One chart: quality against one cost.
+
+    legend: the names of the points, where they have but numbers in the chart
+    """
 
     cost: str
     title: str
     quality: str
     points: tuple[CostPoint, ...]
+    legend: tuple[str, ...]
     svg: Markup
 
 
@@ -317,8 +337,15 @@ def draw_frontiers(
         title = language.text(f"cost.{cost}")
         quality = metric_label(column, language)
         svg = draw_points(points, cost, quality, language)
-        frontiers.append(Frontier(cost, title, quality, points, svg))
+        names = tuple(point.name for point in points)
+        legend = () if all_named(points) else names
+        frontiers.append(Frontier(cost, title, quality, points, legend, svg))
     return frontiers
+
+
+def all_named(points: Sequence[CostPoint]) -> bool:
+    """Whether names stand beside the points: few ones, which are short."""
+    return len(points) <= MOST_NAMED and all(len(p.name) <= LONGEST_NAME for p in points)
 
 
 def cost_points(column: Column, cost: str, language: Language) -> tuple[CostPoint, ...]:
@@ -374,7 +401,8 @@ def draw_points(points: Sequence[CostPoint], cost: str, quality: str, language: 
         f'aria-label="{escape(alt, {chr(34): "&quot;"})}">',
         *draw_grid(x, y, language, lambda value: language.number(value, FORMS[cost])),
     ]
-    for point in points:
+    named = all_named(points)
+    for number, point in enumerate(points, 1):
         across, height = right(x.position(point.cost)), down(y.position(point.value))
         near_edge = x.position(point.cost) > 0.7
         anchor, shift = ("end", -9) if near_edge else ("start", 9)
@@ -384,7 +412,7 @@ def draw_points(points: Sequence[CostPoint], cost: str, quality: str, language: 
             f'V{down(y.position(point.high))}"></path>'
             f'<circle cx="{across}" cy="{height}" r="5"></circle>'
             f'<text x="{across + shift}" y="{height - 7}" text-anchor="{anchor}">'
-            f"{escape(point.name)}</text></g>"
+            f"{escape(point.name) if named else number}</text></g>"
         )
     parts.append(
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">'

@@ -17,6 +17,7 @@ from typing import Literal
 
 from triptych.comparison.significance import (
     LEVEL,
+    RECOGNISED_MARGIN,
     SHARPNESS_MARGIN,
     Difference,
     beside_floor,
@@ -46,13 +47,14 @@ SMOOTH = 0.5  # deviation of a path's steps over their mean, below which it is c
 # Why a number is missing of a model that may well have the ability: nothing follows of the model.
 OTHER_REASONS = (
     "all_reconstructions_equal", "few_labels", "labels_not_told", "metric_failed", "no_classifier",
-    "no_labels_to_probe", "not_finite_value", "one_class_only", "samples_have_no_model",
+    "no_labels_to_probe", "not_finite_value", "number_of_a_training_missing", "one_class_only",
+    "samples_have_no_model",
 )  # fmt: skip
 # Notes of a training in which something went wrong.
 TROUBLE = (
     "discriminator_memorizes", "discriminator_wins", "few_kinds_of_images", "generator_collapsed",
     "gradient_vanished", "ignored_latents", "ignored_latents_pixels", "not_finite", "overfitting",
-    "rewound", "steps_left_out", "unused_latent", "unused_latent_pixels", "unused_level",
+    "rewinds", "steps_left_out", "unused_latent", "unused_latent_pixels", "unused_level",
     "unused_level_pixels",
 )  # fmt: skip
 BELOW = {"below": True, "above": False, "across": None}  # whether an interval is below a limit
@@ -63,11 +65,13 @@ class Finding:
     """A verdict and the numbers that it rests on.
 
     luck: whether it rests on samples of trained models, which another training would change
+    form: what the keys of its texts end in, where they depend on more than the verdict
     """
 
     verdict: Verdict
     sentences: tuple[Sentence, ...] = ()
     luck: bool = False
+    form: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +90,9 @@ class Evidence:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         """Of all runs of a page; what was trained elsewhere is left out once all is decided."""
-        names = zip(runs, name_runs(runs), strict=True)
+        names = list(zip(runs, name_runs(runs), strict=True))
         here = [(run, name) for run, name in names if run.samples is None]
+        self.elsewhere = tuple(name for run, name in names if run.samples is not None)
         self.runs, self.names = [run for run, _ in here], [name for _, name in here]
         columns = [c for c in make_columns(runs) if not c.extrapolated]
         self.columns = [c.without(lambda cell: cell.run.samples is not None) for c in columns]
@@ -147,19 +152,15 @@ def judge_all(comparison: Comparison, language: Language) -> list[Claim]:
     trained = trained_here(comparison.runs)
     evidence = Evidence(comparison.runs)
     families = {run.family for run in trained}
-    elsewhere = tuple(
-        name
-        for run, name in zip(comparison.runs, name_runs(comparison.runs), strict=True)
-        if run.samples is not None
-    )
     claims = []
     for key, (family, judge) in CLAIMS.items():
         if family not in families:
             continue
         finding = judge(evidence, family)
         lonely = {s.key for s in finding.sentences} <= {"claim.alone", "claim.no_cost"}
-        if finding.verdict == "unmeasured" and lonely and elsewhere:
-            finding = Finding("unmeasured", (Sentence("claim.elsewhere", {"who": elsewhere}),))
+        if finding.verdict == "unmeasured" and lonely and evidence.elsewhere:
+            who: dict[str, Value] = {"who": evidence.elsewhere}
+            finding = Finding("unmeasured", (Sentence("claim.elsewhere", who),))
         decided = finding.verdict in ("supported", "refuted")
         once = ".once" if decided and finding.luck and evidence.once else ""
         claims.append(
@@ -265,13 +266,25 @@ def blurry(evidence: Evidence, family: str) -> Finding:
 
 
 def not_blurry(evidence: Evidence, family: str) -> Finding:
-    """The contrary, by the same band; nor is clear what lies wholly above it, as noise does."""
-    return alike(evidence, family, "sharpness", is_clear)
+    """The contrary, by the same band; nor is clear what lies wholly above it, as noise does.
+
+    Where it is not so, the form tells whether by blur, by what lies above, or one model by each.
+    """
+    finding = alike(evidence, family, "sharpness", is_clear)
+    if finding.verdict != "refuted":
+        return finding
+    over = {is_over(metric) for _, metric in evidence.of(family, "sharpness")}
+    return replace(finding, form=".both" if len(over) > 1 else ".over" if over == {True} else "")
+
+
+def is_over(metric: MetricRecord) -> bool:
+    """Whether samples are sharper than real images by more than the margin."""
+    return side(metric, (1 + SHARPNESS_MARGIN) * (metric.floor or 1.0)) == "above"
 
 
 def is_clear(metric: MetricRecord) -> bool | None:
     """Whether samples are neither blurry nor, by as much, sharper than real images."""
-    if side(metric, (1 + SHARPNESS_MARGIN) * (metric.floor or 1.0)) == "above":
+    if is_over(metric):
         return False
     blurred = is_blurry(metric)
     return None if blurred is None else not blurred
@@ -437,7 +450,10 @@ def beaten(column: Column, mine: Name, others: Sequence[Name]) -> bool | None:
 
 
 def best_samples(evidence: Evidence, family: str) -> Finding:
-    """Nearest to real images, where no other number of the samples says the opposite."""
+    """Nearest to real images, where no other number of the samples says the opposite.
+
+    Among the models trained here; where there are samples from elsewhere too, that is said.
+    """
     column = evidence.column("frechet_distance", "kernel_distance")
     ours = [] if column is None else [w for w, _ in column.scores if w.family == family]
     if column is None or not ours or len(ours) == len(column.scores):
@@ -459,7 +475,11 @@ def best_samples(evidence: Evidence, family: str) -> Finding:
         against = {who for other in evidence.columns for who in rivals(column, other)}
         ours_too = bool(against & set(ours))
         better = [None if won or ours_too else won for won in better]
-    return judged(better, [*numbers("claim.distance", column.scores), *behind], luck=True)
+    if evidence.elsewhere:
+        behind.append(Sentence("claim.trained_here", {"who": evidence.elsewhere}))
+    finding = judged(better, [*numbers("claim.distance", column.scores), *behind], luck=True)
+    here = finding.verdict == "supported" and evidence.elsewhere
+    return replace(finding, form=".here") if here else finding
 
 
 def rivals(column: Column, other: Column) -> list[Name]:
@@ -471,12 +491,20 @@ def rivals(column: Column, other: Column) -> list[Name]:
 
 
 def odd(evidence: Evidence, family: str) -> Finding:
-    """Fewer samples are recognised than real images."""
+    """Fewer samples are recognised than real images, by more than the margin."""
+    return alike(evidence, family, "recognisable", is_odd)
 
-    def fewer(metric: MetricRecord) -> bool | None:
-        return None if metric.floor is None else BELOW[beside_floor(metric)]
 
-    return alike(evidence, family, "recognisable", fewer)
+def is_odd(metric: MetricRecord) -> bool | None:
+    """On which side of the margin below the share of real images; None where it is not decided.
+
+    As good as these is all that a perfect model can be, so no more is asked.
+    """
+    if metric.floor is None:
+        return None
+    ends = (metric.floor, metric.floor_low, metric.floor_high)
+    floor, low, high = (None if end is None else end - RECOGNISED_MARGIN for end in ends)
+    return BELOW[beside_floor(replace(metric, floor=floor, floor_low=low, floor_high=high))]
 
 
 def recognised(evidence: Evidence, family: str) -> Finding:

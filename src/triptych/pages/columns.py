@@ -302,9 +302,12 @@ def extreme(column: Column, which: Literal["first", "second"]) -> int | None:
 
 
 def best_alone(column: Column) -> int | None:
-    """The entry whose differences from all others each exclude zero by their own intervals."""
+    """The entry whose differences from all others each exclude zero by their own intervals.
+
+    None of these may be disputed by the other feature set: then it is not chance that is in doubt.
+    """
     for index, differences in enumerate(all_apart(column)):
-        if differences and all(each and each.high < 0 for each in differences):
+        if differences and all(e and e.high < 0 and not e.disputed for e in differences):
             return index
     return None
 

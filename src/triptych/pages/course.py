@@ -30,6 +30,7 @@ from triptych.pages.columns import (
     Column,
     best,
     costs,
+    keeps_more,
     make_columns,
     metric_label,
     named_runs,
@@ -156,6 +157,8 @@ def answer_part(part: Part, runs: Sequence[Run], evidence: Evidence, family: str
         why = finding.sentences or (Sentence("practical.nothing"),)
     elif part.expected is None:
         why = (theory,)
+    elif finding.form == ".over":  # theory speaks of blur, and there is none
+        why = (Sentence("why.over", {"theory": theory}),)
     else:
         foretold: Verdict = "supported" if part.expected else "refuted"
         key = "as" if finding.verdict == foretold else "against"
@@ -418,11 +421,17 @@ def weigh(runs: Sequence[Run], language: Language) -> list[Weighed]:
 
 
 def weigh_label(column: Column, language: Language) -> str:
-    """The metric's name, with its reference where that tells two columns apart."""
+    """The metric's name; of a distance its reference and features, which tell columns apart."""
     label = metric_label(column, language)
-    if column.name in DISTANCES and column.reference in ("test", "train", "validation"):
-        return f"{label} ({language.text(f'reference.{column.reference}')})"
-    return label
+    if column.name not in DISTANCES:
+        return label
+    details = []
+    if column.reference in ("test", "train", "validation"):
+        details.append(language.text(f"reference.{column.reference}"))
+    if column.features:
+        features = language.value(verdict.features_noun(column))
+        details.append(language.fill("on.features", features=features))
+    return f"{label} ({', '.join(details)})" if details else label
 
 
 def led(
@@ -436,8 +445,19 @@ def led(
     return [
         label
         for (column, index), label in zip(ends, labels, strict=True)
-        if index is not None and column.scores[index][0] == who
+        if index is not None
+        and column.scores[index][0] == who
+        and is_fair(column, index, extreme is best)
     ]
+
+
+def is_fair(column: Column, index: int, leads: bool) -> bool:
+    """Whether those who are ahead do not reconstruct from more numbers of an image than others.
+
+    leads: whether the one at the index is ahead of all the others; else it is behind them all
+    """
+    ahead = [i for i in range(len(column.scores)) if (i == index) == leads]
+    return not any(keeps_more(column, i) for i in ahead)
 
 
 def time_led(runs: Sequence[Run], who: Name, language: Language, least: bool) -> list[str]:

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 from triptych import files
 from triptych.families.registry import FAMILIES
 from triptych.pages.baseline import entry_in
-from triptych.pages.charts import Chart, Frontier, draw_frontiers, value_axis
+from triptych.pages.charts import (
+    DASHES,
+    LONGEST_NAME,
+    Chart,
+    Frontier,
+    draw_frontiers,
+    value_axis,
+)
 from triptych.pages.columns import label, make_columns, named_runs
 from triptych.pages.language import Language
 from triptych.pages.load import Comparison, Run
@@ -33,7 +40,6 @@ TABLES, FIGURES = "tables", "figures"
 OTHER = "#6b5590"  # of the page in print, for models of no family
 INCHES, DPI = (5.0, 3.2), 200
 STEADY: dict[Any, Any] = {"svg.hashsalt": "triptych", "svg.fonttype": "none"}
-DASHES = ("-", "--", ":", "-.")
 LAST_LATIN = 0x17F  # of the signs that LaTeX's T1 fonts have; others are named by their number
 FIELDS = (
     "model", "metric", "features", "reference", "method", "kind", "value", "low", "high", "floor",
@@ -156,21 +162,26 @@ def plotted(frontier: Frontier, *kinds: str) -> dict[str, bytes]:
     with matplotlib.rc_context(STEADY):
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
-        for point in frontier.points:
+        for number, point in enumerate(frontier.points, 1):
             colour = colour_of(point.family)
             below, above = max(0.0, point.value - point.low), max(0.0, point.high - point.value)
+            name = point.name
+            shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
             axes.errorbar(
-                point.cost, point.value, [[below], [above]], marker="o", color=colour, capsize=3
-            )
+                point.cost, point.value, [[below], [above]], marker="o", color=colour, capsize=3,
+                label=f"{number}  {shown}",
+            )  # fmt: skip
             axes.annotate(
-                point.name, (point.cost, point.value), xytext=(6, 6), textcoords="offset points",
-                color=colour,
+                str(number) if frontier.legend else name, (point.cost, point.value),
+                xytext=(6, 6), textcoords="offset points", color=colour,
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_xlabel(frontier.title)
         axes.set_ylabel(frontier.quality)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(0.15)
+        if frontier.legend:
+            figure.legend(loc="outside right upper", frameon=False, fontsize=6)
         return {kind: saved(figure, kind) for kind in kinds}
 
 
@@ -183,8 +194,13 @@ def plotted_lines(chart: Chart, family: str) -> bytes:
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
         for index, (line, term) in enumerate(zip(chart.series, chart.terms, strict=True)):
-            style = DASHES[index % len(DASHES)]
-            axes.plot(*zip(*line.points, strict=True), style, color=colour_of(family), label=term)
+            axes.plot(
+                *zip(*line.points, strict=True),
+                linestyle=(0, DASHES[index % len(DASHES)] or None),
+                alpha=0.45 if index // len(DASHES) % 2 else 1,
+                color=colour_of(family),
+                label=term,
+            )
         if chart.mark is not None:
             axes.axvline(chart.mark, color=OTHER, linewidth=1)
         if chart.log:
@@ -195,7 +211,7 @@ def plotted_lines(chart: Chart, family: str) -> bytes:
         axes.set_title(chart.title)
         axes.spines[["top", "right"]].set_visible(False)
         if len(chart.series) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, handlelength=4)
         return saved(figure, "png")
 
 

@@ -24,6 +24,7 @@ CLAUSES = {  # of sentences for all; others have the value, its interval and the
     "sharpness.blurry": "sharpness.each",
     "sharpness.level": "sharpness.each",
     "sharpness.open": "sharpness.open.each",
+    "sharpness.open.trainings": "sharpness.open.each",
     "sharpness.over": "sharpness.each",
     "sharpness.sharper": "sharpness.each",
     "sharpness.softer": "sharpness.each",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -80,7 +80,11 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One trained model: what it is, what it scored, what it cost, where its pictures lie."""
+    """One trained model: what it is, what it scored, what it cost, where its pictures lie.
+
+    Where several trainings stand in one row, metrics and costs are of all, warnings and advice too;
+    the record, the folder and all curves are those of the first.
+    """
 
     name: str
     model: str  # family:recipe
@@ -160,7 +164,7 @@ def load_comparison(folder: Path) -> Comparison:
     return Comparison(
         folder=folder,
         contract=contract,
-        runs=models,
+        runs=models if results.models is None else tuple(of_all(m, runs) for m in models),
         trainings=() if results.models is None else runs,
         baseline=baseline,
         unmeasured_baseline=why_not,
@@ -177,6 +181,22 @@ def load_runs(
     )
 
 
+def of_all(model: Run, trainings: Sequence[Run]) -> Run:
+    """A model's row with what all of its trainings were warned and advised of."""
+    own = [run for run in trainings if run.name in model.trainings]
+    advised = (
+        replace(each, numbers={})  # no point of the first one's charts
+        for run in own
+        for each in run.diagnoses
+        if run.name != model.name and each.advice
+    )
+    return replace(
+        model,
+        warnings=without_repeats(w for run in (model, *own) for w in run.warnings),
+        diagnoses=(*model.diagnoses, *advised),
+    )
+
+
 def own_costs(cost: dict[str, float | None]) -> dict[str, float | None]:
     """The costs of a run; memory of a process that trained others as well has a name of its own."""
     if (cost.pop("peak_memory_of", None) or 1) > 1 and "peak_memory_bytes" in cost:
@@ -188,6 +208,7 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
     """One result, with run.json, log.jsonl and curves beside it where they exist."""
     record = load_record(folder / "run.json") if folder else None
     log = load_log(folder / "log.jsonl") if folder else Log()
+    rewound = [Note("rewinds", {"n": record.rewinds})] if record and record.rewinds else []
     return Run(
         name=result.run or (folder.name if folder else ""),
         model=result.model,
@@ -196,7 +217,7 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
         metrics=result.metrics,
         cost=own_costs(asdict(result.cost)),
         extractor=result.extractor,
-        warnings=without_repeats((*result.warnings, *log.warnings)),
+        warnings=without_repeats((*result.warnings, *log.warnings, *rewound)),
         log=log.losses,
         diagnoses=log.diagnoses,
         chosen=log.chosen,
@@ -208,7 +229,11 @@ def load_run(result: ResultsRecord, folder: Path | None) -> Run:
 
 
 def load_log(path: Path) -> Log:
-    """Losses, diagnoses and warnings; other events and a torn last line are passed over."""
+    """Losses, diagnoses and warnings; other events and a torn last line are passed over.
+
+    Of what a training gave up by going back, the advice stays and the numbers go. Why it went back
+    is a warning.
+    """
     lines: list[Losses] = []
     diagnoses: list[Diagnosed] = []
     warned: list[Note] = []
@@ -224,7 +249,8 @@ def load_log(path: Path) -> Log:
             continue
         entry = mapping(entry)
         images = number(entry.get("images"))
-        if entry.get("event") == "warning":  # whose words were in "message" before 0.2
+        # Their words were in "message" before 0.2.
+        if entry.get("event") in ("warning", "rewind"):
             warned += read_notes([entry.get("note", entry.get("message"))])
         if images is not None and entry.get("event") == "diagnosis":
             advice = read_notes(entry.get("advice"))
@@ -239,7 +265,10 @@ def load_log(path: Path) -> Log:
         if back is not None:  # what came after it was given up
             phase = number(entry.get("phase")) or 0
             lines = [each for each in lines if each.phase < phase or each.images <= back]
-            diagnoses = [each for each in diagnoses if phase > 0 or each.images <= back]
+            diagnoses = [
+                each if phase > 0 or each.images <= back else replace(each, numbers={})
+                for each in diagnoses
+            ]
         if images is None or entry.get("event") != "losses":
             continue
         lines.append(

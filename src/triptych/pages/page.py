@@ -9,12 +9,13 @@ import base64
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
 
 from triptych import files
+from triptych.comparison.significance import RECOGNISED_MARGIN
 from triptych.errors import InputError
 from triptych.families.registry import FAMILIES
 from triptych.pages import baseline
@@ -28,6 +29,7 @@ from triptych.pages.charts import (
     draw_frontiers,
     speed_series,
     split_objectives,
+    stroke,
 )
 from triptych.pages.claims import judge_all
 from triptych.pages.columns import (
@@ -130,7 +132,7 @@ def write_page(
     loaded = load_comparison(comparison)
     pictures = FigureFiles(figures_beside(target).name)
     content = make_content(loaded, language, course)
-    content["people"] = told_by_people(tests, loaded.runs, Language(language))
+    content["people"] = told_by_people(tests, loaded.trainings or loaded.runs, Language(language))
     page = render(content, format, pictures)
     draft = target.with_name(target.name + ".part")
     try:
@@ -208,8 +210,8 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
     """Verdict, tables, pictures and curves, and what the practical's reports claim."""
     runs = comparison.runs
     sentences = [*baseline.tell(comparison), *read_comparison(comparison)]
-    leads = ("distance.best", "distance.undecided", "distance.undecided.all")
-    lead = next((s for s in sentences if s.key in leads), None)
+    leads = ("distance.best", "distance.disputed", "distance.undecided")
+    lead = next((s for s in sentences if s.key.startswith(leads)), None)
     topics: dict[str, list[str]] = {}  # each once, however its sentences lie
     for sentence in sentences:
         if sentence is not lead:
@@ -225,7 +227,10 @@ def measure_all(comparison: Comparison, language: Language) -> dict[str, object]
         "notes": notes,
         "costs": make_cost_table(runs, language, without_training),
         "baseline": None if without_training is None else baseline_row(without_training, language),
-        "trainings_table": make_tables(trained, language, ["distance"])[0] if trained else [],
+        # Single trainings are not among the comparisons that the page decides.
+        "trainings_table": make_tables(trained, language, ["distance"], marks=False)[0]
+        if trained
+        else [],
         "training_rows": [make_row(run, name, language) for run, name in named_runs(trained)],
         "frontiers": draw_frontiers(runs, language, without_training),
         "claims": judge_all(comparison, language),
@@ -277,9 +282,10 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
 
 def make_answer(answer: Answer, runs: Sequence[Run], language: Language) -> PrintedAnswer:
     """An answer in words, with its pictures."""
+    margin = language.number(RECOGNISED_MARGIN, "points")
     parts = tuple(
         PrintedPart(
-            subject=language.text(part.subject) if part.subject else "",
+            subject=language.fill(part.subject, margin=margin) if part.subject else "",
             verdict=part.verdict,
             word=language.text(f"word.{part.verdict}"),
             why=tuple(language.tell(sentence) for sentence in part.why),
@@ -389,6 +395,7 @@ def make_chart(
         svg=draw_chart(series, language, title, across, mark, log),
         series=tuple(series),
         terms=tuple(term_of(line, language) for line in series),
+        strokes=tuple(stroke(index) for index in range(len(series))),
         across=across,
         mark=mark,
         log=log,
@@ -417,14 +424,17 @@ def make_training(run: Run, name: Name, language: Language) -> Training:
         values: dict[str, Value] = {"who": name, "source": run.samples.source}
         absent = language.tell(Sentence("training.elsewhere", values))
     warnings = tuple(sentence_case(language.note(warning)) for warning in run.warnings)
-    return Training(
-        row=make_row(run, name, language), charts=tuple(charts), warnings=warnings, absent=absent
-    )
+    row = make_row(run, name, language)
+    if run.trainings:
+        first = language.fill("training.first", n=len(run.trainings))
+        row = replace(row, detail=", ".join(filter(None, (row.detail, first))))
+    return Training(row=row, charts=tuple(charts), warnings=warnings, absent=absent)
 
 
 def list_commands(comparison: Comparison) -> list[str]:
-    """The comparison's command, then the command that repeats each run."""
-    commands = [run.record.command for run in comparison.runs if run.record]
+    """The comparison's command, then the command that repeats each training."""
+    trained = comparison.trainings or comparison.runs
+    commands = [run.record.command for run in trained if run.record]
     return [each for each in dict.fromkeys([comparison.contract.command, *commands]) if each]
 
 

@@ -278,6 +278,8 @@ def run_panel(
     caption = language.text("caption.points" if together else f"caption.{kind}")
     if figure.uri and figure.note:
         caption = f"{caption} {sentence_case(language.note(figure.note))}."
+    if run.trainings:
+        caption = f"{caption} {sentence_case(of_first(run, language))}."
     picture = make_picture(figure, alt_text(kind, name, language), caption, language)
     return Panel(
         anchor=anchor(kind, run),
@@ -286,6 +288,11 @@ def run_panel(
         question=QUESTIONS.get((kind, run.family), ""),
         pictures=(picture,),
     )
+
+
+def of_first(run: Run, language: Language) -> str:
+    """Of which of several trainings a picture is."""
+    return language.fill("caption.first", n=len(run.trainings))
 
 
 def real_panel(comparison: Comparison, language: Language) -> Panel:
@@ -325,6 +332,8 @@ def progress_panel(run: Run, name: Name, language: Language) -> Panel:
         kind = "progress" if images else "progress.before"
         alt = alt_text(kind, name, language, images=images)
         caption = language.fill(f"caption.{kind}", images=images)
+        if run.trainings:
+            caption = f"{caption} ({of_first(run, language)})"
         pictures.append(make_picture(strip, alt, caption, language))
     return Panel(
         anchor=anchor("progress", run),

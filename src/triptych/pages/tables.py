@@ -97,14 +97,18 @@ def make_tables(
     language: Language,
     groups: Sequence[str] = (*GROUPS, "other"),
     baseline: Run | None = None,
+    marks: bool = True,
 ) -> tuple[list[Table], tuple[str, ...]]:
-    """A table for each group of metrics with the costs beside it, and the notes under all."""
+    """A table for each group of metrics with the costs beside it, and the notes under all.
+
+    marks: whether the best ones are marked
+    """
     notes, columns = Notes(), make_columns(runs)
     tables: list[Table] = []
     for group in groups:
         own = [c for c in columns if group_of(c) == group and not is_idle(c)]
         headings = [metric_heading(column, language) for column in own]
-        printed = [metric_column(column, language, notes, baseline) for column in own]
+        printed = [metric_column(column, language, notes, baseline, marks) for column in own]
         beside = BESIDE["distance"] if not tables else BESIDE.get(group, ())
         names = [name for name in beside if any(run.cost.get(name) for run in runs)]
         if headings or not tables:
@@ -187,13 +191,17 @@ def metric_heading(column: Column, language: Language) -> Heading:
 
 
 def metric_column(
-    column: Column, language: Language, notes: Notes, baseline: Run | None = None
+    column: Column,
+    language: Language,
+    notes: Notes,
+    baseline: Run | None = None,
+    marks: bool = True,
 ) -> list[PrintedCell]:
     """The cells of a column, all with as many decimals, the lasting best one marked.
 
     The baseline's comes last.
     """
-    leader, spread = marked(column), finest(column)
+    leader, spread = marked(column) if marks else None, finest(column)
     first = None if leader is None else column.scores[leader][1]
     cells = [(cell.metric, first) for cell in column.cells]
     cells += [] if baseline is None else [(entry_in(column, baseline), None)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from triptych.comparison.significance import (
     DISTANCES,
@@ -252,19 +253,26 @@ def distance_best(
 
 def distance_disputed(column: Column, columns: Sequence[Column]) -> Sentence | None:
     """Which models the two feature sets order the other way round, where this one decides it."""
-    names = [who for who, _ in column.scores]
-    clauses: list[Value] = []
-    for (one, other), apart in column.worse.items():
-        if apart is not None and apart.disputed and apart.p <= ERROR:
-            near, far = (one, other) if apart.value < 0 else (other, one)
-            who: dict[str, Value] = {"near": names[near], "far": names[far]}
-            clauses.append(Sentence("distance.disputed.clause", who))
+    clauses = tuple(
+        Sentence("distance.disputed.clause", {"near": near, "far": far})
+        for near, far in disputed_pairs(column)
+    )
     seconds = on_other_features(column, columns)
     if not clauses or not seconds:
         return None
-    values: dict[str, Value] = {"measure": measure(column), "clauses": tuple(clauses)}
+    values: dict[str, Value] = {"measure": measure(column), "clauses": clauses}
     values["features"] = features_noun(seconds[0])
     return Sentence("distance.disputed", values, "distance")
+
+
+def disputed_pairs(column: Column) -> list[tuple[Name, Name]]:
+    """Two models each, the nearer one first: decided here, if the other feature set agreed."""
+    names = [who for who, _ in column.scores]
+    return [
+        (names[one], names[other]) if apart.value < 0 else (names[other], names[one])
+        for (one, other), apart in column.worse.items()
+        if apart is not None and apart.disputed and apart.p <= ERROR
+    ]
 
 
 def by_favoured(contrary: Sequence[Sentence]) -> tuple[Sentence, ...]:
@@ -339,23 +347,42 @@ def behind(column: Column, form: Form = "number") -> tuple[Value, ...]:
 
 
 def distance_undecided(column: Column) -> Sentence | None:
-    """Several models could be nearest."""
+    """Several models could be nearest, by chance and not because the feature sets disagree."""
     who = overlapping(column)
     if len(who) < 2 or best(column) is not None or not column.counts:
         return None
-    values: dict[str, Value] = {"measure": measure(column), "who": who, "n": min(column.counts)}
-    return Sentence("distance.undecided", values | {"alone": alone(column)}, "distance")
+    if any({*pair} <= {*who} for pair in disputed_pairs(column)):
+        return None
+    few = [too_few(metric) for name, metric in column.scores if name in who]
+    of, n = max(of for of, _ in few), min(column.counts)
+    if of:  # beside a model that was trained but once, the fewest are one
+        n = min(count if each else 1 for each, count in few)
+    values: dict[str, Value] = {"measure": measure(column), "who": who, "n": n}
+    return Sentence(f"distance.undecided{of}", values | {"alone": alone(column)}, "distance")
+
+
+def too_few(metric: MetricRecord) -> tuple[Literal["", ".trainings"], int]:
+    """What there are too few of where a number decides nothing, and how many there are.
+
+    An interval over several trainings is that wide for their number and not for that of images.
+    The first is what the key of a text ends in.
+    """
+    if metric.values:
+        return ".trainings", len(metric.values)
+    return "", metric.n or 0
 
 
 def undecided_alike(sentences: Iterable[Sentence | None]) -> list[Sentence]:
     """The same sentences, with all distances that tell the same models apart as little in one."""
     told = [sentence for sentence in sentences if sentence is not None]
-    alike = by_equal(({k: v for k, v in s.values.items() if k != "measure"}, s) for s in told)
+    alike = by_equal(
+        ({k: v for k, v in s.values.items() if k != "measure"} | {"key": s.key}, s) for s in told
+    )
     return [
         group[0]
         if len(group) == 1
         else Sentence(
-            "distance.undecided.all",
+            f"{group[0].key}.all",
             {**shared, "measures": named([each.values["measure"] for each in group])},
             "distance",
         )
@@ -389,8 +416,11 @@ def to_floor(who: Name, metric: MetricRecord, floor: float) -> Sentence:
         return Sentence("distance.level", {"who": who, "margin": margin})
     seen, ratio = smallest_seen(metric), ratio_to_floor(metric)
     if seen is not None and metric.low is not None and metric.low <= floor:
-        values: dict[str, Value] = {"who": who, "n": metric.n or 0}
-        return Sentence("distance.open", values | {"ratio": Quantity(1 + seen / floor, "ratio")})
+        of, n = too_few(metric)
+        values: dict[str, Value] = {"who": who, "n": n}
+        return Sentence(
+            f"distance.open{of}", values | {"ratio": Quantity(1 + seen / floor, "ratio")}
+        )
     if ratio is None:
         return Sentence("distance.plain", {"who": who, **measured(metric)})
     return Sentence("distance.times", {"who": who, "ratio": Quantity(ratio, "ratio")})
@@ -460,9 +490,11 @@ def sharpness_of(who: Name, metric: MetricRecord) -> Sentence | None:
     if key in ("level", "open") and metric.n is None:
         return None
     aside: Value = Sentence("aside", {"note": metric.note}) if metric.note else ""
-    values: dict[str, Value] = {"who": who, "n": metric.n or 0, "aside": aside}
+    of, n = too_few(metric)
+    values: dict[str, Value] = {"who": who, "n": n, "aside": aside}
     values["margin"] = Quantity(SHARPNESS_MARGIN, "percent")
     values["seen"] = Quantity((seen or 0.0) / metric.floor, "percent")
+    key += of if key == "open" else ""
     return Sentence(f"sharpness.{key}", {**values, **measured(metric)}, "sharpness")
 
 
@@ -496,10 +528,11 @@ def copies_of(who: Name, metric: MetricRecord) -> Sentence | None:
     if metric.floor is None or metric.low is None or metric.high is None:
         return None
     most = MEMORISED_MARGIN * metric.floor
-    key = "near" if metric.low > metric.floor else "open"
+    of, n = too_few(metric)
+    key = "near" if metric.low > metric.floor else f"open{of}"
     if equivalent(metric, 0.0, most):
         key = "none"
-    values: dict[str, Value] = {"who": who, "most": Quantity(most, "percent"), "n": metric.n or 0}
+    values: dict[str, Value] = {"who": who, "most": Quantity(most, "percent"), "n": n}
     values["floor"] = Quantity(metric.floor, "percent")
     return Sentence(f"memorised.{key}", values | measured(metric, "percent"), "variety")
 
