@@ -33,8 +33,17 @@ from triptych.pages.balance import ASPECTS, balance_all, conclude, find_all
 from triptych.pages.claims import Evidence, able, best_samples, easy, is_clear, smooth, troubles_of
 from triptych.pages.course import AnsweredPart, answer_all, departures
 from triptych.pages.language import Language
-from triptych.pages.load import Comparison, Diagnosed, Run, load_comparison, load_log, load_record
-from triptych.pages.page import write_page
+from triptych.pages.load import (
+    Comparison,
+    Diagnosed,
+    Run,
+    load_comparison,
+    load_log,
+    load_record,
+    times_trained,
+)
+from triptych.pages.page import tell_brackets, write_page
+from triptych.pages.verdict import trainings
 from triptych.records import MetricRecord, Note, SamplesRecord
 from triptych.seeding import ImageStreams
 from triptych.training import calibration
@@ -534,6 +543,36 @@ def test_stability_is_undecided_by_one_training_and_decided_by_seeds(tmp_path: P
     vae, gan = balance_all(comparison_of(several, tmp_path / "b"), Language())
     assert any(line.startswith("It is stable") for line in vae.advantages)
     assert any(line.startswith("It is unstable") for line in gan.disadvantages)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_models_trained_once_and_several_times_are_told_apart(
+    tmp_path: Path, language: str
+) -> None:
+    """What brackets are of which rows, of what the conclusion speaks, and a caution."""
+    vae = metric("frechet_distance", 21.0, values=(20.0, 22.0), method="normal")
+    gan = metric("frechet_distance", 30.0, method="delete-group jackknife")
+    models = runs("frechet_distance", vae=vae, gan=gan)
+    models[0] = replace(models[0], trainings=("vae-s0", "vae-s1"))
+    mixed, texts = comparison_of(models, tmp_path), Language(language)
+    means, single = tell_brackets(mixed, texts)
+    assert means == texts.text("method.trainings")
+    who = {"en": ("the GAN", "the VAE"), "fr": ("le GAN", "le VAE")}[language]
+    assert who[0] in single and who[1] not in single
+    assert texts.text("interval.delete-group jackknife") in single
+    assert texts.text("interval.normal") not in single
+    beside = replace(mixed, baseline=replace(models[1], model="mixture:mppca"))
+    assert tell_brackets(beside, texts)[2:] == [texts.text("method.single.baseline")]
+    alone = comparison_of(models[1:], tmp_path / "alone")
+    assert "{" not in tell_brackets(alone, texts)[0] and len(tell_brackets(alone, texts)) == 1
+    assert [times_trained(m) for m in (models, models[:1], models[1:])] == [
+        "mixed", "several", "once",
+    ]  # fmt: skip
+    caution = trainings(models)
+    assert caution is not None and caution.values == {"least": 1, "most": 2}
+    assert {"en": "from 1 to 2 times", "fr": "de 1 à 2 fois"}[language] in texts.tell(caution)
+    one_or_more = {"en": "one or more trainings", "fr": "un ou plusieurs entraînements"}[language]
+    assert one_or_more in conclude(mixed, texts)[-1]
 
 
 def test_the_conclusion_says_what_was_found_and_of_what_it_speaks(tmp_path: Path) -> None:

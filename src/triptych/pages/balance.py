@@ -24,7 +24,7 @@ from triptych.pages.claims import (
     robust,
 )
 from triptych.pages.language import Language, Name, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, trained_here
+from triptych.pages.load import Comparison, times_trained, trained_here
 
 # The numbers of a finding as they stand inside a sentence: the claims' sentences, without a name.
 CLAUSES = {
@@ -147,7 +147,7 @@ def conclude(comparison: Comparison, language: Language) -> list[str]:
     sentences = [conclusion(aspect, findings) for aspect in CONCLUDED]
     contract, runs = comparison.contract, trained_here(comparison.runs)
     budget = contract.budget.asked if contract.budget is not None else ""
-    key = "once" if any(len(run.trainings) < 2 for run in runs) else "several"
+    key = times_trained(runs)
     scope = "budget" if budget else "data"
     sentences.append(
         Sentence(f"concluded.{key}.{scope}", {"data": contract.data.name, "budget": budget})

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from triptych import files
 from triptych.errors import InputError
@@ -144,6 +144,15 @@ class Comparison:
 def trained_here(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The runs of which more is known than samples."""
     return tuple(run for run in runs if run.samples is None)
+
+
+def times_trained(runs: Sequence[Run]) -> Literal["once", "several", "mixed"]:
+    """Whether each model was trained once, each several times, or only some of them several times.
+
+    Samples from elsewhere say nothing of trainings and are left out.
+    """
+    several = {len(run.trainings) > 1 for run in trained_here(runs)}
+    return "mixed" if len(several) > 1 else "once" if several == {False} else "several"
 
 
 def load_comparison(folder: Path) -> Comparison:

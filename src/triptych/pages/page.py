@@ -51,7 +51,7 @@ from triptych.pages.formats import (
     render,
 )
 from triptych.pages.language import Interval, Language, Name, Quantity, Sentence, Value
-from triptych.pages.load import Comparison, Run, load_comparison, trained_here
+from triptych.pages.load import Comparison, Run, load_comparison, times_trained
 from triptych.pages.panels import BESIDE, Panel, make_bands, make_hero, run_panel
 from triptych.pages.tables import make_cost_table, make_tables
 from triptych.pages.verdict import read_comparison
@@ -245,16 +245,13 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
     evaluation = contract.evaluation
     counts = {"count": evaluation.count, "seed": evaluation.seed}
     notes = contract.data.notes if isinstance(contract.data, DataRecord) else ()
-    columns = make_columns(runs)
-    methods = dict.fromkeys(m.method for c in columns for _, m in c.scores if m.method)
-    listed = language.listed([method_text(method, language) for method in methods])
     seen = dict.fromkeys(
-        (definition_of(column), metric_label(column, language)) for column in columns
+        (definition_of(column), metric_label(column, language)) for column in make_columns(runs)
     )
-    several = any(run.trainings for run in runs)
+    repeated = times_trained(runs)
     return {
         "answers": [make_answer(each, runs, language) for each in answer_all(runs)],
-        "once": any(len(run.trainings) < 2 for run in trained_here(runs)),
+        "caution": "" if repeated == "several" else language.text(f"practical.{repeated}"),
         "departures": [language.tell(sentence) for sentence in departures(comparison)],
         "weighed": weigh(runs, language),
         "balances": balance_all(comparison, language),
@@ -262,8 +259,7 @@ def explain(comparison: Comparison, language: Language) -> dict[str, object]:
         "definitions": [(name, language.text(key)) for key, name in seen if key in language],
         "protocol": [
             language.fill("method.counts", **counts),
-            language.fill("method.interval", methods=listed) if listed and not several else "",
-            language.text("method.trainings") if several else "",
+            *tell_brackets(comparison, language),
             language.text("method.differences"),
             language.text("method.floor"),
             language.text("method.choose"),
@@ -364,6 +360,24 @@ def list_conditions(contract: ContractRecord, language: Language) -> list[tuple[
 def definition_of(column: Column) -> str:
     """Where the texts define a column's metric."""
     return f"definition.{column.name}{'.extrapolated' * column.extrapolated}"
+
+
+def tell_brackets(comparison: Comparison, language: Language) -> list[str]:
+    """What the brackets are: intervals of means over trainings, of single results, or both."""
+    runs = comparison.runs
+    single = [name for run, name in named_runs(runs) if not run.trainings]
+    every = (metric for column in make_columns(runs) for _, metric in column.scores)
+    methods = dict.fromkeys(m.method for m in every if m.method and m.values is None)
+    listed = language.listed([method_text(method, language) for method in methods])
+    if len(single) == len(runs):
+        return [language.fill("method.interval", methods=listed)] if listed else []
+    told = [language.text("method.trainings")]
+    if single and listed:
+        values: dict[str, Value] = {"who": tuple(single), "methods": listed}
+        told.append(language.tell(Sentence("method.single", values)))
+    if comparison.baseline:
+        told.append(language.text("method.single.baseline"))
+    return told
 
 
 def method_text(method: str, language: Language) -> str:

@@ -721,8 +721,11 @@ def trainings(runs: Sequence[Run]) -> Sentence | None:
     """How often every model was trained: whether the intervals hold the luck of training."""
     counts = {len(run.trainings) or 1 for run in runs}
     apart = len({(run.model, run.variant) for run in runs}) == len(runs)
-    if len(runs) < 2 or len(counts) > 1 or not apart:
+    if len(runs) < 2 or not apart:
         return None
+    if len(counts) > 1:
+        least, most = min(counts), max(counts)
+        return Sentence("caution.trainings.mixed", {"least": least, "most": most}, "caution")
     if counts == {1}:
         spread = Quantity(TRAINING_SPREAD["frechet_distance"], "percent")
         return Sentence("caution.seeds", {"spread": spread}, "caution")
