@@ -20,7 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,7 +88,8 @@ def read_shards(folder: Path, columns: Columns) -> Source:
 
     Numbers at the end of names are left out of it: `train-00001.tar` lies in `train`.
     """
-    names = [file.name for file in walk(folder) if file.name.lower().endswith(SUFFIXES)]
+    every = [file.name for file in walk(folder)]
+    names = [name for name in every if name.lower().endswith(SUFFIXES)]
     if not names:
         raise InputError(f"no archives in {printable(str(folder))}", "name a folder of some")
     tops = list(map(top_of_shard, names))
@@ -96,7 +97,9 @@ def read_shards(folder: Path, columns: Columns) -> Source:
     for name, top in zip(names, tops, strict=True):
         number = number_of(name) if tops.count(top) > 1 else ""
         volumes.append(Volume(folder / name, contents_of(folder / name), top, number))
-    return read_volumes(volumes, folder, columns)
+    source = read_volumes(volumes, folder, columns)
+    others = Counter(map(suffix_of, set(every).difference(names)))
+    return replace(source, notes=source.notes + notes_on_others(others, "files_beside_archives"))
 
 
 @dataclass(frozen=True)

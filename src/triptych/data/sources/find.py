@@ -20,7 +20,7 @@ from triptych.data.sources.layout import is_image
 from triptych.data.sources.matlab import read_matlab
 from triptych.data.sources.memory import find_again
 from triptych.data.sources.metadata import is_table
-from triptych.data.sources.parquet import is_parquet, read_parquet
+from triptych.data.sources.parquet import any_with_images, is_parquet, read_parquet
 from triptych.errors import InputError
 
 PLUGINS = "triptych.sources"  # the entry points by which other packages add readers
@@ -92,7 +92,7 @@ def find_path(path: Path, columns: Columns) -> Origin:
             digest.update(b"%d %d " % (file.size, file.mtime_ns))
         listed = "\0".join([*names, "", *sorted(walked.unreadable)])
         digest.update(listed.encode(errors="surrogateescape"))
-        reader = reader_of_folder(names)
+        reader = reader_of_folder(path, names)
     elif stat.S_ISREG(status.st_mode):
         digest.update(b"%d %d" % (status.st_size, status.st_mtime_ns))
         reader = reader_of(path)
@@ -106,13 +106,19 @@ def find_path(path: Path, columns: Columns) -> Origin:
     return Origin(name_of(path), identity, lambda progress: reader(path, columns))
 
 
-def reader_of_folder(names: list[str]) -> Reader:
-    """The reader of a folder with these files: of its images, its tables or its archives."""
-    tables = any(is_parquet(name) and not is_table(name) for name in names)
+def reader_of_folder(folder: Path, names: list[str]) -> Reader:
+    """The reader of a folder with these files: of its images, its tables or its archives.
+
+    Tables beside archives are read if they can hold images: img2dataset writes one of texts beside
+    each archive.
+    """
+    tables = [name for name in names if is_parquet(name) and not is_table(name)]
     archives = any(name.lower().endswith(ARCHIVES) for name in names)
     if not (tables or archives) or sum(map(is_image, names)) >= IMAGES_ALONE:
         return read_folder
-    return read_parquet if tables else read_shards
+    if tables and (not archives or any_with_images(folder, tables)):
+        return read_parquet
+    return read_shards
 
 
 def reader_of(file: Path) -> Reader:

@@ -102,12 +102,15 @@ def abridged(listed: list[str], more: str = ", +{}", shown: int = SHOWN) -> str:
     return ", ".join(listed[:shown]) + (more.format(rest) if rest > 0 else "")
 
 
-def notes_on_others(suffixes: Counter[str]) -> tuple[Note, ...]:
-    """A note on files that are not images, by suffix; none where there are none."""
+def notes_on_others(suffixes: Counter[str], code: str = "files_passed_over") -> tuple[Note, ...]:
+    """A note on files that are not read, by suffix; none where there are none.
+
+    code: of the note, which says why; by default because they are not images
+    """
     if not suffixes:
         return ()
     listed = abridged(list_suffixes(suffixes, "{suffix} {count}", bare="-"))
-    return (Note("files_passed_over", {"n": suffixes.total(), "suffixes": listed}),)
+    return (Note(code, {"n": suffixes.total(), "suffixes": listed}),)
 
 
 def no_images(source_name: str, suffixes: Counter[str], is_folder: bool) -> InputError:
