@@ -31,7 +31,7 @@ from triptych.options import (
 from triptych.records import Note
 from triptych.words import english
 
-VERSION = 5  # raised whenever the same source would give other pixels or parts
+VERSION = 6  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(

@@ -111,7 +111,7 @@ def read_arrays(path: Path, columns: Columns) -> Source:
     used = set(parts)  # arrays that are images or labels
     for key, part in parts.items():
         check_stack(arrays[key])
-        column = label_array(arrays, key, part, columns)
+        column = label_array(arrays, key, part, columns, used)
         labels = None
         if column is not None:
             used.add(column.key)
@@ -129,6 +129,9 @@ def read_arrays(path: Path, columns: Columns) -> Source:
         used.add(classes.key)
     if columns.labeled:
         notes += notes_on(pieces, [stored for key, stored in arrays.items() if key not in used])
+    others = [a for key, a in arrays.items() if a.stack and 0 not in a.shape and key not in parts]
+    if others and columns.image is None:
+        notes.append(Note("stacks_passed_over", {"arrays": listed(others)}))
     named: dict[PartName, list[str]] = {}
     for piece in pieces:
         if piece.part is not None:
@@ -292,16 +295,21 @@ def part_of_key(key: str, words: Collection[str]) -> PartName | None:
 
 
 def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str, PartName | None]:
-    """The keys of the images, each with the part it tells."""
+    """The keys of the images, each with the part it tells.
+
+    `images` are for training where other stacks are named as the held-out parts.
+    """
     if asked is not None:
         if asked not in arrays:
             raise InputError(f"no array '{asked}' in {path}", f"there are {', '.join(arrays)}")
         return {asked: part_of_key(asked, IMAGE_NAMES)}
     every = {key: stored for key, stored in arrays.items() if stored.stack}
-    if IMAGES in every:
-        return {IMAGES: None}
     parts = {key: part for key in every if (part := part_of_key(key, IMAGE_NAMES))}
-    if parts and len(set(parts.values())) == len(parts):
+    one_each_part = len(set(parts.values())) == len(parts)
+    if IMAGES in every:
+        held_out = one_each_part and "train" not in parts.values()
+        return {IMAGES: "train", **parts} if parts and held_out else {IMAGES: None}
+    if parts and one_each_part:
         return dict(parts)
     named = [key for key in every if key.lower() in IMAGE_NAMES]
     fitting = named if len(named) == 1 else [key for key in every if every[key].bytes]
@@ -347,9 +355,16 @@ def check_stack(stored: Stored) -> None:
 
 
 def label_array(
-    arrays: dict[str, Stored], key: str, part: PartName | None, columns: Columns
+    arrays: dict[str, Stored],
+    key: str,
+    part: PartName | None,
+    columns: Columns,
+    used: Collection[str],
 ) -> Stored | None:
-    """The labels of the images under a key: asked for, of the same part, or of a usual name."""
+    """The labels of the images under a key: asked for, of the same part, or of a usual name.
+
+    used: the keys of images, and of labels of other images
+    """
     path, count = arrays[key].path, arrays[key].shape[0]
     if not columns.labeled:
         return None
@@ -359,7 +374,8 @@ def label_array(
     own = [name for name in names if part and part_of_key(name, words) == part]
     asked = columns.label if columns.label in names else None
     fitting = [name for name in names if one_each(arrays[name], count)]
-    guessed = usual(fitting, LABEL_NAMES) or usual(names, LABEL_NAMES)
+    free = [name for name in names if name not in used]
+    guessed = usual(fitting, LABEL_NAMES) or usual(free, LABEL_NAMES)
     name = own[0] if own else asked if columns.label else guessed
     if name is None:
         if columns.label:
