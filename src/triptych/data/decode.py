@@ -77,6 +77,7 @@ HEIF = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"ms
 CONTAINERS = (b"mif1", b"msf1", b"miaf")  # of AVIF, where that is among the compatible brands
 AVIF_BRANDS = {b"avif", b"avis"}
 TO_PNG = "convert it, for example by: magick mogrify -format png FILE"
+RAW_FILE = f"a camera's raw file is not read: {TO_PNG}"
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
@@ -232,10 +233,15 @@ def is_animated(image: ImageFile) -> bool:
 
 
 def decode_pages(data: bytes) -> Pictures:
-    """The pages of a TIFF file but for small copies and masks; all where nothing else is there."""
+    """The pages of a TIFF file but for small copies and masks; all where nothing else is there.
+
+    BadImageError for a camera's raw file, whose pages are previews.
+    """
     if len(data) > FILE_CAP:
         raise BadImageError(f"{len(data)} bytes are too many")
     every = tiff.directories(data)
+    if tiff.is_raw(every):
+        raise BadImageError(RAW_FILE)
     pages = [page for page in every if not page.passed_over] or every
     if len(pages) > 1 and sum(cost(page) for page in pages) > STACK_CAP:
         pixels = sum(page.pixels for page in pages) // 10**6

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 
 from triptych.data import ranges, splits, store, workers
-from triptych.data.decode import Picture, quietly, read_pictures
+from triptych.data.decode import RAW_FILE, Picture, quietly, read_pictures
 from triptych.data.ranges import Bounds, NumberSummary
 from triptych.data.sources import BadImageError, Item, PartName, Progress, Source, UnreadableError
-from triptych.data.sources.layout import UNLABELED, in_order
+from triptych.data.sources.layout import RAW, UNLABELED, in_order
 from triptych.errors import InputError
 from triptych.hardware import usable_cores
 from triptych.options import Fit
@@ -419,6 +419,8 @@ def prepare(work: tuple[list[Item], Reading]) -> Prepared:
     with quietly():
         for owner, item in enumerate(items):
             try:
+                if item.name.lower().endswith(RAW):
+                    raise BadImageError(RAW_FILE)
                 pictures = read_pictures(item.content)
             except BadImageError as error:
                 block.add_bad(error, owner, "")

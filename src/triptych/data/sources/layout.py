@@ -23,9 +23,9 @@ SUFFIXES = (
     ".jpe", ".jfif", ".jif", ".apng", ".avif",
 )  # fmt: skip
 # images too, but of formats that are not read: they come as bad ones
+RAW = (".dng", ".cr2", ".nef", ".arw")  # what cameras' sensors measured, inside of a TIFF
 UNREAD = (
-    ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg",
-    ".dng", ".cr2", ".nef", ".arw", ".ico",
+    ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg", ".ico", *RAW,
 )  # fmt: skip
 # files that hold many images; each is read when it is named itself
 KINDS = (
