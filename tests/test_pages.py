@@ -98,6 +98,22 @@ def test_pages_have_the_label_and_the_part_of_their_file(tmp_path: Path) -> None
     assert progress == [(1, 1)]
 
 
+@pytest.mark.parametrize(("files", "code"), [(25, "pages_together"), (3, "pages_apart")])
+def test_pages_that_are_images_are_told(tmp_path: Path, files: int, code: str) -> None:
+    """And all of a file are in one part where there are files enough."""
+    images = np.random.default_rng(2).integers(256, size=(files, 20, 16, 16), dtype=np.uint8)
+    images[:, :, 0, 0] = np.arange(files)[:, None]  # tells the file
+    for number, pages in enumerate(images):
+        (tmp_path / f"{number}.tif").write_bytes(stack(pages))
+    Image.fromarray(255 - images[0, 0]).save(tmp_path / "single.png")
+    data = opened(tmp_path)
+    values = {"n": 20 * files, "files": files}
+    assert noted(data)[code] == values | ({} if code == "pages_together" else {"least": 20})
+    parts = (data.train, data.validation, data.test)
+    held = [set(part.images[:, 0, 0, 0].tolist()) for part in parts]
+    assert (sum(map(len, held)) == len(set.union(*held))) is (code == "pages_together")
+
+
 def test_a_damaged_page_is_one_bad_image(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     (tmp_path / "a").mkdir()

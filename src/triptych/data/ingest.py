@@ -56,11 +56,14 @@ CHUNK_BYTES = 1 << 24  # written at a time
 class Gathered:
     """Labels, parts, sizes and bad images of a source's items, in order; pixels are spooled.
 
+    owners:    the number of each image's item, of which some hold several
     unlabeled: the first image without a label of each part that is given, by name
     """
 
     labels: list[Label] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    items: int = 0
     unlabeled: dict[int, str] = field(default_factory=dict)
     bad: list[tuple[str, str]] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -78,6 +81,8 @@ class Gathered:
                 self.unlabeled.setdefault(part_number(item.part), item.name)
             self.labels.append(item.label)
             self.given.append(part_number(item.part))
+            self.owners.append(self.items + owner)
+        self.items += len(items)
         self.bad += [(items[bad.owner].name + bad.page, bad.reason) for bad in prepared.bad]
         self.faint += prepared.faint
         self.unread += prepared.unread
@@ -121,7 +126,8 @@ def gather(
         refuse_too_few(digests[kept], gathered, name, [*left_out, *label_notes])
         labels, classes = number_labels(gathered.labels, source.classes)
         parts = np.full(len(given), splits.TRAIN, dtype=np.int8)
-        parts[kept] = splits.assign(digests[kept], given[kept])
+        owners = np.array(gathered.owners, dtype=np.int64)
+        parts[kept] = splits.assign(digests[kept], given[kept], owners[kept])
         keep, copies = kept.copy(), 0
         keep[kept], copies = splits.without_leaks(digests[kept], parts[kept])
         refuse_empty_parts(parts, kept, keep, given, gathered, name)
@@ -148,6 +154,7 @@ def gather(
                 *label_notes,
                 *ranges.notes(gathered.summaries, bounds, reading.given is not None),
                 *file_notes(gathered.counts, gathered.first_animated),
+                *page_notes(owners[kept], parts[kept]),
             ]
         ),
         ranges={kind: bounds[kind] for kind in sorted(bounds)},
@@ -187,6 +194,22 @@ def file_notes(counts: Counts, first_animated: str) -> list[Note]:
     if counts.passed_over:
         found.append(Note("pages_passed_over", {"n": counts.passed_over}))
     return found
+
+
+def page_notes(owners: np.ndarray, parts: np.ndarray) -> list[Note]:
+    """How many images are pages of files of several, and whether those are in one part each.
+
+    owners: the number of each image's file, ascending, int (N,)
+    parts:  int8 (N,)
+    """
+    _, starts, counts = np.unique(owners, return_index=True, return_counts=True)
+    stacks = counts > 1
+    if not stacks.any():
+        return []
+    values = {"n": int(counts[stacks].sum()), "files": int(stacks.sum())}
+    if (np.minimum.reduceat(parts, starts) == np.maximum.reduceat(parts, starts)).all():
+        return [Note("pages_together", {**values})]
+    return [Note("pages_apart", {**values, "least": splits.LEAST_FILES})]
 
 
 def refuse_too_few(
