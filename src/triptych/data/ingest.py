@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
@@ -23,7 +23,15 @@ from PIL import Image
 from triptych.data import ranges, splits, store, workers
 from triptych.data.decode import RAW_FILE, Picture, quietly, read_pictures
 from triptych.data.ranges import Bounds, NumberSummary
-from triptych.data.sources import BadImageError, Item, PartName, Progress, Source, UnreadableError
+from triptych.data.sources import (
+    BadImageError,
+    Item,
+    PartName,
+    Progress,
+    Source,
+    UnreadableError,
+    printable,
+)
 from triptych.data.sources.layout import RAW, UNLABELED, in_order
 from triptych.errors import InputError
 from triptych.hardware import usable_cores
@@ -35,9 +43,13 @@ LEAST_IMAGES = 20  # below, no part holds enough to mean anything
 FEW_MISSING = 0.05  # of the labels: then the images without one are left out, else all labels
 FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
 
+# Notes of readers on what lies in a source and is none of its items
 LEAVES_OUT = (
-    "folders_beside_train", "images_beside_train", "masks_left_out", "images_not_listed",
-    "files_left_out", "parts_from_column_some",
+    "archive_cut_short", "files_beside_archives", "files_beside_tables", "files_left_out",
+    "files_passed_over", "files_without_part", "folders_beside_train", "images_beside_train",
+    "images_not_listed", "links_passed_over", "mask_files_left_out", "masks_left_out",
+    "parquet_passed_over", "partly_converted", "parts_from_column_some", "splits_left_out",
+    "stacks_passed_over",
 )  # fmt: skip
 
 Label = str | int | None
@@ -124,7 +136,7 @@ def gather(
         kept, label_notes = settle_labels(gathered, source.classes)
         left_out = [note for note in source.notes if note.code in LEAVES_OUT]
         refuse_too_few(digests[kept], gathered, name, [*left_out, *label_notes])
-        labels, classes = number_labels(gathered.labels, source.classes)
+        labels, classes = number_labels(gathered.labels, source.classes, name)
         parts = np.full(len(given), splits.TRAIN, dtype=np.int8)
         owners = np.array(gathered.owners, dtype=np.int64)
         parts[kept] = splits.assign(digests[kept], given[kept], owners[kept])
@@ -315,25 +327,36 @@ def settle_labels(
 
 
 def number_labels(
-    labels: list[Label], names: tuple[str, ...] | None
+    labels: list[Label], names: tuple[str, ...] | None, source_name: str
 ) -> tuple[np.ndarray, list[str] | None]:
     """Labels as 0..K-1 (-1 where one is missing) and the K class names; None without any label.
 
     Where some labels are numbers and some are text, all are text. Names that are numbers come in
-    the order of these.
+    the order of these. InputError where the classes are named and a label is none of them.
     """
     distinct = set(labels) - {None}
     if not distinct:
         return np.full(len(labels), -1, dtype=np.int64), None
     if names is not None:
-        numbers = np.array([-1 if label is None else label for label in labels])
-        if numbers.dtype.kind != "i" or numbers.max() >= len(names) or numbers.min() < -1:
-            raise InputError("labels outside the named classes", "mend the label column")
-        return numbers.astype(np.int64), list(names)
+        known = {None, *range(-1, len(names))}
+        if strangers := [label for label in labels if label not in known]:
+            raise outside_classes(strangers, f"images of {source_name}", len(names))
+        numbers = [-1 if label is None else label for label in labels]
+        return np.array(numbers, dtype=np.int64), list(names)
     classes = in_order({str(label) for label in distinct})
     number = {name: place for place, name in enumerate(classes)}
     index = {None: -1} | {label: number[str(label)] for label in distinct}
     return np.array([index[label] for label in labels], dtype=np.int64), classes
+
+
+def outside_classes(strangers: Sequence[Label], images: str, classes: int) -> InputError:
+    """The error that labels are no numbers of the named classes; images: whose labels they are."""
+    first = printable(str(strangers[0]))
+    return InputError(
+        f"{len(strangers)} {images} have labels outside 0 to {classes - 1}, the named classes "
+        f"(the first is {first})",
+        "mend the labels, or name more classes",
+    )
 
 
 def describe_sizes(sizes: Counter[tuple[int, int]]) -> store.ImageSizes:
