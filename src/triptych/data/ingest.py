@@ -48,8 +48,8 @@ LEAVES_OUT = (
     "archive_cut_short", "files_beside_archives", "files_beside_tables", "files_left_out",
     "files_passed_over", "files_without_part", "folders_beside_train", "images_beside_train",
     "images_not_listed", "links_passed_over", "mask_files_left_out", "masks_left_out",
-    "parquet_passed_over", "partly_converted", "parts_from_column_some", "splits_left_out",
-    "stacks_passed_over",
+    "own_folders_passed_over", "parquet_passed_over", "partly_converted",
+    "parts_from_column_some", "splits_left_out", "stacks_passed_over",
 )  # fmt: skip
 
 Label = str | int | None
