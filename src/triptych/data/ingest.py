@@ -658,8 +658,12 @@ def in_blocks(items: Iterator[Item]) -> Iterator[list[Item]]:
 
 
 class Spool:
-    """A growing file of images, one plane for grey ones and three for coloured ones."""
+    """A growing file of images, one plane for grey ones and three for coloured ones.
 
+    InputError where the cache, in which it lies, is full.
+    """
+
+    @store.as_cache_error()
     def __init__(self, path: Path, resolution: int) -> None:
         self.path = path
         self.resolution = resolution
@@ -667,6 +671,7 @@ class Spool:
         self._channels: list[np.ndarray] = []
         self._digests: list[np.ndarray] = []
 
+    @store.as_cache_error()
     def append(self, prepared: Prepared) -> None:
         """Write the images of a block."""
         if self._file.write(prepared.pixels.data) != prepared.pixels.nbytes:  # no room for the rest
@@ -674,6 +679,7 @@ class Spool:
         self._channels.append(prepared.channels)
         self._digests.append(prepared.digests)
 
+    @store.as_cache_error()
     def clear(self) -> None:
         """Forget all images."""
         self._file.seek(0)
@@ -710,12 +716,14 @@ class Spool:
                 image[own:] = image[:1]
             yield chunk
 
+    @store.as_cache_error()
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
 
+@store.as_cache_error()
 def write_arrays(
     folder: Path, spool: Spool, order: np.ndarray, labels: np.ndarray, parts: np.ndarray
 ) -> str:

@@ -15,7 +15,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.data.decode import reads_avif
 from triptych.data.ingest import Reading
 from triptych.data.ranges import Bounds
-from triptych.data.sources import MEMORY, Columns, Origin, Progress
+from triptych.data.sources import MEMORY, Columns, Origin, Progress, printable
 from triptych.data.sources.find import NAMES, find_origin
 from triptych.data.sources.memory import Held, find_held
 from triptych.errors import InputError
@@ -93,12 +93,20 @@ def given_range(options: ReadingOptions) -> Bounds | None:
 
 
 def make_entry(key: str, origin: Origin, reading: Reading, progress: Progress) -> store.Entry:
-    """Prepare an origin's images, unless another process did so while we waited for it."""
+    """Prepare an origin's images, unless another process did so while we waited for it.
+
+    What the system refuses while they are read becomes an InputError that names the source.
+    """
     with store.preparing(key) as aside:
         entry = usable(key)
         if entry is None:
-            source = origin.read(progress)
-            ingested = ingest.gather(source, origin.name, reading, aside, progress)
+            try:
+                source = origin.read(progress)
+                ingested = ingest.gather(source, origin.name, reading, aside, progress)
+            except OSError as error:
+                culprit = printable(str(error.filename or origin.name))
+                reason = error.strerror or error
+                raise InputError(f"cannot read {culprit} ({reason})", "check it") from error
             store.publish(key, aside, ingested)
             entry = store.load(key)
     if entry is None:
