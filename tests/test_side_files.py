@@ -19,6 +19,7 @@ from triptych.data.sources import BadImageError, Columns, Source
 from triptych.data.sources.archive import read_archive
 from triptych.data.sources.find import find_path
 from triptych.data.sources.folder import read_folder
+from triptych.data.sources.metadata import parquet_records
 from triptych.errors import InputError
 
 
@@ -94,10 +95,10 @@ def table(metadata: Mapping[str, Any] | None = None, **columns: Any) -> bytes:
 
 def test_metadata_parquet(tmp_path: Path) -> None:
     names = [f"{n}.png" for n in range(3)]
-    declared = {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    declared = {"label": {"_type": "ClassLabel", "names": ["cat", "d\x1bg"]}}
     for cells, metadata, meant in (
         ([1, 0, 1], None, [1, 0, 1]),
-        ([1, 0, -1], declared, ["dog", "cat", None]),
+        ([1, 0, -1], declared, ["d\\x1bg", "cat", None]),
         (["a", "b", None], None, ["a", "b", None]),
         ([1.0, 2.0, 0.0], None, [1, 2, 0]),
         (pa.array(["a", "b", "a"]).dictionary_encode(), None, ["a", "b", "a"]),
@@ -170,6 +171,17 @@ def test_one_hot_lists_in_metadata_parquet(tmp_path: Path) -> None:
     assert labels(read(listed(fill(tmp_path, *names), content, "metadata.parquet"))) == dict(
         zip(names, [1, 0, 1], strict=True)
     )
+
+
+def test_embeddings_in_metadata_parquet_are_not_read(tmp_path: Path) -> None:
+    """As numbers of Python they would take many times the file's size."""
+    vectors = pa.array([[0.5, 0.25]] * 2, pa.list_(pa.float32(), 2))
+    content = table(file_name=["1.png", "2.png"], vector=vectors, kind=["a", "b"], label=["x", "y"])
+    assert list(parquet_records(content, "metadata.parquet", Columns())[0]) == [
+        "file_name", "kind", "label",
+    ]  # fmt: skip
+    asked = parquet_records(content, "metadata.parquet", Columns(label="vector"))
+    assert asked[0]["vector"] == [0.5, 0.25]
 
 
 def test_a_stray_class_file_changes_nothing(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
         return parse_dataset(name, content)
     table_name = printable(name)
     name_column = columns.image or NAME_COLUMN
-    records = read_records(name, content, name_column)
+    records = read_records(name, content, name_column, columns)
     names = list(dict.fromkeys(key for record in records for key in record))
     files = file_names(records, names, name_column, table_name)
     label_column = label_column_of(names, columns, table_name)
@@ -148,11 +148,13 @@ def labels_from(column: str, table_name: str) -> Note:
     return Note("labels_from_column", {"name": printable(column), "table": table_name})
 
 
-def read_records(name: str, content: bytes, name_column: str) -> Sequence[Mapping[str, object]]:
+def read_records(
+    name: str, content: bytes, name_column: str, columns: Columns
+) -> Sequence[Mapping[str, object]]:
     """The rows of a table by column name."""
     table_name = printable(name)
     if name.lower().endswith(".parquet"):
-        return parquet_records(content, table_name)
+        return parquet_records(content, table_name, columns)
     text = decoded(content, table_name)
     if name.lower().endswith(".csv"):
         return csv_records(text, table_name, name_column)
@@ -202,14 +204,24 @@ def parse_dataset(name: str, content: bytes) -> Table | None:
     return Table(name, rows, True, (labels_from("labels", table_name),))
 
 
-def parquet_records(content: bytes, table_name: str) -> list[dict[str, object]]:
-    """The rows of a parquet table, with the names of classes where they are declared."""
+def parquet_records(content: bytes, table_name: str, columns: Columns) -> list[dict[str, object]]:
+    """The rows of a parquet table, with the names of classes where they are declared.
+
+    Columns of lists, such as embeddings, which would fill the memory as Python's numbers, are read
+    only as labels, which may be one-hot.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with as_input_error(Path(table_name), "is no readable parquet", "write it again"):
         table = pq.read_table(pa.BufferReader(content))
-        flat = [field.name for field in table.schema if not pa.types.is_struct(field.type)]
+        labels = {wanted.lower() for wanted in (columns.label, *LABEL_NAMES) if wanted}
+        flat = [
+            field.name
+            for field in table.schema
+            if not pa.types.is_nested(field.type)
+            or (field.name.lower() in labels and not pa.types.is_struct(field.type))
+        ]
         records: list[dict[str, object]] = table.select(flat).to_pylist()
         for column in flat:
             names = declared_names(table.schema, column)
