@@ -332,12 +332,17 @@ def number_labels(
     """Labels as 0..K-1 (-1 where one is missing) and the K class names; None without any label.
 
     Where some labels are numbers and some are text, all are text. Names that are numbers come in
-    the order of these. InputError where the classes are named and a label is none of them.
+    the order of these. InputError where the classes are named and a label is none of them, or two
+    have one name.
     """
     distinct = set(labels) - {None}
     if not distinct:
         return np.full(len(labels), -1, dtype=np.int64), None
     if names is not None:
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            wrong = f"two classes of {source_name} are called '{printable(twice)}'"
+            raise InputError(wrong, "give each a name of its own")
         known = {None, *range(-1, len(names))}
         if strangers := [label for label in labels if label not in known]:
             raise outside_classes(strangers, f"images of {source_name}", len(names))

@@ -39,6 +39,7 @@ from triptych.data.sources.layout import (
     PART_COLUMNS,
     UNLABELED,
     abridged,
+    class_name,
     class_of,
     is_hidden,
     is_image,
@@ -592,4 +593,5 @@ def plain(column: Any) -> Any:
 
 def class_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
     """The names of classes 0..K-1, where they are declared."""
-    return declared_names(schema, label) if label_kind(schema, label) == "number" else None
+    names = declared_names(schema, label) if label_kind(schema, label) == "number" else None
+    return None if names is None else tuple(map(class_name, names))
