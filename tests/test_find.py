@@ -143,6 +143,19 @@ def test_every_change_of_a_folder_changes_its_identity(
 
     monkeypatch.setattr(os, "open", refuse)
     seen.append(find(tmp_path).identity)
+    (tmp_path / "nohup.out").write_text("a line")
+    seen.append(find(tmp_path).identity)  # a note counts it
+    (tmp_path / "nohup.out").write_text("a line and another")
+    assert find(tmp_path).identity == seen[-1]  # nobody reads it
+    for name, text in (("metadata.csv", "a"), ("1.cls", "7"), ("a.zip", "b"), ("names.csv", "c")):
+        (tmp_path / name).write_text(text)
+        seen.append(find(tmp_path).identity)
+        (tmp_path / name).write_text(text + text)
+        seen.append(find(tmp_path).identity)
+    table(tmp_path / "tables" / "a.parquet")
+    for text in ("image", "other image"):  # which a row may name
+        (tmp_path / "tables" / "bare").write_text(text)
+        seen.append(find(tmp_path / "tables").identity)
     assert len({str(identity) for identity in seen}) == len(seen)
     assert find(tmp_path, label="none").identity != seen[-1]
 
