@@ -109,6 +109,35 @@ def test_files_that_could_not_be_read_are_tried_again(
     assert again.ingested and (again.ingested.bad, again.ingested.files) == ((), 40)
 
 
+def test_a_file_that_stays_unreadable_has_nothing_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what could not be read is tried at the next opening."""
+    write_folder(tmp_path, make_images(40)[0])
+    read, prepared, tried = os.open, ingest.prepare, []
+
+    def refuse(path: Any, *rest: Any) -> int:
+        if str(path).endswith("0003.png"):
+            raise OSError(5, os.strerror(5))
+        return read(path, *rest)
+
+    def here(block: list[Item], reading: Reading) -> Any:
+        tried.append([item.name for item in block])
+        yield block, prepared((block, reading))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr(ingest, "prepare_singly", here)
+        first = opened(tmp_path)
+        gathered = ingest.gather
+        patch.setattr(ingest, "gather", lambda *a: pytest.fail("everything is decoded again"))
+        assert opened(tmp_path).fingerprint == first.fingerprint
+        patch.setattr(os, "open", read)
+        patch.setattr(ingest, "gather", gathered)
+        again = opened(tmp_path)
+    assert tried[:2] == [["0003.png"]] * 2 and again.ingested and again.ingested.bad == ()
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.sweep)]
 )

@@ -81,6 +81,7 @@ class Gathered:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     faint: int = 0
     unread: int = 0
+    to_retry: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=lambda: Counts())
     first_animated: str = ""
     summaries: dict[str, NumberSummary] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Gathered:
         self.bad += [(items[bad.owner].name + bad.page, bad.reason) for bad in prepared.bad]
         self.faint += prepared.faint
         self.unread += prepared.unread
+        self.to_retry += [items[bad.owner].name for bad in prepared.bad if bad.unread]
         self.sizes.update(map(tuple, prepared.sizes.tolist()))
         if prepared.counts.animated and not self.first_animated:
             self.first_animated = items[prepared.counts.first_animated].name
@@ -171,6 +173,7 @@ def gather(
         ),
         ranges={kind: bounds[kind] for kind in sorted(bounds)},
         content=content,
+        to_retry=tuple(dict.fromkeys(gathered.to_retry)),
     )
 
 
@@ -426,11 +429,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class Bad:
-    """A bad image: the index of its item in the block, its page as "[3]" if any, and why."""
+    """A bad image: the index of its item in the block, its page as "[3]" if any, and why.
+
+    unread: whether the system failed to read it
+    """
 
     owner: int
     page: str
     reason: str
+    unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -522,8 +529,9 @@ class Block:
 
     def add_bad(self, error: BadImageError, owner: int, page: str) -> None:
         """Add an image that is bad."""
-        self.bad.append(Bad(owner, page, str(error)))
-        self.unread += isinstance(error, UnreadableError)
+        unread = isinstance(error, UnreadableError)
+        self.bad.append(Bad(owner, page, str(error), unread))
+        self.unread += unread
 
     def prepared(self) -> Prepared:
         """All of them."""
@@ -626,6 +634,24 @@ def prepare_singly(block: list[Item], reading: Reading) -> Iterator[tuple[list[I
             died = UnreadableError(f"ended the process that read it, or took over {SECONDS} s")
             outcome = prepare(([Item(item.name, died, item.label, item.part)], reading))
         yield [item], outcome
+
+
+def any_readable(source: Source, names: Sequence[str], reading: Reading) -> bool:
+    """Whether any of the items of these names, which could not be read once, can be read now.
+
+    Files that cannot even be opened need no process of their own.
+    """
+    items = [
+        item
+        for item in source.items()
+        if item.name in set(names)
+        and not (isinstance(item.content, Path) and not os.access(item.content, os.R_OK))
+    ]
+    return (
+        any(not prepared.unread for _, prepared in prepare_singly(items, reading))
+        if items
+        else False
+    )
 
 
 def size_of(item: Item) -> int:

@@ -71,8 +71,9 @@ def open_images(
                 **({} if reads_avif() else {"avif": False}),  # a newer Pillow reads them
             }
         )
-        arrays, ingested = usable(key) or make_entry(
-            key, origin, Reading(resolution, fit, given_range(options)), bar.update
+        reading = Reading(resolution, fit, given_range(options))
+        arrays, ingested = usable(key, origin, reading, bar.update) or make_entry(
+            key, origin, reading, bar.update
         )
     if ingested.bad and options.strict:
         first = ": ".join(ingested.bad[0])
@@ -81,10 +82,13 @@ def open_images(
     return assemble(source, options, origin, arrays, ingested)
 
 
-def usable(key: str) -> store.Entry | None:
-    """The entry; None where files were unreadable when it was made: they may be readable now."""
+def usable(key: str, origin: Origin, reading: Reading, progress: Progress) -> store.Entry | None:
+    """The entry; None where an item can be read now that was unreadable when it was made."""
     entry = store.load(key)
-    return None if entry is None or entry[1].unread else entry
+    if entry is None or not entry[1].unread:
+        return entry
+    names = entry[1].to_retry
+    return None if ingest.any_readable(origin.read(progress), names, reading) else entry
 
 
 def given_range(options: ReadingOptions) -> Bounds | None:
@@ -98,7 +102,7 @@ def make_entry(key: str, origin: Origin, reading: Reading, progress: Progress) -
     What the system refuses while they are read becomes an InputError that names the source.
     """
     with store.preparing(key) as aside:
-        entry = usable(key)
+        entry = usable(key, origin, reading, progress)
         if entry is None:
             try:
                 source = origin.read(progress)

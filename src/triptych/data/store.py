@@ -66,6 +66,7 @@ class Ingested:
     crossing:    of these, held-out images left out because they equal one nearer to training
     faint:       images of hardly any contrast
     unread:      bad images that the system could not read, perhaps only that time
+    to_retry:    the names of the items that these are of
     given_parts: the parts that the source itself names
     notes:       what the user should know
     ranges:      which numbers became black and white, by their type
@@ -85,6 +86,7 @@ class Ingested:
     notes: tuple[Note, ...]
     ranges: dict[str, Bounds]
     content: str
+    to_retry: tuple[str, ...] = ()
 
 
 Entry = tuple[dict[str, np.ndarray], Ingested]  # arrays by name
