@@ -231,6 +231,18 @@ def test_grey_and_colour_copies_are_the_same_image(tmp_path: Path) -> None:
     assert ingested and ingested.crossing == 10
 
 
+@pytest.mark.parametrize(("coloured", "told"), [(0, False), (1, True), (2, True), (3, False)])
+def test_few_coloured_images_among_grey_ones_are_told(
+    tmp_path: Path, coloured: int, told: bool
+) -> None:
+    images = np.random.default_rng(3).integers(256, size=(40, 16, 16, 3), dtype=np.uint8)
+    images[: 40 - coloured] = images[: 40 - coloured, ..., :1]
+    data = opened(write_folder(tmp_path, images))
+    notes = [dict(note.values) for note in data.notes if note.code == "few_coloured"]
+    first = f"{40 - coloured:04}.png"
+    assert notes == ([{"n": coloured, "images": 40, "first": first}] if told else [])
+
+
 def test_images_without_contrast_are_a_warning(tmp_path: Path) -> None:
     images = [image // 30 for image in make_images(60)[0]]
     assert notes_of(tmp_path / "dark", images)["little_contrast"] == {

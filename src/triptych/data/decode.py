@@ -108,6 +108,7 @@ class Picture(NamedTuple):
     profile:  the ICC profile that the pixels are of
     inks:     the four inks (CMYK) whose colours the profile tells, where `pixels` estimate them
     animated: whether frames follow that are not read
+    alpha:    least and greatest opacity of its pixels, 0 to 1
     """
 
     pixels: np.ndarray
@@ -115,6 +116,7 @@ class Picture(NamedTuple):
     profile: bytes | None = None
     inks: Image.Image | None = None
     animated: bool = False
+    alpha: tuple[float, float] = (1, 1)
 
     @property
     def profile_state(self) -> profiles.State | None:
@@ -315,9 +317,9 @@ def unpacked(image: ImageFile, packing: str) -> np.ndarray:
 
 def deep(pixels: np.ndarray, opacity: np.ndarray | None, profile: bytes | None) -> Picture:
     """A picture of deep numbers; opacity that hides nothing is dropped."""
-    if opacity is not None and bool((opacity == 1).all()):
-        opacity = None
-    return Picture(pixels, opacity, profile)
+    if opacity is None or bool((opacity == 1).all()):
+        return Picture(pixels, None, profile)
+    return Picture(pixels, opacity, profile, alpha=(float(opacity.min()), float(opacity.max())))
 
 
 def as_bad_image(error: Exception) -> BadImageError:
@@ -490,7 +492,8 @@ def to_picture(image: Image.Image, animated: bool = False) -> Picture:
             return Picture(values, profile=profile, animated=animated)
         return deep(values, (values != key).astype(np.float32), profile)
     inks = image.copy() if image.mode == "CMYK" and profile is not None else None
-    return Picture(to_pixels(image), profile=profile, inks=inks, animated=animated)
+    pixels, alpha = to_pixels(image)
+    return Picture(pixels, profile=profile, inks=inks, animated=animated, alpha=alpha)
 
 
 def profile_of(image: Image.Image) -> bytes | None:
@@ -499,21 +502,26 @@ def profile_of(image: Image.Image) -> bytes | None:
     return profile if isinstance(profile, bytes) and profile and image.mode != "LAB" else None
 
 
-def to_pixels(image: Image.Image) -> np.ndarray:
-    """A Pillow image of 8 bits -> uint8 (H,W) or (H,W,3); transparency goes over white."""
+def to_pixels(image: Image.Image) -> tuple[np.ndarray, tuple[float, float]]:
+    """A Pillow image of 8 bits -> uint8 (H,W) or (H,W,3), and its least and greatest opacity.
+
+    Transparency goes over white.
+    """
     target = "L" if image.mode in GREY_MODES else "RGB"
     if image.has_transparency_data:
         alpha = "LA" if target == "L" else "RGBA"
         layered = image if image.mode == alpha else image.convert(alpha)
         flat = Image.new(target, image.size, "white")
         flat.paste(layered.convert(target), mask=layered)
-        return np.asarray(flat)
+        opacity = np.asarray(layered.getchannel("A"))
+        return np.asarray(flat), (int(opacity.min()) / 255, int(opacity.max()) / 255)
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
     image = image if image.mode == target else image.convert(target)
     shape = (image.height, image.width) if target == "L" else (image.height, image.width, 3)
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)  # as asarray, but sooner
+    # as asarray, but sooner
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape), (1, 1)
 
 
 def over_white(levels: np.ndarray, opacity: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ from triptych.words import english, without_repeats
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
 FEW_MISSING = 0.05  # of the labels: then the images without one are left out, else all labels
+FEW_COLOURED = 0.05  # of the images, which may be strays among grey ones
 FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
 
 # Notes of readers on what lies in a source and is none of its items
@@ -84,6 +85,7 @@ class Gathered:
     to_retry: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=lambda: Counts())
     first_animated: str = ""
+    first_coloured: str = ""
     summaries: dict[str, NumberSummary] = field(default_factory=dict)
 
     def add(self, items: list[Item], prepared: Prepared) -> None:
@@ -104,6 +106,8 @@ class Gathered:
         if prepared.counts.animated and not self.first_animated:
             self.first_animated = items[prepared.counts.first_animated].name
         self.counts += prepared.counts
+        if not self.first_coloured and (coloured := prepared.owners[prepared.channels > 1]).size:
+            self.first_coloured = items[coloured[0]].name
         for kind, summary in prepared.summaries.items():
             self.summaries[kind] = self.summaries.get(kind, NumberSummary()) + summary
 
@@ -148,6 +152,7 @@ def gather(
         # By pixels, not by name: the first images of a part are then a fair choice of it.
         order = np.lexsort((labels, digests[:, 1], digests[:, 0], parts))
         order = order[keep[order]]
+        channels = spool.channels[order]
         content = write_arrays(folder, spool, order, labels[order], parts[order])
     finally:
         spool.close()
@@ -169,6 +174,7 @@ def gather(
                 *ranges.notes(gathered.summaries, bounds, reading.given is not None),
                 *file_notes(gathered.counts, gathered.first_animated),
                 *page_notes(owners[kept], parts[kept]),
+                *colour_notes(channels, gathered.first_coloured),
             ]
         ),
         ranges={kind: bounds[kind] for kind in sorted(bounds)},
@@ -202,6 +208,10 @@ def file_notes(counts: Counts, first_animated: str) -> list[Note]:
     found = []
     if counts.animated:
         found.append(Note("first_frames", {"n": counts.animated, "first": first_animated}))
+    if counts.transparent:
+        found.append(Note("transparent", {"n": counts.transparent}))
+    if counts.invisible:
+        found.append(Note("transparent_wholly", {"n": counts.invisible}))
     if counts.converted:
         found.append(Note("profiles_converted", {"n": counts.converted}))
     if counts.broken:
@@ -225,6 +235,17 @@ def page_notes(owners: np.ndarray, parts: np.ndarray) -> list[Note]:
     if (np.minimum.reduceat(parts, starts) == np.maximum.reduceat(parts, starts)).all():
         return [Note("pages_together", {**values})]
     return [Note("pages_apart", {**values, "least": splits.LEAST_FILES})]
+
+
+def colour_notes(channels: np.ndarray, first: str) -> list[Note]:
+    """That a few coloured images make a set of grey ones a coloured one.
+
+    channels: 1 or 3 of each image, (N,); first: the name of the first coloured one
+    """
+    coloured = int((channels > 1).sum())
+    if not 0 < coloured <= FEW_COLOURED * len(channels):
+        return []
+    return [Note("few_coloured", {"n": coloured, "images": len(channels), "first": first})]
 
 
 def refuse_too_few(
@@ -409,6 +430,8 @@ class Counts:
     converted:      images that a colour profile brought to sRGB
     broken:         images whose profile cannot be used
     passed_over:    pages that are small copies or masks
+    transparent:    images with pixels that are not opaque
+    invisible:      of these, images that are wholly transparent
     """
 
     animated: int = 0
@@ -416,6 +439,8 @@ class Counts:
     converted: int = 0
     broken: int = 0
     passed_over: int = 0
+    transparent: int = 0
+    invisible: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -424,6 +449,8 @@ class Counts:
             converted=self.converted + other.converted,
             broken=self.broken + other.broken,
             passed_over=self.passed_over + other.passed_over,
+            transparent=self.transparent + other.transparent,
+            invisible=self.invisible + other.invisible,
         )
 
 
@@ -505,6 +532,7 @@ class Block:
         self.owners: list[int] = []
         self.bad: list[Bad] = []
         self.single = self.unread = self.converted = self.broken = self.passed_over = 0
+        self.transparent = self.invisible = 0
         self.animated: list[int] = []  # indices of items
 
     def add(self, picture: Picture, owner: int) -> None:
@@ -523,6 +551,8 @@ class Block:
         self.owners.append(owner)
         if picture.animated:
             self.animated.append(owner)
+        self.transparent += picture.alpha[0] < 1
+        self.invisible += picture.alpha[1] == 0
         if picture.profile is not None:
             self.converted += picture.profile_state == "converted"
             self.broken += picture.profile_state == "broken"
@@ -553,6 +583,8 @@ class Block:
                 converted=self.converted,
                 broken=self.broken,
                 passed_over=self.passed_over,
+                transparent=self.transparent,
+                invisible=self.invisible,
             ),
             summaries=self.numbers.summaries,
         )
@@ -641,17 +673,15 @@ def any_readable(source: Source, names: Sequence[str], reading: Reading) -> bool
 
     Files that cannot even be opened need no process of their own.
     """
+    wanted = set(names)
     items = [
         item
         for item in source.items()
-        if item.name in set(names)
+        if item.name in wanted
         and not (isinstance(item.content, Path) and not os.access(item.content, os.R_OK))
     ]
-    return (
-        any(not prepared.unread for _, prepared in prepare_singly(items, reading))
-        if items
-        else False
-    )
+    tried = prepare_singly(items, reading) if items else ()
+    return any(not prepared.unread for _, prepared in tried)
 
 
 def size_of(item: Item) -> int:
