@@ -63,7 +63,8 @@ class Row(NamedTuple):
 class Table:
     """What one metadata file lists.
 
-    name:    the file's own, as that of an image
+    name:    the file's own, as that of an image; behind the number of its archive, as `1:` in
+             `train/1:metadata.csv`, where several archives are one set
     labeled: whether it gives labels
     """
 
@@ -75,16 +76,37 @@ class Table:
     @property
     def is_dataset(self) -> bool:
         """Whether it is a `dataset.json`, which others write of other things."""
-        return posixpath.basename(self.name).lower() == DATASET
+        return plain_name(self.name).lower() == DATASET
 
-    def path(self, row: Row) -> str:
-        """The name of a row's image."""
-        return posixpath.normpath(self.folder + row.file_name)
+    def path(self, file_name: str) -> str:
+        """The name of the image that is called so in a row."""
+        folder, slash, last = file_name.rpartition("/")
+        return posixpath.normpath(f"{self.folder}{folder}{slash}{self.number}{last}")
+
+    def covers(self, name: str) -> bool:
+        """Whether an image lies where the table lists all that is used."""
+        own = posixpath.basename(name).startswith(self.number)
+        return own and name.startswith(self.folder)
+
+    @property
+    def number(self) -> str:
+        """What stands before the names of its archive's members, with a colon; or nothing."""
+        number, colon, _ = posixpath.basename(self.name).rpartition(":")
+        return number + colon
 
     @property
     def folder(self) -> str:
         """Where the names start, with a slash at the end unless it is the top."""
         return self.name[: -len(posixpath.basename(self.name))]
+
+
+def plain_name(name: str) -> str:
+    """A table's own name, without folders and its archive's number.
+
+    >>> plain_name("train/0:metadata.csv"), plain_name("metadata.csv")
+    ('metadata.csv', 'metadata.csv')
+    """
+    return posixpath.basename(name).rpartition(":")[2]
 
 
 def is_table(name: str) -> bool:
@@ -106,7 +128,7 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
 
     None for a `dataset.json` without labels of the tools' form.
     """
-    if posixpath.basename(name).lower() == DATASET:
+    if plain_name(name).lower() == DATASET:
         return parse_dataset(name, content)
     table_name = printable(name)
     name_column = columns.image or NAME_COLUMN
@@ -128,19 +150,24 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
         cells = (record.get(label_column) for record in records)
         labels = with_numbers([plain_label(c, row, table_name) for row, c in enumerate(cells, 1)])
         if any(label is not None for label in labels):
-            notes.append(labels_from(label_column, table_name))
+            notes.append(labels_from(label_column, without_number(name)))
     elif columns.labeled and not notes and (others := label_candidates(names, records)):
         notes.append(Note("labels_not_chosen", {"columns": printable(", ".join(others))}))
     rows = list(map(Row, files, labels))
     part_column = usual(names, PART_COLUMNS)
     if part_column not in (None, label_column, name_column):
         written = [record.get(part_column) for record in records]
-        parts, note = parts_of_cells(written, part_column, table_name)
+        parts, note = parts_of_cells(written, part_column, without_number(name))
         notes.append(note)
         if parts is not None:
             rows = [row._replace(part=part) for row, part in zip(rows, parts, strict=True)]
             rows = [row for row in rows if row.part or "train" not in parts]
     return Table(name, rows, label_column is not None, tuple(notes))
+
+
+def without_number(name: str) -> str:
+    """A table's name for a note, which is the same for all archives of a set."""
+    return printable(name[: -len(posixpath.basename(name))] + plain_name(name))
 
 
 def labels_from(column: str, table_name: str) -> Note:
@@ -201,7 +228,7 @@ def parse_dataset(name: str, content: bytes) -> Table | None:
         Row(file_name, plain_label(label, row, table_name))
         for row, (file_name, label) in enumerate(pairs, start=1)
     ]
-    return Table(name, rows, True, (labels_from("labels", table_name),))
+    return Table(name, rows, True, (labels_from("labels", without_number(name)),))
 
 
 def parquet_records(content: bytes, table_name: str, columns: Columns) -> list[dict[str, object]]:
