@@ -40,8 +40,8 @@ from triptych.data.sources.layout import (
     PART_COLUMNS,
     UNLABELED,
     abridged,
-    class_name,
     class_of,
+    given_name,
     places_of_ones,
     usual,
 )
@@ -153,7 +153,7 @@ def read_arrays(path: Path, columns: Columns) -> Source:
             for item, part in zip_longest(piece_items(piece), own or ()):
                 yield item if part is None else replace(item, part=part)
 
-    names = None if classes is None else tuple(map(class_name, read_texts(classes)))
+    names = None if classes is None else tuple(map(given_name, read_texts(classes)))
     return Source(items, sum(piece.images.shape[0] for piece in pieces), names, tuple(notes))
 
 

@@ -76,6 +76,11 @@ def class_name(name: str) -> str:
     return printable(unicodedata.normalize("NFC", name))
 
 
+def given_name(name: str) -> str:
+    """A name from a list of class names, such as `class_name` may have made before."""
+    return name if name.isprintable() else class_name(name)
+
+
 def suffix_of(name: str) -> str:
     """A file's suffix in small letters, such as .tar.gz; "" where it has none.
 

@@ -41,8 +41,8 @@ from triptych.data.sources import (
 from triptych.data.sources.layout import (
     IMAGE_NAMES,
     LABEL_NAMES,
-    class_name,
     class_of,
+    given_name,
     places_of_ones,
     usual,
 )
@@ -148,7 +148,7 @@ def find_held(held: Held, columns: Columns, ranged: bool, progress: Progress) ->
             )
 
     notes = tuple(note for group in groups.values() for note in group.notes)
-    names = None if classes is None else tuple(map(class_name, classes))
+    names = None if classes is None else tuple(map(given_name, classes))
     source = Source(items, count, names, notes)
     return Origin(name, {MEMORY: identity}, lambda progress: source)
 

@@ -39,8 +39,8 @@ from triptych.data.sources.layout import (
     PART_COLUMNS,
     UNLABELED,
     abridged,
-    class_name,
     class_of,
+    given_name,
     is_hidden,
     is_image,
     notes_on_others,
@@ -594,4 +594,4 @@ def plain(column: Any) -> Any:
 def class_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
     """The names of classes 0..K-1, where they are declared."""
     names = declared_names(schema, label) if label_kind(schema, label) == "number" else None
-    return None if names is None else tuple(map(class_name, names))
+    return None if names is None else tuple(map(given_name, names))
