@@ -18,6 +18,7 @@ from tests.making import make_images
 from triptych.data.sources import Columns, Source, arrays
 from triptych.data.sources.arrays import read_arrays
 from triptych.errors import InputError
+from triptych.records import Note
 
 ANY = Columns()
 IMAGES, LABELS = make_images(20, side=12)
@@ -135,6 +136,35 @@ def test_which_array_holds_the_images(tmp_path: Path) -> None:
         read_arrays(both, Columns(image="c"))
     with pytest.raises(InputError, match=r"no images in .*'n' is int64"):
         read_arrays(both, Columns(image="n"))
+
+
+def test_images_are_for_training_beside_held_out_stacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    held_out = {"test_images": IMAGES[12:], "test_labels": LABELS[12:]}
+    save(path, images=IMAGES[:12], labels=LABELS[:12], **held_out)
+    items = list(read_arrays(path, ANY).items())
+    assert [item.part for item in items] == ["train"] * 12 + ["test"] * 8
+    assert [item.label for item in items] == LABELS.tolist()
+    held_out.pop("test_labels")  # then those of the others are not taken for theirs
+    source = read_arrays(save(path, images=IMAGES[:12], labels=LABELS[:12], **held_out), ANY)
+    assert [item.label for item in source.items()] == [*LABELS[:12], *[None] * 8]
+    assert Note("stacks_without_labels", {"arrays": "test_images"}) in source.notes
+
+
+def test_stacks_that_are_not_read_are_told(tmp_path: Path) -> None:
+    """Also beside `images`, and where `images` may be all that the parts are of."""
+    path, none = tmp_path / "a.npz", Columns(label="none")
+    source = read_arrays(save(path, images=IMAGES, masks=GREY, ids=LABELS), none)
+    assert source.count == 20
+    assert source.notes == (Note("stacks_passed_over", {"arrays": "masks"}),)
+    assert read_arrays(path, Columns(image="masks", label="none")).notes == ()  # as asked
+    halves = {"x_train": IMAGES[:10], "x_test": IMAGES[10:]}
+    source = read_arrays(save(path, **halves, x_extra=IMAGES), none)
+    assert source.count == 20
+    assert Note("stacks_passed_over", {"arrays": "x_extra"}) in source.notes
+    source = read_arrays(save(path, images=IMAGES, **halves), none)
+    assert [item.part for item in source.items()] == [None] * 20
+    assert source.notes == (Note("stacks_passed_over", {"arrays": "x_train, x_test"}),)
 
 
 @pytest.mark.parametrize(

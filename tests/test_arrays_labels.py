@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.making import make_images
-from triptych.data.sources import Columns, Source
+from triptych.data.sources import Columns, Source, arrays
 from triptych.data.sources.arrays import read_arrays
 from triptych.data.sources.metadata import labels_from
 from triptych.errors import InputError
@@ -105,6 +106,47 @@ def test_arrays_that_could_be_labels_are_told(tmp_path: Path) -> None:
 def test_labels_that_fit_come_before_others_of_usual_names(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", images=GREY, label=np.array(["a", "b"]), y=LABELS)
     assert labels(read_arrays(path, ANY)) == LABELS.tolist()
+
+
+def test_labels_saved_behind_the_images_of_a_npy(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    for second, found, notes in (
+        (LABELS, LABELS.tolist(), (labels_from("labels", "a.npy"),)),
+        (GREY[:9], [None] * 20, (Note("stacks_passed_over", {"arrays": "second"}),)),
+        (LABELS[:9], [None] * 20, (Note("stacks_passed_over", {"arrays": "second"}),)),
+    ):
+        with path.open("wb") as file:
+            np.save(file, IMAGES)
+            np.save(file, second)
+        source = read_arrays(path, ANY)
+        items = list(source.items())
+        np.testing.assert_array_equal(np.stack([item.content for item in items]), IMAGES)
+        assert [item.label for item in items] == found and source.notes == notes
+
+
+def test_names_of_classes_can_be_shown_and_are_one_each(tmp_path: Path) -> None:
+    """A stranger's may steer the terminal."""
+    names = np.array(["a\x1b[2J", "b\nc", "d", "e", "f"])
+    source = read_arrays(save(tmp_path / "a.npz", x=GREY, y=LABELS, classes=names), ANY)
+    assert source.classes == ("a\\x1b[2J", "b\\nc", "d", "e", "f")
+
+
+def test_many_arrays_are_read_and_named_in_reasonable_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive is opened once, and a message does not list an array for each image."""
+    opened: list[Path] = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    path = save(tmp_path / "a.npz", **{f"img{n:03}": GREY for n in range(99)})
+    monkeypatch.setattr(arrays.zipfile, "ZipFile", Counted)
+    with pytest.raises(InputError, match=r"img000, .*, img019, \+79$"):
+        read_arrays(path, ANY)
+    assert len(opened) == 1
 
 
 def test_parts_without_labels_are_said(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import torch
 from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin
 
 from tests.making import encode, make_images, read_first, write_folder
-from triptych.data.decode import count_scans, fit_square, quietly, to_picture
+from triptych.data.decode import count_scans, deep, fit_square, quietly, to_picture
 from triptych.data.open import open_images
 from triptych.data.sources import BadImageError
 from triptych.errors import InputError
 from triptych.options import DataOptions, Fit
+from triptych.records import Note
 from triptych.words import english
 
 
@@ -105,6 +106,25 @@ def test_transparency_lies_over_white(mode: str) -> None:
     assert (found[:, :2] == 0).all()
     assert (found[:, 2:4] == 127).all()
     assert (found[:, 4:] == 255).all()
+
+
+def test_transparent_images_are_counted(tmp_path: Path) -> None:
+    """Of 8 and of 16 bits; those without any pixel that shows are counted apart."""
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        image = rng.integers(256, size=(8, 8, 4), dtype=np.uint8)
+        image[..., 3] = 255
+        if number < 9:
+            image[0, 0, 3] = 254
+        if number < 2:
+            image[..., 3] = 0
+        picture = Image.fromarray(image).convert("LA") if number % 2 else Image.fromarray(image)
+        picture.save(tmp_path / f"{number}.png")
+    data = open_images(str(tmp_path), DataOptions(resolution=16))
+    assert Note("transparent", {"n": 9}) in data.notes
+    assert Note("transparent_wholly", {"n": 2}) in data.notes
+    assert deep(np.zeros((2, 1)), np.array([[0.5], [0]]), None).alpha == (0, 0.5)
+    assert deep(np.zeros((2, 1)), np.ones((2, 1)), None).alpha == (1, 1)
 
 
 def test_a_transparent_palette_entry_lies_over_white() -> None:

@@ -26,6 +26,8 @@ from triptych.config import ImageShape
 from triptych.console import QUIET
 from triptych.data.dataset import ImageData
 from triptych.data.samples import SampleFormat, read_samples, source_of_arrays
+from triptych.data.sources import Columns, Item, Source
+from triptych.data.sources.folder import read_folder
 from triptych.errors import InputError
 from triptych.evaluation import classifier, generators, saved_reference
 from triptych.evaluation.evaluate import Evaluation
@@ -310,6 +312,35 @@ def test_bad_files_are_left_out_and_told_or_refused_when_strict(
     assert next(m.n for m in found.metrics if m.name == "sharpness") == 11
     with pytest.raises(InputError, match=r"1 bad images in .*0003\.png"):
         measure(folder, plain(data, tmp_path), strict=True)
+
+
+def test_what_is_left_out_of_samples_is_told(data: ImageData, tmp_path: Path) -> None:
+    """Masks, files that tell no part, links to nothing, and what a file holds besides."""
+    folder = write_folder(tmp_path / "folder", real_pixels(12))
+    (folder / "0003_mask.png").write_bytes((folder / "0003.png").read_bytes())
+    (folder / "away.png").symlink_to("nowhere.png")
+    frames = [Image.fromarray(each) for each in real_pixels(2)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    read = read_samples(read_folder(folder, Columns()), "x", wanted())
+    assert len(read.images) == 13
+    codes = [note.code for note in read.notes]
+    assert codes == ["mask_files_left_out", "links_passed_over", "first_frames"]
+    few = write_folder(tmp_path / "few", real_pixels(2))
+    for number in range(2):
+        (few / f"000{number}_mask.png").write_bytes((few / "0000.png").read_bytes())
+    with pytest.raises(InputError, match=r"too few to measure \(2 files are left out, for their"):
+        measure(few, plain(data, tmp_path))
+
+
+@pytest.mark.parametrize("stranger", [2, -2])
+def test_numbers_of_no_named_class_are_refused(stranger: int) -> None:
+    """A number from below would count from the last name."""
+    items = [Item(str(k), real_pixels(1)[0], k % 2, None) for k in range(5)]
+    items.append(Item("5", real_pixels(1)[0], stranger, None))
+    source = Source(lambda: iter(items), 6, ("0", "1"))
+    message = rf"^1 samples in x have labels outside 0 to 1, .* \(the first is {stranger}\): mend"
+    with pytest.raises(InputError, match=message):
+        read_samples(source, "x", wanted())
 
 
 def test_too_few_samples_are_refused(data: ImageData) -> None:

@@ -118,6 +118,14 @@ def test_a_grid_is_enlarged_by_nearest_neighbours(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(picture), as_shown(grid.pixels, 5))
 
 
+def test_a_grid_is_a_png(tmp_path: Path) -> None:
+    grid = triptych.grid(random_pixels(3, 3, 4, 6))
+    with pytest.raises(InputError, match=r"^a grid is no \.jpg file: end the path in \.png$"):
+        grid.save(tmp_path / "a.JPG")
+    assert list(tmp_path.iterdir()) == []
+    assert [grid.save(tmp_path / name).name for name in ("a.PNG", "a")] == ["a.PNG", "a"]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "line"),
     [

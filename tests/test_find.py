@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,7 +61,46 @@ def test_images_beside_tables(tmp_path: Path, count: int, rows: int | None) -> N
     table(tmp_path / "b.PARQUET", 2)
     source = read(tmp_path)
     assert source.count == (rows or count)
-    assert beyond_the_usual(source) == (() if rows else (Note("parquet_passed_over", {"n": 2}),))
+    notes = beyond_the_usual(source)
+    if rows is None:
+        assert notes == (Note("parquet_passed_over", {"n": 2}),)
+    elif count:
+        values = {"n": count, "suffixes": f".png {count}"}
+        assert notes == (Note("files_beside_tables", {**values}),)
+    else:
+        assert notes == ()
+
+
+def archive(path: Path, count: int) -> Path:
+    """A .tar with so many empty image files."""
+    with tarfile.open(path, "w") as tar:
+        for number in range(count):
+            tar.addfile(tarfile.TarInfo(f"{path.stem}{number:04d}.jpg"))
+    return path
+
+
+def test_tables_of_texts_beside_archives(tmp_path: Path) -> None:
+    """As img2dataset writes them: a table without images beside each archive is no reason."""
+    for shard in ("00000", "00001"):
+        archive(tmp_path / f"{shard}.tar", 12)
+        texts = pa.table({"url": ["https://a/1.jpg"] * 12, "key": list(map(str, range(12)))})
+        pq.write_table(texts, tmp_path / f"{shard}.parquet")
+        (tmp_path / f"{shard}_stats.json").write_text("{}")
+    source = read(tmp_path)
+    assert source.count == 24
+    values = {"n": 4, "suffixes": ".json 2, .parquet 2"}
+    assert Note("files_beside_archives", {**values}) in source.notes
+
+
+def test_archives_beside_tables_are_told(tmp_path: Path) -> None:
+    """Where tables hold images they are read, and a note says that the archives are not."""
+    table(tmp_path / "train.parquet", 5)
+    archive(tmp_path / "test.tar", 4)
+    (tmp_path / "1.png").touch()
+    source = read(tmp_path)
+    assert source.count == 5
+    values = {"n": 2, "suffixes": ".png 1, .tar 1"}
+    assert beyond_the_usual(source) == (Note("files_beside_tables", {**values}),)
 
 
 def test_a_linked_folder_of_tables_is_read(tmp_path: Path) -> None:
@@ -103,6 +143,19 @@ def test_every_change_of_a_folder_changes_its_identity(
 
     monkeypatch.setattr(os, "open", refuse)
     seen.append(find(tmp_path).identity)
+    (tmp_path / "nohup.out").write_text("a line")
+    seen.append(find(tmp_path).identity)  # a note counts it
+    (tmp_path / "nohup.out").write_text("a line and another")
+    assert find(tmp_path).identity == seen[-1]  # nobody reads it
+    for name, text in (("metadata.csv", "a"), ("1.cls", "7"), ("a.zip", "b"), ("names.csv", "c")):
+        (tmp_path / name).write_text(text)
+        seen.append(find(tmp_path).identity)
+        (tmp_path / name).write_text(text + text)
+        seen.append(find(tmp_path).identity)
+    table(tmp_path / "tables" / "a.parquet")
+    for text in ("image", "other image"):  # which a row may name
+        (tmp_path / "tables" / "bare").write_text(text)
+        seen.append(find(tmp_path / "tables").identity)
     assert len({str(identity) for identity in seen}) == len(seen)
     assert find(tmp_path, label="none").identity != seen[-1]
 

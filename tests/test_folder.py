@@ -15,6 +15,7 @@ from triptych.data.sources import folder as folders
 from triptych.data.sources.folder import read_folder, walk
 from triptych.data.sources.layout import is_hidden, is_image
 from triptych.errors import InputError
+from triptych.files import write_json
 from triptych.records import Note
 
 
@@ -298,8 +299,28 @@ def test_a_walk_looks_up_paths_by_the_folder_and_not_by_the_file(
 
 
 def test_a_folder_of_ours_says_what_makes_it_one(tmp_path: Path) -> None:
-    fill(tmp_path, "a.png", "below/run.json", "below/b.png")
-    assert [item.name for item in items(read(tmp_path))] == ["a.png"]
-    fill(tmp_path, "run.json")
+    fill(tmp_path, "a.png", "below/b.png", "torn/contract.json", "torn/c.png")
+    write_json(tmp_path / "below/run.json", {"schema": 1, "triptych": "0.1", "model": "vae"})
+    source = read(tmp_path)
+    assert [item.name for item in items(source)] == ["a.png"]
+    values = {"n": 2, "folders": "below, torn"}
+    assert source.notes == (Note("own_folders_passed_over", {**values}),)
+    write_json(tmp_path / "run.json", {"schema": 1, "triptych": "0.1"})
     with pytest.raises(InputError, match=r"holds run\.json, as folders do that triptych made"):
         read(tmp_path)
+
+
+def test_other_programs_write_such_files_too(tmp_path: Path) -> None:
+    fill(tmp_path, "cat/1.png", "dog/2.png")
+    write_json(tmp_path / "cat/run.json", {"schema": 1, "experiment": "camera 3"})
+    write_json(tmp_path / "run.json", [])
+    assert [item.label for item in items(read(tmp_path))] == ["cat", "dog"]
+
+
+def test_contact_sheets_lie_beside_runs(tmp_path: Path) -> None:
+    """Elsewhere files of such names are images."""
+    fill(tmp_path, "jumps/data-1.png", "runs/data-1.png", "runs/vae/grid.png")
+    names = [item.name for item in items(read(tmp_path))]
+    assert names == ["jumps/data-1.png", "runs/data-1.png", "runs/vae/grid.png"]
+    write_json(tmp_path / "runs/vae/run.json", {"schema": 1, "triptych": "0.1"})
+    assert [item.name for item in items(read(tmp_path))] == ["data-1.png"]  # of jumps

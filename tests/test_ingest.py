@@ -109,6 +109,35 @@ def test_files_that_could_not_be_read_are_tried_again(
     assert again.ingested and (again.ingested.bad, again.ingested.files) == ((), 40)
 
 
+def test_a_file_that_stays_unreadable_has_nothing_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what could not be read is tried at the next opening."""
+    write_folder(tmp_path, make_images(40)[0])
+    read, prepared, tried = os.open, ingest.prepare, []
+
+    def refuse(path: Any, *rest: Any) -> int:
+        if str(path).endswith("0003.png"):
+            raise OSError(5, os.strerror(5))
+        return read(path, *rest)
+
+    def here(block: list[Item], reading: Reading) -> Any:
+        tried.append([item.name for item in block])
+        yield block, prepared((block, reading))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr(ingest, "prepare_singly", here)
+        first = opened(tmp_path)
+        gathered = ingest.gather
+        patch.setattr(ingest, "gather", lambda *a: pytest.fail("everything is decoded again"))
+        assert opened(tmp_path).fingerprint == first.fingerprint
+        patch.setattr(os, "open", read)
+        patch.setattr(ingest, "gather", gathered)
+        again = opened(tmp_path)
+    assert tried[:2] == [["0003.png"]] * 2 and again.ingested and again.ingested.bad == ()
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.sweep)]
 )
@@ -200,6 +229,18 @@ def test_grey_and_colour_copies_are_the_same_image(tmp_path: Path) -> None:
     write_folder(tmp_path / "test", np.repeat(grey[50:], 3, axis=-1), labels[50:])
     ingested = opened(tmp_path).ingested
     assert ingested and ingested.crossing == 10
+
+
+@pytest.mark.parametrize(("coloured", "told"), [(0, False), (1, True), (2, True), (3, False)])
+def test_few_coloured_images_among_grey_ones_are_told(
+    tmp_path: Path, coloured: int, told: bool
+) -> None:
+    images = np.random.default_rng(3).integers(256, size=(40, 16, 16, 3), dtype=np.uint8)
+    images[: 40 - coloured] = images[: 40 - coloured, ..., :1]
+    data = opened(write_folder(tmp_path, images))
+    notes = [dict(note.values) for note in data.notes if note.code == "few_coloured"]
+    first = f"{40 - coloured:04}.png"
+    assert notes == ([{"n": coloured, "images": 40, "first": first}] if told else [])
 
 
 def test_images_without_contrast_are_a_warning(tmp_path: Path) -> None:

@@ -158,6 +158,10 @@ def test_classes_of_samples_come_back(tmp_path: Path) -> None:
     assert data.classes == tuple(names) and data.train.labels is not None
     for image, label in zip(data.train.images, data.train.labels, strict=True):
         assert int(image[0, 0, 0]) // 40 == int(label)
+    twice = np.array(["ant", "bee", "bee", "dog", "eel"])
+    np.savez(tmp_path / "c.npz", images=images, labels=labels, classes=twice)
+    with pytest.raises(InputError, match="two classes of c are called 'bee': give each a name"):
+        opened(tmp_path / "c.npz")
     np.savez(tmp_path / "b.npz", images=images, labels=labels, classes=names[:3])  # too few
     assert opened(tmp_path / "b.npz").classes == ("0", "1", "2", "3", "4")
 

@@ -167,3 +167,22 @@ def test_an_only_stack_may_have_any_name(tmp_path: Path) -> None:
     content = matlab_bytes(faces=np.moveaxis(images, 0, -1), ids=np.arange(3))
     source = read_matlab(write(tmp_path / "own.mat", content), Columns())
     assert_same(listed(source), images, None, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "count"),
+    [((30, 8, 8), 0, 30), ((30, 8, 8), 30, 30), ((30, 8, 8), 8, 8), ((8, 8, 30), 0, 30),
+     ((8, 8, 8), 0, 8), ((30, 8, 9), 0, 9)],
+)  # fmt: skip
+def test_images_first_as_users_of_scipy_save_them(
+    tmp_path: Path, shape: tuple[int, ...], labels: int, count: int
+) -> None:
+    """Told by the two axes that are equal, unless labels are as many as the last one."""
+    values = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    savemat(tmp_path / "a.mat", {"X": values} | ({"y": np.arange(labels) % 3} if labels else {}))
+    source = read_matlab(tmp_path / "a.mat", Columns())
+    found = np.stack([np.asarray(item.content) for item in source.items()])
+    first = shape == (30, 8, 8) and count == 30
+    np.testing.assert_array_equal(found, values if first else np.moveaxis(values, -1, 0))
+    note = Note("images_first", {"name": "X", "shape": "30 × 8 × 8", "n": 30})
+    assert source.count == count and (note in source.notes) is first

@@ -98,6 +98,22 @@ def test_pages_have_the_label_and_the_part_of_their_file(tmp_path: Path) -> None
     assert progress == [(1, 1)]
 
 
+@pytest.mark.parametrize(("files", "code"), [(25, "pages_together"), (3, "pages_apart")])
+def test_pages_that_are_images_are_told(tmp_path: Path, files: int, code: str) -> None:
+    """And all of a file are in one part where there are files enough."""
+    images = np.random.default_rng(2).integers(256, size=(files, 20, 16, 16), dtype=np.uint8)
+    images[:, :, 0, 0] = np.arange(files)[:, None]  # tells the file
+    for number, pages in enumerate(images):
+        (tmp_path / f"{number}.tif").write_bytes(stack(pages))
+    Image.fromarray(255 - images[0, 0]).save(tmp_path / "single.png")
+    data = opened(tmp_path)
+    values = {"n": 20 * files, "files": files}
+    assert noted(data)[code] == values | ({} if code == "pages_together" else {"least": 20})
+    parts = (data.train, data.validation, data.test)
+    held = [set(part.images[:, 0, 0, 0].tolist()) for part in parts]
+    assert (sum(map(len, held)) == len(set.union(*held))) is (code == "pages_together")
+
+
 def test_a_damaged_page_is_one_bad_image(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     (tmp_path / "a").mkdir()
@@ -159,6 +175,38 @@ def test_small_copies_and_masks_are_no_images(tmp_path: Path, mark: int) -> None
 
 def test_a_file_of_nothing_but_marked_pages_is_read() -> None:
     [page] = contents(saved(Image.fromarray(GREYS[0]), "TIFF", tiffinfo={254: 1}))
+    np.testing.assert_array_equal(page, GREYS[0])
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {50706: b"\1\4\0\0"},  # DNG's version, also beside full pages
+        {262: 32803},  # a colour filter array
+        {254: 1, 330: 8},  # a thumbnail, with the raw page below it
+    ],
+)
+def test_raw_files_of_cameras_are_bad(tags: dict[int, Any]) -> None:
+    """What could be read of them are previews, or what the sensor measured."""
+    reason = f"a camera's raw file is not read: {decode.TO_PNG}"
+    ifd = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        ifd[tag] = value
+        ifd.tagtype[tag] = 1 if isinstance(value, bytes) else 4
+    content = saved(Image.fromarray(GREYS[0]), "TIFF", tiffinfo=ifd)
+    with pytest.raises(BadImageError) as caught:
+        read_pictures(content)
+    assert str(caught.value) == reason
+    for name, found in (("a.CR2", [(0, reason)]), ("a.tif", [])):  # of Canon, by its name
+        prepared = ingest.prepare(
+            ([Item(name, stack(GREYS), None, None)], ingest.Reading(16, "crop"))
+        )
+        assert [(bad.owner, bad.reason) for bad in prepared.bad] == found
+
+
+def test_small_pages_below_full_ones_are_no_raw_file() -> None:
+    """Pyramids of microscopes keep smaller copies there."""
+    [page] = contents(saved(Image.fromarray(GREYS[0]), "TIFF", tiffinfo={330: 8}))
     np.testing.assert_array_equal(page, GREYS[0])
 
 
@@ -301,9 +349,10 @@ def test_opacity_of_deep_pages(kind: int, channels: int) -> None:
 
 
 def test_channels_that_are_no_image_are_refused() -> None:
-    for channels in (2, 5):
-        values = np.zeros((8, 8, channels), "u2")
-        [reason] = contents(tiff_with(values, 1, "<", photometric=1, extra=0))
+    cases = ((2, "u2", {"extra": 0}), (5, "u2", {"extra": 0}), (2, "u1", {}), (4, "u1", {}))
+    for channels, dtype, extra in (*cases, (5, "u1", {"extra": 0})):
+        values = np.zeros((8, 8, channels), dtype)
+        [reason] = contents(tiff_with(values, 1, "<", photometric=1, **extra))
         assert reason == f"it has {channels} channels, none said to be opacity: save 1 or 3"
 
 
@@ -557,11 +606,16 @@ def test_a_huge_profile_is_not_read() -> None:
     assert read_first(content).profile_state == "broken"
 
 
-def test_three_deep_channels_are_colours_as_tifffile_saves_them() -> None:
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_three_channels_are_colours_as_tifffile_saves_them(dtype: str) -> None:
     """Its default calls them shades of grey: photometric 1, three samples."""
     rng = np.random.default_rng(1)
-    values = rng.integers(0, 65536, (16, 16, 3), dtype=np.uint16)
+    values = rng.integers(0, np.iinfo(dtype).max + 1, (16, 16, 3), dtype=dtype)
     picture = read_first(tiff_with(values, 1, "<", photometric=1))
     np.testing.assert_array_equal(picture.pixels, values)
+    four = np.concatenate([values, values[..., :1]], 2)
+    if dtype == "u1":  # Pillow takes the fourth for opacity
+        assert read_first(tiff_with(four, 1, "<", photometric=2)).pixels.shape == (16, 16, 3)
+        return
     with pytest.raises(BadImageError, match="it has 4 channels, none said to be opacity"):
-        read_first(tiff_with(np.concatenate([values, values[..., :1]], 2), 1, "<", photometric=2))
+        read_first(tiff_with(four, 1, "<", photometric=2))

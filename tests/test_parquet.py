@@ -303,3 +303,9 @@ def test_mutated_files_neither_crash_nor_hang(tmp_path: Path) -> None:
             assert "\n" not in str(error)
         assert time.process_time() - start < 1
     assert refused > 50
+
+
+def test_declared_names_can_be_shown(tmp_path: Path) -> None:
+    """A stranger's may steer the terminal."""
+    path = write_parquet(tmp_path / "a.parquet", IMAGES, LABELS, names=["a\x1b[2J", *"bcde"])
+    assert read_parquet(path, ANY).classes == ("a\\x1b[2J", *"bcde")

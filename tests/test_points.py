@@ -70,7 +70,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 # Reading
 
 
-OTHERS = {"\ufeffeast,north,name": 1, ",Y,label,X": 2, ",lon,lat": 1}  # further columns
+OTHERS = {
+    "\ufeffeast,north,name": 1,
+    ",Y,label,X": 2,
+    ",lon,lat": 1,
+    "Label,u,v": 1,
+}  # further columns
 
 
 @pytest.mark.parametrize(
@@ -86,11 +91,13 @@ OTHERS = {"\ufeffeast,north,name": 1, ",Y,label,X": 2, ",lon,lat": 1}  # further
         ["# mine", "x y", *(f'"{x!r}", "{y!r}"\r' for x, y in ring(100).tolist())],
         [",Y,label,X", *(f"{n},{y!r},a,{x!r}" for n, (x, y) in enumerate(ring(100).tolist()))],
         [",lon,lat", *(f"{n},{x!r},{y!r}" for n, (x, y) in enumerate(ring(100).tolist()))],
+        ["Label,u,v", *(f"{n % 3},{x!r},{y!r}" for n, (x, y) in enumerate(ring(100).tolist()))],
         [f'"{x!r}","{y!r}"'.replace(".", ",") for x, y in ring(100).tolist()],
     ],
     ids=[
         "plain", "named", "mark and names", "tabs", "spaces", "decimal commas", "empty lines",
-        "quotes", "columns by their names", "numbered rows", "decimal commas in quotes",
+        "quotes", "columns by their names", "numbered rows", "labels first",
+        "decimal commas in quotes",
     ],
 )  # fmt: skip
 def test_points_are_two_numbers_of_each_line(tmp_path: Path, lines: list[str]) -> None:

@@ -455,6 +455,15 @@ def test_a_constant_beyond_the_whole_numbers_of_floats_has_a_range() -> None:
         assert (to_uint8(np.full((2, 2), value), (low, high)) == 0).all()
 
 
+def test_the_table_of_a_range_is_made_once() -> None:
+    """Not for each image: of 16 bits it has 65,536 entries."""
+    ranges.table.cache_clear()
+    for dtype in ("u2", "u2", "i2", "u2"):
+        levels = to_uint8(np.array([[0, 4095, 2048, 99]], dtype), (0, 4095))
+        assert levels.tolist() == [[0, 255, 128, 6]]
+    assert ranges.table.cache_info().misses == 2
+
+
 def test_a_pillow_image_in_a_stack_of_deep_pages(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(whole(4000, "u2")[0]).save(buffer, "TIFF", compression="tiff_lzw")

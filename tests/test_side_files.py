@@ -19,7 +19,9 @@ from triptych.data.sources import BadImageError, Columns, Source
 from triptych.data.sources.archive import read_archive
 from triptych.data.sources.find import find_path
 from triptych.data.sources.folder import read_folder
+from triptych.data.sources.metadata import parquet_records
 from triptych.errors import InputError
+from triptych.records import Note
 
 
 def read(path: Path, **columns: str) -> Source:
@@ -94,10 +96,10 @@ def table(metadata: Mapping[str, Any] | None = None, **columns: Any) -> bytes:
 
 def test_metadata_parquet(tmp_path: Path) -> None:
     names = [f"{n}.png" for n in range(3)]
-    declared = {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    declared = {"label": {"_type": "ClassLabel", "names": ["cat", "d\x1bg"]}}
     for cells, metadata, meant in (
         ([1, 0, 1], None, [1, 0, 1]),
-        ([1, 0, -1], declared, ["dog", "cat", None]),
+        ([1, 0, -1], declared, ["d\\x1bg", "cat", None]),
         (["a", "b", None], None, ["a", "b", None]),
         ([1.0, 2.0, 0.0], None, [1, 2, 0]),
         (pa.array(["a", "b", "a"]).dictionary_encode(), None, ["a", "b", "a"]),
@@ -172,6 +174,17 @@ def test_one_hot_lists_in_metadata_parquet(tmp_path: Path) -> None:
     )
 
 
+def test_embeddings_in_metadata_parquet_are_not_read(tmp_path: Path) -> None:
+    """As numbers of Python they would take many times the file's size."""
+    vectors = pa.array([[0.5, 0.25]] * 2, pa.list_(pa.float32(), 2))
+    content = table(file_name=["1.png", "2.png"], vector=vectors, kind=["a", "b"], label=["x", "y"])
+    assert list(parquet_records(content, "metadata.parquet", Columns())[0]) == [
+        "file_name", "kind", "label",
+    ]  # fmt: skip
+    asked = parquet_records(content, "metadata.parquet", Columns(label="vector"))
+    assert asked[0]["vector"] == [0.5, 0.25]
+
+
 def test_a_stray_class_file_changes_nothing(tmp_path: Path) -> None:
     folder = fill(tmp_path, *(f"{kind}/{n}.png" for kind in "ab" for n in range(3)))
     listed(folder, "7", "a/0.cls")
@@ -229,6 +242,34 @@ def test_shards_of_the_same_names_and_of_parts(tmp_path: Path) -> None:
         ("validation", 8),
         ("validation", 8),
     ]
+
+
+def test_numbered_archives_keep_their_tables(tmp_path: Path) -> None:
+    """Each names files as they are called in its own archive; one without lists nothing."""
+    for number, kind in enumerate("ab"):
+        text = f"file_name,label\n0.png,{kind}\nsub/1.png,c\n"
+        files = {f"{name}.png": f"{kind}{name}".encode() for name in ("0", "sub/1", "2")}
+        pack(tmp_path / f"train-{number}.zip", {**files, "metadata.csv": text.encode()})
+    pack(tmp_path / "train-2.zip", {"0.png": b"c0"})
+    source = read(tmp_path)
+    found = {item.content: item.label for item in source.items()}
+    assert found == {b"a0": "a", b"asub/1": "c", b"b0": "b", b"bsub/1": "c", b"c0": None}
+    values = {"name": "label", "table": "train/metadata.csv"}
+    assert Note("labels_from_column", {**values}) in source.notes
+    assert Note("images_not_listed", {"n": 2}) in source.notes
+    dataset = {"labels": [["0.png", 1]]}
+    (tmp_path / "json").mkdir()
+    for number in range(2):
+        files = {"0.png": b"%d" % number, "dataset.json": json.dumps(dataset).encode()}
+        pack(tmp_path / "json" / f"a-{number}.zip", files)
+    assert [item.label for item in read(tmp_path / "json").items()] == [1, 1]
+
+
+def test_archives_of_one_number_and_two_suffixes_keep_their_images(tmp_path: Path) -> None:
+    for suffix in ("zip", "tar", "tar.gz"):
+        pack(tmp_path / f"train-1.{suffix}", {"0.png": suffix.encode()})
+    found = {item.content for item in read(tmp_path).items()}
+    assert found == {b"zip", b"tar", b"tar.gz"}
 
 
 def test_archives_named_by_class_and_by_part(tmp_path: Path) -> None:

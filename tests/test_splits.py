@@ -49,6 +49,36 @@ def test_the_two_draws_are_independent() -> None:
     assert abs(np.corrcoef(draws.T)[0, 1]) < 4 / np.sqrt(20_000)
 
 
+def test_pages_of_a_file_are_in_one_part() -> None:
+    """Of 30 files some hold several pages; those that hold one are divided as before."""
+    digests, counts = digests_of(range(1000)), [1] * 15 + [2] * 10 + [193] * 5
+    owners = np.repeat(np.arange(30), counts)
+    found = splits.assign(digests, given(NOT_GIVEN, count=1000), owners)
+    assert [len(set(found[owners == owner])) for owner in range(30)] == [1] * 30
+    assert set(found) == {TRAIN, VALIDATION, TEST}
+    alone = given(NOT_GIVEN, count=1000)
+    np.testing.assert_array_equal(
+        splits.assign(digests, alone, np.arange(1000)), splits.assign(digests, alone)
+    )
+    later = digests.copy()
+    later[owners == 29] = later[owners == 29][::-1]  # by all pages, in their order
+    changed = splits.file_digests(later, owners) != splits.file_digests(digests, owners)
+    assert set(owners[changed.any(1)]) == {29}
+
+
+def test_few_files_are_divided_page_by_page() -> None:
+    """Twenty are kept whole, nineteen are not; held-out files that are given do not count."""
+    digests, free = digests_of(range(400)), given(NOT_GIVEN, count=400)
+    for files, held_out, whole in ((20, 0, True), (19, 0, False), (20, 1, False), (1, 0, False)):
+        owners = np.sort(np.arange(400) % files)
+        parts = np.where(owners < held_out, TEST, free).astype(np.int8)
+        found = splits.assign(digests, parts, owners)
+        apart = [len(set(found[owners == owner])) > 1 for owner in range(files)]
+        assert any(apart) is not whole
+        if not whole:
+            np.testing.assert_array_equal(found, splits.assign(digests, parts))
+
+
 def test_copies_leave_the_test_side() -> None:
     digests = digests_of(range(5))[[0, 1, 0, 2, 2, 1, 3, 3, 4]]
     parts = np.array([TEST, TRAIN, TRAIN, TEST, VALIDATION, TRAIN, TEST, TEST, TEST])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.making import ingested
 from triptych import files
 from triptych.data import splits, store
 from triptych.data.ingest import Bad, Prepared, Reading, Spool, is_grey, prepare, write_arrays
-from triptych.data.sources import BadImageError, Item
+from triptych.data.open import make_entry
+from triptych.data.sources import BadImageError, Item, Origin, Progress, Source
 from triptych.errors import InputError
 from triptych.records import Note
 
@@ -113,7 +115,7 @@ def test_a_spool_that_is_cut_is_told(tmp_path: Path, cut: str) -> None:
 
         spool._file.close()
         spool._file = Full(tmp_path / "spool", "w+")  # type: ignore[assignment]
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match=r"cannot keep images in .*No space left"):
             spool.append(prepared(random_images(3)))
     else:
         spool.append(prepared(random_images(3)))
@@ -345,6 +347,31 @@ def test_a_cache_that_cannot_be_written_is_named(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert "cannot keep images in" in found.stdout
+    assert not list(store.data_folder().iterdir())
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_a_fault_of_the_source_is_none_of_the_cache(empty_cache: Path, at: str) -> None:
+    """As a data set of the user's own raises it, before the first image or after the last."""
+
+    def read(progress: Progress) -> Source:
+        if at == "first":
+            raise FileNotFoundError(2, "No such file or directory", "photos/7.mine")
+
+        def items() -> Iterator[Item]:
+            for number, image in enumerate(random_images(30)):
+                yield Item(str(number), image, None, None)
+            raise OSError(5, "Input/output error")
+
+        return Source(items, 30)
+
+    message = {
+        "first": r"^cannot read photos/7\.mine \(No such file or directory\): check it$",
+        "last": r"^cannot read mine \(Input/output error\): check it$",
+    }
+    origin = Origin("mine", {"source": "mine"}, read)
+    with pytest.raises(InputError, match=message[at]):
+        make_entry("a", origin, Reading(16, "pad"), lambda done, total: None)
     assert not list(store.data_folder().iterdir())
 
 

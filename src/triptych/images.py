@@ -73,9 +73,11 @@ class Grid:
         """Write a PNG; parents are made.
 
         scale: how many times it is enlarged, each pixel becoming a square of so many
-        InputError where it would be too large to be enlarged.
+        InputError on another ending, and where it would be too large to be enlarged.
         """
         path = files.as_path(path, "path")
+        if path.suffix.lower() not in ("", ".png"):
+            raise InputError(f"a grid is no {path.suffix.lower()} file", "end the path in .png")
         check_scale(scale)
         if scale > 1:
             height, width = self.pixels.shape[-2:]

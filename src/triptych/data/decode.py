@@ -77,6 +77,7 @@ HEIF = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"ms
 CONTAINERS = (b"mif1", b"msf1", b"miaf")  # of AVIF, where that is among the compatible brands
 AVIF_BRANDS = {b"avif", b"avis"}
 TO_PNG = "convert it, for example by: magick mogrify -format png FILE"
+RAW_FILE = f"a camera's raw file is not read: {TO_PNG}"
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
@@ -107,6 +108,7 @@ class Picture(NamedTuple):
     profile:  the ICC profile that the pixels are of
     inks:     the four inks (CMYK) whose colours the profile tells, where `pixels` estimate them
     animated: whether frames follow that are not read
+    alpha:    least and greatest opacity of its pixels, 0 to 1
     """
 
     pixels: np.ndarray
@@ -114,6 +116,7 @@ class Picture(NamedTuple):
     profile: bytes | None = None
     inks: Image.Image | None = None
     animated: bool = False
+    alpha: tuple[float, float] = (1, 1)
 
     @property
     def profile_state(self) -> profiles.State | None:
@@ -232,10 +235,15 @@ def is_animated(image: ImageFile) -> bool:
 
 
 def decode_pages(data: bytes) -> Pictures:
-    """The pages of a TIFF file but for small copies and masks; all where nothing else is there."""
+    """The pages of a TIFF file but for small copies and masks; all where nothing else is there.
+
+    BadImageError for a camera's raw file, whose pages are previews.
+    """
     if len(data) > FILE_CAP:
         raise BadImageError(f"{len(data)} bytes are too many")
     every = tiff.directories(data)
+    if tiff.is_raw(every):
+        raise BadImageError(RAW_FILE)
     pages = [page for page in every if not page.passed_over] or every
     if len(pages) > 1 and sum(cost(page) for page in pages) > STACK_CAP:
         pixels = sum(page.pixels for page in pages) // 10**6
@@ -309,9 +317,9 @@ def unpacked(image: ImageFile, packing: str) -> np.ndarray:
 
 def deep(pixels: np.ndarray, opacity: np.ndarray | None, profile: bytes | None) -> Picture:
     """A picture of deep numbers; opacity that hides nothing is dropped."""
-    if opacity is not None and bool((opacity == 1).all()):
-        opacity = None
-    return Picture(pixels, opacity, profile)
+    if opacity is None or bool((opacity == 1).all()):
+        return Picture(pixels, None, profile)
+    return Picture(pixels, opacity, profile, alpha=(float(opacity.min()), float(opacity.max())))
 
 
 def as_bad_image(error: Exception) -> BadImageError:
@@ -484,7 +492,8 @@ def to_picture(image: Image.Image, animated: bool = False) -> Picture:
             return Picture(values, profile=profile, animated=animated)
         return deep(values, (values != key).astype(np.float32), profile)
     inks = image.copy() if image.mode == "CMYK" and profile is not None else None
-    return Picture(to_pixels(image), profile=profile, inks=inks, animated=animated)
+    pixels, alpha = to_pixels(image)
+    return Picture(pixels, profile=profile, inks=inks, animated=animated, alpha=alpha)
 
 
 def profile_of(image: Image.Image) -> bytes | None:
@@ -493,21 +502,26 @@ def profile_of(image: Image.Image) -> bytes | None:
     return profile if isinstance(profile, bytes) and profile and image.mode != "LAB" else None
 
 
-def to_pixels(image: Image.Image) -> np.ndarray:
-    """A Pillow image of 8 bits -> uint8 (H,W) or (H,W,3); transparency goes over white."""
+def to_pixels(image: Image.Image) -> tuple[np.ndarray, tuple[float, float]]:
+    """A Pillow image of 8 bits -> uint8 (H,W) or (H,W,3), and its least and greatest opacity.
+
+    Transparency goes over white.
+    """
     target = "L" if image.mode in GREY_MODES else "RGB"
     if image.has_transparency_data:
         alpha = "LA" if target == "L" else "RGBA"
         layered = image if image.mode == alpha else image.convert(alpha)
         flat = Image.new(target, image.size, "white")
         flat.paste(layered.convert(target), mask=layered)
-        return np.asarray(flat)
+        opacity = np.asarray(layered.getchannel("A"))
+        return np.asarray(flat), (int(opacity.min()) / 255, int(opacity.max()) / 255)
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
     image = image if image.mode == target else image.convert(target)
     shape = (image.height, image.width) if target == "L" else (image.height, image.width, 3)
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)  # as asarray, but sooner
+    # as asarray, but sooner
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape), (1, 1)
 
 
 def over_white(levels: np.ndarray, opacity: np.ndarray) -> np.ndarray:

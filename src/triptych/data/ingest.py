@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
@@ -21,10 +21,18 @@ import numpy as np
 from PIL import Image
 
 from triptych.data import ranges, splits, store, workers
-from triptych.data.decode import Picture, quietly, read_pictures
+from triptych.data.decode import RAW_FILE, Picture, quietly, read_pictures
 from triptych.data.ranges import Bounds, NumberSummary
-from triptych.data.sources import BadImageError, Item, PartName, Progress, Source, UnreadableError
-from triptych.data.sources.layout import UNLABELED, in_order
+from triptych.data.sources import (
+    BadImageError,
+    Item,
+    PartName,
+    Progress,
+    Source,
+    UnreadableError,
+    printable,
+)
+from triptych.data.sources.layout import RAW, UNLABELED, in_order
 from triptych.errors import InputError
 from triptych.hardware import usable_cores
 from triptych.options import Fit
@@ -33,11 +41,16 @@ from triptych.words import english, without_repeats
 
 LEAST_IMAGES = 20  # below, no part holds enough to mean anything
 FEW_MISSING = 0.05  # of the labels: then the images without one are left out, else all labels
+FEW_COLOURED = 0.05  # of the images, which may be strays among grey ones
 FEW_A_CLASS = 5  # images; with fewer to a class, the labels may not be classes
 
+# Notes of readers on what lies in a source and is none of its items
 LEAVES_OUT = (
-    "folders_beside_train", "images_beside_train", "masks_left_out", "images_not_listed",
-    "files_left_out", "parts_from_column_some",
+    "archive_cut_short", "files_beside_archives", "files_beside_tables", "files_left_out",
+    "files_passed_over", "files_without_part", "folders_beside_train", "images_beside_train",
+    "images_not_listed", "links_passed_over", "mask_files_left_out", "masks_left_out",
+    "own_folders_passed_over", "parquet_passed_over", "partly_converted",
+    "parts_from_column_some", "splits_left_out", "stacks_passed_over",
 )  # fmt: skip
 
 Label = str | int | None
@@ -56,18 +69,23 @@ CHUNK_BYTES = 1 << 24  # written at a time
 class Gathered:
     """Labels, parts, sizes and bad images of a source's items, in order; pixels are spooled.
 
+    owners:    the number of each image's item, of which some hold several
     unlabeled: the first image without a label of each part that is given, by name
     """
 
     labels: list[Label] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    items: int = 0
     unlabeled: dict[int, str] = field(default_factory=dict)
     bad: list[tuple[str, str]] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     faint: int = 0
     unread: int = 0
+    to_retry: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=lambda: Counts())
     first_animated: str = ""
+    first_coloured: str = ""
     summaries: dict[str, NumberSummary] = field(default_factory=dict)
 
     def add(self, items: list[Item], prepared: Prepared) -> None:
@@ -78,13 +96,18 @@ class Gathered:
                 self.unlabeled.setdefault(part_number(item.part), item.name)
             self.labels.append(item.label)
             self.given.append(part_number(item.part))
+            self.owners.append(self.items + owner)
+        self.items += len(items)
         self.bad += [(items[bad.owner].name + bad.page, bad.reason) for bad in prepared.bad]
         self.faint += prepared.faint
         self.unread += prepared.unread
+        self.to_retry += [items[bad.owner].name for bad in prepared.bad if bad.unread]
         self.sizes.update(map(tuple, prepared.sizes.tolist()))
         if prepared.counts.animated and not self.first_animated:
             self.first_animated = items[prepared.counts.first_animated].name
         self.counts += prepared.counts
+        if not self.first_coloured and (coloured := prepared.owners[prepared.channels > 1]).size:
+            self.first_coloured = items[coloured[0]].name
         for kind, summary in prepared.summaries.items():
             self.summaries[kind] = self.summaries.get(kind, NumberSummary()) + summary
 
@@ -119,15 +142,17 @@ def gather(
         kept, label_notes = settle_labels(gathered, source.classes)
         left_out = [note for note in source.notes if note.code in LEAVES_OUT]
         refuse_too_few(digests[kept], gathered, name, [*left_out, *label_notes])
-        labels, classes = number_labels(gathered.labels, source.classes)
+        labels, classes = number_labels(gathered.labels, source.classes, name)
         parts = np.full(len(given), splits.TRAIN, dtype=np.int8)
-        parts[kept] = splits.assign(digests[kept], given[kept])
+        owners = np.array(gathered.owners, dtype=np.int64)
+        parts[kept] = splits.assign(digests[kept], given[kept], owners[kept])
         keep, copies = kept.copy(), 0
         keep[kept], copies = splits.without_leaks(digests[kept], parts[kept])
         refuse_empty_parts(parts, kept, keep, given, gathered, name)
         # By pixels, not by name: the first images of a part are then a fair choice of it.
         order = np.lexsort((labels, digests[:, 1], digests[:, 0], parts))
         order = order[keep[order]]
+        channels = spool.channels[order]
         content = write_arrays(folder, spool, order, labels[order], parts[order])
     finally:
         spool.close()
@@ -148,10 +173,13 @@ def gather(
                 *label_notes,
                 *ranges.notes(gathered.summaries, bounds, reading.given is not None),
                 *file_notes(gathered.counts, gathered.first_animated),
+                *page_notes(owners[kept], parts[kept]),
+                *colour_notes(channels, gathered.first_coloured),
             ]
         ),
         ranges={kind: bounds[kind] for kind in sorted(bounds)},
         content=content,
+        to_retry=tuple(dict.fromkeys(gathered.to_retry)),
     )
 
 
@@ -180,6 +208,10 @@ def file_notes(counts: Counts, first_animated: str) -> list[Note]:
     found = []
     if counts.animated:
         found.append(Note("first_frames", {"n": counts.animated, "first": first_animated}))
+    if counts.transparent:
+        found.append(Note("transparent", {"n": counts.transparent}))
+    if counts.invisible:
+        found.append(Note("transparent_wholly", {"n": counts.invisible}))
     if counts.converted:
         found.append(Note("profiles_converted", {"n": counts.converted}))
     if counts.broken:
@@ -187,6 +219,33 @@ def file_notes(counts: Counts, first_animated: str) -> list[Note]:
     if counts.passed_over:
         found.append(Note("pages_passed_over", {"n": counts.passed_over}))
     return found
+
+
+def page_notes(owners: np.ndarray, parts: np.ndarray) -> list[Note]:
+    """How many images are pages of files of several, and whether those are in one part each.
+
+    owners: the number of each image's file, ascending, int (N,)
+    parts:  int8 (N,)
+    """
+    _, starts, counts = np.unique(owners, return_index=True, return_counts=True)
+    stacks = counts > 1
+    if not stacks.any():
+        return []
+    values = {"n": int(counts[stacks].sum()), "files": int(stacks.sum())}
+    if (np.minimum.reduceat(parts, starts) == np.maximum.reduceat(parts, starts)).all():
+        return [Note("pages_together", {**values})]
+    return [Note("pages_apart", {**values, "least": splits.LEAST_FILES})]
+
+
+def colour_notes(channels: np.ndarray, first: str) -> list[Note]:
+    """That a few coloured images make a set of grey ones a coloured one.
+
+    channels: 1 or 3 of each image, (N,); first: the name of the first coloured one
+    """
+    coloured = int((channels > 1).sum())
+    if not 0 < coloured <= FEW_COLOURED * len(channels):
+        return []
+    return [Note("few_coloured", {"n": coloured, "images": len(channels), "first": first})]
 
 
 def refuse_too_few(
@@ -292,25 +351,41 @@ def settle_labels(
 
 
 def number_labels(
-    labels: list[Label], names: tuple[str, ...] | None
+    labels: list[Label], names: tuple[str, ...] | None, source_name: str
 ) -> tuple[np.ndarray, list[str] | None]:
     """Labels as 0..K-1 (-1 where one is missing) and the K class names; None without any label.
 
     Where some labels are numbers and some are text, all are text. Names that are numbers come in
-    the order of these.
+    the order of these. InputError where the classes are named and a label is none of them, or two
+    have one name.
     """
     distinct = set(labels) - {None}
     if not distinct:
         return np.full(len(labels), -1, dtype=np.int64), None
     if names is not None:
-        numbers = np.array([-1 if label is None else label for label in labels])
-        if numbers.dtype.kind != "i" or numbers.max() >= len(names) or numbers.min() < -1:
-            raise InputError("labels outside the named classes", "mend the label column")
-        return numbers.astype(np.int64), list(names)
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            wrong = f"two classes of {source_name} are called '{printable(twice)}'"
+            raise InputError(wrong, "give each a name of its own")
+        known = {None, *range(-1, len(names))}
+        if strangers := [label for label in labels if label not in known]:
+            raise outside_classes(strangers, f"images of {source_name}", len(names))
+        numbers = [-1 if label is None else label for label in labels]
+        return np.array(numbers, dtype=np.int64), list(names)
     classes = in_order({str(label) for label in distinct})
     number = {name: place for place, name in enumerate(classes)}
     index = {None: -1} | {label: number[str(label)] for label in distinct}
     return np.array([index[label] for label in labels], dtype=np.int64), classes
+
+
+def outside_classes(strangers: Sequence[Label], images: str, classes: int) -> InputError:
+    """The error that labels are no numbers of the named classes; images: whose labels they are."""
+    first = printable(str(strangers[0]))
+    return InputError(
+        f"{len(strangers)} {images} have labels outside 0 to {classes - 1}, the named classes "
+        f"(the first is {first})",
+        "mend the labels, or name more classes",
+    )
 
 
 def describe_sizes(sizes: Counter[tuple[int, int]]) -> store.ImageSizes:
@@ -355,6 +430,8 @@ class Counts:
     converted:      images that a colour profile brought to sRGB
     broken:         images whose profile cannot be used
     passed_over:    pages that are small copies or masks
+    transparent:    images with pixels that are not opaque
+    invisible:      of these, images that are wholly transparent
     """
 
     animated: int = 0
@@ -362,6 +439,8 @@ class Counts:
     converted: int = 0
     broken: int = 0
     passed_over: int = 0
+    transparent: int = 0
+    invisible: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -370,16 +449,22 @@ class Counts:
             converted=self.converted + other.converted,
             broken=self.broken + other.broken,
             passed_over=self.passed_over + other.passed_over,
+            transparent=self.transparent + other.transparent,
+            invisible=self.invisible + other.invisible,
         )
 
 
 @dataclass(frozen=True)
 class Bad:
-    """A bad image: the index of its item in the block, its page as "[3]" if any, and why."""
+    """A bad image: the index of its item in the block, its page as "[3]" if any, and why.
+
+    unread: whether the system failed to read it
+    """
 
     owner: int
     page: str
     reason: str
+    unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -419,6 +504,8 @@ def prepare(work: tuple[list[Item], Reading]) -> Prepared:
     with quietly():
         for owner, item in enumerate(items):
             try:
+                if item.name.lower().endswith(RAW):
+                    raise BadImageError(RAW_FILE)
                 pictures = read_pictures(item.content)
             except BadImageError as error:
                 block.add_bad(error, owner, "")
@@ -445,6 +532,7 @@ class Block:
         self.owners: list[int] = []
         self.bad: list[Bad] = []
         self.single = self.unread = self.converted = self.broken = self.passed_over = 0
+        self.transparent = self.invisible = 0
         self.animated: list[int] = []  # indices of items
 
     def add(self, picture: Picture, owner: int) -> None:
@@ -463,14 +551,17 @@ class Block:
         self.owners.append(owner)
         if picture.animated:
             self.animated.append(owner)
+        self.transparent += picture.alpha[0] < 1
+        self.invisible += picture.alpha[1] == 0
         if picture.profile is not None:
             self.converted += picture.profile_state == "converted"
             self.broken += picture.profile_state == "broken"
 
     def add_bad(self, error: BadImageError, owner: int, page: str) -> None:
         """Add an image that is bad."""
-        self.bad.append(Bad(owner, page, str(error)))
-        self.unread += isinstance(error, UnreadableError)
+        unread = isinstance(error, UnreadableError)
+        self.bad.append(Bad(owner, page, str(error), unread))
+        self.unread += unread
 
     def prepared(self) -> Prepared:
         """All of them."""
@@ -492,6 +583,8 @@ class Block:
                 converted=self.converted,
                 broken=self.broken,
                 passed_over=self.passed_over,
+                transparent=self.transparent,
+                invisible=self.invisible,
             ),
             summaries=self.numbers.summaries,
         )
@@ -575,6 +668,22 @@ def prepare_singly(block: list[Item], reading: Reading) -> Iterator[tuple[list[I
         yield [item], outcome
 
 
+def any_readable(source: Source, names: Sequence[str], reading: Reading) -> bool:
+    """Whether any of the items of these names, which could not be read once, can be read now.
+
+    Files that cannot even be opened need no process of their own.
+    """
+    wanted = set(names)
+    items = [
+        item
+        for item in source.items()
+        if item.name in wanted
+        and not (isinstance(item.content, Path) and not os.access(item.content, os.R_OK))
+    ]
+    tried = prepare_singly(items, reading) if items else ()
+    return any(not prepared.unread for _, prepared in tried)
+
+
 def size_of(item: Item) -> int:
     """The bytes of an item's content in memory; of a TIFF, what its pages may take as well."""
     if item.name.lower().endswith(STACKS):
@@ -610,8 +719,12 @@ def in_blocks(items: Iterator[Item]) -> Iterator[list[Item]]:
 
 
 class Spool:
-    """A growing file of images, one plane for grey ones and three for coloured ones."""
+    """A growing file of images, one plane for grey ones and three for coloured ones.
 
+    InputError where the cache, in which it lies, is full.
+    """
+
+    @store.as_cache_error()
     def __init__(self, path: Path, resolution: int) -> None:
         self.path = path
         self.resolution = resolution
@@ -619,6 +732,7 @@ class Spool:
         self._channels: list[np.ndarray] = []
         self._digests: list[np.ndarray] = []
 
+    @store.as_cache_error()
     def append(self, prepared: Prepared) -> None:
         """Write the images of a block."""
         if self._file.write(prepared.pixels.data) != prepared.pixels.nbytes:  # no room for the rest
@@ -626,6 +740,7 @@ class Spool:
         self._channels.append(prepared.channels)
         self._digests.append(prepared.digests)
 
+    @store.as_cache_error()
     def clear(self) -> None:
         """Forget all images."""
         self._file.seek(0)
@@ -662,12 +777,14 @@ class Spool:
                 image[own:] = image[:1]
             yield chunk
 
+    @store.as_cache_error()
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
 
+@store.as_cache_error()
 def write_arrays(
     folder: Path, spool: Spool, order: np.ndarray, labels: np.ndarray, parts: np.ndarray
 ) -> str:

@@ -15,7 +15,7 @@ from triptych.data.dataset import ImageData, Part
 from triptych.data.decode import reads_avif
 from triptych.data.ingest import Reading
 from triptych.data.ranges import Bounds
-from triptych.data.sources import MEMORY, Columns, Origin, Progress
+from triptych.data.sources import MEMORY, Columns, Origin, Progress, printable
 from triptych.data.sources.find import NAMES, find_origin
 from triptych.data.sources.memory import Held, find_held
 from triptych.errors import InputError
@@ -31,7 +31,7 @@ from triptych.options import (
 from triptych.records import Note
 from triptych.words import english
 
-VERSION = 5  # raised whenever the same source would give other pixels or parts
+VERSION = 6  # raised whenever the same source would give other pixels or parts
 
 
 def open_images(
@@ -71,8 +71,9 @@ def open_images(
                 **({} if reads_avif() else {"avif": False}),  # a newer Pillow reads them
             }
         )
-        arrays, ingested = usable(key) or make_entry(
-            key, origin, Reading(resolution, fit, given_range(options)), bar.update
+        reading = Reading(resolution, fit, given_range(options))
+        arrays, ingested = usable(key, origin, reading, bar.update) or make_entry(
+            key, origin, reading, bar.update
         )
     if ingested.bad and options.strict:
         first = ": ".join(ingested.bad[0])
@@ -81,10 +82,13 @@ def open_images(
     return assemble(source, options, origin, arrays, ingested)
 
 
-def usable(key: str) -> store.Entry | None:
-    """The entry; None where files were unreadable when it was made: they may be readable now."""
+def usable(key: str, origin: Origin, reading: Reading, progress: Progress) -> store.Entry | None:
+    """The entry; None where an item can be read now that was unreadable when it was made."""
     entry = store.load(key)
-    return None if entry is None or entry[1].unread else entry
+    if entry is None or not entry[1].unread:
+        return entry
+    names = entry[1].to_retry
+    return None if ingest.any_readable(origin.read(progress), names, reading) else entry
 
 
 def given_range(options: ReadingOptions) -> Bounds | None:
@@ -93,12 +97,20 @@ def given_range(options: ReadingOptions) -> Bounds | None:
 
 
 def make_entry(key: str, origin: Origin, reading: Reading, progress: Progress) -> store.Entry:
-    """Prepare an origin's images, unless another process did so while we waited for it."""
+    """Prepare an origin's images, unless another process did so while we waited for it.
+
+    What the system refuses while they are read becomes an InputError that names the source.
+    """
     with store.preparing(key) as aside:
-        entry = usable(key)
+        entry = usable(key, origin, reading, progress)
         if entry is None:
-            source = origin.read(progress)
-            ingested = ingest.gather(source, origin.name, reading, aside, progress)
+            try:
+                source = origin.read(progress)
+                ingested = ingest.gather(source, origin.name, reading, aside, progress)
+            except OSError as error:
+                culprit = printable(str(error.filename or origin.name))
+                reason = error.strerror or error
+                raise InputError(f"cannot read {culprit} ({reason})", "check it") from error
             store.publish(key, aside, ingested)
             entry = store.load(key)
     if entry is None:

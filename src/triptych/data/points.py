@@ -30,6 +30,7 @@ from triptych.records import Note
 
 SUFFIX = ".csv"
 AXES = ("x", "y")
+NO_AXES = ("", "id", "index", "label", "class")  # first columns: of a table's rows, or of labels
 SEPARATORS = (";", "\t", ",")  # between the numbers of a line; else spaces
 MARGIN = 0.1  # of the points' extent, left free on each side of them
 LEAST, MOST = 20, 1_000_000  # points
@@ -178,14 +179,18 @@ def read_points(path: Path) -> tuple[np.ndarray, int]:
 def columns_named(names: Sequence[str]) -> tuple[int, int]:
     """Which columns are x and y, by the names of all; the first two where none are called so.
 
+    A first column of another purpose is passed over, where two are left.
+
     >>> columns_named(["label", "Y", "X"]), columns_named(["", "lon", "lat"])
     ((2, 1), (1, 2))
+    >>> columns_named(["ID", "lon", "lat"]), columns_named(["label", "u"])
+    ((1, 2), (0, 1))
     """
     lower = [name.lower() for name in names]
     if set(AXES) <= set(lower):
         return lower.index(AXES[0]), lower.index(AXES[1])
-    numbered = names[0] == "" and len(names) > len(AXES)  # a table's rows, in a first column
-    return (1, 2) if numbered else (0, 1)
+    no_axis = lower[0] in NO_AXES and len(names) > len(AXES)
+    return (1, 2) if no_axis else (0, 1)
 
 
 def cells_of(line: str, separator: str | None) -> list[str]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -176,14 +178,19 @@ def to_uint8(pixels: np.ndarray, bounds: Bounds) -> np.ndarray:
     if pixels.dtype == np.uint8 and bounds == BYTES:
         return pixels
     if pixels.dtype.kind != "f" and 8 * pixels.itemsize <= TABLE_BITS:
-        unsigned = np.dtype(f"u{pixels.itemsize}")
-        every = np.arange(1 << (8 * pixels.itemsize), dtype=unsigned).view(pixels.dtype)
-        return converted(every, bounds)[pixels.view(unsigned)]
+        return table(pixels.dtype, bounds)[pixels.view(f"u{pixels.itemsize}")]
     flat = pixels.reshape(-1)
     found = np.empty(flat.shape, np.uint8)
     for start in range(0, len(flat), CHUNK):
         found[start : start + CHUNK] = converted(flat[start : start + CHUNK], bounds)
     return found.reshape(pixels.shape)
+
+
+@lru_cache(maxsize=8)
+def table(dtype: np.dtype[Any], bounds: Bounds) -> np.ndarray:
+    """What becomes of every number of a type, by its bits: uint8 [256] or [65536], kept."""
+    every = np.arange(1 << (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype)
+    return converted(every, bounds)
 
 
 def converted(numbers: np.ndarray, bounds: Bounds) -> np.ndarray:

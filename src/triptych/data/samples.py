@@ -23,10 +23,13 @@ from triptych.data.dataset import ImageData, choose_rows
 from triptych.data.describe import note_bad
 from triptych.data.ingest import (
     LEAVES_OUT,
+    Counts,
     Prepared,
     Reading,
     decided,
     describe_sizes,
+    file_notes,
+    outside_classes,
     prepare_all,
 )
 from triptych.data.ranges import Bounds, NumberSummary
@@ -100,6 +103,8 @@ class Collected:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     bad: list[tuple[str, str]] = field(default_factory=list)
     summaries: dict[str, NumberSummary] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+    first_animated: str = ""
     single: int = 0
     items: int = 0
 
@@ -116,6 +121,9 @@ class Collected:
         self.sizes.update(map(tuple, prepared.sizes.tolist()))
         self.bad += [(items[each.owner].name + each.page, each.reason) for each in prepared.bad]
         self.single += prepared.single
+        if prepared.counts.animated and not self.first_animated:
+            self.first_animated = items[prepared.counts.first_animated].name
+        self.counts += prepared.counts
         self.items += len(items)
         for kind, summary in prepared.summaries.items():
             self.summaries[kind] = self.summaries.get(kind, NumberSummary()) + summary
@@ -238,17 +246,21 @@ def class_numbers(
     nothing = (None,) if source.classes is None else (None, UNLABELED)
     if classes is None or any(label in nothing for label in labels):
         return None
+    known = range(len(source.classes or ()))
+    numbered = [label for label in labels if source.classes is not None and isinstance(label, int)]
+    if strangers := [label for label in numbered if label not in known]:
+        raise outside_classes(strangers, f"samples in {name}", len(known))
     names = [
         str(label) if source.classes is None or isinstance(label, str) else source.classes[label]
         for label in labels
         if label is not None
     ]
     numbers = {each: number for number, each in enumerate(classes)}
-    strangers = [each for each in dict.fromkeys(names) if each not in numbers]
-    if strangers:
+    unknown = [each for each in dict.fromkeys(names) if each not in numbers]
+    if unknown:
         more = ", ..." if len(classes) > NAMED else ""
         raise InputError(
-            f"label '{strangers[0]}' of the samples in {name} is no class of the data",
+            f"label '{unknown[0]}' of the samples in {name} is no class of the data",
             f"label them by {', '.join(classes[:NAMED])}{more}, {WITHOUT_LABELS}",
         )
     return torch.tensor([numbers[each] for each in names])
@@ -262,6 +274,7 @@ def of_source(source: Source) -> list[Note]:
 def notes_on(collected: Collected, wanted: SampleFormat, held: int) -> Iterator[Note]:
     """What was done with samples."""
     count, side = len(collected.planes), wanted.shape.resolution
+    yield from file_notes(collected.counts, collected.first_animated)
     if held > count:
         yield Note(CHOSEN, {"n": count, "held": held})
     if collected.bad:

@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,6 +66,7 @@ class Ingested:
     crossing:    of these, held-out images left out because they equal one nearer to training
     faint:       images of hardly any contrast
     unread:      bad images that the system could not read, perhaps only that time
+    to_retry:    the names of the items that these are of
     given_parts: the parts that the source itself names
     notes:       what the user should know
     ranges:      which numbers became black and white, by their type
@@ -85,6 +86,7 @@ class Ingested:
     notes: tuple[Note, ...]
     ranges: dict[str, Bounds]
     content: str
+    to_retry: tuple[str, ...] = ()
 
 
 Entry = tuple[dict[str, np.ndarray], Ingested]  # arrays by name
@@ -168,29 +170,35 @@ def map_privately(file: BinaryIO) -> mmap.mmap:
 
 
 @contextmanager
+def as_cache_error() -> Iterator[None]:
+    """Inside, what the system refuses is told as an InputError about the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot keep images in {data_folder()} ({error.strerror or error})",
+            "make room, or name another folder in TRIPTYCH_CACHE",
+        ) from error
+
+
+@contextmanager
 def preparing(key: str) -> Iterator[Path]:
     """An empty folder for the arrays of an entry; one process at a time, the others wait.
 
-    Raises InputError where the cache cannot be written, or is full.
+    Raises InputError where the cache cannot be written, or is full. What is raised inside is not
+    changed: it may be a fault of the source.
     """
-    parent = data_folder()
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        locks = cache_folder() / "locks"
-        locks.mkdir(exist_ok=True)
-        with FileLock(locks / f"{key}.lock"):
+    parent, locks = data_folder(), cache_folder() / "locks"
+    aside = parent / f".{key}.{os.getpid()}"
+    with ExitStack() as stack:
+        with as_cache_error():
+            parent.mkdir(parents=True, exist_ok=True)
+            locks.mkdir(exist_ok=True)
+            stack.enter_context(FileLock(locks / f"{key}.lock"))
             remove_left_over(parent, locks, key)
-            aside = parent / f".{key}.{os.getpid()}"
             aside.mkdir()
-            try:
-                yield aside
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot keep images in {parent} ({error.strerror or error})",
-            "make room, or name another folder in TRIPTYCH_CACHE",
-        ) from error
+        stack.callback(shutil.rmtree, aside, ignore_errors=True)
+        yield aside
 
 
 def remove_left_over(parent: Path, locks: Path, own: str) -> None:
@@ -202,6 +210,7 @@ def remove_left_over(parent: Path, locks: Path, own: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@as_cache_error()
 def publish(key: str, aside: Path, ingested: Ingested) -> None:
     """Move complete arrays to the folder that their content names, and write the entry."""
     final = data_folder() / ingested.content

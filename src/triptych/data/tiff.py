@@ -29,9 +29,10 @@ TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q"}  # of
 SUBFILE, OLD_SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION = 254, 255, 256, 257, 258, 259
 PHOTOMETRIC, FILL_ORDER, STRIPS, ORIENTATION, SAMPLES, ROWS = 262, 266, 273, 274, 277, 278
 STRIP_BYTES, PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILES = 279, 284, 317, 322, 323, 324
-TILE_BYTES, EXTRA, FORMAT, PROFILE = 325, 338, 339, 34675
+TILE_BYTES, SUB_PAGES, EXTRA, FORMAT, PROFILE, DNG = 325, 330, 338, 339, 34675, 50706
 REDUCED, MASK = 1, 4  # bits of SUBFILE
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+SENSOR = (32803, 34892)  # kinds of PHOTOMETRIC: a colour filter array, and linear raw values
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of EXTRA that are opacity
 # lossless: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard
 PACKINGS = (1, 5, 8, 32946, 32773, 34925, 50000)
@@ -110,13 +111,34 @@ class Directory:
 
     @property
     def deep(self) -> bool:
-        """Whether its numbers are for `read_deep`, and not for Pillow."""
+        """Whether its numbers are for `read_deep`, and not for Pillow.
+
+        Bytes are where several of them are a grey pixel: Pillow takes one, and one of opacity.
+        """
+        samples = self.number_of(SAMPLES, 1)
+        several = samples > 2 or (samples == 2 and not self.numbers(EXTRA))
+        grey = self.number_of(PHOTOMETRIC, BLACK_IS_ZERO) in (WHITE_IS_ZERO, BLACK_IS_ZERO)
         return (
             self.dtype is not None
-            and self.dtype != np.uint8
+            and (self.dtype != np.uint8 or (grey and several))
             and self.number_of(PHOTOMETRIC, BLACK_IS_ZERO) in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
             and self.number_of(COMPRESSION, 1) in PACKINGS
         )
+
+
+def is_raw(pages: list[Directory]) -> bool:
+    """Whether a file's pages are a camera's raw one: what its sensor measured, and previews of it.
+
+    DNG says so. Others hold nothing but smaller copies, with the raw page below one of them; Canon
+    has a mark of its own behind the file's head.
+    """
+    canon = pages[0].data[8:10] == b"CR"
+    sensor = any(
+        DNG in page.entries or page.number_of(PHOTOMETRIC, BLACK_IS_ZERO) in SENSOR
+        for page in pages
+    )
+    copies = all(page.passed_over for page in pages)
+    return canon or sensor or (copies and any(SUB_PAGES in page.entries for page in pages))
 
 
 def directories(data: bytes) -> list[Directory]:

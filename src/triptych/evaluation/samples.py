@@ -37,6 +37,7 @@ from triptych.files import kind_of, portable_name
 from triptych.hardware import Machine
 from triptych.options import as_data
 from triptych.records import Note, SamplesRecord
+from triptych.words import english
 
 FILES, ARRAY, MODULE = "files", "array", "module"
 HUB = "hf:"
@@ -283,5 +284,6 @@ def finish(read: SampleImages, name: str, text: str, kind: str, held: int | None
     count = len(read.images)
     if count < LEAST_SAMPLES:
         few = f"one sample in {name} is" if count == 1 else f"{count} samples in {name} are"
-        raise InputError(f"{few} too few to measure", f"give at least {LEAST_SAMPLES}")
+        left_out = "".join(f" ({english(note)})" for note in read.notes)
+        raise InputError(f"{few} too few to measure{left_out}", f"give at least {LEAST_SAMPLES}")
     return Samples(name, text, kind, read.images, read.labels, held, read.notes)

@@ -20,7 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,15 +88,21 @@ def read_shards(folder: Path, columns: Columns) -> Source:
 
     Numbers at the end of names are left out of it: `train-00001.tar` lies in `train`.
     """
-    names = [file.name for file in walk(folder) if file.name.lower().endswith(SUFFIXES)]
+    every = [file.name for file in walk(folder)]
+    names = [name for name in every if name.lower().endswith(SUFFIXES)]
     if not names:
         raise InputError(f"no archives in {printable(str(folder))}", "name a folder of some")
     tops = list(map(top_of_shard, names))
+    numbers = [(top, number_of(name)) for name, top in zip(names, tops, strict=True)]
     volumes = []
     for name, top in zip(names, tops, strict=True):
         number = number_of(name) if tops.count(top) > 1 else ""
+        if number and numbers.count((top, number)) > 1:  # train-1.zip and train-1.tar
+            number = posixpath.basename(name).replace(".", "_") + ":"
         volumes.append(Volume(folder / name, contents_of(folder / name), top, number))
-    return read_volumes(volumes, folder, columns)
+    source = read_volumes(volumes, folder, columns)
+    others = Counter(map(suffix_of, set(every).difference(names)))
+    return replace(source, notes=source.notes + notes_on_others(others, "files_beside_archives"))
 
 
 @dataclass(frozen=True)
@@ -127,10 +133,8 @@ def read_volumes(volumes: list[Volume], source: Path, columns: Columns) -> Sourc
     for volume in volumes:
         members.update((volume.name(m), (volume, m)) for m in volume.contents.images)
         texts.update((volume.name(m), text) for m, text in volume.contents.texts.items())
-        if volume.number:  # a table names files as they are called in its own archive
-            volume.contents.others.update(map(suffix_of, volume.contents.tables))
-        else:
-            tables.update((volume.name(m), table) for m, table in volume.contents.tables.items())
+        # named with its archive's number, by which `metadata.Table` finds its own images
+        tables.update((volume.name(m), table) for m, table in volume.contents.tables.items())
     layout = arrange(list(members), tables, columns, source_name, texts=texts)
     if not layout.entries:
         others: Counter[str] = sum((volume.contents.others for volume in volumes), Counter())

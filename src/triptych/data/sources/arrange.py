@@ -237,7 +237,9 @@ def parse_tables(
         if (table := parse_table(name.removeprefix(top), content, columns)) is not None
     ]
     there = set(names)
-    return [t for t in parsed if not t.is_dataset or any(t.path(row) in there for row in t.rows)]
+    return [
+        t for t in parsed if not t.is_dataset or any(t.path(r.file_name) in there for r in t.rows)
+    ]
 
 
 def unopened(closed: Mapping[str, str], top: str) -> list[Entry]:
@@ -326,9 +328,8 @@ def entries_listed(
             entry = entry_of(row.file_name, row.label, row.part, table, there, folders)
             repeated += entry.name in entries
             entries.setdefault(entry.name, entry)
-    covered = tuple(table.folder for table in tables)
     beside = [name for name in names if name not in entries]
-    outside = [name for name in beside if not name.startswith(covered)]
+    outside = [name for name in beside if not any(table.covers(name) for table in tables)]
     for name in outside:
         entries[name] = Entry(name, *folders.place(name)[:2])
     notes = [note for table in tables for note in table.notes]
@@ -357,9 +358,9 @@ def entry_of(
     there: the names of images by themselves and as systems tell them that do not know capitals from
            small letters, or an accent from its letter
     """
-    tidy = posixpath.normpath(table.folder + file_name)
+    tidy = table.path(file_name)
     if tidy not in there and "\\" in file_name:  # written on Windows
-        tidy = posixpath.normpath(table.folder + file_name.replace("\\", "/"))
+        tidy = table.path(file_name.replace("\\", "/"))
     if re.match(r"[A-Za-z]:|[/\\]", file_name) or tidy.split("/")[0] == "..":
         return Entry(file_name, None, None, "outside the folder")
     tidy = there.get(tidy, there.get(alike(tidy), tidy))

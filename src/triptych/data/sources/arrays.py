@@ -10,9 +10,10 @@ whole while it is read.
 from __future__ import annotations
 
 import math
+import os
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -38,7 +39,9 @@ from triptych.data.sources.layout import (
     LABEL_NAMES,
     PART_COLUMNS,
     UNLABELED,
+    abridged,
     class_of,
+    given_name,
     places_of_ones,
     usual,
 )
@@ -47,8 +50,10 @@ from triptych.data.sources.metadata import labels_from, parts_of_cells
 from triptych.errors import InputError
 from triptych.records import Note
 
-IMAGES = "images"
+IMAGES, LABELS = "images", "labels"  # what the arrays of a .npy are called
+SECOND = "second"  # one that cannot be labels
 BLOCK_BYTES = 4 << 20  # of images, read at once
+KEYS_SHOWN = 20  # in messages: a file may hold an array for each image
 SHAPES = "save arrays (N,H,W), (N,H,W,C) or (N,C,H,W)"
 LARGEST = 8  # bytes of a number; longer floats are not the same on every machine
 
@@ -111,7 +116,7 @@ def read_arrays(path: Path, columns: Columns) -> Source:
     used = set(parts)  # arrays that are images or labels
     for key, part in parts.items():
         check_stack(arrays[key])
-        column = label_array(arrays, key, part, columns)
+        column = label_array(arrays, key, part, columns, used)
         labels = None
         if column is not None:
             used.add(column.key)
@@ -129,6 +134,13 @@ def read_arrays(path: Path, columns: Columns) -> Source:
         used.add(classes.key)
     if columns.labeled:
         notes += notes_on(pieces, [stored for key, stored in arrays.items() if key not in used])
+    others = [
+        stored
+        for key, stored in arrays.items()
+        if key not in parts and ((stored.stack and 0 not in stored.shape) or key == SECOND)
+    ]
+    if others and columns.image is None:
+        notes.append(Note("stacks_passed_over", {"arrays": listed(others)}))
     named: dict[PartName, list[str]] = {}
     for piece in pieces:
         if piece.part is not None:
@@ -141,7 +153,7 @@ def read_arrays(path: Path, columns: Columns) -> Source:
             for item, part in zip_longest(piece_items(piece), own or ()):
                 yield item if part is None else replace(item, part=part)
 
-    names = None if classes is None else tuple(read_texts(classes))
+    names = None if classes is None else tuple(map(given_name, read_texts(classes)))
     return Source(items, sum(piece.images.shape[0] for piece in pieces), names, tuple(notes))
 
 
@@ -182,7 +194,12 @@ def notes_on(pieces: list[Piece], others: list[Stored]) -> list[Note]:
 
 def listed(arrays: list[Stored]) -> str:
     """The arrays' keys, separated by commas."""
-    return printable(", ".join(stored.key for stored in arrays))
+    return keys_of(stored.key for stored in arrays)
+
+
+def keys_of(keys: Iterable[str]) -> str:
+    """The first keys, separated by commas, and how many more there are."""
+    return abridged(list(map(printable, keys)), shown=KEYS_SHOWN)
 
 
 def piece_items(piece: Piece) -> Iterator[Item]:
@@ -214,31 +231,54 @@ def stream(path: Path, member: zipfile.ZipInfo | None) -> Iterator[IO[bytes]]:
             yield file
 
 
-def headers(path: Path) -> Iterator[Stored]:
-    """The arrays of a file, without their contents."""
+def headers(path: Path) -> list[Stored]:
+    """The arrays of a file, without their contents.
+
+    A `.npy` may hold several, saved one after another; the second one are labels if it can be.
+    """
+    found: list[Stored] = []
     with path.open("rb") as file:
-        bare = file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX
-    members: list[zipfile.ZipInfo | None] = [None]
-    if not bare:
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-    for member in members:
-        key = member.filename.removesuffix(".npy") if member else IMAGES
-        size = member.file_size if member else path.stat().st_size
-        with stream(path, member) as file:
-            version = npy.read_magic(file)
-            if version == (1, 0):
-                shape, fortran, dtype = npy.read_array_header_1_0(file)
-            elif version == (2, 0):
-                shape, fortran, dtype = npy.read_array_header_2_0(file)
-            else:  # only structured arrays need a later one
-                continue
-            start = file.tell()
-        if min(shape, default=0) < 0:
-            raise ValueError(f"'{key}' is of shape {shape}")
-        if not dtype.hasobject and size - start < dtype.itemsize * math.prod(shape):
-            raise ValueError(f"'{key}' ends early")
-        yield Stored(path, member, key, shape, dtype, fortran, start)
+        while file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+            file.seek(-len(npy.MAGIC_PREFIX), os.SEEK_CUR)
+            array = headers_of_stream(file, path)
+            if len(found) == 1 and array:
+                fits = one_each(array[0], found[0].shape[0] if found[0].shape else 0)
+                array = [replace(array[0], key=LABELS if fits else SECOND)]
+            found += array
+            if not array or len(found) > 1 or array[0].dtype.hasobject:
+                return found
+            file.seek(array[0].dtype.itemsize * math.prod(array[0].shape), os.SEEK_CUR)
+        if found:
+            return found
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                with archive.open(member) as file:
+                    found += headers_of_stream(file, path, member)
+    return found
+
+
+def headers_of_stream(
+    file: IO[bytes], path: Path, member: zipfile.ZipInfo | None = None
+) -> list[Stored]:
+    """The array in an open file or member, if it is one that numbers and texts are stored in.
+
+    ValueError where it does not hold what its header promises.
+    """
+    key = member.filename.removesuffix(".npy") if member else IMAGES
+    size = member.file_size if member else path.stat().st_size
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = npy.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, fortran, dtype = npy.read_array_header_2_0(file)
+    else:  # only structured arrays need a later one
+        return []
+    if min(shape, default=0) < 0:
+        raise ValueError(f"'{key}' is of shape {shape}")
+    if not dtype.hasobject and size - file.tell() < dtype.itemsize * math.prod(shape):
+        raise ValueError(f"'{key}' ends early")
+    return [Stored(path, member, key, shape, dtype, fortran, file.tell())]
 
 
 def blocks(stored: Stored) -> Iterator[np.ndarray]:
@@ -292,16 +332,21 @@ def part_of_key(key: str, words: Collection[str]) -> PartName | None:
 
 
 def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str, PartName | None]:
-    """The keys of the images, each with the part it tells."""
+    """The keys of the images, each with the part it tells.
+
+    `images` are for training where other stacks are named as the held-out parts.
+    """
     if asked is not None:
         if asked not in arrays:
-            raise InputError(f"no array '{asked}' in {path}", f"there are {', '.join(arrays)}")
+            raise InputError(f"no array '{asked}' in {path}", f"there are {keys_of(arrays)}")
         return {asked: part_of_key(asked, IMAGE_NAMES)}
     every = {key: stored for key, stored in arrays.items() if stored.stack}
-    if IMAGES in every:
-        return {IMAGES: None}
     parts = {key: part for key in every if (part := part_of_key(key, IMAGE_NAMES))}
-    if parts and len(set(parts.values())) == len(parts):
+    one_each_part = len(set(parts.values())) == len(parts)
+    if IMAGES in every:
+        held_out = one_each_part and "train" not in parts.values()
+        return {IMAGES: "train", **parts} if parts and held_out else {IMAGES: None}
+    if parts and one_each_part:
         return dict(parts)
     named = [key for key in every if key.lower() in IMAGE_NAMES]
     fitting = named if len(named) == 1 else [key for key in every if every[key].bytes]
@@ -313,7 +358,7 @@ def stacks(arrays: dict[str, Stored], asked: str | None, path: Path) -> dict[str
     if len(fitting) > 1:
         raise InputError(
             f"several arrays of images in {path}",
-            f"name one with --image-column: {', '.join(fitting)}",
+            f"name one with --image-column: {keys_of(fitting)}",
         )
     return {fitting[0]: None}
 
@@ -347,9 +392,16 @@ def check_stack(stored: Stored) -> None:
 
 
 def label_array(
-    arrays: dict[str, Stored], key: str, part: PartName | None, columns: Columns
+    arrays: dict[str, Stored],
+    key: str,
+    part: PartName | None,
+    columns: Columns,
+    used: Collection[str],
 ) -> Stored | None:
-    """The labels of the images under a key: asked for, of the same part, or of a usual name."""
+    """The labels of the images under a key: asked for, of the same part, or of a usual name.
+
+    used: the keys of images, and of labels of other images
+    """
     path, count = arrays[key].path, arrays[key].shape[0]
     if not columns.labeled:
         return None
@@ -359,12 +411,13 @@ def label_array(
     own = [name for name in names if part and part_of_key(name, words) == part]
     asked = columns.label if columns.label in names else None
     fitting = [name for name in names if one_each(arrays[name], count)]
-    guessed = usual(fitting, LABEL_NAMES) or usual(names, LABEL_NAMES)
+    free = [name for name in names if name not in used]
+    guessed = usual(fitting, LABEL_NAMES) or usual(free, LABEL_NAMES)
     name = own[0] if own else asked if columns.label else guessed
     if name is None:
         if columns.label:
             raise InputError(
-                f"no array '{columns.label}' in {path}", f"there are {', '.join(arrays)}"
+                f"no array '{columns.label}' in {path}", f"there are {keys_of(arrays)}"
             )
         return None
     stored = arrays[name]

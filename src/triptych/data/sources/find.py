@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from triptych.data.sources import MEMORY, PART_NAMES, Columns, Origin, Source, h
 from triptych.data.sources.archive import SUFFIXES as ARCHIVES
 from triptych.data.sources.archive import read_archive, read_shards
 from triptych.data.sources.arrays import read_arrays
-from triptych.data.sources.folder import explore, read_folder
+from triptych.data.sources.folder import OTHER_TABLES, explore, read_folder
 from triptych.data.sources.layout import is_image
+from triptych.data.sources.layout import suffix_of as suffix_in
 from triptych.data.sources.matlab import read_matlab
 from triptych.data.sources.memory import find_again
-from triptych.data.sources.metadata import is_table
-from triptych.data.sources.parquet import is_parquet, read_parquet
+from triptych.data.sources.metadata import is_label_text, is_table
+from triptych.data.sources.parquet import any_with_images, is_parquet, read_parquet
 from triptych.errors import InputError
 
 PLUGINS = "triptych.sources"  # the entry points by which other packages add readers
@@ -81,18 +83,24 @@ def likely(data: str) -> str:
 
 
 def find_path(path: Path, columns: Columns) -> Origin:
-    """The origin of a file or folder; names, sizes and times of its files are its identity."""
+    """The origin of a file or folder; names, sizes and times of its files are its identity.
+
+    Of files in a folder that no reader opens only the numbers by suffix count, which notes tell: a
+    log that grows there changes no image. Rows of tables may name files with any suffix.
+    """
     status = path.stat()
     digest = hashlib.blake2b(digest_size=16)
     reader: Reader
     if stat.S_ISDIR(status.st_mode):
         walked = explore(path)
-        names = [file.name for file in walked.files]
-        for file in walked.files:
+        reader = reader_of_folder(path, [file.name for file in walked.files])
+        read = [file for file in walked.files if reader is read_parquet or is_read(file.name)]
+        for file in read:
             digest.update(b"%d %d " % (file.size, file.mtime_ns))
-        listed = "\0".join([*names, "", *sorted(walked.unreadable)])
-        digest.update(listed.encode(errors="surrogateescape"))
-        reader = reader_of_folder(names)
+        others = Counter(suffix_in(file.name) for file in set(walked.files).difference(read))
+        counted = [f"{suffix} {count}" for suffix, count in sorted(others.items())]
+        listed = [*(file.name for file in read), "", *sorted(walked.unreadable), "", *counted]
+        digest.update("\0".join(listed).encode(errors="surrogateescape"))
     elif stat.S_ISREG(status.st_mode):
         digest.update(b"%d %d" % (status.st_size, status.st_mtime_ns))
         reader = reader_of(path)
@@ -106,13 +114,25 @@ def find_path(path: Path, columns: Columns) -> Origin:
     return Origin(name_of(path), identity, lambda progress: reader(path, columns))
 
 
-def reader_of_folder(names: list[str]) -> Reader:
-    """The reader of a folder with these files: of its images, its tables or its archives."""
-    tables = any(is_parquet(name) and not is_table(name) for name in names)
+def is_read(name: str) -> bool:
+    """Whether readers of folders may open a file of this name, or tell its name."""
+    opened = is_image(name) or is_table(name) or is_label_text(name) or is_parquet(name)
+    return opened or name.lower().endswith((*ARCHIVES, *OTHER_TABLES))
+
+
+def reader_of_folder(folder: Path, names: list[str]) -> Reader:
+    """The reader of a folder with these files: of its images, its tables or its archives.
+
+    Tables beside archives are read if they can hold images: img2dataset writes one of texts beside
+    each archive.
+    """
+    tables = [name for name in names if is_parquet(name) and not is_table(name)]
     archives = any(name.lower().endswith(ARCHIVES) for name in names)
     if not (tables or archives) or sum(map(is_image, names)) >= IMAGES_ALONE:
         return read_folder
-    return read_parquet if tables else read_shards
+    if tables and (not archives or any_with_images(folder, tables)):
+        return read_parquet
+    return read_shards
 
 
 def reader_of(file: Path) -> Reader:

@@ -6,6 +6,7 @@ Only names, sizes and times are looked at here; the files are read where they ar
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import stat
 from collections import Counter
@@ -15,6 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from triptych import files
 from triptych.data.sources import BadImageError, Columns, Item, Source, printable
 from triptych.data.sources.arrange import arrange
 from triptych.data.sources.layout import (
@@ -32,6 +34,8 @@ from triptych.records import Note
 OTHER_TABLES = (".csv", ".tsv", ".jsonl")
 BY_HANDLE = os.scandir in os.supports_fd  # whether folders have handles: not on Windows
 OWN = ("run.json", "contract.json")  # in folders that we wrote: our samples are no data
+OWN_KEYS = {"schema", "triptych"}  # what both hold; other programs write files of these names too
+RUNS = "runs"  # where trainings and contact sheets are put by default
 
 
 class FileEntry(NamedTuple):
@@ -49,11 +53,13 @@ class Walked:
     files:      regular files, by name
     passed:     how many pipes, devices and dangling links were passed over
     unreadable: sub-folders that could not be opened, and why
+    ours:       sub-folders that we made, which were passed over
     """
 
     files: list[FileEntry] = field(default_factory=list)
     passed: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    ours: list[str] = field(default_factory=list)
 
 
 def walk(folder: Path) -> list[FileEntry]:
@@ -96,14 +102,16 @@ def list_folder(
 ) -> None:
     """Add the files directly in one folder to `walked`, its sub-folders to `folders` or `links`."""
     path = folder / name
-    ours = next((own for own in OWN if (path / own).exists()), None)
+    ours = own_record(path)
     if ours is not None and not name:
         raise InputError(
             f"{printable(str(folder))} holds {ours}, as folders do that triptych made",
             "name a folder of images; if it is one, move that file away",
         )
     if ours is not None:
+        walked.ours.append(name)
         return
+    sheets = posixpath.basename(name) == RUNS and beside_ours(path)
     prefix = f"{name}/" if name else ""
     # By it every file is looked up faster than by its path.
     handle = os.open(path, os.O_RDONLY) if BY_HANDLE else None
@@ -112,7 +120,7 @@ def list_folder(
             for entry in entries:
                 own = entry.name
                 below = prefix + own
-                if own.startswith(".") or own.lower() in LITTER or is_sheet(below):
+                if own.startswith(".") or own.lower() in LITTER or (sheets and is_sheet(own)):
                     continue
                 try:
                     if entry.is_dir():
@@ -131,13 +139,33 @@ def list_folder(
             os.close(handle)
 
 
-def is_sheet(name: str) -> bool:
-    """Whether a file is a contact sheet that `triptych data` draws by default.
+def own_record(folder: Path) -> str | None:
+    """The file in a folder that shows that we made it; None where we did not.
 
-    >>> is_sheet("runs/data-digits.png"), is_sheet("runs/1.png")
-    (True, False)
+    One that cannot be read is taken for ours: its folder may be a run.
     """
-    return bool(re.fullmatch(r"(?:.*/)?runs/data-[^/]*\.png", name))
+    for name in OWN:
+        try:
+            if not (folder / name).exists():
+                continue
+            values = files.read_json(folder / name, "")
+        except PermissionError:  # a folder that is closed
+            continue
+        except InputError:
+            return name
+        if isinstance(values, dict) and values.keys() >= OWN_KEYS:
+            return name
+    return None
+
+
+def beside_ours(runs: Path) -> bool:
+    """Whether a folder holds some that we made."""
+    return any(own_record(below) for below in runs.iterdir() if below.is_dir())
+
+
+def is_sheet(name: str) -> bool:
+    """Whether a file in `runs` is called as the contact sheets of `triptych data` are."""
+    return bool(re.fullmatch(r"data-.*\.png", name, re.DOTALL))
 
 
 def read_folder(folder: Path, columns: Columns) -> Source:
@@ -200,6 +228,9 @@ def notes_on(walked: Walked) -> tuple[Note, ...]:
             notes.append(
                 Note("tables_passed_over", {"files": abridged(list(map(printable, names)))})
             )
+    if walked.ours:
+        folders = abridged([printable(name) for name in sorted(walked.ours)])
+        notes.append(Note("own_folders_passed_over", {"n": len(walked.ours), "folders": folders}))
     if walked.passed:
         notes.append(Note("links_passed_over", {"n": walked.passed}))
     return tuple(notes)

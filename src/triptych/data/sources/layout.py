@@ -23,9 +23,9 @@ SUFFIXES = (
     ".jpe", ".jfif", ".jif", ".apng", ".avif",
 )  # fmt: skip
 # images too, but of formats that are not read: they come as bad ones
+RAW = (".dng", ".cr2", ".nef", ".arw")  # what cameras' sensors measured, inside of a TIFF
 UNREAD = (
-    ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg",
-    ".dng", ".cr2", ".nef", ".arw", ".ico",
+    ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".ppm", ".pgm", ".svg", ".ico", *RAW,
 )  # fmt: skip
 # files that hold many images; each is read when it is named itself
 KINDS = (
@@ -76,6 +76,11 @@ def class_name(name: str) -> str:
     return printable(unicodedata.normalize("NFC", name))
 
 
+def given_name(name: str) -> str:
+    """A name from a list of class names, such as `class_name` may have made before."""
+    return name if name.isprintable() else class_name(name)
+
+
 def suffix_of(name: str) -> str:
     """A file's suffix in small letters, such as .tar.gz; "" where it has none.
 
@@ -102,12 +107,15 @@ def abridged(listed: list[str], more: str = ", +{}", shown: int = SHOWN) -> str:
     return ", ".join(listed[:shown]) + (more.format(rest) if rest > 0 else "")
 
 
-def notes_on_others(suffixes: Counter[str]) -> tuple[Note, ...]:
-    """A note on files that are not images, by suffix; none where there are none."""
+def notes_on_others(suffixes: Counter[str], code: str = "files_passed_over") -> tuple[Note, ...]:
+    """A note on files that are not read, by suffix; none where there are none.
+
+    code: of the note, which says why; by default because they are not images
+    """
     if not suffixes:
         return ()
     listed = abridged(list_suffixes(suffixes, "{suffix} {count}", bare="-"))
-    return (Note("files_passed_over", {"n": suffixes.total(), "suffixes": listed}),)
+    return (Note(code, {"n": suffixes.total(), "suffixes": listed}),)
 
 
 def no_images(source_name: str, suffixes: Counter[str], is_folder: bool) -> InputError:

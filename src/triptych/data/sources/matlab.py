@@ -1,7 +1,8 @@
 """MATLAB files (.mat, up to version 7) as SVHN uses them: images X and labels y.
 
 X is (H,W,C,N) or (H,W,N) of any type of numbers, y holds N whole numbers or names. MATLAB counts
-from one, so SVHN's labels run from 1 to 10, and 10 is the digit 0.
+from one, so SVHN's labels run from 1 to 10, and 10 is the digit 0. Users of SciPy save (N,H,W),
+which is told by its last two axes.
 Source: http://ufldl.stanford.edu/housenumbers
 """
 
@@ -56,14 +57,20 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
             f"no images in {path}", f"name one of its arrays: {', '.join(shapes) or 'it has none'}"
         )
     shape = check_images(path, image_name, *shapes[image_name])
+    others = {name: variable for name, variable in shapes.items() if name != image_name}
+    first = comes_first(shape, [math.prod(other) for other, _ in others.values()])
+    count = shape[0 if first else -1]
     labels, classes = None, None
     notes: list[Note] = []
+    if first:
+        written = " × ".join(map(str, shape))
+        values = {"name": printable(image_name), "shape": written}
+        notes.append(Note("images_first", {**values, "n": count}))
     if columns.labeled:
-        others = {name: variable for name, variable in shapes.items() if name != image_name}
-        fitting = [name for name in others if math.prod(others[name][0]) == shape[-1]]
+        fitting = [name for name in others if math.prod(others[name][0]) == count]
         name = pick(path, others, columns.label, fitting, LABEL_NAMES)
         if name is not None:
-            labels = read_labels(path, name, shape[-1])
+            labels = read_labels(path, name, count)
             notes.append(labels_from(name, printable(path.name)))
     if isinstance(labels, np.ndarray) and (digits or (digits is None and is_svhn(labels))):
         labels, classes = labels % 10, DIGITS
@@ -73,7 +80,8 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
         images = load(path, image_name)
         if images.shape != shape or images.dtype.kind not in "biuf":
             raise damaged(path, f"{image_name} is not what its header says")
-        for start in range(0, shape[-1], BLOCK):
+        images = np.moveaxis(images, 0, -1) if first else images
+        for start in range(0, count, BLOCK):
             block = np.ascontiguousarray(np.moveaxis(images[..., start : start + BLOCK], -1, 0))
             block = block.astype(block.dtype.newbyteorder("="), copy=False)
             if shapes[image_name][1] == LOGICAL:
@@ -85,7 +93,7 @@ def read_matlab(path: Path, columns: Columns, digits: bool | None = None) -> Sou
 
     if classes and digits is None:
         notes.append(AS_SVHN)
-    return Source(items, shape[-1], classes, tuple(notes) if digits is None else ())
+    return Source(items, count, classes, tuple(notes) if digits is None else ())
 
 
 def variables(path: Path) -> Variables:
@@ -116,6 +124,15 @@ def pick(
 def holds_images(shape: Shape, kind: str) -> bool:
     """Whether an array has the axes and the type of images."""
     return kind in NUMBERS and (len(shape) == 3 or (len(shape) == 4 and shape[2] in (1, 3)))
+
+
+def comes_first(shape: Shape, sizes: list[int]) -> bool:
+    """Whether an array is (N,H,W): only its last two axes are equal, and no labels say otherwise.
+
+    sizes: of the file's other arrays
+    """
+    square = len(shape) == 3 and shape[1] == shape[2] != shape[0]
+    return square and (shape[0] in sizes or shape[-1] not in sizes)
 
 
 def check_images(path: Path, name: str, shape: Shape, kind: str) -> Shape:

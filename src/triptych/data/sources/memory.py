@@ -38,7 +38,14 @@ from triptych.data.sources import (
     Source,
     printable,
 )
-from triptych.data.sources.layout import IMAGE_NAMES, LABEL_NAMES, class_of, places_of_ones, usual
+from triptych.data.sources.layout import (
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    class_of,
+    given_name,
+    places_of_ones,
+    usual,
+)
 from triptych.data.sources.metadata import labels_from
 from triptych.errors import InputError
 from triptych.files import kind_of
@@ -141,7 +148,8 @@ def find_held(held: Held, columns: Columns, ranged: bool, progress: Progress) ->
             )
 
     notes = tuple(note for group in groups.values() for note in group.notes)
-    source = Source(items, count, classes, notes)
+    names = None if classes is None else tuple(map(given_name, classes))
+    source = Source(items, count, names, notes)
     return Origin(name, {MEMORY: identity}, lambda progress: source)
 
 

@@ -63,7 +63,8 @@ class Row(NamedTuple):
 class Table:
     """What one metadata file lists.
 
-    name:    the file's own, as that of an image
+    name:    the file's own, as that of an image; behind the number of its archive, as `1:` in
+             `train/1:metadata.csv`, where several archives are one set
     labeled: whether it gives labels
     """
 
@@ -75,16 +76,37 @@ class Table:
     @property
     def is_dataset(self) -> bool:
         """Whether it is a `dataset.json`, which others write of other things."""
-        return posixpath.basename(self.name).lower() == DATASET
+        return plain_name(self.name).lower() == DATASET
 
-    def path(self, row: Row) -> str:
-        """The name of a row's image."""
-        return posixpath.normpath(self.folder + row.file_name)
+    def path(self, file_name: str) -> str:
+        """The name of the image that is called so in a row."""
+        folder, slash, last = file_name.rpartition("/")
+        return posixpath.normpath(f"{self.folder}{folder}{slash}{self.number}{last}")
+
+    def covers(self, name: str) -> bool:
+        """Whether an image lies where the table lists all that is used."""
+        own = posixpath.basename(name).startswith(self.number)
+        return own and name.startswith(self.folder)
+
+    @property
+    def number(self) -> str:
+        """What stands before the names of its archive's members, with a colon; or nothing."""
+        number, colon, _ = posixpath.basename(self.name).rpartition(":")
+        return number + colon
 
     @property
     def folder(self) -> str:
         """Where the names start, with a slash at the end unless it is the top."""
         return self.name[: -len(posixpath.basename(self.name))]
+
+
+def plain_name(name: str) -> str:
+    """A table's own name, without folders and its archive's number.
+
+    >>> plain_name("train/0:metadata.csv"), plain_name("metadata.csv")
+    ('metadata.csv', 'metadata.csv')
+    """
+    return posixpath.basename(name).rpartition(":")[2]
 
 
 def is_table(name: str) -> bool:
@@ -106,11 +128,11 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
 
     None for a `dataset.json` without labels of the tools' form.
     """
-    if posixpath.basename(name).lower() == DATASET:
+    if plain_name(name).lower() == DATASET:
         return parse_dataset(name, content)
     table_name = printable(name)
     name_column = columns.image or NAME_COLUMN
-    records = read_records(name, content, name_column)
+    records = read_records(name, content, name_column, columns)
     names = list(dict.fromkeys(key for record in records for key in record))
     files = file_names(records, names, name_column, table_name)
     label_column = label_column_of(names, columns, table_name)
@@ -128,14 +150,14 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
         cells = (record.get(label_column) for record in records)
         labels = with_numbers([plain_label(c, row, table_name) for row, c in enumerate(cells, 1)])
         if any(label is not None for label in labels):
-            notes.append(labels_from(label_column, table_name))
+            notes.append(labels_from(label_column, without_number(name)))
     elif columns.labeled and not notes and (others := label_candidates(names, records)):
         notes.append(Note("labels_not_chosen", {"columns": printable(", ".join(others))}))
     rows = list(map(Row, files, labels))
     part_column = usual(names, PART_COLUMNS)
     if part_column not in (None, label_column, name_column):
         written = [record.get(part_column) for record in records]
-        parts, note = parts_of_cells(written, part_column, table_name)
+        parts, note = parts_of_cells(written, part_column, without_number(name))
         notes.append(note)
         if parts is not None:
             rows = [row._replace(part=part) for row, part in zip(rows, parts, strict=True)]
@@ -143,16 +165,23 @@ def parse_table(name: str, content: bytes, columns: Columns) -> Table | None:
     return Table(name, rows, label_column is not None, tuple(notes))
 
 
+def without_number(name: str) -> str:
+    """A table's name for a note, which is the same for all archives of a set."""
+    return printable(name[: -len(posixpath.basename(name))] + plain_name(name))
+
+
 def labels_from(column: str, table_name: str) -> Note:
     """The note on where labels come from."""
     return Note("labels_from_column", {"name": printable(column), "table": table_name})
 
 
-def read_records(name: str, content: bytes, name_column: str) -> Sequence[Mapping[str, object]]:
+def read_records(
+    name: str, content: bytes, name_column: str, columns: Columns
+) -> Sequence[Mapping[str, object]]:
     """The rows of a table by column name."""
     table_name = printable(name)
     if name.lower().endswith(".parquet"):
-        return parquet_records(content, table_name)
+        return parquet_records(content, table_name, columns)
     text = decoded(content, table_name)
     if name.lower().endswith(".csv"):
         return csv_records(text, table_name, name_column)
@@ -199,17 +228,27 @@ def parse_dataset(name: str, content: bytes) -> Table | None:
         Row(file_name, plain_label(label, row, table_name))
         for row, (file_name, label) in enumerate(pairs, start=1)
     ]
-    return Table(name, rows, True, (labels_from("labels", table_name),))
+    return Table(name, rows, True, (labels_from("labels", without_number(name)),))
 
 
-def parquet_records(content: bytes, table_name: str) -> list[dict[str, object]]:
-    """The rows of a parquet table, with the names of classes where they are declared."""
+def parquet_records(content: bytes, table_name: str, columns: Columns) -> list[dict[str, object]]:
+    """The rows of a parquet table, with the names of classes where they are declared.
+
+    Columns of lists, such as embeddings, which would fill the memory as Python's numbers, are read
+    only as labels, which may be one-hot.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with as_input_error(Path(table_name), "is no readable parquet", "write it again"):
         table = pq.read_table(pa.BufferReader(content))
-        flat = [field.name for field in table.schema if not pa.types.is_struct(field.type)]
+        labels = {wanted.lower() for wanted in (columns.label, *LABEL_NAMES) if wanted}
+        flat = [
+            field.name
+            for field in table.schema
+            if not pa.types.is_nested(field.type)
+            or (field.name.lower() in labels and not pa.types.is_struct(field.type))
+        ]
         records: list[dict[str, object]] = table.select(flat).to_pylist()
         for column in flat:
             names = declared_names(table.schema, column)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,9 +40,12 @@ from triptych.data.sources.layout import (
     UNLABELED,
     abridged,
     class_of,
+    given_name,
     is_hidden,
     is_image,
+    notes_on_others,
     places_of_ones,
+    suffix_of,
     usual,
 )
 from triptych.data.sources.levels import part_word, parts_from
@@ -96,10 +100,13 @@ def read_parquet(path: Path, columns: Columns) -> Source:
     """
     if not path.is_dir():
         return read_parquet_files([path], path.parent, columns, path, follow=False)
-    files = parquet_files(path)
-    if not files:
+    names = [file.name for file in walk(path)]
+    tables = [name for name in names if is_parquet(name) and not is_table(name)]
+    if not tables:
         raise InputError(f"no parquet files in {path}", "name a folder that holds some")
-    return read_parquet_files(files, path, columns)
+    source = read_parquet_files([path / name for name in tables], path, columns)
+    others = Counter(map(suffix_of, set(names).difference(tables)))
+    return replace(source, notes=source.notes + notes_on_others(others, "files_beside_tables"))
 
 
 def read_parquet_files(
@@ -179,15 +186,15 @@ def may_tell_parts(column: Any) -> bool:
     return str(kind) in TEXT or (str(kind) == "bool" and column.name.lower() in YES_FOR_TRAINING)
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """The parquet files below a folder, by name."""
-    names = (file.name for file in walk(folder))
-    return [folder / name for name in names if is_parquet(name) and not is_table(name)]
-
-
 def is_parquet(name: str) -> bool:
     """Whether a file's name is that of a table."""
     return name.lower().endswith(".parquet")
+
+
+def any_with_images(folder: Path, names: list[str]) -> bool:
+    """Whether any of a folder's tables has a column that can hold images."""
+    tables = (open_table(folder / name, folder) for name in names)
+    return any(holds_images(column.type) for table in tables for column in table.schema)
 
 
 def without_strays(tables: list[Table]) -> tuple[list[Table], tuple[Note, ...]]:
@@ -586,4 +593,5 @@ def plain(column: Any) -> Any:
 
 def class_names(schema: Any, label: str | None) -> tuple[str, ...] | None:
     """The names of classes 0..K-1, where they are declared."""
-    return declared_names(schema, label) if label_kind(schema, label) == "number" else None
+    names = declared_names(schema, label) if label_kind(schema, label) == "number" else None
+    return None if names is None else tuple(map(given_name, names))
