@@ -15,18 +15,20 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import triptych
 from tests.making import one_thread, open_tiny
 from tests.test_conformance import fresh
-from tests.truths import independent
+from tests.truths import independent, normal
 from triptych import export, images
 from triptych.cli.parser import parse
 from triptych.config import POINT, ImageShape
+from triptych.console import Console
 from triptych.data.dataset import ImageData
 from triptych.errors import InputError
-from triptych.export import FORMATS, programs
+from triptych.export import FORMATS, programs, source
 from triptych.export.description import drawn
 from triptych.export.programs import MOST_CALLS, Program, Programs, programs_of, trace
 from triptych.families import registry
@@ -116,20 +118,14 @@ def check_same(found: Tensor, expected: Tensor) -> None:
 
 
 # To trace a sampler's many calls takes a minute of some: those are tried by `make sweeps`.
-LONG = (
-    "vae:course",
-    "diffusion:course",
-    "diffusion:edm",
-    "diffusion:flow",
-    "diffusion:consistency",
-)
+LONG = ("vae:course", "diffusion:course", "diffusion:consistency")
 CASES: list[Any] = [
-    pytest.param(name, None, marks=[pytest.mark.sweep] if name in (*LONG, "diffusion:x0") else [])
+    pytest.param(name, None, marks=[pytest.mark.sweep] if name in LONG else [])
     for name in registry.known_models()
 ]
 CASES += [
     ("gan:r3", CLASSES),
-    pytest.param("diffusion:x0", CLASSES, marks=pytest.mark.sweep),
+    ("diffusion:x0", CLASSES),
     pytest.param("vae:ladder", CLASSES, marks=pytest.mark.sweep),
 ]
 
@@ -151,6 +147,28 @@ def test_every_recipe_draws_and_samples_as_its_run(
         told = [] if numbers is None else [numbers]
         with torch.no_grad():
             check_same(programs["sample"](*programs["draw"](*drawn, *told), *noise), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("diffusion:x0", CLASSES), ("diffusion:edm", None), ("diffusion:flow", None)],
+)
+def test_a_module_of_a_chain_encodes_as_its_run(
+    name: str, classes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where samples take as many steps as encoding does, both hold the same noise levels."""
+    run = standing_in(name, classes)
+    monkeypatch.setattr(source, "write_description", lambda *given: None)
+    source.write(run, tmp_path, Console())
+    module: dict[str, Any] = {}
+    exec((tmp_path / source.MODULE).read_text(), module)
+    weights, x = load_file(tmp_path / source.WEIGHTS), normal(2, 1, 16, 16, seed=0).float()
+    with torch.no_grad():
+        found = module["encode"](weights, x)
+        latent = run.model.encode(x)  # type: ignore[attr-defined] # it encodes
+    own = [*latent.tensors.values(), *([] if latent.labels is None else [latent.labels])]
+    for ours, theirs in zip(own, [found] if isinstance(found, Tensor) else found, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=EXACT, atol=EXACT)
 
 
 # Trained runs
@@ -196,6 +214,7 @@ import os, sys
 for name in ("triptych", {forbidden}):
     sys.modules[name] = None  # whoever imports it fails
 import torch
+from safetensors.torch import load_file
 for folder in {folders}:
     os.chdir(folder)
     sys.path.insert(0, folder)

@@ -389,3 +389,13 @@ def test_images_are_those_of_the_hub(stub: StubHub, tmp_path: Path) -> None:
     give(stub, tmp_path, "us/one", {"default/train/0000.parquet": 3}, CONVERTED)
     images, _ = make_images(3)
     assert [item.content for item in read("hf:us/one").items()] == [encode(i) for i in images]
+
+
+def test_the_library_has_what_is_used_of_it_in_a_process_of_its_own() -> None:
+    """It loads its parts as they are asked for, and not all of them by name."""
+    code = (
+        "from triptych.data.sources.hub import library; hub = library();"
+        "hub.utils.validate_repo_id, hub.errors.HFValidationError, hub.HfApi"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -83,7 +83,9 @@ def write(run: Run, out: Path, console: Console) -> None:
     head = HEAD.format(model=run.record.model, weights=WEIGHTS)
     source = "".join([head, *methods, *functions])
     (out / MODULE).write_text(source, encoding="utf-8")
-    files.write_bytes(out / WEIGHTS, save({k: each.contiguous() for k, each in weights.items()}))
+    # Programs may hold one and the same constant, and a file takes no memory twice.
+    own = {key: each.contiguous().clone() for key, each in weights.items()}
+    files.write_bytes(out / WEIGHTS, save(own))
     functions_of_module: dict[str, Any] = {}
     exec(compile(source, MODULE, "exec"), functions_of_module)  # as a reader of the file will
     with torch.no_grad():

@@ -148,6 +148,7 @@ def library(needing: str = "hf:") -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.errors
+        import huggingface_hub.utils
     except ANYTHING as error:
         wrong = f"{needing} needs huggingface_hub ({first_line(error)})"
         raise InputError(wrong, "pip install 'triptych[hf]'") from error

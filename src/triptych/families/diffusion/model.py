@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import torch
@@ -176,7 +177,7 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         given = {key: value for key, value in asked.items() if value is not None}
         other.sampling = replace(self.sampling, **given)  # type: ignore[arg-type] # by key
         other.samples_note = note_on_samples(other.sampling, self.kinds)
-        if not (other.noise_levels().diff() < 0).all():
+        if any(later >= level for level, later in pairwise(other.noise_levels().tolist())):
             raise InputError(f"--steps {steps} is more than there are noise levels", "give fewer")
         return other
 
