@@ -571,7 +571,9 @@ def test_models_trained_once_and_several_times_are_told_apart(
     caution = trainings(models)
     assert caution is not None and caution.values == {"least": 1, "most": 2}
     assert {"en": "from 1 to 2 times", "fr": "de 1 à 2 fois"}[language] in texts.tell(caution)
-    one_or_more = {"en": "one or more trainings", "fr": "un ou plusieurs entraînements"}[language]
+    one_or_more = {"en": "one training or several", "fr": "un seul ou plusieurs entraînements"}[
+        language
+    ]
     assert one_or_more in conclude(mixed, texts)[-1]
 
 

@@ -483,6 +483,7 @@ class Shaped(nn.Module):
         (lambda z: z.tanh(), True),
         (lambda z: torch.where(z > 2.8, -1.0, 1.0), True),  # thin dark lines on white paper
         (lambda z: (0.4 + 0.3 * z).clamp(-1, 1), True),  # light, and dark in places
+        (lambda z: 0.05 * z, True),  # as an untrained network's, near 0
     ],
 )
 def test_values_from_0_to_1_are_told_by_where_most_of_them_lie(

@@ -40,6 +40,7 @@ FARTHEST = 10.0  # on [-1, 1] no generator goes so far beyond the ends: it means
 # Images on [0, 1] may pass its ends by a slack, and by more in a few values, but are nowhere dark.
 SLACK, FEW = 0.1, 0.01
 DARK, HARDLY_ANY = -0.5, 1e-4
+HALF = 0.5  # what images on [0, 1] reach somewhere
 SAVE_THEM = "save its samples as images and name these"
 
 
@@ -84,7 +85,8 @@ def sample(
     drawn = shared(draw, count, replace(machine, precision="fp32"), report=report)
     low, high = ends
     few = max(beyond["below"], beyond["above"]) <= FEW * beyond["all"]
-    on_unit = few and beyond["dark"] <= HARDLY_ANY * beyond["all"]
+    # A network that has learned nothing may stay near 0 and be meant for [-1, 1].
+    on_unit = few and beyond["dark"] <= HARDLY_ANY * beyond["all"] and (low >= 0 or high > HALF)
     if low <= high and (max(-low, high) > FARTHEST or on_unit):
         raise InputError(
             f"{made_by.name} makes images from {low:.4g} to {high:.4g}, not from -1 to 1",
