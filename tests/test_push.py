@@ -208,6 +208,23 @@ def test_numbers_on_a_set_of_the_hub_are_written_as_the_hub_reads_them(
     assert "95 % interval" in psnr.notes
 
 
+def test_numbers_on_other_data_are_not_told_as_of_the_training_s(
+    stub: StubHub, earlier: Path
+) -> None:
+    give_away(earlier / "vae", source="hf:us/zoo:small", place=None)
+    path = earlier / "vae" / "results.json"
+    results = json.loads(path.read_text())
+    results["data"] |= {"name": "plants", "fingerprint": "f" * 16}
+    path.write_text(json.dumps(results))
+    push(earlier / "vae")
+    files = stub.models["us/digits"]
+    card = huggingface_hub.ModelCard(files["README.md"].decode())
+    assert ".eval_results/triptych.yaml" not in files and card.data.eval_results is None
+    assert card.data.datasets == ["us/zoo"]
+    assert "than it was trained on: on plants, with " in card.text
+    assert "fingerprint `ffffffffffffffff`" in card.text and "Reconstruction PSNR" in card.text
+
+
 def test_a_run_that_was_not_measured_says_so(
     stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
