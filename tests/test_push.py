@@ -252,15 +252,17 @@ def test_a_second_push_leaves_nothing_of_the_first(stub: StubHub, earlier: Path)
 
 
 def test_files_of_somebody_else_are_not_an_earlier_push(stub: StubHub, earlier: Path) -> None:
-    """Where no run of ours lies, files with names like ours stay."""
-    theirs = {"x/results.json": b"{}", "figures/a.csv": b"1", "requirements.txt": b"torch"}
+    """Where no run of ours lies, files with names like ours stay, and none is replaced."""
+    theirs = {"x/results.json": b"{}", "figures/a.csv": b"1"}
+    named_alike = {"README.md": b"# Mine", "model.safetensors": b"mine"}
+    stub.models["us/digits"] = theirs | named_alike
+    with pytest.raises(InputError, match=r"\(README.md, model.safetensors\): remove these there"):
+        push(earlier / "vae")
+    assert stub.models["us/digits"] == theirs | named_alike
     stub.models["us/digits"] = dict(theirs)
     push(earlier / "vae")
     after = stub.models["us/digits"]
-    assert {name: after[name] for name in ("x/results.json", "figures/a.csv")} == {
-        "x/results.json": b"{}", "figures/a.csv": b"1",
-    }  # fmt: skip
-    assert b"triptych" in after["requirements.txt"]  # what a push writes itself is replaced
+    assert {name: after[name] for name in theirs} == theirs and "run.json" in after
 
 
 def test_results_of_many_models_go_up(stub: StubHub, earlier: Path) -> None:

@@ -68,7 +68,8 @@ def push(asked: PushRequest, machine: Machine, console: Console) -> str:
 
     InputError before anything is sent: on a folder that is neither, a name that is none, a licence
     that nobody named, or where no token is there. What is there under that name is replaced as far
-    as it is ours; other files stay.
+    as it is of an earlier push; other files stay, and where one has the name of a file that would
+    go there and no push was there, that is an InputError too.
     """
     check_name(asked.name)
     check_pushable(asked.path)
@@ -96,7 +97,8 @@ def push(asked: PushRequest, machine: Machine, console: Console) -> str:
 def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) -> str:
     """One commit with these files and without those of an earlier push; its repository's address.
 
-    InputError where it is to be private and is there already for everybody to see.
+    InputError where it is to be private and is there already for everybody to see, or where files
+    of somebody's own would be replaced.
     """
     library, client = hub.library("the Hub"), hub.client()
     client.create_repo(asked.name, private=asked.private or None, exist_ok=True)
@@ -109,6 +111,11 @@ def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) 
     added = {path.relative_to(folder).as_posix(): path for path in paths}
     names = {each.rfilename for each in there.siblings or []}
     is_ours = bool(names & {RUN_JSON, CONTRACT})  # else like names are somebody's own files
+    if not is_ours and (taken := sorted(names & added.keys())):
+        raise InputError(
+            f"{asked.name} holds files that no push wrote ({', '.join(taken)})",
+            "remove these there, or give another name",
+        )
     earlier = {name for name in names if is_ours and is_pushed(name)}
     operations = [
         library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
