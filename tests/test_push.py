@@ -19,7 +19,15 @@ from tests.making import one_thread
 from tests.test_earlier_versions import EARLIER
 from triptych.comparison.compare import read_comparison
 from triptych.errors import InputError
-from triptych.records import ComparisonResults, ContractRecord, Note, OriginRecord, RunRecord
+from triptych.export.private import private_results, without_paths
+from triptych.records import (
+    ComparisonResults,
+    ContractRecord,
+    Note,
+    OriginRecord,
+    RunRecord,
+    SamplesRecord,
+)
 from triptych.training.run_folder import RunFolder
 from triptych.web.library import Library
 from triptych.web.play import WalkAsked, WarmModels
@@ -146,6 +154,50 @@ def test_what_goes_up_is_what_is_needed(stub: StubHub, earlier: Path) -> None:
     warnings = json.loads(files["results.json"])["warnings"]
     assert warnings[-1] == Note("text", {"text": "read b.csv: too dark"}).to_json()
     assert record.digests["model.safetensors"] == RunFolder(run).read().digests["model.safetensors"]
+
+
+def test_names_within_the_data_stay_here(stub: StubHub, earlier: Path) -> None:
+    """They may be of people; what notes tell in numbers goes along."""
+    few = Note("few_test_images", {"n": 12, "least": 100})
+    sizes = Note("stretched", {"sizes": "9x9..12x9", "resolution": "8x8"})
+    masks = Note("mask_files_left_out", {"n": 2, "first": "patients/Jo Doe/scan_mask.png"})
+    notes = (few, masks, sizes, Note("text", {"text": "Doe.png is grey"}))
+    give_away(earlier / "vae", notes=notes)
+    push(earlier / "vae")
+    files = stub.models["us/digits"]
+    assert RunRecord.read(json.loads(files["run.json"])).data.notes == (few, sizes)
+    assert not any(b"Doe" in content for content in files.values())
+
+
+def test_names_of_samples_stay_here(stub: StubHub, earlier: Path) -> None:
+    bad = Note("bad_images", {"n": 1, "files": 9, "share": 0.1, "images": "Doe.png: cut"})
+    chosen = Note("samples_chosen", {"n": 8, "held": 9})
+    [result, *_] = read_comparison(earlier / "comparison").runs
+    samples = SamplesRecord(
+        source="/home/Doe/s", kind="files", images=9, fingerprint="f", notes=(chosen, bad)
+    )
+    other = Note("text", {"text": "look"})
+    told = private_results(replace(result, samples=samples, warnings=(chosen, bad, other)))
+    assert told.warnings == (chosen, other)
+    assert told.samples == replace(samples, source="s", notes=(chosen,))
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("/home/me/My photos/a b.png", "a b.png"),
+        ("read /home/me/My photos/a.png: 3/4 of them", "read a.png: 3/4 of them"),
+        ("/a/My b/c.png and /d/e f/g.png", "c.png and g.png"),
+        ("in '/home/O'Neil/My photos/x' and \\\\nas\\my files\\y", "in 'x' and y"),
+        ("see file:///home/me/x", "see x"),
+        ("see smb://nas/private/y.png.", "see y.png."),
+        ("~me/secret/x/y", "y"),
+        ("of https://huggingface.co/us/zoo", "of https://huggingface.co/us/zoo"),
+        ("class and/or 3/4 of hf:us/zoo", "class and/or 3/4 of hf:us/zoo"),
+    ],
+)
+def test_of_paths_in_sentences_the_last_part_stays(text: str, left: str) -> None:
+    assert without_paths({"text": f"note: {text}"}) == {"text": f"note: {left}"}
 
 
 def test_the_card_holds_the_numbers_of_results_json(stub: StubHub, earlier: Path) -> None:
