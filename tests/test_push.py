@@ -228,6 +228,18 @@ def test_the_card_holds_the_numbers_of_results_json(stub: StubHub, earlier: Path
     assert "Licence of the data: cc-by-4.0" in card.text
 
 
+@pytest.mark.parametrize(("device", "used"), [("cpu", "Ryzen"), ("cuda", "H200"), ("mps", "Ryzen")])
+def test_the_card_names_the_hardware_that_was_used(
+    stub: StubHub, earlier: Path, device: str, used: str
+) -> None:
+    run = RunFolder(earlier / "vae")
+    record = run.read()
+    hardware = {"processor": "Ryzen", "gpu": None if device == "mps" else "H200"}
+    run.write(replace(record, device=device, hardware={**record.hardware, **hardware}))
+    push(earlier / "vae")
+    assert f"Trained on {used} with {device}," in stub.models["us/digits"]["README.md"].decode()
+
+
 def test_floors_and_intervals_stand_beside_their_number(stub: StubHub, earlier: Path) -> None:
     path = earlier / "vae" / "results.json"
     results = json.loads(path.read_text())
