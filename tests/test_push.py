@@ -636,6 +636,18 @@ def test_a_file_that_is_not_as_announced_is_refused(
     assert not (tmp_path / "back").exists() and not list(tmp_path.glob(".back*"))
 
 
+def test_a_file_of_the_right_size_with_other_numbers_is_refused(
+    stub: StubHub, earlier: Path, tmp_path: Path
+) -> None:
+    """Of files that are no large ones the Hub tells what git calls their content."""
+    give(stub, earlier / "vae")
+    results = stub.models["us/digits"]["results.json"]
+    stub.altered["results.json"] = results.replace(b"1", b"2")
+    with pytest.raises(InputError, match=r"results.json of us/digits is not as the Hub announced"):
+        triptych.pull("us/digits", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
 def test_weights_that_the_run_does_not_name_are_refused(
     stub: StubHub, earlier: Path, tmp_path: Path
 ) -> None:

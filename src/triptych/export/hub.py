@@ -8,6 +8,7 @@ name when all are there and the weights are those that the run names.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import sys
@@ -53,11 +54,24 @@ TIMEOUT = 30.0  # seconds to wait for the list of files
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file on the Hub: its path there, its bytes, and their SHA-256 where the Hub tells it."""
+    """A file on the Hub: its path there, how many bytes it has, and what the Hub tells of them.
+
+    sha256: of large files; None of others
+    git_id: what git calls the content of others; None of large files, or where it is not told
+    """
 
     name: str
     size: int
     sha256: str | None
+    git_id: str | None
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a file here is as the Hub announced it."""
+        if path.stat().st_size != self.size:
+            return False
+        if self.sha256 is not None:
+            return files.sha256(path) == self.sha256
+        return self.git_id is None or git_id(path.read_bytes()) == self.git_id
 
 
 # Going there
@@ -176,7 +190,12 @@ def pull(name: str, out: Path, console: Console) -> Path:
     with explained(name, console, "pull"):
         info = hub.client().model_info(name, files_metadata=True, timeout=TIMEOUT)
     wanted = [
-        HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
+        HubFile(
+            each.rfilename,
+            each.size or 0,
+            sha256=each.lfs.sha256 if each.lfs else None,
+            git_id=None if each.lfs else each.blob_id,
+        )
         for each in info.siblings or []
         if is_wanted(each.rfilename, name)
     ]
@@ -243,10 +262,18 @@ def fetch(
             bar.update(done, total)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the library's own notes
     for file in wanted:
-        path = folder / file.name
-        wrong_size = path.stat().st_size != file.size
-        if wrong_size or (file.sha256 is not None and files.sha256(path) != file.sha256):
+        if not file.is_at(folder / file.name):
             raise InputError(f"{file.name} of {name} is not as the Hub announced it", "pull again")
+
+
+def git_id(content: bytes) -> str:
+    """What git calls a file's content: SHA-1 of its kind, its length and itself.
+
+    >>> git_id(b"")
+    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    header = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
 
 
 def check_pulled(folder: Path, name: str) -> None:
