@@ -527,12 +527,15 @@ def test_what_the_hub_says_of_pulling_speaks_of_pulling(
 def test_a_folder_that_cannot_be_replaced_is_refused_first(
     stub: StubHub, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One works in it, or it is a link; an empty one that is neither is filled."""
+    """One works in it, or it is a link or a mount point; an empty one that is none is filled."""
     give(stub, earlier / "vae")
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
     monkeypatch.chdir(tmp_path / "empty")
-    for out in (Path(), tmp_path / "empty", tmp_path / "link"):
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == mounted)
+    for out in (Path(), tmp_path / "empty", tmp_path / "link", mounted):
         with pytest.raises(InputError, match="is there already: name a new folder"):
             triptych.pull("us/digits", out)
     assert stub.log == []

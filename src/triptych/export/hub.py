@@ -184,7 +184,8 @@ def pull(name: str, out: Path, console: Console) -> Path:
     """
     check_name(name)
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if taken or out.is_symlink() or out.resolve() == Path.cwd():  # which cannot be replaced
+    fixed = out.is_symlink() or out.resolve() == Path.cwd() or out.is_mount()
+    if taken or fixed:  # which cannot be replaced
         raise InputError(f"{out} is there already", "name a new folder by --out")
     files.check_can_make(out)
     with explained(name, console, "pull"):
