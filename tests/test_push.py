@@ -18,6 +18,7 @@ from tests.hub_server import StubHub
 from tests.making import one_thread
 from tests.test_earlier_versions import EARLIER
 from triptych.comparison.compare import read_comparison
+from triptych.console import Console
 from triptych.errors import InputError
 from triptych.export.private import private_results, without_paths
 from triptych.records import (
@@ -433,6 +434,23 @@ def test_nobody_is_told_of_pictures_within_another_job(
     push(earlier / "vae")
     WarmModels(Library(earlier)).walk(WalkAsked(run="vae", points=2, paths=1))
     assert quiet == [("sample", True), ("interpolate", True)]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_upload_has_one_bar(
+    stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """It is the library's on a terminal, and ours in a notebook and in logs."""
+    labels, own = [], Console.bar
+
+    def heard(console: Console, label: str, total: float | None = None) -> Any:
+        labels.append(label.strip())
+        return own(console, label, total)
+
+    monkeypatch.setattr(Console, "bar", heard)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    push(earlier / "vae")
+    assert ("uploading" in labels) == (not terminal)
 
 
 # What is refused

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -104,7 +104,9 @@ def push(asked: PushRequest, machine: Machine, console: Console) -> str:
         console.say(f"  {len(paths)} files, {size / 1e6:.1f} MB, to {asked.name}")
         if any(path.parent.name == "figures" for path in paths):
             console.say("  figures/ shows some of the data's own images beside the model's")
-        with explained(asked.name, console, "push"):
+        # The library draws bars on a terminal alone; elsewhere ours tells of the wait.
+        waiting = nullcontext() if sys.stderr.isatty() else console.bar("  uploading")
+        with explained(asked.name, console, "push"), waiting:
             return upload(asked, subject.title, folder, paths)
 
 
