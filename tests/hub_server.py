@@ -38,6 +38,7 @@ class StubHub(ThreadingHTTPServer):
         self.token = "hf_right"
         self.large: dict[str, bytes] = {}  # what was uploaded, by its digest
         self.announced: dict[str, int] = {}  # sizes that are announced in place of the right ones
+        self.altered: dict[str, bytes] = {}  # what is given in place of a model's file
 
     @property
     def address(self) -> str:
@@ -153,7 +154,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(404, X_Error_Code="RepoNotFound")
         files = self.server.models[repo]
         siblings = [
-            {"rfilename": name, "size": self.server.announced.get(name, len(body)), "blobId": "0"}
+            {
+                "rfilename": name,
+                "size": self.server.announced.get(name, len(body)),
+                "blobId": hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest(),
+            }
             | (
                 {"lfs": {"sha256": sha(body), "size": len(body), "pointerSize": 1}}
                 if way_up({"path": name})["uploadMode"] == "lfs"
@@ -182,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
             repo, rest = path.lstrip("/").split("/resolve/")
             name = rest.split("/", 1)[1]
             files, commit = self.server.models[repo], self.server.commit_of_model(repo)
-            return self.answer_body(files[name], commit)
+            return self.answer_body(self.server.altered.get(name, files[name]), commit)
         if path.startswith("/api/datasets/"):
             repo, revision = path.removeprefix("/api/datasets/").split("/revision/")
             return self.answer_listing(repo, revision)

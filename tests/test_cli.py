@@ -744,6 +744,17 @@ def test_evaluate_and_report(
     assert "not defined: a GAN has no explicit density" in told.out
     assert call("report", *runs, "--json").json() == {"report": "report.html"}
     assert Path("report.html").read_text().startswith("<!doctype html>")
+    assert call("report", *runs, "--json").json() == {"report": "report.html"}  # in its place
+    for format in ("html", "md", "tex"):
+        own = Path(f"report.{format}")
+        own.write_text("my thesis")
+        refused = call("report", *runs, "--format", format)
+        assert refused.code == 2
+        assert f"{own} is there already: name the page by --out" in refused.err
+        assert own.read_text() == "my thesis" and not Path("report_figures").exists()
+    assert call("report", *runs, "--out", "report.md", "--format", "md").code == 0
+    assert call("report", *runs, "--format", "md").code == 0
+    assert Path("report.md").read_text().rstrip().endswith("[//]: # (triptych report)")
     Path("folder.html").mkdir()
     for place in (stock / "bars.npz" / "a.html", Path("folder.html")):
         refused = call("report", *runs, "--out", place)

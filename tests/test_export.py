@@ -375,6 +375,24 @@ def test_nothing_is_written_where_something_is(folder: Path, data: ImageData) ->
     assert [each.name for each in full.iterdir()] == ["mine"]
 
 
+def test_a_folder_that_cannot_be_replaced_is_refused_first(
+    folder: Path, data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a link or a mount point, or one works in it."""
+    run, work = trained("mixture", folder, data), folder / "work"
+    mounted, link = folder / "mounted", folder / "link"
+    work.mkdir()
+    mounted.mkdir()
+    link.symlink_to(work)
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == mounted)
+    monkeypatch.setattr("triptych.export.pt2.write", lambda *_: pytest.fail("it was written"))
+    for out in (Path(), link, mounted):
+        with pytest.raises(InputError, match="cannot be replaced: name a new folder as --out"):
+            triptych.export_run(run, out)
+    assert link.is_symlink() and work.is_dir() and mounted.is_dir()
+
+
 def test_a_format_that_fails_leaves_nothing(
     folder: Path, data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

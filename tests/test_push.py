@@ -18,8 +18,17 @@ from tests.hub_server import StubHub
 from tests.making import one_thread
 from tests.test_earlier_versions import EARLIER
 from triptych.comparison.compare import read_comparison
+from triptych.console import Console
 from triptych.errors import InputError
-from triptych.records import ComparisonResults, ContractRecord, Note, OriginRecord, RunRecord
+from triptych.export.private import private_results, without_paths
+from triptych.records import (
+    ComparisonResults,
+    ContractRecord,
+    Note,
+    OriginRecord,
+    RunRecord,
+    SamplesRecord,
+)
 from triptych.training.run_folder import RunFolder
 from triptych.web.library import Library
 from triptych.web.play import WalkAsked, WarmModels
@@ -148,6 +157,50 @@ def test_what_goes_up_is_what_is_needed(stub: StubHub, earlier: Path) -> None:
     assert record.digests["model.safetensors"] == RunFolder(run).read().digests["model.safetensors"]
 
 
+def test_names_within_the_data_stay_here(stub: StubHub, earlier: Path) -> None:
+    """They may be of people; what notes tell in numbers goes along."""
+    few = Note("few_test_images", {"n": 12, "least": 100})
+    sizes = Note("stretched", {"sizes": "9x9..12x9", "resolution": "8x8"})
+    masks = Note("mask_files_left_out", {"n": 2, "first": "patients/Jo Doe/scan_mask.png"})
+    notes = (few, masks, sizes, Note("text", {"text": "Doe.png is grey"}))
+    give_away(earlier / "vae", notes=notes)
+    push(earlier / "vae")
+    files = stub.models["us/digits"]
+    assert RunRecord.read(json.loads(files["run.json"])).data.notes == (few, sizes)
+    assert not any(b"Doe" in content for content in files.values())
+
+
+def test_names_of_samples_stay_here(stub: StubHub, earlier: Path) -> None:
+    bad = Note("bad_images", {"n": 1, "files": 9, "share": 0.1, "images": "Doe.png: cut"})
+    chosen = Note("samples_chosen", {"n": 8, "held": 9})
+    [result, *_] = read_comparison(earlier / "comparison").runs
+    samples = SamplesRecord(
+        source="/home/Doe/s", kind="files", images=9, fingerprint="f", notes=(chosen, bad)
+    )
+    other = Note("text", {"text": "look"})
+    told = private_results(replace(result, samples=samples, warnings=(chosen, bad, other)))
+    assert told.warnings == (chosen, other)
+    assert told.samples == replace(samples, source="s", notes=(chosen,))
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("/home/me/My photos/a b.png", "a b.png"),
+        ("read /home/me/My photos/a.png: 3/4 of them", "read a.png: 3/4 of them"),
+        ("/a/My b/c.png and /d/e f/g.png", "c.png and g.png"),
+        ("in '/home/O'Neil/My photos/x' and \\\\nas\\my files\\y", "in 'x' and y"),
+        ("see file:///home/me/x", "see x"),
+        ("see smb://nas/private/y.png.", "see y.png."),
+        ("~me/secret/x/y", "y"),
+        ("of https://huggingface.co/us/zoo", "of https://huggingface.co/us/zoo"),
+        ("class and/or 3/4 of hf:us/zoo", "class and/or 3/4 of hf:us/zoo"),
+    ],
+)
+def test_of_paths_in_sentences_the_last_part_stays(text: str, left: str) -> None:
+    assert without_paths({"text": f"note: {text}"}) == {"text": f"note: {left}"}
+
+
 def test_the_card_holds_the_numbers_of_results_json(stub: StubHub, earlier: Path) -> None:
     """And the Hub's own reader reads its metadata."""
     push(earlier / "vae")
@@ -174,6 +227,18 @@ def test_the_card_holds_the_numbers_of_results_json(stub: StubHub, earlier: Path
     assert "1. 64 images are fewer than twice the number of features" in card.text
     assert "fewer than 2,000 samples: read the interval, not the value" in card.text
     assert "Licence of the data: cc-by-4.0" in card.text
+
+
+@pytest.mark.parametrize(("device", "used"), [("cpu", "Ryzen"), ("cuda", "H200"), ("mps", "Ryzen")])
+def test_the_card_names_the_hardware_that_was_used(
+    stub: StubHub, earlier: Path, device: str, used: str
+) -> None:
+    run = RunFolder(earlier / "vae")
+    record = run.read()
+    hardware = {"processor": "Ryzen", "gpu": None if device == "mps" else "H200"}
+    run.write(replace(record, device=device, hardware={**record.hardware, **hardware}))
+    push(earlier / "vae")
+    assert f"Trained on {used} with {device}," in stub.models["us/digits"]["README.md"].decode()
 
 
 def test_floors_and_intervals_stand_beside_their_number(stub: StubHub, earlier: Path) -> None:
@@ -208,6 +273,23 @@ def test_numbers_on_a_set_of_the_hub_are_written_as_the_hub_reads_them(
     assert "95 % interval" in psnr.notes
 
 
+def test_numbers_on_other_data_are_not_told_as_of_the_training_s(
+    stub: StubHub, earlier: Path
+) -> None:
+    give_away(earlier / "vae", source="hf:us/zoo:small", place=None)
+    path = earlier / "vae" / "results.json"
+    results = json.loads(path.read_text())
+    results["data"] |= {"name": "plants", "fingerprint": "f" * 16}
+    path.write_text(json.dumps(results))
+    push(earlier / "vae")
+    files = stub.models["us/digits"]
+    card = huggingface_hub.ModelCard(files["README.md"].decode())
+    assert ".eval_results/triptych.yaml" not in files and card.data.eval_results is None
+    assert card.data.datasets == ["us/zoo"]
+    assert "than it was trained on: on plants, with " in card.text
+    assert "fingerprint `ffffffffffffffff`" in card.text and "Reconstruction PSNR" in card.text
+
+
 def test_a_run_that_was_not_measured_says_so(
     stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,15 +317,17 @@ def test_a_second_push_leaves_nothing_of_the_first(stub: StubHub, earlier: Path)
 
 
 def test_files_of_somebody_else_are_not_an_earlier_push(stub: StubHub, earlier: Path) -> None:
-    """Where no run of ours lies, files with names like ours stay."""
-    theirs = {"x/results.json": b"{}", "figures/a.csv": b"1", "requirements.txt": b"torch"}
+    """Where no run of ours lies, files with names like ours stay, and none is replaced."""
+    theirs = {"x/results.json": b"{}", "figures/a.csv": b"1"}
+    named_alike = {"README.md": b"# Mine", "model.safetensors": b"mine"}
+    stub.models["us/digits"] = theirs | named_alike
+    with pytest.raises(InputError, match=r"\(README.md, model.safetensors\): remove these there"):
+        push(earlier / "vae")
+    assert stub.models["us/digits"] == theirs | named_alike
     stub.models["us/digits"] = dict(theirs)
     push(earlier / "vae")
     after = stub.models["us/digits"]
-    assert {name: after[name] for name in ("x/results.json", "figures/a.csv")} == {
-        "x/results.json": b"{}", "figures/a.csv": b"1",
-    }  # fmt: skip
-    assert b"triptych" in after["requirements.txt"]  # what a push writes itself is replaced
+    assert {name: after[name] for name in theirs} == theirs and "run.json" in after
 
 
 def test_results_of_many_models_go_up(stub: StubHub, earlier: Path) -> None:
@@ -352,6 +436,23 @@ def test_nobody_is_told_of_pictures_within_another_job(
     assert quiet == [("sample", True), ("interpolate", True)]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_upload_has_one_bar(
+    stub: StubHub, earlier: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """It is the library's on a terminal, and ours in a notebook and in logs."""
+    labels, own = [], Console.bar
+
+    def heard(console: Console, label: str, total: float | None = None) -> Any:
+        labels.append(label.strip())
+        return own(console, label, total)
+
+    monkeypatch.setattr(Console, "bar", heard)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    push(earlier / "vae")
+    assert ("uploading" in labels) == (not terminal)
+
+
 # What is refused
 
 
@@ -444,12 +545,15 @@ def test_what_the_hub_says_of_pulling_speaks_of_pulling(
 def test_a_folder_that_cannot_be_replaced_is_refused_first(
     stub: StubHub, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One works in it, or it is a link; an empty one that is neither is filled."""
+    """One works in it, or it is a link or a mount point; an empty one that is none is filled."""
     give(stub, earlier / "vae")
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
     monkeypatch.chdir(tmp_path / "empty")
-    for out in (Path(), tmp_path / "empty", tmp_path / "link"):
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == mounted)
+    for out in (Path(), tmp_path / "empty", tmp_path / "link", mounted):
         with pytest.raises(InputError, match="is there already: name a new folder"):
             triptych.pull("us/digits", out)
     assert stub.log == []
@@ -551,6 +655,18 @@ def test_a_file_that_is_not_as_announced_is_refused(
     with pytest.raises(InputError, match=r"not as the Hub announced it|Consistency check"):
         triptych.pull("us/digits", tmp_path / "back")
     assert not (tmp_path / "back").exists() and not list(tmp_path.glob(".back*"))
+
+
+def test_a_file_of_the_right_size_with_other_numbers_is_refused(
+    stub: StubHub, earlier: Path, tmp_path: Path
+) -> None:
+    """Of files that are no large ones the Hub tells what git calls their content."""
+    give(stub, earlier / "vae")
+    results = stub.models["us/digits"]["results.json"]
+    stub.altered["results.json"] = results.replace(b"1", b"2")
+    with pytest.raises(InputError, match=r"results.json of us/digits is not as the Hub announced"):
+        triptych.pull("us/digits", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
 
 
 def test_weights_that_the_run_does_not_name_are_refused(

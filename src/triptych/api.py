@@ -601,12 +601,13 @@ def report(
 ) -> Path:
     """Write the page of a comparison again, or of finished and evaluated runs.
 
-    Runs that differ are refused unless forced; their page goes to `out`, or report.FORMAT here.
+    Runs that differ are refused unless forced; their page goes to `out`, or report.FORMAT here,
+    where it replaces the page of a report alone.
     format: html, md (Markdown) or tex (LaTeX), whose pictures go into a folder beside the page
     eyes:   blind tests to be shown too, a file that the live page exported
     quiet:  no bar
     """
-    from triptych.pages.formats import check_target
+    from triptych.pages.formats import check_replaceable, check_target
     from triptych.pages.page import write_page
 
     check_language(lang)
@@ -625,6 +626,8 @@ def report(
         for path in folders:
             if (path / comparing.CONTRACT).is_file():
                 raise InputError(f"{path} is a comparison", "name it alone, or name its runs")
+        if target is None:
+            check_replaceable(Path(f"report.{format}"), format)
         runs = [RunFolder(path) for path in folders]
         with tempfile.TemporaryDirectory() as scratch:
             comparing.join(Path(scratch), runs, force)

@@ -59,8 +59,15 @@ def is_practical_s(run: Run) -> bool:
 
 
 def check_target(out: Path) -> None:
-    """InputError where a run cannot be written: a file, or a folder that holds something."""
+    """InputError where a run cannot be written.
+
+    That is a file, a folder that holds something, or an empty one that another cannot replace: a
+    link, a mount point, or where one works.
+    """
     if out.is_dir() and next(out.iterdir(), None) is None:
+        if out.is_symlink() or out.is_mount() or out.resolve() == Path.cwd():
+            raise InputError(f"{out} cannot be replaced", "name a new folder as --out")
+        files.check_can_make(out.absolute().parent)
         return
     if out.exists() or out.is_symlink():
         wrong = "is not empty" if out.is_dir() else "is there already, and is no folder"

@@ -66,6 +66,7 @@ class Subject:
     trainings:  the single trainings, where a model is a mean over several
     baseline:   what no training gives, where a comparison has it
     data:       that they were trained and measured on
+    other_data: that the numbers of a run are of, where it was not trained on these; else None
     picture:    what the picture beside the card shows; None where there is none
     name:       on the Hub
     """
@@ -73,6 +74,7 @@ class Subject:
     title: str
     runs: tuple[Run, ...]
     data: DataRecord | MeasuredOn
+    other_data: MeasuredOn | None = None
     comparison: bool = False
     trainings: tuple[Run, ...] = ()
     baseline: Run | None = None
@@ -84,6 +86,12 @@ class Subject:
         """The name of the data on the Hub; None where they are not from there."""
         source = self.data.source if isinstance(self.data, DataRecord) else ""
         return hub.split_name(source)[0] if source.startswith(hub.PREFIX) else None
+
+    @property
+    def has_own_numbers(self) -> bool:
+        """Whether it is one run with numbers of its own data: the Hub shows them under those."""
+        measured = bool(self.runs[0].metrics)
+        return measured and not self.comparison and self.other_data is None
 
     @property
     def first_run(self) -> str | None:
@@ -132,9 +140,7 @@ def metadata(subject: Subject, licenses: Licenses) -> str:
     library = hub.library("a model card")
     families = sorted({run.family for run in subject.runs})
     results = (
-        []
-        if subject.comparison
-        else [
+        [
             library.EvalResult(
                 task_type=TASK,
                 dataset_type=subject.dataset or subject.data.name,
@@ -146,6 +152,8 @@ def metadata(subject: Subject, licenses: Licenses) -> str:
             )
             for metric, label in headline(subject.runs[0])
         ]
+        if subject.has_own_numbers
+        else []
     )
     card = library.ModelCardData(
         license=licenses.weights,
@@ -183,9 +191,9 @@ def label_of(metric: MetricRecord, language: Language) -> str:
 def eval_results(subject: Subject) -> str | None:
     """`.eval_results/*.yaml` of a run: a list of numbers, each of a task of a set of the Hub.
 
-    None where the data are not on the Hub, or nothing was measured, or it is of a comparison.
+    None where the data are not on the Hub, or there are no numbers of a run on its own data.
     """
-    if subject.dataset is None or subject.comparison or not subject.runs[0].metrics:
+    if subject.dataset is None or not subject.has_own_numbers:
         return None
     library = hub.library("results for the Hub")
     entries = [

@@ -8,12 +8,13 @@ name when all are there and the weights are those that the run names.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -53,11 +54,24 @@ TIMEOUT = 30.0  # seconds to wait for the list of files
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file on the Hub: its path there, its bytes, and their SHA-256 where the Hub tells it."""
+    """A file on the Hub: its path there, how many bytes it has, and what the Hub tells of them.
+
+    sha256: of large files; None of others
+    git_id: what git calls the content of others; None of large files, or where it is not told
+    """
 
     name: str
     size: int
     sha256: str | None
+    git_id: str | None
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a file here is as the Hub announced it."""
+        if path.stat().st_size != self.size:
+            return False
+        if self.sha256 is not None:
+            return files.sha256(path) == self.sha256
+        return self.git_id is None or git_id(path.read_bytes()) == self.git_id
 
 
 # Going there
@@ -68,7 +82,8 @@ def push(asked: PushRequest, machine: Machine, console: Console) -> str:
 
     InputError before anything is sent: on a folder that is neither, a name that is none, a licence
     that nobody named, or where no token is there. What is there under that name is replaced as far
-    as it is ours; other files stay.
+    as it is of an earlier push; other files stay, and where one has the name of a file that would
+    go there and no push was there, that is an InputError too.
     """
     check_name(asked.name)
     check_pushable(asked.path)
@@ -89,14 +104,17 @@ def push(asked: PushRequest, machine: Machine, console: Console) -> str:
         console.say(f"  {len(paths)} files, {size / 1e6:.1f} MB, to {asked.name}")
         if any(path.parent.name == "figures" for path in paths):
             console.say("  figures/ shows some of the data's own images beside the model's")
-        with explained(asked.name, console, "push"):
+        # The library draws bars on a terminal alone; elsewhere ours tells of the wait.
+        waiting = nullcontext() if sys.stderr.isatty() else console.bar("  uploading")
+        with explained(asked.name, console, "push"), waiting:
             return upload(asked, subject.title, folder, paths)
 
 
 def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) -> str:
     """One commit with these files and without those of an earlier push; its repository's address.
 
-    InputError where it is to be private and is there already for everybody to see.
+    InputError where it is to be private and is there already for everybody to see, or where files
+    of somebody's own would be replaced.
     """
     library, client = hub.library("the Hub"), hub.client()
     client.create_repo(asked.name, private=asked.private or None, exist_ok=True)
@@ -109,6 +127,11 @@ def upload(asked: PushRequest, title: str, folder: Path, paths: Sequence[Path]) 
     added = {path.relative_to(folder).as_posix(): path for path in paths}
     names = {each.rfilename for each in there.siblings or []}
     is_ours = bool(names & {RUN_JSON, CONTRACT})  # else like names are somebody's own files
+    if not is_ours and (taken := sorted(names & added.keys())):
+        raise InputError(
+            f"{asked.name} holds files that no push wrote ({', '.join(taken)})",
+            "remove these there, or give another name",
+        )
     earlier = {name for name in names if is_ours and is_pushed(name)}
     operations = [
         library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
@@ -163,13 +186,19 @@ def pull(name: str, out: Path, console: Console) -> Path:
     """
     check_name(name)
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if taken or out.is_symlink() or out.resolve() == Path.cwd():  # which cannot be replaced
+    fixed = out.is_symlink() or out.resolve() == Path.cwd() or out.is_mount()
+    if taken or fixed:  # which cannot be replaced
         raise InputError(f"{out} is there already", "name a new folder by --out")
     files.check_can_make(out)
     with explained(name, console, "pull"):
         info = hub.client().model_info(name, files_metadata=True, timeout=TIMEOUT)
     wanted = [
-        HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
+        HubFile(
+            each.rfilename,
+            each.size or 0,
+            sha256=each.lfs.sha256 if each.lfs else None,
+            git_id=None if each.lfs else each.blob_id,
+        )
         for each in info.siblings or []
         if is_wanted(each.rfilename, name)
     ]
@@ -236,10 +265,18 @@ def fetch(
             bar.update(done, total)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the library's own notes
     for file in wanted:
-        path = folder / file.name
-        wrong_size = path.stat().st_size != file.size
-        if wrong_size or (file.sha256 is not None and files.sha256(path) != file.sha256):
+        if not file.is_at(folder / file.name):
             raise InputError(f"{file.name} of {name} is not as the Hub announced it", "pull again")
+
+
+def git_id(content: bytes) -> str:
+    """What git calls a file's content: SHA-1 of its kind, its length and itself.
+
+    >>> git_id(b"")
+    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    header = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
 
 
 def check_pulled(folder: Path, name: str) -> None:

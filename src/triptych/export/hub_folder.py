@@ -61,13 +61,16 @@ def write_run_for_hub(
 ) -> Subject:
     """The same for a name on the Hub; gives what its card is of."""
     copy_run(run.folder, out)
-    shown = load.load_run(results_of(out, run), out)
+    results = results_of(out, run)
+    shown = load.load_run(results, out)
     with console.bar("  samples for the card", SHOWN):
         picture = draw_samples(run, out / PICTURE)
+    same_data = results.data.fingerprint == run.record.data.fingerprint
     subject = Subject(
         title=f"{run.record.model} on {run.record.data.name}",
         runs=(replace(shown, name=run.record.model),),
         data=private.private_data(run.record.data),
+        other_data=None if same_data else results.data,
         picture=picture,
         name=name,
     )

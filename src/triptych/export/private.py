@@ -2,6 +2,8 @@
 
 A run is loaded and judged by what it was trained on, with which settings, and on what hardware. It
 is not by where its images lie: of a path the last part stays, which is what a person called them.
+Nor is it by what files, folders and columns within them are called, which may be names of people:
+notes on data that tell such names stay here.
 """
 
 from __future__ import annotations
@@ -12,15 +14,35 @@ from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from triptych.records import ContractRecord, DataRecord, MeasuredOn, ResultsRecord, RunRecord
+from triptych.records import (
+    ContractRecord,
+    DataRecord,
+    MeasuredOn,
+    Note,
+    ResultsRecord,
+    RunRecord,
+)
 
 HUB = "hf:"  # begins the names of sets of the Hub, which are no paths
-# From a root, a home, or the folder at work or above, to a name that no slash follows; paths with
-# spaces are fields of their own.
+# From a root, a home, the folder at work or above, or an address that is none of the web, to a
+# name that no slash follows. Folders may have spaces and apostrophes within, but no colon before a
+# space, which ends a path in a sentence; the last name ends at a space, for nobody can tell more.
 INSIDE = re.compile(
-    r"(?<![\w.:/\\])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^\s/\\\"']+[/\\])*([^\s/\\\"']+)"
+    r"""
+    (?<![\w.:/\\])
+    (?: (?!https?:) [A-Za-z][\w+.-]*:(?=//) | ~[\w.-]* | \.{1,2} | [A-Za-z]: )?
+    [/\\]+
+    (?:
+        [^\s/\\"']
+        (?: (?: (?!:\s) (?: [^/\\"'\n] | (?<=\w)'(?=\w) ) )* [^\s/\\"'] )?
+        [/\\]+
+    )*
+    ( [^\s/\\"']+ )
+    """,
+    re.VERBOSE,
 )
 RUN = "run"  # in origins, notes and results
+TEXTS = ("resolution", "sizes", "type")  # in notes on data, which are no names of theirs
 UNTOUCHED = ("settings", "labels", "classes", "digests", "terms")  # names of ours or of the data's
 
 
@@ -43,6 +65,8 @@ def without_paths(value: Any) -> Any:
     {'note': 'read photos: 3 files', 'of': 'My photos'}
     >>> without_paths({"text": "../me/a has no checkpoint", "values": {"run": "me/my runs/a"}})
     {'text': 'a has no checkpoint', 'values': {'run': 'a'}}
+    >>> without_paths(["read smb://nas/My photos/y.png: 3/4", "~me/b/x y", "https://us.org/a"])
+    ['read y.png: 3/4', 'x y', 'https://us.org/a']
     """
     if isinstance(value, dict):
         return {k: v if k in UNTOUCHED else last_of(k, v) for k, v in value.items()}
@@ -84,9 +108,15 @@ def word_without_paths(word: str) -> str:
     return last_part(word) if has_path else word
 
 
+def names_nothing(note: Note) -> bool:
+    """Whether a note on data tells numbers alone, and no name of a file, a folder or a column."""
+    return all(name in TEXTS or not isinstance(each, str) for name, each in note.values.items())
+
+
 def private_data(data: DataRecord) -> DataRecord:
-    """Images without the folder that they lie in."""
-    return replace(data, source=last_part(data.source), place=None)
+    """Images without the folder that they lie in and without names within them."""
+    notes = tuple(filter(names_nothing, data.notes))
+    return replace(data, source=last_part(data.source), place=None, notes=notes)
 
 
 def private_run(record: RunRecord) -> RunRecord:
@@ -106,8 +136,11 @@ def private_run(record: RunRecord) -> RunRecord:
 def private_results(record: ResultsRecord) -> ResultsRecord:
     """Results without the folder that samples from elsewhere, or their run, came from."""
     samples = record.samples
-    if samples is not None:
-        samples = replace(samples, source=word_without_paths(samples.source))
+    if samples is not None:  # whose notes are among the warnings too
+        notes = tuple(filter(names_nothing, samples.notes))
+        warnings = tuple(w for w in record.warnings if w in notes or w not in samples.notes)
+        samples = replace(samples, source=word_without_paths(samples.source), notes=notes)
+        record = replace(record, warnings=warnings)
     record = replace(record, samples=samples, run=last_part(record.run) if record.run else "")
     return ResultsRecord.read(without_paths(record.to_json()))
 

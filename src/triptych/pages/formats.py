@@ -27,6 +27,11 @@ from triptych.pages.tables import PrintedCell
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("html", "md", "tex")  # as they are asked for, and the endings of their files
+MARKS = {  # the last line of a page, by its format: the next report may replace it unasked
+    "html": "<!-- triptych report -->",
+    "md": "[//]: # (triptych report)",
+    "tex": "% triptych report",
+}
 OURS = ".triptych"  # marks a folder of figures, which the next report replaces whole
 SHOWN = 900  # pixels: pictures of fewer are enlarged by a whole factor, so that none is smoothed
 MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$&!])")  # signs that mean something inside a line
@@ -144,6 +149,15 @@ def check_target(target: Path, format: str) -> None:
         check_figures(folder)
 
 
+def check_replaceable(target: Path, format: str) -> None:
+    """InputError where a page that nobody named would replace what no report wrote."""
+    if not target.exists():
+        return
+    mark = MARKS[format].encode()
+    if not target.is_file() or not target.read_bytes().rstrip().endswith(mark):
+        raise InputError(f"{target} is there already", "name the page by --out")
+
+
 def render(content: Mapping[str, object], format: str, pictures: FigureFiles) -> str:
     """The text of a page in one format; the pictures that it refers to are added to these."""
     escapes: Mapping[str, Callable[[str], str]] = {"md": markdown, "tex": escape}
@@ -167,7 +181,8 @@ def render(content: Mapping[str, object], format: str, pictures: FigureFiles) ->
         "latex_cell": lambda cell: Markup(latex_of(cell)),
     }
     text = environment.get_template(f"report.{format}.j2").render(content)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    text = re.sub(r"\n{3,}", "\n\n", text).strip()
+    return f"{text}\n\n{MARKS[format]}\n"
 
 
 def latex_of(cell: PrintedCell) -> str:
