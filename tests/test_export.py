@@ -214,7 +214,6 @@ import os, sys
 for name in ("triptych", {forbidden}):
     sys.modules[name] = None  # whoever imports it fails
 import torch
-from safetensors.torch import load_file
 for folder in {folders}:
     os.chdir(folder)
     sys.path.insert(0, folder)
