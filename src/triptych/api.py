@@ -20,7 +20,7 @@ from triptych.console import Console, console_for
 from triptych.data import open as opening
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData
-from triptych.data.open import tell_notes
+from triptych.data.open import check_read_as, tell_notes
 from triptych.data.sources.memory import Held, holds_images
 from triptych.errors import InputError
 from triptych.evaluation import saved_reference
@@ -72,6 +72,7 @@ from triptych.training.origin import goes_on_from
 from triptych.training.resolve import (
     ResolvedRequest,
     differing_versions,
+    reading_of,
     request_to_repeat,
     resolve,
     run_name,
@@ -191,7 +192,7 @@ def train(
         model = TrainRequest.of(model=model, **named, **options)
     trackers.prepare(model.log_to, console)
     machine = machine or hardware.pick_for(model)
-    request = resolve_training(model, opened(data), machine, console)
+    request = resolve_training(model, opened(data, model), machine, console)
     folder = free_folder(request, machine) if model.out is None else model.out
     tell_notes(request.data, console)
     if request.labels:  # as far as it is known: to find out takes as long as a short training
@@ -227,9 +228,12 @@ def source_of(data: Data | None) -> str | os.PathLike[str] | None:
     return data.source if isinstance(data, ImageData) else data
 
 
-def opened(data: Data | None) -> ImageData | None:
-    """Images that are open already."""
-    return data if isinstance(data, ImageData) else None
+def opened(data: Data | None, asked: ReadingOptions) -> ImageData | None:
+    """Images that are open already; InputError where they were not read as is asked for."""
+    if not isinstance(data, ImageData):
+        return None
+    check_read_as(data, asked)
+    return data
 
 
 @takes(ReadingOptions)
@@ -463,6 +467,7 @@ def write_measured(
 def ground_of(data: Data, options: ReadingOptions, console: Console) -> Ground:
     """The images that samples are measured against, or a saved reference."""
     if isinstance(data, ImageData):
+        check_read_as(data, options)
         return data
     if holds_images(data):
         return opening.open_images(Held(data), options, console)
@@ -535,7 +540,7 @@ def save_reference(
     else:
         data = open_held(data, options, console)
         asked = ReferenceRequest.of(data=source_of(data), out=as_path(out, "out"), **options)
-        images = opened(data)
+        images = opened(data, asked)
     machine = machine or hardware.pick_for(asked)
     images = images or opening.open_images(asked.data, asked.part(ReadingOptions), console)
     tell_notes(images, console)
@@ -579,7 +584,10 @@ def compare(
     if asked.on is not None and watching:
         raise InputError("callbacks stay in this process, and --on trains in others", "use log_to")
     trackers.prepare(asked.log_to, console)
-    folder = comparing.compare(asked, opened(data), machine, console, watching)
+    images = opened(data, asked)
+    if images is not None:  # so that the command that is recorded reads them so too
+        asked = replace(asked, **reading_of(images) | {"strict": asked.strict})
+    folder = comparing.compare(asked, images, machine, console, watching)
     if machine.group.is_main:
         with console.bar("  writing the page"):
             page.write_page(folder, language=asked.lang, course=asked.course)

@@ -19,7 +19,7 @@ from triptych.data import ranges
 from triptych.data.dataset import ImageData
 from triptych.data.image_files import ImageFiles, read_image_files
 from triptych.data.ingest import Reading
-from triptych.data.open import open_images
+from triptych.data.open import check_read_as, open_images
 from triptych.data.points import open_points
 from triptych.data.sources.memory import Held, holds_images
 from triptych.errors import InputError
@@ -558,6 +558,7 @@ def run_data(
     """
     own, options = run.record.data, options or ReadingOptions()
     if isinstance(data, ImageData):
+        check_read_as(data, options)
         opened = data
     elif holds_images(data):
         opened = open_images(Held(data), options.over(own_options(own, "")), console)
