@@ -28,7 +28,10 @@ from triptych.files import as_path
 from triptych.options import (
     CompareRequest,
     DataOptions,
+    ExportRequest,
     MeasureRequest,
+    PushRequest,
+    ReferenceRequest,
     TrainRequest,
     as_data,
 )
@@ -116,6 +119,27 @@ def test_requests_hold_paths_however_they_are_given(tmp_path: Path) -> None:
         assert mixed.models == ("vae", str(tmp_path))
     assert CompareRequest(models="gan").models == ("gan",)  # type: ignore[arg-type]
     assert TrainRequest(model="vae", set="a=1").set == ("a=1",)  # type: ignore[arg-type]
+
+
+def test_nothing_stands_beside_a_request() -> None:
+    """It would do nothing: a request holds all that is asked."""
+    training, runs = TrainRequest(model="vae"), MeasureRequest(runs=("run",), data="mnist")
+    comparing = CompareRequest(models=("vae",), data="mnist")
+    keeping, out = ReferenceRequest(data="mnist", out=Path("a.safetensors")), Path("out")
+    pushing, exporting = PushRequest(path=out, name="a/b"), ExportRequest(path=out, out=out)
+    held = np.zeros((30, 16, 16), dtype=np.uint8)
+    calls: list[tuple[str, Callable[[], Any]]] = [
+        ("seed, flip, data", lambda: triptych.train(training, "mnist", seed=0, flip=False)),
+        ("count", lambda: triptych.evaluate(runs, count=10)),
+        ("data", lambda: triptych.evaluate(runs, held)),
+        ("budget, data", lambda: triptych.compare(comparing, held, budget="1kimg")),
+        ("count, out", lambda: triptych.save_reference(keeping, "b.safetensors", count=10)),
+        ("private, name", lambda: triptych.push(pushing, "c/d", private=True)),
+        ("steps, out, format", lambda: triptych.export_run(exporting, "b", "onnx", steps=3)),
+    ]
+    for names, call in calls:
+        with pytest.raises(InputError, match=f"^{names} beside a request, which holds all"):
+            call()
 
 
 def test_a_path_of_one_word_is_no_named_set(tmp_path: Path, monkeypatch: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,7 @@ from triptych.options import (
     ExportRequest,
     MeasureRequest,
     MeasuringOptions,
+    Options,
     PushRequest,
     ReadingOptions,
     ReferenceRequest,
@@ -152,6 +153,24 @@ def open_held(
     return opening.open_images(Held(data), reading, console)
 
 
+def check_alone(
+    request: Options, options: Iterable[str] = (), data: Data | None = None, **named: object
+) -> None:
+    """InputError on other arguments beside a request, which holds all that is asked.
+
+    data:  only images that Python holds, which no request does, may stand beside one without data
+    named: arguments that were not given where they are empty
+    """
+    beside = [*options, *(name for name, value in named.items() if value)]
+    if data is not None:
+        is_held = isinstance(data, ImageData) or holds_images(data)
+        if not is_held or getattr(request, "data", None) is not None:
+            beside.append("data")
+    if beside:
+        wrong = f"{', '.join(beside)} beside a request, which holds all that is asked"
+        raise InputError(wrong, "give one or the other")
+
+
 def held_by_origin(
     data: Data, options: Mapping[str, Any], machine: Machine | None, console: Console
 ) -> ImageData:
@@ -184,6 +203,8 @@ def train(
     quiet:     no messages and no bars
     """
     console, watching = console_for(console, quiet), as_callbacks(callbacks)
+    if isinstance(model, TrainRequest):
+        check_alone(model, options, None if data is UNNAMED else data)
     if holds_images(data) and options.get("origin") is not None:
         data = held_by_origin(data, options, machine, console)
     data = open_held(data, model if isinstance(model, TrainRequest) else options, console)
@@ -302,9 +323,8 @@ def evaluate(
     """
     console = console_for(console, quiet)
     if isinstance(runs, MeasureRequest):
-        if data is not None:
-            raise InputError("the request names its data itself", "leave out data")
-        asked, data = runs, runs.data
+        check_alone(runs, options, data)
+        asked, data = runs, runs.data if data is None else data
     elif holds_images(data):  # which each run reads as its own
         asked = MeasureRequest.of(runs=runs, **options)
     else:
@@ -536,6 +556,7 @@ def save_reference(
     """
     console = console_for(console, quiet)
     if isinstance(data, ReferenceRequest):
+        check_alone(data, options, out=out)
         asked, images = data, None
     else:
         data = open_held(data, options, console)
@@ -575,6 +596,7 @@ def compare(
 
     console, watching = console_for(console, quiet), as_callbacks(callbacks)
     if isinstance(models, CompareRequest):
+        check_alone(models, options, data)
         asked, data = models, open_held(data, models, console)
     else:
         data = open_held(data, options, console)
@@ -659,6 +681,7 @@ def push(
     from triptych.export import hub
 
     if isinstance(path, PushRequest):
+        check_alone(path, options, name=name)
         asked = path
     else:
         asked = PushRequest.of(path=as_path(path, "path"), name=name, **options)
@@ -760,6 +783,7 @@ def export_run(
     InputError where the run is not finished, or where it has no such form.
     """
     if isinstance(path, ExportRequest):
+        check_alone(path, options, out=out, format=format != "pt2")
         asked = path
     else:
         asked = ExportRequest.of(path=path, out=as_path(out, "out"), format=format, **options)
