@@ -227,6 +227,14 @@ def test_lists_of_paths_are_refused_alike(stock: Path) -> None:
         triptych.train(["vae"])  # type: ignore[arg-type]
 
 
+def test_every_verb_is_in_the_package_itself(stock: Path, tmp_path: Path) -> None:
+    verbs = {"train", "compare", "repeat", "average", "evaluate", "report", "push", "pull"}
+    assert verbs <= set(triptych.__all__)
+    assert triptych.average is api.average and triptych.Averaged is api.Averaged
+    with pytest.raises(InputError, match=r"^width takes a number, not str: give a float$"):
+        triptych.average(stock / "run", tmp_path / "a", "0.1")  # type: ignore[arg-type]
+
+
 def test_a_home_is_found_where_no_shell_did(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of --out=~/x a shell leaves the ~ as it is."""
     assert as_path("~/x", "out") == Path.home() / "x"

@@ -63,6 +63,7 @@ from triptych.options import (
     ReferenceRequest,
     TrainRequest,
     as_data,
+    as_number,
     takes,
 )
 from triptych.records import Measured, Note, ReferenceRecord, ResultsRecord
@@ -702,7 +703,9 @@ def pull(name: str, out: PathLike, *, console: Console | None = None, quiet: boo
 
 @dataclass(frozen=True)
 class Averaged:
-    """run:    the folder that was written
+    """What `average` wrote.
+
+    run:    the folder that was written
     width:  of the average that it uses
     scores: kernel distances to validation images by width, where widths were compared
     """
@@ -735,7 +738,7 @@ def average(
     source, target = Run(as_path(run, "run"), machine), RunFolder(as_path(out, "out"))
     if target.path.exists():
         raise InputError(f"{target.path} is there already", "name a new folder")
-    if width is not None and not 0 < width < posthoc_ema.WIDEST:
+    if width is not None and not 0 < (width := as_number(width, "width")) < posthoc_ema.WIDEST:
         raise InputError(f"--width {width:g} is no share of a training", "give 0.02 to 0.25")
     scores: dict[float, float] = {}
     if width is None:
