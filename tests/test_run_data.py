@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ def test_a_run_finds_its_data_from_another_folder(
     assert found.fingerprint == run.record.data.fingerprint
     with pytest.raises(InputError, match=r"no data 'bars.npz'"):
         run_data(run, "bars.npz", None, QUIET)
+
+
+def test_a_run_finds_its_data_where_others_have_their_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_npz(tmp_path / "bars.npz", *make_images(150, seed=5))
+    assert run_data(run, None, None, QUIET).fingerprint == run.record.data.fingerprint
+    elsewhere = replace(run.record.data, place=str(tmp_path / "gone"))
+    monkeypatch.setattr(run, "record", replace(run.record, data=elsewhere))
+    with pytest.raises(InputError, match=r"^bars.npz is not what .* was trained on: give --data"):
+        run_data(run, None, None, QUIET)
 
 
 def test_notes_are_said_before_training(

@@ -578,6 +578,10 @@ def run_data(
             raise InputError(
                 f"the run's own data are gone ({error})", "name data by --data"
             ) from error
+    if data is None and own.place and opened.fingerprint != own.fingerprint:
+        with suppress(InputError):  # here another thing has the name by which they were asked for
+            there = run_data(run, own.place, options.over(own_options(own, own.source)), console)
+            opened = there if there.fingerprint == own.fingerprint else opened
     check_shape(opened, run.model.shape)
     if data is None and opened.fingerprint != own.fingerprint:
         raise InputError(
