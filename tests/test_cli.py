@@ -870,6 +870,7 @@ def test_doctor(call: Call) -> None:
         ("interpolate {gan} --way up --out a.png", "no way 'up': choose from straight, spherical"),
         ("interpolate {vae} --from x.png --out a.png", "x.png cannot be read (No such file"),
         ("sample {vae} --temperature 0 --out a.png", "--temperature 0 is not positive"),
+        ("sample {vae} --temperature inf --out a.png", "--temperature inf is not positive and fin"),
         ("sample {vae} --steps 5 --out a.png", "a vae samples in one step"),
         ("sample {vae} --guidance 2 --out a.png", "a vae samples in one step"),
         ("sample {diffusion} --guidance -1 --out a.png", "--guidance -1 is no weight"),

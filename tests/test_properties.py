@@ -354,7 +354,7 @@ positive = floats(1e-9, 1e9)
 optimizers = st.builds(
     OptimizerConfig,
     learning_rate=positive,
-    betas=st.tuples(floats(0, 1), floats(0, 1)),
+    betas=st.tuples(floats(0, 0.9999), floats(0, 0.9999)),
     weight_decay=floats(0, 1),
     warmup=floats(0, 1),
     decay=st.sampled_from(["constant", "linear", "cosine"]),

@@ -253,6 +253,25 @@ def test_settings_are_finite(value: str) -> None:
         override(settings, [f"optimizer.learning_rate={value}"])
 
 
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("learning_rate=-1", "learning_rate must be 0 or more, got -1.0"),
+        ("betas=2,3", r"betas must lie from 0 to below 1, got \(2.0, 3.0\)"),
+        ("weight_decay=-0.1", "weight_decay must be 0 or more, got -0.1"),
+        ("warmup=2", "warmup must lie between 0 and 1, got 2.0"),
+        ("clip_norm=-1", "clip_norm must be above 0, got -1.0"),
+        ("muon_lr=-1", "muon_lr must be 0 or more, got -1.0"),
+    ],
+)
+def test_settings_of_an_optimizer_lie_where_they_mean_something(setting: str, line: str) -> None:
+    settings = registry.defaults(
+        registry.ModelName.parse("vae:sigma"), "tiny", ImageShape(channels=1, resolution=16)
+    )
+    with pytest.raises(InputError, match=line):
+        override(settings, [f"optimizer.{setting}"])
+
+
 def test_of_two_config_files_the_last_one_counts(tmp_path: Path) -> None:
     paths = []
     for seed in (1, 2):

@@ -699,8 +699,8 @@ class SamplingOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.temperature > 0:
-            wrong = f"--temperature {self.temperature:g} is not positive"
+        if not 0 < self.temperature < math.inf:
+            wrong = f"--temperature {self.temperature:g} is not positive and finite"
             raise InputError(wrong, "give one above 0")
 
 
