@@ -256,8 +256,8 @@ class Run:
         if asked.pixel_noise:
             wrong = f"a {self.family} has no distribution of pixels to draw from"
             raise InputError(wrong, "leave out --pixel-noise")
-        states = len(model.noise_levels())
-        return model.with_sampler(steps=states - 1), states
+        model = model.with_sampler(steps=len(model.noise_levels()) - 1)
+        return model, model.count_states()
 
     def sample_labels(
         self, count: int = 64, seed: int = 0, label: int | str | None = None
