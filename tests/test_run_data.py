@@ -68,6 +68,12 @@ def test_notes_are_said_before_training(
     assert capsys.readouterr().err == ""
 
 
+def test_points_are_no_data_of_a_run_of_images(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("x,y\n" + "0.5,0.25\n" * 40)
+    with pytest.raises(InputError, match=r"^.*points.csv is of points, and .*run of images: name"):
+        run_data(run, tmp_path / "points.csv", None, QUIET)
+
+
 @pytest.mark.parametrize(
     ("option", "line"),
     [

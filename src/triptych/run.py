@@ -20,7 +20,7 @@ from triptych.data.dataset import ImageData
 from triptych.data.image_files import ImageFiles, read_image_files
 from triptych.data.ingest import Reading
 from triptych.data.open import check_read_as, open_images
-from triptych.data.points import open_points
+from triptych.data.points import is_points, open_points
 from triptych.data.sources.memory import Held, holds_images
 from triptych.errors import InputError
 from triptych.families.capabilities import (
@@ -568,6 +568,9 @@ def run_data(
         if data is None and own.place and not files.expanded(source).exists():
             source = own.place  # seen from another folder
         try:
+            if is_points(source) and not run.model.shape.is_point:
+                wrong = f"{source} is of points, and {run.folder.path} of images"
+                raise InputError(wrong, "name images")
             if run.model.shape.is_point and options.range is None:
                 opened = open_points(source, options, own.ranges)  # on the run's own square
             else:
