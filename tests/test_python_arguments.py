@@ -235,6 +235,11 @@ def test_every_verb_is_in_the_package_itself(stock: Path, tmp_path: Path) -> Non
         triptych.average(stock / "run", tmp_path / "a", "0.1")  # type: ignore[arg-type]
 
 
+def test_a_name_on_the_hub_is_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^name takes text, not None: give a str$"):
+        triptych.pull(None, tmp_path / "x")  # type: ignore[arg-type]
+
+
 def test_a_home_is_found_where_no_shell_did(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of --out=~/x a shell leaves the ~ as it is."""
     assert as_path("~/x", "out") == Path.home() / "x"

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.test_cli import Call, call
 from tests.test_training import Toy, request, train
 from tests.truths import MACHINE, grey_levels_apart
+from triptych.errors import InputError
 from triptych.run import Run
 from triptych.tasks import sample
 

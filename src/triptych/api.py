@@ -62,6 +62,7 @@ from triptych.options import (
     ReadingOptions,
     ReferenceRequest,
     TrainRequest,
+    as_asked,
     as_data,
     as_number,
     takes,
@@ -698,7 +699,7 @@ def pull(name: str, out: PathLike, *, console: Console | None = None, quiet: boo
     """
     from triptych.export import hub
 
-    return hub.pull(name, as_path(out, "out"), console_for(console, quiet))
+    return hub.pull(as_asked(name, "name", str), as_path(out, "out"), console_for(console, quiet))
 
 
 @dataclass(frozen=True)

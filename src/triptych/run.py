@@ -40,6 +40,7 @@ from triptych.options import (
     Fit,
     LikelihoodOptions,
     ReadingOptions,
+    SamplerOptions,
     SamplingOptions,
     as_data,
     as_whole,
@@ -91,14 +92,15 @@ class Run:
         guidance: float | None = None,
     ) -> GenerativeModel:
         """The model with other sampler settings; InputError where it has no sampler."""
-        if name is None and steps is None and eta is None and guidance is None:
+        asked = SamplerOptions(sampler=name, steps=steps, eta=eta, guidance=guidance)
+        if asked == SamplerOptions():
             return self.model
         if not isinstance(self.model, Iterative):
             raise InputError(
                 f"a {self.family} samples in one step",
                 "leave out --sampler, --steps, --eta and --guidance",
             )
-        return self.model.with_sampler(name, steps, eta, guidance)
+        return self.model.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
 
     def labels_for(self, label: int | str | None) -> Labels | None:
         """What to tell the model: one class, or all by their shares in the training data.
@@ -330,7 +332,7 @@ class Run:
         last: Tensor | None = None,
         points: int = 10,
         seed: int = 0,
-        paths: int = 1,
+        paths: int | None = None,
         way: Way | None = None,
         *,
         console: Console | None = None,
@@ -338,6 +340,7 @@ class Run:
     ) -> Tensor:
         """The way between two images (N,C,H,W), or between prior draws: (N,points,C,H,W).
 
+        paths: how many between draws, 1 by default; between images there are as many as images
         way:   "straight" or "spherical"; as suits the model by default
         quiet: no messages and no bars
         """
@@ -347,15 +350,18 @@ class Run:
         seed = as_whole(seed, "seed")
         if as_whole(points, "points") < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
-        if as_whole(paths, "paths") < 1:
+        if paths is not None and as_whole(paths, "paths") < 1:
             raise InputError(f"{paths} paths are too few", "give 1 or more")
         if first is None and last is None:
+            paths = 1 if paths is None else paths
             with console.bar("  walking", points) as bar:
                 return interpolate.between_draws(
                     self.model, paths, points, seed, self.machine, self.labels, way, bar.update
                 )
         if first is None or last is None:
             raise InputError("one end of the interpolation is missing", "give --from and --to")
+        if paths is not None:
+            raise InputError("between images there is a path for each pair", "leave out paths")
         self.check_images(first)
         self.check_images(last)
         if len(first) != len(last):

@@ -339,10 +339,11 @@ class Interpolate(UsesModel, FilmOptions):
         console = self.console()
         first = None if self.first is None else run.read_images(self.first, console=console)
         last = None if self.last is None else run.read_images(self.last, console=console)
+        drawn = PATHS if first is None and last is None else None
         count = PATHS if first is None else len(first)
         target.check_room((count, self.points, *run.model.shape.size))
         paths = run.interpolate(
-            first, last, self.points, self.seed, paths=PATHS, way=self.way, console=console
+            first, last, self.points, self.seed, paths=drawn, way=self.way, console=console
         )
         target.write({"images": paths}, console=console)
         return {"out": str(self.out), "points": self.points} if self.json else str(self.out)
