@@ -290,28 +290,54 @@ class Run:
 
         return play.show(play.controls_of(self.model, self.labels, units), draw)
 
-    def represent(self, originals: Tensor) -> Tensor:
-        """The model's own features of images: float (N,F)."""
+    def represent(
+        self, originals: Tensor, *, console: Console | None = None, quiet: bool = False
+    ) -> Tensor:
+        """The model's own features of images: float (N,F).
+
+        quiet: no messages and no bars
+        """
         self.check_images(originals)
         assert isinstance(self.model, Represents)  # all do
-        return reconstruct.represent(self.model, originals, self.machine)
+        with console_for(console, quiet).bar("  encoding", len(originals)) as bar:
+            return reconstruct.represent(self.model, originals, self.machine, bar.update)
 
-    def reconstruct(self, originals: Tensor, seed: int = 0, steps: int | None = None) -> Tensor:
+    def reconstruct(
+        self,
+        originals: Tensor,
+        seed: int = 0,
+        steps: int | None = None,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
+    ) -> Tensor:
         """What the model makes of images of its own size: uint8 (N,C,H,W).
 
         steps: for a GAN of the latents' refinement, 0 for none; for diffusion of the way to the
                noise and of that back; the recipe's by default
+        quiet: no messages and no bars
         """
-        return self.answers(originals, seed, steps)["reconstruction"].images
+        answers = self.answers(originals, seed, steps, console=console, quiet=quiet)
+        return answers["reconstruction"].images
 
     def answers(
-        self, originals: Tensor, seed: int = 0, steps: int | None = None
+        self,
+        originals: Tensor,
+        seed: int = 0,
+        steps: int | None = None,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
     ) -> dict[str, Answer]:
-        """As `reconstruct`, with the seconds; for a GAN also what its encoder says first."""
+        """As `reconstruct`, with the seconds; for a GAN also what its encoder says first.
+
+        quiet: no messages and no bars
+        """
         self.check_images(originals)
         self.require_encoder()
         model, seed = self.with_steps(steps), as_whole(seed, "seed")
-        return reconstruct.answers(model, originals, seed, self.machine)
+        with console_for(console, quiet).bar("  reconstructing", len(originals)) as bar:
+            return reconstruct.answers(model, originals, seed, self.machine, bar.update)
 
     def with_steps(self, steps: int | None) -> GenerativeModel:
         """The model whose inverse takes so many steps; InputError where it takes but one."""
@@ -377,18 +403,30 @@ class Run:
             )
 
     def traverse(
-        self, originals: Tensor, rows: int = 10, points: int = 9, seed: int = 0
+        self,
+        originals: Tensor,
+        rows: int = 10,
+        points: int = 9,
+        seed: int = 0,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
     ) -> Traversal:
         """Rows of images, each along one of the latent units that vary most over held-out images.
 
         Each goes from -3 to 3 deviations of the prior, around the latent of one of the images.
+        quiet: no messages and no bars
         """
         self.check_traversal(rows, points)
         if isinstance(originals, Tensor) and len(originals) == 0:
             raise InputError("there is no held-out image to walk around", "name other data")
         self.check_images(originals)
         seed = as_whole(seed, "seed")
-        return traverse.traverse(self.model, originals, rows, points, seed, self.machine)
+        total = len(originals) + rows * points
+        with console_for(console, quiet).bar("  walking", total) as bar:
+            return traverse.traverse(
+                self.model, originals, rows, points, seed, self.machine, bar.update
+            )
 
     def check_traversal(self, rows: int, points: int) -> None:
         """InputError where the model has no latents to walk, or rows or points are too few."""

@@ -259,7 +259,7 @@ class Reconstruct(ShowsImages, PictureOptions):
         else:
             originals = files.images
         target.check_room(originals.shape, bands=3)  # those of a GAN, which has the most
-        answers = run.answers(originals, self.seed, self.steps)
+        answers = run.answers(originals, self.seed, self.steps, console=self.console())
         target.write({"original": originals} | {name: a.images for name, a in answers.items()})
         near = {name: nearness(originals, answer) for name, answer in answers.items()}
         each = {name: psnr_of_each(originals, a) for name, a in answers.items() if files}
@@ -370,8 +370,9 @@ class Traverse(ReadsRunData, FilmOptions):
         run.check_traversal(self.rows, self.points)
         target.check_room((self.rows, self.points, *run.model.shape.size))
         held_out = self.open_data(run).validation.images[:TRAVERSED]
-        traversal = run.traverse(held_out, self.rows, self.points, self.seed)
-        target.write({"images": traversal.pictures}, console=self.console())
+        console = self.console()
+        traversal = run.traverse(held_out, self.rows, self.points, self.seed, console=console)
+        target.write({"images": traversal.pictures}, console=console)
         if self.json:
             return {"out": str(self.out), "units": [asdict(unit) for unit in traversal.units]}
         for row, unit in enumerate(traversal.units):
