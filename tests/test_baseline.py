@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -389,6 +390,24 @@ SHAPE = ImageShape(channels=3, resolution=16)
 
 def entries(*models: str) -> comparing.Entries:
     return comparing.Entries.parse(models)
+
+
+def test_a_model_s_name_is_no_folder_and_a_home_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for name in ("gan", "vae", "other"):
+        Path(name).mkdir()
+        Path(name, "run.json").touch()
+    found = entries("gan", "vae:course", "./gan", "vae/", "~/other")
+    assert [str(each) for each in found.variants] == ["gan:r1", "vae:course"]
+    assert [each.path for each in found.finished] == [
+        Path("gan"), Path("vae"), tmp_path / "other"
+    ]  # fmt: skip
+    asked = CompareRequest(models=("gan", Path("gan")))  # type: ignore[arg-type]
+    assert asked.models == ("gan", f".{os.sep}gan")
 
 
 def test_it_is_wanted_unless_refused_or_a_mixture_is_compared(compared: Path) -> None:

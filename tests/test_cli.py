@@ -159,7 +159,7 @@ def own_run(stock: Path, tmp_path: Path) -> Path:
         ("sample x --cout 3", "no option '--cout': did you mean --count? see"),
         ("sample x --out a --data b", "no option '--data': see `triptych sample --help`"),
         ("interpolate x --out a --first b", "no option '--first': see"),
-        ("train --model vae", "no option '--model': see"),
+        ("train --model vae", "no option '--model': MODEL is typed without a name: see"),
         ("train vae gan", "nothing takes 'gan': see `triptych train --help`"),
         ("train vae --seed x", "--seed takes a whole number, not 'x': correct the value"),
         (f"train vae --seed {2**63}", "seed takes no number of more than 64 bits: give a smaller"),
@@ -234,7 +234,9 @@ def test_options_from_a_file_and_the_environment(
             "[x]\n[train.y]\n[sampel]",
             "no command is named [x], [sampel] in {}: choose from",
         ),
-        ("[train.y]\nseed = 3", "no option '--y"),
+        ("[train.y]\nseed = 3", "[train.y] in {} is a table in a table: only [train.set] may be"),
+        ('model = "vae"', "no option '--model' in {}: MODEL is typed without a name: see `trip"),
+        ("range = 3", "--range 3 is not two numbers: give LOW,HIGH"),
     ],
 )
 def test_mistakes_in_a_file_are_explained(
@@ -260,6 +262,36 @@ def test_options_outside_a_table_are_refused(
     config = tmp_path / "options.toml"
     config.write_text(content)
     assert refuses("train", "vae", "--config", config) == line.format(config)
+
+
+def test_a_file_of_options_may_write_them_as_toml_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings as a table, a range as a list; saved by an editor of Windows, in one's home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    content = (
+        "[train]\nrange = [-1, 0.5]\n[train.set]\nbatch_size = 64\nselect = false\n"
+        "widths = [8, 16]\noptimizer.learning_rate = 1e-5\n"
+    )
+    (tmp_path / "options.toml").write_text(content, encoding="utf-8-sig")
+    for words in (["--config", "~/options.toml"], ["--config=~/options.toml"]):
+        parsed = parser.parse(["train", "vae", *words])
+        assert isinstance(parsed, commands.Train) and parsed.range == "-1,0.5"
+        assert parsed.set == (
+            "batch_size=64", "select=false", "widths=8,16", "optimizer.learning_rate=1e-05"
+        )  # fmt: skip
+
+
+def test_a_misspelt_variable_is_refused(
+    monkeypatch: pytest.MonkeyPatch, refuses: Callable[..., str]
+) -> None:
+    monkeypatch.setenv("TRIPTYCH_TRAIN_BUDGT", "3s")
+    assert refuses("train", "vae") == (
+        "no option 'TRIPTYCH_TRAIN_BUDGT' in the environment: did you mean "
+        "TRIPTYCH_TRAIN_BUDGET? see `triptych train --help`"
+    )
+    assert isinstance(parser.parse(["sample", "run", "--out", "a.png"]), commands.Sample)
 
 
 def test_files_of_options_that_cannot_be_read(refuses: Callable[..., str], tmp_path: Path) -> None:
@@ -849,6 +881,7 @@ def test_doctor(call: Call) -> None:
         ("interpolate {gan} --way up --out a.png", "no way 'up': choose from straight, spherical"),
         ("interpolate {vae} --from x.png --out a.png", "x.png cannot be read (No such file"),
         ("sample {vae} --temperature 0 --out a.png", "--temperature 0 is not positive"),
+        ("sample {vae} --temperature inf --out a.png", "--temperature inf is not positive and fin"),
         ("sample {vae} --steps 5 --out a.png", "a vae samples in one step"),
         ("sample {vae} --guidance 2 --out a.png", "a vae samples in one step"),
         ("sample {diffusion} --guidance -1 --out a.png", "--guidance -1 is no weight"),

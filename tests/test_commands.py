@@ -115,7 +115,7 @@ def test_interpolate_asks_for_what_was_typed(asks: Callable[[str], Any]) -> None
     assert walked == ("interpolate", (None, None, 6, 4), {"paths": 8, "way": "straight"})
     *_, (_, (first, last, *rest), named) = asks("interpolate r --out b.png --from 1.png --to 2.png")
     assert (int(first.max()), int(last.max())) == (1, 2)
-    assert rest == [10, 0] and named == {"paths": 8, "way": None}
+    assert rest == [10, 0] and named == {"paths": None, "way": None}
 
 
 def test_reconstruct_shows_test_images(asks: Callable[[str], Any]) -> None:

@@ -183,6 +183,7 @@ VERBS = {
     **{name: getattr(api, name) for name in ("train", "repeat", "evaluate", "measure", "compare")},
     **{name: getattr(api, name) for name in ("save_reference", "report", "average", "open_images")},
     **{name: getattr(Run, name) for name in ("sample", "encode", "log_likelihood", "read_images")},
+    **{name: getattr(Run, name) for name in ("reconstruct", "answers", "represent", "traverse")},
 }
 
 

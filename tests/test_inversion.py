@@ -165,7 +165,9 @@ def test_refinement_is_a_matter_of_asking() -> None:
 
 def test_answers_are_named_and_the_last_is_the_nearest() -> None:
     model, pixels = small().eval(), random_pixels(3, *SHAPE.size)
-    found = reconstruct.answers(model, pixels, 0, MACHINE)
+    told: list[tuple[int, int]] = []
+    found = reconstruct.answers(model, pixels, 0, MACHINE, lambda *far: told.append(far))
+    assert told == [(3, 6), (6, 6)]
     assert list(found) == ["encoded", "reconstruction"]
     errors = [(a.images.double() - pixels).square().mean().item() for a in found.values()]
     assert errors[1] < errors[0]

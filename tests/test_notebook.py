@@ -108,6 +108,16 @@ def test_a_grid_shows_each_pixel_as_a_square_and_saves_it_as_it_is(
     assert np.array_equal(pixels_of(grid._repr_png_()), np.kron(saved, np.ones((times, times, 1))))
 
 
+def test_a_grid_takes_arrays_and_refuses_what_would_be_black() -> None:
+    shown = random_pixels(3, 3, 8, 8)
+    assert torch.equal(triptych.grid(shown.numpy()).pixels, triptych.grid(shown).pixels)
+    for wrong in (shown / 255, shown[0], (shown / 255).numpy(), [shown], "a.png"):
+        with pytest.raises(InputError, match=r"^a grid is made of uint8 \(N,C,H,W\) or"):
+            triptych.grid(wrong)
+    with pytest.raises(InputError, match=r"^there are no images to make a grid of: give 1"):
+        triptych.grid(shown[:0])
+
+
 def test_a_grid_of_thousands_stays_a_picture_that_a_browser_opens() -> None:
     grid = triptych.grid(random_pixels(2000, 1, 32, 32))
     assert pixels_of(grid._repr_png_()).shape == grid.pixels.shape[1:]

@@ -195,6 +195,8 @@ def test_ends_of_paths_are_as_many(vae: Run, stock: Path) -> None:
     with pytest.raises(InputError, match=r"^4 images to start from, 1 to arrive at: give as many"):
         vae.interpolate(photos, photos[:1])
     assert vae.interpolate(photos[:2], photos[2:], 3).shape == (2, 3, 3, 16, 16)
+    with pytest.raises(InputError, match=r"^between images there is a path for each pair: leave"):
+        vae.interpolate(photos[:2], photos[2:], 3, paths=7)
 
 
 # Reconstructions

@@ -28,7 +28,10 @@ from triptych.files import as_path
 from triptych.options import (
     CompareRequest,
     DataOptions,
+    ExportRequest,
     MeasureRequest,
+    PushRequest,
+    ReferenceRequest,
     TrainRequest,
     as_data,
 )
@@ -118,6 +121,27 @@ def test_requests_hold_paths_however_they_are_given(tmp_path: Path) -> None:
     assert TrainRequest(model="vae", set="a=1").set == ("a=1",)  # type: ignore[arg-type]
 
 
+def test_nothing_stands_beside_a_request() -> None:
+    """It would do nothing: a request holds all that is asked."""
+    training, runs = TrainRequest(model="vae"), MeasureRequest(runs=("run",), data="mnist")
+    comparing = CompareRequest(models=("vae",), data="mnist")
+    keeping, out = ReferenceRequest(data="mnist", out=Path("a.safetensors")), Path("out")
+    pushing, exporting = PushRequest(path=out, name="a/b"), ExportRequest(path=out, out=out)
+    held = np.zeros((30, 16, 16), dtype=np.uint8)
+    calls: list[tuple[str, Callable[[], Any]]] = [
+        ("seed, flip, data", lambda: triptych.train(training, "mnist", seed=0, flip=False)),
+        ("count", lambda: triptych.evaluate(runs, count=10)),
+        ("data", lambda: triptych.evaluate(runs, held)),
+        ("budget, data", lambda: triptych.compare(comparing, held, budget="1kimg")),
+        ("count, out", lambda: triptych.save_reference(keeping, "b.safetensors", count=10)),
+        ("private, name", lambda: triptych.push(pushing, "c/d", private=True)),
+        ("steps, out, format", lambda: triptych.export_run(exporting, "b", "onnx", steps=3)),
+    ]
+    for names, call in calls:
+        with pytest.raises(InputError, match=f"^{names} beside a request, which holds all"):
+            call()
+
+
 def test_a_path_of_one_word_is_no_named_set(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     write_npz(tmp_path / "mnist", *make_images(60))
@@ -203,6 +227,19 @@ def test_lists_of_paths_are_refused_alike(stock: Path) -> None:
         triptych.train(["vae"])  # type: ignore[arg-type]
 
 
+def test_every_verb_is_in_the_package_itself(stock: Path, tmp_path: Path) -> None:
+    verbs = {"train", "compare", "repeat", "average", "evaluate", "report", "push", "pull"}
+    assert verbs <= set(triptych.__all__)
+    assert triptych.average is api.average and triptych.Averaged is api.Averaged
+    with pytest.raises(InputError, match=r"^width takes a number, not str: give a float$"):
+        triptych.average(stock / "run", tmp_path / "a", "0.1")  # type: ignore[arg-type]
+
+
+def test_a_name_on_the_hub_is_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^name takes text, not None: give a str$"):
+        triptych.pull(None, tmp_path / "x")  # type: ignore[arg-type]
+
+
 def test_a_home_is_found_where_no_shell_did(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of --out=~/x a shell leaves the ~ as it is."""
     assert as_path("~/x", "out") == Path.home() / "x"
@@ -219,6 +256,25 @@ def test_settings_are_finite(value: str) -> None:
     )
     with pytest.raises(InputError, match=f"learning_rate takes a number, not '{value}'"):
         override(settings, [f"optimizer.learning_rate={value}"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("learning_rate=-1", "learning_rate must be 0 or more, got -1.0"),
+        ("betas=2,3", r"betas must lie from 0 to below 1, got \(2.0, 3.0\)"),
+        ("weight_decay=-0.1", "weight_decay must be 0 or more, got -0.1"),
+        ("warmup=2", "warmup must lie between 0 and 1, got 2.0"),
+        ("clip_norm=-1", "clip_norm must be above 0, got -1.0"),
+        ("muon_lr=-1", "muon_lr must be 0 or more, got -1.0"),
+    ],
+)
+def test_settings_of_an_optimizer_lie_where_they_mean_something(setting: str, line: str) -> None:
+    settings = registry.defaults(
+        registry.ModelName.parse("vae:sigma"), "tiny", ImageShape(channels=1, resolution=16)
+    )
+    with pytest.raises(InputError, match=line):
+        override(settings, [f"optimizer.{setting}"])
 
 
 def test_of_two_config_files_the_last_one_counts(tmp_path: Path) -> None:

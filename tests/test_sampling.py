@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.test_cli import Call, call
 from tests.test_training import Toy, request, train
 from tests.truths import MACHINE, grey_levels_apart
+from triptych.errors import InputError
 from triptych.run import Run
 from triptych.tasks import sample
 
@@ -45,6 +46,19 @@ def test_the_command_s_eta_is_python_s(run: Run, call: Call, tmp_path: Path) -> 
         found = torch.from_numpy(content["images"]).permute(0, 3, 1, 2)
     half, still = (run.sample(8, seed=3, sampler="ddim", eta=eta) for eta in (0.5, 0.0))
     assert grey_levels_apart(found, half) <= 1 < grey_levels_apart(found, still)
+
+
+def test_states_are_counted_as_they_come(run: Run) -> None:
+    """The noise is one more where the path begins at a closed form; there are 61 at most."""
+    assert run.model.process.start is not None  # type: ignore[attr-defined]
+    for steps, states in ((None, 6), (3, 5), (59, 61), (60, 61)):
+        assert run.trajectory(1, steps=steps).shape[1] == states == run.count_states(steps=steps)
+
+
+def test_what_no_sampler_takes_is_refused_in_one_line(run: Run) -> None:
+    for wrong in ({"steps": 2.5}, {"steps": "3"}, {"guidance": "2"}, {"eta": "1"}, {"name": 3}):
+        with pytest.raises(InputError, match=r" takes (a whole number|a number|text), not"):
+            run.with_sampler(**wrong)  # type: ignore[arg-type]
 
 
 def test_the_temperature_is_the_latent_s_deviation() -> None:

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests import making
+from triptych.distributed import ALONE
+from triptych.errors import InterruptedRunError
+from triptych.training.loop import stop_signals
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -105,6 +108,29 @@ def test_a_second_signal_ends_it_at_once(second: int, tmp_path: Path) -> None:
     process.send_signal(second)
     process.communicate(timeout=30)
     assert process.returncode == -second  # as a shell shows it: 130 or 143
+
+
+def test_a_second_interrupt_leaves_a_notebook_s_kernel_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call ends by KeyboardInterrupt; SIGTERM still ends the process."""
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), stop_signals(ALONE) as received:
+            signal.raise_signal(signal.SIGINT)
+            assert received == [signal.SIGINT]
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            assert signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_saved_run_is_no_failure_that_a_loop_goes_on_after() -> None:
+    assert not issubclass(InterruptedRunError, Exception)
+    assert issubclass(InterruptedRunError, KeyboardInterrupt)
 
 
 def test_a_terminal_that_closes_is_told_of_twice(tmp_path: Path) -> None:

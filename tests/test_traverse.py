@@ -83,7 +83,9 @@ def uneven_images(count: int = 40) -> Tensor:
 def test_the_most_varied_units_come_first() -> None:
     """With the deviation of their means over the images, as NumPy has it."""
     pixels = uneven_images()
-    found = traverse.traverse(Pixels(), pixels, 3, 5, 0, MACHINE)
+    told: list[tuple[int, int]] = []
+    found = traverse.traverse(Pixels(), pixels, 3, 5, 0, MACHINE, lambda *far: told.append(far))
+    assert told[-1] == (len(pixels) + 15, len(pixels) + 15) and told == sorted(told)
     assert [(unit.latent, unit.index) for unit in found.units] == [
         ("rest", (0, 0, 2)),
         ("top", (0, 2)),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych.api import (
+        Averaged,
+        average,
         compare,
         evaluate,
         export_run,
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Averaged",
     "Callback",
     "DataOptions",
     "InputError",
     "Latent",
     "Run",
+    "average",
     "compare",
     "evaluate",
     "export_run",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from triptych.console import Console, console_for
 from triptych.data import open as opening
 from triptych.data.augment import Augment
 from triptych.data.dataset import ImageData
-from triptych.data.open import tell_notes
+from triptych.data.open import check_read_as, tell_notes
 from triptych.data.sources.memory import Held, holds_images
 from triptych.errors import InputError
 from triptych.evaluation import saved_reference
@@ -57,11 +57,14 @@ from triptych.options import (
     ExportRequest,
     MeasureRequest,
     MeasuringOptions,
+    Options,
     PushRequest,
     ReadingOptions,
     ReferenceRequest,
     TrainRequest,
+    as_asked,
     as_data,
+    as_number,
     takes,
 )
 from triptych.records import Measured, Note, ReferenceRecord, ResultsRecord
@@ -72,6 +75,7 @@ from triptych.training.origin import goes_on_from
 from triptych.training.resolve import (
     ResolvedRequest,
     differing_versions,
+    reading_of,
     request_to_repeat,
     resolve,
     run_name,
@@ -151,6 +155,24 @@ def open_held(
     return opening.open_images(Held(data), reading, console)
 
 
+def check_alone(
+    request: Options, options: Iterable[str] = (), data: Data | None = None, **named: object
+) -> None:
+    """InputError on other arguments beside a request, which holds all that is asked.
+
+    data:  only images that Python holds, which no request does, may stand beside one without data
+    named: arguments that were not given where they are empty
+    """
+    beside = [*options, *(name for name, value in named.items() if value)]
+    if data is not None:
+        is_held = isinstance(data, ImageData) or holds_images(data)
+        if not is_held or getattr(request, "data", None) is not None:
+            beside.append("data")
+    if beside:
+        wrong = f"{', '.join(beside)} beside a request, which holds all that is asked"
+        raise InputError(wrong, "give one or the other")
+
+
 def held_by_origin(
     data: Data, options: Mapping[str, Any], machine: Machine | None, console: Console
 ) -> ImageData:
@@ -183,6 +205,8 @@ def train(
     quiet:     no messages and no bars
     """
     console, watching = console_for(console, quiet), as_callbacks(callbacks)
+    if isinstance(model, TrainRequest):
+        check_alone(model, options, None if data is UNNAMED else data)
     if holds_images(data) and options.get("origin") is not None:
         data = held_by_origin(data, options, machine, console)
     data = open_held(data, model if isinstance(model, TrainRequest) else options, console)
@@ -191,7 +215,7 @@ def train(
         model = TrainRequest.of(model=model, **named, **options)
     trackers.prepare(model.log_to, console)
     machine = machine or hardware.pick_for(model)
-    request = resolve_training(model, opened(data), machine, console)
+    request = resolve_training(model, opened(data, model), machine, console)
     folder = free_folder(request, machine) if model.out is None else model.out
     tell_notes(request.data, console)
     if request.labels:  # as far as it is known: to find out takes as long as a short training
@@ -227,9 +251,12 @@ def source_of(data: Data | None) -> str | os.PathLike[str] | None:
     return data.source if isinstance(data, ImageData) else data
 
 
-def opened(data: Data | None) -> ImageData | None:
-    """Images that are open already."""
-    return data if isinstance(data, ImageData) else None
+def opened(data: Data | None, asked: ReadingOptions) -> ImageData | None:
+    """Images that are open already; InputError where they were not read as is asked for."""
+    if not isinstance(data, ImageData):
+        return None
+    check_read_as(data, asked)
+    return data
 
 
 @takes(ReadingOptions)
@@ -298,9 +325,8 @@ def evaluate(
     """
     console = console_for(console, quiet)
     if isinstance(runs, MeasureRequest):
-        if data is not None:
-            raise InputError("the request names its data itself", "leave out data")
-        asked, data = runs, runs.data
+        check_alone(runs, options, data)
+        asked, data = runs, runs.data if data is None else data
     elif holds_images(data):  # which each run reads as its own
         asked = MeasureRequest.of(runs=runs, **options)
     else:
@@ -463,6 +489,7 @@ def write_measured(
 def ground_of(data: Data, options: ReadingOptions, console: Console) -> Ground:
     """The images that samples are measured against, or a saved reference."""
     if isinstance(data, ImageData):
+        check_read_as(data, options)
         return data
     if holds_images(data):
         return opening.open_images(Held(data), options, console)
@@ -531,11 +558,12 @@ def save_reference(
     """
     console = console_for(console, quiet)
     if isinstance(data, ReferenceRequest):
+        check_alone(data, options, out=out)
         asked, images = data, None
     else:
         data = open_held(data, options, console)
         asked = ReferenceRequest.of(data=source_of(data), out=as_path(out, "out"), **options)
-        images = opened(data)
+        images = opened(data, asked)
     machine = machine or hardware.pick_for(asked)
     images = images or opening.open_images(asked.data, asked.part(ReadingOptions), console)
     tell_notes(images, console)
@@ -570,6 +598,7 @@ def compare(
 
     console, watching = console_for(console, quiet), as_callbacks(callbacks)
     if isinstance(models, CompareRequest):
+        check_alone(models, options, data)
         asked, data = models, open_held(data, models, console)
     else:
         data = open_held(data, options, console)
@@ -579,7 +608,10 @@ def compare(
     if asked.on is not None and watching:
         raise InputError("callbacks stay in this process, and --on trains in others", "use log_to")
     trackers.prepare(asked.log_to, console)
-    folder = comparing.compare(asked, opened(data), machine, console, watching)
+    images = opened(data, asked)
+    if images is not None:  # so that the command that is recorded reads them so too
+        asked = replace(asked, **reading_of(images) | {"strict": asked.strict})
+    folder = comparing.compare(asked, images, machine, console, watching)
     if machine.group.is_main:
         with console.bar("  writing the page"):
             page.write_page(folder, language=asked.lang, course=asked.course)
@@ -654,6 +686,7 @@ def push(
     from triptych.export import hub
 
     if isinstance(path, PushRequest):
+        check_alone(path, options, name=name)
         asked = path
     else:
         asked = PushRequest.of(path=as_path(path, "path"), name=name, **options)
@@ -669,12 +702,14 @@ def pull(name: str, out: PathLike, *, console: Console | None = None, quiet: boo
     """
     from triptych.export import hub
 
-    return hub.pull(name, as_path(out, "out"), console_for(console, quiet))
+    return hub.pull(as_asked(name, "name", str), as_path(out, "out"), console_for(console, quiet))
 
 
 @dataclass(frozen=True)
 class Averaged:
-    """run:    the folder that was written
+    """What `average` wrote.
+
+    run:    the folder that was written
     width:  of the average that it uses
     scores: kernel distances to validation images by width, where widths were compared
     """
@@ -707,7 +742,7 @@ def average(
     source, target = Run(as_path(run, "run"), machine), RunFolder(as_path(out, "out"))
     if target.path.exists():
         raise InputError(f"{target.path} is there already", "name a new folder")
-    if width is not None and not 0 < width < posthoc_ema.WIDEST:
+    if width is not None and not 0 < (width := as_number(width, "width")) < posthoc_ema.WIDEST:
         raise InputError(f"--width {width:g} is no share of a training", "give 0.02 to 0.25")
     scores: dict[float, float] = {}
     if width is None:
@@ -755,6 +790,7 @@ def export_run(
     InputError where the run is not finished, or where it has no such form.
     """
     if isinstance(path, ExportRequest):
+        check_alone(path, options, out=out, format=format != "pt2")
         asked = path
     else:
         asked = ExportRequest.of(path=path, out=as_path(out, "out"), format=format, **options)

@@ -68,6 +68,18 @@ class OptimizerConfig:
     clip_norm: float | None = None  # the largest allowed norm of the whole gradient
     muon_lr: float | None = None  # Muon's rate for the inner matrices; None: AdamW for all
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "muon_lr"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must be 0 or more, got {value}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie from 0 to below 1, got {self.betas}")
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup must lie between 0 and 1, got {self.warmup}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

@@ -40,8 +40,11 @@ class TrainingFailedError(Exception):
     """Training cannot go on, through no fault of the input: exit code 1."""
 
 
-class InterruptedRunError(Exception):
-    """A signal asked the run to stop and it was saved: exit code 128 + signal number."""
+class InterruptedRunError(KeyboardInterrupt):
+    """A signal asked the run to stop and it was saved: exit code 128 + signal number.
+
+    It is no `Exception`, lest a loop that goes on after failures swallows Ctrl-C.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")

@@ -276,13 +276,20 @@ def times_to_be_seen(side: int, height: int, width: int) -> int:
     return min(times, max(1, int((SEEN_PIXELS / (height * width)) ** 0.5)))
 
 
-def grid(images: Tensor, columns: int | None = None, gap: int = 2) -> Grid:
+def grid(images: Tensor | np.ndarray, columns: int | None = None, gap: int = 2) -> Grid:
     """uint8 [N,C,H,W] -> one picture, row by row, white between the images.
 
     Rows of images [N,points,C,H,W], as `Run.interpolate` gives them, are its rows. Points of the
     plane, [N,2,1,1], are shown in it, all together.
     columns: images in a row, 8 by default, or as many as there are in a row already
+    InputError on what are no such images, as floats on [0, 1] are.
     """
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+        images = torch.from_numpy(np.ascontiguousarray(images))
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim not in (4, 5):
+        raise InputError("a grid is made of uint8 (N,C,H,W) or (N,points,C,H,W)", "convert them")
+    if not images.numel():
+        raise InputError("there are no images to make a grid of", "give 1 or more")
     if images.ndim == 5:
         columns = columns or images.shape[1]
         images = images.flatten(0, 1)

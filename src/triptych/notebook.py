@@ -17,6 +17,11 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
+def is_interactive() -> bool:
+    """Whether somebody types into this process: a notebook, IPython or Python's own prompt."""
+    return in_notebook() or hasattr(sys, "ps1")
+
+
 def heading(text: str) -> str:
     """A line in bold letters."""
     return f"<div><strong>{escape(text)}</strong></div>"

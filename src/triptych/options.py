@@ -153,12 +153,15 @@ def as_list(value: object) -> list[Any]:
 
 
 def as_texts(value: object, name: str, kinds: Any = str) -> tuple[str, ...]:
-    """Texts that are given as a list or the like; one alone stands for a list of one."""
+    """Texts that are given as a list or the like; one alone stands for a list of one.
+
+    A path of one word, where `kinds` has paths, is none of a name: it gets a dot before it.
+    """
     each = (value,) if isinstance(value, kinds) or not isinstance(value, Iterable) else tuple(value)
     for one in each:
         if not isinstance(one, kinds):
             raise InputError(f"{name} takes texts, not {kind_of(one)}", "give a list of str")
-    return tuple(map(os.fsdecode, each))
+    return tuple(map(as_data, each))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -696,8 +699,8 @@ class SamplingOptions(SamplerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.temperature > 0:
-            wrong = f"--temperature {self.temperature:g} is not positive"
+        if not 0 < self.temperature < math.inf:
+            wrong = f"--temperature {self.temperature:g} is not positive and finite"
             raise InputError(wrong, "give one above 0")
 
 

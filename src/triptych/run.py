@@ -19,8 +19,8 @@ from triptych.data import ranges
 from triptych.data.dataset import ImageData
 from triptych.data.image_files import ImageFiles, read_image_files
 from triptych.data.ingest import Reading
-from triptych.data.open import open_images
-from triptych.data.points import open_points
+from triptych.data.open import check_read_as, open_images
+from triptych.data.points import is_points, open_points
 from triptych.data.sources.memory import Held, holds_images
 from triptych.errors import InputError
 from triptych.families.capabilities import (
@@ -40,6 +40,7 @@ from triptych.options import (
     Fit,
     LikelihoodOptions,
     ReadingOptions,
+    SamplerOptions,
     SamplingOptions,
     as_data,
     as_whole,
@@ -91,14 +92,15 @@ class Run:
         guidance: float | None = None,
     ) -> GenerativeModel:
         """The model with other sampler settings; InputError where it has no sampler."""
-        if name is None and steps is None and eta is None and guidance is None:
+        asked = SamplerOptions(sampler=name, steps=steps, eta=eta, guidance=guidance)
+        if asked == SamplerOptions():
             return self.model
         if not isinstance(self.model, Iterative):
             raise InputError(
                 f"a {self.family} samples in one step",
                 "leave out --sampler, --steps, --eta and --guidance",
             )
-        return self.model.with_sampler(name, steps, eta, guidance)
+        return self.model.with_sampler(asked.sampler, asked.steps, asked.eta, asked.guidance)
 
     def labels_for(self, label: int | str | None) -> Labels | None:
         """What to tell the model: one class, or all by their shares in the training data.
@@ -256,8 +258,8 @@ class Run:
         if asked.pixel_noise:
             wrong = f"a {self.family} has no distribution of pixels to draw from"
             raise InputError(wrong, "leave out --pixel-noise")
-        states = len(model.noise_levels())
-        return model.with_sampler(steps=states - 1), states
+        model = model.with_sampler(steps=len(model.noise_levels()) - 1)
+        return model, model.count_states()
 
     def sample_labels(
         self, count: int = 64, seed: int = 0, label: int | str | None = None
@@ -288,28 +290,54 @@ class Run:
 
         return play.show(play.controls_of(self.model, self.labels, units), draw)
 
-    def represent(self, originals: Tensor) -> Tensor:
-        """The model's own features of images: float (N,F)."""
+    def represent(
+        self, originals: Tensor, *, console: Console | None = None, quiet: bool = False
+    ) -> Tensor:
+        """The model's own features of images: float (N,F).
+
+        quiet: no messages and no bars
+        """
         self.check_images(originals)
         assert isinstance(self.model, Represents)  # all do
-        return reconstruct.represent(self.model, originals, self.machine)
+        with console_for(console, quiet).bar("  encoding", len(originals)) as bar:
+            return reconstruct.represent(self.model, originals, self.machine, bar.update)
 
-    def reconstruct(self, originals: Tensor, seed: int = 0, steps: int | None = None) -> Tensor:
+    def reconstruct(
+        self,
+        originals: Tensor,
+        seed: int = 0,
+        steps: int | None = None,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
+    ) -> Tensor:
         """What the model makes of images of its own size: uint8 (N,C,H,W).
 
         steps: for a GAN of the latents' refinement, 0 for none; for diffusion of the way to the
                noise and of that back; the recipe's by default
+        quiet: no messages and no bars
         """
-        return self.answers(originals, seed, steps)["reconstruction"].images
+        answers = self.answers(originals, seed, steps, console=console, quiet=quiet)
+        return answers["reconstruction"].images
 
     def answers(
-        self, originals: Tensor, seed: int = 0, steps: int | None = None
+        self,
+        originals: Tensor,
+        seed: int = 0,
+        steps: int | None = None,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
     ) -> dict[str, Answer]:
-        """As `reconstruct`, with the seconds; for a GAN also what its encoder says first."""
+        """As `reconstruct`, with the seconds; for a GAN also what its encoder says first.
+
+        quiet: no messages and no bars
+        """
         self.check_images(originals)
         self.require_encoder()
         model, seed = self.with_steps(steps), as_whole(seed, "seed")
-        return reconstruct.answers(model, originals, seed, self.machine)
+        with console_for(console, quiet).bar("  reconstructing", len(originals)) as bar:
+            return reconstruct.answers(model, originals, seed, self.machine, bar.update)
 
     def with_steps(self, steps: int | None) -> GenerativeModel:
         """The model whose inverse takes so many steps; InputError where it takes but one."""
@@ -330,7 +358,7 @@ class Run:
         last: Tensor | None = None,
         points: int = 10,
         seed: int = 0,
-        paths: int = 1,
+        paths: int | None = None,
         way: Way | None = None,
         *,
         console: Console | None = None,
@@ -338,6 +366,7 @@ class Run:
     ) -> Tensor:
         """The way between two images (N,C,H,W), or between prior draws: (N,points,C,H,W).
 
+        paths: how many between draws, 1 by default; between images there are as many as images
         way:   "straight" or "spherical"; as suits the model by default
         quiet: no messages and no bars
         """
@@ -347,15 +376,18 @@ class Run:
         seed = as_whole(seed, "seed")
         if as_whole(points, "points") < 2:
             raise InputError(f"--points {points} is too few", "give 2 or more")
-        if as_whole(paths, "paths") < 1:
+        if paths is not None and as_whole(paths, "paths") < 1:
             raise InputError(f"{paths} paths are too few", "give 1 or more")
         if first is None and last is None:
+            paths = 1 if paths is None else paths
             with console.bar("  walking", points) as bar:
                 return interpolate.between_draws(
                     self.model, paths, points, seed, self.machine, self.labels, way, bar.update
                 )
         if first is None or last is None:
             raise InputError("one end of the interpolation is missing", "give --from and --to")
+        if paths is not None:
+            raise InputError("between images there is a path for each pair", "leave out paths")
         self.check_images(first)
         self.check_images(last)
         if len(first) != len(last):
@@ -371,18 +403,30 @@ class Run:
             )
 
     def traverse(
-        self, originals: Tensor, rows: int = 10, points: int = 9, seed: int = 0
+        self,
+        originals: Tensor,
+        rows: int = 10,
+        points: int = 9,
+        seed: int = 0,
+        *,
+        console: Console | None = None,
+        quiet: bool = False,
     ) -> Traversal:
         """Rows of images, each along one of the latent units that vary most over held-out images.
 
         Each goes from -3 to 3 deviations of the prior, around the latent of one of the images.
+        quiet: no messages and no bars
         """
         self.check_traversal(rows, points)
         if isinstance(originals, Tensor) and len(originals) == 0:
             raise InputError("there is no held-out image to walk around", "name other data")
         self.check_images(originals)
         seed = as_whole(seed, "seed")
-        return traverse.traverse(self.model, originals, rows, points, seed, self.machine)
+        total = len(originals) + rows * points
+        with console_for(console, quiet).bar("  walking", total) as bar:
+            return traverse.traverse(
+                self.model, originals, rows, points, seed, self.machine, bar.update
+            )
 
     def check_traversal(self, rows: int, points: int) -> None:
         """InputError where the model has no latents to walk, or rows or points are too few."""
@@ -558,6 +602,7 @@ def run_data(
     """
     own, options = run.record.data, options or ReadingOptions()
     if isinstance(data, ImageData):
+        check_read_as(data, options)
         opened = data
     elif holds_images(data):
         opened = open_images(Held(data), options.over(own_options(own, "")), console)
@@ -567,6 +612,9 @@ def run_data(
         if data is None and own.place and not files.expanded(source).exists():
             source = own.place  # seen from another folder
         try:
+            if is_points(source) and not run.model.shape.is_point:
+                wrong = f"{source} is of points, and {run.folder.path} of images"
+                raise InputError(wrong, "name images")
             if run.model.shape.is_point and options.range is None:
                 opened = open_points(source, options, own.ranges)  # on the run's own square
             else:
@@ -577,6 +625,10 @@ def run_data(
             raise InputError(
                 f"the run's own data are gone ({error})", "name data by --data"
             ) from error
+    if data is None and own.place and opened.fingerprint != own.fingerprint:
+        with suppress(InputError):  # here another thing has the name by which they were asked for
+            there = run_data(run, own.place, options.over(own_options(own, own.source)), console)
+            opened = there if there.fingerprint == own.fingerprint else opened
     check_shape(opened, run.model.shape)
     if data is None and opened.fingerprint != own.fingerprint:
         raise InputError(

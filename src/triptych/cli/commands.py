@@ -259,7 +259,7 @@ class Reconstruct(ShowsImages, PictureOptions):
         else:
             originals = files.images
         target.check_room(originals.shape, bands=3)  # those of a GAN, which has the most
-        answers = run.answers(originals, self.seed, self.steps)
+        answers = run.answers(originals, self.seed, self.steps, console=self.console())
         target.write({"original": originals} | {name: a.images for name, a in answers.items()})
         near = {name: nearness(originals, answer) for name, answer in answers.items()}
         each = {name: psnr_of_each(originals, a) for name, a in answers.items() if files}
@@ -339,10 +339,11 @@ class Interpolate(UsesModel, FilmOptions):
         console = self.console()
         first = None if self.first is None else run.read_images(self.first, console=console)
         last = None if self.last is None else run.read_images(self.last, console=console)
+        drawn = PATHS if first is None and last is None else None
         count = PATHS if first is None else len(first)
         target.check_room((count, self.points, *run.model.shape.size))
         paths = run.interpolate(
-            first, last, self.points, self.seed, paths=PATHS, way=self.way, console=console
+            first, last, self.points, self.seed, paths=drawn, way=self.way, console=console
         )
         target.write({"images": paths}, console=console)
         return {"out": str(self.out), "points": self.points} if self.json else str(self.out)
@@ -369,8 +370,9 @@ class Traverse(ReadsRunData, FilmOptions):
         run.check_traversal(self.rows, self.points)
         target.check_room((self.rows, self.points, *run.model.shape.size))
         held_out = self.open_data(run).validation.images[:TRAVERSED]
-        traversal = run.traverse(held_out, self.rows, self.points, self.seed)
-        target.write({"images": traversal.pictures}, console=self.console())
+        console = self.console()
+        traversal = run.traverse(held_out, self.rows, self.points, self.seed, console=console)
+        target.write({"images": traversal.pictures}, console=console)
         if self.json:
             return {"out": str(self.out), "units": [asdict(unit) for unit in traversal.units]}
         for row, unit in enumerate(traversal.units):

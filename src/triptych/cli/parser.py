@@ -7,14 +7,14 @@ import os
 import re
 import tomllib
 import typing
-from collections.abc import Sequence
-from dataclasses import MISSING, Field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
-from cyclopts.config import Env, Toml
+from cyclopts.config import Dict, Env
 from cyclopts.exceptions import (
     CoercionError,
     CycloptsError,
@@ -73,11 +73,10 @@ def parse(words: Sequence[str]) -> Everywhere:
     words = with_negative_range(words)
     if not words:
         raise InputError("no command given", f"choose from {', '.join(COMMANDS)}")
-    config = config_file(words)
-    if config is not None:
-        check_config(config, words[0])
+    app = make_app(config_file(words), words[0])
     try:
-        return call(make_app(config), words)
+        check_environment(words[0])
+        return call(app, words)
     except CycloptsError as error:
         raise InputError(*explain(error, words)) from None
 
@@ -113,19 +112,20 @@ def config_file(words: Sequence[str]) -> Path | None:
         if word == "--":
             break
         if word == "--config" and following:
-            named = Path(following)
-        if word.startswith("--config="):
-            named = Path(word.partition("=")[2])
+            named = as_path(following, "--config")
+        if word.startswith("--config=") and (following := word.partition("=")[2]):
+            named = as_path(following, "--config")
     return named
 
 
-def check_config(path: Path, command: str) -> None:
-    """InputError on a file that cannot be read, and on what in it is in no command's table.
+def read_config(path: Path, command: str) -> dict[str, dict[str, Any]]:
+    """The options in a TOML file, by command, each as it could be typed.
 
     command: that the file is given to
+    InputError on a file that cannot be read, and on what in it is in no command's table.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as Notepad may write it
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"cannot read {path} ({reason})", "check --config") from None
@@ -142,15 +142,72 @@ def check_config(path: Path, command: str) -> None:
         named = ", ".join(f"[{name}]" for name in tables)
         mend = f"{did_you_mean(tables[0], list(COMMANDS))}choose from {', '.join(COMMANDS)}"
         raise InputError(f"no command is named {named} in {path}", mend)
+    for table, options in content.items():
+        for name, value in options.items():
+            if name == "set" and isinstance(value, dict):
+                options[name] = [f"{key}={text}" for key, text in settings_in(value)]
+            elif isinstance(value, dict):
+                wrong = f"[{table}.{name}] in {path} is a table in a table"
+                raise InputError(wrong, f"only [{table}.set] may be one, so put it under [{table}]")
+            elif name == "range":
+                options[name] = written_value(value)
+    return content
 
 
-def make_app(config: Path | None = None) -> App:
+def settings_in(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Keys and values as `--set` takes them; a dot in a key makes a table in TOML.
+
+    >>> list(settings_in({"batch_size": 64, "optimizer": {"betas": [0.5, 0.9]}, "select": False}))
+    [('batch_size', '64'), ('optimizer.betas', '0.5,0.9'), ('select', 'false')]
+    """
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from settings_in(value, f"{above}{key}.")
+        else:
+            yield above + key, written_value(value)
+
+
+def written_value(value: Any) -> str:
+    """A value of TOML as it is typed: a list with commas."""
+    if isinstance(value, list):
+        return ",".join(map(written_value, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_environment(command: str) -> None:
+    """InputError on a variable that names an option which this command has not."""
+    prefix = f"TRIPTYCH_{command.upper()}_"
+    given = sorted(name for name in os.environ if name.startswith(prefix))
+    if not given or command not in COMMANDS:
+        return
+    options = [typed_name(each) for each in fields(class_of(command)) if not is_argument(each)]
+    endings = [option.lstrip("-").replace("-", "_").upper() for option in options]
+    for name in given:
+        if (ending := name.removeprefix(prefix)) not in endings:
+            near = get_close_matches(ending, endings, n=1, cutoff=0.7)
+            mend = f"did you mean {prefix}{near[0]}? " if near else ""
+            see = f"{mend}see `triptych {command} --help`"
+            raise InputError(f"no option '{name}' in the environment", see)
+
+
+def class_of(command: str) -> type[Everywhere]:
+    """The class of a command in `cli.commands`, which is loaded for it."""
+    from triptych.cli import commands
+
+    kind: type[Everywhere] = getattr(commands, COMMANDS[command][0])
+    return kind
+
+
+def make_app(config: Path | None = None, command: str = "") -> App:
     """The parser. Commands are named by text: help and a wrong command load none of them.
 
     config: a TOML file with a table for a command; `TRIPTYCH_TRAIN_BUDGET` and the like stand in
             for what neither it nor the words say
+    command: that is asked for
     """
-    files = [] if config is None else [Toml(config, must_exist=True)]
+    files = []
+    if config is not None:
+        files = [Dict(read_config(config, command), source=str(config.absolute()))]
     app = App(
         name="triptych",
         help="",
@@ -240,6 +297,10 @@ def explain(error: CycloptsError, words: Sequence[str]) -> tuple[str, str]:
         case UnknownOptionError():
             option, origin = written(error.token)
             names = [name for each in error.argument_collection for name in each.names]
+            for each in filter(is_argument, fields(class_of(command))):
+                if option.lstrip("-") in (each.name, each.metadata["metavar"].lower()):
+                    mend = f"{each.metadata['metavar']} is typed without a name: {see}"
+                    return f"no option '{option}'{origin}", mend
             return f"no option '{option}'{origin}", did_you_mean(option, names) + see
         case MissingArgumentError() if error.keyword or error.tokens_so_far:
             return f"{error.keyword} has no value", "give one after it"
@@ -290,7 +351,7 @@ def missing(
     name = str(argument.parameter.metavar) if positional else f"{argument.name} PATH"
     filled = [words[0], "x", *words[1:]] if positional else [*words, argument.name, "x"]
     try:
-        call(make_app(config_file(words)), filled)
+        call(make_app(config_file(words), words[0]), filled)
     except MissingArgumentError as another:
         if another.argument is not None and another.argument.name != argument.name:
             names, other = missing(another, filled)

@@ -127,7 +127,7 @@ class Entries:
         own = [model for model in models if not is_samples(model)]
         return cls(
             [Variant.parse(model) for model in own if not is_run(model)],
-            [RunFolder(Path(model)) for model in own if is_run(model)],
+            [RunFolder(files.expanded(model)) for model in own if is_run(model)],
             [SampleSource.parse(model) for model in models if is_samples(model)],
         )
 
@@ -520,8 +520,9 @@ def write_all_samples(
 
 
 def is_run(model: str) -> bool:
-    """Whether this names a folder and not a model."""
-    return Path(model).is_dir() or "/" in model
+    """Whether this names a folder and not a model; of one word a model's name is a model."""
+    path, family = files.expanded(model), model.partition(":")[0].partition(",")[0]
+    return family not in registry.FAMILIES and (path.is_dir() or "/" in model)
 
 
 def data_to_compare(

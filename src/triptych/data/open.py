@@ -82,6 +82,26 @@ def open_images(
     return assemble(source, options, origin, arrays, ingested)
 
 
+def check_read_as(data: ImageData, asked: ReadingOptions) -> None:
+    """InputError where images that are open already were not read as is asked for now."""
+    own = {
+        "resolution": data.shape.resolution,
+        "fit": data.fit,
+        "image_column": data.image_column,
+        "label_column": data.label_column,
+        "range": data.range,
+        "flip": data.augment.flip,
+        "crop": data.augment.crop,
+    }
+    for name, value in own.items():
+        wanted = getattr(asked, name, None)  # some verbs neither flip nor crop
+        if wanted and wanted != value:
+            raise InputError(
+                f"{name} is {wanted}, but {data.name} is open already, with {value}",
+                f"give {name} to triptych.open_images",
+            )
+
+
 def usable(key: str, origin: Origin, reading: Reading, progress: Progress) -> store.Entry | None:
     """The entry; None where an item can be read now that was unreadable when it was made."""
     entry = store.load(key)

@@ -229,6 +229,10 @@ class Iterative(ABC):
         """The network's clean image for image + sigma * noise, labels unknown: [N,C,H,W]."""
 
     @abstractmethod
+    def count_states(self) -> int:
+        """How many states `trajectory` gives where it gives each once."""
+
+    @abstractmethod
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int | None) -> Tensor:
         """States at evenly spaced steps, first and last included: [N,points,C,H,W].
 

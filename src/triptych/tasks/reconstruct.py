@@ -25,7 +25,13 @@ from triptych.tasks import BATCH, chunks, shared
 from triptych.tasks.sample import kept
 
 
-def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: Machine) -> Tensor:
+def reconstruct(
+    model: GenerativeModel,
+    originals: Tensor,
+    seed: int,
+    machine: Machine,
+    report: Callable[[int], None] = lambda done: None,
+) -> Tensor:
     """Encode and decode: uint8 [N,C,H,W] -> uint8 [N,C,H,W]."""
     assert isinstance(model, Encodes)
     decoder = model.deterministic(inverting=True) if isinstance(model, Iterative) else model
@@ -35,7 +41,7 @@ def reconstruct(model: GenerativeModel, originals: Tensor, seed: int, machine: M
         x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))
         return images.to_uint8(decoder.decode(model.encode(x), rng))
 
-    return shared(again, len(originals), machine)
+    return shared(again, len(originals), machine, report=report)
 
 
 def encode(
@@ -64,16 +70,28 @@ class Answer:
 
 
 def answers(
-    model: GenerativeModel, originals: Tensor, seed: int, machine: Machine
+    model: GenerativeModel,
+    originals: Tensor,
+    seed: int,
+    machine: Machine,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Answer]:
-    """Reconstructions by name; with those before refinement, "encoded", where the model refines."""
+    """Reconstructions by name; with those before refinement, "encoded", where the model refines.
+
+    report: told of the reconstructions that are made, of how many
+    """
     models = {"reconstruction": model}
     if isinstance(model, Refines) and model.refining_steps:
         models = {"encoded": model.with_refinement(0), **models}
-    outputs = {}
+    outputs: dict[str, Answer] = {}
+    total = len(models) * len(originals)
+
+    def tell(done: int) -> None:
+        report(len(outputs) * len(originals) + done, total)
+
     for name, kind in models.items():
         started = time.perf_counter()
-        pictures = reconstruct(kind, originals, seed, machine)
+        pictures = reconstruct(kind, originals, seed, machine, tell)
         outputs[name] = Answer(pictures, time.perf_counter() - started)
     return outputs
 
@@ -96,11 +114,16 @@ def exemplars(model: DrawsAroundExemplars, originals: Tensor, machine: Machine) 
     return shared(numbers_of, len(originals), machine)
 
 
-def represent(model: Represents, originals: Tensor, machine: Machine) -> Tensor:
+def represent(
+    model: Represents,
+    originals: Tensor,
+    machine: Machine,
+    report: Callable[[int], None] = lambda done: None,
+) -> Tensor:
     """The model's features of images: uint8 [N,C,H,W] -> float32 [N,F]."""
 
     def features(numbers: range) -> Tensor:
         x = images.to_float(originals[numbers.start : numbers.stop].to(machine.device))
         return model.represent(x).float()
 
-    return shared(features, len(originals), machine)
+    return shared(features, len(originals), machine, report=report)

@@ -7,6 +7,7 @@ real images.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,25 +60,41 @@ class Traversal:
 
 
 def traverse(
-    model: GenerativeModel, pixels: Tensor, rows: int, points: int, seed: int, machine: Machine
+    model: GenerativeModel,
+    pixels: Tensor,
+    rows: int,
+    points: int,
+    seed: int,
+    machine: Machine,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Traversal:
     """Vary the units that vary most over images, uint8 [N,C,H,W], in one image's latent.
 
     The seed picks that image.
 
-    rows: fewer where the model has fewer units
+    rows:   fewer where the model has fewer units
+    report: told of the images that are encoded and decoded, of how many
     """
+    total = len(pixels) + rows * points
     assert isinstance(model, Encodes)
     start = int(torch.randint(len(pixels), (), generator=generator(seed, "traverse")))
     with torch.inference_mode(), machine.autocast():
         one = model.encode(images.to_float(pixels[start : start + 1].to(machine.device)))
-        units = most_varied(model, one, pixels, rows, machine)
-        walks = [walk(model, one, unit, points, seed, machine) for unit in units]
+        units = most_varied(model, one, pixels, rows, machine, lambda done: report(done, total))
+        walks = []
+        for unit in units:
+            walks.append(walk(model, one, unit, points, seed, machine))
+            report(len(pixels) + len(walks) * points, total)
     return Traversal(torch.stack(walks).cpu(), units, start)
 
 
 def most_varied(
-    model: Encodes, like: Latent, pixels: Tensor, rows: int, machine: Machine
+    model: Encodes,
+    like: Latent,
+    pixels: Tensor,
+    rows: int,
+    machine: Machine,
+    report: Callable[[int], None] = lambda done: None,
 ) -> list[Unit]:
     """The units whose means deviate most over the images, the largest deviation first."""
 
@@ -86,7 +103,7 @@ def most_varied(
         return torch.cat([tensor.flatten(1) for tensor in latent.tensors.values()], dim=1)
 
     device = machine.device
-    deviations = shared(means, len(pixels), machine).float().std(0, correction=0)
+    deviations = shared(means, len(pixels), machine, report=report).float().std(0, correction=0)
     picked = deviations.sort(descending=True, stable=True).indices[:rows].tolist()
     return [unit_at(like, offset, deviations[offset].item()) for offset in picked]
 

@@ -25,6 +25,7 @@ from triptych.distributed import Group
 from triptych.errors import InterruptedRunError, TrainingFailedError
 from triptych.hardware import Machine
 from triptych.images import Grid
+from triptych.notebook import is_interactive
 from triptych.options import OnTrouble
 from triptych.records import Deadline, Event, LossesEvent, Note, Progress, Rewound, Warned
 from triptych.training import checkpoint
@@ -519,6 +520,8 @@ MAY_BE_IGNORED = ("SIGINT", "SIGHUP")
 def stop_signals(group: Group) -> Iterator[list[int]]:
     """A list that a first Ctrl-C, SIGTERM or closed terminal enters; a second ends us at once.
 
+    Where somebody types into this process, a second Ctrl-C ends the call alone, by
+    KeyboardInterrupt: what else a notebook's kernel holds must not be lost.
     A terminal closes once, however often that is told. In a group no second one is heeded:
     torchrun passes on what the terminal sent already, and kills who does not leave in time.
     """
@@ -526,13 +529,15 @@ def stop_signals(group: Group) -> Iterator[list[int]]:
     kept: dict[int, signal.Handlers | Callable[[int, FrameType | None], Any] | int | None] = {}
     # The system's own action, unlike one of Python's, need not wait for an operation to end.
     second = signal.SIG_DFL if group.size == 1 else signal.SIG_IGN
+    typed = is_interactive()
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for caught in kept:
+        for caught, before in kept.items():
             # A shell and the system both tell of one terminal that closes.
             again = signal.SIG_IGN if caught == getattr(signal, "SIGHUP", None) else second
-            signal.signal(caught, again)
+            ends_call = typed and group.size == 1 and before is signal.default_int_handler
+            signal.signal(caught, before if ends_call else again)
 
     try:
         for name in STOPPING:

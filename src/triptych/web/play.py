@@ -243,7 +243,9 @@ class WarmModels:
         """The units that vary most, a row each, around a held-out image."""
         run = self.run(asked.run)
         held_out = self.data(run).test.images[:TRAVERSED]
-        walked = run.traverse(held_out, rows=UNITS, points=REACH_POINTS, seed=asked.seed)
+        walked = run.traverse(
+            held_out, rows=UNITS, points=REACH_POINTS, seed=asked.seed, quiet=True
+        )
         return Film(walked.pictures)
 
     def invert(self, asked: ImageAsked) -> Film:
@@ -254,7 +256,7 @@ class WarmModels:
             raise InputError(f"a {run.family} encodes in one step", "choose a GAN")
         original = self.image(run, asked)
         steps = [s for s in REFINED if s < model.refining_steps] + [model.refining_steps]
-        moments = [run.reconstruct(original, asked.seed, step) for step in steps]
+        moments = [run.reconstruct(original, asked.seed, step, quiet=True) for step in steps]
         film = torch.stack([original, *moments], dim=1)
         return Film(film, ("", *map(str, steps)))
 
@@ -302,7 +304,7 @@ class WarmModels:
         run = self.run(asked.run)
         run.require_encoder()
         original = self.image(run, asked)
-        again = run.reconstruct(original, asked.seed)
+        again = run.reconstruct(original, asked.seed, quiet=True)
         return Film(torch.stack([original, again], dim=1))
 
     def real(self, run: Run, numbers: Sequence[int]) -> Tensor:

@@ -195,6 +195,11 @@ class NoiseToImage(GenerativeModel, Iterative, Represents):
         levels = torch.full(noisy.shape[:1], sigma, dtype=noisy.dtype, device=noisy.device)
         return self.conditioned(self.null_labels(noisy))(noisy, levels)
 
+    def count_states(self) -> int:
+        """One a level, and the noise itself where a closed form makes the first level of it."""
+        steps = max(self.sampling.steps, self.sampling.inverse_steps)
+        return steps + 1 + (self.process.start is not None)
+
     def trajectory(self, latent: Latent, rng: ImageStreams, points: int | None) -> Tensor:
         """States on the variance-preserving scale, x / sqrt(1 + sigma^2), from the noise on.
 
