@@ -66,6 +66,21 @@ def test_classifier_learns_and_is_kept(
     files[0].write_bytes(whole)
 
 
+def test_weights_of_a_classifier_of_other_classes_are_taken_in_by_none(
+    data: ImageData, tmp_path: Path
+) -> None:
+    """Layers that fit both would begin where the other one ended."""
+    ours = classifier.fresh(data)
+    before = {name: each.clone() for name, each in ours.state_dict().items()}
+    assert data.classes is not None
+    more = classifier.Classifier(data.shape, len(data.classes) + 1)
+    path = tmp_path / "other.safetensors"
+    classifier.keep(more, path)
+    assert path.is_file() and not classifier.found_in(path, ours)
+    assert not path.exists()
+    assert all(torch.equal(each, before[name]) for name, each in ours.state_dict().items())
+
+
 def test_classifier_sees_the_training_part_alone(
     data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,11 +153,15 @@ def classifier_for(data: ImageData, machine: Machine, console: Console) -> Class
 
 
 def found_in(path: Path, classifier: Classifier) -> bool:
-    """Whether the file had the classifier's weights; a damaged one is removed."""
+    """Whether the file had the classifier's weights; else these stay, and the file is removed."""
     if not path.is_file():
         return False
+    own = classifier.state_dict()
     try:
-        classifier.load_state_dict(load_file(path))
+        weights = load_file(path)
+        if any(name in own and each.shape != own[name].shape for name, each in weights.items()):
+            raise RuntimeError("of another classifier")  # before the weights that fit are taken in
+        classifier.load_state_dict(weights)
     except (OSError, RuntimeError, SafetensorError):
         files.remove(path)
         return False
