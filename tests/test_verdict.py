@@ -57,6 +57,7 @@ def comparison_of(runs: list[Run]) -> Comparison:
 
 
 PSNR = "reconstruction_psnr"
+APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 APART = [(30.0, 32.0), (5.0, 6.0), (12.0, 14.0)]
 OVERLAP = [(30.0, 32.0), (11.0, 13.0), (12.0, 14.0)]
 TIED = [(1.0, 3.0), (2.0, 4.0)]
@@ -489,6 +490,22 @@ def test_numbers_follow_the_language() -> None:
     names = (Name("vae"), Name("gan"), Name("diffusion"))
     assert english.value(names) == "the VAE, the GAN and the diffusion model"
     assert french.value(Name("gan", "gan:hinge", 1)) == "gan:hinge (graine 1)"
+
+
+@pytest.mark.parametrize(
+    ("model", "led", "known"),
+    [
+        ("edm", "l'avance d'edm serait", "que edm fasse"),
+        ("stylegan", "l'avance de stylegan serait", "que stylegan fasse"),
+        ("", "l'avance du VAE serait", "que le VAE fasse"),
+    ],
+)
+def test_french_elides_before_the_names_of_models(model: str, led: str, known: str) -> None:
+    french, who = Language("fr"), Name("vae", model)
+    alone = french.clause(Sentence("undecided.alone", {"who": who, "n": 2}))
+    assert led in alone.replace(APOSTROPHE, "'")
+    unknown = french.clause(Sentence("baseline.not_known", {"who": who, "clauses": "x"}))
+    assert known.replace("que e", f"qu{APOSTROPHE}e") in unknown
 
 
 def test_layouts_that_do_not_fit_the_picture_are_not_trusted() -> None:

@@ -7,6 +7,7 @@ an interval, a note, a statement, or a list of them. What words and numbers look
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -68,7 +69,7 @@ class Language(Words):
         values = {key: self.part(value) for key, value in sentence.values.items()}
         words = self.text(sentence.key).format(**values)
         for apart, contracted in self.locale.habits.contractions.items():
-            words = words.replace(apart, contracted)
+            words = re.sub(apart, contracted, words)
         return words
 
     def part(self, value: Value) -> Word:
