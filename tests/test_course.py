@@ -571,6 +571,11 @@ def test_models_trained_once_and_several_times_are_told_apart(
     caution = trainings(models)
     assert caution is not None and caution.values == {"least": 1, "most": 2}
     assert {"en": "from 1 to 2 times", "fr": "de 1 à 2 fois"}[language] in texts.tell(caution)
+    record = SamplesRecord(source="x", kind="files", images=9, fingerprint="f")
+    stranger = replace(models[1], name="x", model="elsewhere:x", samples=record)
+    twice = [replace(run, trainings=(f"{run.name}-s0", f"{run.name}-s1")) for run in models]
+    alike = trainings([*twice, stranger])  # of samples from elsewhere nobody knows
+    assert alike is not None and alike.key == "caution.trainings"
     one_or_more = {"en": "one training or several", "fr": "un seul ou plusieurs entraînements"}[
         language
     ]

@@ -719,9 +719,9 @@ def few_samples(columns: Sequence[Column]) -> Sentence | None:
 
 def trainings(runs: Sequence[Run]) -> Sentence | None:
     """How often every model was trained: whether the intervals hold the luck of training."""
-    counts = {len(run.trainings) or 1 for run in runs}
+    counts = {len(run.trainings) or 1 for run in trained_here(runs)}
     apart = len({(run.model, run.variant) for run in runs}) == len(runs)
-    if len(runs) < 2 or not apart:
+    if len(runs) < 2 or not counts or not apart:
         return None
     if len(counts) > 1:
         least, most = min(counts), max(counts)
