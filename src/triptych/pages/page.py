@@ -371,13 +371,13 @@ def tell_brackets(comparison: Comparison, language: Language) -> list[str]:
     listed = language.listed([method_text(method, language) for method in methods])
     if len(single) == len(runs):
         return [language.fill("method.interval", methods=listed)] if listed else []
-    told = [language.text("method.trainings")]
+    sentences = [language.text("method.trainings")]
     if single and listed:
         values: dict[str, Value] = {"who": tuple(single), "methods": listed}
-        told.append(language.tell(Sentence("method.single", values)))
+        sentences.append(language.tell(Sentence("method.single", values)))
     if comparison.baseline:
-        told.append(language.text("method.single.baseline"))
-    return told
+        sentences.append(language.text("method.single.baseline"))
+    return sentences
 
 
 def method_text(method: str, language: Language) -> str:
