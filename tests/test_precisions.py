@@ -3,6 +3,7 @@ is one. And what devices without float64 need."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.test_graph import BATCH, DEVICE, NAMES, captured, fresh, images
 from tests.truths import MACHINE
 from triptych.config import Settings
 from triptych.data.batches import Batches
+from triptych.families import registry
 from triptych.images import to_float64
 from triptych.training import graph
 from triptych.training import optimizer as optimizer_module
@@ -77,6 +79,23 @@ def test_half_precision_learns_what_float32_does(name: str) -> None:
         assert all(0 < share < 2 for share in apart.values())
     else:
         assert 0 < apart["fp16"] < apart["bf16"] < 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_takes_steps_in_half_precision(name: str, precision: str) -> None:
+    """With augmentation where it has one, since few images turn that on."""
+    model = registry.ModelName.parse(name)
+    augments = registry.recipe(model).augments_few
+    state = in_half(fresh(name, *["augment=true"] * augments), precision)
+    for optimizer in state.optimizers:
+        if optimizer.loss_scale is not None:
+            optimizer.loss_scale.scale.fill_(1.0)
+    before = weights(state)
+    train(state, precision, steps=2)  # the first one is of learning rate 0
+    means, masked = state.tally.read()
+    assert all(map(math.isfinite, means.values())) and not any(masked.values())
+    assert graph.distance(before, weights(state)) > 0
 
 
 def test_small_gradients_survive_float16() -> None:

@@ -226,8 +226,10 @@ class PlayerObjective(Objective):
         return self.players.condition(numbers, batch.images)
 
     def changed(self, images: Tensor, batch: Batch, kind: str) -> Tensor:
-        """Images as the discriminator sees them, [B,C,H,W]; kind is "real" or "fake"."""
-        return augment(images, batch.noise[f"changed_{kind}"]) if self.loss.augmented else images
+        """Images as the discriminator sees them, [B,C,H,W] in float32; kind is "real" or "fake"."""
+        if not self.loss.augmented:
+            return images
+        return to_float32(augment(images, batch.noise[f"changed_{kind}"]))
 
 
 class DiscriminatorObjective(PlayerObjective):
