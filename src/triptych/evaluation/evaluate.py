@@ -29,7 +29,7 @@ from triptych.evaluation.outputs import (
     quality_by_calls,
     worst_offenders,
 )
-from triptych.evaluation.reference import RealSide, Reference, count_samples, make, read_real
+from triptych.evaluation.reference import RealSide, Reference, count_samples, read_real
 from triptych.evaluation.samples import Samples
 from triptych.evaluation.saved_reference import ReferenceFile, format_of, open_reference
 from triptych.families.capabilities import Iterative, exemplar_numbers
@@ -293,8 +293,8 @@ def measure(metric: Metric, outputs: SampleOutputs) -> MetricRecord:
             raise NotDefinedError(IMAGES_ONLY)
         if output.lacking is not None:
             raise NotDefinedError(output.lacking)
-        theirs = make(real.tensors, metric.needs)  # first: a missing label spares the model's part
-        ours = make({name: each.make for name, each in outputs.by_name.items()}, metric.needs)
+        theirs = real.made(metric)  # first: a missing label spares the model's part
+        ours = outputs.made(metric)
         estimate = finite(metric.compute(ours, theirs))
         note = estimate.note or note
         floor = real.floor(metric)

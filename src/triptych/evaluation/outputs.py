@@ -20,8 +20,11 @@ from triptych.evaluation.reference import (
     MOST_TRAINING,
     NO_CLASSIFIER,
     PAIRS,
+    Makers,
     RealSide,
     Reference,
+    Sent,
+    make,
 )
 from triptych.families.capabilities import (
     DrawsAroundExemplars,
@@ -32,9 +35,9 @@ from triptych.families.capabilities import (
 )
 from triptych.families.labels import Labels
 from triptych.families.protocol import GenerativeModel
-from triptych.metrics import OUTPUTS, NotDefinedError
+from triptych.metrics import OUTPUTS, Metric, NotDefinedError
 from triptych.metrics.kernel_distance import kernel_value, within_reference
-from triptych.metrics.memorised import Nearest, nearest
+from triptych.metrics.memorised import Nearest
 from triptych.metrics.probe_accuracy import PARTS
 from triptych.records import JsonObject, Note
 from triptych.tasks import interpolate, likelihood, reconstruct, sample
@@ -108,6 +111,20 @@ class SampleOutputs(ABC):
         """All of them, most still to be made."""
         return {**self.of_samples, **self.of_model}
 
+    @cached_property
+    def makers(self) -> Makers:
+        """What makes each of them."""
+        return {name: output.make for name, output in self.by_name.items()}
+
+    @cached_property
+    def sent(self) -> Sent:
+        """All of them where metrics may compute."""
+        return Sent(self.makers, self.against.device)
+
+    def made(self, metric: Metric) -> dict[str, Tensor]:
+        """What a metric needs of them, where it computes."""
+        return self.sent.make(metric.needs) if metric.on_gpu else make(self.makers, metric.needs)
+
     @property
     @abstractmethod
     def of_model(self) -> dict[str, Output]:
@@ -152,7 +169,7 @@ class SampleOutputs(ABC):
     @cached_property
     def nearest(self) -> Nearest:
         """The training images nearest to the samples."""
-        return nearest(self.features, self.against.training_features)
+        return self.against.nearest_training(self.features)
 
 
 class OutputsWithoutModel(SampleOutputs):
@@ -219,7 +236,7 @@ class Outputs(SampleOutputs):
             raise NotDefinedError(why_not(self.model, "encode"))
         real = self.real
         copies = reconstruct.reconstruct(self.model, real.controls, EVALUATION_SEED, real.machine)
-        return nearest(real.extractor(copies, real.machine), real.training_features).ratio
+        return real.nearest_training(real.extractor(copies, real.machine)).ratio
 
     @cached_property
     def own_exemplars(self) -> Tensor:

@@ -58,6 +58,25 @@ def make(makers: Makers, names: Iterable[str]) -> dict[str, Tensor]:
     return {name: makers[name]() for name in names if name in makers}
 
 
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """Tensors by name on a device, each made and sent when it is first asked for, and once."""
+
+    makers: Makers
+    device: str
+    there: dict[str, Tensor] = field(default_factory=dict)
+
+    def make(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """As the function of that name."""
+        found = {}
+        for name in names:
+            if name in self.makers:
+                if name not in self.there:
+                    self.there[name] = self.makers[name]().to(self.device)
+                found[name] = self.there[name]
+        return found
+
+
 class RealSide(ABC):
     """What samples are measured against, whether the real images themselves are at hand or not.
 
@@ -113,6 +132,43 @@ class RealSide(ABC):
     def training_images(self) -> Tensor | None:
         """Those images, uint8 [N,C,H,W]; None where they are not at hand."""
 
+    @property
+    def device(self) -> str:
+        """Where metrics may compute: the machine's; the processor where that may lack float64."""
+        device = self.machine.device
+        return device if device in images.FLOAT64_DEVICES else "cpu"
+
+    @cached_property
+    def sent(self) -> Sent:
+        """`tensors` there."""
+        return Sent(self.tensors, self.device)
+
+    @cached_property
+    def others_sent(self) -> Sent:
+        """`others` there."""
+        return Sent(self.others, self.device)
+
+    def made(self, metric: Metric) -> dict[str, Tensor]:
+        """What a metric needs of the real images, where it computes."""
+        if metric.on_gpu:
+            return self.sent.make(metric.needs)
+        return make(self.tensors, metric.needs)
+
+    def made_of_others(self, metric: Metric) -> dict[str, Tensor]:
+        """What its floor needs in the place of samples."""
+        if metric.on_gpu:
+            return self.others_sent.make(metric.needs)
+        return make(self.others, metric.needs)
+
+    @cached_property
+    def training_there(self) -> Tensor:
+        """`training_features` where metrics may compute."""
+        return self.training_features.to(self.device)
+
+    def nearest_training(self, features: Tensor) -> Nearest:
+        """The training images nearest to each row of [N,F]."""
+        return nearest(features.to(self.device), self.training_there)
+
     @cached_property
     def floors(self) -> dict[Metric, float | Estimate | None]:
         """What real images score, as far as `floor` was asked for it."""
@@ -123,8 +179,7 @@ class RealSide(ABC):
         if not callable(metric.floor):
             return metric.floor
         if metric not in self.floors:
-            others, real = (make(side, metric.needs) for side in (self.others, self.tensors))
-            self.floors[metric] = metric.floor(others, real)
+            self.floors[metric] = metric.floor(self.made_of_others(metric), self.made(metric))
         return self.floors[metric]
 
 
@@ -271,7 +326,7 @@ class Reference(RealSide):
     @cached_property
     def test_nearest(self) -> Nearest:
         """The training images nearest to the test images, [M]."""
-        return nearest(self.features["test"], self.training_features)
+        return self.nearest_training(self.features["test"])
 
     @cached_property
     def controls(self) -> Tensor:

@@ -26,8 +26,9 @@ PLUGINS = "triptych.metrics"  # the entry points by which other packages add som
 WORTH_SHARING = 2e9  # multiplications: a tenth of a second of one thread, in float64
 GROUPS = ("distance", "samples", "abilities")
 
-# What `Metric.needs` may name, all on the CPU: N samples are measured, against M real images that
-# are the same for all models. First what a model gives, then what real images do.
+# What `Metric.needs` may name, on the CPU unless a metric asks for the GPU: N samples are measured,
+# against M real images that are the same for all models. First what a model gives, then what real
+# images do.
 OUTPUTS = {
     "images": "samples, uint8 [N,C,H,W]",
     "features": "of the samples, by the extractor, [N,d]",
@@ -87,6 +88,8 @@ class Metric:
                   measured: it says on how many images, and on which features
     reference:    the real images that it is measured against: test, train or none
     method:       how its interval is found
+    on_gpu:       whether it computes where its tensors are; then they are on the GPU, where there
+                  is one with float64
     compute:      (the model's tensors, real ones) -> the number; NotDefinedError with the reason
     floor:        what real images score: known, or computed from those of other real images in the
                   place of samples and from the real ones, with its interval where it can be had
@@ -105,6 +108,7 @@ class Metric:
     moves_with_n: bool = False
     order: int = 100
     images_only: bool = False
+    on_gpu: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError where a name in `needs` is neither an output nor a reference."""

@@ -25,6 +25,11 @@ def polynomial(x: Tensor, y: Tensor) -> Tensor:
     return base.pow_(3)
 
 
+def grouped(x: Tensor) -> Tensor:
+    """1 where a row of [N,d] is left out with a group, else 0: [N,G], float64."""
+    return F.one_hot(group_numbers(len(x))).double().to(x.device)
+
+
 @dataclass(frozen=True)
 class Kernels:
     """Sums of kernels by group of rows and group of columns, [G,H], and the groups' sizes."""
@@ -36,9 +41,9 @@ class Kernels:
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Kernels:
         """Of all pairs of two sets, [N,d] and [M,d]."""
-        rows, columns = (F.one_hot(group_numbers(len(each))).double() for each in (x, y))
+        rows, columns = (grouped(each) for each in (x, y))
         y = y.double()
-        sums = torch.zeros(rows.shape[1], columns.shape[1], dtype=torch.float64)
+        sums = rows.new_zeros(rows.shape[1], columns.shape[1])
         for part, group in zip(torch.split(x, ROWS), torch.split(rows, ROWS), strict=True):
             sums += group.T @ (polynomial(part.double(), y) @ columns)
         return cls(sums, rows.sum(0), columns.sum(0))
@@ -46,8 +51,8 @@ class Kernels:
     @classmethod
     def within(cls, x: Tensor) -> Kernels:
         """Of the pairs of different images of one set, [N,d]; each is computed once."""
-        groups, x = F.one_hot(group_numbers(len(x))).double(), x.double()
-        sums = torch.zeros(groups.shape[1], groups.shape[1], dtype=torch.float64)
+        groups, x = grouped(x), x.double()
+        sums = groups.new_zeros(groups.shape[1], groups.shape[1])
         for first in range(0, len(x), ROWS):
             here, later = slice(first, first + ROWS), slice(first + ROWS, None)
             square = polynomial(x[here], x[here]).fill_diagonal_(0)
@@ -128,6 +133,7 @@ METRICS = [
         better="lower",
         group="distance",
         order=2,
+        on_gpu=True,
         needs=("features", "test_features"),
         method=JACKKNIFE,
         compute=lambda samples, real: kernel_distance(
@@ -142,6 +148,7 @@ METRICS = [
         better="lower",
         group="distance",
         order=5,
+        on_gpu=True,
         needs=("features", "train_features", "matched_test_features"),
         reference="train",
         method=JACKKNIFE,

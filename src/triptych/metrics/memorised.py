@@ -39,7 +39,7 @@ ROWS, COLUMNS = 512, 8192  # distances that are held at once
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest training image of each image: its distance [N] and its number [N].
+    """The nearest training image of each image: its distance [N] and its number [N]; on the CPU.
 
     second: the distance of the second nearest, [N], infinite where there is but one
     """
@@ -56,11 +56,11 @@ class Nearest:
 
 
 def nearest(features: Tensor, training: Tensor) -> Nearest:
-    """features [N,d] among those of the training images [M,d]."""
+    """features [N,d] among those of the training images [M,d], on any device that both are on."""
     distances, indices, seconds = [], [], []
     for rows in torch.split(features, ROWS):
-        best = torch.full((len(rows), 2), torch.inf, dtype=torch.float64)
-        where = torch.zeros(len(rows), 2, dtype=torch.int64)
+        best = rows.new_full((len(rows), 2), torch.inf, dtype=torch.float64)
+        where = rows.new_zeros((len(rows), 2), dtype=torch.int64)
         for first in range(0, len(training), COLUMNS):
             block = training[first : first + COLUMNS]
             closest = squared_distances(rows, block).topk(min(2, len(block)), largest=False)
@@ -73,7 +73,7 @@ def nearest(features: Tensor, training: Tensor) -> Nearest:
         distances.append(lengths[:, 0])
         seconds.append(lengths[:, 1])
         indices.append(where[:, 0])
-    return Nearest(torch.cat(distances), torch.cat(indices), torch.cat(seconds))
+    return Nearest(*(torch.cat(each).cpu() for each in (distances, indices, seconds)))
 
 
 def threshold(held_out: Tensor) -> float:

@@ -102,7 +102,7 @@ def neighbours(real: Tensor, generated: Tensor, k: int = K, intervals: bool = Tr
     intervals: without them it takes half the time
     """
     kept_real, kept_generated = (
-        subsets(len(x), name) if intervals else torch.ones(1, len(x), dtype=torch.bool)
+        (subsets(len(x), name) if intervals else everything(len(x))).to(x.device)
         for x, name in ((real, "real"), (generated, "generated"))
     )
     balls = balls_around(real, k, kept_real)
@@ -147,11 +147,10 @@ def counted(
     around_real = balls.radii  # [S,N]
     around_generated = squared_radii(generated, k, kept_generated)[0]  # [S,M]
     members = kept_generated.T.float()  # [M,S]
-    holding = torch.zeros(len(kept_real), len(generated))
+    holding = members.new_zeros(len(kept_real), len(generated))
     clipped = torch.zeros_like(holding)
-    filled, filled_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
-    held, held_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
-    near, near_real = torch.zeros(len(kept_generated)), torch.zeros(len(kept_real))
+    filled, held, near = members.new_zeros(3, len(kept_generated)).unbind()
+    filled_real, held_real, near_real = members.new_zeros(3, len(kept_real)).unbind()
     for first in range(0, len(real), ROWS):
         rows = slice(first, first + ROWS)
         distances = squared_distances(real[rows], generated)  # [rows,M]
@@ -248,6 +247,11 @@ def at_most_one(*sides: Tensor) -> Estimate:
     return Estimate(min(1.0, free.value), min(1.0, free.low), min(1.0, free.high))
 
 
+def everything(count: int) -> Tensor:
+    """All images, the first of `subsets`: bool [1,N]."""
+    return torch.ones(1, count, dtype=torch.bool)
+
+
 def subsets(count: int, name: str) -> Tensor:
     """All images, then random halves of them, each followed by the other one: bool [1+HALVES,N]."""
     kept = torch.ones(1 + HALVES, count, dtype=torch.bool)
@@ -308,10 +312,10 @@ def squared_radii(x: Tensor, k: int, kept: Tensor) -> tuple[Tensor, Near]:
     kept: which rows are in each subset, [S,N], the first one holding all; rows that are not in it
           are GONE
     """
-    without = torch.full(kept.shape, GONE, dtype=torch.float64)
+    without = torch.full(kept.shape, GONE, dtype=torch.float64, device=x.device)
     nearest: list[tuple[Tensor, Tensor]] = []
     for first in range(0, len(x), ROWS):
-        rows = torch.arange(first, min(first + ROWS, len(x)))
+        rows = torch.arange(first, min(first + ROWS, len(x)), device=x.device)
         distances = squared_distances(x[rows], x)
         distances[rows - first, rows] = torch.inf  # a row is no neighbour of itself
         near = distances.topk(min(NEAREST, len(x) - 1), largest=False)
@@ -386,6 +390,7 @@ METRICS = [
         needs=("features", "matched_test_features"),
         unit=unit,
         moves_with_n=True,
+        on_gpu=True,
         method="random halves",
         compute=partial(compute, name),
         floor=partial(floor, name),

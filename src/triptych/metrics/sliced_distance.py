@@ -11,8 +11,10 @@ covariances are told apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ DIRECTIONS = 1000
 CHUNK = 100  # directions at once: their sorted numbers stay in the processor's cache
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 @cache
@@ -91,21 +94,25 @@ def mean_squares(numbers: Floats) -> float:
     return float(np.einsum("pn,pn->", numbers, numbers)) / numbers.shape[1]
 
 
-def projections(
-    features: Tensor, reference: Tensor, grouped: bool
-) -> Iterator[tuple[Projected, Projected]]:
-    """Both sets along all directions, a few at a time; around the mean of the reference.
+def along_directions(
+    work: Callable[[Projected, Projected], T], features: Tensor, reference: Tensor, grouped: bool
+) -> list[T]:
+    """What `work` makes of both sets along all directions, a few at a time.
 
-    Moving both sets changes no distance, and squares lose fewer digits near zero.
+    They are around the mean of the reference: moving both sets changes no distance, and squares
+    lose fewer digits near zero. Torch's threads share the directions, since NumPy sorts with one.
     """
     centre = reference.double().mean(0)
     sets = [(x.double() - centre).numpy() for x in (features, reference)]
     groups = [group_numbers(len(x)).numpy() if grouped else None for x in sets]
     along = directions(features.shape[1])
-    for first in range(0, len(along), CHUNK):
+
+    def chunk(first: int) -> T:
         rows = along[first : first + CHUNK]
-        ours, theirs = (Projected(rows @ x.T, each) for x, each in zip(sets, groups, strict=True))
-        yield ours, theirs
+        return work(*(Projected(rows @ x.T, each) for x, each in zip(sets, groups, strict=True)))
+
+    with ThreadPoolExecutor(torch.get_num_threads(), "directions") as pool:
+        return list(pool.map(chunk, range(0, len(along), CHUNK)))
 
 
 def of_all(ours: Projected, theirs: Projected) -> float:
@@ -130,7 +137,7 @@ def without_each(ours: Projected, theirs: Projected) -> Floats:
 
 def sliced_value(features: Tensor, reference: Tensor) -> float:
     """Distance between two sets of features [N,d] and [M,d], without an interval."""
-    return sum(of_all(*pair) for pair in projections(features, reference, False)) / DIRECTIONS
+    return sum(along_directions(of_all, features, reference, False)) / DIRECTIONS
 
 
 def sliced_distance(features: Tensor, reference: Tensor) -> Estimate:
@@ -139,11 +146,13 @@ def sliced_distance(features: Tensor, reference: Tensor) -> Estimate:
     The interval is of the expected value at these counts: few images bias the distance upwards,
     which its floor shows.
     """
-    values, samples, real = [], [], []
-    for ours, theirs in projections(features, reference, True):
-        values.append(of_all(ours, theirs))
-        samples.append(without_each(ours, theirs))
-        real.append(without_each(theirs, ours))
+
+    def all_three(ours: Projected, theirs: Projected) -> tuple[float, Floats, Floats]:
+        return of_all(ours, theirs), without_each(ours, theirs), without_each(theirs, ours)
+
+    values, samples, real = zip(
+        *along_directions(all_three, features, reference, True), strict=True
+    )
     left_out: LeftOut = {
         "samples": (np.sum(samples, axis=0) / DIRECTIONS).tolist(),
         "reference": (np.sum(real, axis=0) / DIRECTIONS).tolist(),
