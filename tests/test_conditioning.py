@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from tests.test_training import DATA, request, train
+from tests.test_training import DATA, MACHINE, request, train
 from tests.truths import Recorder, normal, random_pixels
 from triptych import images
 from triptych.config import ImageShape
@@ -233,7 +233,7 @@ def test_images_are_inverted_as_of_an_unknown_group() -> None:
 def test_a_trained_run_remembers_its_groups(tmp_path: Path) -> None:
     """Found from the training images alone, the same in every average of the weights."""
     train(request("diffusion:x0", "1.28kimg", "widths=8,16,16", "groups=3"), tmp_path / "run")
-    run = Run(tmp_path / "run")
+    run = Run(tmp_path / "run", MACHINE)
     assert isinstance(run.model, Diffusion)
     kinds = run.model.kinds
     assert isinstance(kinds, Groups)

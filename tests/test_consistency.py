@@ -285,7 +285,7 @@ def test_a_student_goes_on_with_its_teacher(teacher: Path, tmp_path: Path) -> No
     state = fresh_state(resolve(asked, data=DATA), MACHINE)
     assert isinstance(state.model, ConsistencyModel) and state.model.teacher.model is not None
     [last] = (tmp_path / "student" / "checkpoints").iterdir()
-    own, taught = load_file(last / "model.safetensors"), Run(teacher).model.state_dict()
+    own, taught = load_file(last / "model.safetensors"), Run(teacher, MACHINE).model.state_dict()
     for name, tensor in state.model.state_dict().items():
         assert torch.equal(tensor, own[name]), name
     assert any(not torch.equal(own[name], taught[name]) for name in own)

@@ -65,6 +65,8 @@ def training(images: str, out: Path, *more: str, budget: str = "3.2kimg") -> lis
         images,
         "--budget",
         budget,
+        "--device",
+        "cpu",
         *small,
         "--out",
         str(out),

@@ -21,7 +21,7 @@ from torch import Tensor
 import triptych
 from tests.making import one_thread, open_tiny
 from tests.test_conformance import fresh
-from tests.truths import independent, normal
+from tests.truths import MACHINE, independent, normal
 from triptych import export, images
 from triptych.cli.parser import parse
 from triptych.config import POINT, ImageShape
@@ -271,7 +271,7 @@ def check_snippets(format: str, families: tuple[str, ...], forbidden: str, *give
     for family in families:
         out, record = exported(family, format, *given)
         drawn = torch.load(out / "drawn.pt")
-        expected = expected_of(Run(trained(family, *given)), record)
+        expected = expected_of(Run(trained(family, *given), MACHINE), record)
         check_same(drawn["images"], expected)
         assert torch.equal(drawn["pixels"], images.to_uint8(expected))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.test_conditioning import SIZES, planted
 from tests.test_inversion import check_interrupted
-from tests.test_training import DATA, request, train
+from tests.test_training import DATA, MACHINE, request, train
 from tests.truths import Recorder
 from triptych import images
 from triptych.config import ImageShape
@@ -289,7 +289,7 @@ SMALL = ("width=8", "groups=3", "mppca_rank=9", "latent=9", "inversion.share=0.1
 def test_a_trained_run_remembers_its_groups_and_its_mixture(tmp_path: Path) -> None:
     """Found from training images alone; averages of the weights have the same ones."""
     train(request("gan:r1", "1.28kimg", *SMALL), tmp_path / "run")
-    run = Run(tmp_path / "run")
+    run = Run(tmp_path / "run", MACHINE)
     assert isinstance(run.model, GAN) and isinstance(run.model.conditioning, Groups)
     numbers = run.model.conditioning.of(images.to_float(DATA.train.images))
     assert torch.equal(torch.bincount(numbers, minlength=3), run.model.conditioning.counts)

@@ -369,7 +369,7 @@ def test_an_image_at_a_noise_level_is_the_network_s_to_denoise(
     noisy = x + sigma * torch.randn(x.shape, generator=generator(0, "denoise"))
     assert isinstance(run.model, Iterative)
     with torch.inference_mode(), run.machine.autocast():
-        clean = run.model.denoised(noisy, sigma)
+        clean = run.model.denoised(noisy.to(run.machine.device), sigma).cpu()
     shown = noisy / np.sqrt(1 + sigma**2)
     assert (moments[0, 0] == images.to_array(original)[0]).all()
     for moment, expected in zip(moments[0, 1:], (shown, clean), strict=True):
@@ -385,7 +385,8 @@ def test_the_chain_of_an_image_goes_up_to_its_noise_and_back(client: Client, ser
     original = run_data(run, None, None, QUIET).test.images[2:3]
     assert isinstance(run.model, Encodes)
     with torch.inference_mode(), run.machine.autocast():
-        noise = run.model.encode(images.to_float(original)).tensors["noise"]
+        x = images.to_float(original).to(run.machine.device)
+        noise = run.model.encode(x).tensors["noise"].cpu()
     expected = (original, images.to_uint8(noise), run.reconstruct(original))
     for moment, pixels in zip(moments[0, [0, 12, 24]], expected, strict=True):
         assert np.abs(moment.astype(int) - images.to_array(pixels)[0].astype(int)).max() <= 2

@@ -32,6 +32,7 @@ from triptych.records import (
     ResultsRecord,
     RunRecord,
 )
+from triptych.run import Run
 from triptych.training import checkpoint
 from triptych.training.run_folder import RunFolder
 
@@ -60,7 +61,7 @@ def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_finished_run_of_the_version_before_is_loaded(earlier: Path) -> None:
-    run = triptych.load(earlier / "comparison" / "vae-sigma-s0")
+    run = Run(earlier / "comparison" / "vae-sigma-s0", one_thread())
     assert run.record.model == "vae:sigma" and run.record.images_seen == 640
     assert run.record.calibration is None and run.record.data.train == 167
     assert run.sample(3).shape == (3, 3, 16, 16)
