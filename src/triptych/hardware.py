@@ -35,6 +35,9 @@ MOST_THREADS = 64  # on fewer cores: enough to repeat a run from a larger machin
 # much as one thread does (training/threads.py).
 SPINS = 10_000
 WAITING = {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}  # GNU's; Intel's and LLVM's
+# Seconds of a budget from which compiling is tried on a GPU: ten times what it took at most where
+# it was measured (benchmarks/README.md).
+COMPILED_FROM = 10 * 123
 PROBED_SECONDS, PROBED_ROUNDS = 0.05, 2  # for each number of threads that is tried
 WAIT_POLICY = "OMP_WAIT_POLICY"
 TENSOR_CORES = (7, 0)  # from this compute capability on; before it float16 is slow, not fast
@@ -228,7 +231,8 @@ def pick(
         raise InputError(f"--threads {threads} are too many", f"there are {usable_cores()} cores")
     if compile is None:
         compile = False
-        choices["compile"] = Note("not_compiled")
+        by_trial = Note("compiling_tried", {"minutes": math.ceil(COMPILED_FROM / 60)})
+        choices["compile"] = by_trial if device == "cuda" else Note("not_compiled")
     elif compile and device == "cpu" and compiler() is None:
         raise InputError("--compile needs a C++ compiler", "install one, or leave it out")
     elif compile and device == "cuda" and sys.platform == "linux" and c_compiler() is None:

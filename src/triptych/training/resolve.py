@@ -199,7 +199,9 @@ def named_differences(theirs: JsonObject, ours: JsonObject) -> str:
 
 def check_machine(folder: RunFolder, record: RunRecord, machine: Machine) -> None:
     """InputError where a run would go on with other arithmetic than it began with."""
-    asked = {"device": machine.device, "precision": machine.precision, "compile": machine.compile}
+    asked: dict[str, Any] = {"device": machine.device, "precision": machine.precision}
+    if "compile" not in machine.choices:
+        asked["compile"] = machine.compile
     if machine.microbatch is not None:
         asked["microbatch"] = machine.microbatch
     for what, ours in asked.items():
@@ -459,7 +461,8 @@ def machine_options(machine: Machine) -> str:
     words = "".join(f" --{k} {v}" for k, v in asked.items() if k not in machine.choices)
     if machine.microbatch is not None:
         words += f" --microbatch {machine.microbatch}"
-    return words + (" --compile" if machine.compile else "")
+    asked_to = machine.compile and "compile" not in machine.choices
+    return words + (" --compile" if asked_to else "")
 
 
 def request_to_repeat(
@@ -506,7 +509,7 @@ def request_to_repeat(
         raise InputError(f"{folder.path} cannot be followed ({error})", mend) from error
     check_machine(folder, record, machine)
     threads, microbatch = follow.threads[0][2], record.microbatch
-    return request, replace(machine, threads=threads, microbatch=microbatch)
+    return request, replace(machine, threads=threads, microbatch=microbatch, compile=record.compile)
 
 
 def recorded_origin(folder: RunFolder, record: RunRecord, name: ModelName) -> Origin | None:

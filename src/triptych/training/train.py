@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from triptych.training.calibration import (
     planned_images,
 )
 from triptych.training.callbacks import Callback, Callbacks, Moment, RunInfo, Status
+from triptych.training.compilation import may_try, try_compiled
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
 from triptych.training.loop import (
@@ -401,6 +403,7 @@ class Training:
             machine,
             microbatch=record.microbatch,
             threads=record.threads if "threads" in machine.choices else machine.threads,
+            compile=record.compile,
         )
 
     @property
@@ -464,16 +467,25 @@ class Training:
     def plan(
         self, state: TrainingState, batches: Batches, machine: Machine
     ) -> tuple[Planned, Machine]:
-        """The first plan, and the machine with the threads that are fastest on it."""
+        """The first plan, and the machine with what is fastest on it."""
         request, group = self.request, machine.group
         if request.follow is not None:
             return Planned(images=request.follow.planned, checkpoints=MOST_CHECKPOINTS), machine
+
+        def measure() -> Speed:
+            nonlocal machine
+            speed = calibrate(request, state, batches, machine)
+            if may_try(machine, request.budget):
+                on = partial(calibrate, request, state, batches)
+                machine, speed = try_compiled(state, machine, speed, on)
+            return speed
+
         with self.console.bar("  measuring the speed"):
             planned = planned_images(
                 request.budget,
                 len(request.data.train),
                 request.settings.batch_size,
-                lambda: calibrate(request, state, batches, machine),
+                measure,
                 lambda: group.broadcast(self.clock.seconds),
             )
         # Each process went by its own clock: the first one's plan holds for all.
@@ -818,18 +830,19 @@ def calibrate(
             if fits_after_training(state):
                 sample_grid(state, request.labels, machine)
 
-        speed = measure_speed(
-            state,
-            batches,
-            request.seed,
-            machine,
-            request.budget.amount,
-            lambda: sample_grid(state, request.labels, machine).save(Path(scratch) / "grid.png"),
-            lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
-            finish,
-        )
-    state.load(first, AT_FIRST)
-    return speed
+        try:
+            return measure_speed(
+                state,
+                batches,
+                request.seed,
+                machine,
+                request.budget.amount,
+                lambda: sample_grid(state, request.labels, machine).save(Path(scratch, "grid.png")),
+                lambda: checkpoint.save(Path(scratch), state.tensors(), progress),
+                finish,
+            )
+        finally:
+            state.load(first, AT_FIRST)
 
 
 def resume(
