@@ -19,7 +19,7 @@ LOWEST_BIN := $(LOWEST)/$(notdir $(BIN))
 LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,arrays checkpoint commands console decode formats \
 	frechet_distance hardware mppca parquet significance street_digits))
 
-.PHONY: demo test sweeps docs lint typos packages lowest faults mutants other-systems notebooks reviewed clean
+.PHONY: demo test sweeps docs lint typos packages lowest faults mutants other-systems imitated-gpu notebooks reviewed clean
 
 demo: $(VENV)/.installed ## install, compare the three families, say where the report is
 	$(BIN)/triptych compare --out $(OUT)
@@ -73,6 +73,9 @@ other-systems: $(VENV)/.installed-dev ## the rules of Windows and the Mac, as fa
 	$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --no-warn-unreachable --cache-dir .mypy_cache/darwin
 	$(BIN)/python -m pytest --timeout 240 -m "" tests/test_other_systems.py
+
+imitated-gpu: $(VENV)/.installed-dev ## the suite on an NVIDIA GPU that is imitated: docs/scaling.md (half an hour)
+	$(BIN)/python -m tests.imitated_gpu $(BIN)/python -m pytest -n 2 --timeout 900
 
 notebooks: $(VENV)/.installed-dev ## run the notebooks of examples/ and store what they show (ten minutes)
 	$(BIN)/python -m tests.run_notebooks
