@@ -770,6 +770,17 @@ def test_a_reference_of_another_version_is_refused(
         measure(real_pixels(10), rewritten(ruler, tmp_path, **changes))
 
 
+def test_a_reference_is_not_blamed_for_a_full_memory(
+    ruler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*asked: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    monkeypatch.setattr(saved_reference, "labels_in", refuses)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        measure(real_pixels(10), ruler)
+
+
 def test_other_references_are_refused(ruler: Path, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="is no reference of this version"):

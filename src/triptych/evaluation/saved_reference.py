@@ -40,7 +40,7 @@ from triptych.evaluation.reference import (
     all_the_same,
     on_both,
 )
-from triptych.hardware import Machine
+from triptych.hardware import Machine, of_the_machine
 from triptych.metrics import OUTPUTS, REAL, Metric, NotDefinedError
 from triptych.nn.patch_features import Patches
 from triptych.records import LegibilityRecord, MeasuredOn, Note, ReferenceRecord
@@ -326,6 +326,8 @@ def open_reference(
             else extractor_in(record.second_features, kept, labels)
         )
     except tensorfile.DAMAGE as error:
+        if of_the_machine(error):  # the file is whole
+            raise
         raise InputError(
             f"{path} is no reference of this version of triptych ({tensorfile.reason(error)})",
             AGAIN,
