@@ -336,10 +336,16 @@ def test_settings_out_of_range_are_refused(words: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "resolution", "patch", "levels"),
-    [("tiny", 32, 2, 4), ("small", 64, 4, 4), ("base", 32, 1, 5), ("base", 8, 1, 3)],
+    [
+        ("tiny", 32, 2, 4),
+        ("small", 64, 4, 4),
+        ("base", 32, 2, 4),
+        ("base", 64, 2, 5),
+        ("base", 8, 1, 3),
+    ],
 )
 def test_sizes_make_ladders(size: Size, resolution: int, patch: int, levels: int) -> None:
-    """`base` keeps every pixel of 32x32 apart; the larger the size, the more weights."""
+    """The larger the size, the more weights; `base` has finer patches of images above 32x32."""
     shape = ImageShape(channels=1, resolution=resolution)
     settings = ladder.defaults(size, shape)
     model = ladder.build(settings, shape)

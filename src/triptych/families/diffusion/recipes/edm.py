@@ -8,6 +8,8 @@ from triptych.families.diffusion.model import Diffusion
 from triptych.families.diffusion.recipes import PatchDiffusion, assemble, whole_patch
 from triptych.families.protocol import Recipe
 
+LARGE = 32  # side above which finer patches are worth their work at `base`
+
 
 def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:
     """The network predicts a mixture of noise and image that has unit size at every level."""
@@ -15,15 +17,15 @@ def build(settings: PatchDiffusion, shape: ImageShape) -> Diffusion:
 
 
 def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
-    """Patches keep the work at 16x16 at `tiny`; finer and wider networks above."""
+    """Patches keep the work at 16x16, at `base` for images above 32x32 at twice that side."""
     patch = whole_patch(shape)
     if size == "tiny":
         return PatchDiffusion(patch=patch)
     if size == "small":
         return PatchDiffusion(patch=patch, widths=(64, 128, 192), blocks=2, batch_size=128)
-    return PatchDiffusion(
-        patch=max(1, patch // 2), widths=(128, 256, 256), blocks=3, batch_size=256
-    )
+    if shape.resolution > LARGE:
+        return PatchDiffusion(patch=patch // 2, widths=(128, 256, 256), blocks=3, batch_size=256)
+    return PatchDiffusion(patch=patch, widths=(192, 256, 256), blocks=3, batch_size=256)
 
 
 RECIPE = Recipe(

@@ -132,8 +132,8 @@ BASE = Ladder(
     patch=1,
     widths=(96, 192, 256, 384, 512),
     bottom_up_blocks=(2, 2, 1, 1, 0),
-    top_down_blocks=(3, 2, 1, 0, 0),
-    latents=(8, 8, 8, 16, 32),
+    top_down_blocks=(3, 3, 2, 1, 0),
+    latents=(8, 16, 8, 16, 32),
     vector=128,
     components=10,
     optimizer=replace(Ladder.optimizer, learning_rate=1e-3),
@@ -141,10 +141,11 @@ BASE = Ladder(
 
 
 def defaults(size: Size, shape: ImageShape) -> Ladder:
-    """Patches that leave pictures of 16x16, of 32x32 at `base`, and larger ones for more pixels."""
-    settings = {"tiny": Ladder(), "small": SMALL, "base": BASE}[size]
-    finest = 32 if size == "base" else 16
-    missing = 0 if shape.resolution >= finest else (finest // shape.resolution).bit_length() - 1
+    """Patches that leave pictures of 16x16, at `base` for images above 32x32 of twice that side."""
+    settings, planned = {"tiny": (Ladder(), 16), "small": (SMALL, 16), "base": (BASE, 32)}[size]
+    finest = 32 if size == "base" and shape.resolution > 32 else 16
+    # Levels that are planned, and finer than these patches or images have.
+    missing = (planned // min(finest, shape.resolution)).bit_length() - 1
     return replace(
         settings,
         patch=max(1, shape.resolution // finest),
