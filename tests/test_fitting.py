@@ -21,6 +21,7 @@ from triptych.families import registry
 from triptych.options import TrainRequest
 from triptych.training import calibration, resolve
 from triptych.training import train as training
+from triptych.training.graph import Graphs
 from triptych.training.plan import Plan
 
 
@@ -76,6 +77,20 @@ def test_a_batch_that_does_not_fit_is_split_and_that_is_recorded(
     again = training.train(wanted, tmp_path / "again", replace(MACHINE, microbatch=10), QUIET)
     assert digest(again) == digest(split)
     assert train(wanted, tmp_path / "plenty").read().microbatch is None
+
+
+def test_with_graphs_a_step_may_take_half_of_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Theirs keep its memory while a round of another kind, not captured yet, wants as much."""
+    wanted = request("gan:r1", "0.32kimg", "width=8")
+    state = training.fresh_state(wanted, MACHINE)
+    batches = training.share_batches(wanted, MACHINE)
+    kept, held = calibration.bytes_per_image(state, batches.images.shape[1:], 0, MACHINE)
+    room = calibration.bytes_of_moving(state) + 32 * held + 20.5 * calibration.MARGIN * kept
+    free = int(room / calibration.USABLE)
+    monkeypatch.setattr(hardware, "free_memory_bytes", lambda device: free)
+    assert calibration.images_at_once(state, batches, 0, MACHINE) == 20
+    state.graphs = Graphs()
+    assert calibration.images_at_once(state, batches, 0, MACHINE) == 10
 
 
 def test_a_run_goes_on_with_the_microbatch_it_began_with(tmp_path: Path) -> None:

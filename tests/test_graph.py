@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -208,6 +209,12 @@ def test_a_graph_that_computes_something_else_is_refused() -> None:
     assert not graphs.graphs.captured
     assert "differs from an eager one" in (graphs.graphs.refused or "")
     assert apart(graphs, eager, fresh("vae:ladder")) <= SAME
+
+
+def test_what_is_no_number_is_farther_than_anything() -> None:
+    nothing = [[torch.tensor(0.0)], [torch.tensor(0.0)]]
+    spoilt = [[torch.tensor(math.nan)], [torch.tensor(1.0)]]
+    assert graph.farthest(spoilt, [[torch.tensor(1.0)]] * 2, nothing) == math.inf
 
 
 def test_a_graph_that_forgets_an_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from triptych.errors import InputError, InterruptedRunError
 from triptych.families.capabilities import Diagnoses, Diagnosis
 from triptych.families.vae import monitor as vae_monitor
 from triptych.families.vae.monitor import Gap, LevelUse, advise
+from triptych.hardware import Machine
 from triptych.options import TrainRequest
 from triptych.pages.language import Language
 from triptych.pages.load import load_log
@@ -36,11 +37,13 @@ from triptych.records import DiagnosisEvent, Note, as_json
 from triptych.seeding import ImageStreams
 from triptych.training import monitor, resolve
 from triptych.training import train as training
+from triptych.training.compilation import uncompiled
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
-from triptych.training.monitor import Checkups, last_advice, share_out, subject, uncompiled
+from triptych.training.monitor import Checkups, last_advice, share_out, subject
 from triptych.training.plan import Plan
 from triptych.training.run_folder import RunFolder
+from triptych.training.snapshots import Scorer
 from triptych.training.state import TrainingState
 from triptych.words import english
 
@@ -282,6 +285,29 @@ def test_nothing_is_compiled_for_a_diagnosis() -> None:
     with uncompiled(MACHINE), torch.no_grad():
         net(torch.zeros(1, 2))
     assert len(compiled) == 1
+
+
+@pytest.mark.parametrize("drawn", ["picture", "score"])
+def test_nothing_is_compiled_for_a_few_samples(drawn: str) -> None:
+    state, compiled = fresh(), list[object]()
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    for network in state.model.networks():
+        network.compile(backend=backend)
+
+    def draw(machine: Machine) -> None:
+        if drawn == "picture":
+            training.sample_grid(state, None, machine)
+        else:
+            Scorer(random_pixels(40, 1, 16, 16), None)(state.model, 40, machine)
+
+    draw(replace(MACHINE, compile=True))
+    assert compiled == []
+    draw(MACHINE)
+    assert compiled
 
 
 def test_the_average_is_left_even_after_an_error() -> None:

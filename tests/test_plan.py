@@ -585,3 +585,18 @@ def test_a_resumed_training_knows_what_its_pictures_took(tmp_path: Path) -> None
     drawn = len(list(folder.samples.glob("*.png")))
     with opened(wanted, out) as again:
         assert again.loop.clock.pictures == drawn - 1 >= 3
+
+
+def test_a_resumed_training_takes_no_pace_from_its_first_rounds(
+    simulated: Simulated, tmp_path: Path
+) -> None:
+    """They load kernels, capture graphs and compile: by their pace hardly a round would be left."""
+    wanted, out = request("vae:sigma", f"{ASKED:g}s", *SMALL["vae:sigma"]), tmp_path / "run"
+    with opened(wanted, out) as one:
+        assert not one.advance(0.3 * ASKED)
+        one.save()
+    slow = iter([ASKED / 3])
+    simulated.pace = lambda now: next(slow, 0.3)
+    with opened(wanted, out) as again:
+        assert again.advance()
+    assert RunFolder(out).read().train_seconds == pytest.approx(ASKED, rel=0.05)

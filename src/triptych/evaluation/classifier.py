@@ -198,6 +198,8 @@ def fit(
 def _fit(
     classifier: Classifier, data: ImageData, machine: Machine, console: Console, least: int
 ) -> None:
+    if machine.precision == "fp16":  # whose gradients would have to be scaled
+        machine = replace(machine, precision="fp32")
     batch_size = min(BATCH_SIZE, len(data.train))
     batches = Batches(data.train, batch_size, seed=0, device=machine.device)
     wanted = min(max(EPOCHS * len(data.train), least), MOST_IMAGES)

@@ -118,8 +118,9 @@ def kernel_distance(
     return jackknife(distance(everything), by_side, least=-float("inf"))
 
 
-# The same for every model: of test, of training, and of test images on the second features.
-within_reference = lru_cache(maxsize=3)(Kernels.within)
+# The same for every model: of test and training images, of test images on the second features, and
+# of test images in the processor's memory, where they were on a GPU.
+within_reference = lru_cache(maxsize=4)(Kernels.within)
 
 
 def to_reference(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, Kernels]:

@@ -53,6 +53,7 @@ MOST_PROBED = max(PROBES)
 # GPUs want room to work in.
 MARGIN = 1.5
 USABLE = 0.9  # of the free memory
+POOLS = 2  # that hold a step's memory with graphs: theirs, and that of rounds not captured yet
 
 
 def images_at_once(state: TrainingState, batches: Batches, seed: int, machine: Machine) -> int:
@@ -63,6 +64,8 @@ def images_at_once(state: TrainingState, batches: Batches, seed: int, machine: M
     kept, held = bytes_per_image(state, batches.images.shape[1:], seed, machine)
     room = USABLE * hardware.free_memory_bytes(machine.device) - bytes_of_moving(state)
     room -= held * batches.batch_size  # there in however many parts it is used
+    if state.graphs is not None:
+        room /= POOLS
     return min(batches.own, max(0, int(room / (MARGIN * kept))))
 
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
+
+import torch
 
 from triptych.config import Budget
 from triptych.hardware import COMPILED_FROM, Machine, c_compiler
 from triptych.records import Note, Speed
 from triptych.training.graph import Graphs
 from triptych.training.state import TrainingState
+
+LEAST_GAIN = 1.05  # two measurements of the same speed may differ by less
 
 
 def may_try(machine: Machine, budget: Budget) -> bool:
@@ -49,7 +54,7 @@ def try_compiled(
     else:
         ratio, seconds = plain.per_planned / speed.per_planned, time.perf_counter() - started
         tried = {"ratio": round(ratio, 2), "seconds": round(seconds)}
-        if ratio > 1:
+        if ratio >= LEAST_GAIN:
             choice = Note("compiled", {**tried})
             return replace(compiling, choices=machine.choices | {"compile": choice}), speed
         choice = Note("compiled_slower", {**tried})
@@ -58,3 +63,10 @@ def try_compiled(
     if state.graphs is not None:
         state.graphs = Graphs()  # what compiled rounds were refused for need not hold without
     return replace(machine, choices=machine.choices | {"compile": choice}), plain
+
+
+def uncompiled(machine: Machine) -> AbstractContextManager[object]:
+    """Inside, networks run as they were written: to compile them for the few images of a
+    picture, a score or a diagnosis would take longer than these do.
+    """
+    return torch.compiler.set_stance("force_eager") if machine.compile else nullcontext()

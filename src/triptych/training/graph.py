@@ -12,6 +12,7 @@ A graph repeats the decisions of the round that was captured. Those that change 
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -301,7 +302,8 @@ def farthest(
     worst = 0.0
     for here, there, before in zip(now, wanted, start, strict=True):
         apart, way = distance(here, there), distance(before, there)
-        worst = max(worst, apart / way if way else float(apart > 0))
+        off = apart / way if way else float(apart > 0)
+        worst = math.inf if math.isnan(off) else max(worst, off)
     return worst
 
 

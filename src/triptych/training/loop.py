@@ -146,12 +146,13 @@ class TrainingLoop:
     """A state on its way through the phases of a job.
 
     slowdown: seconds that a step takes now over those that it took in the calibration
+    warm_up:  rounds that tell no pace yet: they load kernels, capture graphs, compile
     """
 
     def __init__(self, state: TrainingState, job: Job, clock: Clock) -> None:
         self.state, self.job, self.clock = state, job, clock
         self.log = RunLog(job.folder.log, job.machine.group.is_main, self.tell_callbacks)
-        self.slowdown = 1.0
+        self.slowdown, self.warm_up = 1.0, state.warm_up
         clock.lap = clock.seconds()
         self.moment = math.inf
         if job.deadline is not None:
@@ -218,7 +219,9 @@ class TrainingLoop:
         state.step(job.batches, job.seed, self.plan, job.machine)
         seconds = time.perf_counter() - began
         job.threads.took(seconds, state.phase, state.seen)
-        if not trying:
+        if self.warm_up:
+            self.warm_up -= 1
+        elif not trying:
             self.paced.steps += 1
             self.paced.seconds += time.perf_counter() - began
 
@@ -276,6 +279,7 @@ class TrainingLoop:
         if self.state.phase == 0 and not last.is_dir():
             self.save()
         self.state.next_phase()
+        self.warm_up = self.state.warm_up
         if self.state.phase == 1:
             self.job.select.choose(self.log)
         if not self.ended:
@@ -396,7 +400,7 @@ class TrainingLoop:
         job.threads.record(state.phase, state.seen, job.threads.at(state.phase, state.seen))
         self.log.write(Rewound(images=where, to=state.seen, note=trouble, phase=state.phase))
         job.console.say(f"  warning: {english(trouble)}: {back}")
-        self.paced = Paced()
+        self.paced, self.warm_up = Paced(), state.warm_up
         job.keep.forget_later()
         job.select.forget_later()
         self.replan()

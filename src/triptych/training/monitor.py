@@ -7,7 +7,6 @@ that was resumed makes the same ones. The first process makes them while the oth
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from triptych.families.capabilities import Diagnoses, Diagnosis
 from triptych.hardware import Machine
 from triptych.records import DiagnosisEvent, Note, as_json, read_note
 from triptych.seeding import ImageStreams
+from triptych.training.compilation import uncompiled
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog, events
 from triptych.training.plan import Plan
@@ -114,13 +114,6 @@ class Checkups:
             uncompiled(self.machine),
         ):
             return model.diagnose(seen, unseen, rng, share)
-
-
-def uncompiled(machine: Machine) -> AbstractContextManager[object]:
-    """Inside, networks run as they were written: to compile them for a few images would take
-    longer than all diagnoses.
-    """
-    return torch.compiler.set_stance("force_eager") if machine.compile else nullcontext()
 
 
 def subject(note: Note) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from triptych.metrics.kernel_distance import Kernels, kernel_value
 from triptych.nn.patch_features import Patches
 from triptych.records import Chosen, Note, Scored
 from triptych.tasks import sample
+from triptych.training.compilation import uncompiled
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog, events
 from triptych.training.plan import Plan
@@ -60,7 +61,8 @@ class Scorer:
     def __call__(self, model: GenerativeModel, count: int, machine: Machine) -> float:
         """Draw so many samples and measure them."""
         patches, real, kernels = self.real
-        drawn = sample.sample(model, count, SCORE_SEED, machine, labels=self.labels)
+        with uncompiled(machine):
+            drawn = sample.sample(model, count, SCORE_SEED, machine, labels=self.labels)
         return kernel_value(patches(drawn), real, kernels)
 
 

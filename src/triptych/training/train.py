@@ -48,7 +48,7 @@ from triptych.training.calibration import (
     planned_images,
 )
 from triptych.training.callbacks import Callback, Callbacks, Moment, RunInfo, Status
-from triptych.training.compilation import may_try, try_compiled
+from triptych.training.compilation import may_try, try_compiled, uncompiled
 from triptych.training.ema import as_used
 from triptych.training.log import RunLog
 from triptych.training.loop import (
@@ -59,7 +59,7 @@ from triptych.training.loop import (
     stop_signals,
     take_up,
 )
-from triptych.training.monitor import Checkups, last_advice, uncompiled
+from triptych.training.monitor import Checkups, last_advice
 from triptych.training.origin import Origin, start_at
 from triptych.training.plan import Plan
 from triptych.training.posthoc_ema import Keeper
@@ -864,7 +864,7 @@ def resume(
 
 def sample_grid(state: TrainingState, labels: Labels | None, machine: Machine) -> images.Grid:
     """A few samples of the weights as they would be used now."""
-    with as_used(state.model, state.ema) as model:
+    with as_used(state.model, state.ema) as model, uncompiled(machine):
         return images.grid(sample.quick_grid(model, FIGURE_SEED, machine, labels))
 
 
