@@ -228,3 +228,22 @@ def check_interrupted(wanted: ResolvedRequest, phase: int, tmp_path: Path) -> No
         with pytest.raises(InterruptedRunError):
             train(wanted, tmp_path / "cut")
     assert digest(train(wanted, tmp_path / "cut")) == digest(whole)
+
+
+def test_gradients_of_a_refinement_fit_into_float16() -> None:
+    """Those of single pixels, whose errors are small where images are nearly right."""
+    met: list[Tensor] = []
+
+    class Generator(nn.Module):
+        """One that is off by 0.005 in every pixel of 64x64."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            pixels = (z.mean(1)[:, None, None, None] + torch.zeros(1, 3, 64, 64)).half()
+            if pixels.requires_grad:
+                pixels.register_hook(met.append)
+            return pixels
+
+    z = torch.zeros(2, 4)
+    refine(Generator(), torch.full((2, 3, 64, 64), 0.005), z, [], steps=1)
+    assert len(met) == 1 and met[0].dtype == torch.float16
+    assert met[0].abs().min() > torch.finfo(torch.float16).smallest_normal

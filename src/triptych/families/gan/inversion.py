@@ -24,6 +24,7 @@ from triptych.nn.unet import zero
 
 REFINING_RATE = 0.1  # of Adam on latents of unit deviation, falling to 0
 BETAS = (0.9, 0.99)  # of that Adam
+SCALE = 2.0**10  # of its gradients and its epsilon: a pixel's own would be too small for float16
 POINT_DEPTH = 2  # layers of an encoder of points
 KEEP_NEAR = 1e-3  # weight of |z|^2 per number beside the error per pixel
 
@@ -132,7 +133,7 @@ def refine(
         x, z = images.clone(), to_float32(z).clone().requires_grad_()
         condition = [k.clone() for k in condition]
         best, least = z.detach().clone(), torch.full((len(z),), float("inf"), device=z.device)
-        optimizer = torch.optim.Adam([z], betas=BETAS)
+        optimizer = torch.optim.Adam([z], betas=BETAS, eps=SCALE * 1e-8)
         for step in range(steps + 1):
             current = z.view_as(z)  # no leaf: of those autocast keeps a copy, and sees no step
             errors = (to_float32(generator(current, *condition)) - x).square().flatten(1).mean(1)
@@ -142,7 +143,7 @@ def refine(
             if step == steps:
                 break
             costs = errors + KEEP_NEAR * z.square().mean(1)
-            (z.grad,) = torch.autograd.grad(costs.sum(), z)
+            (z.grad,) = torch.autograd.grad(SCALE * costs.sum(), z)
             optimizer.param_groups[0]["lr"] = REFINING_RATE * (1 - step / steps)
             optimizer.step()
     return best
