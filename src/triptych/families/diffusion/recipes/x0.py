@@ -27,8 +27,14 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
     network has little to add, so sampling follows the mixture's own path down to there. Guided at
     all levels its colours go too far.
     """
+    settings = edm.defaults(size, shape)
     settings = replace(
-        edm.defaults(size, shape), sigma_min=0.02, noise_mean=0.3, noise_std=1.2, weight_cap=4.0
+        settings,
+        sigma_min=0.02,
+        noise_mean=0.3,
+        noise_std=1.2,
+        weight_cap=4.0,
+        optimizer=replace(settings.optimizer, muon_lr=0.01),
     )
     if size != "tiny":
         return settings
@@ -41,7 +47,6 @@ def defaults(size: Size, shape: ImageShape) -> PatchDiffusion:
         exemplars=EXEMPLARS,
         steps=7,
         inverse_steps=14,
-        optimizer=replace(settings.optimizer, muon_lr=0.01),
     )
 
 
