@@ -124,7 +124,7 @@ def test_a_compiled_training_is_recorded_and_goes_on_so(
 
     monkeypatch.setattr(training, "calibrate", calibrate)
     machine = hardware.pick("cpu", "fp32", 1)
-    wanted = request("vae:sigma", "3s", "widths=8,8")
+    wanted = request("vae:sigma", "12s", "widths=8,8")
     (tmp_path / "run").mkdir()
     begun = Training(wanted, RunFolder(tmp_path / "run"), machine, QUIET)
     assert not begun.advance(0.2)

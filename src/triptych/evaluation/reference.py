@@ -68,13 +68,11 @@ class Sent:
 
     def make(self, names: Iterable[str]) -> dict[str, Tensor]:
         """As the function of that name."""
-        found = {}
-        for name in names:
-            if name in self.makers:
-                if name not in self.there:
-                    self.there[name] = self.makers[name]().to(self.device)
-                found[name] = self.there[name]
-        return found
+        made_here = [name for name in names if name in self.makers]
+        for name in made_here:
+            if name not in self.there:
+                self.there[name] = self.makers[name]().to(self.device)
+        return {name: self.there[name] for name in made_here}
 
 
 class RealSide(ABC):

@@ -1,8 +1,8 @@
 """Whether networks go through torch.compile: tried on GPUs, in trainings long enough to pay for it.
 
 What it gains depends on the card, the network and PyTorch's version, so nothing is foretold: the
-speed is measured without it and with it, and the faster way is kept. The seconds that this takes
-are of the budget.
+speed is measured without it and with it, and it is kept where it is clearly faster. The seconds
+that this takes are of the budget.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def may_try(machine: Machine, budget: Budget) -> bool:
 def try_compiled(
     state: TrainingState, machine: Machine, plain: Speed, measure: Callable[[Machine], Speed]
 ) -> tuple[Machine, Speed]:
-    """The faster way to train a fresh state, and how fast that is.
+    """The way to train a fresh state, with torch.compile where that gains enough, and its speed.
 
     plain:   the speed without torch.compile
     measure: the speed on another machine; it leaves the state as it was
